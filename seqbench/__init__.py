@@ -1,0 +1,1 @@
+"""seqbench: how sequential recommenders are compared (data, training, evaluation, measuring, statistics, report)."""

@@ -1,0 +1,323 @@
+"""What is run: frozen descriptions of trainings and measurements, and the grid a configuration spans.
+
+Standard library only, so that a Snakemake dry run stays cheap: models are described by the syntax tree of
+their file, never by importing it (importing one would load torch).
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+Pairs = tuple[tuple[str, Any], ...]
+
+FULL_LENGTH = (
+    "full-length"  # name of the synthetic batches in which every sequence has L real items
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained and selected. Budgets are counted in optimiser steps, never in epochs."""
+
+    objective: str = (
+        "all-positions"  # a loss at every position of the window (masked ones for BERT4Rec)
+    )
+    precision: str = "fp32"  # arithmetic of training and scoring
+    batch_targets: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
+    learning_rate: float = 0.001  # Adam
+    weight_decay: float = 0.0  # L2 term of Adam
+    max_steps: int = 30000  # the budget: optimiser steps at most
+    eval_every: int = 480  # steps between two validations
+    patience_steps: int = 4800  # stop after this many steps without a better validation
+    select_on: str = "ndcg@10"  # metric on the validation split that picks the best step
+    select_masking: str = "unmasked"  # unmasked | seen-masked, for the selection
+    bucket: bool = True  # windows of similar length share a batch (less padding)
+    eval_batch: int = 256  # users per batch in evaluation
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training: a model on a dataset at one history length, in one track, with one seed."""
+
+    dataset: str
+    model: str
+    track: str
+    seq_len: int
+    seed: int
+    hyperparameters: Pairs = ()  # what differs from the defaults of the model's Config
+    training: Training = field(default_factory=Training)
+
+    @property
+    def path(self) -> str:
+        """Folder of the record below the results folder."""
+        return f"runs/{self.dataset}/{self.track}/{self.model}/L{self.seq_len}-s{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, defaults included."""
+        return {**dataclasses.asdict(self), "hyperparameters": dict(self.hyperparameters)}
+
+    def to_json(self) -> str:
+        """Canonical JSON without fields equal to their default, so that a new field reruns nothing."""
+        return _canonical({**_non_default(self), "training": _non_default(self.training)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Experiment:
+        """Inverse of ``to_json``; also reads ``to_dict`` as JSON.
+
+        Raises:
+            UserError: not JSON, or a field that is missing or unknown.
+        """
+        values = _load(text)
+        training = _build(Training, values.pop("training", {}))
+        return _build(cls, {**values, "hyperparameters": _pairs(values), "training": training})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measuring job: all models on one dataset (or full-length synthetic batches), interleaved."""
+
+    dataset: str
+    track: str
+    seq_len: int
+    models: tuple[tuple[str, Pairs], ...]  # (name, hyper-parameters that differ from the defaults)
+    batch_targets: int = 2048  # real targets per training step
+    eval_batch: int = 256  # users per inference batch
+    rounds: int = 3  # fresh processes per model
+    steps: int = 10  # timed steps per round
+    warmup: int = 3  # steps per round that are not counted
+    precision: str = "fp32"
+    n_items: int | None = None  # catalogue size of full-length batches; None: the dataset's own
+
+    @property
+    def path(self) -> str:
+        """Folder below the results folder that holds one record folder per model."""
+        return f"runs/{self.dataset}/{self.track}/measure/L{self.seq_len}-T{self.batch_targets}"
+
+    def record_paths(self) -> list[str]:
+        """Record folders, one per model."""
+        return [f"{self.path}/{name}" for name, _ in self.models]
+
+    def for_model(self, name: str) -> dict[str, Any]:
+        """What the record of one model stores as its experiment."""
+        return {
+            **dataclasses.asdict(self),
+            "model": name,
+            "hyperparameters": dict(dict(self.models)[name]),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, defaults included."""
+        return {**dataclasses.asdict(self), "models": [[n, dict(p)] for n, p in self.models]}
+
+    def to_json(self) -> str:
+        """Canonical JSON without fields equal to their default."""
+        return _canonical({**_non_default(self), "models": [[n, dict(p)] for n, p in self.models]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Measurement:
+        """Inverse of ``to_json``.
+
+        Raises:
+            UserError: not JSON, or a field that is missing or unknown.
+        """
+        values = _load(text)
+        models = tuple((n, tuple(sorted(p.items()))) for n, p in values.pop("models", []))
+        return _build(cls, {**values, "models": models})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All jobs that a configuration asks for."""
+
+    trainings: tuple[Experiment, ...]
+    measurements: tuple[Measurement, ...]
+
+    def datasets(self) -> list[str]:
+        """Names of the prepared datasets that the jobs read, in order of first use."""
+        jobs = [*self.trainings, *self.measurements]
+        return list(dict.fromkeys(j.dataset for j in jobs if j.dataset != FULL_LENGTH))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The grid as plain data with the record folder of every job."""
+        return {
+            "trainings": [{**e.to_dict(), "path": e.path} for e in self.trainings],
+            "measurements": [
+                {**m.to_dict(), "records": m.record_paths()} for m in self.measurements
+            ],
+            "datasets": self.datasets(),
+        }
+
+
+def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:
+    """Jobs of a validated configuration (defaults filled in) in a fixed order."""
+    return Grid(tuple(_trainings(config, models_dir)), tuple(_measurements(config)))
+
+
+def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experiment]:
+    run = config["run"]
+    for dataset in run["datasets"]:
+        for track in run["tracks"]:
+            training = _training(config, dataset, track)
+            for seq_len in config["datasets"][dataset]["seq_lens"]:
+                for model in run["models"]:
+                    trainable = is_trainable(models_dir / f"{model}.py")
+                    hyper = hyperparameters(config, model, track, dataset if trainable else None)
+                    # A model without training is deterministic: one seed says it all.
+                    for seed in run["seeds"] if trainable else run["seeds"][:1]:
+                        yield Experiment(dataset, model, track, seq_len, seed, hyper, training)
+
+
+def _training(config: Mapping[str, Any], dataset: str, track: str) -> Training:
+    keys = {
+        **config["tracks"][track].get("training", {}),
+        **config["datasets"][dataset].get("training", {}),
+    }
+    return _build(Training, keys)
+
+
+def hyperparameters(
+    config: Mapping[str, Any], model: str, track: str, dataset: str | None
+) -> Pairs:
+    """Hyper-parameters of a model: track < model's own block for that track < dataset.
+
+    ``dataset`` None (a baseline without training) leaves out what the track and the dataset say to trained models.
+    """
+    own = (config["models"].get(model) or {}).get(track, {})
+    if dataset is None:
+        return tuple(sorted(own.items()))
+    shared = config["tracks"][track].get("hyperparameters", {})
+    local = config["datasets"].get(dataset, {}).get("hyperparameters", {})
+    return tuple(sorted({**shared, **own, **local}.items()))
+
+
+def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
+    measure = config.get("measure") or {}
+    names = measure.get("models") or []
+    keys = {k: measure[k] for k in ("eval_batch", "rounds", "steps", "warmup") if k in measure}
+    for track in config["run"]["tracks"] if names else []:
+        precision = config["tracks"][track].get("training", {}).get("precision", "fp32")
+        for dataset in config["run"]["datasets"] if measure.get("real", True) else []:
+            models = tuple((m, hyperparameters(config, m, track, dataset)) for m in names)
+            training = _training(config, dataset, track)
+            for seq_len in config["datasets"][dataset]["seq_lens"]:
+                yield Measurement(
+                    dataset,
+                    track,
+                    seq_len,
+                    models,
+                    training.batch_targets,
+                    precision=precision,
+                    **keys,
+                )
+        models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in names)
+        for seq_len in measure.get("lengths", []):
+            yield Measurement(
+                FULL_LENGTH, track, seq_len, models, measure["batch_targets"],
+                precision=precision, n_items=measure["n_items"], **keys,
+            )  # fmt: skip
+
+
+# --- models, read from their syntax trees ---------------------------------------------------------------------
+
+
+def available_models(models_dir: Path) -> list[str]:
+    """Names of the public files of the models folder."""
+    return sorted(p.stem for p in models_dir.glob("*.py") if not p.stem.startswith("_"))
+
+
+@lru_cache
+def _module(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def model_config_fields(path: Path) -> dict[str, tuple[str, Any]]:
+    """Fields of a model file's ``Config``: name -> (annotation, default).
+
+    Raises:
+        UserError: the file has no class ``Config``, or a field whose default is not a literal.
+    """
+    for node in _module(path).body:
+        if isinstance(node, ast.ClassDef) and node.name == "Config":
+            return dict(_fields(node, path))
+    raise UserError(f"{path}: no class Config; a model file declares its hyper-parameters there")
+
+
+def _fields(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            try:
+                default = ast.literal_eval(item.value) if item.value else None
+            except ValueError:
+                raise UserError(
+                    f"{path}: Config.{item.target.id} needs a literal default"
+                ) from None
+            yield item.target.id, (ast.unparse(item.annotation), default)
+
+
+def is_trainable(path: Path) -> bool:
+    """False when the file says ``trainable = False`` at module level."""
+    return _flag(path, "trainable", default=True)
+
+
+def _flag(path: Path, name: str, default: bool) -> bool:
+    for node in _module(path).body:
+        if isinstance(node, ast.Assign) and any(
+            getattr(t, "id", None) == name for t in node.targets
+        ):
+            return bool(ast.literal_eval(node.value))
+    return default
+
+
+# --- canonical JSON ---------------------------------------------------------------------------------------------
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(
+        {k: v for k, v in values.items() if v != {}}, sort_keys=True, separators=(",", ":")
+    )
+
+
+def _non_default(obj: Any) -> dict[str, Any]:
+    values = {}
+    for f in dataclasses.fields(obj):
+        value = getattr(obj, f.name)
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        if value != default:
+            values[f.name] = dict(value) if f.name == "hyperparameters" else value
+    return values
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"experiment: not JSON ({error}); pass what `seqbench grid` printed"
+        ) from None
+    return {k: v for k, v in values.items() if k not in ("path", "records")}
+
+
+def _pairs(values: Mapping[str, Any]) -> Pairs:
+    return tuple(sorted(values.get("hyperparameters", {}).items()))
+
+
+def _build(cls: type, values: Mapping[str, Any]) -> Any:
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UserError(
+            f"{cls.__name__.lower()}: unknown key {unknown[0]!r}; allowed: {', '.join(known)}"
+        )
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UserError(f"{cls.__name__.lower()}: {error}") from None
