@@ -6,16 +6,20 @@ their file, never by importing it (importing one would load torch).
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .modelfile import available_models, is_trainable, model_config_fields
+
+__all__ = [
+    "FULL_LENGTH", "Experiment", "Grid", "Measurement", "Training", "available_models", "grid",
+    "hyperparameters", "is_trainable", "model_config_fields",
+]  # fmt: skip
 
 Pairs = tuple[tuple[str, Any], ...]
 
@@ -224,57 +228,6 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
                 FULL_LENGTH, track, seq_len, models, measure["batch_targets"],
                 precision=precision, n_items=measure["n_items"], **keys,
             )  # fmt: skip
-
-
-# --- models, read from their syntax trees ---------------------------------------------------------------------
-
-
-def available_models(models_dir: Path) -> list[str]:
-    """Names of the public files of the models folder."""
-    return sorted(p.stem for p in models_dir.glob("*.py") if not p.stem.startswith("_"))
-
-
-@lru_cache
-def _module(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def model_config_fields(path: Path) -> dict[str, tuple[str, Any]]:
-    """Fields of a model file's ``Config``: name -> (annotation, default).
-
-    Raises:
-        UserError: the file has no class ``Config``, or a field whose default is not a literal.
-    """
-    for node in _module(path).body:
-        if isinstance(node, ast.ClassDef) and node.name == "Config":
-            return dict(_fields(node, path))
-    raise UserError(f"{path}: no class Config; a model file declares its hyper-parameters there")
-
-
-def _fields(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, tuple[str, Any]]]:
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            try:
-                default = ast.literal_eval(item.value) if item.value else None
-            except ValueError:
-                raise UserError(
-                    f"{path}: Config.{item.target.id} needs a literal default"
-                ) from None
-            yield item.target.id, (ast.unparse(item.annotation), default)
-
-
-def is_trainable(path: Path) -> bool:
-    """False when the file says ``trainable = False`` at module level."""
-    return _flag(path, "trainable", default=True)
-
-
-def _flag(path: Path, name: str, default: bool) -> bool:
-    for node in _module(path).body:
-        if isinstance(node, ast.Assign) and any(
-            getattr(t, "id", None) == name for t in node.targets
-        ):
-            return bool(ast.literal_eval(node.value))
-    return default
 
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------
