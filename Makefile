@@ -1,0 +1,60 @@
+# Thin: every target is one command in the environment .venv. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PINS = $$($(PYTHON) envs/pins.py $(1))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo report check publish test lint bench
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1"
+
+setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
+
+.venv/.setup: pyproject.toml envs/lock.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; make PYTHON=python3.11 setup")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setup: torch"
+	@$(PIP) $(call PINS,torch) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@echo "setup: everything else"
+	@$(PIP) --constraint envs/lock.txt $(call PINS,torch base dev)
+	@touch $@
+
+# The kernels are compiled against the torch that is there (no build isolation), always from source (a prebuilt or
+# cached wheel may be for another torch, or have no kernels), and without what they declare but do not need.
+.venv/.setup-cuda: .venv/.setup
+	$(PIP) --constraint envs/lock.txt $(call PINS,cuda)
+	MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_FORCE_BUILD=TRUE \
+	  $(PIP) --no-build-isolation --no-cache-dir --no-deps $(call PINS,kernels)
+	$(BIN)/python -m seqbench selfcheck
+	@touch $@
+
+demo: setup  ## the whole comparison on small synthetic data: CPU, minutes, no data downloaded
+	$(BIN)/snakemake --cores $(CORES) report --configfile config/demo.yaml
+	@echo "The report is at file://$(CURDIR)/report/index.html"
+
+report: setup  ## the comparison of config/config.yaml
+	$(BIN)/snakemake --cores $(CORES) report
+	@echo "The report is at file://$(CURDIR)/report/index.html"
+
+check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record)
+	$(BIN)/snakemake --cores $(CORES) check
+
+publish: setup  ## write the tables that are committed, to results/reference/<machine>/
+	$(BIN)/snakemake --cores $(CORES) publish
+
+test: setup  ## all tests that this machine can run
+	$(BIN)/python -m pytest -n 2
+
+lint: setup  ## the formatters and linters of Python and Snakemake files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+bench: setup  ## speed of the hot paths (pytest-benchmark)
+	$(BIN)/python -m pytest tests/bench --benchmark-only
