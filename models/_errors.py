@@ -1,0 +1,5 @@
+"""The error that models raise for requests that cannot be fulfilled."""
+
+
+class ModelError(ValueError):
+    """One line that says what was asked for and what is allowed or missing."""

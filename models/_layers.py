@@ -1,0 +1,171 @@
+"""Building blocks that several models share. Letters as in models/__init__.py."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models._errors import ModelError
+
+INIT_STD = 0.02  # of every Linear and Embedding in RecBole's models and in Mamba4Rec
+NORM_EPS = 1e-12  # of every LayerNorm there
+
+
+def lengths_of(items: Tensor) -> Tensor:
+    """Number of real items per right-padded row, at least 1: (B, L) -> (B,)."""
+    return (items != 0).sum(1).clamp_(min=1)
+
+
+def gather_positions(x: Tensor, positions: Tensor) -> Tensor:
+    """Pick positions (B, M) of every row: (B, L, D) -> (B, M, D)."""
+    return x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+def initialise(module: nn.Module) -> None:
+    """Give every Linear and Embedding below module N(0, 0.02) weights and zero biases, as BERT does.
+
+    Row 0 of an embedding with a padding index becomes zero.
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(part.weight, std=INIT_STD)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            nn.init.zeros_(part.weight[part.padding_idx : part.padding_idx + 1])
+
+
+class FeedForward(nn.Module):
+    """Position-wise network with residual and LayerNorm behind it: (..., D) -> (..., D).
+
+    LayerNorm(x + dropout(W2 dropout'(gelu(W1 x)))); dropout' is used by Mamba4Rec only.
+    """
+
+    def __init__(self, d_model: int, d_inner: int, dropout: float, inner_dropout: float = 0.0):
+        super().__init__()
+        self.inner = nn.Linear(d_model, d_inner)
+        self.outer = nn.Linear(d_inner, d_model)
+        self.inner_dropout = nn.Dropout(inner_dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.inner_dropout(F.gelu(self.inner(x)))
+        return self.norm(self.dropout(self.outer(inner)) + x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention (arXiv 1706.03762, section 3.2) by PyTorch's fused kernels.
+
+    No dropout on the attention probabilities: the fused CPU kernel has none, and the fused kernels
+    never form the probabilities that it would apply to.
+    """
+
+    def __init__(self, d_model: int, n_heads: int):
+        super().__init__()
+        if d_model % n_heads:
+            raise ModelError(f"d_model {d_model} is not divisible by n_heads {n_heads}")
+        self.n_heads = n_heads
+        self.query = nn.Linear(d_model, d_model)
+        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, queries: Tensor, x: Tensor, keys: Tensor | None, causal: bool) -> Tensor:
+        """Attend from queries (B, M, D) to x (B, L, D); keys (B, L) bool: what may be attended to."""
+        q = self._heads(self.query(queries))  # (B, H, M, D/H)
+        k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
+        mask = None if keys is None else keys[:, None, None, :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class AttentionBlock(nn.Module):
+    """Attention, then FeedForward, each followed by residual and LayerNorm, as in RecBole and BERT."""
+
+    def __init__(self, d_model: int, n_heads: int, d_inner: int, dropout: float):
+        super().__init__()
+        self.attention = Attention(d_model, n_heads)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
+        self.ffn = FeedForward(d_model, d_inner, dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor | None = None,
+        causal: bool = False,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D) at that cost only."""
+        queries = x if at is None else gather_positions(x, at)
+        attended = self.attention(queries, x, keys, causal)
+        return self.ffn(self.norm(self.dropout(attended) + queries))
+
+
+def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """Mean softmax cross-entropy over the items 1..n: hidden (T, D), table (V, D), targets (T,).
+
+    The T x V logits exist only a chunk at a time, in one reused buffer, and the gradient is formed
+    while they do; half precision is computed in float32. No double backward.
+    """
+    return _CatalogueCrossEntropy.apply(hidden, table, targets)
+
+
+class _CatalogueCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        ctx.dtypes = hidden.dtype, table.dtype
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        with torch.autocast(hidden.device.type, enabled=False):
+            total, d_hidden, d_table = _cross_entropy_and_gradient(
+                hidden.to(dtype), table.to(dtype), targets, any(ctx.needs_input_grad)
+            )
+        ctx.save_for_backward(d_hidden, d_table)
+        return total / len(targets)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_loss: Tensor) -> tuple[Tensor, Tensor, None]:
+        d_hidden, d_table = ctx.saved_tensors
+        hidden_dtype, table_dtype = ctx.dtypes
+        return (d_hidden * d_loss).to(hidden_dtype), (d_table * d_loss).to(table_dtype), None
+
+
+def _cross_entropy_and_gradient(
+    hidden: Tensor, table: Tensor, targets: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Sum of -log p(target), and the gradient of its mean with respect to hidden and table."""
+    items = table[1:]  # (n, D): the padding row is no candidate
+    d_hidden, d_table = (
+        (torch.empty_like(hidden), torch.zeros_like(table)) if gradient else 2 * (None,)
+    )
+    rows = _rows_per_chunk(len(items), hidden.device)
+    buffer = hidden.new_empty(min(rows, len(hidden)), len(items))
+    total = hidden.new_zeros(())
+    for start in range(0, len(hidden), rows):
+        h, target = hidden[start : start + rows], targets[start : start + rows]  # (c, D), (c,)
+        logits = torch.mm(h, items.T, out=buffer[: len(h)])  # (c, n)
+        peak = logits.amax(1, keepdim=True)
+        wanted = logits.gather(1, target[:, None] - 1)
+        exponentials = logits.sub_(peak).exp_()
+        mass = exponentials.sum(1, keepdim=True)
+        total += (mass.log() + peak - wanted).sum()
+        if gradient:
+            # softmax = exponentials / mass: the division is done on the narrow side of each product
+            scale = 1.0 / (mass * len(hidden))
+            d_hidden[start : start + rows] = torch.mm(exponentials, items).mul_(scale)
+            d_table[1:].addmm_(exponentials.T, h * scale)
+    if gradient:  # minus the one-hot targets
+        d_hidden.sub_(table[targets], alpha=1.0 / len(hidden))
+        d_table.index_add_(0, targets, hidden, alpha=-1.0 / len(hidden))
+    return total, d_hidden, d_table
+
+
+def _rows_per_chunk(n_items: int, device: torch.device) -> int:
+    """Targets per chunk: on a CPU the logits should stay in cache, on a GPU fill it."""
+    n_logits = 1 << 20 if device.type == "cpu" else 1 << 26
+    return max(16, n_logits // n_items)

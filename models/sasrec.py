@@ -1,0 +1,69 @@
+"""SASRec (arXiv 1808.09781): causal self-attention over the user's items.
+
+Structure as in RecBole's SASRec, which most comparisons use: learned positions, LayerNorm and
+dropout on the embedding, blocks with LayerNorm behind the residual (the original has it in front),
+GELU (original: ReLU), item embeddings tied with the output. Differences from RecBole: fused causal
+attention without dropout on its probabilities, and a loss at every position instead of one window
+per prefix. Letters as in models/__init__.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models import SequenceModel
+from models._layers import NORM_EPS, AttentionBlock, initialise, lengths_of
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyper-parameters of SASRec."""
+
+    d_model: int = 64  # width of embeddings and blocks
+    n_layers: int = 2  # attention blocks
+    n_heads: int = 2  # attention heads per block; divides d_model
+    d_inner: int = 256  # width inside the feed-forward network
+    dropout: float = 0.2  # on the embedding and behind attention and feed-forward network
+
+
+class Model(SequenceModel):
+    """SASRec for histories of up to max_len items."""
+
+    def __init__(self, config: Config, n_items: int, max_len: int):
+        super().__init__()
+        c = config
+        self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
+        self.position_embedding = nn.Embedding(max_len, c.d_model)
+        self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
+        self.dropout = nn.Dropout(c.dropout)
+        self.blocks = nn.ModuleList(
+            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout) for _ in range(c.n_layers)
+        )
+        initialise(self)
+
+    def hidden(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D)."""
+        x = self._embed(items)
+        for block in self.blocks:
+            x = block(x, causal=True)
+        return x
+
+    def query(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, D) at the last real item; the last block works at that position only."""
+        lengths = lengths_of(items)
+        x = self._embed(items)
+        for block in self.blocks[:-1]:
+            x = block(x, causal=True)
+        real = torch.arange(items.shape[1], device=items.device) < lengths[:, None]
+        return self.blocks[-1](x, keys=real, at=lengths[:, None] - 1).squeeze(1)
+
+    def item_table(self) -> Tensor:
+        """(V, D), shared with the input."""
+        return self.item_embedding.weight
+
+    def _embed(self, items: Tensor) -> Tensor:
+        positions = self.position_embedding.weight[: items.shape[1]]
+        return self.dropout(self.norm(self.item_embedding(items) + positions))
