@@ -1,0 +1,224 @@
+"""The configuration: checked against its schema and against the model files before anything runs.
+
+Neither torch nor pandas is imported, so that a dry run stays cheap. Every problem is one line that names the key,
+the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from .errors import UserError
+from .experiment import FULL_LENGTH, available_models, is_trainable, model_config_fields
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+MODELS = ROOT / "models"
+
+# Python types of an annotation in a model's Config; bool is an int in Python and is told apart below.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "None": (type(None),),
+}
+
+
+def validate(
+    config: Mapping[str, Any], schema_path: Path = SCHEMA, models_dir: Path = MODELS
+) -> dict[str, Any]:
+    """Copy of the configuration with defaults filled in.
+
+    Blocks that are handed on as written (dataset, track, hyper-parameters) are not filled: their defaults belong to
+    the code that reads them, and a filled value would win over a block of lower precedence.
+
+    Raises:
+        UserError: a key or value that is not allowed, in one line.
+    """
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is not None:
+        raise UserError(f"config: {_explain(error)}")
+    filled = _with_defaults(copy.deepcopy(dict(config)), schema)
+    for problem in _problems(filled, models_dir):
+        raise UserError(f"config: {problem}")
+    return filled
+
+
+def definition(block: Mapping[str, Any]) -> str:
+    """Canonical JSON of what preparing a dataset depends on: its block without what only training reads."""
+    training_only = ("seq_lens", "hyperparameters", "training")
+    return canonical({k: v for k, v in block.items() if k not in training_only})
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal configurations give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            block.setdefault(key, copy.deepcopy(sub["default"]))
+        if isinstance(block.get(key), dict):
+            block[key] = _with_defaults(block[key], sub)
+    return block
+
+
+# --- structure: one line per error of the schema ------------------------------------------------------------------
+
+
+def _explain(error: ValidationError) -> str:
+    at = _key_path(error.absolute_path)
+    if error.validator == "additionalProperties" and error.schema["additionalProperties"] is False:
+        allowed = list(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in allowed)
+        return f"{_join(at, unknown)} = {_show(error.instance[unknown])}: unknown key; {_allowed(unknown, allowed)}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{_join(at, missing)} is missing; {at or 'the configuration'} needs {', '.join(error.validator_value)}"
+    if error.validator == "enum":
+        return f"{at} = {_show(error.instance)}: {_allowed(error.instance, error.validator_value)}"
+    return f"{at} = {_show(error.instance)}: {_rule(error)}"
+
+
+def _rule(error: ValidationError) -> str:
+    value = error.validator_value
+    if error.validator == "type":
+        return f"must be {_or(value)}{_text_hint(error.instance)}"
+    rules = {
+        "minimum": f"must be at least {value}",
+        "exclusiveMinimum": f"must be greater than {value}",
+        "minItems": "must not be empty",
+        "minProperties": "must not be empty",
+        "minLength": "must not be empty",
+        "uniqueItems": "has an entry twice",
+        "pattern": f"must match {value}",
+    }
+    return rules.get(error.validator, error.message)
+
+
+def _or(types: str | Sequence[str]) -> str:
+    names = [types] if isinstance(types, str) else types
+    readable = {"object": "a mapping", "array": "a list", "integer": "an integer", "string": "text"}
+    named = [readable.get(n, f"a {n}" if n in ("number", "boolean") else n) for n in names]
+    return " or ".join(named)
+
+
+def _text_hint(value: Any) -> str:
+    """Snakemake hands numbers inside ``--config key={...}`` on as text."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return "; a number nested in --config arrives as text: put it into a YAML file and pass that with --configfile"
+
+
+def _key_path(parts: Iterable[str | int]) -> str:
+    path = ""
+    for part in parts:
+        path = f"{path}[{part}]" if isinstance(part, int) else _join(path, part)
+    return path
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _allowed(value: Any, allowed: Iterable[Any]) -> str:
+    names = [str(a) for a in allowed]
+    close = difflib.get_close_matches(str(value), names, n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}allowed: {', '.join(names)}"
+
+
+# --- meaning: names that must exist, hyper-parameters that a model must have --------------------------------------
+
+
+def _problems(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    yield from _unknown_names(config, models_dir)
+    yield from _bad_datasets(config["datasets"])
+    yield from _bad_hyperparameters(config, models_dir)
+
+
+def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    models = available_models(models_dir)
+    trained = [m for m in models if is_trainable(models_dir / f"{m}.py")]
+    known = {"datasets": list(config["datasets"]), "tracks": list(config["tracks"])}
+    for key, allowed in (*known.items(), ("models", models)):
+        yield from _not_in(f"run.{key}", config["run"][key], allowed)
+    yield from _not_in("measure.models", config["measure"]["models"], trained)
+    for model in config["models"]:
+        if model not in models:
+            yield f"models.{model}: no file models/{model}.py; {_allowed(model, models)}"
+    for model, blocks in config["models"].items():
+        yield from _not_in(f"models.{model}", blocks, known["tracks"])
+
+
+def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name not in allowed:
+            yield f"{key} = {name!r}: unknown; {_allowed(name, allowed)}"
+
+
+def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
+    for name, block in datasets.items():
+        source = block["source"]
+        if name == FULL_LENGTH:
+            yield f"datasets.{name}: this name is taken by the synthetic batches of measure.lengths"
+        if source == "file" and "local" not in block:
+            yield f"datasets.{name}.local is missing; source file needs local.path, your file"
+        if source == "synthetic" and "local" in block:
+            yield f"datasets.{name}.local: source synthetic reads no file"
+        if source != "synthetic" and "synthetic" in block:
+            yield f"datasets.{name}.synthetic: only for source synthetic, not {source}"
+
+
+def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    fields = {m: model_config_fields(models_dir / f"{m}.py") for m in available_models(models_dir)}
+    for model, blocks in config["models"].items():
+        for track, values in blocks.items():
+            yield from _bad_values(f"models.{model}.{track}", values, model, fields[model])
+    selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
+    trained = [m for m in selected if is_trainable(models_dir / f"{m}.py")]
+    for kind in ("tracks", "datasets"):
+        for name, block in config[kind].items():
+            for model in trained:
+                key = f"{kind}.{name}.hyperparameters"
+                values = block.get("hyperparameters", {})
+                yield from _bad_values(key, values, model, fields[model])
+
+
+def _bad_values(
+    key: str, values: Mapping[str, Any], model: str, fields: Mapping[str, tuple[str, Any]]
+) -> Iterator[str]:
+    for name, value in values.items():
+        if name not in fields:
+            yield f"{key}.{name} = {_show(value)}: {model} has no such hyper-parameter; {_allowed(name, fields)}"
+        elif not _fits(value, annotation := fields[name][0]):
+            yield f"{key}.{name} = {_show(value)}: {model} takes {annotation}{_text_hint(value)}"
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    names = [n.strip() for n in annotation.split("|")]
+    if any(n not in _TYPES for n in names):
+        return True  # an annotation that only the model itself can check
+    if isinstance(value, bool):
+        return "bool" in names
+    return any(isinstance(value, _TYPES[n]) for n in names)
