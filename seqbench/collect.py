@@ -1,0 +1,166 @@
+"""Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
+
+Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves` (CSV), `effectiveness` and
+`efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from . import record as records
+from .errors import UserError
+from .summary import summarise
+from .tidy import Entry, curve_rows, efficiency_rows, experiment_row
+
+MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
+WORKFLOW = "run `snakemake report` (or `make report`)"
+TIDY = ("effectiveness", "efficiency")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report."""
+
+    frames: dict[str, pd.DataFrame]
+    datasets: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def collect(grid_path: Path, results: Path, out: Path) -> None:
+    """Read exactly the records that the grid names and write their tables into `out`.
+
+    Raises:
+        UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
+    """
+    grid = _read_json(Path(grid_path), "run `python -m seqbench grid`")
+    entries = load(grid, Path(results))
+    datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
+    margin = grid.get("report", {}).get("margin", MARGIN)
+    write(build(entries, datasets, margin), Path(out))
+
+
+def load(grid: dict[str, Any], results: Path) -> list[Entry]:
+    """Read the records of a grid, in its order, and compare their settings with the grid's."""
+    entries = []
+    for wanted in grid["trainings"]:
+        entry = read_entry(results, wanted["path"])
+        expected = {key: value for key, value in wanted.items() if key != "path"}
+        _check_settings(entry, expected, results)
+        entries.append(entry)
+    for wanted in grid["measurements"]:
+        shared = {k: v for k, v in wanted.items() if k not in ("records", "models")}
+        for path in wanted["records"]:
+            entry = read_entry(results, path)
+            _check_settings(entry, shared, results)
+            entries.append(entry)
+    return entries
+
+
+def read_entry(results: Path, path: str) -> Entry:
+    """Read one record; one that is missing is named together with the command that makes it."""
+    file = results / path / "record.json"
+    if not file.exists():
+        raise UserError(f"{file}: the grid names this record but it is not there: {WORKFLOW}")
+    return Entry(path, results, records.read_record(results / path))
+
+
+def read_dataset(results: Path, name: str) -> dict[str, Any]:
+    """Return the facts of a prepared dataset."""
+    return _read_json(results / "data" / name / "dataset.json", WORKFLOW)
+
+
+def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tables:
+    """Turn records into tables."""
+    check_datasets(entries, datasets)
+    effectiveness, summary, comparisons = summarise(entries, margin)
+    measured = [entry for entry in entries if not entry.training]
+    rows = {
+        "experiments": [experiment_row(entry) for entry in entries],
+        "effectiveness": effectiveness,
+        "summary": summary,
+        "comparisons": comparisons,
+        "efficiency": [r for e in measured for r in efficiency_rows(e, _samples(e))],
+        "curves": [r for e in entries if e.training for r in curve_rows(e)],
+    }
+    frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    settings = {"margin": margin, "environments": _environments(entries)}
+    return Tables(frames, datasets, settings)
+
+
+def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
+    """Refuse records that were made from other data than the dataset's facts describe."""
+    for entry in entries:
+        facts, data = datasets.get(entry.experiment["dataset"]), entry.record["data"]
+        if facts and data["hash"] and data["hash"] != facts["hash"]:
+            raise UserError(
+                f"{entry.path}: made from other data than data/{data['name']} now holds;"
+                " delete the record and run the workflow again"
+            )
+
+
+def write(tables: Tables, out: Path) -> None:
+    """Write all tables into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, frame in tables.frames.items():
+        frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        if name in TIDY:
+            frame.to_parquet(out / f"{name}.parquet", index=False)
+    for name in ("datasets", "settings"):
+        text = json.dumps(getattr(tables, name), indent=1, sort_keys=True)
+        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Tables:
+    """Read what `write` wrote; a table without rows comes back empty."""
+    folder = Path(folder)
+    names = ("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves")
+    frames = {name: _read_csv(folder / f"{name}.csv") for name in names}
+    datasets, settings = (
+        _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
+    )
+    return Tables(frames, datasets, settings)
+
+
+def _samples(entry: Entry) -> dict[str, Any]:
+    return entry.samples() if entry.ok else {}
+
+
+def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
+    """Distinct environments with the number of their records, in order of first use."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        text = json.dumps(entry.record["environment"], sort_keys=True)
+        counts[text] = counts.get(text, 0) + 1
+    return [{**json.loads(text), "records": n} for text, n in counts.items()]
+
+
+def _check_settings(entry: Entry, wanted: dict[str, Any], results: Path) -> None:
+    for key, value in wanted.items():
+        if key in entry.experiment and entry.experiment[key] != value:
+            raise UserError(
+                f"{results / entry.path}: made with {key} = {entry.experiment[key]}, the grid asks for"
+                f" {value}: delete it and {WORKFLOW}"
+            )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise UserError(f"{path}: not there: run `python -m seqbench collect`")
+    if not path.read_text(encoding="utf-8").strip():
+        return pd.DataFrame()
+    return pd.read_csv(path)
+
+
+def _read_json(path: Path, command: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there: {command}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None

@@ -1,0 +1,143 @@
+"""Summaries over seeds: means with intervals, and differences between models with a verdict.
+
+Records are read group by group (dataset, track, length), so memory does not grow with the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import Any
+
+import numpy as np
+
+from . import stats
+from .errors import UserError
+from .tidy import MASKINGS, Entry, effectiveness_rows, qualities
+
+SUMMARY = (
+    "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
+).split(",")
+COMPARED = "ndcg@10"  # the metric on which models are compared
+RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Summary of one model: resampled means (R, K), where column k is the quantity names[k]."""
+
+    entries: list[Entry]
+    names: list[tuple[str, str, str]]  # (masking, ties, metric)
+    means: stats.SeedMeans
+    resamples: np.ndarray
+
+
+def summarise(
+    entries: list[Entry], margin: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return rows of effectiveness (tidy), summary and comparisons of the trainings that succeeded.
+
+    margin: smallest difference that counts, as a share of the better model's mean.
+
+    Raises:
+        UserError: records that would be averaged or compared differ in data, machine or settings.
+    """
+    trainings = sorted((e for e in entries if e.training and e.ok), key=_place)
+    check_same_data(trainings)
+    tidy, summary, comparisons = [], [], []
+    for _, members in groupby(trainings, _place):
+        groups = _groups(list(members), tidy)
+        summary += [row for group in groups for row in _summary_rows(group)]
+        for a, b in combinations(groups, 2):
+            comparisons += _comparison_rows(a, b, margin)
+    return tidy, summary, comparisons
+
+
+def check_same_data(entries: list[Entry]) -> None:
+    """Refuse trainings on one dataset whose data differ: their users cannot be paired."""
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        other = first.setdefault(entry.experiment["dataset"], entry)
+        _same(other, entry, "data", *(e.record["data"]["hash"] for e in (other, entry)))
+
+
+def _groups(members: list[Entry], tidy: list[dict[str, Any]]) -> list[Group]:
+    users, found = None, []
+    for _, of_model in groupby(members, lambda entry: entry.experiment["model"]):
+        seeds, tables = list(of_model), []
+        for entry in seeds:
+            _check_seeds(seeds[0], entry)
+            samples = entry.samples()
+            users = samples["users"] if users is None else users
+            if not np.array_equal(users, samples["users"]):
+                raise UserError(_differ(members[0], entry, "evaluated users"))
+            tidy += effectiveness_rows(entry, samples)
+            table = qualities(samples, "test")
+            tables.append(np.column_stack(list(table.values())))
+        found.append((seeds, list(table), stats.seed_means(tables)))
+    resampled = stats.resample([means for _, _, means in found])
+    return [Group(*parts, draws) for parts, draws in zip(found, resampled, strict=True)]
+
+
+def _place(entry: Entry) -> tuple[str, str, int]:
+    return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
+
+
+def _check_seeds(first: Entry, entry: Entry) -> None:
+    _same(first, entry, "machine", *(e.record["environment"]["machine"] for e in (first, entry)))
+    settings = [{k: v for k, v in e.experiment.items() if k != "seed"} for e in (first, entry)]
+    _same(first, entry, "settings", *settings)
+
+
+def _same(first: Entry, second: Entry, what: str, a: object, b: object) -> None:
+    if a != b:
+        raise UserError(_differ(first, second, what))
+
+
+def _differ(first: Entry, second: Entry, what: str) -> str:
+    return f"{first.path} and {second.path} differ in {what} and cannot stand in one table: {RETRY}"
+
+
+def budget(entry: Entry) -> str | None:
+    """How much training was allowed, in one phrase; None for a model that is not trained."""
+    if not entry.values.get("steps"):
+        return None
+    training = entry.experiment["training"]
+    return f"{training['max_steps']} steps x {training['batch_targets']} targets"
+
+
+def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
+    entry, means = group.entries[0], group.means
+    low, high = (np.clip(end, 0, 1) for end in stats.interval(group.resamples))
+    about = {key: entry.experiment[key] for key in ("dataset", "model", "track", "seq_len")}
+    about |= {"split": "leave-one-out", "n_seeds": means.n_seeds, "budget": budget(entry)}
+    about |= {"data_hash": entry.record["data"]["hash"]}
+    for k, (masking, ties, metric) in enumerate(group.names):
+        numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
+        row = {**about, "masking": masking, "ties": ties, "metric": metric, **numbers}
+        yield {column: row[column] for column in SUMMARY}
+
+
+def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
+    about = {key: a.entries[0].experiment[key] for key in ("dataset", "track", "seq_len")}
+    about |= {"model_a": a.entries[0].experiment["model"]}
+    about |= {"model_b": b.entries[0].experiment["model"]}
+    for masking in MASKINGS:
+        k = a.names.index((masking, "conservative", COMPARED))
+        mean_a, mean_b = a.means.mean[k], b.means.mean[k]
+        low, high = stats.interval(a.resamples[:, [k]] - b.resamples[:, [k]])
+        least = margin * max(mean_a, mean_b)
+        yield {
+            **about, "masking": masking, "metric": COMPARED,
+            "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
+            "ci_low": low[0], "ci_high": high[0], "margin": least,
+            "verdict": stats.verdict(low[0], high[0], least),
+            "trained_seeds": _trained_seeds(a, b),
+        }  # fmt: skip
+
+
+def _trained_seeds(a: Group, b: Group) -> int | None:
+    """The smaller number of seeds of the two, counting models whose training has a seed at all."""
+    counts = [group.means.n_seeds for group in (a, b) if group.entries[0].values.get("steps")]
+    return min(counts, default=None)

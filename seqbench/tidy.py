@@ -1,0 +1,207 @@
+"""Rows of the tidy tables: one record in, one value per row out. Nothing here averages over records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import record as records
+from .metrics import METRICS, expected_under_random_ties, per_user
+from .stats import spread
+
+QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
+SPLITS = ("valid", "test")
+MASKINGS = ("unmasked", "seen-masked")
+TIES = ("conservative", "average")
+# What a failed measurement leaves empty, so that the tables can say why.
+EXPECTED = ("train/step_s", "train/epoch_s", "train/peak_rss_bytes", "inference/batch_s")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of the grid and where it lies: `path` below the folder `root`, as in the grid."""
+
+    path: str
+    root: Path
+    record: dict[str, Any]
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        return self.record["experiment"]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return self.record["values"]
+
+    @property
+    def ok(self) -> bool:
+        return self.record["status"] == "ok"
+
+    @property
+    def training(self) -> bool:
+        return self.record["kind"] == "train"
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """Raw samples, after their SHA-256 was compared with the record's."""
+        return records.read_samples(self.root / self.path, self.record)
+
+
+def identity(entry: Entry) -> dict[str, Any]:
+    """Columns that say which experiment a row belongs to and where it ran."""
+    experiment, environment = entry.experiment, entry.record["environment"]
+    return {
+        "path": entry.path,
+        **{key: experiment[key] for key in ("dataset", "model", "track", "seq_len")},
+        "seed": experiment.get("seed"),
+        **{key: environment[key] for key in ("machine", "machine_name", "device", "device_kind")},
+        "threads": environment["threads"],
+        "data_hash": entry.record["data"]["hash"],
+    }
+
+
+def backend(entry: Entry) -> dict[str, Any]:
+    """Which implementation did the work; `torch` where the model has only one."""
+    scan = (entry.values.get("backend") or {}).get("scan") or {}
+    return {
+        "backend": scan.get("used") or "torch",
+        "fallback": bool(scan.get("fallback")),
+        "fallback_reason": scan.get("reason") if scan.get("fallback") else None,
+    }
+
+
+def experiment_row(entry: Entry) -> dict[str, Any]:
+    """Everything about a record but its samples and curve, as one flat row."""
+    experiment, training = entry.experiment, entry.experiment.get("training", {})
+    settings = ("max_steps", "batch_targets", "patience_steps", "learning_rate", "objective")
+    outcome = (
+        "parameters steps epochs targets_seen best_step stopped still_improving train_s evaluate_s peak_rss_bytes"
+        " resumed_from"
+    ).split()
+    return {
+        **identity(entry),
+        **{key: entry.record[key] for key in ("kind", "status", "reason")},
+        "trained": bool(entry.values.get("steps")),
+        "hyperparameters": json.dumps(experiment["hyperparameters"], sort_keys=True),
+        **{key: training.get(key, experiment.get(key)) for key in (*settings, "precision")},
+        **{key: entry.values.get(key) for key in outcome},
+        **backend(entry),
+        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
+        "stand_in": entry.record["data"]["stand_in"],
+        **{f"code_{key}": entry.record["code"][key] for key in ("hash", "revision", "dirty")},
+        "command": command(entry),
+    }
+
+
+def command(entry: Entry) -> str:
+    """The command line that makes this record again, from the root of the checkout."""
+    experiment = dict(entry.experiment)
+    verb, flag, out = "run", "--experiment", f"results/{entry.path}"
+    if not entry.training:
+        verb, flag, out = "measure", "--measurement", f"results/{Path(entry.path).parent}"
+        model, hyperparameters = experiment.pop("model"), experiment.pop("hyperparameters")
+        experiment.setdefault("models", [[model, hyperparameters]])
+    text = json.dumps(experiment, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
+    real = entry.record["data"]["hash"] is not None
+    dataset = f" --dataset results/data/{experiment['dataset']}" if real else ""
+    threads = f" --threads {entry.record['environment']['threads']}"
+    return f"python -m seqbench {verb} {flag} '{text}'{dataset} --out {out}{threads}"
+
+
+def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str, str], np.ndarray]:
+    """Return values per user (U,) by (masking, ties, metric)."""
+    table = {}
+    for masking in MASKINGS:
+        rank, ties = (samples[f"{split}/{masking}/{name}"] for name in ("rank", "ties"))
+        ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
+        for kind in TIES:
+            for metric in QUALITIES:
+                table[masking, kind, metric] = per_user(ranks[kind], metric)
+    return table
+
+
+def effectiveness_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """One row per split, masking, ties and metric of a training: the mean over its users."""
+    about = {**identity(entry), "trained": bool(entry.values.get("steps"))}
+    for split in SPLITS:
+        for (masking, ties, metric), values in qualities(samples, split).items():
+            kind = {"split": split, "masking": masking, "ties": ties, "metric": metric}
+            yield {**about, **kind, "value": float(values.mean()), "n_users": len(values)}
+
+
+def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """One row per validation, masking and metric of a training."""
+    keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
+    about = {key: value for key, value in identity(entry).items() if key in keys}
+    for point in entry.values.get("curve") or []:
+        where = {key: point[key] for key in ("step", "targets", "seconds", "loss")}
+        best = point["step"] == entry.values.get("best_step")
+        for masking, metrics in point["valid"].items():
+            for metric, value in metrics.items():
+                row = {"masking": masking, "metric": metric, "value": value, "best": best}
+                yield {"path": entry.path, **about, **where, **row}
+
+
+def efficiency_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """One row per phase and metric of a measurement; what could not be measured has a reason, no value."""
+    experiment = entry.experiment
+    about = {
+        **{key: value for key, value in identity(entry).items() if key != "seed"},
+        **backend(entry),
+        "precision": experiment["precision"],
+        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
+        "parameters": entry.values.get("parameters"),
+    }
+    measured = {**_measured(samples), **_derived(entry, samples)}
+    for name, values in measured.items():
+        result = spread(values)
+        row = {"median": result.median, "iqr": result.iqr, "n": result.n, "reason": None}
+        yield {**about, **_phase(experiment, name), **row}
+    for name, reason in _missing(entry).items():
+        if name not in measured:
+            row = {"median": None, "iqr": None, "n": 0, "reason": reason}
+            yield {**about, **_phase(experiment, name), **row}
+
+
+def _measured(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    # `targets` (real targets of each step) is what rates are computed from, not a result.
+    names = [name for name in samples if name.partition("/")[2] in METRICS]
+    return {name: samples[name] for name in names if not name.endswith("/targets")}
+
+
+def _derived(entry: Entry, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    derived = {}
+    step = samples.get("train/step_s")
+    if step is not None:
+        if "train/targets" in samples:
+            derived["train/targets_per_s"] = samples["train/targets"] / step
+        if entry.values.get("steps_per_epoch") and "train/epoch_s" not in samples:
+            rounds = step.mean(axis=1) if step.ndim > 1 else step
+            derived["train/epoch_s"] = rounds * entry.values["steps_per_epoch"]
+    batch = samples.get("inference/batch_s")
+    if batch is not None:
+        users = samples.get("inference/users", entry.experiment["eval_batch"])
+        derived["inference/users_per_s"] = users / batch
+    return derived
+
+
+def _missing(entry: Entry) -> dict[str, str]:
+    missing = dict(entry.values.get("missing") or {})
+    if not entry.ok:
+        why = f"{entry.record['status']}: {entry.record['reason'] or 'no reason recorded'}"
+        missing = {**dict.fromkeys(EXPECTED, why), **missing}
+    elif entry.values.get("steps_per_epoch") is None:
+        missing.setdefault("train/epoch_s", "full-length synthetic batches have no epoch")
+    return missing
+
+
+def _phase(experiment: dict[str, Any], name: str) -> dict[str, Any]:
+    phase, _, metric = name.partition("/")
+    size = experiment["batch_targets"] if phase == "train" else experiment["eval_batch"]
+    # The time of an epoch is steps per epoch times the time of the steps that were measured.
+    extrapolated = metric == "epoch_s"
+    return {"batch_size": size, "phase": phase, "metric": metric, "extrapolated": extrapolated}

@@ -1,0 +1,189 @@
+"""Fake records for tests of collect, report and publish.
+
+The numbers come from a seeded generator, exist only in a test's temporary folder, and never enter the report or results
+of the project.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from seqbench import record
+
+N_USERS, N_ITEMS = 400, 300
+HASH = "a" * 64
+SKILL = {"popularity": 0.0, "gru4rec": 1.0, "sasrec": 1.2, "mamba4rec": 1.4, "bert4rec": 0.9}
+MODELS = tuple(SKILL)
+TRAINING = {
+    "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
+    "weight_decay": 0.0, "max_steps": 1000, "eval_every": 100, "patience_steps": 400, "select_on": "ndcg@10",
+    "select_masking": "unmasked", "bucket": True, "eval_batch": 256,
+}  # fmt: skip
+ENVIRONMENT = {
+    "machine": "0123456789ab", "machine_name": "test-machine", "device": "cpu", "device_kind": "cpu",
+    "cpu": "Test CPU", "n_cpus": 2, "memory_bytes": 8 * 2**30, "os": "Linux 6", "python": "3.12.1",
+    "packages": {"numpy": "2.4.6", "torch": "2.13.0"}, "driver": None, "threads": 1,
+}  # fmt: skip
+
+
+def training(dataset="toy", model="sasrec", track="matched", seq_len=50, seed=0, **settings):
+    """One entry of the grid's trainings."""
+    hyper = {} if model == "popularity" else {"d_model": 64}
+    return {
+        "dataset": dataset, "model": model, "track": track, "seq_len": seq_len, "seed": seed,
+        "hyperparameters": hyper, "training": {**TRAINING, **settings},
+        "path": f"runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}",
+    }  # fmt: skip
+
+
+def measurement(dataset="toy", models=MODELS[1:], track="matched", seq_len=50, n_items=None):
+    """One entry of the grid's measurements."""
+    path = f"runs/{dataset}/{track}/measure/L{seq_len}-T2048"
+    return {
+        "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "batch_targets": 2048,
+        "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "models": [[model, {"d_model": 64}] for model in models],
+        "records": [f"{path}/{model}" for model in models],
+    }  # fmt: skip
+
+
+def grid(trainings, measurements=(), margin=0.01):
+    """A whole grid."""
+    jobs = [*trainings, *measurements]
+    datasets = list(dict.fromkeys(j["dataset"] for j in jobs if j["dataset"] != "full-length"))
+    return {
+        "trainings": list(trainings), "measurements": list(measurements), "datasets": datasets,
+        "report": {"margin": margin},
+    }  # fmt: skip
+
+
+def ranks(model, seed, n_users=N_USERS):
+    """Plausible ranks (U,): the same users are easy for every model, a better model ranks lower."""
+    easy = np.random.default_rng(1).normal(size=n_users)
+    luck = np.random.default_rng([seed, len(model)]).normal(size=n_users)
+    score = SKILL.get(model, 1.0) + easy + 0.4 * luck
+    return np.clip(np.ceil(N_ITEMS * 0.15 / (1 + np.exp(2 * score))), 1, N_ITEMS).astype(np.int32)
+
+
+def samples(model, seed):
+    """Arrays of a training."""
+    arrays = {"users": np.arange(N_USERS, dtype=np.int32)}
+    for split in ("valid", "test"):
+        for shift, masking in enumerate(("seen-masked", "unmasked")):
+            rank = ranks(model, seed + (100 if split == "valid" else 0)) + np.int32(shift)
+            arrays[f"{split}/{masking}/rank"] = rank
+            arrays[f"{split}/{masking}/ties"] = (rank > 5).astype(np.int32)
+    return arrays
+
+
+def curve(model, seed, points=8):
+    """Validations of a training."""
+    final = 0.1 + 0.02 * SKILL.get(model, 1.0) + 0.002 * seed
+    rows = []
+    for k in range(1, points + 1):
+        value = final * (1 - np.exp(-k / 3))
+        metrics = {"hr@10": 1.8 * value, "ndcg@10": value, "mrr@10": 0.8 * value}
+        valid = {"unmasked": metrics, "seen-masked": {m: 1.2 * v for m, v in metrics.items()}}
+        row = {
+            "step": 100 * k,
+            "targets": 204800 * k,
+            "seconds": 7.0 * k,
+            "loss": 6.0 - 0.2 * k,
+            "valid": valid,
+        }
+        rows.append(row)
+    return rows
+
+
+def write_training(results: Path, entry, *, arrays=None, status="ok", **changes):
+    """Write the record of one training; changes: keyword `values`, `environment`, `data`, `code`, `reason`."""
+    model, seed = entry["model"], entry["seed"]
+    trained = model != "popularity"
+    values = {
+        "parameters": 123456 if trained else None, "backend": {}, "steps": 800 if trained else None,
+        "epochs": 8.0 if trained else None, "targets_seen": 1638400 if trained else None,
+        "best_step": 700 if trained else None, "stopped": "patience" if trained else None,
+        "still_improving": False, "train_s": 60.0, "evaluate_s": 2.0, "peak_rss_bytes": 5 * 10**8,
+        "resumed_from": None, "curve": curve(model, seed) if trained else [],
+    }  # fmt: skip
+    record.write_record(
+        results / entry["path"], kind="train", status=status, reason=changes.get("reason"),
+        experiment={k: v for k, v in entry.items() if k != "path"},
+        values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
+        data=_data(entry["dataset"]) | changes.get("data", {}), code=_code() | changes.get("code", {}),
+        samples=samples(model, seed) if arrays is None and status == "ok" else arrays,
+    )  # fmt: skip
+
+
+def write_measurement(results: Path, entry, *, status="ok", **changes):
+    """Write one record per model of a measurement; slower and larger with length, by model."""
+    for k, (path, (model, hyper)) in enumerate(zip(entry["records"], entry["models"], strict=True)):
+        full = entry["dataset"] == "full-length"
+        values = {
+            "parameters": 123456, "backend": {}, "steps_per_epoch": None if full else 120,
+            "missing": {"train/energy_j_per_epoch": "no NVIDIA device"},
+        }  # fmt: skip
+        record.write_record(
+            results / path, kind="measure", status=status, reason=changes.get("reason"),
+            experiment={key: v for key, v in entry.items() if key != "records"} | {"model": model, "hyperparameters": hyper},
+            values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
+            data=_data(entry["dataset"]) if not full else _data("full-length", None), code=_code(),
+            samples=times(entry["seq_len"], k) if status == "ok" else {},
+        )  # fmt: skip
+
+
+def times(seq_len, k):
+    """Arrays of a measurement."""
+    rng = np.random.default_rng([seq_len, k])
+    noise = rng.lognormal(0, 0.03, (3, 10))
+    step = 0.02 * (1 + 0.3 * k) * (1 + (seq_len / 100) ** (1 + 0.3 * (k % 2))) * noise
+    return {
+        "train/step_s": step, "train/targets": np.full((3, 10), 2000), "inference/batch_s": 0.3 * step,
+        "train/peak_rss_bytes": np.full(3, 4e8 + 1e6 * seq_len * (k + 1)),
+        "inference/peak_rss_bytes": np.full(3, 3e8 + 5e5 * seq_len * (k + 1)),
+    }  # fmt: skip
+
+
+def write_dataset(results: Path, name="toy", **changes):
+    """Write the facts of a prepared dataset."""
+    facts = {
+        "schema": 1, "name": name, "source": "synthetic", "n_users": N_USERS, "n_items": N_ITEMS,
+        "n_interactions": 12000, "k_core": 5, "hash": HASH, "time": "rank",
+        "order": "stable sort by (user, time), ties in file order", "ties": None,
+        "ties_reason": "synthetic data has no timestamps", "repeats": 0.01,
+        "lengths": {"min": 5, "median": 24.0, "mean": 30.0, "max": 200},
+        "provenance": {"file": None, "sha256": None, "url": None, "stand_in": None, "terms": "generated here",
+                       "citation": None},
+        "oracle": {"test": {"hr@10": 0.9, "ndcg@10": 0.8, "mrr@10": 0.7}},
+    }  # fmt: skip
+    folder = results / "data" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.json").write_text(json.dumps(facts | changes))
+
+
+def write_grid(results: Path, plan, **changes) -> Path:
+    """Write a grid with its datasets and the records of all its jobs, and return the grid's path."""
+    for name in plan["datasets"]:
+        write_dataset(results, name)
+    for entry in plan["trainings"]:
+        write_training(results, entry, **changes)
+    for entry in plan["measurements"]:
+        write_measurement(results, entry, **changes)
+    path = results / "grid.json"
+    path.write_text(json.dumps(plan))
+    return path
+
+
+def _data(name, hash_=HASH):
+    known = {"n_users": N_USERS, "n_items": N_ITEMS, "n_interactions": 12000}
+    return {
+        "name": name,
+        "hash": hash_,
+        **(known if hash_ else dict.fromkeys(known)),
+        "stand_in": None,
+    }
+
+
+def _code():
+    return {"hash": "c0de", "revision": "b" * 40, "dirty": False}
