@@ -1,0 +1,219 @@
+"""The whole path of one dataset: source -> rows -> k-core -> order -> folder on disk."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from seqbench.data import order as ordering
+from seqbench.data import store
+from seqbench.data.archive import read_content
+from seqbench.data.formats import Interactions, layout_of, read_interactions
+from seqbench.data.kcore import k_core
+from seqbench.data.locate import Located, locate
+from seqbench.data.oracle import oracle_metrics
+from seqbench.data.sources import SOURCES
+from seqbench.data.synthetic import config_from, generate
+from seqbench.errors import UserError
+
+TIME_KINDS = ("unix", "rank", "partial", "none")
+PLAUSIBLE_UNIX_S = (1e8, 1e11)  # 1973 to 5138: beyond lie ranks and milliseconds
+NO_TIES = {
+    "rank": "the time column is a rank within the user, ties in time are not visible",
+    "partial": "some times are unknown",
+    "none": "there is no time column",
+}
+
+
+def build(name: str, definition: dict, data_dir: Path, out: Path) -> dict:
+    """Prepare one dataset block; returns what it wrote into out/dataset.json."""
+    source = definition.get("source")
+    if source == "synthetic":
+        return _build_synthetic(name, definition, out)
+    if source != "file" and source not in SOURCES:
+        allowed = ", ".join([*SOURCES, "file", "synthetic"])
+        raise UserError(f"datasets.{name}.source: {source!r} is unknown; allowed: {allowed}")
+    if source == "file" and not definition.get("local"):
+        raise UserError(f"datasets.{name}.local is missing; source: file needs its path")
+    return _build_from_file(name, definition, data_dir, out)
+
+
+def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> dict:
+    located = locate(name, definition, data_dir)
+    local = definition.get("local", {})
+    layout = layout_of(located.format, local)
+    content = read_content(located.path, layout.member, located.max_bytes)
+    parsed = read_interactions(content, layout, str(located.path))
+    time = _time_kind(name, definition, parsed)
+    order, k = definition.get("order", "file"), definition.get("k_core", 5)
+    ordering.check_order(order, time)
+
+    arrays, ids = arrange(parsed, k, time, order)
+    if not len(arrays["items"]):
+        raise UserError(f"dataset {name}: nothing is left of {located.path} after the {k}-core")
+    key = {"none": None, "rank": "rank"}.get(time, "time")
+    key = "position" if parsed.position is not None else key
+    info = _info(name, definition, arrays, ids, time)
+    info |= {"order": ordering.describe(order, key)} | _ties(arrays, time, key)
+    info["provenance"] = _provenance(definition["source"], located)
+    _check_counts(name, definition, info)
+    store.save(out, arrays, ids, info)
+    _announce(info)
+    return info
+
+
+def arrange(
+    parsed: Interactions, k: int, time: str, order: str
+) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Filter, number and sort parsed rows; returns the arrays and id lists that go to disk.
+
+    Users and items are numbered by their raw ids in natural order (whole numbers by value first,
+    then the rest as text), so that the numbering depends neither on k nor on the order of rows.
+    """
+    rows = k_core(parsed.users, parsed.items, k)
+    users, user_ids = _renumber(parsed.users[rows], parsed.user_ids)
+    items, item_ids = _renumber(parsed.items[rows], parsed.item_ids)
+    key = parsed.time if parsed.position is None else parsed.position
+    sorting = ordering.base_order(users, None if key is None or time == "none" else key[rows])
+    rows, users, items = rows[sorting], users[sorting], items[sorting]
+    offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
+    arrays = {"items": (items + 1).astype(np.int32), "rows": rows.astype(np.int64)}
+    if time == "unix":
+        arrays["times"] = np.floor(parsed.time[rows]).astype(np.int64)
+        variant = ordering.permutation(offsets, arrays["times"], rows, order)
+        arrays = {name: array[variant] for name, array in arrays.items()}
+    return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}
+
+
+def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[str]]:
+    present = np.flatnonzero(np.bincount(codes, minlength=len(raw_ids)))
+    ordered = sorted(present.tolist(), key=lambda code: _natural(raw_ids[code]))
+    new = np.zeros(len(raw_ids), dtype=np.int64)
+    new[ordered] = np.arange(len(ordered))
+    return new[codes], [raw_ids[code] for code in ordered]
+
+
+def _natural(raw_id: str) -> tuple[int, int, str]:
+    whole = raw_id.isascii() and raw_id.isdigit()
+    return (0, int(raw_id), raw_id) if whole else (1, 0, raw_id)
+
+
+def _time_kind(name: str, definition: dict, parsed: Interactions) -> str:
+    local, source = definition.get("local", {}), definition["source"]
+    has_time = parsed.time is not None
+    default = SOURCES[source].time if source in SOURCES else "unix" if has_time else "none"
+    kind = local.get("time", default)
+    key = f"datasets.{name}.local.time"
+    if kind not in TIME_KINDS:
+        raise UserError(f"{key}: {kind!r} is unknown; allowed: {', '.join(TIME_KINDS)}")
+    if kind != "none" and not has_time and (kind == "unix" or parsed.position is None):
+        raise UserError(f"{key}: {kind} needs a time column, but local.columns maps none")
+    if kind == "unix":
+        low, high = float(parsed.time.min()), float(parsed.time.max())
+        if low < PLAUSIBLE_UNIX_S[0] or high > PLAUSIBLE_UNIX_S[1]:
+            raise UserError(
+                f"{key}: times from {low:.15g} to {high:.15g} are no Unix seconds; say "
+                "`time: rank` if they only give the order within a user"
+            )
+    return kind
+
+
+def _build_synthetic(name: str, definition: dict, out: Path) -> dict:
+    if definition.get("k_core", 1) != 1 or definition.get("order", "file") != "file":
+        raise UserError(f"datasets.{name}: synthetic data take k_core: 1 and no other order")
+    config = config_from(name, definition.get("synthetic", {}))
+    process, items, offsets = generate(config)
+    arrays = {"items": items, "offsets": offsets, "rows": np.arange(len(items), dtype=np.int64)}
+    ids = {"user_ids": range(config.n_users), "item_ids": range(1, config.n_items + 1)}
+    info = _info(name, {"k_core": 1} | definition, arrays, ids, "none")
+    info["order"] = "as generated"
+    info["provenance"] = _provenance("synthetic", None) | {"synthetic": dataclasses.asdict(config)}
+    info["oracle"] = oracle_metrics(process, items, offsets)
+    store.save(out, arrays, ids, info)
+    _announce(info)
+    return info
+
+
+def _info(name: str, definition: dict, arrays: dict, ids: dict, time: str) -> dict:
+    items, offsets = arrays["items"], arrays["offsets"]
+    lengths = np.diff(offsets)
+    return {
+        "schema": store.SCHEMA,
+        "name": name,
+        "source": definition["source"],
+        "n_users": len(ids["user_ids"]),
+        "n_items": len(ids["item_ids"]),
+        "n_interactions": len(items),
+        "k_core": definition.get("k_core", 5),
+        "hash": store.content_hash(items, offsets),
+        "time": time,
+        "order": None,
+        "ties": None,
+        "ties_reason": NO_TIES.get(time),
+        "lengths": {
+            "min": int(lengths.min()),
+            "median": float(np.median(lengths)),
+            "mean": float(lengths.mean()),
+            "max": int(lengths.max()),
+        },
+        "repeats": repeats(items, offsets),
+        "provenance": None,
+        "oracle": None,
+    }
+
+
+def _ties(arrays: dict, time: str, key: str | None) -> dict:
+    if time != "unix":
+        return {"ties": None, "ties_reason": NO_TIES[time]}
+    if key == "position":
+        return {"ties": None, "ties_reason": "a position column decides the order, not the time"}
+    ties = ordering.tie_statistics(arrays["offsets"], arrays["times"])
+    return {"ties": ties, "ties_reason": None}
+
+
+def repeats(items: np.ndarray, offsets: np.ndarray) -> float:
+    """Share of events whose (user, item) pair occurred before; such events are kept."""
+    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    pairs = np.sort(users * (np.int64(items.max()) + 1) + items)
+    return float(np.mean(pairs[1:] == pairs[:-1]) * (len(pairs) - 1) / len(pairs))
+
+
+def _provenance(source: str, located: Located | None) -> dict:
+    public = SOURCES.get(source)
+    return {
+        "file": located.path.name if located else None,
+        "sha256": located.sha256 if located else None,
+        "url": located.url if located else None,
+        "stand_in": located.stand_in if located else None,
+        "terms": public.terms if public else None,
+        "citation": public.citation if public else None,
+    }
+
+
+def _check_counts(name: str, definition: dict, info: dict) -> None:
+    source, k = definition["source"], definition.get("k_core", 5)
+    built_in = SOURCES[source].five_core if source in SOURCES and k == 5 else {}
+    expected = definition.get("expect") or built_in
+    found = {key: info[f"n_{key}"] for key in expected}
+    if found != expected:
+        words = [", ".join(f"{n:,} {key}" for key, n in c.items()) for c in (expected, found)]
+        raise UserError(
+            f"dataset {name}: expected {words[0]} after the {k}-core, found {words[1]} in "
+            f"{info['provenance']['file']}; use the publisher's file, or, if another version is "
+            f"meant, declare its counts under datasets.{name}.expect"
+        )
+
+
+def _announce(info: dict) -> None:
+    """What was prepared and on what terms, for the log."""
+    provenance = info["provenance"]
+    lines = [
+        f"{info['name']}: {info['n_users']:,} users, {info['n_items']:,} items, "
+        f"{info['n_interactions']:,} interactions ({info['k_core']}-core, {info['order']})"
+    ]
+    if provenance["stand_in"]:
+        lines.append(f"stand-in for the publisher's file: {provenance['stand_in']}")
+    lines += [f"{key}: {provenance[key]}" for key in ("terms", "citation") if provenance[key]]
+    print("\n".join(lines), file=sys.stderr, flush=True)

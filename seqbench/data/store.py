@@ -1,0 +1,127 @@
+"""The prepared dataset on disk: flat arrays, user after user, plus dataset.json."""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seqbench.errors import UserError
+
+SCHEMA = 1
+INFO = "dataset.json"
+ARRAYS = ("items", "offsets", "rows", "times")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Prepared interactions; the events of user u are items[offsets[u]:offsets[u + 1]].
+
+    Leave-one-out: of a user's span [a, b) the test item is b - 1, the validation item b - 2 and
+    [a, b - 2) trains. Users with fewer than 3 events are never evaluated; all their events train.
+    """
+
+    name: str
+    items: np.ndarray  # (n_interactions,) int32, 1..n_items, chronological within a user
+    offsets: np.ndarray  # (n_users + 1,) int64
+    rows: np.ndarray  # (n_interactions,) int64, 0-based data row in the publisher's file
+    times: np.ndarray | None  # (n_interactions,) int64 Unix seconds; None unless time is unix
+    info: dict  # content of dataset.json
+
+    @property
+    def n_users(self) -> int:
+        return self.info["n_users"]
+
+    @property
+    def n_items(self) -> int:
+        return self.info["n_items"]
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Memory-map a prepared dataset (milliseconds); UserError when it is missing or inconsistent.
+
+    Shapes, types and offsets are checked here; the bytes are checked by `verify_hash`.
+    """
+    folder = Path(folder)
+    info = _read_info(folder)
+    names = ARRAYS if info["time"] == "unix" else ARRAYS[:3]
+    arrays = {name: _open_array(folder, name) for name in names}
+    _check_shapes(folder, info, arrays)
+    times = arrays.get("times")
+    return Dataset(info["name"], arrays["items"], arrays["offsets"], arrays["rows"], times, info)
+
+
+def verify_hash(dataset: Dataset) -> bool:
+    """Whether the stored items and offsets still have the hash that dataset.json declares."""
+    return content_hash(dataset.items, dataset.offsets) == dataset.info["hash"]
+
+
+def content_hash(items: np.ndarray, offsets: np.ndarray) -> str:
+    """SHA-256 over the bytes of items (int32) and offsets (int64): what a model can see."""
+    digest = hashlib.sha256(np.ascontiguousarray(items, dtype="<i4"))
+    digest.update(np.ascontiguousarray(offsets, dtype="<i8"))
+    return digest.hexdigest()
+
+
+def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> None:
+    """Write everything beside `out`, then move it in; dataset.json leaves first and comes last.
+
+    A reader therefore sees the old dataset, none, or the new one, never a mixture.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        fresh = Path(temporary)
+        for name, array in arrays.items():
+            np.save(fresh / f"{name}.npy", array)
+        for name, values in ids.items():
+            (fresh / f"{name}.txt").write_text("".join(f"{value}\n" for value in values), "utf-8")
+        (fresh / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        out.mkdir(exist_ok=True)
+        for stale in (INFO, "times.npy"):
+            (out / stale).unlink(missing_ok=True)
+        for path in sorted(fresh.iterdir(), key=lambda path: path.name == INFO):
+            os.replace(path, out / path.name)
+
+
+def _prepare_hint(folder: Path) -> str:
+    return f"prepare it with: snakemake --cores 1 {folder / INFO}"
+
+
+def _read_info(folder: Path) -> dict:
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {_prepare_hint(folder)}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); {_prepare_hint(folder)}") from None
+    if info.get("schema") != SCHEMA:
+        found = info.get("schema")
+        raise UserError(f"{path} has schema {found}, expected {SCHEMA}; {_prepare_hint(folder)}")
+    return info
+
+
+def _open_array(folder: Path, name: str) -> np.ndarray:
+    path = folder / f"{name}.npy"
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); {_prepare_hint(folder)}") from None
+
+
+def _check_shapes(folder: Path, info: dict, arrays: dict[str, np.ndarray]) -> None:
+    n = info["n_interactions"]
+    shapes = {"items": n, "rows": n, "times": n, "offsets": info["n_users"] + 1}
+    for name, array in arrays.items():
+        dtype = np.dtype("int32" if name == "items" else "int64")
+        if array.shape != (shapes[name],) or array.dtype != dtype:
+            raise UserError(
+                f"{folder / name}.npy holds {array.dtype} {array.shape}, dataset.json says "
+                f"{dtype} ({shapes[name]},); {_prepare_hint(folder)}"
+            )
+    offsets = arrays["offsets"]
+    if offsets[0] != 0 or offsets[-1] != n:
+        raise UserError(f"{folder}/offsets.npy does not span {n} events; {_prepare_hint(folder)}")
