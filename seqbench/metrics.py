@@ -72,11 +72,12 @@ METRICS: dict[str, Metric] = {
     "topk_s": Metric("Inference: top 10", "s", False),
     "targets_per_s": Metric("Real targets per second", "1/s", True),
     "users_per_s": Metric("Users per second", "1/s", True),
-    "start_s": Metric("Start: imports, kernels, first step", "s", False),
+    "first_step_s": Metric("First training step (kernels compiled)", "s", False),
     "peak_rss_bytes": Metric("Peak resident memory (host)", "bytes", False),
     "peak_allocated_bytes": Metric("Peak allocated (GPU)", "bytes", False),
     "peak_reserved_bytes": Metric("Peak reserved (GPU)", "bytes", False),
     "nvml_process_bytes": Metric("Process memory (NVML)", "bytes", False),
     "nvml_device_bytes": Metric("Device memory (NVML)", "bytes", False),
+    "energy_j_per_step": Metric("Energy per training step", "J", False),
     "energy_j_per_epoch": Metric("Energy per epoch", "J", False),
 }

@@ -13,6 +13,8 @@ from typing import Any
 
 from .errors import UserError
 
+MODELS = Path(__file__).resolve().parent.parent / "models"
+
 
 def available_models(models_dir: Path) -> list[str]:
     """Names of the public files of the models folder."""

@@ -107,6 +107,24 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
         return {name: arrays[name] for name in arrays.files}
 
 
+def remove(runs: Path, status: str) -> list[Path]:
+    """Delete every record with ``status`` below ``runs``, samples and weights included; their folders."""
+    folders = []
+    for path in sorted(runs.rglob("record.json")):
+        if read_record(path.parent)["status"] == status:
+            for name in ("record.json", "samples.npz", "weights.safetensors"):
+                (path.parent / name).unlink(missing_ok=True)
+            folders.append(path.parent)
+    return folders
+
+
+def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's ``data`` from a prepared dataset's ``dataset.json``; absent facts are null."""
+    keys = ("name", "hash", "n_users", "n_items", "n_interactions")
+    stand_in = (info.get("provenance") or {}).get("stand_in")
+    return {**{key: info.get(key) for key in keys}, "stand_in": stand_in}
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write through a temporary file in the same folder, flushed to disk, then renamed over ``path``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

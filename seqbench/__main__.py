@@ -1,0 +1,173 @@
+"""The command line: ``python -m seqbench <verb>``. The only parser of arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 on success, 1 when a check found problems, 2 on bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.verb(arguments) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="seqbench", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="verb")
+
+    def add(name: str, verb: Callable, text: str, *options: str) -> None:
+        sub = verbs.add_parser(name, help=text, description=text)
+        for option in options:
+            sub.add_argument(f"--{option}", **_OPTIONS[option])
+        sub.set_defaults(verb=verb)
+
+    add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
+        "name", "definition", "data-dir", "out")  # fmt: skip
+    add("run", _run, "train one experiment in a supervised process and write its record",
+        "experiment", "dataset", "out", "threads", "time-limit")  # fmt: skip
+    add("train", _train, "train one experiment in this process (what `run` supervises)",
+        "experiment", "dataset", "out", "threads")  # fmt: skip
+    add("measure", _measure, "time and weigh all models of one job, interleaved",
+        "measurement", "dataset-or-none", "out", "threads", "time-limit")  # fmt: skip
+    add("grid", _grid, "list all jobs of a configuration", "config", "out")
+    add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
+    add("report", _report, "render the tables into a report", "tables", "out")
+    add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
+    add("publish", _publish, "copy the grid's records to results/reference and make its tables",
+        "grid", "results", "readme")  # fmt: skip
+    add("retry", _retry, "remove records of one status so that they are tried again",
+        "status", "results")  # fmt: skip
+    add("selfcheck", _selfcheck, "compare every scan kernel that is installed with the reference")
+    return parser
+
+
+_PATH = {"type": Path, "required": True}
+_OPTIONS: dict[str, dict] = {
+    "name": {"required": True, "help": "name of the dataset in the configuration"},
+    "definition": {"required": True, "help": "its block in the configuration as JSON"},
+    "data-dir": {**_PATH, "help": "folder with the publishers' files; downloads go there"},
+    "out": {**_PATH, "help": "where the result goes"},
+    "experiment": {"required": True, "help": "the experiment as JSON"},
+    "measurement": {"required": True, "help": "the measuring job as JSON"},
+    "dataset": {**_PATH, "help": "folder of the prepared dataset"},
+    "dataset-or-none": {"type": Path, "help": "prepared dataset; none for full-length batches"},
+    "threads": {"type": int, "default": 1, "help": "CPU threads of the worker (default 1)"},
+    "time-limit": {"type": float, "default": None, "help": "seconds until a worker is stopped"},
+    "config": {"required": True, "help": "the validated configuration as JSON"},
+    "grid": {**_PATH, "help": "results/grid.json"},
+    "results": {**_PATH, "help": "the results folder"},
+    "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
+    "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
+    "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
+               "help": "which records to remove"},
+}  # fmt: skip
+
+
+def _prepare(a: argparse.Namespace) -> None:
+    from .data import prepare
+
+    info = prepare(a.name, _json(a.definition, "--definition"), a.data_dir, a.out)
+    print(f"{a.name}: {info['n_users']:,} users, {info['n_items']:,} items, "
+          f"{info['n_interactions']:,} interactions in {a.out}", file=sys.stderr)  # fmt: skip
+
+
+def _run(a: argparse.Namespace) -> None:
+    from .experiment import Experiment
+    from .run import supervise
+
+    supervise(Experiment.from_json(a.experiment), a.dataset, a.out, a.threads, a.time_limit)
+
+
+def _train(a: argparse.Namespace) -> None:
+    from .experiment import Experiment
+    from .worker import run
+
+    run(Experiment.from_json(a.experiment), a.dataset, a.out, a.threads)
+
+
+def _measure(a: argparse.Namespace) -> None:
+    from .experiment import Measurement
+    from .interleave import measure
+
+    job = Measurement.from_json(a.measurement)
+    measure(job, a.dataset_or_none, a.out, a.threads, a.time_limit or float("inf"))
+
+
+def _grid(a: argparse.Namespace) -> None:
+    from .experiment import grid
+    from .modelfile import MODELS
+    from .record import write_atomically
+
+    config = _json(a.config, "--config")
+    content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _collect(a: argparse.Namespace) -> None:
+    from .collect import collect
+
+    collect(a.grid, a.results, a.out)
+
+
+def _report(a: argparse.Namespace) -> None:
+    from .report import render
+
+    print(f"report: {render(a.tables, a.out)}", file=sys.stderr)
+
+
+def _check(a: argparse.Namespace) -> int:
+    from .report import check
+
+    problems = check(a.tables)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"check: {len(problems)} problem(s)", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _publish(a: argparse.Namespace) -> None:
+    from .publish import publish, update_readme
+
+    folder = publish(a.grid, a.results)
+    print(f"published: {folder}", file=sys.stderr)
+    if a.readme:
+        update_readme(a.readme, folder.parent)
+
+
+def _retry(a: argparse.Namespace) -> None:
+    from .record import remove
+
+    removed = remove(a.results / "runs", a.status)
+    for folder in removed:
+        print(f"removed {folder}", file=sys.stderr)
+    print(
+        f"{len(removed)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
+    )
+
+
+def _selfcheck(_: argparse.Namespace) -> int:
+    from .selfcheck import selfcheck
+
+    return selfcheck()
+
+
+def _json(text: str, option: str) -> dict:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{option}: not JSON ({error})") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Clocks and memory of the device that computes, the same calls on a CPU and on a GPU. Knows no model."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .nvml import NO_DEVICE, Nvml, Reading
+
+# Messages of torch's CPU allocator when the system refuses memory: it raises a plain RuntimeError.
+_CPU_OOM = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
+
+
+def pick() -> torch.device:
+    """The GPU that is visible, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Stopwatch:
+    """Seconds of the blocks it timed, the device synchronised at both ends."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: list[float] = []
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Time one block and append its seconds."""
+        synchronise(self.device)
+        start = time.perf_counter()
+        yield
+        synchronise(self.device)
+        self.seconds.append(time.perf_counter() - start)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that a GPU or the host ran out of memory."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_OOM)
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process since its start (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def reset_peaks(device: torch.device) -> None:
+    """Start a new measuring phase of GPU memory; the peak of the host cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def memory(device: torch.device) -> dict[str, Reading]:
+    """Peaks of the phase by metric name, each a value or null with its reason.
+
+    Four numbers on a GPU, because they answer different questions: live tensors, the allocator's pool, the
+    process as the driver sees it, and the whole device.
+    """
+    nvml = Nvml() if device.type == "cuda" else None
+    absent = Reading(None, NO_DEVICE)
+    return {
+        "peak_rss_bytes": Reading(peak_rss_bytes()),
+        "peak_allocated_bytes": Reading(torch.cuda.max_memory_allocated(device))
+        if nvml
+        else absent,
+        "peak_reserved_bytes": Reading(torch.cuda.max_memory_reserved(device)) if nvml else absent,
+        "nvml_process_bytes": nvml.process_bytes() if nvml else absent,
+        "nvml_device_bytes": nvml.device_bytes() if nvml else absent,
+    }

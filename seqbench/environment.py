@@ -1,0 +1,82 @@
+"""Facts about the machine and the software that a record stores: an allow-list, without host, user or path.
+
+This module never imports torch: the supervisor describes the machine of a worker that died, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .nvml import Nvml
+
+PACKAGES = ("torch", "numpy", "numba", "triton", "mamba-ssm", "causal-conv1d", "nvidia-ml-py")
+# glibc gives large blocks back to the system at once and takes page faults to get them again, which costs a
+# training step on a CPU up to a third of its time. Set for workers unless the user set them.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "17179869184",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+SETTINGS = (*ALLOCATOR, "ATEN_CPU_CAPABILITY", "MKL_CBWR", "CUDA_VISIBLE_DEVICES")
+
+
+def environment(
+    device_kind: str, threads: int | None, cpu_capability: str | None = None
+) -> dict[str, Any]:
+    """The record's ``environment`` for a job on ``device_kind`` ("cpu" or "cuda") with ``threads`` CPU threads."""
+    gpu = Nvml().facts() if device_kind == "cuda" else {}
+    cpu, memory = _cpu_name(), psutil.virtual_memory().total
+    device = gpu.get("name") or "cpu"
+    # Memory in GiB: the last megabytes differ from boot to boot on the same machine.
+    identity = f"{cpu}|{os.cpu_count()}|{round(memory / 2**30)}|{device}"
+    return {
+        "machine": hashlib.sha256(identity.encode()).hexdigest()[:12],
+        "machine_name": _slug(device if device != "cpu" else f"{cpu} {os.cpu_count()} cpus"),
+        "device": device,
+        "device_kind": device_kind,
+        "cpu": cpu,
+        "n_cpus": os.cpu_count(),
+        "memory_bytes": memory,
+        "os": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "driver": gpu.get("driver"),
+        "threads": threads,
+        "cpu_capability": cpu_capability,
+        "shared_gpu": gpu.get("shared"),
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+    }
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment variables of a worker process: thread pools and allocator; the user's own settings win."""
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return {**ALLOCATOR, **os.environ, **dict.fromkeys(pools, str(threads))}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.machine()
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

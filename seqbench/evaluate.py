@@ -1,0 +1,114 @@
+"""Full ranking: the place of each user's held-out item among all items, with and without the seen ones.
+
+Ties count against us (the rank counts every other item with the same score), NaN is an error, the padding
+row is never ranked. B batch, L sequence length, V = n_items + 1, U users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import metrics
+from .batches import gather_spans
+
+MASKINGS = ("unmasked", "seen-masked")
+SPLITS = {"valid": 2, "test": 1}  # the target's place counted from the end of the history
+
+
+class Diverged(Exception):
+    """The model's numbers are no longer finite."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Per user: conservative ``rank`` (U,) and the number of equal-scored other items ``ties`` (U,), int32."""
+
+    rank: np.ndarray
+    ties: np.ndarray
+
+
+def evaluated_users(offsets: np.ndarray) -> np.ndarray:
+    """Users with at least 3 items: one to learn from, one to validate on, one to test on."""
+    return np.flatnonzero(np.diff(offsets) >= 3)
+
+
+class Evaluator:
+    """Ranks the held-out items of all evaluated users of a dataset, on the device of the model."""
+
+    def __init__(
+        self, items: np.ndarray, offsets: np.ndarray, seq_len: int, batch: int, device: torch.device
+    ) -> None:
+        self.items = torch.from_numpy(np.asarray(items, dtype=np.int32)).to(device)
+        self.offsets, self.seq_len, self.batch = np.asarray(offsets), seq_len, batch
+        self.users = evaluated_users(self.offsets)
+        # Users with histories of similar length share a batch: less padding, same ranks.
+        self.order = np.argsort(np.diff(self.offsets)[self.users], kind="stable")
+
+    @torch.inference_mode()
+    def ranks(self, model: torch.nn.Module, split: str) -> dict[str, Ranks]:
+        """Masking -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``users``.
+
+        Raises:
+            Diverged: a score is not a number.
+        """
+        model.eval()
+        found = {m: np.empty((2, len(self.users)), dtype=np.int32) for m in MASKINGS}
+        for rows, history, inputs, target in self._batches(split):
+            scores = model.scores(inputs).float()
+            if torch.isnan(scores).any():
+                raise Diverged(f"{split}: a score is NaN")
+            scores[:, 0] = -torch.inf
+            for masking, (rank, ties) in rank_target(scores, target, history).items():
+                found[masking][0, rows] = rank.cpu().numpy()
+                found[masking][1, rows] = ties.cpu().numpy()
+        return {m: Ranks(*values) for m, values in found.items()}
+
+    def _batches(
+        self, split: str
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Rows into ``users`` (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
+        for low in range(0, len(self.order), self.batch):
+            rows = self.order[low : low + self.batch]
+            users = self.users[rows]
+            first = torch.from_numpy(self.offsets[users]).to(self.items.device)
+            place = torch.from_numpy(self.offsets[users + 1] - SPLITS[split]).to(self.items.device)
+            seen = place - first
+            history = gather_spans(self.items, first, seen)
+            kept = seen.clamp(max=self.seq_len)
+            yield (
+                rows,
+                history,
+                gather_spans(self.items, place - kept, kept),
+                self.items[place].long(),
+            )
+
+
+def rank_target(
+    scores: torch.Tensor, target: torch.Tensor, history: torch.Tensor
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Masking -> (rank, ties) (B,) of ``target`` (B,) in ``scores`` (B, V); ``history`` (B, H) holds the seen items.
+
+    A target that was seen before stays in the ranking. ``scores`` is overwritten.
+    """
+    own = scores.gather(1, target[:, None])
+    unmasked = _rank(scores, own)
+    scores.scatter_(1, history, -torch.inf)
+    scores.scatter_(1, target[:, None], own)
+    return {"unmasked": unmasked, "seen-masked": _rank(scores, own)}
+
+
+def _rank(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (scores >= own).sum(1), (scores == own).sum(1) - 1
+
+
+def summary(ranks: dict[str, Ranks]) -> dict[str, dict[str, float]]:
+    """Masking -> metric -> mean over users, conservative ties."""
+    names = ("hr@10", "ndcg@10", "mrr@10")
+    return {
+        masking: {name: float(metrics.per_user(r.rank, name).mean()) for name in names}
+        for masking, r in ranks.items()
+    }

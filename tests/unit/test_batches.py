@@ -1,0 +1,92 @@
+"""Windows keep every target once; batches are gathered as index arithmetic says."""
+
+import numpy as np
+import pytest
+import torch
+
+from seqbench.batches import (
+    Gatherer,
+    epoch_batches,
+    full_length_batch,
+    gather_spans,
+    training_ends,
+    training_windows,
+)
+
+
+def offsets_of(lengths: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+@pytest.mark.parametrize("seq_len", [2, 3, 7, 50])
+def test_every_training_item_but_a_users_first_is_a_target_exactly_once(seq_len):
+    lengths = [1, 2, 3, 4, 5, 9, 10, 11, 60, 123]
+    offsets = offsets_of(lengths)
+    windows = training_windows(offsets, seq_len)
+    targets = np.concatenate(
+        [np.arange(s + 1, s + n) for s, n in zip(windows.start, windows.length, strict=True)]
+    )
+    expected = np.concatenate(
+        [np.arange(a + 1, e) for a, e in zip(offsets[:-1], training_ends(offsets), strict=True)]
+    )
+    assert sorted(targets) == sorted(expected)
+    assert windows.targets == len(expected)
+    assert windows.length.max() <= seq_len + 1 and windows.length.min() >= 2
+
+
+def test_held_out_items_are_never_in_a_window():
+    offsets = offsets_of([5, 8])
+    windows = training_windows(offsets, 3)
+    covered = {
+        i for s, n in zip(windows.start, windows.length, strict=True) for i in range(s, s + n)
+    }
+    assert covered.isdisjoint({3, 4, 11, 12})
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(bucket):
+    rng = np.random.default_rng(0)
+    windows = training_windows(offsets_of(list(rng.integers(3, 90, 400))), 20)
+    batches = epoch_batches(windows, 256, np.random.default_rng(1), bucket)
+    assert sorted(np.concatenate(batches)) == list(range(len(windows.start)))
+    sizes = [int((windows.length[b] - 1).sum()) for b in batches]
+    assert all(abs(size - 256) <= 20 for size in sorted(sizes)[1:])
+    again = epoch_batches(windows, 256, np.random.default_rng(1), bucket)
+    other = epoch_batches(windows, 256, np.random.default_rng(2), bucket)
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=False))
+
+
+def test_bucketing_saves_padding():
+    rng = np.random.default_rng(0)
+    windows = training_windows(offsets_of(list(rng.geometric(0.05, 3000) + 3)), 50)
+
+    def padded(bucket: bool) -> int:
+        batches = epoch_batches(windows, 512, np.random.default_rng(1), bucket)
+        return sum(len(b) * (windows.length[b].max() - 1) for b in batches)
+
+    assert padded(True) < 1.2 * windows.targets < padded(False)
+
+
+def test_a_batch_is_right_padded_and_marks_its_targets():
+    items = np.array([5, 6, 7, 8, 1, 2, 3, 4, 9, 9], dtype=np.int32)  # users of 4 and 6 items
+    offsets = np.array([0, 4, 10])
+    windows = training_windows(offsets, 4)  # [0, 2) and [4, 8)
+    gatherer = Gatherer(items, windows, torch.device("cpu"))
+    batch = gatherer.batch(np.array([0, 1]), torch.Generator())
+    assert batch.windows.tolist() == [[5, 6, 0, 0], [1, 2, 3, 4]]
+    assert batch.target_mask.tolist() == [[True, False, False], [True, True, True]]
+    assert batch.lengths.tolist() == [2, 4]
+
+
+def test_spans_at_the_end_of_the_items_are_padded_not_wrapped():
+    items = torch.tensor([1, 2, 3], dtype=torch.int32)
+    spans = gather_spans(items, torch.tensor([0, 2]), torch.tensor([3, 1]))
+    assert spans.tolist() == [[1, 2, 3], [3, 0, 0]]
+
+
+def test_full_length_batches_have_no_padding():
+    batch = full_length_batch(9, 4, 6, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert batch.windows.shape == (4, 7)
+    assert batch.windows.min() >= 1 and batch.windows.max() <= 9
+    assert batch.target_mask.all() and batch.target_mask.shape == (4, 6)

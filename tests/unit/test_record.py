@@ -1,0 +1,90 @@
+"""Records are complete or absent, checked when written and when read."""
+
+import json
+
+import numpy as np
+import pytest
+
+from seqbench import record
+from seqbench.environment import environment
+from seqbench.errors import UserError
+
+
+def write(folder, **changes):
+    content = {
+        "kind": "train",
+        "experiment": {
+            "dataset": "d", "model": "m", "track": "t", "seq_len": 5, "hyperparameters": {},
+        },
+        "values": {"parameters": 1},
+        "environment": environment("cpu", 1),
+        "data": record.data_facts({"name": "d"}),
+        "code": {"hash": "0", "revision": None, "dirty": None},
+        "samples": {"test/unmasked/rank": np.arange(1, 4, dtype=np.int32)},
+    }  # fmt: skip
+    return record.write_record(folder, **{**content, **changes})
+
+
+def test_what_was_written_is_read(tmp_path):
+    write(tmp_path)
+    found = record.read_record(tmp_path)
+    assert found["status"] == "ok" and found["values"] == {"parameters": 1}
+    assert record.read_samples(tmp_path, found)["test/unmasked/rank"].tolist() == [1, 2, 3]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["record.json", "samples.npz"]
+
+
+def test_equal_samples_make_equal_bytes(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b")
+    assert (tmp_path / "a/samples.npz").read_bytes() == (tmp_path / "b/samples.npz").read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"status": "fine"}, {"kind": "x"}, {"experiment": {}}])
+def test_a_record_that_breaks_the_schema_is_refused_and_nothing_is_left_behind(tmp_path, change):
+    with pytest.raises(ValueError, match=next(iter(change)).split("_")[0]):
+        write(tmp_path / "r", **change)
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_a_value_that_is_not_a_number_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write(tmp_path, values={"train_s": float("nan")})
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_reading_names_the_file_and_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"record\.json: no such record; run"):
+        record.read_record(tmp_path)
+    (tmp_path / "record.json").write_text("{")
+    with pytest.raises(UserError, match=r"record\.json: not JSON .* delete it"):
+        record.read_record(tmp_path)
+    (tmp_path / "record.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(UserError, match=r"record\.json: .* delete it"):
+        record.read_record(tmp_path)
+
+
+def test_samples_of_another_record_are_refused(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b", samples={"test/unmasked/rank": np.array([9])})
+    (tmp_path / "b/samples.npz").replace(tmp_path / "a/samples.npz")
+    with pytest.raises(UserError, match="SHA-256"):
+        record.read_samples(tmp_path / "a", record.read_record(tmp_path / "a"))
+
+
+def test_retry_removes_only_records_of_that_status(tmp_path):
+    write(tmp_path / "fine")
+    write(tmp_path / "full", status="oom", reason="no memory")
+    assert record.remove(tmp_path, "oom") == [tmp_path / "full"]
+    assert (tmp_path / "fine/record.json").exists()
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_the_environment_is_an_allow_list_without_names_of_host_user_or_folder():
+    import getpass
+    import os
+    import socket
+
+    found = json.dumps(environment("cpu", 2))
+    for secret in (socket.gethostname(), os.getcwd(), os.path.expanduser("~")):
+        assert f'"{secret}"' not in found and (len(secret) < 5 or secret not in found)
+    assert f'"{getpass.getuser()}"' not in found
