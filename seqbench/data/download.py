@@ -24,7 +24,7 @@ RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 class Policy:
     """How patient a download is."""
 
-    attempts: int = 4  # per URL
+    attempts: int = 4  # per URL, without getting on
     backoff_s: float = 1.0  # before the second attempt; doubles after each
     stall_s: float = 30.0  # without a byte: the connection counts as dead
 
@@ -59,6 +59,10 @@ def fetch(url: str, target: Path, max_bytes: int, sha256: str | None, policy: Po
                 file.truncate(0)
                 _fetch_with_retries(url, file, max_bytes, policy)
             _finish(file, part, target, sha256)
+    except Refused:
+        if part.exists() and not part.stat().st_size:
+            part.unlink()
+        raise
     except OSError as error:  # network errors never get here: they become _Retry or Refused
         raise UserError(f"cannot write {part}: {error.strerror or error}") from None
 
@@ -94,18 +98,21 @@ def _digest(file: BinaryIO) -> str:
 
 def _fetch_with_retries(url: str, file: BinaryIO, max_bytes: int, policy: Policy) -> bool:
     """Append to `file` until it is complete; returns whether it held something before."""
-    resumed = file.seek(0, os.SEEK_END) > 0
-    for attempt in range(policy.attempts):
+    start = have = file.seek(0, os.SEEK_END)
+    failures = 0
+    while True:
         try:
             _attempt(url, file, max_bytes, policy.stall_s)
-            return resumed
+            return start > 0
         except _Retry as problem:
             reason = str(problem)
-        if attempt + 1 < policy.attempts:
-            wait_s = policy.backoff_s * 2**attempt
-            print(f"{url}: {reason}; trying again in {wait_s:g} s", file=sys.stderr, flush=True)
-            time.sleep(wait_s)
-    raise Refused(f"{reason} ({policy.attempts} attempts)")
+        before, have = have, file.seek(0, os.SEEK_END)
+        failures = 1 if have > before else failures + 1  # a connection that gets on may drop often
+        if failures >= policy.attempts:
+            raise Refused(f"{reason} ({failures} attempts)")
+        wait_s = policy.backoff_s * 2 ** (failures - 1)
+        print(f"{url}: {reason}; trying again in {wait_s:g} s", file=sys.stderr, flush=True)
+        time.sleep(wait_s)
 
 
 def _attempt(url: str, file: BinaryIO, max_bytes: int, stall_s: float) -> None:
@@ -146,17 +153,20 @@ def _copy(
     length = response.headers.get("Content-Length")
     total = have + int(length) if length else None
     if total and total > max_bytes:
+        file.truncate(0)
         raise Refused(f"offers {total:,} bytes, more than the allowed {max_bytes:,}")
     progress = _Progress(response.url.rsplit("/", 1)[-1], total)
-    while chunk := _read(response, stall_s):
-        have += len(chunk)
-        if have > max_bytes:
-            file.truncate(0)
-            raise Refused(f"sends more than the allowed {max_bytes:,} bytes")
-        file.write(chunk)
-        progress.show(have)
-    progress.close(have)
-    file.flush()
+    try:
+        while chunk := _read(response, stall_s):
+            have += len(chunk)
+            if have > max_bytes:
+                file.truncate(0)
+                raise Refused(f"sends more than the allowed {max_bytes:,} bytes")
+            file.write(chunk)
+            progress.show(have)
+    finally:
+        progress.close(have)
+        file.flush()
     if total is not None and have < total:
         raise _Retry(f"connection closed after {have:,} of {total:,} bytes")
 

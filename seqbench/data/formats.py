@@ -135,11 +135,14 @@ def _column_numbers(content: bytes, layout: Layout, file: str) -> dict[str, int]
         names = [name.split(":")[0] for name in names]
     names = [name.strip('"') for name in names]
     wanted = {field: getattr(layout, field) for field in FIELDS}
-    return {
+    numbers = {
         field: _column_number(field, column, names, bool(layout.header), file)
         for field, column in wanted.items()
         if column is not None
     }
+    if len(set(numbers.values())) < len(numbers):
+        raise UserError(f"columns: two of {', '.join(numbers)} name the same column of {file}")
+    return numbers
 
 
 def _column_number(field: str, column: str | int, names: list[str], header: bool, file: str) -> int:
@@ -160,18 +163,20 @@ def _blame(content: bytes, layout: Layout, columns: dict[str, int], file: str) -
         raise UserError(f"{file}, line {line}: not UTF-8 text") from None
     reader = csv.reader(io.StringIO(text), delimiter=layout.delimiter[0])
     stride, width = len(layout.delimiter), None
-    for index, cells in enumerate(cells for cells in reader if cells):
-        width = width or len(cells)
-        if len(cells) != width:
-            found, expected = (len(cells) - 1) // stride + 1, (width - 1) // stride + 1
-            problem = f"{found} columns, expected {expected}"
-        else:
-            problem = None if index == 0 and layout.header else _bad_cell(cells, columns, stride)
-        if problem:
-            raise UserError(f"{file}, line {reader.line_num}: {problem}")
+    try:
+        for index, cells in enumerate(cells for cells in reader if cells):
+            width = width or len(cells)
+            skip = index == 0 and layout.header
+            if problem := None if skip else _bad_row(cells, width, columns, stride):
+                raise UserError(f"{file}, line {reader.line_num}: {problem}")
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: {error}") from None
 
 
-def _bad_cell(cells: list[str], columns: dict[str, int], stride: int) -> str | None:
+def _bad_row(cells: list[str], width: int, columns: dict[str, int], stride: int) -> str | None:
+    if len(cells) != width:
+        found, expected = (len(cells) - 1) // stride + 1, (width - 1) // stride + 1
+        return f"{found} columns, expected {expected}"
     for field, number in columns.items():
         value = cells[number * stride]
         if field in ("user", "item") and value in MISSING:

@@ -58,6 +58,8 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     info |= {"order": ordering.describe(order, key)} | _ties(arrays, time, key)
     info["provenance"] = _provenance(definition["source"], located)
     _check_counts(name, definition, info)
+    if "times" in arrays:  # whole seconds, once the order and its ties are settled
+        arrays["times"] = np.floor(arrays["times"]).astype(np.int64)
     store.save(out, arrays, ids, info)
     _announce(info)
     return info
@@ -81,7 +83,7 @@ def arrange(
     np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
     arrays = {"items": (items + 1).astype(np.int32), "rows": rows.astype(np.int64)}
     if time == "unix":
-        arrays["times"] = np.floor(parsed.time[rows]).astype(np.int64)
+        arrays["times"] = parsed.time[rows]
         variant = ordering.permutation(offsets, arrays["times"], rows, order)
         arrays = {name: array[variant] for name, array in arrays.items()}
     return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}
