@@ -20,10 +20,12 @@ CHUNK_BYTES = 32 * 2**20  # of resampling weights held at once
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, interquartile range and number of the samples of one measured quantity."""
+    """Median, interquartile range with its ends, and number of the samples of one measured quantity."""
 
     median: float
     iqr: float
+    q25: float
+    q75: float
     n: int
 
 
@@ -33,7 +35,7 @@ def spread(samples: np.ndarray) -> Spread:
     if values.size == 0:
         raise ValueError("spread of no samples")
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return Spread(float(median), float(high - low), int(values.size))
+    return Spread(float(median), float(high - low), float(low), float(high), int(values.size))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from .errors import UserError
 from .tidy import MASKINGS, Entry, effectiveness_rows, qualities
 
 SUMMARY = (
-    "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
-).split(",")
+    *("dataset", "model", "track", "split", "masking", "ties", "seq_len", "n_seeds", "budget"),
+    *("data_hash", "metric", "mean", "std", "ci_low", "ci_high"),
+)
 COMPARED = "ndcg@10"  # the metric on which models are compared
 RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
 
@@ -63,9 +64,11 @@ def check_same_data(entries: list[Entry]) -> None:
 
 
 def _groups(members: list[Entry], tidy: list[dict[str, Any]]) -> list[Group]:
-    users, found = None, []
-    for _, of_model in groupby(members, lambda entry: entry.experiment["model"]):
-        seeds, tables = list(of_model), []
+    users, found, by_model = None, [], {}
+    for entry in members:
+        by_model.setdefault(entry.experiment["model"], []).append(entry)
+    for seeds in by_model.values():
+        tables = []
         for entry in seeds:
             _check_seeds(seeds[0], entry)
             samples = entry.samples()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
 SPLITS = ("valid", "test")
 MASKINGS = ("unmasked", "seen-masked")
 TIES = ("conservative", "average")
+SETTINGS = (
+    *("objective", "max_steps", "batch_targets", "patience_steps", "learning_rate", "precision"),
+)
+OUTCOME = (
+    *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
+    *("train_s", "evaluate_s", "peak_rss_bytes", "resumed_from"),
+)
 # What a failed measurement leaves empty, so that the tables can say why.
 EXPECTED = ("train/step_s", "train/epoch_s", "train/peak_rss_bytes", "inference/batch_s")
 
@@ -32,18 +39,22 @@ class Entry:
 
     @property
     def experiment(self) -> dict[str, Any]:
+        """The resolved description of the job."""
         return self.record["experiment"]
 
     @property
     def values(self) -> dict[str, Any]:
+        """What the job found, apart from its samples."""
         return self.record["values"]
 
     @property
     def ok(self) -> bool:
+        """Whether the job came to its end."""
         return self.record["status"] == "ok"
 
     @property
     def training(self) -> bool:
+        """Whether it was a training and not a measurement."""
         return self.record["kind"] == "train"
 
     def samples(self) -> dict[str, np.ndarray]:
@@ -77,18 +88,13 @@ def backend(entry: Entry) -> dict[str, Any]:
 def experiment_row(entry: Entry) -> dict[str, Any]:
     """Everything about a record but its samples and curve, as one flat row."""
     experiment, training = entry.experiment, entry.experiment.get("training", {})
-    settings = ("max_steps", "batch_targets", "patience_steps", "learning_rate", "objective")
-    outcome = (
-        "parameters steps epochs targets_seen best_step stopped still_improving train_s evaluate_s peak_rss_bytes"
-        " resumed_from"
-    ).split()
     return {
         **identity(entry),
         **{key: entry.record[key] for key in ("kind", "status", "reason")},
         "trained": bool(entry.values.get("steps")),
         "hyperparameters": json.dumps(experiment["hyperparameters"], sort_keys=True),
-        **{key: training.get(key, experiment.get(key)) for key in (*settings, "precision")},
-        **{key: entry.values.get(key) for key in outcome},
+        **{key: training.get(key, experiment.get(key)) for key in SETTINGS},
+        **{key: entry.values.get(key) for key in OUTCOME},
         **backend(entry),
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
         "stand_in": entry.record["data"]["stand_in"],
@@ -159,11 +165,10 @@ def efficiency_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[di
     measured = {**_measured(samples), **_derived(entry, samples)}
     for name, values in measured.items():
         result = spread(values)
-        row = {"median": result.median, "iqr": result.iqr, "n": result.n, "reason": None}
-        yield {**about, **_phase(experiment, name), **row}
+        yield {**about, **_phase(experiment, name), **asdict(result), "reason": None}
     for name, reason in _missing(entry).items():
         if name not in measured:
-            row = {"median": None, "iqr": None, "n": 0, "reason": reason}
+            row = dict.fromkeys(("median", "iqr", "q25", "q75")) | {"n": 0, "reason": reason}
             yield {**about, **_phase(experiment, name), **row}
 
 

@@ -1,0 +1,242 @@
+"""Collect: records in, tables out; what cannot be averaged is refused by name."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import (
+    ENVIRONMENT,
+    HASH,
+    grid,
+    measurement,
+    samples,
+    training,
+    write_dataset,
+    write_grid,
+    write_training,
+)
+
+from seqbench import collect
+from seqbench.errors import UserError
+from seqbench.metrics import per_user
+from seqbench.record import read_record
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture
+def plan():
+    trainings = [training(model=m, seed=s) for m in ("sasrec", "mamba4rec") for s in SEEDS]
+    return grid(
+        [training(model="popularity"), *trainings],
+        [measurement(), measurement("full-length", seq_len=400, n_items=1000)],
+    )
+
+
+def collected(results, plan):
+    collect.collect(write_grid(results, plan), results, results / "tables")
+    return collect.read(results / "tables")
+
+
+def pick(frame, **values):
+    mask = np.logical_and.reduce([frame[key] == value for key, value in values.items()])
+    return frame[mask]
+
+
+def test_effectiveness_equals_the_mean_over_users_by_hand(tmp_path, plan):
+    tables = collected(tmp_path, plan)
+    row = pick(
+        tables.frames["effectiveness"], model="sasrec", seed=1, split="test", masking="unmasked",
+        ties="average", metric="ndcg@10",
+    )  # fmt: skip
+    arrays = samples("sasrec", 1)
+    rank = arrays["test/unmasked/rank"] - arrays["test/unmasked/ties"] / 2
+    assert row.value.item() == pytest.approx(np.mean((rank <= 10) / np.log2(rank + 1)))
+    assert len(tables.frames["effectiveness"]) == 7 * 2 * 2 * 2 * 3
+
+
+def test_summary_has_the_published_columns_and_the_spread_over_seeds(tmp_path, plan):
+    summary = collected(tmp_path, plan).frames["summary"]
+    assert ",".join(summary.columns) == (
+        "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
+    )
+    row = pick(
+        summary, model="mamba4rec", masking="seen-masked", ties="conservative", metric="hr@10"
+    ).iloc[0]
+    means = [
+        per_user(samples("mamba4rec", s)["test/seen-masked/rank"], "hr@10").mean() for s in SEEDS
+    ]
+    assert row["mean"] == pytest.approx(np.mean(means))
+    assert row["std"] == pytest.approx(np.std(means, ddof=1))
+    assert row.ci_low < row["mean"] < row.ci_high
+    assert (row.n_seeds, row.split, row.data_hash) == (3, "leave-one-out", HASH)
+    assert row.budget == "1000 steps x 2048 targets"
+
+
+def test_one_seed_has_no_spread_but_an_interval(tmp_path, plan):
+    row = pick(collected(tmp_path, plan).frames["summary"], model="popularity").iloc[0]
+    assert np.isnan(row["std"])
+    assert row.ci_low < row["mean"] < row.ci_high
+    assert np.isnan(row.budget)
+
+
+def test_comparisons_pair_every_two_models(tmp_path, plan):
+    frame = collected(tmp_path, plan).frames["comparisons"]
+    assert len(frame) == 3 * 2  # pairs x maskings
+    row = pick(frame, model_a="sasrec", model_b="mamba4rec", masking="unmasked").iloc[0]
+    assert row.difference == pytest.approx(row.mean_a - row.mean_b)
+    assert row.margin == pytest.approx(0.01 * max(row.mean_a, row.mean_b))
+    assert row.trained_seeds == 3
+    against_popularity = pick(frame, model_a="popularity", model_b="mamba4rec", masking="unmasked")
+    assert against_popularity.verdict.item() == "worse"
+
+
+def test_efficiency_derives_epoch_and_rates_and_keeps_reasons(tmp_path, plan):
+    tables = collected(tmp_path, plan)
+    frame = pick(tables.frames["efficiency"], model="sasrec")
+    real, full = pick(frame, dataset="toy"), pick(frame, dataset="full-length")
+    step = np.load(tmp_path / "runs/toy/matched/measure/L50-T2048/sasrec/samples.npz")[
+        "train/step_s"
+    ]
+    epoch = pick(real, metric="epoch_s").iloc[0]
+    assert epoch["median"] == pytest.approx(np.median(step.mean(axis=1) * 120))
+    assert (epoch.n, epoch.batch_size, bool(epoch.extrapolated)) == (3, 2048, True)
+    row = pick(real, metric="step_s").iloc[0]
+    assert (row["median"], row.iqr, row.n) == pytest.approx(
+        (np.median(step), np.subtract(*np.quantile(step, [0.75, 0.25])), 30)
+    )
+    rate = pick(real, metric="targets_per_s").iloc[0]
+    assert rate["median"] == pytest.approx(np.median(2000 / step))
+    assert pick(real, metric="batch_s").batch_size.item() == 256
+    no_epoch = pick(full, metric="epoch_s").iloc[0]
+    assert np.isnan(no_epoch["median"])
+    assert no_epoch.reason == "full-length synthetic batches have no epoch"
+    assert set(pick(frame, metric="energy_j_per_epoch").reason) == {"no NVIDIA device"}
+    assert "targets" not in set(frame.metric)
+
+
+def test_a_failed_measurement_says_why_in_every_row(tmp_path, plan):
+    path = write_grid(tmp_path, plan)
+    from builders import write_measurement
+
+    write_measurement(tmp_path, plan["measurements"][0], status="oom", reason="killed at 3 GB")
+    collect.collect(path, tmp_path, tmp_path / "tables")
+    tables = collect.read(tmp_path / "tables")
+    rows = pick(tables.frames["efficiency"], dataset="toy", metric="step_s")
+    assert set(rows.reason) == {"oom: killed at 3 GB"}
+    assert rows["median"].isna().all()
+    assert pick(tables.frames["experiments"], status="oom").shape[0] == 4
+
+
+def test_a_failed_training_is_listed_and_not_averaged(tmp_path, plan):
+    path = write_grid(tmp_path, plan)
+    write_training(
+        tmp_path, plan["trainings"][1], status="diverged", reason="loss is nan at step 3"
+    )
+    collect.collect(path, tmp_path, tmp_path / "tables")
+    frames = collect.read(tmp_path / "tables").frames
+    assert set(pick(frames["summary"], model="sasrec").n_seeds) == {2}
+    assert pick(frames["experiments"], status="diverged").reason.item() == "loss is nan at step 3"
+
+
+def test_a_stray_record_is_not_read(tmp_path, plan):
+    write_training(tmp_path, training(model="bert4rec"))
+    frames = collected(tmp_path, plan).frames
+    assert "bert4rec" not in set(frames["summary"].model)
+
+
+def test_parquet_and_csv_hold_the_same(tmp_path, plan):
+    tables = collected(tmp_path, plan)
+    for name in ("effectiveness", "efficiency"):
+        parquet = pd.read_parquet(tmp_path / "tables" / f"{name}.parquet")
+        csv = tables.frames[name]
+        pd.testing.assert_frame_equal(parquet.fillna(np.nan), csv.fillna(np.nan), check_dtype=False)
+
+
+def test_tables_are_the_same_bytes_every_time(tmp_path, plan):
+    path = write_grid(tmp_path, plan)
+    for out in ("one", "two"):
+        collect.collect(path, tmp_path, tmp_path / out)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_the_command_of_a_record_names_the_same_experiment(tmp_path, plan):
+    from seqbench.experiment import Experiment, Measurement
+
+    experiments = collected(tmp_path, plan).frames["experiments"].set_index("path")
+    text = experiments.command["runs/toy/matched/sasrec/L50-s1"].split("'")[1]
+    assert Experiment.from_json(text).path == "runs/toy/matched/sasrec/L50-s1"
+    text = experiments.command["runs/toy/matched/measure/L50-T2048/sasrec"].split("'")[1]
+    assert "runs/toy/matched/measure/L50-T2048/sasrec" in Measurement.from_json(text).record_paths()
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------------
+
+
+def refused(results, plan, match, prepare=lambda: None):
+    path = write_grid(results, plan)
+    prepare()
+    with pytest.raises(UserError, match=match) as caught:
+        collect.collect(path, results, results / "tables")
+    assert "\n" not in str(caught.value)
+    assert not (results / "tables").exists()
+
+
+def test_seeds_from_two_machines_are_never_averaged(tmp_path, plan):
+    other = ENVIRONMENT | {"machine": "ffffffffffff"}
+    refused(
+        tmp_path, plan, "sasrec/L50-s0 and .*sasrec/L50-s2 differ in machine.*retry",
+        lambda: write_training(tmp_path, plan["trainings"][3], environment=other),
+    )  # fmt: skip
+
+
+def test_trainings_on_other_data_are_refused(tmp_path, plan):
+    refused(
+        tmp_path, plan, "mamba4rec/L50-s1: made from other data",
+        lambda: write_training(tmp_path, plan["trainings"][5], data={"hash": "b" * 64}),
+    )  # fmt: skip
+
+
+def test_other_users_are_refused(tmp_path, plan):
+    arrays = samples("sasrec", 0)
+    arrays["users"] = arrays["users"][::-1]
+    refused(
+        tmp_path, plan, "differ in evaluated users",
+        lambda: write_training(tmp_path, plan["trainings"][1], arrays=arrays),
+    )  # fmt: skip
+
+
+def test_a_missing_record_is_named_with_the_command(tmp_path, plan):
+    path = tmp_path / "runs/toy/matched/sasrec/L50-s1/record.json"
+    refused(tmp_path, plan, f"{path}.*snakemake report", path.unlink)
+
+
+def test_changed_samples_are_refused(tmp_path, plan):
+    path = tmp_path / "runs/toy/matched/sasrec/L50-s1/samples.npz"
+    refused(
+        tmp_path, plan, f"{path}.*SHA-256",
+        lambda: path.write_bytes(path.read_bytes()[:-1] + b"x"),
+    )  # fmt: skip
+
+
+def test_a_record_of_other_settings_is_refused(tmp_path, plan):
+    plan["trainings"][2]["training"]["max_steps"] = 5
+    path = write_grid(tmp_path, plan)
+    plan["trainings"][2]["training"]["max_steps"] = 6
+    path.write_text(json.dumps(plan))
+    with pytest.raises(UserError, match=r"made with training.*the grid asks for"):
+        collect.collect(path, tmp_path, tmp_path / "tables")
+
+
+def test_dataset_facts_of_other_data_are_refused(tmp_path, plan):
+    refused(
+        tmp_path, plan, "made from other data than data/toy",
+        lambda: write_dataset(tmp_path, hash="c" * 64),
+    )  # fmt: skip
+
+
+def test_records_read_back_valid(tmp_path, plan):
+    write_grid(tmp_path, plan)
+    assert read_record(tmp_path / plan["trainings"][0]["path"])["status"] == "ok"
