@@ -6,21 +6,22 @@ The workflow declares them as inputs, because Snakemake does not follow imports.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
 
-def closure(root: Path, *files: str) -> list[str]:
+def closure(root: Path, *files: str, without: Collection[str] = ()) -> list[str]:
     """The files and every file below ``root`` that they import, directly or not, as sorted relative paths.
 
     Imports inside functions count. Modules found by name at run time (the models) do not: name them in ``files``.
+    Files named in ``without`` are left out, and so is what only they import.
     """
     found: set[str] = set()
     waiting = list(files)
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and name not in without:
             found.add(name)
             waiting.extend(direct(root, name))
     return sorted(found)

@@ -1,0 +1,38 @@
+# The comparison as a workflow: configuration, checks, rules, targets. `snakemake --cores 8 report` runs it.
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+sys.path.insert(0, workflow.basedir)
+
+from seqbench.config import validate
+from seqbench.errors import UserError
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+try:
+    config = validate(config)
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/experiment.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        records(),
+        TABLES,
+        "report/index.html",
+
+
+rule report:
+    input:
+        "report/index.html",

@@ -1,0 +1,139 @@
+# What the rules share: the grid, the sources of each stage, the parameters of each job. No torch in here.
+import os
+import shlex
+from glob import glob
+from pathlib import Path
+
+from seqbench import experiment
+from seqbench.config import canonical, definition
+from seqbench.imports import closure
+
+ROOT = Path(workflow.basedir)
+GRID = experiment.grid(config, ROOT / "models")
+JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
+MEASURED = config["measure"]["models"]
+# Used in shell commands only: a parameter would rerun everything that once ran with another folder.
+DATA_DIR = config["data_dir"]
+GPU = 1 if glob("/dev/nvidia[0-9]*") else 0
+CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
+
+# Imported by the worker, but unable to change a number: editing them reruns nothing.
+PLUMBING = {
+    f"seqbench/{name}.py"
+    for name in (
+        "code",
+        "data/pipeline",
+        "environment",
+        "errors",
+        "progress",
+        "record",
+        "run",
+    )
+}
+TABLES = [
+    f"results/tables/{name}"
+    for name in (
+        "experiments.csv",
+        "summary.csv",
+        "comparisons.csv",
+        "curves.csv",
+        "effectiveness.csv",
+        "effectiveness.parquet",
+        "efficiency.csv",
+        "efficiency.parquet",
+        "datasets.json",
+        "settings.json",
+    )
+]
+
+# Rules call `python -m seqbench` of this checkout, with the interpreter that runs Snakemake unless conda activates
+# another one, from any working directory.
+os.environ["PATH"] = os.pathsep.join(
+    [os.path.dirname(sys.executable), os.environ["PATH"]]
+)
+shell.prefix(
+    "set -euo pipefail; export PYTHONUNBUFFERED=1 "
+    f"PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+)
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    track="[^/]+",
+    model="[^/]+",
+    seq_len=r"\d+",
+    seed=r"\d+",
+    batch_targets=r"\d+",
+
+
+def sources(*files, without=frozenset()):
+    """Absolute paths of Python files of the checkout and of all that they import."""
+    return [f"{ROOT}/{file}" for file in closure(ROOT, *files, without=without)]
+
+
+def training_sources(wildcards):
+    return sources(
+        "seqbench/train.py", f"models/{wildcards.model}.py", without=PLUMBING
+    )
+
+
+def measuring_sources(wildcards):
+    models = [f"models/{name}.py" for name in MEASURED]
+    return sources(
+        "seqbench/interleave.py", "seqbench/measure.py", *models, without=PLUMBING
+    )
+
+
+def dataset_definition(wildcards):
+    return definition(config["datasets"][wildcards.dataset])
+
+
+def local_file(wildcards):
+    """The file that stands in for the publisher's; preparing itself says what to do where it is missing."""
+    path = config["datasets"][wildcards.dataset].get("local", {}).get("path")
+    return [path] if path and os.path.exists(path) else []
+
+
+def measured_dataset(wildcards):
+    full_length = wildcards.dataset == experiment.FULL_LENGTH
+    return [] if full_length else [f"results/data/{wildcards.dataset}/dataset.json"]
+
+
+def measured_dataset_option(wildcards):
+    return [
+        f"--dataset=results/data/{w}"
+        for w in [wildcards.dataset]
+        if w != experiment.FULL_LENGTH
+    ]
+
+
+def training_json(wildcards):
+    path = "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}".format(
+        **wildcards
+    )
+    return JOBS[path].to_json()
+
+
+def measurement_json(wildcards):
+    path = "results/runs/{dataset}/{track}/measure/L{seq_len}-T{batch_targets}".format(
+        **wildcards
+    )
+    return JOBS[path].to_json()
+
+
+def config_json():
+    """The configuration without the folder of the raw data, on which no job depends."""
+    return canonical({key: value for key, value in config.items() if key != "data_dir"})
+
+
+def records():
+    """Every file with results that the grid names."""
+    folders = [job.path for job in GRID.trainings]
+    folders += [path for job in GRID.measurements for path in job.record_paths()]
+    return expand(
+        "results/{folder}/{file}", folder=folders, file=["record.json", "samples.npz"]
+    )
+
+
+def prepared():
+    return expand("results/data/{dataset}/dataset.json", dataset=GRID.datasets())

@@ -1,0 +1,83 @@
+# Quality (train) and cost (measure): one record per job and model, also for a job that failed.
+
+
+rule grid:
+    input:
+        code=sources("seqbench/experiment.py", "seqbench/config.py"),
+        models=[
+            f"{ROOT}/models/{name}.py"
+            for name in experiment.available_models(ROOT / "models")
+        ],
+    output:
+        "results/grid.json",
+    log:
+        "results/logs/grid.log",
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+    params:
+        config=config_json(),
+    shell:
+        "python -m seqbench grid --config {params.config:q} --out {output} 2>&1 | tee {log}"
+
+
+rule train:
+    input:
+        dataset="results/data/{dataset}/dataset.json",
+        code=training_sources,
+    output:
+        "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/record.json",
+        "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/samples.npz",
+        "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/weights.safetensors",
+    log:
+        "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.log",
+    benchmark:
+        "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.jsonl"
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+        gpu=GPU,
+        runtime=1440,
+    params:
+        experiment=training_json,
+    # One minute less than the scheduler allows, so that a training out of time still leaves its record.
+    shell:
+        "python -m seqbench run --experiment {params.experiment:q}"
+        " --dataset results/data/{wildcards.dataset}"
+        " --out $(dirname {output[0]:q}) --threads {threads}"
+        " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
+
+
+if MEASURED:
+
+    # One job for all models, interleaved, alone on the machine.
+    rule measure:
+        input:
+            dataset=measured_dataset,
+            code=measuring_sources,
+        output:
+            expand(
+                "results/runs/{{dataset}}/{{track}}/measure/L{{seq_len}}-T{{batch_targets}}/{model}/{file}",
+                model=MEASURED,
+                file=["record.json", "samples.npz"],
+            ),
+        log:
+            "results/logs/measure/{dataset}/{track}/L{seq_len}-T{batch_targets}.log",
+        conda:
+            CONDA_ENV
+        threads: 1
+        resources:
+            machine=100,
+            gpu=GPU,
+            runtime=240,
+        params:
+            measurement=measurement_json,
+            dataset=measured_dataset_option,
+        shell:
+            "python -m seqbench measure --measurement {params.measurement:q} {params.dataset:q}"
+            " --out $(dirname $(dirname {output[0]:q})) --threads {threads}"
+            " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"

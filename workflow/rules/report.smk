@@ -1,0 +1,97 @@
+# From records to tables to a page. Nothing here makes a training or a measurement run again.
+
+
+rule collect:
+    input:
+        records(),
+        prepared(),
+        grid="results/grid.json",
+        code=sources("seqbench/collect.py"),
+    output:
+        TABLES,
+    log:
+        "results/logs/collect.log",
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+    shell:
+        "python -m seqbench collect --grid {input.grid} --results results --out results/tables"
+        " 2>&1 | tee {log}"
+
+
+rule render:
+    input:
+        TABLES,
+        code=sources("seqbench/report.py"),
+        template=glob(f"{ROOT}/report/template/*"),
+    output:
+        report(
+            "report/index.html",
+            caption="../report/comparison.rst",
+            category="Comparison",
+            labels={"content": "the whole report"},
+        ),
+        report(
+            directory("report/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        report(
+            directory("report/tables"),
+            patterns=["{table}.csv"],
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "results/logs/report.log",
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+    shell:
+        "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log}"
+
+
+# Without outputs: both run whenever they are asked for.
+rule check:
+    input:
+        TABLES,
+    log:
+        "results/logs/check.log",
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+    shell:
+        "python -m seqbench check --tables results/tables 2>&1 | tee {log}"
+
+
+rule publish:
+    input:
+        records(),
+        prepared(),
+        grid="results/grid.json",
+    log:
+        "results/logs/publish.log",
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+    shell:
+        "python -m seqbench publish --grid {input.grid} --results results 2>&1 | tee {log}"
+
+
+localrules:
+    grid,
+    collect,
+    render,
+    check,
+    publish,
