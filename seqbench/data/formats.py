@@ -77,15 +77,17 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     except pa.ArrowInvalid as error:
         _blame(content, layout, columns, file)
         raise UserError(f"{file} cannot be parsed: {error}") from None
-    coded = {name: table[name].chunk(0) for name in ("user", "item")}
-    ids = {name: column.dictionary.to_pylist() for name, column in coded.items()}
-    numbers = {name: table[name].to_numpy() for name in ("time", "position") if name in columns}
+    arrays = {name: table[name].chunk(0) for name in columns}
+    ids = {name: arrays[name].dictionary.to_pylist() for name in ("user", "item")}
+    codes = {name: np.from_dlpack(arrays[name].indices) for name in ("user", "item")}
+    # from_dlpack: pyarrow's own to_numpy would import pandas first
+    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in ids}
     finite = all(np.isfinite(values).all() for values in numbers.values())
     if not finite or any(missing in names for missing in MISSING for names in ids.values()):
         _blame(content, layout, columns, file)
     return Interactions(
-        coded["user"].indices.to_numpy(),
-        coded["item"].indices.to_numpy(),
+        codes["user"],
+        codes["item"],
         ids["user"],
         ids["item"],
         numbers.get("time"),
