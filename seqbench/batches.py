@@ -82,7 +82,7 @@ class Gatherer:
     """Gathers batches from the flat item array where the model computes."""
 
     def __init__(self, items: np.ndarray, windows: Windows, device: torch.device) -> None:
-        self.items = torch.from_numpy(np.asarray(items, dtype=np.int32)).to(device)
+        self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
         self.start = torch.from_numpy(windows.start).to(device)
         self.length = torch.from_numpy(windows.length).to(device)
 

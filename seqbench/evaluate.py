@@ -42,7 +42,7 @@ class Evaluator:
     def __init__(
         self, items: np.ndarray, offsets: np.ndarray, seq_len: int, batch: int, device: torch.device
     ) -> None:
-        self.items = torch.from_numpy(np.asarray(items, dtype=np.int32)).to(device)
+        self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
         self.offsets, self.seq_len, self.batch = np.asarray(offsets), seq_len, batch
         self.users = evaluated_users(self.offsets)
         # Users with histories of similar length share a batch: less padding, same ranks.

@@ -156,7 +156,7 @@ def _histories(
     shape = (job.eval_batch, job.seq_len)
     while data is None:
         yield torch.randint(1, job.n_items + 1, shape, generator=generator, device=where)
-    items = torch.from_numpy(np.asarray(data.items)).to(where)
+    items = torch.from_numpy(np.array(data.items)).to(where)
     offsets = np.asarray(data.offsets)
     users = evaluate.evaluated_users(offsets)
     rng = np.random.default_rng(round_)

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 import models
+from models._errors import ModelError
 
 from . import code, device, evaluate, train
 from .data import open_dataset
 from .environment import environment
+from .errors import UserError
 from .experiment import Experiment
 from .record import data_facts, write_record
 
@@ -30,6 +32,8 @@ def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -
     status, reason, values, samples, weights = "ok", None, {}, {}, {}
     try:
         values, samples, weights = _job(experiment, dataset, out, where)
+    except ModelError as error:  # asked for something that is not there: the user's to mend
+        raise UserError(str(error)) from None
     except evaluate.Diverged as error:
         status, reason = "diverged", str(error)
     except (RuntimeError, MemoryError) as error:

@@ -1,0 +1,18 @@
+"""Shared by the unit tests: one small prepared dataset."""
+
+from pathlib import Path
+
+import pytest
+
+from seqbench.data import prepare
+
+TINY = {"n_users": 120, "n_items": 40, "mean_length": 15.0, "max_length": 40, "seed": 3}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """Folder of a prepared synthetic dataset of 120 users and 40 items."""
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    definition = {"source": "synthetic", "k_core": 1, "synthetic": TINY}
+    prepare("tiny", definition, folder.parent, folder)
+    return folder

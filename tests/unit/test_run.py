@@ -1,0 +1,123 @@
+"""The supervisor turns whatever happens to a worker into a record, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seqbench import run
+from seqbench.errors import UserError
+from seqbench.experiment import Experiment, Training
+from seqbench.record import read_record, read_samples
+
+WATCH = run.watch
+EXPERIMENT = Experiment(
+    "tiny", "sasrec", "matched", 12, 0, (), Training(max_steps=4, eval_every=2, batch_targets=128)
+)
+
+
+def worker(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def supervise_with(monkeypatch, tmp_path, tiny, code, time_limit_s=60.0):
+    """Supervise a worker that runs ``code`` instead of training."""
+
+    monkeypatch.setattr(run, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
+    run.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, time_limit_s)
+    return read_record(tmp_path / "out")
+
+
+def test_a_training_leaves_record_samples_and_weights(tiny, tmp_path):
+    assert run.supervise(EXPERIMENT, tiny, tmp_path, 1, 120.0) == "ok"
+    record = read_record(tmp_path)
+    assert record["status"] == "ok" and record["values"]["steps"] == 4
+    assert record["experiment"] == EXPERIMENT.to_dict() | {"hyperparameters": {}}
+    assert len(read_samples(tmp_path, record)["users"]) == 120
+    assert (tmp_path / "weights.safetensors").stat().st_size > 1000
+    assert record["environment"]["threads"] == 1
+
+
+def test_a_worker_killed_by_the_system_is_out_of_memory(monkeypatch, tmp_path, tiny):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    record = supervise_with(monkeypatch, tmp_path, tiny, code)
+    assert record["status"] == "oom" and "SIGKILL" in record["reason"]
+    assert record["experiment"]["model"] == "sasrec" and record["data"]["n_users"] == 120
+    assert (tmp_path / "out/weights.safetensors").exists()
+
+
+def test_a_hanging_worker_is_stopped_with_all_it_started(monkeypatch, tmp_path, tiny):
+    pid_file = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(pid_file)!r}, 'w').write(str(p.pid)); time.sleep(600)"
+    )
+    record = supervise_with(monkeypatch, tmp_path, tiny, code, time_limit_s=2.0)
+    assert record["status"] == "timeout" and "2 s" in record["reason"]
+    assert gone(int(pid_file.read_text()))
+
+
+def test_a_crash_names_the_signal_or_the_last_message(monkeypatch, tmp_path, tiny):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    assert "SIGSEGV" in supervise_with(monkeypatch, tmp_path, tiny, code)["reason"]
+    record = supervise_with(monkeypatch, tmp_path / "b", tiny, "raise RuntimeError('lost it')")
+    assert record["status"] == "crashed" and record["reason"].endswith("RuntimeError: lost it")
+
+
+def test_bad_input_is_not_a_result(monkeypatch, tmp_path, tiny):
+    with pytest.raises(UserError):
+        supervise_with(monkeypatch, tmp_path, tiny, "raise SystemExit(2)")
+    assert not (tmp_path / "out/record.json").exists()
+
+
+def test_a_killed_supervisor_leaves_no_worker(tmp_path):
+    pid_file = tmp_path / "pid"
+    child = (
+        f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    )
+    code = (
+        "import os, sys; from seqbench.run import watch\n"
+        f"watch([sys.executable, '-c', {child!r}], dict(os.environ), None)"
+    )
+    supervisor = subprocess.Popen(worker(code))
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait()
+    assert gone(int(pid_file.read_text()))
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended (or is a zombie that nobody has reaped) within ten seconds."""
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+            with open(f"/proc/{pid}/stat") as stat:
+                if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_leased_device_is_not_given_out_twice(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "gpu_devices", lambda: ["nvidia0", "nvidia1"])
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with run.device_lease() as first, run.device_lease() as second:
+        assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with run.device_lease() as visible:
+        assert visible == {}
+
+
+def test_the_supervisor_never_loads_torch():
+    code = "import sys, seqbench.run, seqbench.interleave; print('torch' in sys.modules)"
+    done = subprocess.run(worker(code), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,111 @@
+"""Training is deterministic, selects on validation, stops when told and resumes to the same ranks."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seqbench import train
+from seqbench.data import open_dataset
+from seqbench.evaluate import Diverged
+from seqbench.experiment import Experiment, Training
+
+CPU = torch.device("cpu")
+SMALL = (("d_inner", 16), ("d_model", 16))
+BUDGET = Training(
+    batch_targets=256, max_steps=24, eval_every=6, patience_steps=100, learning_rate=0.01
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def experiment(seed=0, model="sasrec", **training):
+    hyper = SMALL if model == "sasrec" else ()
+    budget = dataclasses.replace(BUDGET, **training)
+    return Experiment("tiny", model, "matched", 12, seed, hyper, budget)
+
+
+def run(tiny, folder, **options):
+    return train.Trainer(experiment(**options), open_dataset(tiny), folder, CPU).run()
+
+
+def test_the_same_seed_gives_the_same_ranks_and_another_seed_others(tiny, tmp_path):
+    _, first, _ = run(tiny, tmp_path)
+    _, again, _ = run(tiny, tmp_path)
+    _, other, _ = run(tiny, tmp_path, seed=1)
+    assert all(np.array_equal(first[k], again[k]) for k in first)
+    assert not np.array_equal(first["test/unmasked/rank"], other["test/unmasked/rank"])
+
+
+def test_the_best_step_on_validation_is_what_is_ranked(tiny, tmp_path):
+    values, samples, weights = run(tiny, tmp_path)
+    best = max(values["curve"], key=lambda c: c["valid"]["unmasked"]["ndcg@10"])
+    assert values["best_step"] == best["step"]
+    rank = samples["valid/unmasked/rank"]
+    ndcg = np.where(rank <= 10, 1 / np.log2(1 + rank), 0).mean()
+    assert ndcg == pytest.approx(best["valid"]["unmasked"]["ndcg@10"])
+    assert all(torch.isfinite(w).all() for w in weights.values())
+
+
+def test_it_stops_at_the_budget_or_when_patience_ends(tiny, tmp_path):
+    values, _, _ = run(tiny, tmp_path)
+    assert (values["stopped"], values["steps"]) == ("max_steps", 24)
+    # nothing improves with a learning rate of zero: the first validation stays the best
+    values, _, _ = run(tiny, tmp_path, learning_rate=0.0, patience_steps=12)
+    assert (values["stopped"], values["steps"], values["best_step"]) == ("patience", 18, 6)
+    assert not values["still_improving"]
+
+
+def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypatch):
+    _, whole, _ = run(tiny, tmp_path / "whole")
+    monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
+    validate = train.Trainer._validate
+
+    def interrupted(self, *arguments):
+        validate(self, *arguments)
+        if self.state.step == 18:
+            raise KeyboardInterrupt
+
+    (tmp_path / "part").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "_validate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny, tmp_path / "part")
+    assert list((tmp_path / "part").glob("resume-*.pt"))
+    values, resumed, _ = run(tiny, tmp_path / "part")
+    assert values["resumed_from"] and values["resumed_from"] <= 18
+    assert all(np.array_equal(whole[k], resumed[k]) for k in whole)
+    assert not list((tmp_path / "part").glob("resume-*"))
+
+
+def test_a_resume_state_of_another_configuration_is_not_used(tiny, tmp_path):
+    one = train.Trainer(experiment(), open_dataset(tiny), tmp_path, CPU)
+    other = train.Trainer(experiment(learning_rate=0.02), open_dataset(tiny), tmp_path, CPU)
+    assert one.resume_file != other.resume_file
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "models.sasrec.Model.loss", lambda self, batch: self.norm.weight.sum() * math.nan
+    )
+    with pytest.raises(Diverged, match="loss is nan"):
+        run(tiny, tmp_path)
+
+
+def test_the_training_part_of_a_baseline_leaves_out_what_is_held_out(tiny):
+    dataset = open_dataset(tiny)
+    items, offsets = train.training_part(dataset, CPU)
+    expected = [
+        dataset.items[a : b - 2 if b - a > 2 else b].tolist()
+        for a, b in zip(dataset.offsets[:-1], dataset.offsets[1:], strict=True)
+    ]
+    found = [items[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    assert found == expected
