@@ -71,12 +71,15 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     """Parse a whole file; UserError naming `file`, the line and the value of the first bad row."""
     import pyarrow as pa
 
-    columns = _column_numbers(content, layout, file)
+    names = _first_row(content, layout, file)
+    columns = _column_numbers(names, layout, file)
     try:
-        table = _read_table(content, layout, columns)
+        table = _read_table(content, layout, columns, len(names))
     except pa.ArrowInvalid as error:
         _blame(content, layout, columns, file)
         raise UserError(f"{file} cannot be parsed: {error}") from None
+    if not table.num_rows:
+        raise UserError(f"{file} holds no rows")
     arrays = {name: table[name].chunk(0) for name in columns}
     ids = {name: arrays[name].dictionary.to_pylist() for name in ("user", "item")}
     codes = {name: np.from_dlpack(arrays[name].indices) for name in ("user", "item")}
@@ -95,7 +98,7 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     )
 
 
-def _read_table(content: bytes, layout: Layout, columns: dict[str, int]):
+def _read_table(content: bytes, layout: Layout, columns: dict[str, int], n_columns: int):
     """pyarrow table of the wanted columns, ids dictionary-coded, numbers int64 or else float64."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -111,7 +114,7 @@ def _read_table(content: bytes, layout: Layout, columns: dict[str, int]):
             pa.BufferReader(content),
             arrow_csv.ReadOptions(
                 use_threads=False,
-                autogenerate_column_names=True,
+                column_names=[f"f{cell}" for cell in range((n_columns - 1) * stride + 1)],
                 skip_rows=1 if layout.header else 0,
             ),
             arrow_csv.ParseOptions(delimiter=layout.delimiter[0]),
@@ -127,15 +130,17 @@ def _read_table(content: bytes, layout: Layout, columns: dict[str, int]):
     return table.rename_columns(list(names)).unify_dictionaries().combine_chunks()
 
 
-def _column_numbers(content: bytes, layout: Layout, file: str) -> dict[str, int]:
-    """0-based number of every mapped column, resolved against the header or the first row."""
+def _first_row(content: bytes, layout: Layout, file: str) -> list[str]:
+    """Cells of the first line: the columns' names if there is a header (types cut off)."""
     first = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig", "replace").strip("\r\n")
     if not first.strip():
         raise UserError(f"{file} is empty or begins with an empty line")
-    names = first.split(layout.delimiter)
-    if layout.header == "typed":
-        names = [name.split(":")[0] for name in names]
-    names = [name.strip('"') for name in names]
+    cells = next(csv.reader([first], delimiter=layout.delimiter[0]))[:: len(layout.delimiter)]
+    return [cell.split(":")[0] for cell in cells] if layout.header == "typed" else cells
+
+
+def _column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, int]:
+    """0-based number of every mapped column, resolved against the first row."""
     wanted = {field: getattr(layout, field) for field in FIELDS}
     numbers = {
         field: _column_number(field, column, names, bool(layout.header), file)

@@ -1,0 +1,131 @@
+"""Parsers, column mappings, and bad rows named by file, line and value."""
+
+import numpy as np
+import pytest
+
+from seqbench.data.formats import layout_of, read_interactions
+from seqbench.errors import UserError
+
+
+def parse(content, format_name="delimited", **overrides):
+    return read_interactions(content, layout_of(format_name, overrides), "a.csv")
+
+
+def rows(parsed):
+    """[(user id, item id, time)] as parsed."""
+    users = [parsed.user_ids[code] for code in parsed.users]
+    items = [parsed.item_ids[code] for code in parsed.items]
+    times = parsed.time if parsed.time is not None else [None] * len(users)
+    return list(zip(users, items, times, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("format_name", "content"),
+    [
+        ("movielens", b"7::B1::5::100\n8::B2::3::90\n"),
+        ("ml-100k", b"7\tB1\t5\t100\n8\tB2\t3\t90\n"),
+        ("amazon-ratings", b"7,B1,5.0,100\n8,B2,3.0,90\n"),
+        (
+            "inter",
+            b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+            b"7\tB1\t5\t100.0\n8\tB2\t3\t9.0e1\n",
+        ),
+        (
+            "inter",
+            b"timestamp:float\titem_id:token\tuser_id:token\n100\tB1\t7\n90\tB2\t8\n",
+        ),
+    ],
+)
+def test_publishers_formats(format_name, content):
+    assert rows(parse(content, format_name)) == [("7", "B1", 100), ("8", "B2", 90)]
+
+
+def test_columns_by_name_in_any_place():
+    content = b"when,what,rating,who\n100,B1,5,7\n90,B2,3,8\n"
+    columns = {"user": "who", "item": "what", "time": "when"}
+    assert rows(parse(content, columns=columns)) == [("7", "B1", 100), ("8", "B2", 90)]
+
+
+def test_columns_by_number_without_header_and_time():
+    parsed = parse(b"7 B1\n8 B2\n", columns={"user": 0, "item": 1}, delimiter=" ", header=False)
+    assert rows(parsed) == [("7", "B1", None), ("8", "B2", None)]
+
+
+def test_position_column():
+    parsed = parse(b"user,item,n\n7,B1,4\n", columns={"position": "n"})
+    assert parsed.position.tolist() == [4] and parsed.time is None
+
+
+def test_text_quirks():
+    content = '\ufeffuser,item,"t"\r\n"a,b",é,1\r\n\r\n00,nano,2\r\n'.encode()
+    assert rows(parse(content, columns={"time": "t"})) == [("a,b", "é", 1), ("00", "nano", 2)]
+
+
+def test_missing_last_newline_and_repeats():
+    parsed = parse(b"user,item\n1,5\n1,5\n1,6", header=True)
+    assert rows(parsed) == [("1", "5", None), ("1", "5", None), ("1", "6", None)]
+    assert parsed.users.tolist() == [0, 0, 0] and parsed.items.tolist() == [0, 0, 1]
+
+
+def test_fractions_of_seconds_are_kept_for_the_order():
+    parsed = parse(b"user,item,t\n1,5,1.5\n1,6,2\n", columns={"time": "t"})
+    assert parsed.time.dtype == np.float64 and parsed.time.tolist() == [1.5, 2.0]
+
+
+def test_many_blocks_number_ids_by_first_appearance():
+    n = 300_000  # several megabytes: more than one block of the parser
+    content = b"".join(b"u%d,i%d\n" % (k % 1000, k % 777) for k in range(n))
+    parsed = parse(content, header=False, columns={"user": 0, "item": 1})
+    assert parsed.user_ids == [f"u{k}" for k in range(1000)]
+    assert np.array_equal(parsed.users, np.arange(n) % 1000)
+    assert np.array_equal(parsed.items, np.arange(n) % 777)
+
+
+TIMED = {"columns": {"time": "t"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        (b"user,item,t\n1,5,9\n\n2,6,soon\n", TIMED, "line 4: time is not a number ('soon')"),
+        (b"user,item,t\n1,5,9\n2,6,\n", TIMED, "line 3: time is not a number ('')"),
+        (b"user,item,t\n1,5,nan\n", TIMED, "line 2: time is not a number ('nan')"),
+        (b"user,item,t\n1,5,inf\n", TIMED, "line 2: time is not a number ('inf')"),
+        (b"user,item,t\n,5,9\n", TIMED, "line 2: user is empty or missing ('')"),
+        (b"user,item,t\n1,NaN,9\n", TIMED, "line 2: item is empty or missing ('NaN')"),
+        (b"user,item,t\n1,5\n", TIMED, "line 2: 2 columns, expected 3"),
+        (b"user,item,t\n1,5,9,9\n", TIMED, "line 2: 4 columns, expected 3"),
+        (b"user,item\n1,\xff\n", {}, "line 2: not UTF-8 text"),
+        (b"user,item\n", {}, "a.csv holds no rows"),
+        (b"", {}, "a.csv is empty"),
+        (b"\n1,2\n", {}, "begins with an empty line"),
+        (b"who,item\n1,5\n", {}, "no column 'user' for user; it has who, item"),
+        (b"1,5\n", {"header": False}, "no column 'user' for user; it has no header and 2 columns"),
+        (b"user,item\n1,5\n", {"columns": {"item": "user"}}, "name the same column"),
+        (b"user,item\n1,5\n", {"columns": {"when": 2}}, "columns: 'when' is unknown; allowed: "),
+        (b"user,item\n1,5\n", {"delimiter": ", "}, "delimiter: ', ' must be one character"),
+    ],
+)
+def test_bad_input_is_named(content, overrides, message):
+    with pytest.raises(UserError) as caught:
+        parse(content, **overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_row_of_a_two_character_delimiter():
+    with pytest.raises(UserError, match="line 2: 3 columns, expected 4"):
+        parse(b"1::5::3::9\n1::5::3\n", "movielens")
+
+
+def test_bad_row_deep_in_the_file():
+    content = b"1,5,9\n" * 400_000 + b"1,5,x\n"
+    with pytest.raises(UserError, match="line 400001: time is not a number"):
+        parse(content, header=False, columns={"user": 0, "item": 1, "time": 2})
+
+
+def test_unknown_format():
+    with pytest.raises(
+        UserError, match=r"format: 'parquet' is unknown; allowed: movielens, .*inter"
+    ):
+        layout_of("parquet", {})
