@@ -89,6 +89,8 @@ def _explain(error: ValidationError) -> str:
         return f"{_join(at, missing)} is missing; {at or 'the configuration'} needs {', '.join(error.validator_value)}"
     if error.validator == "enum":
         return f"{at} = {_show(error.instance)}: {_allowed(error.instance, error.validator_value)}"
+    if "propertyNames" in error.absolute_schema_path:
+        return f"{_join(at, error.instance)}: a name becomes a folder and {_rule(error)}"
     return f"{at} = {_show(error.instance)}: {_rule(error)}"
 
 
@@ -202,7 +204,8 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
             for model in trained:
                 key = f"{kind}.{name}.hyperparameters"
                 values = block.get("hyperparameters", {})
-                yield from _bad_values(key, values, model, fields[model])
+                for problem in _bad_values(key, values, model, fields[model]):
+                    yield f"{problem} (what only some models have belongs under models.<name>.<track>)"
 
 
 def _bad_values(

@@ -20,37 +20,16 @@ CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 # Imported by the worker, but unable to change a number: editing them reruns nothing.
 PLUMBING = {
     f"seqbench/{name}.py"
-    for name in (
-        "code",
-        "data/pipeline",
-        "environment",
-        "errors",
-        "progress",
-        "record",
-        "run",
-    )
+    for name in "code data/download data/pipeline environment errors progress record run".split()
 }
-TABLES = [
-    f"results/tables/{name}"
-    for name in (
-        "experiments.csv",
-        "summary.csv",
-        "comparisons.csv",
-        "curves.csv",
-        "effectiveness.csv",
-        "effectiveness.parquet",
-        "efficiency.csv",
-        "efficiency.parquet",
-        "datasets.json",
-        "settings.json",
-    )
-]
+CSV = "experiments summary comparisons curves effectiveness efficiency"
+TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
+TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
+TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
 
 # Rules call `python -m seqbench` of this checkout, with the interpreter that runs Snakemake unless conda activates
 # another one, from any working directory.
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ["PATH"]]
-)
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 shell.prefix(
     "set -euo pipefail; export PYTHONUNBUFFERED=1 "
     f"PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
@@ -72,16 +51,12 @@ def sources(*files, without=frozenset()):
 
 
 def training_sources(wildcards):
-    return sources(
-        "seqbench/train.py", f"models/{wildcards.model}.py", without=PLUMBING
-    )
+    return sources("seqbench/worker.py", f"models/{wildcards.model}.py", without=PLUMBING)
 
 
 def measuring_sources(wildcards):
     models = [f"models/{name}.py" for name in MEASURED]
-    return sources(
-        "seqbench/interleave.py", "seqbench/measure.py", *models, without=PLUMBING
-    )
+    return sources("seqbench/interleave.py", "seqbench/measure.py", *models, without=PLUMBING)
 
 
 def dataset_definition(wildcards):
@@ -101,24 +76,23 @@ def measured_dataset(wildcards):
 
 def measured_dataset_option(wildcards):
     return [
-        f"--dataset=results/data/{w}"
-        for w in [wildcards.dataset]
-        if w != experiment.FULL_LENGTH
+        f"--dataset=results/data/{w}" for w in [wildcards.dataset] if w != experiment.FULL_LENGTH
     ]
 
 
 def training_json(wildcards):
-    path = "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}".format(
-        **wildcards
-    )
-    return JOBS[path].to_json()
+    return job_json("results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}", wildcards)
 
 
 def measurement_json(wildcards):
-    path = "results/runs/{dataset}/{track}/measure/L{seq_len}-T{batch_targets}".format(
-        **wildcards
-    )
-    return JOBS[path].to_json()
+    return job_json("results/runs/{dataset}/{track}/measure/L{seq_len}-T{batch_targets}", wildcards)
+
+
+def job_json(pattern, wildcards):
+    folder = pattern.format(**wildcards)
+    if folder not in JOBS:
+        raise WorkflowError(f"{folder} is not a job of this configuration")
+    return JOBS[folder].to_json()
 
 
 def config_json():
@@ -130,9 +104,7 @@ def records():
     """Every file with results that the grid names."""
     folders = [job.path for job in GRID.trainings]
     folders += [path for job in GRID.measurements for path in job.record_paths()]
-    return expand(
-        "results/{folder}/{file}", folder=folders, file=["record.json", "samples.npz"]
-    )
+    return expand("results/{folder}/{file}", folder=folders, file=["record.json", "samples.npz"])
 
 
 def prepared():

@@ -4,7 +4,10 @@
 rule prepare:
     input:
         local=local_file,
-        code=sources("seqbench/data/__init__.py"),
+        code=sources(
+            "seqbench/data/__init__.py",
+            without=PLUMBING - {"seqbench/data/pipeline.py"},
+        ),
     output:
         "results/data/{dataset}/dataset.json",
         "results/data/{dataset}/items.npy",

@@ -4,10 +4,7 @@
 rule grid:
     input:
         code=sources("seqbench/experiment.py", "seqbench/config.py"),
-        models=[
-            f"{ROOT}/models/{name}.py"
-            for name in experiment.available_models(ROOT / "models")
-        ],
+        models=[f"{ROOT}/models/{name}.py" for name in experiment.available_models(ROOT / "models")],
     output:
         "results/grid.json",
     log:

@@ -1,0 +1,299 @@
+"""The configuration: each mistake is one line that names the key, the value and what is allowed."""
+
+import ast
+import copy
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seqbench import config as configuration
+from seqbench.errors import UserError
+from seqbench.experiment import Training, grid
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load(configuration.SCHEMA.read_text(encoding="utf-8"))
+
+TRAINED = '''
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Config:
+    """Hyper-parameters."""
+
+    d_model: int = 64  # width
+    dropout: float = 0.2  # probability
+    scan: str = "auto"  # backend
+    tie: bool = True  # share the item table
+    heads: int | None = None  # attention heads
+    sizes: tuple[int, ...] = (1, 2)  # checked by the model itself
+'''
+FITTED = '''
+trainable = False
+
+class Config:
+    """Nothing to set."""
+
+    order: int = 1  # of the chain
+'''
+VALID = {
+    "datasets": {"tiny": {"source": "synthetic", "seq_lens": [4, 8]}},
+    "models": {"net": {"fair": {"d_model": 32}}},
+    "tracks": {"fair": {"hyperparameters": {"dropout": 0}, "training": {"max_steps": 5}}},
+    "run": {"datasets": ["tiny"], "tracks": ["fair"], "models": ["net", "chain"], "seeds": [0, 1]},
+    "measure": {"models": ["net"], "lengths": [16]},
+}
+
+
+@pytest.fixture
+def models_dir(tmp_path):
+    (tmp_path / "net.py").write_text(TRAINED)
+    (tmp_path / "chain.py").write_text(FITTED)
+    (tmp_path / "_helpers.py").write_text("")
+    return tmp_path
+
+
+def changed(path, value):
+    """A valid configuration with one value replaced; ``path`` is dotted, ``value`` None removes the key."""
+    result = copy.deepcopy(VALID)
+    *parents, last = path.split(".")
+    block = result
+    for key in parents:
+        block = block.setdefault(key, {})
+    if value is None:
+        del block[last]
+    else:
+        block[last] = value
+    return result
+
+
+def message(config, models_dir):
+    with pytest.raises(UserError) as caught:
+        configuration.validate(config, models_dir=models_dir)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("config: ")
+    return text.removeprefix("config: ")
+
+
+def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
+    given = copy.deepcopy(VALID)
+    filled = configuration.validate(given, models_dir=models_dir)
+    assert given == VALID
+    assert filled["data_dir"] == "data"
+    assert filled["report"] == {"margin": 0.01}
+    assert filled["measure"] == {
+        "models": ["net"],
+        "lengths": [16],
+        "n_items": 3416,
+        "batch_targets": 6400,
+        "eval_batch": 256,
+        "rounds": 3,
+        "steps": 10,
+        "warmup": 3,
+        "real": True,
+    }
+
+
+def test_blocks_with_a_precedence_are_not_filled(models_dir):
+    """A default filled into the dataset's training block would win over the track's value."""
+    given = changed("datasets.tiny.training", {"eval_every": 3})
+    filled = configuration.validate(given, models_dir=models_dir)
+    assert filled["datasets"] == given["datasets"]
+    assert filled["tracks"] == given["tracks"]
+    assert {
+        (e.training.max_steps, e.training.eval_every) for e in grid(filled, models_dir).trainings
+    } == {(5, 3)}
+
+
+MISTAKES = [
+    ("run.seeed", [1], "run.seeed = [1]: unknown key; did you mean 'seeds'? allowed: datasets, tracks, models, seeds"),
+    ("run.seeds", [-1], "run.seeds[0] = -1: must be at least 0"),
+    ("run.seeds", [], "run.seeds = []: must not be empty"),
+    ("run.seeds", [1, 1], "run.seeds = [1, 1]: has an entry twice"),
+    ("run.seeds", 3, "run.seeds = 3: must be a list"),
+    ("run.seeds", ["7"], "run.seeds[0] = '7': must be an integer; a number nested in --config arrives as text"),
+    ("run.seeds", [1.5], "run.seeds[0] = 1.5: must be an integer"),
+    ("run.seeds", None, "run.seeds is missing; run needs datasets, tracks, models, seeds"),
+    ("run.models", ["nett"], "run.models = 'nett': unknown; did you mean 'net'? allowed: chain, net"),
+    ("run.models", ["_helpers"], "run.models = '_helpers': unknown; allowed: chain, net"),
+    ("run.datasets", ["tiyn"], "run.datasets = 'tiyn': unknown; did you mean 'tiny'? allowed: tiny"),
+    ("run.tracks", ["unfair"], "run.tracks = 'unfair': unknown; did you mean 'fair'? allowed: fair"),
+    ("measure.models", ["chain"], "measure.models = 'chain': unknown; allowed: net"),
+    ("measure.rounds", "3", "measure.rounds = '3': must be an integer; a number nested in --config"),
+    ("measure.lengths", [1], "measure.lengths[0] = 1: must be at least 2"),
+    ("measure.real", "yes", "measure.real = 'yes': must be a boolean"),
+    ("report.margin", -0.1, "report.margin = -0.1: must be at least 0"),
+    ("datasets.tiny.seq_lens", [1], "datasets.tiny.seq_lens[0] = 1: must be at least 2"),
+    ("datasets.tiny.source", "ml1m", "datasets.tiny.source = 'ml1m': did you mean 'ml-1m'? allowed: ml-1m, ml-100k"),
+    ("datasets.tiny.source", None, "datasets.tiny.source is missing; datasets.tiny needs source, seq_lens"),
+    ("datasets.tiny.source", "file", "datasets.tiny.local is missing; source file needs local.path"),
+    ("datasets.tiny.local", {"path": "x"}, "datasets.tiny.local: source synthetic reads no file"),
+    ("datasets.Tiny", {"source": "ml-1m", "seq_lens": [5]}, "datasets.Tiny: a name becomes a folder and must match"),
+    ("datasets.full-length", {"source": "ml-1m", "seq_lens": [5]}, "datasets.full-length: this name is taken"),
+    ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "synthetic": {}}, "datasets.a.synthetic: only for source"),
+    ("datasets", 3, "datasets = 3: must be a mapping"),
+    ("tracks.fair.training.max_step", 9, "tracks.fair.training.max_step = 9: unknown key; did you mean 'max_steps'?"),
+    ("tracks.fair.training.learning_rate", 0, "tracks.fair.training.learning_rate = 0: must be greater than 0"),
+    (
+        "tracks.fair.hyperparameters.dropuot",
+        0.1,
+        "tracks.fair.hyperparameters.dropuot = 0.1: net has no such hyper-parameter; did you mean 'dropout'?",
+    ),
+    (
+        "datasets.tiny.hyperparameters",
+        {"dropout": "high"},
+        "datasets.tiny.hyperparameters.dropout = 'high': net takes float",
+    ),
+    ("models.net.fair.d_model", 1.5, "models.net.fair.d_model = 1.5: net takes int"),
+    ("models.net.fair.d_model", True, "models.net.fair.d_model = True: net takes int"),
+    ("models.net.fair.d_model", "64", "models.net.fair.d_model = '64': net takes int; a number nested in --config"),
+    ("models.net.fair.tie", 1, "models.net.fair.tie = 1: net takes bool"),
+    ("models.net.fiar", {}, "models.net = 'fiar': unknown; did you mean 'fair'? allowed: fair"),
+    ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
+    ("models.chain.fair", {"d_model": 3}, "models.chain.fair.d_model = 3: chain has no such hyper-parameter"),
+    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, run, measure, report"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), MISTAKES)
+def test_a_mistake_is_named_in_one_line(models_dir, key, value, expected):
+    assert message(changed(key, value), models_dir).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("models.net.fair.dropout", 0),  # a whole number is a float too
+        ("models.net.fair.heads", None),
+        ("models.net.fair.heads", 2),
+        ("models.net.fair.sizes", "anything"),  # an annotation only the model can check
+        ("datasets.tiny.seq_lens", [2]),
+        ("measure.lengths", []),
+        ("measure.models", []),
+    ],
+)
+def test_what_is_allowed_passes(models_dir, key, value):
+    config = changed(key, 0 if value is None else value)
+    if value is None:
+        config["models"]["net"]["fair"]["heads"] = None
+    configuration.validate(config, models_dir=models_dir)
+
+
+def test_a_hyperparameter_of_a_model_that_is_not_run_does_not_bind_the_others(models_dir):
+    config = changed("run.models", ["chain"])
+    config["measure"] = {"models": []}
+    config["tracks"]["fair"]["hyperparameters"] = {"whatever": 1}
+    configuration.validate(config, models_dir=models_dir)
+
+
+def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
+    block = {
+        "source": "ml-1m",
+        "seq_lens": [5],
+        "k_core": 3,
+        "training": {},
+        "hyperparameters": {"dropout": 0.5},
+    }
+    assert configuration.definition(block) == '{"k_core":3,"source":"ml-1m"}'
+
+
+# --- the schema is the documentation ---------------------------------------------------------------------------
+
+
+KEYWORDS = set(
+    "$ref additionalProperties default description enum exclusiveMinimum items maximum minItems minLength minProperties"
+    " minimum pattern properties propertyNames required type uniqueItems unit".split()
+)
+
+
+def properties(schema, path=""):
+    """(path, schema) of every key that the schema describes, behind references too."""
+    for name, sub in schema.get("properties", {}).items():
+        yield f"{path}.{name}", sub
+        yield from properties(sub, f"{path}.{name}")
+    for name, sub in schema.get("$defs", {}).items():
+        yield from properties(sub, name)
+
+
+@pytest.mark.parametrize(("path", "sub"), [pytest.param(*p, id=p[0]) for p in properties(SCHEMA)])
+def test_every_key_is_documented(path, sub):
+    target = sub
+    if "$ref" in sub:
+        target = {**SCHEMA["$defs"][sub["$ref"].removeprefix("#/$defs/")], **sub}
+    assert re.match(r"[A-Z0-9].*[^.]\.$", target["description"])
+    assert set(target) <= KEYWORDS, (
+        "a comma in an unquoted description makes a keyword of what follows"
+    )
+    assert "type" in target or "enum" in target
+    for number in (target, target.get("items", {})):
+        if number.get("type") in ("integer", "number"):
+            assert number["unit"]
+
+
+def test_the_training_keys_and_defaults_are_those_of_the_dataclass():
+    documented = {
+        name: sub["default"] for name, sub in SCHEMA["$defs"]["training"]["properties"].items()
+    }
+    assert documented == dataclasses.asdict(Training())
+
+
+def test_the_synthetic_keys_and_defaults_are_those_of_the_dataclass():
+    tree = ast.parse((ROOT / "seqbench" / "data" / "synthetic.py").read_text(encoding="utf-8"))
+    (generator,) = [
+        n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "SyntheticConfig"
+    ]
+    fields = {
+        n.target.id: ast.literal_eval(n.value)
+        for n in generator.body
+        if isinstance(n, ast.AnnAssign)
+    }
+    assert {
+        n: sub["default"] for n, sub in SCHEMA["$defs"]["synthetic"]["properties"].items()
+    } == fields
+
+
+# --- the configurations that come with the project -------------------------------------------------------------
+
+
+def merged(*names):
+    """What Snakemake makes of a second --configfile: mappings merge key by key, anything else is replaced."""
+
+    def merge(old, new):
+        both = isinstance(old, dict) and isinstance(new, dict)
+        return (
+            {k: merge(old.get(k), new.get(k, old.get(k))) for k in {**old, **new}} if both else new
+        )
+
+    result = {}
+    for name in names:
+        result = merge(result, yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
+    return result
+
+
+@pytest.mark.parametrize(
+    "names", [["config.yaml"], ["config.yaml", "demo.yaml"], ["config.yaml", "paper.yaml"]]
+)
+def test_shipped_configurations_are_valid(names):
+    config = configuration.validate(merged(*names))
+    assert grid(config, configuration.MODELS).trainings
+
+
+def test_the_demo_reaches_no_network_and_stays_small():
+    """Merged over config.yaml, whose datasets stay defined: only what the grid selects counts."""
+    config = configuration.validate(merged("config.yaml", "demo.yaml"))
+    jobs = grid(config, configuration.MODELS)
+    assert {config["datasets"][name]["source"] for name in jobs.datasets()} == {"synthetic"}
+    assert len(jobs.trainings) == 7
+    assert {e.model for e in jobs.trainings} >= {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
+
+
+def test_the_comparison_is_the_one_the_readme_promises():
+    jobs = grid(configuration.validate(merged("config.yaml")), configuration.MODELS)
+    assert jobs.datasets() == ["ml-1m", "amazon-beauty", "amazon-video-games"]
+    assert len(jobs.trainings) == 5 * (
+        4 * 3 + 3
+    )  # (dataset, length) x (models x seeds + baselines)
+    assert max(m.seq_len for m in jobs.measurements) > 1000

@@ -1,0 +1,69 @@
+"""Versions are pinned in pyproject.toml; the other places that must agree are compared with it."""
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)$")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def parse(requirements):
+    """Pins as {normalised name: version}; anything but an exact public version is an error."""
+    found = {}
+    for requirement in requirements:
+        match = PIN.match(requirement)
+        assert match, f"{requirement!r} is not an exact pin"
+        found[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+    return found
+
+
+def lock():
+    lines = (ROOT / "envs" / "lock.txt").read_text(encoding="utf-8").splitlines()
+    return parse(line for line in lines if line and not line.startswith("#"))
+
+
+def conda(name):
+    text = (ROOT / "envs" / f"{name}.yaml").read_text(encoding="utf-8")
+    (pip,) = [d["pip"] for d in yaml.safe_load(text)["dependencies"] if isinstance(d, dict)]
+    return parse(pip)
+
+
+def test_lock_holds_every_direct_pin_but_torch():
+    direct = parse(PROJECT["dependencies"]) | parse(PROJECT["optional-dependencies"]["dev"])
+    torch = direct.pop("torch")
+    assert torch
+    assert direct.items() <= lock().items()
+
+
+def test_lock_leaves_torch_to_its_own_step():
+    assert "torch" not in lock()
+
+
+@pytest.mark.parametrize(("name", "extras"), [("cpu", []), ("cuda", ["cuda"])])
+def test_conda_environments_have_the_same_pins(name, extras):
+    wanted = [*PROJECT["dependencies"]]
+    for extra in extras:
+        wanted += PROJECT["optional-dependencies"][extra]
+    assert conda(name) == parse(wanted)
+
+
+def test_cuda_pins_do_not_contradict_the_lock():
+    locked = lock()
+    cuda = parse(PROJECT["optional-dependencies"]["cuda"])
+    assert {n: v for n, v in cuda.items() if n in locked} == {
+        n: locked[n] for n in cuda if n in locked
+    }
+
+
+def test_pins_script_splits_torch_from_the_rest():
+    pins = runpy.run_path(str(ROOT / "envs" / "pins.py"))["pins"]
+    assert pins("torch") == [d for d in PROJECT["dependencies"] if d.startswith("torch==")]
+    assert len(pins("torch")) == 1
+    assert sorted(pins("torch") + pins("base")) == sorted(PROJECT["dependencies"])
+    assert pins("kernels") == PROJECT["optional-dependencies"]["kernels"]
