@@ -1,0 +1,79 @@
+"""Measuring: fresh interleaved processes, raw times, null with a reason, and a failure stays its model's own."""
+
+import numpy as np
+import pytest
+
+from seqbench import interleave
+from seqbench.experiment import FULL_LENGTH, Measurement
+from seqbench.record import read_record, read_samples
+
+SMALL = (("d_model", 16),)
+JOB = Measurement(
+    "tiny", "matched", 12, (("sasrec", SMALL), ("gru4rec", SMALL)), batch_targets=128, eval_batch=20,
+    rounds=2, steps=3, warmup=1,
+)  # fmt: skip
+
+
+def test_models_take_turns_in_rotating_order():
+    order = list(interleave._order(JOB))
+    assert [(n, r) for n, phase, r in order if phase == "train"] == [
+        ("sasrec", 0), ("gru4rec", 0), ("gru4rec", 1), ("sasrec", 1),
+    ]  # fmt: skip
+    assert len(order) == 2 * 2 * len(interleave.PHASES)
+
+
+def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):
+    assert interleave.measure(JOB, tiny, tmp_path, 1, 120.0) == {"sasrec": "ok", "gru4rec": "ok"}
+    record = read_record(tmp_path / "sasrec")
+    samples = read_samples(tmp_path / "sasrec", record)
+    assert record["kind"] == "measure" and record["experiment"]["model"] == "sasrec"
+    assert samples["train/step_s"].shape == samples["inference/batch_s"].shape == (2, 3)
+    assert (samples["train/step_s"] > samples["train/data_wait_s"]).all()
+    parts = sum(samples[f"inference/{part}"] for part in ("encode_s", "score_s", "topk_s"))
+    assert (parts <= samples["inference/batch_s"]).all()
+    assert (np.abs(samples["train/targets"] - 128) <= 12).all()
+    assert (samples["train/peak_rss_bytes"] > 50e6).all()
+    assert record["values"]["missing"]["train/peak_allocated_bytes"] == "no NVIDIA device"
+    assert record["values"]["steps_per_epoch"] > 1
+    other = read_samples(tmp_path / "gru4rec", read_record(tmp_path / "gru4rec"))
+    assert np.array_equal(samples["train/targets"], other["train/targets"])  # the same batches
+
+
+def test_full_length_batches_need_no_dataset(tmp_path):
+    job = Measurement(
+        FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
+        rounds=1, steps=2, warmup=1, n_items=30,
+    )  # fmt: skip
+    interleave.measure(job, None, tmp_path, 1, 120.0)
+    record = read_record(tmp_path / "sasrec")
+    assert record["data"]["hash"] is None and record["data"]["n_items"] == 30
+    assert record["values"]["steps_per_epoch"] is None
+    assert (read_samples(tmp_path / "sasrec", record)["train/targets"] == 64).all()
+
+
+def test_a_model_that_fails_gets_a_status_and_the_others_are_measured(tiny, tmp_path):
+    models = (("sasrec", (("d_model", 15), ("n_heads", 2))), ("gru4rec", SMALL))
+    job = Measurement("tiny", "matched", 12, models, 128, 20, rounds=1, steps=1, warmup=0)
+    found = interleave.measure(job, tiny, tmp_path, 1, 120.0)
+    assert found == {"sasrec": "crashed", "gru4rec": "ok"}
+    assert read_record(tmp_path / "sasrec")["reason"]
+
+
+@pytest.mark.parametrize(("code", "status"), [("kill", "oom"), ("hang", "timeout")])
+def test_a_killed_or_hanging_process_is_a_status(tiny, tmp_path, monkeypatch, code, status):
+    monkeypatch.setattr(interleave, "_child", {"kill": _kill_self, "hang": _hang}[code])
+    job = Measurement("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
+    assert interleave.measure(job, tiny, tmp_path, 1, 1.5) == {"sasrec": status}
+
+
+def _kill_self(*_):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hang(*_):
+    import time
+
+    time.sleep(600)
