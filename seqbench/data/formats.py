@@ -14,6 +14,7 @@ import numpy as np
 from seqbench.errors import UserError
 
 FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
+LONGEST_HEADER_BYTES = 2**16
 MISSING = ("", "nan", "NaN")
 
 
@@ -132,7 +133,8 @@ def _read_table(content: bytes, layout: Layout, columns: dict[str, int], n_colum
 
 def _first_row(content: bytes, layout: Layout, file: str) -> list[str]:
     """Cells of the first line: the columns' names if there is a header (types cut off)."""
-    first = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig", "replace").strip("\r\n")
+    first = content[:LONGEST_HEADER_BYTES].split(b"\n", 1)[0].decode("utf-8-sig", "replace")
+    first = first.rstrip("\r")
     if not first.strip():
         raise UserError(f"{file} is empty or begins with an empty line")
     cells = next(csv.reader([first], delimiter=layout.delimiter[0]))[:: len(layout.delimiter)]

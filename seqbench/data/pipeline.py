@@ -179,7 +179,7 @@ def repeats(items: np.ndarray, offsets: np.ndarray) -> float:
     """Share of events whose (user, item) pair occurred before; such events are kept."""
     users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     pairs = np.sort(users * (np.int64(items.max()) + 1) + items)
-    return float(np.mean(pairs[1:] == pairs[:-1]) * (len(pairs) - 1) / len(pairs))
+    return np.count_nonzero(pairs[1:] == pairs[:-1]) / len(pairs)
 
 
 def _provenance(source: str, located: Located | None) -> dict:

@@ -95,8 +95,8 @@ def _read_info(folder: Path) -> dict:
         raise UserError(f"{path} does not exist; {_prepare_hint(folder)}") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); {_prepare_hint(folder)}") from None
-    if info.get("schema") != SCHEMA:
-        found = info.get("schema")
+    found = info.get("schema") if isinstance(info, dict) else None
+    if found != SCHEMA:
         raise UserError(f"{path} has schema {found}, expected {SCHEMA}; {_prepare_hint(folder)}")
     return info
 

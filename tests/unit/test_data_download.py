@@ -36,17 +36,16 @@ def test_server_errors_are_retried(tmp_path):
 
 
 def test_gives_up_after_the_attempts(tmp_path):
-    with serve(CONTENT, 500, 500, 500, 500) as (server, url):
-        with pytest.raises(Refused, match=r"HTTP 500 \(3 attempts\)"):
-            get(url, tmp_path / "x.zip")
+    raises = pytest.raises(Refused, match=r"HTTP 500 \(3 attempts\)")
+    with serve(CONTENT, 500, 500, 500, 500) as (server, url), raises:
+        get(url, tmp_path / "x.zip")
     assert len(server.requests) == 3
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_file_is_not_retried(tmp_path):
-    with serve(CONTENT, 404) as (server, url):
-        with pytest.raises(Refused, match="HTTP 404"):
-            get(url, tmp_path / "x.zip")
+    with serve(CONTENT, 404) as (server, url), pytest.raises(Refused, match="HTTP 404"):
+        get(url, tmp_path / "x.zip")
     assert len(server.requests) == 1
 
 
@@ -115,18 +114,18 @@ def test_server_that_ignores_range(tmp_path):
 
 
 def test_wrong_checksum_never_becomes_the_file(tmp_path):
-    with serve(CONTENT) as (_, url):
-        with pytest.raises(Refused, match=f"SHA-256 is {SHA256}, expected {'0' * 64}") as caught:
-            get(url, tmp_path / "x.zip", sha256="0" * 64)
+    raises = pytest.raises(Refused, match=f"SHA-256 is {SHA256}, expected {'0' * 64}")
+    with serve(CONTENT) as (_, url), raises as caught:
+        get(url, tmp_path / "x.zip", sha256="0" * 64)
     assert caught.value.sha256 == SHA256
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip.unverified"]
 
 
 @pytest.mark.parametrize("behaviour", ["ok", "no-length"])
 def test_size_limit(tmp_path, behaviour):
-    with serve(CONTENT, behaviour) as (_, url):
-        with pytest.raises(Refused, match="more than the allowed 1,000"):
-            get(url, tmp_path / "x.zip", limit=1000)
+    raises = pytest.raises(Refused, match="more than the allowed 1,000")
+    with serve(CONTENT, behaviour) as (_, url), raises:
+        get(url, tmp_path / "x.zip", limit=1000)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,306 @@
+"""From a file to the folder on disk, and opening it again."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from seqbench.data import open_dataset, prepare
+from seqbench.data.pipeline import repeats
+from seqbench.errors import UserError
+
+HEAD = "user,item,time\n"
+# In file order; user 10 has a tie at t + 5 (items c, a), a repeat of b, and user 9 sorts before 10.
+T = 1_000_000_000
+ROWS = [
+    ("10", "b", 9), ("10", "c", 5), ("10", "a", 5), ("9", "a", 1), ("9", "b", 2), ("9", "c", 3),
+    ("10", "b", 1), ("x", "rare", 4),
+]  # fmt: skip
+
+
+def write_rows(folder, rows=ROWS, shift=T):
+    text = HEAD + "".join(f"{user},{item},{shift + time}\n" for user, item, time in rows)
+    (folder / "own.csv").write_text(text)
+    return folder / "own.csv"
+
+
+def own(path, **changes):
+    """A dataset block for `path`; keys of changes named in LOCAL go into its local part."""
+    inner = {key: changes.pop(key) for key in ("time", "columns", "header") if key in changes}
+    columns = {"columns": {"time": "time"}}
+    local = {"path": str(path), "differs": "made up"} | columns | inner
+    return {"source": "file", "k_core": 2, "local": local} | changes
+
+
+def test_folder_holds_what_the_contract_says(tmp_path):
+    info = prepare("own", own(write_rows(tmp_path)), tmp_path, tmp_path / "out" / "own")
+    out = tmp_path / "out" / "own"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["own"]
+    assert json.loads((out / "dataset.json").read_text()) == info
+    assert (out / "user_ids.txt").read_text() == "9\n10\n"
+    assert (out / "item_ids.txt").read_text() == "a\nb\nc\n"
+    arrays = {path.stem: np.load(path) for path in out.glob("*.npy")}
+    assert arrays["items"].tolist() == [1, 2, 3, 2, 3, 1, 2]
+    assert arrays["offsets"].tolist() == [0, 3, 7]
+    assert arrays["rows"].tolist() == [3, 4, 5, 6, 1, 2, 0]
+    assert arrays["times"].tolist() == [T + t for t in (1, 2, 3, 1, 5, 5, 9)]
+    types = {name: str(array.dtype) for name, array in arrays.items()}
+    assert types == {"items": "int32", "offsets": "int64", "rows": "int64", "times": "int64"}
+
+
+def test_dataset_json(tmp_path):
+    path = write_rows(tmp_path)
+    info = prepare("own", own(path), tmp_path, tmp_path / "out")
+    items, offsets = np.load(tmp_path / "out/items.npy"), np.load(tmp_path / "out/offsets.npy")
+    assert info == {
+        "schema": 1,
+        "name": "own",
+        "source": "file",
+        "n_users": 2,
+        "n_items": 3,
+        "n_interactions": 7,
+        "k_core": 2,
+        "hash": hashlib.sha256(items.tobytes() + offsets.tobytes()).hexdigest(),
+        "time": "unix",
+        "order": "stable sort by (user, time), ties in file order",
+        "ties": {
+            "test_decided_by_tie": 0.0,
+            "boundary_tie": 0.5,
+            "events_tied": 2 / 7,
+            "users_one_timestamp": 0.0,
+        },
+        "ties_reason": None,
+        "lengths": {"min": 3, "median": 3.5, "mean": 3.5, "max": 4},
+        "repeats": pytest.approx(1 / 7),
+        "provenance": {
+            "file": "own.csv",
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "url": None,
+            "stand_in": "made up",
+            "terms": None,
+            "citation": None,
+        },
+        "oracle": None,
+    }
+
+
+def test_open_dataset_gives_the_arrays_back(tmp_path):
+    info = prepare("own", own(write_rows(tmp_path)), tmp_path, tmp_path / "out")
+    dataset = open_dataset(tmp_path / "out")
+    assert (dataset.name, dataset.n_users, dataset.n_items) == ("own", 2, 3)
+    assert dataset.items[dataset.offsets[1] :].tolist() == [2, 3, 1, 2]
+    assert dataset.times[0] == T + 1 and dataset.info == info
+    assert isinstance(dataset.items, np.memmap)
+
+
+def test_opening_loads_neither_pyarrow_nor_torch(tmp_path):
+    prepare("own", own(write_rows(tmp_path)), tmp_path, tmp_path / "out")
+    code = (
+        "import sys; from seqbench.data import open_dataset; open_dataset(sys.argv[1]); "
+        "print(sorted({'pyarrow', 'pandas', 'torch', 'urllib.request'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_numbering_depends_neither_on_rows_nor_on_k(tmp_path):
+    rows = [(u, i, t) for t, (u, i, _) in enumerate(ROWS)]
+    infos = []
+    for order in (rows, rows[::-1]):
+        definition = own(write_rows(tmp_path, order))
+        infos.append(prepare("own", definition, tmp_path, tmp_path / "out"))
+    assert infos[0]["hash"] == infos[1]["hash"]
+    prepare("own", own(write_rows(tmp_path), k_core=1), tmp_path, tmp_path / "all")
+    assert (tmp_path / "all/user_ids.txt").read_text().split() == ["9", "10", "x"]
+    assert (tmp_path / "all/item_ids.txt").read_text().split() == ["a", "b", "c", "rare"]
+
+
+def test_preparing_again_replaces_everything(tmp_path):
+    path, out = write_rows(tmp_path), tmp_path / "out"
+    first = prepare("own", own(path), tmp_path, out)
+    bytes_of = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert prepare("own", own(path), tmp_path, out) == first
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == bytes_of
+    prepare("own", own(path, time="rank"), tmp_path, out)
+    assert not (out / "times.npy").exists() and open_dataset(out).times is None
+
+
+def test_a_failure_leaves_the_old_data(tmp_path):
+    path, out = write_rows(tmp_path), tmp_path / "out"
+    first = prepare("own", own(path), tmp_path, out)
+    with pytest.raises(UserError):
+        prepare("own", own(path, k_core=50), tmp_path, out)
+    assert open_dataset(out).info == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "order", "reason"),
+    [
+        ({"time": "rank"}, "stable sort by (user, rank), ties in file order", "a rank"),
+        ({"time": "partial"}, "stable sort by (user, time), ties in file order", "unknown"),
+        ({"columns": {"user": "user"}}, "file order", "no time column"),
+        ({"time": "none"}, "file order", "no time column"),
+        (
+            {"columns": {"position": "time"}, "time": "none"},
+            "stable sort by (user, position), ties in file order",
+            "no time column",
+        ),
+    ],
+)
+def test_times_that_are_no_times(tmp_path, changes, order, reason):
+    info = prepare("own", own(write_rows(tmp_path), **changes), tmp_path, tmp_path / "out")
+    assert info["order"] == order
+    assert info["ties"] is None and reason in info["ties_reason"]
+    assert open_dataset(tmp_path / "out").times is None
+
+
+def test_position_wins_over_time(tmp_path):
+    (tmp_path / "own.csv").write_text(f"user,item,time,n\n1,a,{T},2\n1,b,{T},1\n1,c,{T},0\n")
+    columns = {"time": "time", "position": "n"}
+    definition = own(tmp_path / "own.csv", columns=columns, k_core=1)
+    info = prepare("own", definition, tmp_path, tmp_path / "out")
+    assert open_dataset(tmp_path / "out").items.tolist() == [3, 2, 1]
+    assert info["ties"] is None and "position column" in info["ties_reason"]
+
+
+def test_order_variants(tmp_path):
+    path = write_rows(tmp_path)
+    prepared = {}
+    for order in ("file", "float32", *(f"seed:{k}" for k in range(8))):
+        info = prepare("own", own(path, order=order), tmp_path, tmp_path / "out")
+        prepared[order] = open_dataset(tmp_path / "out").items.tolist(), info["order"]
+    # all times of user 10 round to one float32: the file decides
+    assert prepared["float32"][0] == [1, 2, 3, 2, 3, 1, 2]
+    assert "float32" in prepared["float32"][1] and "seed 3" in prepared["seed:3"][1]
+    seeded = {tuple(items) for order, (items, _) in prepared.items() if order.startswith("seed")}
+    assert seeded == {(1, 2, 3, 2, 3, 1, 2), (1, 2, 3, 2, 1, 3, 2)}
+
+
+def test_repeats():
+    assert repeats(np.array([1, 1, 1, 2, 1]), np.array([0, 2, 5])) == pytest.approx(2 / 5)
+    assert repeats(np.array([1]), np.array([0, 1])) == 0
+
+
+def movielens_zip(path, n_users=6):
+    lines = "".join(f"{u}::{i}::5::{T + i}\n" for u in range(n_users) for i in range(6))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ml-1m/ratings.dat", lines)
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_expected_counts_of_a_built_in_source(tmp_path):
+    definition = {"source": "ml-1m", "local": movielens_zip(tmp_path / "a.zip")}
+    with pytest.raises(UserError) as caught:
+        prepare("ml", definition, tmp_path, tmp_path / "out")
+    message = str(caught.value)
+    assert "dataset ml: expected 6,040 users, 3,416 items, 999,611 interactions" in message
+    assert "found 6 users, 6 items, 36 interactions in a.zip" in message
+    assert "datasets.ml.expect" in message and not (tmp_path / "out").exists()
+
+
+def test_counts_declared_by_the_user(tmp_path):
+    definition = {"source": "ml-1m", "local": movielens_zip(tmp_path / "a.zip")}
+    expect = {"users": 6, "items": 6, "interactions": 36}
+    info = prepare("ml", definition | {"expect": expect}, tmp_path, tmp_path / "out")
+    assert info["provenance"]["terms"] and info["provenance"]["citation"]
+    assert prepare("ml", definition | {"k_core": 4}, tmp_path, tmp_path / "out")["n_users"] == 6
+    with pytest.raises(UserError, match="expected 7 users after the 5-core, found 6 users"):
+        prepare("ml", definition | {"expect": {"users": 7}}, tmp_path, tmp_path / "out")
+
+
+def test_terms_are_printed(tmp_path, capsys):
+    definition = {"source": "ml-1m", "k_core": 4, "local": movielens_zip(tmp_path / "a.zip")}
+    prepare("ml", definition, tmp_path, tmp_path / "out")
+    printed = capsys.readouterr().err
+    assert "terms: research use" in printed and "citation: F. M. Harper" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "netflix"}, "source: 'netflix' is unknown; allowed: ml-1m, .*synthetic"),
+        ({"local": None}, "datasets.own.local is missing"),
+        ({"k_core": 9}, "nothing is left of .*own.csv after the 9-core"),
+        ({"time": "days"}, "local.time: 'days' is unknown; allowed: unix, rank, partial, none"),
+        ({"columns": {"item": "item"}, "time": "unix"}, "unix needs a time column"),
+        ({"order": "seed:1", "time": "rank"}, "order: seed:1 needs real times"),
+    ],
+)
+def test_bad_definitions(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        prepare("own", own(write_rows(tmp_path), **changes), tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("shift", [0, T * 1000])
+def test_ranks_and_milliseconds_do_not_pass_for_seconds(tmp_path, shift):
+    with pytest.raises(UserError, match="are no Unix seconds; say `time: rank`"):
+        prepare("own", own(write_rows(tmp_path, shift=shift)), tmp_path, tmp_path / "out")
+
+
+def test_synthetic(tmp_path):
+    definition = {"source": "synthetic", "synthetic": {"n_users": 50, "n_items": 2000}}
+    info = prepare("demo", definition, tmp_path, tmp_path / "out")
+    dataset = open_dataset(tmp_path / "out")
+    assert (info["n_users"], info["n_items"], info["k_core"]) == (50, 2000, 1)
+    assert len(np.unique(dataset.items)) < 2000  # ids survive, seen or not
+    assert set(info["oracle"]) == {"test", "valid", "n_users"}
+    assert 0 < info["oracle"]["test"]["ndcg@10"] < info["oracle"]["test"]["hr@10"] < 1
+    assert info["provenance"]["synthetic"]["n_items"] == 2000 and info["time"] == "none"
+    assert prepare("demo", definition, tmp_path, tmp_path / "again") == info
+    with pytest.raises(UserError, match="synthetic data take k_core: 1"):
+        prepare("demo", definition | {"k_core": 5}, tmp_path, tmp_path / "out")
+
+
+def corrupt_info(out):
+    (out / "dataset.json").write_text("{")
+
+
+def old_schema(out):
+    (out / "dataset.json").write_text('{"schema": 0}')
+
+
+def cut_items(out):
+    content = (out / "items.npy").read_bytes()
+    (out / "items.npy").write_bytes(content[:-4])
+
+
+def flip_item(out):
+    content = bytearray((out / "items.npy").read_bytes())
+    content[-4] ^= 1
+    (out / "items.npy").write_bytes(content)
+
+
+def lose_times(out):
+    (out / "times.npy").unlink()
+
+
+def other_type(out):
+    np.save(out / "items.npy", np.load(out / "items.npy").astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (corrupt_info, "dataset.json is not valid JSON"),
+        (old_schema, "schema 0, expected 1"),
+        (cut_items, "items.npy cannot be read"),
+        (flip_item, "differ from their hash"),
+        (lose_times, "times.npy cannot be read"),
+        (other_type, "holds int64"),
+    ],
+)
+def test_damaged_folders(tmp_path, damage, message):
+    prepare("own", own(write_rows(tmp_path)), tmp_path, tmp_path / "out")
+    damage(tmp_path / "out")
+    with pytest.raises(UserError, match=message) as caught:
+        open_dataset(tmp_path / "out")
+    assert "prepare it with: snakemake --cores 1" in str(caught.value)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(UserError, match=r"dataset\.json does not exist; prepare it with"):
+        open_dataset(tmp_path / "nothing")
