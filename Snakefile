@@ -28,7 +28,6 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        records(),
         TABLES,
         "report/index.html",
 

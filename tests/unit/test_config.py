@@ -1,20 +1,12 @@
 """The configuration: each mistake is one line that names the key, the value and what is allowed."""
 
-import ast
 import copy
-import dataclasses
-import re
-from pathlib import Path
 
 import pytest
-import yaml
 
 from seqbench import config as configuration
 from seqbench.errors import UserError
-from seqbench.experiment import Training, grid
-
-ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load(configuration.SCHEMA.read_text(encoding="utf-8"))
+from seqbench.experiment import grid
 
 TRAINED = '''
 from dataclasses import dataclass
@@ -198,102 +190,3 @@ def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
         "hyperparameters": {"dropout": 0.5},
     }
     assert configuration.definition(block) == '{"k_core":3,"source":"ml-1m"}'
-
-
-# --- the schema is the documentation ---------------------------------------------------------------------------
-
-
-KEYWORDS = set(
-    "$ref additionalProperties default description enum exclusiveMinimum items maximum minItems minLength minProperties"
-    " minimum pattern properties propertyNames required type uniqueItems unit".split()
-)
-
-
-def properties(schema, path=""):
-    """(path, schema) of every key that the schema describes, behind references too."""
-    for name, sub in schema.get("properties", {}).items():
-        yield f"{path}.{name}", sub
-        yield from properties(sub, f"{path}.{name}")
-    for name, sub in schema.get("$defs", {}).items():
-        yield from properties(sub, name)
-
-
-@pytest.mark.parametrize(("path", "sub"), [pytest.param(*p, id=p[0]) for p in properties(SCHEMA)])
-def test_every_key_is_documented(path, sub):
-    target = sub
-    if "$ref" in sub:
-        target = {**SCHEMA["$defs"][sub["$ref"].removeprefix("#/$defs/")], **sub}
-    assert re.match(r"[A-Z0-9].*[^.]\.$", target["description"])
-    assert set(target) <= KEYWORDS, (
-        "a comma in an unquoted description makes a keyword of what follows"
-    )
-    assert "type" in target or "enum" in target
-    for number in (target, target.get("items", {})):
-        if number.get("type") in ("integer", "number"):
-            assert number["unit"]
-
-
-def test_the_training_keys_and_defaults_are_those_of_the_dataclass():
-    documented = {
-        name: sub["default"] for name, sub in SCHEMA["$defs"]["training"]["properties"].items()
-    }
-    assert documented == dataclasses.asdict(Training())
-
-
-def test_the_synthetic_keys_and_defaults_are_those_of_the_dataclass():
-    tree = ast.parse((ROOT / "seqbench" / "data" / "synthetic.py").read_text(encoding="utf-8"))
-    (generator,) = [
-        n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "SyntheticConfig"
-    ]
-    fields = {
-        n.target.id: ast.literal_eval(n.value)
-        for n in generator.body
-        if isinstance(n, ast.AnnAssign)
-    }
-    assert {
-        n: sub["default"] for n, sub in SCHEMA["$defs"]["synthetic"]["properties"].items()
-    } == fields
-
-
-# --- the configurations that come with the project -------------------------------------------------------------
-
-
-def merged(*names):
-    """What Snakemake makes of a second --configfile: mappings merge key by key, anything else is replaced."""
-
-    def merge(old, new):
-        both = isinstance(old, dict) and isinstance(new, dict)
-        return (
-            {k: merge(old.get(k), new.get(k, old.get(k))) for k in {**old, **new}} if both else new
-        )
-
-    result = {}
-    for name in names:
-        result = merge(result, yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
-    return result
-
-
-@pytest.mark.parametrize(
-    "names", [["config.yaml"], ["config.yaml", "demo.yaml"], ["config.yaml", "paper.yaml"]]
-)
-def test_shipped_configurations_are_valid(names):
-    config = configuration.validate(merged(*names))
-    assert grid(config, configuration.MODELS).trainings
-
-
-def test_the_demo_reaches_no_network_and_stays_small():
-    """Merged over config.yaml, whose datasets stay defined: only what the grid selects counts."""
-    config = configuration.validate(merged("config.yaml", "demo.yaml"))
-    jobs = grid(config, configuration.MODELS)
-    assert {config["datasets"][name]["source"] for name in jobs.datasets()} == {"synthetic"}
-    assert len(jobs.trainings) == 7
-    assert {e.model for e in jobs.trainings} >= {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
-
-
-def test_the_comparison_is_the_one_the_readme_promises():
-    jobs = grid(configuration.validate(merged("config.yaml")), configuration.MODELS)
-    assert jobs.datasets() == ["ml-1m", "amazon-beauty", "amazon-video-games"]
-    assert len(jobs.trainings) == 5 * (
-        4 * 3 + 3
-    )  # (dataset, length) x (models x seeds + baselines)
-    assert max(m.seq_len for m in jobs.measurements) > 1000

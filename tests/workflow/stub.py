@@ -1,0 +1,52 @@
+"""Stands in for ``seqbench.__main__``: writes each verb's outputs at once, so that tests watch the workflow only.
+
+Every job appends a line to ``jobs.log``: verb, what it is about, start and end. A training of the model named in
+SEQBENCH_STUB_FAIL fails.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
+verb = sys.argv[1]
+tables = [
+    f"{n}.csv"
+    for n in ("experiments", "summary", "comparisons", "curves", "effectiveness", "efficiency")
+]
+tables += ["effectiveness.parquet", "efficiency.parquet", "datasets.json", "settings.json"]
+
+
+def write(folder, *names):
+    for name in names:
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{verb} {sys.argv[2:]}\n")
+
+
+start = time.monotonic()
+about = ""
+if verb == "prepare":
+    about = options["--name"]
+    write(options["--out"], "dataset.json", "items.npy", "offsets.npy")
+elif verb == "run":
+    about = options["--out"]
+    if f"/{os.environ.get('SEQBENCH_STUB_FAIL')}/" in about:
+        sys.exit("error: as asked")
+    write(about, "record.json", "samples.npz", "weights.safetensors")
+elif verb == "measure":
+    about = next(value for value in sys.argv if value.startswith("results/runs"))
+    for name, _ in json.loads(options["--measurement"])["models"]:
+        write(Path(about) / name, "record.json", "samples.npz")
+elif verb == "grid":
+    write(".", options["--out"])
+elif verb == "collect":
+    write(options["--out"], *tables)
+elif verb == "report":
+    write(options["--out"], "index.html", "figures/pareto.svg", "tables/effectiveness.csv")
+if verb in ("run", "measure"):
+    time.sleep(0.1)
+with Path("jobs.log").open("a") as log:
+    log.write(f"{verb}\t{about}\t{start}\t{time.monotonic()}\n")

@@ -1,0 +1,80 @@
+"""What Snakemake plans: job counts, cheap dry runs, and refusals before anything runs."""
+
+import resource
+
+import pytest
+from flow import DEMO, snakemake, write
+
+pytestmark = pytest.mark.workflow
+
+
+def children_cpu_s():
+    """CPU seconds of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_a_thousand_experiments_are_planned_quickly_without_torch(checkout, tmp_path):
+    """Poisoned packages first on the path: importing one ends the dry run with their message."""
+    for name in ("torch", "pandas"):
+        poison = tmp_path / "poison" / name / "__init__.py"
+        poison.parent.mkdir(parents=True)
+        poison.write_text(f"raise SystemExit('poison: {name} was imported')")
+    config = write(
+        tmp_path / "many.yaml", {"run": {"datasets": ["ml-1m"], "seeds": list(range(84))}}
+    )
+    before_s = children_cpu_s()
+    result = snakemake(
+        checkout, tmp_path / "run", "-n", "-q", "rules", "--configfile", config,
+        variables={"PYTHONPATH": str(tmp_path / "poison")},
+    )  # fmt: skip
+    used_s = children_cpu_s() - before_s  # not wall time: other tests may run beside this one
+    assert "poison" not in result.text
+    assert result.status == 0, result.text
+    assert result.jobs == {
+        "all": 1,
+        "prepare": 1,
+        "grid": 1,
+        "train": 3 * (4 * 84 + 3),
+        "measure": 3 + 6,
+        "collect": 1,
+        "render": 1,
+    }
+    assert used_s < 10
+
+
+def test_without_models_to_measure_nothing_is_measured(checkout, tmp_path):
+    config = write(tmp_path / "c.yaml", {"measure": {"models": []}})
+    result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, config)
+    assert result.status == 0, result.text
+    assert "measure" not in result.jobs and result.jobs["train"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["--config", "sedes=3"],
+            "error: config: sedes = 3: unknown key; allowed: data_dir, datasets",
+        ),
+        (
+            ["--config", "run={seeds: [1, 2]}"],
+            "error: config: run.seeds[1] = '2': must be an integer; a number nested in --config arrives as text",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_line_without_a_traceback(checkout, tmp_path, arguments, expected):
+    result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, *arguments)
+    assert result.status != 0
+    assert result.text.splitlines()[-1].startswith(expected)
+    assert "Traceback" not in result.text and "Snakefile" not in result.text
+
+
+def test_a_record_that_the_configuration_does_not_ask_for_is_refused(checkout, tmp_path):
+    target = "results/runs/demo/matched/sasrec/L9999-s0/record.json"
+    result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, "--", target)
+    assert result.status != 0
+    assert (
+        "results/runs/demo/matched/sasrec/L9999-s0 is not a job of this configuration"
+        in result.text
+    )

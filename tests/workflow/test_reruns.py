@@ -1,0 +1,80 @@
+"""What runs again after what change, and what never runs side by side. Verbs are stubs (stub.py)."""
+
+from itertools import combinations
+
+import pytest
+from flow import DEMO, snakemake, write
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.fixture
+def demo(stubbed, tmp_path):
+    """Run or plan the demo of a stubbed checkout in a folder apart from it."""
+    config = write(tmp_path / "short.yaml", {"measure": {"lengths": [8]}})
+
+    def run(*arguments, **keys):
+        return snakemake(
+            stubbed, tmp_path / "elsewhere", *arguments, "--configfile", DEMO, config,
+            "--directory", tmp_path / "work", **keys,
+        )  # fmt: skip
+
+    return run
+
+
+def job_log(work):
+    rows = [line.split("\t") for line in (work / "jobs.log").read_text().splitlines()]
+    return [(verb, about, float(start), float(end)) for verb, about, start, end in rows]
+
+
+def edit(path):
+    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+
+
+def test_reruns(demo, stubbed, tmp_path):
+    """One story, because each run of Snakemake costs seconds: run, run again, edit one thing at a time."""
+    first = demo("report", "--cores", "4")
+    assert first.status == 0, first.text
+    assert (tmp_path / "work" / "report" / "index.html").exists()
+    assert not (tmp_path / "elsewhere" / "results").exists()
+    log = job_log(tmp_path / "work")
+    assert sorted(verb for verb, *_ in log) == sorted(
+        ["prepare", "grid", "collect", "report"] + ["run"] * 7 + ["measure"] * 2
+    )
+    for one, other in combinations(log, 2):
+        if "measure" in (one[0], other[0]):
+            assert one[3] <= other[2] or other[3] <= one[2], f"{one} beside {other}"
+
+    assert "Nothing to be done" in demo("report", "--cores", "4").text
+
+    moved = write(tmp_path / "moved.yaml", {"data_dir": "elsewhere"})
+    assert (
+        "Nothing to be done"
+        in demo("report", "-n", "--configfile", DEMO, tmp_path / "short.yaml", moved).text
+    )
+
+    edit(stubbed / "models" / "sasrec.py")
+    plan = demo("report", "-n")
+    assert (plan.jobs["train"], plan.jobs["measure"]) == (1, 2)
+    assert "prepare" not in plan.jobs
+    assert "wildcards: dataset=demo, track=matched, model=sasrec" in plan.text
+    assert demo("report", "--cores", "4").status == 0
+
+    (caption,) = (stubbed / "workflow" / "report").glob("figure.rst")
+    edit(caption)
+    edit(stubbed / "seqbench" / "errors.py")
+    edit(stubbed / "seqbench" / "report.py")
+    plan = demo("report", "-n")
+    assert not plan.jobs.keys() & {"train", "measure", "prepare"}
+    assert plan.jobs["render"] == 1
+
+    edit(stubbed / "seqbench" / "train.py")
+    assert demo("report", "-n").jobs["train"] == 7
+
+
+def test_a_job_that_fails_leaves_the_others_alone(demo, tmp_path):
+    result = demo("report", "--cores", "4", variables={"SEQBENCH_STUB_FAIL": "gru4rec"})
+    assert result.status != 0
+    assert "error: as asked" in result.text
+    done = {about.split("/")[4] for verb, about, *_ in job_log(tmp_path / "work") if verb == "run"}
+    assert done == {"mamba4rec", "sasrec", "bert4rec", "popularity", "markov", "itemknn"}
