@@ -1,0 +1,179 @@
+"""The selective state space layer of Mamba (arXiv 2312.00752) with interchangeable backends.
+
+Two seams: ``mamba_mixer`` is the whole layer of figure 3, ``selective_scan`` the recurrence inside it.
+
+    backend     device  what runs
+    fused       CUDA    mamba-ssm's one function for the whole layer (needs causal-conv1d too)
+    mamba_ssm   CUDA    mamba-ssm's selective scan; the rest is PyTorch
+    numba       CPU     compiled loops, parallel over the batch, hand-written backward
+    reference   any     plain PyTorch, any precision; the oracle, and slow
+
+Letters: B batch, L positions, D model width, E = expand * D channels, N state size per channel,
+R rank of the step size, W width of the convolution.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models._errors import ModelError
+from models._scan import reference
+
+BACKENDS = {"fused": "cuda", "mamba_ssm": "cuda", "numba": "cpu", "reference": None}
+HOW_TO_GET = {
+    "fused": "it needs an NVIDIA GPU, mamba-ssm and causal-conv1d: `make setup CUDA=1`",
+    "mamba_ssm": "it needs an NVIDIA GPU and mamba-ssm: `make setup CUDA=1`",
+    "numba": "it needs a CPU and the package numba: `pip install numba`",
+}
+
+
+class MixerParams(NamedTuple):
+    """Weights of one layer, in the shapes that mamba-ssm keeps them in."""
+
+    in_proj: Tensor  # (2E, D)
+    conv_weight: Tensor  # (E, 1, W)
+    conv_bias: Tensor  # (E,)
+    x_proj: Tensor  # (R + 2N, E)
+    dt_proj: Tensor  # (E, R)
+    dt_bias: Tensor  # (E,)
+    A_log: Tensor  # (E, N)
+    D: Tensor  # (E,)
+    out_proj: Tensor  # (D, E)
+
+
+@dataclass(frozen=True)
+class ScanChoice:
+    """Which backend was asked for and which one runs; fallback: a slow one runs for want of kernels."""
+
+    requested: str
+    used: str
+    fallback: bool
+    reason: str | None
+
+
+def require(requested: str) -> None:
+    """Refuse an unknown or uninstalled backend before a model is built for it."""
+    resolve(requested, BACKENDS.get(requested) or "cpu")
+
+
+def resolve(requested: str, device: torch.device | str) -> ScanChoice:
+    """Choose the backend for a device; one asked for by name and not there is a ModelError."""
+    return _resolve(requested, torch.device(device).type)
+
+
+@functools.cache
+def _resolve(requested: str, kind: str) -> ScanChoice:
+    if requested == "auto":
+        return _resolve_auto(kind)
+    if requested not in BACKENDS:
+        allowed = ", ".join(["auto", *BACKENDS])
+        raise ModelError(f"scan backend {requested!r} is unknown; allowed: {allowed}")
+    reason = _why_not(requested, kind)
+    if reason is not None:
+        raise ModelError(
+            f"scan backend {requested!r} cannot run: {reason}; {HOW_TO_GET[requested]}"
+        )
+    return ScanChoice(requested, requested, False, None)
+
+
+def _resolve_auto(kind: str) -> ScanChoice:
+    fast = [name for name, on in BACKENDS.items() if on == kind]
+    reasons = []
+    for name in fast:
+        reason = _why_not(name, kind)
+        if reason is None:
+            return ScanChoice("auto", name, bool(reasons), "; ".join(reasons) or None)
+        reasons.append(f"{name}: {reason}")
+    reason = "; ".join(reasons) or f"no fast backend for {kind}"
+    return ScanChoice("auto", "reference", True, reason)
+
+
+def _why_not(name: str, kind: str) -> str | None:
+    """Why a backend cannot run on a kind of device, or None when it can."""
+    if BACKENDS[name] not in (None, kind):
+        return f"it runs on {BACKENDS[name]} and the model is on {kind}"
+    if name == "numba" and importlib.util.find_spec("numba") is None:
+        return "No module named 'numba'"
+    if name in ("fused", "mamba_ssm"):
+        from models._scan import cuda
+
+        return cuda.why_not(name)
+    return None
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    delta_bias: Tensor,
+    reset: Tensor | None = None,
+    backend: str = "reference",
+) -> Tensor:
+    """Discretise and run the state space model of every channel, add the skip, apply the gate.
+
+    u, delta, z (B, L, E); A (E, N), negative; B, C (B, L, N); D, delta_bias (E,) -> (B, L, E).
+    With s = softplus(delta + delta_bias), and the state h (B, E, N) starting at 0:
+
+        h[t] = exp(s[t] A) h[t-1] + s[t] u[t] B[t]         (equations 2a and 4; algorithm 2)
+        out[t] = (C[t] h[t] + D u[t]) silu(z[t])           (equation 2b; section 3.4)
+
+    As in mamba-ssm, B is discretised as s B (Euler) and not by the exact hold of equation 4.
+    reset (B, L) bool: h[t-1] counts as 0 where true, so that several users may share one row
+    (backends ``numba`` and ``reference``). ``numba`` computes in float32, ``reference`` in the
+    precision of its input.
+    """
+    arguments = (u, delta, A, B, C, D, z, delta_bias)
+    if backend == "reference":
+        return reference.selective_scan(*arguments, reset)
+    if backend == "numba":
+        from models._scan import numba_cpu
+
+        return numba_cpu.selective_scan(*arguments, reset)
+    if backend == "mamba_ssm":
+        from models._scan import cuda
+
+        return cuda.selective_scan(*arguments, reset)
+    raise ModelError(f"scan backend {backend!r} has no separate selective scan")
+
+
+def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
+    """Mix positions causally with one Mamba layer: x (B, L, D) -> (B, L, D); a backend of resolve()."""
+    if backend == "fused":
+        from models._scan import cuda
+
+        return cuda.mamba_mixer(x, params)
+    p = params
+    state_size = p.A_log.shape[1]
+    u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
+    u = F.silu(causal_conv(u, p.conv_weight[:, 0], p.conv_bias))
+    step_B_C = F.linear(u, p.x_proj)  # (B, L, R + 2N)
+    step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
+    delta = F.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
+    A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
+    y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
+    return F.linear(y, p.out_proj)
+
+
+def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve every channel with its own W taps, the last tap on the current position.
+
+    x (B, L, E), weight (E, W), bias (E,) -> (B, L, E). Shifted products in this layout are faster
+    on a CPU than a transposition to and from the layout of conv1d.
+    """
+    length, width = x.shape[1], weight.shape[1]
+    padded = F.pad(x, (0, 0, width - 1, 0))
+    y = torch.addcmul(bias, x, weight[:, -1])
+    for tap in range(width - 1):
+        y = torch.addcmul(y, padded[:, tap : tap + length], weight[:, tap])
+    return y

@@ -1,0 +1,277 @@
+"""The selective scan compiled for CPUs by numba: float32, parallel over the batch.
+
+Loops run over the channels innermost, so that states, decays and gradients are contiguous vectors and
+nothing is summed across a vector in the forward pass. Forward keeps the state before every 16th
+position; backward replays 16 positions from there, which fit into the cache of a core. Every window
+writes its own gradients of the shared parameters and PyTorch adds them up, so results do not depend on
+the number of threads. Letters as in models/_scan/__init__.py; rates (N, E) is A transposed, for base 2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from models._errors import ModelError
+
+CHUNK = 16  # positions between two kept states
+LOG2_E = np.float32(math.log2(math.e))
+LN_2 = np.float32(math.log(2.0))
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+MIN_EXPONENT, MAX_EXPONENT = np.float32(-126), np.float32(126)  # of normal float32 numbers
+
+
+def _power_of_two_polynomial() -> list[np.float32]:
+    """Coefficients of a polynomial for 2**r on [-1/2, 1/2], relative error below 5e-9."""
+    series = np.polynomial.Chebyshev.interpolate(np.exp2, 6, domain=[-0.5, 0.5])
+    return [np.float32(c) for c in series.convert(kind=np.polynomial.Polynomial).coef]
+
+
+P0, P1, P2, P3, P4, P5, P6 = _power_of_two_polynomial()
+
+
+class _SelectiveScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, reset):
+        rates = (A * float(LOG2_E)).T.contiguous()
+        n_windows, length, _ = u.shape
+        y, out = torch.empty_like(u), torch.empty_like(u)
+        kept = u.new_empty(n_windows, -(-length // CHUNK), *rates.shape)
+        inputs = (u, delta, rates, B, C, D, z, delta_bias, reset)
+        _call(_forward, *inputs, y, out, kept)
+        ctx.save_for_backward(*inputs, y, kept)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out):
+        u, _, rates, B, C, *_ = ctx.saved_tensors
+        n_windows, _, channels = u.shape
+        du, d_delta, dz = torch.empty_like(u), torch.empty_like(u), torch.empty_like(u)
+        dB, dC = torch.empty_like(B), torch.empty_like(C)
+        dA = u.new_zeros(n_windows, *rates.shape)
+        dD, d_bias = u.new_zeros(n_windows, channels), u.new_zeros(n_windows, channels)
+        gradients = (du, d_delta, dA, dB, dC, dD, dz, d_bias)
+        _call(_backward, *ctx.saved_tensors, d_out.contiguous(), *gradients)
+        return du, d_delta, dA.sum(0).T, dB, dC, dD.sum(0), dz, d_bias.sum(0), None
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    delta_bias: Tensor,
+    reset: Tensor | None = None,
+) -> Tensor:
+    """See models._scan.selective_scan; half precision is computed in float32, float64 is refused."""
+    if u.dtype == torch.float64:
+        raise ModelError("scan backend 'numba' computes in float32; use 'reference' for float64")
+    if reset is None:
+        reset = u.new_zeros(u.shape[:2], dtype=torch.bool)
+    inputs = [t.float().contiguous() for t in (u, delta, A, B, C, D, z, delta_bias)]
+    return _SelectiveScan.apply(*inputs, reset.contiguous()).to(u.dtype)
+
+
+def _call(kernel, *tensors: Tensor) -> None:
+    """Run a kernel on as many threads as PyTorch would use."""
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    kernel(*(t.detach().numpy() for t in tensors))
+
+
+# Compiled from here on. Every elementwise loop names few arrays, or the compiler gives up proving that
+# they do not overlap and produces scalar code.
+
+
+@njit(inline="always")
+def _exp2(v):
+    """Two to the power v: the polynomial for the fraction, the exponent bits for the integer part."""
+    v = MIN_EXPONENT if v < MIN_EXPONENT else v
+    v = MAX_EXPONENT if v > MAX_EXPONENT else v  # written so that NaN stays NaN
+    whole = np.rint(v)
+    r = v - whole
+    p = ((((((P6 * r + P5) * r + P4) * r + P3) * r + P2) * r + P1) * r) + P0
+    bits = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
+    return p * bits.view(np.float32)
+
+
+@njit(inline="always")
+def _sigmoid(x):
+    return ONE / (ONE + _exp2(-LOG2_E * x))
+
+
+@njit(inline="always")
+def _softplus(x):
+    """max(x, 0) + log(1 + q) with q = exp(-|x|), by log(1 + q) = 2 artanh(q / (2 + q))."""
+    q = _exp2(-LOG2_E * abs(x))
+    s = q / (TWO + q)  # at most 1/3
+    w = s * s
+    p = np.float32(2 / 15)
+    p = p * w + np.float32(2 / 13)
+    p = p * w + np.float32(2 / 11)
+    p = p * w + np.float32(2 / 9)
+    p = p * w + np.float32(2 / 7)
+    p = p * w + np.float32(2 / 5)
+    p = p * w + np.float32(2 / 3)
+    p = p * w + TWO
+    return max(x, ZERO) + s * p
+
+
+LOOPS = {"fastmath": {"contract", "reassoc", "nsz"}, "boundscheck": False, "cache": True}
+
+
+@njit(parallel=True, **LOOPS)
+def _forward(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
+    for b in prange(u.shape[0]):
+        _forward_window(
+            u[b], delta[b], rates, B[b], C[b], D, z[b], bias, reset[b], y[b], out[b], kept[b]
+        )
+
+
+@njit(**LOOPS)
+def _forward_window(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
+    state = np.zeros_like(rates)  # (N, E)
+    step, x = np.empty_like(D), np.empty_like(D)  # (E,)
+    for t in range(len(u)):
+        if reset[t]:
+            state[:] = ZERO
+        if t % CHUNK == 0:
+            kept[t // CHUNK] = state
+        _discretise(u[t], delta[t], bias, step, x)
+        y_t, z_t, out_t = y[t], z[t], out[t]
+        _multiply(D, u[t], y_t)
+        for n in range(len(rates)):
+            rate, h, b, c = rates[n], state[n], B[t, n], C[t, n]
+            for e in range(len(step)):
+                h_new = _exp2(step[e] * rate[e]) * h[e] + x[e] * b
+                h[e] = h_new
+                y_t[e] += h_new * c
+        for e in range(len(step)):
+            out_t[e] = y_t[e] * z_t[e] * _sigmoid(z_t[e])
+
+
+@njit(inline="always")
+def _multiply(a, b, product):
+    for e in range(len(a)):
+        product[e] = a[e] * b[e]
+
+
+@njit(inline="always")
+def _discretise(u, delta, bias, step, x):
+    """Step sizes (E,) = softplus(delta + bias) and inputs (E,) = step * u of one position."""
+    for e in range(len(step)):
+        step[e] = _softplus(delta[e] + bias[e])
+    _multiply(step, u, x)
+
+
+@njit(parallel=True, **LOOPS)
+def _backward(
+    u, delta, rates, B, C, D, z, bias, reset, y, kept,
+    d_out, du, d_delta, dA, dB, dC, dD, dz, d_bias,
+):  # fmt: skip
+    for b in prange(u.shape[0]):
+        _backward_window(
+            u[b], delta[b], rates, B[b], C[b], D, z[b], bias, reset[b], y[b], kept[b],
+            d_out[b], du[b], d_delta[b], dA[b], dB[b], dC[b], dD[b], dz[b], d_bias[b],
+        )  # fmt: skip
+
+
+@njit(**LOOPS)
+def _backward_window(
+    u, delta, rates, B, C, D, z, bias, reset, y, kept,
+    d_out, du, d_delta, dA, dB, dC, dD, dz, d_bias,
+):  # fmt: skip
+    n_states, channels = rates.shape
+    states = np.empty((CHUNK + 1, n_states, channels), np.float32)  # [j]: before position j
+    decays = np.empty((CHUNK, n_states, channels), np.float32)
+    steps, xs = np.empty((CHUNK, channels), np.float32), np.empty((CHUNK, channels), np.float32)
+    d_state = np.zeros_like(rates)
+    dy, dx, d_step = np.empty_like(D), np.empty_like(D), np.empty_like(D)
+    for chunk in range(len(kept) - 1, -1, -1):
+        start = chunk * CHUNK
+        stop = min(start + CHUNK, len(u))
+        states[0] = kept[chunk]
+        for t in range(start, stop):
+            j = t - start
+            _discretise(u[t], delta[t], bias, steps[j], xs[j])
+            if reset[t]:
+                states[j] = ZERO
+            _replay(rates, steps[j], xs[j], B[t], states[j], states[j + 1], decays[j])
+        for t in range(stop - 1, start - 1, -1):
+            j = t - start
+            _gate_backward(d_out[t], y[t], z[t], dz[t], dy)
+            _state_backward(
+                rates, steps[j], xs[j], B[t], C[t], states[j], states[j + 1], decays[j],
+                dy, d_state, dx, d_step, dA, dB[t], dC[t],
+            )  # fmt: skip
+            if reset[t]:
+                d_state[:] = ZERO
+            _input_backward(
+                u[t], delta[t], steps[j], D, bias, dy, dx, d_step, du[t], d_delta[t], dD, d_bias
+            )
+
+
+@njit(inline="always")
+def _replay(rates, step, x, B, state, new_state, decay):
+    """Repeat one position of the forward pass and keep its decays."""
+    for n in range(len(rates)):
+        rate, h, h_new, a, b = rates[n], state[n], new_state[n], decay[n], B[n]
+        for e in range(len(step)):
+            factor = _exp2(step[e] * rate[e])
+            a[e] = factor
+            h_new[e] = factor * h[e] + x[e] * b
+
+
+@njit(inline="always")
+def _gate_backward(d_out, y, z, dz, dy):
+    """Through out = y silu(z), with silu'(z) = s (1 + z (1 - s)) and s = sigmoid(z)."""
+    for e in range(len(z)):
+        s = _sigmoid(z[e])
+        dy[e] = d_out[e] * z[e] * s
+        dz[e] = d_out[e] * y[e] * s * (ONE + z[e] * (ONE - s))
+
+
+@njit(inline="always")
+def _state_backward(
+    rates, step, x, B, C, state, new_state, decay, dy, d_state, dx, d_step, dA, dB, dC
+):
+    """Through h = exp(s A) h' + x B and y = C h; d_state goes from h to h'."""
+    dx[:] = ZERO
+    d_step[:] = ZERO
+    for n in range(len(rates)):
+        rate, h, h_new, a, g, da = rates[n], state[n], new_state[n], decay[n], d_state[n], dA[n]
+        b, c, sum_b, sum_c = B[n], C[n], ZERO, ZERO
+        for e in range(len(step)):
+            g_new = g[e] + dy[e] * c
+            sum_c += dy[e] * h_new[e]
+            sum_b += g_new * x[e]
+            dx[e] += g_new * b
+            g_old = g_new * a[e]
+            g[e] = g_old
+            d_exponent = g_old * h[e]
+            da[e] += d_exponent * step[e]
+            d_step[e] += d_exponent * rate[e]
+        dB[n], dC[n] = sum_b, sum_c
+
+
+@njit(inline="always")
+def _input_backward(u, delta, step, D, bias, dy, dx, d_step, du, d_delta, dD, d_bias):
+    """Through x = s u, the skip D u and s = softplus(delta + bias), whose slope is a sigmoid."""
+    for e in range(len(u)):
+        du[e] = dx[e] * step[e] + dy[e] * D[e]
+    for e in range(len(u)):  # the rates carry a factor log2(e)
+        d_delta[e] = dx[e] * u[e] + d_step[e] * LN_2
+    for e in range(len(u)):
+        d_delta[e] *= _sigmoid(delta[e] + bias[e])
+    for e in range(len(u)):
+        d_bias[e] += d_delta[e]
+    for e in range(len(u)):
+        dD[e] += dy[e] * u[e]

@@ -1,0 +1,63 @@
+"""GRU4Rec in the variant of RecBole, after Tan et al. 2016 (arXiv 1606.08117), as next-item model.
+
+Dropout on the item embedding, a GRU, a dense layer back to the width of the embedding, which is tied
+with the output; Xavier initialisation of embedding and GRU, as in RecBole. This is *not* Hidasi's
+GRU4Rec (arXiv 1511.06939): no session-parallel batches, no sampled ranking loss, Adam instead of
+Adagrad. Difference from RecBole: a loss at every position instead of one window per prefix. The state
+starts at 0 in every window. Letters as in models/__init__.py; H hidden units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from models import SequenceModel
+from models._layers import gather_positions, lengths_of
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyper-parameters of GRU4Rec."""
+
+    d_model: int = 64  # width of the embeddings
+    n_layers: int = 1  # GRU layers
+    d_hidden: int = 128  # units per GRU layer
+    dropout: float = 0.2  # on the embedding
+    bias: bool = False  # biases in the GRU
+
+
+class Model(SequenceModel):
+    """GRU4Rec for histories of up to max_len items; the length leaves no trace in the weights."""
+
+    def __init__(self, config: Config, n_items: int, max_len: int):
+        super().__init__()
+        c = config
+        self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
+        self.dropout = nn.Dropout(c.dropout)
+        self.gru = nn.GRU(c.d_model, c.d_hidden, c.n_layers, bias=c.bias, batch_first=True)
+        self.out = nn.Linear(c.d_hidden, c.d_model)
+        nn.init.xavier_normal_(self.item_embedding.weight)
+        nn.init.zeros_(self.item_embedding.weight[:1])
+        for name, weight in self.gru.named_parameters():
+            if name.startswith("weight"):
+                nn.init.xavier_uniform_(weight)
+
+    def hidden(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D)."""
+        return self.out(self._states(items))
+
+    def query(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, D) at the last real item."""
+        last = lengths_of(items)[:, None] - 1
+        return self.out(gather_positions(self._states(items), last).squeeze(1))
+
+    def item_table(self) -> Tensor:
+        """(V, D), shared with the input."""
+        return self.item_embedding.weight
+
+    def _states(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, L, H)."""
+        states, _ = self.gru(self.dropout(self.item_embedding(items)))
+        return states

@@ -1,0 +1,137 @@
+"""Mamba4Rec (arXiv 2403.03900): selective state space layers over the user's items.
+
+Follows the authors' code. Dropout and LayerNorm on the item embedding, no positions. Per block: Mamba,
+dropout, LayerNorm, then a feed-forward network. With one block the Mamba layer has no residual around
+it; with several it has. Item embeddings are tied with the output (the authors' answer to the paper's
+equation 5: softmax over hidden times embeddings).
+
+Initialisation, as their code has it: N(0, 0.02) weights and zero biases for *every* Linear, those
+inside Mamba included. That overrides what mamba-ssm sets up for the step sizes: with a zero dt_proj
+bias and small weights every step starts near softplus(0) = 0.69, where Mamba draws it from
+[0.001, 0.1], so memories start short. The convolution, A and D keep Mamba's initialisation.
+
+Difference: a loss at every position instead of one window per prefix. Letters as in
+models/__init__.py and models/_scan/__init__.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models import SequenceModel
+from models._layers import NORM_EPS, FeedForward, gather_positions, initialise, lengths_of
+from models._scan import MixerParams, mamba_mixer, require, resolve
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyper-parameters of Mamba4Rec; the defaults are the authors' for ML-1M."""
+
+    d_model: int = 64  # width of embeddings and blocks
+    n_layers: int = 1  # Mamba blocks; one has no residual around Mamba, several have
+    d_state: int = 32  # states per channel
+    d_conv: int = 4  # width of the causal convolution; the CUDA kernels know 2, 3 and 4
+    expand: int = 2  # channels inside Mamba per model width
+    dropout: float = 0.2  # on the embedding, behind Mamba and twice in the feed-forward network
+    scan: str = "auto"  # backend: auto, fused, mamba_ssm, numba or reference
+
+
+class Model(SequenceModel):
+    """Mamba4Rec for histories of up to max_len items; the length leaves no trace in the weights."""
+
+    def __init__(self, config: Config, n_items: int, max_len: int):
+        super().__init__()
+        c = config
+        require(c.scan)
+        self.scan = c.scan
+        self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
+        self.dropout = nn.Dropout(c.dropout)
+        self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
+        self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
+        initialise(self)
+
+    def hidden(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D)."""
+        x = self._embed(items)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def query(self, items: Tensor) -> Tensor:
+        """(B, L) -> (B, D) at the last real item; the last block's second half works only there."""
+        last = lengths_of(items)[:, None] - 1
+        x = self._embed(items)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return self.blocks[-1](x, at=last).squeeze(1)
+
+    def item_table(self) -> Tensor:
+        """(V, D), shared with the input."""
+        return self.item_embedding.weight
+
+    def backend_report(self) -> dict:
+        """The selective scan that runs on the device of the weights."""
+        return {"scan": dataclasses.asdict(resolve(self.scan, self.item_embedding.weight.device))}
+
+    def _embed(self, items: Tensor) -> Tensor:
+        return self.norm(self.dropout(self.item_embedding(items)))
+
+
+class Block(nn.Module):
+    """Mamba and a feed-forward network, each followed by dropout and LayerNorm."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        c = config
+        self.residual = c.n_layers > 1
+        self.mamba = Mamba(c)
+        self.dropout = nn.Dropout(c.dropout)
+        self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
+        self.ffn = FeedForward(c.d_model, 4 * c.d_model, c.dropout, inner_dropout=c.dropout)
+
+    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D)."""
+        mixed = self.mamba(x)
+        if at is not None:
+            mixed, x = gather_positions(mixed, at), gather_positions(x, at)
+        mixed = self.dropout(mixed)
+        return self.ffn(self.norm(mixed + x if self.residual else mixed))
+
+
+class Mamba(nn.Module):
+    """The weights of one Mamba layer (arXiv 2312.00752, section 3.4), named as in mamba-ssm."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        c = config
+        channels = c.expand * c.d_model  # E
+        step_rank = math.ceil(c.d_model / 16)  # R
+        self.scan = c.scan
+        self.in_proj = nn.Linear(c.d_model, 2 * channels, bias=False)
+        self.conv1d = nn.Conv1d(channels, channels, c.d_conv, groups=channels)
+        self.x_proj = nn.Linear(channels, step_rank + 2 * c.d_state, bias=False)
+        self.dt_proj = nn.Linear(step_rank, channels)
+        rates = torch.arange(1, c.d_state + 1, dtype=torch.float32)  # S4D-Real: A = -1 .. -N
+        self.A_log = nn.Parameter(rates.log().repeat(channels, 1))
+        self.D = nn.Parameter(torch.ones(channels))
+        self.out_proj = nn.Linear(channels, c.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        params = MixerParams(
+            in_proj=self.in_proj.weight,
+            conv_weight=self.conv1d.weight,
+            conv_bias=self.conv1d.bias,
+            x_proj=self.x_proj.weight,
+            dt_proj=self.dt_proj.weight,
+            dt_bias=self.dt_proj.bias,
+            A_log=self.A_log,
+            D=self.D,
+            out_proj=self.out_proj.weight,
+        )
+        return mamba_mixer(x, params, resolve(self.scan, x.device).used)
