@@ -64,7 +64,8 @@ def fetch(url: str, target: Path, max_bytes: int, sha256: str | None, policy: Po
             part.unlink()
         raise
     except OSError as error:  # network errors never get here: they become _Retry or Refused
-        raise UserError(f"cannot write {part}: {error.strerror or error}") from None
+        where = error.filename or part
+        raise UserError(f"cannot write {where}: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -182,7 +183,7 @@ def _reason(error: Exception, stall_s: float) -> str:
     cause = getattr(error, "reason", error)
     if isinstance(cause, TimeoutError):
         return f"no answer within {stall_s:g} s"
-    return str(cause) or type(cause).__name__
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
 class _Progress:

@@ -137,7 +137,10 @@ def _first_row(content: bytes, layout: Layout, file: str) -> list[str]:
     first = first.rstrip("\r")
     if not first.strip():
         raise UserError(f"{file} is empty or begins with an empty line")
-    cells = next(csv.reader([first], delimiter=layout.delimiter[0]))[:: len(layout.delimiter)]
+    try:
+        cells = next(csv.reader([first], delimiter=layout.delimiter[0]))[:: len(layout.delimiter)]
+    except csv.Error as error:
+        raise UserError(f"{file}, line 1: not delimited text ({error})") from None
     return [cell.split(":")[0] for cell in cells] if layout.header == "typed" else cells
 
 

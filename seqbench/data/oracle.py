@@ -51,8 +51,7 @@ def top_probabilities(process: Process, items, starts, targets) -> np.ndarray:
     Only the K most popular items, the successors of the last item and the copied item can be among
     the K most probable: any other item is less probable than each of the K most popular ones.
     """
-    n_top = min(K, len(process.popularity))
-    popular = np.argsort(-process.popularity, kind="stable")[:n_top]
+    popular = process.by_rank[:K]
     last = items[targets - 1] - 1
     has_copy = targets - starts >= process.copy_lag
     copied = np.where(has_copy, items[targets - np.where(has_copy, process.copy_lag, 1)] - 1, -1)
@@ -60,7 +59,7 @@ def top_probabilities(process: Process, items, starts, targets) -> np.ndarray:
     weights = np.where(has_copy[:, None], process.weights(True, True), process.weights(True, False))
 
     candidates = np.concatenate(
-        [np.broadcast_to(popular, (len(last), n_top)), following, copied[:, None]], axis=1
+        [np.broadcast_to(popular, (len(last), len(popular))), following, copied[:, None]], axis=1
     )
     p = weights[:, 2:] * process.popularity[candidates]
     for column, share in enumerate(process.successor_weights):

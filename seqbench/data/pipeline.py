@@ -209,13 +209,8 @@ def _check_counts(name: str, definition: dict, info: dict) -> None:
 
 
 def _announce(info: dict) -> None:
-    """What was prepared and on what terms, for the log."""
-    provenance = info["provenance"]
-    lines = [
-        f"{info['name']}: {info['n_users']:,} users, {info['n_items']:,} items, "
-        f"{info['n_interactions']:,} interactions ({info['k_core']}-core, {info['order']})"
-    ]
-    if provenance["stand_in"]:
-        lines.append(f"stand-in for the publisher's file: {provenance['stand_in']}")
-    lines += [f"{key}: {provenance[key]}" for key in ("terms", "citation") if provenance[key]]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    """What the data are and on what terms, for the log."""
+    facts = info["provenance"] | {"order": info["order"]}
+    for key in ("file", "url", "stand_in", "order", "terms", "citation"):
+        if facts[key]:
+            print(f"{info['name']}: {key}: {facts[key]}", file=sys.stderr, flush=True)

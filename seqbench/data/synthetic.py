@@ -43,7 +43,8 @@ class SyntheticConfig:
 class Process:
     """The true distribution behind a synthetic dataset; items count from 0 here."""
 
-    popularity: np.ndarray  # (n_items,) float64, sums to 1
+    popularity: np.ndarray  # (n_items,) float64 of item i, sums to 1
+    by_rank: np.ndarray  # (n_items,) int32 items, the most popular first
     successors: np.ndarray  # (n_items, m) int32
     successor_weights: np.ndarray  # (m,) float64, sums to 1
     copy: float
@@ -102,14 +103,17 @@ def process_of(config: SyntheticConfig) -> Process:
     """Draw the structure: who is popular and who follows whom."""
     rng = np.random.default_rng([config.seed, 0])
     ranks = np.arange(1, config.n_items + 1, dtype=np.float64)
-    popularity = rng.permutation(ranks**-config.zipf)  # so that an id says nothing about it
-    popularity /= popularity.sum()
+    shares = ranks**-config.zipf
+    shares /= shares.sum()
+    by_rank = rng.permutation(config.n_items).astype(np.int32)  # an id says nothing about it
+    popularity = np.empty(config.n_items)
+    popularity[by_rank] = shares
     weights = np.power(config.randomness, np.arange(config.successors, dtype=np.float64))
-    shape = (config.n_items, config.successors)
-    successors = _draw(np.cumsum(popularity), rng.random(shape)).astype(np.int32)
     weights /= weights.sum()
+    shape = (config.n_items, config.successors)
+    successors = by_rank[_draw(np.cumsum(shares), rng.random(shape))]
     markov = min(config.markov, 1.0 - config.copy)
-    return Process(popularity, successors, weights, config.copy, config.copy_lag, markov)
+    return Process(popularity, by_rank, successors, weights, config.copy, config.copy_lag, markov)
 
 
 def generate(config: SyntheticConfig) -> tuple[Process, np.ndarray, np.ndarray]:
@@ -139,7 +143,8 @@ def _fill(process: Process, lengths: np.ndarray, items: np.ndarray, rng) -> None
     order = np.argsort(-lengths, kind="stable")  # longest first: the active users are a prefix
     active = np.searchsorted(-lengths[order], -np.arange(lengths.max()), side="left")
     starts = (np.cumsum(lengths) - lengths)[order]
-    cumulative = np.cumsum(process.popularity), np.cumsum(process.successor_weights)
+    by_rank = np.cumsum(process.popularity[process.by_rank])  # short ways to the popular items
+    cumulative = by_rank, np.cumsum(process.successor_weights)
     for t, n in enumerate(active):
         at = starts[:n] + t
         copied = items[at - process.copy_lag] if t >= process.copy_lag else None
@@ -159,7 +164,7 @@ def _step(process: Process, cumulative, last, copied, n: int, rng) -> np.ndarray
     if w_markov:
         which = _draw(cumulative[1], value[markov])
         following[markov] = process.successors[last[markov], which] + 1
-    following[noise] = _draw(cumulative[0], value[noise]) + 1
+    following[noise] = process.by_rank[_draw(cumulative[0], value[noise])] + 1
     return following
 
 

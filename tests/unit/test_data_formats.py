@@ -97,6 +97,7 @@ TIMED = {"columns": {"time": "t"}}
         (b"user,item,t\n1,5,9,9\n", TIMED, "line 2: 4 columns, expected 3"),
         (b"user,item\n1,\xff\n", {}, "line 2: not UTF-8 text"),
         (b"user,item\n", {}, "a.csv holds no rows"),
+        (b"user,item\r1,5\r", {}, "a.csv, line 1: not delimited text"),
         (b"", {}, "a.csv is empty"),
         (b"\n1,2\n", {}, "begins with an empty line"),
         (b"who,item\n1,5\n", {}, "no column 'user' for user; it has who, item"),
