@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from models import CountingModel
-from models._layers import lengths_of
 
 trainable = False
 BLOCK_BYTES = 1 << 26  # of a dense block while fitting, and of gathered neighbours while scoring
@@ -70,12 +69,13 @@ class Model(CountingModel):
         """(B, L) -> (B, V)."""
         n_rows, k = self.neighbours.shape
         scores = self.similarities.new_zeros(len(items), n_rows)
-        span = max(1, BLOCK_BYTES // (8 * k * max(1, len(items))))
-        for history in _distinct(items).split(
-            span, dim=1
-        ):  # padding is item 0, without similarities
-            neighbours = self.neighbours[history].flatten(1)  # (B, span * k)
-            scores.scatter_add_(1, neighbours, self.similarities[history].flatten(1))
+        distinct = _distinct(items)
+        users, places = distinct.nonzero(as_tuple=True)  # of the real items
+        history = distinct[users, places]
+        at_once = max(1, BLOCK_BYTES // (8 * k))
+        for u, i in zip(users.split(at_once), history.split(at_once), strict=True):
+            cells = u[:, None] * n_rows + self.neighbours[i]  # (at_once, k) in the flat scores
+            scores.view(-1).index_add_(0, cells.flatten(), self.similarities[i].flatten())
         return scores
 
 
