@@ -2,13 +2,16 @@
 
 import dataclasses
 import hashlib
+import io
 import random
 import re
+import zipfile
 
 import pytest
 from data_server import serve
 
 from seqbench.data import locate as locating
+from seqbench.data import open_dataset, prepare
 from seqbench.data.download import Policy
 from seqbench.data.formats import LAYOUTS
 from seqbench.data.locate import locate
@@ -158,3 +161,39 @@ def test_own_file_needs_no_checksum(tmp_path):
     definition = {"source": "file", "local": {"path": str(tmp_path / "own.csv")}}
     found = locate("own", definition, tmp_path, FAST)
     assert (found.sha256, found.format, found.stand_in) == (SHA256, "delimited", None)
+
+
+def zipped(name, text):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README", "terms")
+        archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def test_the_mirrors_container_gives_the_same_data(tmp_path, monkeypatch):
+    rng = random.Random(2)
+    events = [
+        (u, rng.randint(1, 9), 10**9 + rng.randint(0, 50)) for u in range(8) for _ in range(30)
+    ]
+    dat = "".join(f"{u}::{i}::5::{t}\n" for u, i, t in events)
+    head = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    inter = head + "".join(f"{u}\t{i}\t5\t{t}.0\n" for u, i, t in events)
+    files = zipped("ml-1m/ratings.dat", dat), zipped("ml-1m/ml-1m.inter", inter)
+    infos = []
+    with serve(files[0], "ok", 404) as (_, first), serve(files[1]) as (_, mirror):
+        sha256 = hashlib.sha256(files[0]).hexdigest()
+        origins = (
+            Origin(first + "/ml-1m.zip", "ml-1m.zip", "movielens", 10**6, sha256),
+            Origin(mirror + "/ml-1m.zip", "recbole-ml-1m.zip", "inter", 10**6),
+        )
+        counts = {"users": 8, "items": 9, "interactions": 240}
+        small = dataclasses.replace(SOURCES["ml-1m"], origins=origins, five_core=counts)
+        monkeypatch.setitem(SOURCES, "ml-1m", small)
+        for folder in ("a", "b"):
+            out = tmp_path / folder
+            infos.append(prepare("ml-1m", {"source": "ml-1m"}, out / "data", out / "out"))
+    assert [info["provenance"]["url"] for info in infos] == [o.url for o in origins]
+    assert infos[0]["hash"] == infos[1]["hash"]
+    assert infos[0]["ties"] == infos[1]["ties"] and infos[0]["ties"]["events_tied"] > 0.3
+    assert open_dataset(tmp_path / "b/out").times.min() >= 10**9
