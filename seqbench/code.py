@@ -1,33 +1,53 @@
-"""Which code made a record: a hash over the sources, and the git revision where there is one."""
+"""Which code makes a record: the sources it depends on, a hash over them, and the git revision if there is one.
+
+The workflow declares the same sources as inputs, so a record is made again exactly when its hash would change.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .imports import closure
+
 ROOT = Path(__file__).resolve().parent.parent
 
-# The sources that training and measuring depend on; text of the report and the command line do not change a number.
-STAGE = ("batches", "device", "evaluate", "measure", "metrics", "train")
+# Imported by the worker, but unable to change a number: editing them reruns nothing.
+PLUMBING = frozenset(
+    f"seqbench/{name}.py"
+    for name in (
+        "code",
+        "data/download",
+        "data/pipeline",
+        "environment",
+        "errors",
+        "imports",
+        "progress",
+        "record",
+        "run",
+    )
+)
 
 
-def sources(model: str) -> list[Path]:
-    """Files that decide what a training or a measurement of ``model`` computes, sorted."""
-    files = [ROOT / "seqbench" / f"{name}.py" for name in STAGE]
-    files += [ROOT / "models" / f"{model}.py", *(ROOT / "models").glob("_*.py")]
-    files += (ROOT / "models").glob("_*/*.py")
-    return sorted(set(files))
+def training_sources(model: str) -> list[str]:
+    """Files of the checkout that decide what a training of ``model`` yields, as relative paths."""
+    return closure(ROOT, "seqbench/train.py", f"models/{model}.py", without=PLUMBING)
 
 
-def identity(model: str) -> dict[str, Any]:
-    """Hash over the sources of ``model``'s jobs, git revision and whether the checkout differs from it."""
+def measuring_sources(*models: str) -> list[str]:
+    """Files of the checkout that decide what measuring ``models`` yields, as relative paths."""
+    files = [f"models/{model}.py" for model in models]
+    return closure(ROOT, "seqbench/interleave.py", "seqbench/measure.py", *files, without=PLUMBING)
+
+
+def identity(sources: Iterable[str]) -> dict[str, Any]:
+    """Hash over ``sources``, git revision, and whether tracked files of the checkout differ from it."""
     digest = hashlib.sha256()
-    for path in sources(model):
-        digest.update(
-            path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
-        )
+    for name in sources:
+        digest.update(name.encode() + b"\0" + (ROOT / name).read_bytes() + b"\0")
     revision = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain", "--untracked-files=no")) if revision else None
     return {"hash": digest.hexdigest()[:16], "revision": revision, "dirty": dirty}

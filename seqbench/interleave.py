@@ -129,7 +129,7 @@ def _write(
         samples=samples,
         environment=environment(kind, threads, capability),
         data=data_facts(open_dataset(dataset).info if dataset else _synthetic(job)),
-        code=code.identity(name),
+        code=code.identity(code.measuring_sources(name)),
     )
 
 

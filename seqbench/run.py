@@ -167,5 +167,5 @@ def _record_failure(
         values={},
         environment=environment(device_kind(), threads),
         data=data_facts(open_dataset(dataset).info),
-        code=code.identity(experiment.model),
+        code=code.identity(code.training_sources(experiment.model)),
     )

@@ -270,6 +270,10 @@ def ranks_of(evaluator: evaluate.Evaluator, model: torch.nn.Module) -> dict[str,
 
 def _key(experiment: Experiment, dataset: Dataset) -> str:
     """Names a resume state by all that it depends on: configuration, data, code and threads."""
-    parts = [experiment.to_json(), dataset.info["hash"], code.identity(experiment.model)["hash"]]
+    parts = [
+        experiment.to_json(),
+        dataset.info["hash"],
+        code.identity(code.training_sources(experiment.model))["hash"],
+    ]
     parts.append(str(torch.get_num_threads()))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

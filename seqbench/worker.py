@@ -53,7 +53,7 @@ def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -
         samples=samples,
         environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
         data=data_facts(dataset.info),
-        code=code.identity(experiment.model),
+        code=code.identity(code.training_sources(experiment.model)),
     )
 
 

@@ -4,7 +4,7 @@ import shlex
 from glob import glob
 from pathlib import Path
 
-from seqbench import experiment
+from seqbench import code, experiment
 from seqbench.config import canonical, definition
 from seqbench.imports import closure
 
@@ -17,11 +17,6 @@ DATA_DIR = config["data_dir"]
 GPU = 1 if glob("/dev/nvidia[0-9]*") else 0
 CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
-# Imported by the worker, but unable to change a number: editing them reruns nothing.
-PLUMBING = {
-    f"seqbench/{name}.py"
-    for name in "code data/download data/pipeline environment errors progress record run".split()
-}
 CSV = "experiments summary comparisons curves effectiveness efficiency"
 TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
 TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
@@ -47,16 +42,19 @@ wildcard_constraints:
 
 def sources(*files, without=frozenset()):
     """Absolute paths of Python files of the checkout and of all that they import."""
-    return [f"{ROOT}/{file}" for file in closure(ROOT, *files, without=without)]
+    return absolute(closure(ROOT, *files, without=without))
+
+
+def absolute(files):
+    return [f"{ROOT}/{file}" for file in files]
 
 
 def training_sources(wildcards):
-    return sources("seqbench/worker.py", f"models/{wildcards.model}.py", without=PLUMBING)
+    return absolute(code.training_sources(wildcards.model))
 
 
 def measuring_sources(wildcards):
-    models = [f"models/{name}.py" for name in MEASURED]
-    return sources("seqbench/interleave.py", "seqbench/measure.py", *models, without=PLUMBING)
+    return absolute(code.measuring_sources(*MEASURED))
 
 
 def dataset_definition(wildcards):

@@ -6,7 +6,7 @@ rule prepare:
         local=local_file,
         code=sources(
             "seqbench/data/__init__.py",
-            without=PLUMBING - {"seqbench/data/pipeline.py"},
+            without=code.PLUMBING - {"seqbench/data/pipeline.py"},
         ),
     output:
         "results/data/{dataset}/dataset.json",
