@@ -79,6 +79,11 @@ def spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
     return runs
 
 
+def starts(columns: Sequence[Column], index: int) -> bool:
+    """Whether a column begins a new upper header."""
+    return index > 0 and columns[index - 1].over != columns[index].over
+
+
 # --- numbers ------------------------------------------------------------------------------------------------------------
 
 
@@ -87,14 +92,15 @@ def known(value: object) -> bool:
     return value is not None and value == value
 
 
+def first_digit(value: float) -> int:
+    """Decimal place of a number's first digit that is not 0; at most 5, and 3 where there is none."""
+    return min(-math.floor(math.log10(value)), 5) if known(value) and value > 0 else 3
+
+
 def decimals(half_widths: Iterable[float]) -> int:
-    """Decimals that intervals of these half-widths support: the digit where they begin, one more below 3."""
+    """Decimals (3 to 5) that intervals of these half-widths support: where the middle one begins."""
     finite = sorted(h for h in half_widths if known(h) and h > 0)
-    if not finite:
-        return 4
-    middle = finite[len(finite) // 2]
-    digit = math.floor(math.log10(middle))
-    return min(max(-digit + (middle < 3 * 10**digit), 2), 5)
+    return max(first_digit(finite[len(finite) // 2]), 3) if finite else 3
 
 
 def rounded(value: float, uncertainty: float) -> str:
@@ -104,7 +110,8 @@ def rounded(value: float, uncertainty: float) -> str:
     ratio = abs(value) / uncertainty if uncertainty > 0 else math.inf
     digits = 4 if math.isinf(ratio) else min(max(math.ceil(math.log10(ratio)) + 1, 2), 4)
     digits = min(digits, 3) if abs(value) < 1000 else digits
-    places = digits - 1 - math.floor(math.log10(abs(value)))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding: 0.0999 is 0.10
+    places = digits - 1 - exponent
     return f"{round(value, places):,.{max(places, 0)}f}"
 
 
@@ -134,6 +141,11 @@ def direction(metric: str) -> str:
 def whole(value: float | None) -> str:
     """Write a count with thousands separated; a dash where there is none."""
     return f"{int(value):,}" if known(value) else "–"
+
+
+def plural(n: float, word: str) -> str:
+    """Write a number with its noun."""
+    return f"{whole(n)} {word}" + ("" if n == 1 else "s")
 
 
 def share(value: float | None) -> str:

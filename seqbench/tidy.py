@@ -179,34 +179,38 @@ def _measured(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _derived(entry: Entry, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rates, and costs of an epoch: steps per epoch times what a measured step took."""
     derived = {}
-    step = samples.get("train/step_s")
-    if step is not None:
-        if "train/targets" in samples:
-            derived["train/targets_per_s"] = samples["train/targets"] / step
-        if entry.values.get("steps_per_epoch") and "train/epoch_s" not in samples:
-            rounds = step.mean(axis=1) if step.ndim > 1 else step
-            derived["train/epoch_s"] = rounds * entry.values["steps_per_epoch"]
-    batch = samples.get("inference/batch_s")
-    if batch is not None:
-        users = samples.get("inference/users", entry.experiment["eval_batch"])
-        derived["inference/users_per_s"] = users / batch
+    per_epoch = entry.values.get("steps_per_epoch")
+    if "train/step_s" in samples:
+        step = samples["train/step_s"]  # (rounds, steps)
+        derived["train/targets_per_s"] = samples["train/targets"] / step
+        if per_epoch:
+            derived["train/epoch_s"] = step.mean(axis=1) * per_epoch
+    if "train/energy_j_per_step" in samples and per_epoch:
+        derived["train/energy_j_per_epoch"] = samples["train/energy_j_per_step"] * per_epoch
+    if "inference/batch_s" in samples:
+        n_users = entry.record["data"]["n_users"] or entry.experiment["eval_batch"]
+        users = min(entry.experiment["eval_batch"], n_users)
+        derived["inference/users_per_s"] = users / samples["inference/batch_s"]
     return derived
 
 
 def _missing(entry: Entry) -> dict[str, str]:
     missing = dict(entry.values.get("missing") or {})
+    if "train/energy_j_per_step" in missing:
+        missing.setdefault("train/energy_j_per_epoch", missing["train/energy_j_per_step"])
     if not entry.ok:
         why = f"{entry.record['status']}: {entry.record['reason'] or 'no reason recorded'}"
         missing = {**dict.fromkeys(EXPECTED, why), **missing}
     elif entry.values.get("steps_per_epoch") is None:
-        missing.setdefault("train/epoch_s", "full-length synthetic batches have no epoch")
+        why = "full-length synthetic batches have no epoch"
+        missing |= {"train/epoch_s": why, "train/energy_j_per_epoch": why}
     return missing
 
 
 def _phase(experiment: dict[str, Any], name: str) -> dict[str, Any]:
     phase, _, metric = name.partition("/")
     size = experiment["batch_targets"] if phase == "train" else experiment["eval_batch"]
-    # The time of an epoch is steps per epoch times the time of the steps that were measured.
-    extrapolated = metric == "epoch_s"
+    extrapolated = metric in ("epoch_s", "energy_j_per_epoch")
     return {"batch_size": size, "phase": phase, "metric": metric, "extrapolated": extrapolated}

@@ -15,6 +15,7 @@ N_USERS, N_ITEMS = 400, 300
 HASH = "a" * 64
 SKILL = {"popularity": 0.0, "gru4rec": 1.0, "sasrec": 1.2, "mamba4rec": 1.4, "bert4rec": 0.9}
 MODELS = tuple(SKILL)
+BASELINES = ("popularity", "markov", "itemknn")
 TRAINING = {
     "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
     "weight_decay": 0.0, "max_steps": 1000, "eval_every": 100, "patience_steps": 400, "select_on": "ndcg@10",
@@ -29,7 +30,7 @@ ENVIRONMENT = {
 
 def training(dataset="toy", model="sasrec", track="matched", seq_len=50, seed=0, **settings):
     """One entry of the grid's trainings."""
-    hyper = {} if model == "popularity" else {"d_model": 64}
+    hyper = {} if model in BASELINES else {"d_model": 64}
     return {
         "dataset": dataset, "model": model, "track": track, "seq_len": seq_len, "seed": seed,
         "hyperparameters": hyper, "training": {**TRAINING, **settings},
@@ -99,7 +100,7 @@ def curve(model, seed, points=8):
 def write_training(results: Path, entry, *, arrays=None, status="ok", **changes):
     """Write the record of one training; changes: keyword `values`, `environment`, `data`, `code`, `reason`."""
     model, seed = entry["model"], entry["seed"]
-    trained = model != "popularity"
+    trained = model not in BASELINES
     values = {
         "parameters": 123456 if trained else None, "backend": {}, "steps": 800 if trained else None,
         "epochs": 8.0 if trained else None, "targets_seen": 1638400 if trained else None,
@@ -122,7 +123,7 @@ def write_measurement(results: Path, entry, *, status="ok", **changes):
         full = entry["dataset"] == "full-length"
         values = {
             "parameters": 123456, "backend": {}, "steps_per_epoch": None if full else 120,
-            "missing": {"train/energy_j_per_epoch": "no NVIDIA device"},
+            "missing": {"train/energy_j_per_step": "no NVIDIA device"},
         }  # fmt: skip
         record.write_record(
             results / path, kind="measure", status=status, reason=changes.get("reason"),

@@ -112,7 +112,7 @@ def test_efficiency_derives_epoch_and_rates_and_keeps_reasons(tmp_path, plan):
     no_epoch = pick(full, metric="epoch_s").iloc[0]
     assert np.isnan(no_epoch["median"])
     assert no_epoch.reason == "full-length synthetic batches have no epoch"
-    assert set(pick(frame, metric="energy_j_per_epoch").reason) == {"no NVIDIA device"}
+    assert set(pick(frame, metric="energy_j_per_step").reason) == {"no NVIDIA device"}
     assert "targets" not in set(frame.metric)
 
 

@@ -1,0 +1,219 @@
+"""Figures: one function each, a data frame in, a matplotlib figure out. The frame is exactly what is drawn.
+
+Labels, units and directions come from the table of metrics; every model keeps its colour and marker everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from .experiment import FULL_LENGTH
+from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
+from .metrics import METRICS
+from .tables import direction, label, metric_label, unit_for
+
+PHASES = {"train": "training", "inference": "inference"}
+
+
+def effectiveness(data: pd.DataFrame) -> Figure:
+    """Quality of every model with its interval: a row of panels per dataset and length, a column per masking.
+
+    data: dataset, seq_len, model, masking, metric, mean, ci_low, ci_high, oracle (NaN if unknown).
+    """
+    looks = styles(data.model)
+    places, maskings = _unique(data, "dataset", "seq_len"), sorted(set(data.masking), reverse=True)
+    models, metric = list(dict.fromkeys(data.model)), data.metric.iloc[0]
+    heights = 0.75 + 0.23 * len(models)
+    figure, axes = panels(len(places), len(maskings), heights, sharey="row")
+    for row, place in zip(axes, places, strict=True):
+        for axis, masking in zip(row, maskings, strict=True):
+            part = _select(data, *place)
+            _dots(axis, part[part.masking == masking], models, looks)
+            axis.set_title(f"{_place(*place)}, {_masking(masking)}")
+            axis.set_xlabel(_better(metric, metric_label(metric)))
+    return figure
+
+
+def time_against_length(data: pd.DataFrame) -> Figure:
+    """Median times with their interquartile ranges against the sequence length, both axes logarithmic.
+
+    data: dataset, model, seq_len, batch_size, phase, metric, median, q25, q75.
+    """
+    return _against_length(data)
+
+
+def memory_against_length(data: pd.DataFrame) -> Figure:
+    """Median peaks of memory against the sequence length, both axes logarithmic; columns as for times."""
+    return _against_length(data)
+
+
+def quality_against_cost(data: pd.DataFrame) -> Figure:
+    """Quality against the time of a training epoch, one panel per dataset and length; up and left is better.
+
+    data: dataset, seq_len, model, metric, mean, ci_low, ci_high, median, q25, q75 (of epoch_s).
+    """
+    looks = styles(data.model)
+    places = _unique(data, "dataset", "seq_len")
+    columns = min(3, len(places))
+    figure, axes = panels(math.ceil(len(places) / columns), columns, 3.2)
+    factor, unit = unit_for("s", data["median"])
+    for axis, place in zip(axes.flat, places, strict=False):
+        part = _select(data, *place)
+        for point in part.itertuples():
+            _point(axis, point, factor, looks[point.model])
+        log_axis(axis.xaxis, part[["q25", "q75"]].to_numpy() / factor)
+        axis.set_title(_place(*place))
+        axis.set_xlabel(_better("epoch_s", metric_label("epoch_s", unit)))
+        axis.set_ylabel(_better(part.metric.iloc[0], metric_label(part.metric.iloc[0])))
+    for axis in axes.flat[len(places) :]:
+        axis.set_visible(False)
+    return with_legend(figure, data.model)
+
+
+def learning_curves(data: pd.DataFrame) -> Figure:
+    """Validation quality against targets seen and against seconds; one line per seed, the best step marked.
+
+    data: dataset, seq_len, model, seed, metric, targets, seconds, value, best.
+    """
+    looks = styles(data.model)
+    places = _unique(data, "dataset", "seq_len")
+    figure, axes = panels(len(places), 2, 2.6, sharey="row")
+    for row, place in zip(axes, places, strict=True):
+        part = _select(data, *place)
+        for axis, column in zip(row, ("targets", "seconds"), strict=True):
+            _curves(axis, part, column, looks)
+            axis.set_title(_place(*place))
+        row[0].set_ylabel(
+            f"Validation {_better(part.metric.iloc[0], metric_label(part.metric.iloc[0]))}"
+        )
+    return with_legend(figure, data.model)
+
+
+# --- parts of figures ---------------------------------------------------------------------------------------------------
+
+
+def _dots(axis: Axes, part: pd.DataFrame, models: Sequence[str], looks: Looks) -> None:
+    for row in part.itertuples():
+        error = [[row.mean - row.ci_low], [row.ci_high - row.mean]]
+        y = models.index(row.model)
+        axis.errorbar(row.mean, y, xerr=error, linestyle="", **drawn_as(looks[row.model]))
+    oracle = part.oracle.dropna()
+    if len(oracle):
+        axis.axvline(oracle.iloc[0], color="#333333", linestyle=":")
+        note = {"xy": (oracle.iloc[0], 1.0), "xycoords": ("data", "axes fraction")}
+        axis.annotate(
+            "oracle",
+            **note,
+            xytext=(-3, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
+    axis.set_yticks(range(len(models)), [label(model) for model in models])
+    axis.set_ylim(len(models) - 0.4, -0.6)
+    axis.set_xlim(left=0)
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.grid(axis="y", visible=False)
+
+
+def _against_length(data: pd.DataFrame) -> Figure:
+    looks = styles(data.model)
+    columns = list(dict.fromkeys(data.dataset))
+    kinds = _unique(data, "phase", "metric")
+    rows = sorted(kinds, key=lambda kind: (list(PHASES).index(kind[0]), kinds.index(kind)))
+    figure, axes = panels(len(rows), len(columns), 2.7)
+    for axes_row, (phase, metric) in zip(axes, rows, strict=True):
+        for axis, dataset in zip(axes_row, columns, strict=True):
+            chosen = (data.dataset == dataset) & (data.phase == phase) & (data.metric == metric)
+            axis.set_visible(chosen.any())
+            if chosen.any():
+                _lines(axis, data[chosen], looks)
+    return with_legend(figure, data.model)
+
+
+def _lines(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
+    phase, metric = part.phase.iloc[0], part.metric.iloc[0]
+    factor, unit = unit_for(METRICS[metric].unit, part["median"])
+    for model, line in part.groupby("model", sort=False):
+        line = line.sort_values("seq_len")
+        middle = line["median"] / factor
+        error = [middle - line.q25 / factor, line.q75 / factor - middle]
+        axis.errorbar(line.seq_len, middle, yerr=error, **drawn_as(looks[model]))
+    log_axis(axis.yaxis, part[["q25", "q75"]].to_numpy() / factor)
+    _length_axis(axis, sorted(set(part.seq_len)))
+    axis.set_ylabel(textwrap.fill(metric_label(metric, unit), 26))
+    name = "full-length synthetic" if part.dataset.iloc[0] == FULL_LENGTH else part.dataset.iloc[0]
+    sizes = "/".join(f"{size:,}" for size in sorted(set(part.batch_size)))
+    what = "targets a step" if phase == "train" else "users a batch"
+    axis.set_title(f"{name}\n", fontsize=9)
+    axis.text(0, 1.03, f"{PHASES[phase]}, {sizes} {what}", transform=axis.transAxes, fontsize=8)
+
+
+def _length_axis(axis: Axes, lengths: list[int]) -> None:
+    axis.set_xscale("log")
+    # Labels need room: of two close lengths the shorter one stays unlabelled.
+    shown = [a for a, b in zip(lengths, [*lengths[1:], math.inf], strict=True) if b / a > 1.35]
+    axis.xaxis.set_major_locator(FixedLocator(shown))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
+    axis.set_xlim(lengths[0] / 1.15, lengths[-1] * 1.15)
+    axis.set_xlabel("Sequence length L (items)")
+
+
+def _point(axis: Axes, point: Any, factor: float, look: tuple[str, str]) -> None:
+    x, y = point.median / factor, point.mean
+    xerr = [[x - point.q25 / factor], [point.q75 / factor - x]]
+    yerr = [[y - point.ci_low], [point.ci_high - y]]
+    axis.errorbar(x, y, xerr=xerr, yerr=yerr, markersize=7, **drawn_as(look))
+
+
+def _curves(axis: Axes, part: pd.DataFrame, column: str, looks: Looks) -> None:
+    factor, unit = (
+        unit_for("s", part[column]) if column == "seconds" else _targets_unit(part[column])
+    )
+    for (model, _), line in part.groupby(["model", "seed"], sort=False):
+        color, marker = looks[model]
+        axis.plot(line[column] / factor, line.value, color=color, alpha=0.8, linewidth=1.1)
+        best = line[line.best]
+        axis.plot(best[column] / factor, best.value, color=color, marker=marker, linestyle="")
+    name = "Training time" if column == "seconds" else "Targets seen"
+    axis.set_xlabel(f"{name} ({unit})" if unit else name)
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+
+
+def _targets_unit(targets: pd.Series) -> tuple[float, str]:
+    for factor, name in ((1e6, "million"), (1e3, "thousand")):
+        if targets.max() >= 2 * factor:
+            return factor, name
+    return 1, ""
+
+
+def _unique(data: pd.DataFrame, *columns: str) -> list[tuple]:
+    return list(data[list(columns)].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _select(data: pd.DataFrame, dataset: str, seq_len: int) -> pd.DataFrame:
+    return data[(data.dataset == dataset) & (data.seq_len == seq_len)]
+
+
+def _place(dataset: str, seq_len: int) -> str:
+    return f"{dataset}, L = {seq_len}"
+
+
+def _masking(masking: str) -> str:
+    return {"unmasked": "seen items ranked", "seen-masked": "seen items masked"}[masking]
+
+
+def _better(metric: str, text: str) -> str:
+    better = direction(metric)
+    return f"{text}, {better}" if better else text

@@ -1,0 +1,273 @@
+"""What the tables say in words: the headline, warnings, and problems. Every sentence is computed from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from .collect import Tables
+from .metrics import METRICS
+from .tables import decimals, known, label, metric_label, plural, unit_for
+
+MAIN = "ndcg@10"
+SEEDS_FOR_A_CLAIM = 3
+NOISY = 0.25  # interquartile range as a share of the median
+FEW = 6  # examples named before the rest is counted
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A warning that stands above the results. level: `bad`, `warn` or `note`."""
+
+    level: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The model with the highest mean in one comparison and the models over which its lead is not established."""
+
+    model: str
+    mean: float
+    low: float
+    high: float
+    unproven: list[str]
+
+
+def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Rows whose columns have these values; an empty frame stays empty."""
+    for key, value in values.items():
+        frame = frame[frame[key] == value] if len(frame) else frame
+    return frame
+
+
+def places(frame: pd.DataFrame, *columns: str) -> list[tuple]:
+    """Distinct values of some columns, in order of first use."""
+    if frame.empty:
+        return []
+    return list(frame[list(columns)].drop_duplicates().itertuples(index=False, name=None))
+
+
+def place(dataset: str, seq_len: int) -> str:
+    """Name of a dataset at a history length."""
+    return f"{dataset}, L = {seq_len}"
+
+
+# --- problems -----------------------------------------------------------------------------------------------------------
+
+
+def problems(tables: Tables) -> list[str]:
+    """What must not stand in a finished comparison: failed records, models below Popularity, values that are NaN."""
+    failed = [
+        f"{row.path}: {row.status}: {row.reason if known(row.reason) else 'no reason recorded'}"
+        for row in failures(tables).itertuples()
+    ]
+    return [*failed, *below_popularity(tables), *not_a_number(tables)]
+
+
+def failures(tables: Tables) -> pd.DataFrame:
+    """Rows of experiments that did not come to their end."""
+    experiments = tables.frames["experiments"]
+    return experiments[experiments.status != "ok"] if len(experiments) else experiments
+
+
+def below_popularity(tables: Tables) -> list[str]:
+    """Trained models whose test NDCG@10 is below Popularity's, per dataset, track, length and masking."""
+    summary = pick(tables.frames["summary"], metric=MAIN, ties="conservative")
+    found = []
+    for row in summary.itertuples():
+        keys = ("dataset", "track", "seq_len", "masking")
+        rival = pick(summary, model="popularity", **{key: getattr(row, key) for key in keys})
+        # A budget is what trained models have.
+        if known(row.budget) and len(rival) and row.mean < rival["mean"].iloc[0]:
+            found.append(
+                f"{label(row.model)} is below Popularity on {place(row.dataset, row.seq_len)}"
+                f" ({row.track}, {row.masking}): {METRICS[MAIN].label} {row.mean:.4f} < {rival['mean'].iloc[0]:.4f}"
+            )
+    return found
+
+
+def not_a_number(tables: Tables) -> list[str]:
+    """Values that are NaN although nothing says why."""
+    quality, cost = tables.frames["effectiveness"], tables.frames["efficiency"]
+    bad = list(quality[quality.value.isna()].itertuples()) if len(quality) else []
+    if len(cost):
+        bad += cost[cost["median"].isna() & cost.reason.isna()].itertuples()
+    return [f"{row.path}: {row.metric} is not a number" for row in bad]
+
+
+# --- flags --------------------------------------------------------------------------------------------------------------
+
+
+def flags(tables: Tables) -> list[Flag]:
+    """Warnings that belong above the results, most serious first."""
+    return [flag for maker in _FLAGS for flag in maker(tables)]
+
+
+def _few(names: list[str]) -> str:
+    rest = f", and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + rest
+
+
+def _name(row: Any) -> str:
+    seed = f", seed {int(row.seed)}" if known(row.seed) else ""
+    return f"{label(row.model)} ({place(row.dataset, row.seq_len)}{seed})"
+
+
+def _failed(tables: Tables) -> Iterator[Flag]:
+    for (status,) in places(failures(tables), "status"):
+        rows = pick(failures(tables), status=status)
+        title = f"{plural(len(rows), 'experiment')} ended as {status}"
+        yield Flag("bad", title, _few([_name(row) for row in rows.itertuples()]) + ".")
+
+
+def _below(tables: Tables) -> Iterator[Flag]:
+    found = below_popularity(tables)
+    if found:
+        yield Flag("bad", "A trained model is below Popularity", "; ".join(found) + ".")
+
+
+def _nan(tables: Tables) -> Iterator[Flag]:
+    found = not_a_number(tables)
+    if found:
+        yield Flag("bad", "Values that are not numbers", _few(found) + ".")
+
+
+def _improving(tables: Tables) -> Iterator[Flag]:
+    rows = pick(tables.frames["experiments"], kind="train", status="ok", still_improving=True)
+    if len(rows):
+        text = f"The budget ended before the patience did: {_few([_name(r) for r in rows.itertuples()])}."
+        yield Flag(
+            "warn", "Still improving when stopped", f"{text} Their quality is a lower bound."
+        )
+
+
+def _fallback(tables: Tables) -> Iterator[Flag]:
+    rows = pick(tables.frames["experiments"], fallback=True)
+    for backend, reason in places(rows, "backend", "fallback_reason"):
+        models = _few(sorted({label(model) for model in pick(rows, backend=backend).model}))
+        why = f" ({reason})" if known(reason) else ""
+        text = f"{models} ran on the scan backend {backend}{why}. Its times say nothing about the CUDA kernels."
+        yield Flag("warn", "Slow scan backend", text)
+
+
+def _few_seeds(tables: Tables) -> Iterator[Flag]:
+    summary = tables.frames["summary"]
+    trained = summary[summary.budget.notna()] if len(summary) else summary
+    if len(trained) and trained.n_seeds.min() < SEEDS_FOR_A_CLAIM:
+        counts = sorted(set(trained.n_seeds[trained.n_seeds < SEEDS_FOR_A_CLAIM]))
+        seeds = " or ".join(str(n) for n in counts)
+        text = (
+            f"Some models were trained with only {seeds} seed{'' if counts == [1] else 's'}."
+            " With one seed an interval covers the choice of users, not the luck of the training;"
+            f" below {SEEDS_FOR_A_CLAIM} seeds no difference is marked as established."
+        )
+        yield Flag("warn", "A single seed" if 1 in counts else "Few seeds", text)
+
+
+def _stand_in(tables: Tables) -> Iterator[Flag]:
+    rows = tables.frames["experiments"]
+    rows = rows[rows.stand_in.notna()] if len(rows) else rows
+    for dataset, differs in places(rows, "dataset", "stand_in"):
+        yield Flag("note", f"{dataset} is a stand-in for the publisher's file", f"{differs}")
+
+
+def _noisy(tables: Tables) -> Iterator[Flag]:
+    cost = tables.frames["efficiency"]
+    cost = cost[cost.metric.isin(["step_s", "batch_s"])] if len(cost) else cost
+    noisy = cost[cost.iqr > NOISY * cost["median"]] if len(cost) else cost
+    if len(noisy):
+        names = [f"{label(r.model)} {METRICS[r.metric].label.lower()} ({place(r.dataset, r.seq_len)})"
+                 for r in noisy.itertuples()]  # fmt: skip
+        text = f"The interquartile range exceeds {NOISY:.0%} of the median: {_few(names)}."
+        yield Flag("note", "Noisy times", text)
+
+
+def _dirty(tables: Tables) -> Iterator[Flag]:
+    rows = pick(tables.frames["experiments"], code_dirty=True)
+    if len(rows):
+        text = f"{len(rows)} records were made with local changes; the hashes of their sources are listed below."
+        yield Flag("note", "Uncommitted code", text)
+
+
+_FLAGS = (_failed, _below, _nan, _improving, _fallback, _few_seeds, _stand_in, _noisy, _dirty)
+
+
+# --- headline -----------------------------------------------------------------------------------------------------------
+
+
+def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Lead | None:
+    """Who has the highest NDCG@10 in one comparison, and over whom that is not established."""
+    where = {
+        "dataset": dataset,
+        "track": track,
+        "seq_len": seq_len,
+        "masking": masking,
+        "metric": MAIN,
+    }
+    rows = pick(tables.frames["summary"], **where, ties="conservative")
+    if rows.empty:
+        return None
+    best = rows.loc[rows["mean"].idxmax()]
+    unproven = []
+    for row in pick(tables.frames["comparisons"], **where).itertuples():
+        if best.model in (row.model_a, row.model_b):
+            ahead = "better" if row.model_a == best.model else "worse"
+            if row.verdict != ahead or not enough_seeds(row.trained_seeds):
+                unproven.append(row.model_b if row.model_a == best.model else row.model_a)
+    return Lead(best.model, best["mean"], best.ci_low, best.ci_high, unproven)
+
+
+def enough_seeds(trained_seeds: float | None) -> bool:
+    """Whether a difference rests on enough seeds to be called established (models without training need none)."""
+    return not known(trained_seeds) or trained_seeds >= SEEDS_FOR_A_CLAIM
+
+
+def headline(tables: Tables) -> list[str]:
+    """One paragraph per comparison about quality and cost, claiming no more than the intervals do."""
+    summary, cost = tables.frames["summary"], tables.frames["efficiency"]
+    epochs = pick(cost[cost["median"].notna()], metric="epoch_s") if len(cost) else cost
+    paragraphs = []
+    for track, dataset, seq_len in places(summary, "track", "dataset", "seq_len"):
+        own = pick(epochs, track=track, dataset=dataset, seq_len=seq_len)
+        sentences = [_quality_sentence(tables, track, dataset, seq_len)]
+        for machine, threads in places(own, "machine_name", "threads"):
+            sentences.append(_cost_sentence(pick(own, machine_name=machine, threads=threads)))
+        paragraphs.append(" ".join(sentences))
+    return paragraphs
+
+
+def _quality_sentence(tables: Tables, track: str, dataset: str, seq_len: int) -> str:
+    plain, masked = (
+        lead(tables, dataset, track, seq_len, masking) for masking in ("unmasked", "seen-masked")
+    )
+    places_ = decimals([(plain.high - plain.low) / 2])
+    text = (
+        f"{place(dataset, seq_len)} (track {track}): {label(plain.model)} has the highest {metric_label(MAIN)},"
+        f" {plain.mean:.{places_}f} [{plain.low:.{places_}f}, {plain.high:.{places_}f}] with seen items ranked; "
+    )
+    if not plain.unproven:
+        text += "its lead over every other model exceeds the margin."
+    else:
+        text += f"its lead over {_listed(plain.unproven)} is not established."
+    if masked.model != plain.model:
+        text += f" With seen items masked {label(masked.model)} has the highest."
+    return text
+
+
+def _cost_sentence(rows: pd.DataFrame) -> str:
+    rows = rows.sort_values("median")
+    factor, unit = unit_for("s", rows["median"])
+    first = rows.iloc[0]
+    where = f"{first.machine_name} ({first.device}, {plural(first.threads, 'thread')})"
+    listed = ", ".join(f"{label(r.model)} {r.median / factor:.3g}" for r in rows.itertuples())
+    return f"One training epoch on {where}, extrapolated from measured steps, in {unit}: {listed}."
+
+
+def _listed(models: list[str]) -> str:
+    names = [label(model) for model in models]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

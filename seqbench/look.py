@@ -1,0 +1,106 @@
+"""How figures look: colours and markers, panels, legends, logarithmic axes, and the files they are saved as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pandas as pd
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from .tables import label
+
+# Okabe and Ito's palette, which stays distinct for colour-blind readers; markers repeat the distinction.
+STYLES = {
+    "mamba4rec": ("#D55E00", "o"),
+    "sasrec": ("#0072B2", "s"),
+    "bert4rec": ("#009E73", "^"),
+    "gru4rec": ("#CC79A7", "D"),
+    "popularity": ("#6E6E6E", "X"),
+    "markov": ("#B58900", "P"),
+    "itemknn": ("#56B4E9", "v"),
+}
+SPARE = (("#000000", "*"), ("#7B4EA3", "<"), ("#8C564B", ">"), ("#4D7C0F", "h"), ("#B91C1C", "p"))
+WIDTH = 9.0  # inches of a full-width figure
+RC = {
+    "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.edgecolor": "#666666", "figure.dpi": 100,
+    "savefig.dpi": 150, "svg.hashsalt": "seqbench", "svg.fonttype": "path", "pdf.fonttype": 42,
+    "legend.frameon": False, "lines.linewidth": 1.4, "lines.markersize": 5.5, "errorbar.capsize": 2.5,
+}  # fmt: skip
+matplotlib.rcParams.update(RC)
+UNDATED = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None, "ModDate": None},
+    "png": {"Software": None},
+}
+Looks = dict[str, tuple[str, str]]  # colour and marker by model
+
+
+def save(figure: Figure, data: pd.DataFrame, folder: Path, name: str) -> None:
+    """Write a figure as SVG, PDF and PNG, the same bytes every time, with its data as CSV beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not once per format
+    for kind, metadata in UNDATED.items():
+        figure.savefig(folder / f"{name}.{kind}", metadata=metadata)
+    data.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def styles(models: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker by model; models without their own get spare pairs in alphabetical order."""
+    others = sorted(set(models) - set(STYLES))
+    return {**STYLES, **{name: SPARE[k % len(SPARE)] for k, name in enumerate(others)}}
+
+
+def drawn_as(look: tuple[str, str]) -> dict[str, str]:
+    """Colour and marker as keywords of matplotlib."""
+    return {"color": look[0], "marker": look[1]}
+
+
+def panels(
+    rows: int, columns: int, height: float, sharey: str | bool = False
+) -> tuple[Figure, np.ndarray]:
+    """Return a full-width figure and its axes (rows, columns); height of one row in inches."""
+    figure = Figure(figsize=(WIDTH, rows * height + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    return figure, axes
+
+
+def with_legend(figure: Figure, models: Iterable[str]) -> Figure:
+    """Add the models' legend below the panels."""
+    names = list(dict.fromkeys(models))
+    looks = styles(names)
+    handles = [Line2D([], [], **drawn_as(looks[name]), label=label(name)) for name in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 7))
+    return figure
+
+
+def log_axis(axis: Axis, values: np.ndarray) -> None:
+    """Make an axis logarithmic with plain numbers, and with enough of them when it spans little."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    room = max((high / low) ** 0.08, 1.05)
+    axis.axes.set(
+        **{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low / room, high * room)}
+    )
+    span = high * room**2 / low
+    steps = (
+        (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+        if span < 3
+        else (1, 2, 3, 5)
+        if span < 12
+        else (1, 2, 5)
+    )
+    axis.set_major_locator(LogLocator(subs=steps if span < 200 else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))

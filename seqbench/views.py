@@ -1,0 +1,222 @@
+"""Display tables of what was run and how well: which rows and columns, from the tidy tables to cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from .collect import Tables
+from .findings import MAIN, enough_seeds, failures, lead, pick, place, places
+from .metrics import METRICS
+from .tables import (
+    LABELS,
+    Cell,
+    Column,
+    Table,
+    decimals,
+    first_digit,
+    known,
+    label,
+    metric_label,
+    share,
+    whole,
+)
+
+QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
+MASKINGS = {"unmasked": "Seen items ranked", "seen-masked": "Seen items masked"}
+DASH = Cell("–", mark="muted")
+
+
+def ordered(models: pd.Series) -> list[str]:
+    """Models in the order of every table: known names first, as in LABELS, then the others by name."""
+    names = list(LABELS)
+    return sorted(set(models), key=lambda m: (names.index(m) if m in names else len(names), m))
+
+
+# --- what was run -------------------------------------------------------------------------------------------------------
+
+
+def machines(tables: Tables) -> Table:
+    """What was run where, by machine and number of threads."""
+    experiments = tables.frames["experiments"]
+    columns = [
+        Column(t, number=False) for t in ("Machine", "Device", "Processor and memory", "System")
+    ]
+    columns += [Column(t) for t in ("Threads", "Trainings", "Measurements", "Not ok")]
+    rows = []
+    for facts in _environments(tables):
+        part = pick(
+            experiments, machine=facts["machine"], threads=facts["threads"], device=facts["device"]
+        )
+        memory = f"{facts['cpu']}, {facts['n_cpus']} cores, {facts['memory_bytes'] / 2**30:.0f} GiB"
+        texts = [
+            facts["machine_name"],
+            facts["device"],
+            memory,
+            f"{facts['os']}, Python {facts['python']}",
+        ]
+        counts = [facts["threads"], len(pick(part, kind="train")), len(pick(part, kind="measure"))]
+        counts.append(int((part.status != "ok").sum()))
+        rows.append([Cell(text) for text in texts] + [Cell(whole(n), value=n) for n in counts])
+    return Table("machines", "Machines", columns, rows)
+
+
+def _environments(tables: Tables) -> list[dict[str, Any]]:
+    seen = {}
+    for facts in tables.settings["environments"]:
+        seen.setdefault((facts["machine"], facts["device"], facts["threads"]), facts)
+    return list(seen.values())
+
+
+def failed(tables: Tables) -> Table:
+    """Experiments that did not come to their end, with their reasons."""
+    rows = [
+        [
+            Cell(row.path),
+            Cell(row.status, mark="bad"),
+            Cell(row.reason if known(row.reason) else "–"),
+        ]
+        for row in failures(tables).itertuples()
+    ]
+    columns = [Column(text, number=False) for text in ("Record", "Status", "Reason")]
+    return Table("failed", "Experiments that failed", columns, rows)
+
+
+def datasets(tables: Tables) -> Table:
+    """Counts, lengths and ties of the datasets."""
+    heads = ("Users", "Items", "Interactions", "k-core", "min", "median", "mean", "max")
+    columns = [Column("Dataset", number=False)]
+    columns += [Column(t, "Events per user" if k > 3 else "") for k, t in enumerate(heads)]
+    columns += [
+        Column("Repeats"),
+        Column("Test item decided by a tie"),
+        Column("Hash", number=False),
+    ]
+    rows = []
+    for name, facts in tables.datasets.items():
+        counts = [facts[key] for key in ("n_users", "n_items", "n_interactions", "k_core")]
+        lengths = [facts["lengths"][key] for key in ("min", "median", "mean", "max")]
+        ties = (facts["ties"] or {}).get("test_decided_by_tie")
+        cells = [Cell(whole(n), value=n) for n in counts]
+        cells += [Cell(f"{n:,.4g}", value=n) for n in lengths]
+        cells += [Cell(share(n), value=n) if known(n) else DASH for n in (facts["repeats"], ties)]
+        rows.append([Cell(name), *cells, Cell(facts["hash"][:12], value=facts["hash"])])
+    return Table("datasets", "Datasets after filtering", columns, rows)
+
+
+# --- quality ------------------------------------------------------------------------------------------------------------
+
+
+def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
+    """Test quality of every model of a track on a dataset, both maskings side by side."""
+    rows = pick(tables.frames["summary"], track=track, dataset=dataset, ties="conservative")
+    oracle = (tables.datasets.get(dataset, {}).get("oracle") or {}).get("test")
+    columns = [Column("Model", number=False), Column("Seeds"), Column("Parameters")]
+    for masking, title in MASKINGS.items():
+        columns += [Column(metric_label(metric), title) for metric in QUALITIES]
+        if oracle and masking == "unmasked":
+            columns.append(Column("Share of oracle", title))
+    digits = decimals((rows.ci_high - rows.ci_low) / 2)
+    body: list[list[Cell]] = []
+    lengths = sorted(set(rows.seq_len))
+    for seq_len in lengths:
+        body.append([Cell(place(dataset, seq_len))])
+        part = pick(rows, seq_len=seq_len)
+        leads = {m: lead(tables, dataset, track, seq_len, m) for m in MASKINGS}
+        for model in ordered(part.model):
+            own = pick(part, model=model)
+            body.append(_effectiveness_row(tables, own, leads, digits, oracle))
+    caption = f"Test quality on {dataset}, track {track}: mean over seeds ± standard deviation, 95 % interval"
+    return Table(
+        f"effectiveness-{track}-{dataset}",
+        caption,
+        columns,
+        body,
+        _effectiveness_notes(rows, oracle),
+    )
+
+
+def _effectiveness_row(
+    tables: Tables, own: pd.DataFrame, leads: dict, digits: int, oracle: dict[str, float] | None
+) -> list[Cell]:
+    first = own.iloc[0]
+    keys = {key: first[key] for key in ("model", "dataset", "track", "seq_len")}
+    parameters = pick(tables.frames["experiments"], kind="train", **keys).parameters.max()
+    cells = [
+        Cell(label(first.model), value=first.model),
+        Cell(whole(first.n_seeds), value=first.n_seeds),
+    ]
+    cells.append(Cell(whole(parameters), value=parameters) if known(parameters) else DASH)
+    for masking in MASKINGS:
+        for metric in QUALITIES:
+            row = pick(own, masking=masking, metric=metric).iloc[0]
+            best = metric == MAIN and leads[masking].model == first.model
+            mark = ("lead" if leads[masking].unproven else "best") if best else ""
+            cells.append(_quality_cell(row, digits, mark))
+        if oracle and masking == "unmasked":
+            part = pick(own, masking=masking, metric=MAIN)["mean"].iloc[0] / oracle[MAIN]
+            cells.append(Cell(f"{100 * part:.0f} %", value=part))
+    return cells
+
+
+def _quality_cell(row: pd.Series, digits: int, mark: str) -> Cell:
+    finer = max(digits, first_digit(row["std"]))  # a small spread is not written as zero
+    spread = f" ± {row['std']:.{finer}f}" if known(row["std"]) else ""
+    detail = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
+    return Cell(f"{row['mean']:.{digits}f}{spread}", detail, row["mean"], mark)
+
+
+def _effectiveness_notes(rows: pd.DataFrame, oracle: dict[str, float] | None) -> list[str]:
+    budgets = sorted(set(rows.budget.dropna()))
+    notes = [f"Budget of the trained models: at most {'; '.join(budgets)}."] if budgets else []
+    marks = (
+        "Bold NDCG@10: the interval of the difference to every other model lies beyond the margin, with at least"
+        " 3 seeds. Underlined: the highest mean, but not established."
+    )
+    if oracle:
+        notes.append(
+            "Share of oracle: NDCG@10 as a share of what the generator of the data makes possible."
+        )
+    return [*notes, marks]
+
+
+def differences(tables: Tables, track: str, dataset: str) -> Table:
+    """Paired differences of NDCG@10 between the trained models, with their verdicts."""
+    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset)
+    trained = pick(tables.frames["experiments"], trained=True, dataset=dataset, track=track).model
+    rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)] if len(rows) else rows
+    columns = [Column("Difference", number=False)]
+    columns += [Column(METRICS[MAIN].label, title) for title in MASKINGS.values()]
+    body: list[list[Cell]] = []
+    for (seq_len,) in places(rows, "seq_len"):
+        body.append([Cell(place(dataset, seq_len))])
+        part = pick(rows, seq_len=seq_len)
+        for a, b in places(part, "model_a", "model_b"):
+            pair = pick(part, model_a=a, model_b=b)
+            cells = [difference_cell(pick(pair, masking=m).iloc[0]) for m in MASKINGS]
+            body.append([Cell(f"{label(a)} − {label(b)}"), *cells])
+    margin = tables.settings["margin"]
+    note = f"Margin: {100 * margin:g} % of the better model's mean. Users are paired; every pair stands in comparisons.csv."
+    return Table(
+        f"differences-{track}-{dataset}",
+        f"Paired differences on {dataset}, track {track}",
+        columns,
+        body,
+        [note],
+    )
+
+
+def difference_cell(row: Any, sign: int = 1) -> Cell:
+    """A difference with its interval and verdict; sign -1 reads it the other way round."""
+    low, high = sorted((sign * row.ci_low, sign * row.ci_high))
+    digits = decimals([(high - low) / 2])
+    verdict = row.verdict
+    if sign < 0:
+        verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
+    settled = verdict in ("better", "worse", "equivalent") and enough_seeds(row.trained_seeds)
+    word = verdict if settled or verdict == "inconclusive" else f"{verdict}, too few seeds"
+    mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
+    value = sign * row.difference
+    text, *ends = (f"{number:+.{digits}f}".replace("-", "−") for number in (value, low, high))
+    return Cell(text, f"[{', '.join(ends)}] {word}", value, mark)
