@@ -132,9 +132,12 @@ def _attempt(url: str, file: BinaryIO, max_bytes: int, stall_s: float) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise _Retry(_reason(error, stall_s)) from None
     with response:
-        if response.status != 206 or not _starts_at(response, have):  # it ignored the range
+        if response.status != 206:  # the whole file: it ignored the range
             have = 0
             file.truncate(0)
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            file.truncate(0)
+            raise _Retry("answered with another range; starting over")
         _copy(response, file, have, max_bytes, stall_s)
 
 
@@ -142,10 +145,6 @@ def _check_complete(error: urllib.error.HTTPError, file: BinaryIO, have: int) ->
     if error.headers.get("Content-Range") != f"bytes */{have}":
         file.truncate(0)
         raise _Retry("the partial file does not fit; starting over")
-
-
-def _starts_at(response: http.client.HTTPResponse, have: int) -> bool:
-    return response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
 
 
 def _copy(

@@ -9,7 +9,7 @@ class Server:
     """Serves `content`; request number n is treated as `script[n]` says, later ones normally.
 
     Behaviours: "ok", an int (HTTP status), "truncate" (half of what is due, then hangs up),
-    "stall" (half, then silence), "no-range" (ignores Range), "no-length" (does not say how much).
+    "stall" (half, then silence), "no-range" (ignores Range), "other-range" (answers from 10), "no-length" (does not say how much).
     """
 
     def __init__(self, content: bytes, script=()):
@@ -49,6 +49,8 @@ def _handler(state: Server):
                 return
             ranged = self.headers.get("Range") if behaviour != "no-range" else None
             start = int(ranged.removeprefix("bytes=").rstrip("-")) if ranged else 0
+            if behaviour == "other-range":
+                start = 10
             if start >= len(state.content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(state.content)}")

@@ -108,9 +108,17 @@ def test_part_of_another_version_starts_over(tmp_path):
 def test_server_that_ignores_range(tmp_path):
     (tmp_path / "x.zip.part").write_bytes(CONTENT[:200_000])
     with serve(CONTENT, "no-range") as (server, url):
-        get(url, tmp_path / "x.zip")
+        get(url, tmp_path / "x.zip", sha256=None)
     assert (tmp_path / "x.zip").read_bytes() == CONTENT
     assert server.sent_bytes == len(CONTENT)
+
+
+def test_server_that_answers_another_range(tmp_path):
+    (tmp_path / "x.zip.part").write_bytes(CONTENT[:200_000])
+    with serve(CONTENT, "other-range") as (server, url):
+        get(url, tmp_path / "x.zip", sha256=None)
+    assert (tmp_path / "x.zip").read_bytes() == CONTENT
+    assert [header for _, header in server.requests] == ["bytes=200000-", None]
 
 
 def test_wrong_checksum_never_becomes_the_file(tmp_path):

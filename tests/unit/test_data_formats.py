@@ -51,6 +51,11 @@ def test_columns_by_number_without_header_and_time():
     assert rows(parsed) == [("7", "B1", None), ("8", "B2", None)]
 
 
+def test_a_mapping_replaces_the_formats_own():
+    parsed = parse(b"7::B1::5::100\n", "movielens", columns={"user": 1, "item": 0})
+    assert rows(parsed) == [("B1", "7", None)]
+
+
 def test_position_column():
     parsed = parse(b"user,item,n\n7,B1,4\n", columns={"position": "n"})
     assert parsed.position.tolist() == [4] and parsed.time is None

@@ -122,6 +122,8 @@ def test_copies_lie_exactly_copy_lag_back():
     share = {lag: np.concatenate(values).mean() for lag, values in equal.items()}
     assert share[4] == pytest.approx(0.6, abs=0.02)
     assert share[3] < 0.01 and share[5] < 0.01
+    earliest = np.mean([span[4] == span[0] for span in spans(items, offsets)])
+    assert earliest == pytest.approx(0.6, abs=0.03)
 
 
 def test_transitions_follow_the_successor_weights():
@@ -176,6 +178,12 @@ def test_chunks_of_users_are_filled_alike():
     tail = np.bincount(items[border:], minlength=51) / len(items[border:])
     head = np.bincount(items[:border], minlength=51) / border
     assert np.abs(tail - head).max() < 0.01
+
+
+def test_chunks_differ():
+    n = 2 * CHUNK_USERS
+    _, items, _ = generate(make(n_users=n, mean_length=1, min_length=1, max_length=1))
+    assert not np.array_equal(items[:CHUNK_USERS], items[CHUNK_USERS:])
 
 
 @pytest.mark.parametrize(
