@@ -1,0 +1,181 @@
+"""Publish: the small records of a grid are copied to `results/reference/<machine>/` and tables are made from the copies.
+
+Weights stay behind. Records of several sittings accumulate; one is replaced only by a record of the same experiment.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from . import collect, costs, views
+from . import record as records
+from .collect import Tables
+from .errors import UserError
+from .findings import places
+from .summary import SUMMARY
+from .tables import Table, markdown
+from .tidy import Entry, command
+
+EFFICIENCY = (
+    *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
+    *("batch_size", "phase", "metric", "median", "iqr", "n"),
+)
+DIGITS = "%.6g"  # more than any of these numbers supports
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+COMMAND = "python -m seqbench publish --grid results/grid.json --results results"
+
+
+def publish(grid_path: Path, results: Path) -> Path:
+    """Copy the grid's records and facts of datasets, remake the tables there, and return the machine's folder.
+
+    Raises:
+        UserError: the grid's records come from several machines, or one would replace another experiment.
+    """
+    results = Path(results)
+    grid = json.loads(Path(grid_path).read_text(encoding="utf-8"))
+    entries = collect.load(grid, results)
+    folder = results / "reference" / _machine(entries)
+    for entry in entries:
+        _check_replacement(entry, folder / entry.path)
+    for name in grid["datasets"]:
+        _check_dataset(collect.read_dataset(results, name), folder, name)
+    for entry in entries:
+        _copy(results / entry.path, folder / entry.path, ("samples.npz", "record.json"))
+    for name in grid["datasets"]:
+        _copy(results / "data" / name, folder / "data" / name, ("dataset.json",))
+    tables(folder)
+    return folder
+
+
+def tables(folder: Path) -> None:
+    """Make `effectiveness.csv`, `efficiency.csv` and `README.md` of a machine's folder from the records in it.
+
+    Raises:
+        UserError: the records differ in what must be equal, or a file is damaged.
+    """
+    folder = Path(folder)
+    entries = _entries(folder)
+    _machine(entries)
+    content = _content(folder, entries)
+    for name, source, columns in (
+        ("effectiveness", "summary", SUMMARY),
+        ("efficiency", "efficiency", EFFICIENCY),
+    ):
+        frame = content.frames[source].reindex(columns=list(columns))
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
+    (folder / "README.md").write_text(_readme(folder.name, content, entries), encoding="utf-8")
+
+
+def update_readme(readme: Path, reference: Path) -> None:
+    """Rewrite the part of a README between the two result markers from the folders of all machines.
+
+    Raises:
+        UserError: the README has no markers.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if not re.search(f"{BEGIN}.*{END}", text, flags=re.DOTALL):
+        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
+    parts = [_machine_part(folder) for folder in sorted(reference.glob("*/")) if _entries(folder)]
+    body = "\n".join(parts) or "No results are published yet.\n"
+    before, _, rest = text.partition(BEGIN)
+    records.write_atomically(
+        readme, f"{before}{BEGIN}\n\n{body}\n{END}{rest.partition(END)[2]}".encode()
+    )
+
+
+# --- copies -------------------------------------------------------------------------------------------------------------
+
+
+def _machine(entries: list[Entry]) -> str:
+    """Name of the one machine that made all records."""
+    if not entries:
+        raise UserError("nothing to publish: the grid has no records")
+    first = entries[0].record["environment"]
+    for entry in entries[1:]:
+        other = entry.record["environment"]
+        if any(first[key] != other[key] for key in ("machine", "machine_name")):
+            raise UserError(
+                f"{entries[0].path} and {entry.path} come from two machines ({first['machine_name']} and"
+                f" {other['machine_name']}): publish them from grids of their own"
+            )
+    return first["machine_name"]
+
+
+def _check_replacement(entry: Entry, target: Path) -> None:
+    if not (target / "record.json").exists():
+        return
+    old = records.read_record(target)["experiment"]
+    for key in sorted(set(old) | set(entry.experiment)):
+        if old.get(key) != entry.experiment.get(key):
+            raise UserError(
+                f"{target}: published with {key} = {old.get(key)}, now {entry.experiment.get(key)};"
+                " delete the published record to replace it by another experiment"
+            )
+
+
+def _check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
+    published = folder / "data" / name / "dataset.json"
+    if published.exists() and collect.read_dataset(folder, name)["hash"] != facts["hash"]:
+        raise UserError(
+            f"{published}: records published here were made from other data (hashes differ);"
+            " delete them to publish on the new data"
+        )
+
+
+def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        records.write_atomically(target / name, (source / name).read_bytes())
+
+
+def _entries(folder: Path) -> list[Entry]:
+    """All records of a published folder, by path."""
+    paths = sorted(path.parent for path in (folder / "runs").rglob("record.json"))
+    return [collect.read_entry(folder, str(path.relative_to(folder))) for path in paths]
+
+
+def _content(folder: Path, entries: list[Entry]) -> Tables:
+    names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
+    datasets = {name: collect.read_dataset(folder, name) for name in names}
+    return collect.build(entries, datasets, collect.MARGIN)
+
+
+# --- text ---------------------------------------------------------------------------------------------------------------
+
+
+def _quality_tables(content: Tables) -> list[Table]:
+    keys = places(content.frames["summary"], "track", "dataset")
+    return [views.effectiveness(content, *key) for key in keys]
+
+
+def _cost_tables(content: Tables, lengths: tuple[bool, ...]) -> list[Table]:
+    keys = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
+    found = [costs.efficiency(content, *key, full) for key in keys for full in lengths]
+    return [table for table in found if table.rows]
+
+
+def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
+    shown = [views.machines(content), views.datasets(content), views.failed(content)]
+    shown += [*_quality_tables(content), *_cost_tables(content, (False, True))]
+    body = "\n".join(f"## {markdown(table)}" for table in shown if table.rows)
+    commands = "\n".join(dict.fromkeys(command(entry) for entry in entries))
+    return (
+        f"# Results on {machine}\n\n"
+        f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv` and `efficiency.csv`"
+        " hold the same numbers. A record is described in `results/README.md`.\n\n"
+        f"{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
+    )
+
+
+def _machine_part(folder: Path) -> str:
+    """What the project's README shows of one machine: quality, and cost on the datasets."""
+    content = _content(folder, _entries(folder))
+    device = content.settings["environments"][0]
+    where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
+    shown = [*_quality_tables(content), *_cost_tables(content, (False,))]
+    link = f"results/reference/{folder.name}"
+    body = "\n".join(markdown(table) for table in shown)
+    return f"### {folder.name} ({where})\n\n{body}\nAll tables and records: [{link}]({link}/README.md).\n"

@@ -1,0 +1,142 @@
+"""Publish: copies without weights, tables from the copies alone, records of several sittings side by side."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from builders import (
+    ENVIRONMENT,
+    grid,
+    measurement,
+    training,
+    write_dataset,
+    write_grid,
+    write_training,
+)
+
+from seqbench import publish
+from seqbench.errors import UserError
+
+EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
+EFFICIENCY = "dataset,model,track,device,backend,precision,threads,seq_len,batch_size,phase,metric,median,iqr,n"
+
+
+def plan(*models, seeds=(0, 1)):
+    trainings = [training(model=m, seed=s) for m in models for s in seeds]
+    return grid([training(model="popularity"), *trainings], [measurement(models=models)])
+
+
+def published(results, wanted):
+    return publish.publish(write_grid(results, wanted), results)
+
+
+def test_copies_are_small_and_complete(tmp_path):
+    wanted = plan("sasrec")
+    path = write_grid(tmp_path, wanted)
+    source = tmp_path / wanted["trainings"][1]["path"]
+    (source / "weights.safetensors").write_bytes(b"large")
+    folder = publish.publish(path, tmp_path)
+    assert folder == tmp_path / "reference/test-machine"
+    copy = folder / wanted["trainings"][1]["path"]
+    assert sorted(file.name for file in copy.iterdir()) == ["record.json", "samples.npz"]
+    for name in ("record.json", "samples.npz"):
+        assert (copy / name).read_bytes() == (source / name).read_bytes()
+    assert (folder / "data/toy/dataset.json").exists()
+
+
+def test_tables_have_the_published_columns(tmp_path):
+    folder = published(tmp_path, plan("sasrec"))
+    assert (folder / "effectiveness.csv").read_text().splitlines()[0] == EFFECTIVENESS
+    assert (folder / "efficiency.csv").read_text().splitlines()[0] == EFFICIENCY
+    frame = pd.read_csv(folder / "efficiency.csv")
+    step = frame[(frame.metric == "step_s") & (frame.phase == "train")]
+    assert step[["n", "batch_size", "threads", "device"]].values.tolist() == [[30, 2048, 1, "cpu"]]
+    energy = frame[frame.metric == "energy_j_per_step"]
+    assert energy["median"].isna().all()
+    assert len(energy) == 1
+
+
+def test_tables_are_made_again_from_the_copies_alone(tmp_path):
+    folder = published(tmp_path, plan("sasrec", "mamba4rec"))
+    before = {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
+    alone = tmp_path / "elsewhere" / folder.name
+    shutil.copytree(folder, alone)
+    for name in before:
+        (alone / name).unlink()
+    publish.tables(alone)
+    assert {f.name: f.read_bytes() for f in alone.iterdir() if f.is_file()} == before
+    assert set(before) == {"effectiveness.csv", "efficiency.csv", "README.md"}
+
+
+def test_records_of_several_sittings_accumulate(tmp_path):
+    published(tmp_path, plan("sasrec"))
+    folder = published(tmp_path, plan("mamba4rec"))
+    frame = pd.read_csv(folder / "effectiveness.csv")
+    assert set(frame.model) == {"popularity", "sasrec", "mamba4rec"}
+    assert set(frame.n_seeds[frame.model == "sasrec"]) == {2}
+
+
+def test_the_same_experiment_is_replaced_and_another_is_not(tmp_path):
+    wanted = plan("sasrec")
+    folder = published(tmp_path, wanted)
+    write_training(tmp_path, wanted["trainings"][1], values={"train_s": 1.5})
+    publish.publish(tmp_path / "grid.json", tmp_path)
+    copy = folder / wanted["trainings"][1]["path"] / "record.json"
+    assert json.loads(copy.read_text())["values"]["train_s"] == 1.5
+    wanted["trainings"][1]["training"]["max_steps"] = 5
+    before = copy.read_bytes()
+    with pytest.raises(UserError, match=r"published with training.*delete the published record"):
+        published(tmp_path, wanted)
+    assert copy.read_bytes() == before
+
+
+def test_two_machines_are_refused(tmp_path):
+    wanted = plan("sasrec", "mamba4rec", seeds=(0,))
+    path = write_grid(tmp_path, wanted)
+    other = {"machine": "f" * 12, "machine_name": "other-machine"}
+    write_training(tmp_path, wanted["trainings"][2], environment=ENVIRONMENT | other)
+    with pytest.raises(UserError, match=r"two machines .test-machine and other-machine"):
+        publish.publish(path, tmp_path)
+    assert not (tmp_path / "reference").exists()
+
+
+def test_other_data_are_refused(tmp_path):
+    published(tmp_path, plan("sasrec"))
+    wanted = plan("mamba4rec")
+    path = write_grid(tmp_path, wanted, data={"hash": "b" * 64})
+    write_dataset(tmp_path, hash="b" * 64)
+    with pytest.raises(UserError, match=r"dataset\.json.*made from other data"):
+        publish.publish(path, tmp_path)
+
+
+def test_readme_of_the_machine_holds_the_tables_and_commands(tmp_path):
+    text = (published(tmp_path, plan("sasrec")) / "README.md").read_text()
+    assert "Test quality on toy, track matched" in text
+    assert "| SASRec | 2 |" in text
+    assert "python -m seqbench run --experiment '" in text
+    assert "/tmp" not in text
+
+
+def test_readme_is_rewritten_between_its_markers_only(tmp_path):
+    published(tmp_path, plan("sasrec"))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{publish.BEGIN}\nstale\n{publish.END}\nafter\n")
+    publish.update_readme(readme, tmp_path / "reference")
+    first = readme.read_text()
+    assert first.startswith(f"before\n{publish.BEGIN}\n")
+    assert first.endswith(f"{publish.END}\nafter\n")
+    assert "stale" not in first
+    assert "### test-machine (Test CPU)" in first
+    publish.update_readme(readme, tmp_path / "reference")
+    assert readme.read_text() == first
+
+
+def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{publish.BEGIN}{publish.END}")
+    publish.update_readme(readme, tmp_path / "reference")
+    assert "No results are published yet." in readme.read_text()
+    readme.write_text("nothing")
+    with pytest.raises(UserError, match="needs the lines"):
+        publish.update_readme(readme, tmp_path / "reference")
