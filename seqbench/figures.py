@@ -20,6 +20,7 @@ from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .metrics import METRICS
 from .tables import direction, label, metric_label, unit_for
 
+LABEL_WIDTH = 26  # characters of a line beside an axis
 PHASES = {"train": "training", "inference": "inference"}
 
 
@@ -91,9 +92,8 @@ def learning_curves(data: pd.DataFrame) -> Figure:
         for axis, column in zip(row, ("targets", "seconds"), strict=True):
             _curves(axis, part, column, looks)
             axis.set_title(_place(*place))
-        row[0].set_ylabel(
-            f"Validation {_better(part.metric.iloc[0], metric_label(part.metric.iloc[0]))}"
-        )
+        quality = _better(part.metric.iloc[0], metric_label(part.metric.iloc[0]))
+        row[0].set_ylabel(textwrap.fill(f"Validation {quality}", LABEL_WIDTH))
     return with_legend(figure, data.model)
 
 
@@ -150,7 +150,7 @@ def _lines(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         axis.errorbar(line.seq_len, middle, yerr=error, **drawn_as(looks[model]))
     log_axis(axis.yaxis, part[["q25", "q75"]].to_numpy() / factor)
     _length_axis(axis, sorted(set(part.seq_len)))
-    axis.set_ylabel(textwrap.fill(metric_label(metric, unit), 26))
+    axis.set_ylabel(textwrap.fill(metric_label(metric, unit), LABEL_WIDTH))
     name = "full-length synthetic" if part.dataset.iloc[0] == FULL_LENGTH else part.dataset.iloc[0]
     sizes = "/".join(f"{size:,}" for size in sorted(set(part.batch_size)))
     what = "targets a step" if phase == "train" else "users a batch"

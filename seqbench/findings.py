@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .collect import Tables
@@ -40,9 +41,9 @@ class Lead:
 
 def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """Rows whose columns have these values; an empty frame stays empty."""
-    for key, value in values.items():
-        frame = frame[frame[key] == value] if len(frame) else frame
-    return frame
+    if frame.empty:
+        return frame
+    return frame[np.logical_and.reduce([frame[key] == value for key, value in values.items()])]
 
 
 def places(frame: pd.DataFrame, *columns: str) -> list[tuple]:
@@ -227,8 +228,8 @@ def enough_seeds(trained_seeds: float | None) -> bool:
     return not known(trained_seeds) or trained_seeds >= SEEDS_FOR_A_CLAIM
 
 
-def headline(tables: Tables) -> list[str]:
-    """One paragraph per comparison about quality and cost, claiming no more than the intervals do."""
+def headline(tables: Tables) -> list[tuple[str, str]]:
+    """Per comparison its place and a paragraph about quality and cost, claiming no more than the intervals do."""
     summary, cost = tables.frames["summary"], tables.frames["efficiency"]
     epochs = pick(cost[cost["median"].notna()], metric="epoch_s") if len(cost) else cost
     paragraphs = []
@@ -237,7 +238,7 @@ def headline(tables: Tables) -> list[str]:
         sentences = [_quality_sentence(tables, track, dataset, seq_len)]
         for machine, threads in places(own, "machine_name", "threads"):
             sentences.append(_cost_sentence(pick(own, machine_name=machine, threads=threads)))
-        paragraphs.append(" ".join(sentences))
+        paragraphs.append((f"{place(dataset, seq_len)}, track {track}", " ".join(sentences)))
     return paragraphs
 
 
@@ -247,7 +248,7 @@ def _quality_sentence(tables: Tables, track: str, dataset: str, seq_len: int) ->
     )
     places_ = decimals([(plain.high - plain.low) / 2])
     text = (
-        f"{place(dataset, seq_len)} (track {track}): {label(plain.model)} has the highest {metric_label(MAIN)},"
+        f"{label(plain.model)} has the highest {metric_label(MAIN)},"
         f" {plain.mean:.{places_}f} [{plain.low:.{places_}f}, {plain.high:.{places_}f}] with seen items ranked; "
     )
     if not plain.unproven:

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from .tables import label
 
@@ -94,13 +94,11 @@ def log_axis(axis: Axis, values: np.ndarray) -> None:
         **{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low / room, high * room)}
     )
     span = high * room**2 / low
-    steps = (
-        (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-        if span < 3
-        else (1, 2, 3, 5)
-        if span < 12
-        else (1, 2, 5)
-    )
-    axis.set_major_locator(LogLocator(subs=steps if span < 200 else (1,)))
+    if span < 4:
+        axis.set_major_locator(MaxNLocator(5))  # even steps: powers of ten would leave nothing
+    else:
+        axis.set_major_locator(
+            LogLocator(subs=(1, 2, 3, 5) if span < 12 else (1, 2, 5) if span < 200 else (1,))
+        )
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))

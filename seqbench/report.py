@@ -19,7 +19,7 @@ from . import collect, costs, figures, findings, look, views
 from .collect import Tables
 from .experiment import FULL_LENGTH
 from .findings import MAIN, pick, places
-from .tables import Table, label, plural, save, spans, starts
+from .tables import Table, direction, label, plural, save, spans, starts
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "report" / "template"
 COLUMNS = ["dataset", "seq_len", "model", "metric"]
@@ -121,12 +121,13 @@ FIGURES = {
     ),
     "time": (
         figures.time_against_length,
-        "Time against sequence length{on}: medians and interquartile ranges. A training step holds a fixed number of"
+        f"Time against sequence length{{on}}: medians and interquartile ranges; {direction('step_s')}. A training step holds a fixed number of"
         " targets, so a longer history means fewer users in a step.",
     ),
     "memory": (
         figures.memory_against_length,
-        "Peak memory of a fresh process against sequence length{on}: medians and interquartile ranges.",
+        "Peak memory of a fresh process against sequence length{on}: medians and interquartile ranges; "
+        f"{direction('peak_rss_bytes')}.",
     ),
     "tradeoff": (
         figures.quality_against_cost,

@@ -1,0 +1,188 @@
+"""Figures: what is drawn is what was given, labels come from the table of metrics, nothing overlaps."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqbench import figures, look
+from seqbench.metrics import METRICS
+
+MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
+LENGTHS = (50, 100, 200, 500, 1000)
+
+
+def quality():
+    rows = []
+    for seq_len in (50, 200):
+        for k, model in enumerate((*MODELS, "popularity")):
+            for masking in ("unmasked", "seen-masked"):
+                mean = 0.1 + 0.01 * k + 0.02 * (masking == "seen-masked")
+                row = {"dataset": "ml-1m", "seq_len": seq_len, "model": model, "metric": "ndcg@10"}
+                row |= {
+                    "masking": masking,
+                    "mean": mean,
+                    "ci_low": mean - 0.004,
+                    "ci_high": mean + 0.005,
+                }
+                rows.append(row | {"oracle": 0.3 if masking == "unmasked" else np.nan})
+    return pd.DataFrame(rows)
+
+
+def cost(metrics, scale=0.05):
+    rows = []
+    for phase, metric in metrics:
+        for k, model in enumerate(MODELS):
+            for seq_len in LENGTHS:
+                value = scale * (1 + k) * seq_len**0.9
+                row = {
+                    "dataset": "full-length",
+                    "model": model,
+                    "seq_len": seq_len,
+                    "batch_size": 2048,
+                }
+                row |= {"phase": phase, "metric": metric}
+                rows.append(row | {"median": value, "q25": 0.95 * value, "q75": 1.1 * value})
+    return pd.DataFrame(rows)
+
+
+def tradeoff():
+    data = quality().query("masking == 'unmasked'").reset_index(drop=True)
+    return data.assign(median=3.0 + data.index, q25=2.9 + data.index, q75=3.2 + data.index)
+
+
+def curves():
+    rows = []
+    for model in MODELS:
+        for seed in (0, 1):
+            for k in range(1, 6):
+                row = {
+                    "dataset": "ml-1m",
+                    "seq_len": 50,
+                    "model": model,
+                    "seed": seed,
+                    "metric": "ndcg@10",
+                }
+                value = 0.1 * (1 - 0.5**k) + 0.001 * seed
+                rows.append(
+                    row | {"targets": 1e6 * k, "seconds": 90.0 * k, "value": value, "best": k == 4}
+                )
+    return pd.DataFrame(rows)
+
+
+TIMES = (("train", "step_s"), ("inference", "batch_s"))
+MEMORY = (("train", "peak_rss_bytes"), ("inference", "peak_rss_bytes"))
+ALL = {
+    "effectiveness": (figures.effectiveness, quality()),
+    "time": (figures.time_against_length, cost(TIMES)),
+    "memory": (figures.memory_against_length, cost(MEMORY, 2e6)),
+    "tradeoff": (figures.quality_against_cost, tradeoff()),
+    "curves": (figures.learning_curves, curves()),
+}
+
+
+def shown_ticks(axis):
+    low, high = sorted(axis.get_view_interval())
+    inside = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [tick.label1 for tick in inside if tick.label1.get_visible()]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_texts_overlap_and_none_leaves_the_figure(name):
+    function, data = ALL[name]
+    figure = function(data)
+    figure.draw_without_rendering()
+    frame, boxes = figure.bbox, []
+    for axis in (a for a in figure.axes if a.get_visible()):
+        ticks = [*shown_ticks(axis.xaxis), *shown_ticks(axis.yaxis)]
+        texts = [
+            *ticks,
+            *axis.texts,
+            axis.xaxis.label,
+            axis.yaxis.label,
+            axis.title,
+            axis._left_title,
+        ]
+        boxes += [
+            (t.get_text(), t.get_window_extent())
+            for t in texts
+            if t.get_text().strip() and t.get_visible()
+        ]
+    for text, box in boxes:
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1, text
+        assert frame.y0 <= box.y0 and box.y1 <= frame.y1, text
+    for k, (text, box) in enumerate(boxes):
+        for other_text, other in boxes[k + 1 :]:
+            # A title leaves an empty second line for the subtitle that is drawn there.
+            if "\n" not in text + other_text:
+                assert not box.shrunk(0.9, 0.9).overlaps(other.shrunk(0.9, 0.9)), (text, other_text)
+
+
+def test_drawn_points_are_the_data():
+    data = cost(TIMES)
+    figure = figures.time_against_length(data)
+    axis = figure.axes[0]
+    drawn = sorted(
+        (line.get_xydata() for line in axis.lines if len(line.get_xdata()) == len(LENGTHS)),
+        key=lambda d: d[0, 1],
+    )
+    expected = data[data.metric == "step_s"].groupby("model", sort=False)["median"].apply(list)
+    lines = [d for d in drawn if np.allclose(d[:, 0], LENGTHS)]
+    for values in expected:
+        assert any(np.allclose(line[:, 1], values) for line in lines)
+
+
+def test_labels_units_and_direction_follow_the_table_of_metrics(monkeypatch):
+    changed = dataclasses.replace(METRICS["ndcg@10"], label="Renamed", higher_is_better=False)
+    monkeypatch.setitem(METRICS, "ndcg@10", changed)
+    monkeypatch.setitem(METRICS, "step_s", dataclasses.replace(METRICS["step_s"], label="Stride"))
+    assert figures.effectiveness(quality()).axes[0].get_xlabel() == "Renamed, lower is better"
+    assert figures.time_against_length(cost(TIMES)).axes[0].get_ylabel() == "Stride (s)"
+
+
+def test_both_axes_are_logarithmic_and_have_at_least_three_numbers():
+    for function, data in (
+        ALL["time"],
+        ALL["memory"],
+        (figures.time_against_length, cost(TIMES, 0.001)),
+    ):
+        for axis in function(data).axes:
+            assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
+            low, high = axis.get_ylim()
+            assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+
+
+def test_a_narrow_logarithmic_axis_still_has_numbers():
+    data = cost(TIMES).query("seq_len == 50")
+    data = data.assign(median=[5, 5.1, 5.2, 5.3] * 2, q25=[4.9] * 8, q75=[5.4] * 8)
+    axis = figures.time_against_length(data).axes[0]
+    low, high = axis.get_ylim()
+    assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+
+
+def test_every_model_keeps_its_look_and_new_ones_get_their_own():
+    looks = look.styles(["zeta", "alpha", "sasrec"])
+    assert looks["sasrec"] == look.STYLES["sasrec"]
+    assert looks["alpha"] == look.styles(["alpha", "zeta"])["alpha"]
+    assert len(set(looks.values())) == len(looks)
+    assert (
+        len({color for color, _ in looks.values()})
+        == len({m for _, m in looks.values()})
+        == len(looks)
+    )
+
+
+def test_only_what_ranks_all_items_has_an_oracle_line():
+    figure = figures.effectiveness(quality())
+    lines = [[line for line in axis.lines if line.get_linestyle() == ":"] for axis in figure.axes]
+    assert [len(found) for found in lines] == [1, 0, 1, 0]
+
+
+def test_saved_files_are_undated_and_the_same_every_time(tmp_path):
+    for folder in ("one", "two"):
+        look.save(figures.effectiveness(quality()), quality(), tmp_path / folder, "quality")
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+    assert "<dc:date>" not in (tmp_path / "one/quality.svg").read_text()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one/quality.csv"), quality())
