@@ -66,7 +66,7 @@ def test_the_reader_of_imports_sees_what_it_must(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["experiment", "modelfile", "imports", "errors"])
+@pytest.mark.parametrize("name", ["experiment", "code", "modelfile", "imports", "errors"])
 def test_what_a_dry_run_reads_needs_only_the_standard_library(name):
     assert reached(f"seqbench/{name}.py") <= {"seqbench"}
 
@@ -81,7 +81,7 @@ def test_the_workflow_imports_only_the_light_modules():
     allowed = r"from seqbench(\.(config|errors|imports))? import "
     assert imports and all(re.match(allowed, line) for line in imports), imports
     assert [i for i in imports if i.startswith("from seqbench import ")] == [
-        "from seqbench import experiment"
+        "from seqbench import code, experiment"
     ]
 
 

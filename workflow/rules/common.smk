@@ -12,9 +12,9 @@ ROOT = Path(workflow.basedir)
 GRID = experiment.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
 MEASURED = config["measure"]["models"]
-# Used in shell commands only: a parameter would rerun everything that once ran with another folder.
-DATA_DIR = config["data_dir"]
-GPU = 1 if glob("/dev/nvidia[0-9]*") else 0
+GPU = int(
+    any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
+)  # device files, as the driver makes them
 CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
 CSV = "experiments summary comparisons curves effectiveness efficiency"
@@ -22,12 +22,14 @@ TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
 TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
 
-# Rules call `python -m seqbench` of this checkout, with the interpreter that runs Snakemake unless conda activates
-# another one, from any working directory.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+# Rules call `python -m seqbench` of this checkout from any working directory, with the interpreter that runs
+# Snakemake unless conda activates another one. The folder of the raw data is a variable and not a parameter,
+# because a parameter would rerun everything that once ran with another folder.
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", "")]))
 shell.prefix(
-    "set -euo pipefail; export PYTHONUNBUFFERED=1 "
-    f"PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    "set -euo pipefail; export PYTHONUNBUFFERED=1"
+    f" PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    f" DATA_DIR={shlex.quote(config['data_dir'])}; "
 )
 
 

@@ -23,4 +23,4 @@ rule prepare:
         definition=dataset_definition,
     shell:
         "python -m seqbench prepare --name {wildcards.dataset} --definition {params.definition:q}"
-        " --data-dir {DATA_DIR:q} --out results/data/{wildcards.dataset} 2>&1 | tee {log}"
+        ' --data-dir "$DATA_DIR" --out results/data/{wildcards.dataset} 2>&1 | tee {log}'

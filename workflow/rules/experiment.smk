@@ -25,9 +25,9 @@ rule train:
         dataset="results/data/{dataset}/dataset.json",
         code=training_sources,
     output:
-        "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/record.json",
-        "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/samples.npz",
-        "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/weights.safetensors",
+        record="results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/record.json",
+        samples="results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/samples.npz",
+        weights="results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/weights.safetensors",
     log:
         "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.log",
     benchmark:
@@ -45,7 +45,7 @@ rule train:
     shell:
         "python -m seqbench run --experiment {params.experiment:q}"
         " --dataset results/data/{wildcards.dataset}"
-        " --out $(dirname {output[0]:q}) --threads {threads}"
+        " --out $(dirname {output.record:q}) --threads {threads}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
 
 
@@ -76,5 +76,6 @@ if MEASURED:
             dataset=measured_dataset_option,
         shell:
             "python -m seqbench measure --measurement {params.measurement:q} {params.dataset:q}"
-            " --out $(dirname $(dirname {output[0]:q})) --threads {threads}"
+            " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/"
+            "L{wildcards.seq_len}-T{wildcards.batch_targets} --threads {threads}"
             " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"

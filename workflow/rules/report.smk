@@ -78,6 +78,7 @@ rule publish:
         records(),
         prepared(),
         grid="results/grid.json",
+        readme=f"{ROOT}/README.md",
     log:
         "results/logs/publish.log",
     conda:
@@ -86,7 +87,8 @@ rule publish:
     resources:
         machine=1,
     shell:
-        "python -m seqbench publish --grid {input.grid} --results results 2>&1 | tee {log}"
+        "python -m seqbench publish --grid {input.grid} --results results --readme {input.readme}"
+        " 2>&1 | tee {log}"
 
 
 localrules:
