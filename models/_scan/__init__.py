@@ -177,3 +177,13 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     for tap in range(width - 1):
         y = torch.addcmul(y, padded[:, tap : tap + length], weight[:, tap])
     return y
+
+
+def selfcheck(device: torch.device | str) -> list[dict]:
+    """Compare every backend that a device can run with the float64 reference: rows with ``ok``.
+
+    Keys: backend, check, relative_error, tolerance, ok, reason (of a backend that cannot run).
+    """
+    from models._scan.check import compare_backends
+
+    return compare_backends(device)

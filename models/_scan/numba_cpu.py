@@ -9,12 +9,14 @@ the number of threads. Letters as in models/_scan/__init__.py; rates (N, E) is A
 
 from __future__ import annotations
 
+import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
 from models._errors import ModelError
@@ -82,13 +84,24 @@ def selective_scan(
 
 
 def _call(kernel, *tensors: Tensor) -> None:
-    """Run a kernel on as many threads as PyTorch would use."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-    kernel(*(t.detach().numpy() for t in tensors))
+    """Run a kernel over all windows, on as many threads as PyTorch would use."""
+    arrays = [t.detach().numpy() for t in tensors]
+    n_windows, n_threads = len(arrays[0]), torch.get_num_threads()
+    if n_threads == 1 or n_windows <= 1:
+        kernel(0, n_windows, *arrays)
+        return
+    borders = [n_windows * i // n_threads for i in range(n_threads + 1)]
+    jobs = [_threads(n_threads).submit(kernel, *span, *arrays) for span in pairwise(borders)]
+    for job in jobs:
+        job.result()
 
 
-# Compiled from here on. Every elementwise loop names few arrays, or the compiler gives up proving that
-# they do not overlap and produces scalar code.
+@functools.cache
+def _threads(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="selective-scan")
+
+
+# Compiled from here on.
 
 
 @njit(inline="always")
@@ -125,12 +138,18 @@ def _softplus(x):
     return max(x, ZERO) + s * p
 
 
-LOOPS = {"fastmath": {"contract", "reassoc", "nsz"}, "boundscheck": False, "cache": True}
+LOOPS = {
+    "fastmath": {"contract", "reassoc", "nsz"},
+    "error_model": "numpy",  # no test for division by zero, which would keep loops scalar
+    "boundscheck": False,
+    "nogil": True,
+    "cache": True,
+}
 
 
-@njit(parallel=True, **LOOPS)
-def _forward(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
-    for b in prange(u.shape[0]):
+@njit(**LOOPS)
+def _forward(first, last, u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
+    for b in range(first, last):
         _forward_window(
             u[b], delta[b], rates, B[b], C[b], D, z[b], bias, reset[b], y[b], out[b], kept[b]
         )
@@ -146,8 +165,9 @@ def _forward_window(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
         if t % CHUNK == 0:
             kept[t // CHUNK] = state
         _discretise(u[t], delta[t], bias, step, x)
-        y_t, z_t, out_t = y[t], z[t], out[t]
-        _multiply(D, u[t], y_t)
+        u_t, y_t, z_t, out_t = u[t], y[t], z[t], out[t]
+        for e in range(len(step)):
+            y_t[e] = D[e] * u_t[e]
         for n in range(len(rates)):
             rate, h, b, c = rates[n], state[n], B[t, n], C[t, n]
             for e in range(len(step)):
@@ -159,25 +179,19 @@ def _forward_window(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
 
 
 @njit(inline="always")
-def _multiply(a, b, product):
-    for e in range(len(a)):
-        product[e] = a[e] * b[e]
-
-
-@njit(inline="always")
 def _discretise(u, delta, bias, step, x):
     """Step sizes (E,) = softplus(delta + bias) and inputs (E,) = step * u of one position."""
     for e in range(len(step)):
         step[e] = _softplus(delta[e] + bias[e])
-    _multiply(step, u, x)
+        x[e] = step[e] * u[e]
 
 
-@njit(parallel=True, **LOOPS)
+@njit(**LOOPS)
 def _backward(
-    u, delta, rates, B, C, D, z, bias, reset, y, kept,
+    first, last, u, delta, rates, B, C, D, z, bias, reset, y, kept,
     d_out, du, d_delta, dA, dB, dC, dD, dz, d_bias,
 ):  # fmt: skip
-    for b in prange(u.shape[0]):
+    for b in range(first, last):
         _backward_window(
             u[b], delta[b], rates, B[b], C[b], D, z[b], bias, reset[b], y[b], kept[b],
             d_out[b], du[b], d_delta[b], dA[b], dB[b], dC[b], dD[b], dz[b], d_bias[b],
@@ -267,11 +281,9 @@ def _input_backward(u, delta, step, D, bias, dy, dx, d_step, du, d_delta, dD, d_
     """Through x = s u, the skip D u and s = softplus(delta + bias), whose slope is a sigmoid."""
     for e in range(len(u)):
         du[e] = dx[e] * step[e] + dy[e] * D[e]
-    for e in range(len(u)):  # the rates carry a factor log2(e)
-        d_delta[e] = dx[e] * u[e] + d_step[e] * LN_2
-    for e in range(len(u)):
-        d_delta[e] *= _sigmoid(delta[e] + bias[e])
+        dD[e] += dy[e] * u[e]
+    for e in range(len(u)):  # a loop of its own: with this many arrays in one, scalar code results
+        d_step_e = dx[e] * u[e] + d_step[e] * LN_2  # the rates carry a factor log2(e)
+        d_delta[e] = d_step_e * _sigmoid(delta[e] + bias[e])
     for e in range(len(u)):
         d_bias[e] += d_delta[e]
-    for e in range(len(u)):
-        dD[e] += dy[e] * u[e]
