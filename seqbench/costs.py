@@ -55,8 +55,8 @@ def efficiency(tables: Tables, track: str, machine: str, kind: str, full_length:
     units = {
         (p, m): unit_for(METRICS[m].unit, pick(rows, phase=p, metric=m)["median"]) for p, m in shown
     }
-    columns = [Column("Model", number=False), Column("Parameters"), Column("Backend", number=False)]
-    columns += [Column(_cost_label(m, units[p, m][1]), PHASES[p]) for p, m in shown]
+    columns = [Column("Model", number=False), Column("Backend", number=False)]
+    columns += [Column(_cost_label(p, m, units[p, m][1]), PHASES[p]) for p, m in shown]
     body: list[list[Cell]] = []
     for key in places(rows, "dataset", "seq_len", "threads", "precision"):
         part = pick(
@@ -73,9 +73,10 @@ def efficiency(tables: Tables, track: str, machine: str, kind: str, full_length:
     return Table(name, caption, columns, body, notes)
 
 
-def _cost_label(metric: str, unit: str) -> str:
+def _cost_label(phase: str, metric: str, unit: str) -> str:
     extrapolated = ", extrapolated" if metric in ("epoch_s", "energy_j_per_epoch") else ""
-    return f"{metric_label(metric, unit)}{extrapolated}"
+    text = metric_label(metric, unit).removeprefix(f"{PHASES[phase]}: ")
+    return f"{text[0].upper()}{text[1:]}{extrapolated}"
 
 
 def _cost_heading(part: pd.DataFrame) -> str:
@@ -93,15 +94,10 @@ def _efficiency_row(
 ) -> list[Cell]:
     first = own.iloc[0]
     parameters = own.parameters.max()
-    cells = [Cell(label(first.model), value=first.model)]
-    cells.append(Cell(whole(parameters), value=parameters) if known(parameters) else DASH)
-    cells.append(
-        Cell(
-            first.backend,
-            "fallback" if first.fallback else "",
-            mark="bad" if first.fallback else "",
-        )
-    )
+    size = f"{whole(parameters)} parameters" if known(parameters) else ""
+    mark = "bad" if first.fallback else ""
+    cells = [Cell(label(first.model), size, first.model)]
+    cells.append(Cell(first.backend, "fallback" if first.fallback else "", mark=mark))
     for (phase, metric), (factor, _) in units.items():
         found = pick(own, phase=phase, metric=metric)
         cells.append(_cost_cell(found.iloc[0], factor) if len(found) else DASH)

@@ -187,6 +187,7 @@ def _curves(axis: Axes, part: pd.DataFrame, column: str, looks: Looks) -> None:
         axis.plot(best[column] / factor, best.value, color=color, marker=marker, linestyle="")
     name = "Training time" if column == "seconds" else "Targets seen"
     axis.set_xlabel(f"{name} ({unit})" if unit else name)
+    axis.margins(y=0.08)
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .collect import Tables
 from .metrics import METRICS
-from .tables import decimals, known, label, metric_label, plural, unit_for
+from .tables import decimals, known, label, metric_label, plural, rounded, unit_for
 
 MAIN = "ndcg@10"
 SEEDS_FOR_A_CLAIM = 3
@@ -143,7 +143,7 @@ def _improving(tables: Tables) -> Iterator[Flag]:
     if len(rows):
         text = f"The budget ended before the patience did: {_few([_name(r) for r in rows.itertuples()])}."
         yield Flag(
-            "warn", "Still improving when stopped", f"{text} Their quality is a lower bound."
+            "warn", "Still improving when stopped", f"{text} More steps might raise their quality."
         )
 
 
@@ -265,7 +265,9 @@ def _cost_sentence(rows: pd.DataFrame) -> str:
     factor, unit = unit_for("s", rows["median"])
     first = rows.iloc[0]
     where = f"{first.machine_name} ({first.device}, {plural(first.threads, 'thread')})"
-    listed = ", ".join(f"{label(r.model)} {r.median / factor:.3g}" for r in rows.itertuples())
+    listed = ", ".join(
+        f"{label(r.model)} {rounded(r.median / factor, r.iqr / factor)}" for r in rows.itertuples()
+    )
     return f"One training epoch on {where}, extrapolated from measured steps, in {unit}: {listed}."
 
 

@@ -14,9 +14,9 @@ from . import collect, costs, views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
-from .findings import places
+from .findings import flags, places
 from .summary import SUMMARY
-from .tables import Table, markdown
+from .tables import Table, markdown, without
 from .tidy import Entry, command
 
 EFFICIENCY = (
@@ -157,6 +157,11 @@ def _cost_tables(content: Tables, lengths: tuple[bool, ...]) -> list[Table]:
     return [table for table in found if table.rows]
 
 
+def _warnings(content: Tables) -> str:
+    """The same warnings that stand above the results in the report."""
+    return "".join(f"- **{flag.title}.** {flag.text}\n" for flag in flags(content))
+
+
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
     shown += [*_quality_tables(content), *_cost_tables(content, (False, True))]
@@ -166,7 +171,7 @@ def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
         f"# Results on {machine}\n\n"
         f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv` and `efficiency.csv`"
         " hold the same numbers. A record is described in `results/README.md`.\n\n"
-        f"{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
+        f"{_warnings(content)}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
     )
 
 
@@ -175,7 +180,9 @@ def _machine_part(folder: Path) -> str:
     content = _content(folder, _entries(folder))
     device = content.settings["environments"][0]
     where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
-    shown = [*_quality_tables(content), *_cost_tables(content, (False,))]
+    quality = [without(table, "MRR") for table in _quality_tables(content)]
+    parts = ("Encode", "Score", "Top", "Real targets")
+    cost = [without(table, *parts) for table in _cost_tables(content, (False,))]
     link = f"results/reference/{folder.name}"
-    body = "\n".join(markdown(table) for table in shown)
-    return f"### {folder.name} ({where})\n\n{body}\nAll tables and records: [{link}]({link}/README.md).\n"
+    body = "\n".join(markdown(table) for table in (*quality, *cost))
+    return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{body}\nAll tables and records: [{link}]({link}/README.md).\n"

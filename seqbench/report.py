@@ -117,7 +117,7 @@ def _drawings(content: Tables) -> Iterator[Drawing]:
 FIGURES = {
     "effectiveness": (
         figures.effectiveness,
-        "Test quality of every model with its 95 % interval{on}. The dotted line is the best that any model could reach.",
+        "Test quality of every model with its 95 % interval{on}. A dotted line is the best that any model could reach on generated data.",
     ),
     "time": (
         figures.time_against_length,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .metrics import METRICS
@@ -164,56 +164,65 @@ def save(table: Table, folder: Path) -> None:
     (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
 
 
-def _flat(table: Table) -> tuple[list[str], list[list[Cell]]]:
-    """Header and rows with the headings of groups moved into a first column."""
-    head = [f"{c.over}: {c.text}" if c.over else c.text for c in table.columns]
-    group, grouped, rows = Cell(""), False, []
-    for row in table.rows:
-        if len(row) == 1 and len(head) > 1:
-            group, grouped = row[0], True
-        else:
-            rows.append([group, *row])
-    return (["group", *head], rows) if grouped else (head, [row[1:] for row in rows])
+def _heads(table: Table) -> list[str]:
+    return [f"{c.over}: {c.text}" if c.over else c.text for c in table.columns]
+
+
+def _is_heading(table: Table, row: list[Cell]) -> bool:
+    return len(row) == 1 and len(table.columns) > 1
 
 
 def _write_csv(table: Table, path: Path) -> None:
-    head, rows = _flat(table)
+    """One header line; the headings of groups become a first column."""
+    group, rows = [], []
+    for row in table.rows:
+        if _is_heading(table, row):
+            group = [row[0].text]
+        else:
+            rows.append([*group, *(c.text if c.value is None else c.value for c in row)])
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows([c.text if c.value is None else c.value for c in row] for row in rows)
+        writer.writerow([*(["group"] if group else []), *_heads(table)])
+        writer.writerows(rows)
 
 
 def markdown(table: Table) -> str:
     """Return a table as Markdown; best in bold, the highest that is not established in italics."""
-    head, rows = _flat(table)
-    numbers = len(head) - len(table.columns)
-    align = ["---"] * numbers + ["--:" if c.number else "---" for c in table.columns]
     wrap = {"best": "**{}**", "lead": "*{}*"}
-    lines = [head, align]
-    for row in rows:
-        texts = (_joined(cell, wrap.get(cell.mark, "{}")) for cell in row)
-        lines.append([text.replace("|", "\\|") for text in texts])
+    lines = [_heads(table), ["--:" if column.number else "---" for column in table.columns]]
+    for row in table.rows:
+        texts = [_joined(cell, wrap.get(cell.mark, "{}")).replace("|", "\\|") for cell in row]
+        if _is_heading(table, row):
+            texts = [f"**{texts[0]}**", *[""] * (len(table.columns) - 1)]
+        lines.append(texts)
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{table.caption}\n\n{body}\n" + "".join(f"\n{note}\n" for note in table.notes)
 
 
+def without(table: Table, *labels: str) -> Table:
+    """Return a table without the columns whose header begins with one of these labels."""
+    kept = [k for k, column in enumerate(table.columns) if not column.text.startswith(labels)]
+    rows = [row if _is_heading(table, row) else [row[k] for k in kept] for row in table.rows]
+    return replace(table, columns=[table.columns[k] for k in kept], rows=rows)
+
+
 def _joined(cell: Cell, wrap: str) -> str:
     text = wrap.format(cell.text) if cell.text else ""
-    return f"{text} {cell.detail}".strip()
+    detail = cell.detail if cell.detail.startswith("[") or not cell.detail else f"({cell.detail})"
+    return f"{text} {detail}".strip()
 
 
 def latex(table: Table) -> str:
     """Return a table as LaTeX (package booktabs); best in bold, the highest that is not established underlined."""
-    head, rows = _flat(table)
-    numbers = len(head) - len(table.columns)
-    align = "l" * numbers + "".join("r" if c.number else "l" for c in table.columns)
     wrap = {"best": r"\textbf{{{}}}", "lead": r"\underline{{{}}}"}
-    lines = [" & ".join(map(_escape, head)), r"\midrule"]
-    for row in rows:
-        cells = (_joined(_escaped(cell), wrap.get(cell.mark, "{}")) for cell in row)
-        lines.append(" & ".join(cells))
-    body = "\n".join(line if line == r"\midrule" else line + r" \\" for line in lines)
+    align = "".join("r" if column.number else "l" for column in table.columns)
+    lines = [" & ".join(map(_escape, _heads(table))) + r" \\", r"\midrule"]
+    for row in table.rows:
+        cells = [_joined(_escaped(cell), wrap.get(cell.mark, "{}")) for cell in row]
+        if _is_heading(table, row):
+            cells = [rf"\multicolumn{{{len(table.columns)}}}{{l}}{{\textit{{{cells[0]}}}}}"]
+        lines.append(" & ".join(cells) + r" \\")
+    body = "\n".join(lines)
     return (
         f"% {table.caption}\n\\begin{{tabular}}{{{align}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
         + "".join(f"% {note}\n" for note in table.notes)

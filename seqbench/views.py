@@ -172,7 +172,7 @@ def _effectiveness_notes(rows: pd.DataFrame, oracle: dict[str, float] | None) ->
     notes = [f"Budget of the trained models: at most {'; '.join(budgets)}."] if budgets else []
     marks = (
         "Bold NDCG@10: the interval of the difference to every other model lies beyond the margin, with at least"
-        " 3 seeds. Underlined: the highest mean, but not established."
+        " 3 seeds. Underlined (italic in Markdown): the highest mean, but not established."
     )
     if oracle:
         notes.append(

@@ -128,6 +128,7 @@ def test_readme_is_rewritten_between_its_markers_only(tmp_path):
     assert first.endswith(f"{publish.END}\nafter\n")
     assert "stale" not in first
     assert "### test-machine (Test CPU)" in first
+    assert "- **Few seeds.**" in first
     publish.update_readme(readme, tmp_path / "reference")
     assert readme.read_text() == first
 

@@ -130,12 +130,12 @@ def test_all_sections_and_figures_are_there(built):
             assert (results / "report/figures" / f"{name}.{kind}").stat().st_size > 100
 
 
-def test_same_tables_give_the_same_bytes(built, tmp_path):
-    results, page = built
-    again = report.render(results / "tables", tmp_path)
-    assert again.read_text(encoding="utf-8") == page
-    for file in (results / "report/figures").iterdir():
-        assert file.read_bytes() == (tmp_path / "figures" / file.name).read_bytes(), file.name
+def test_same_tables_give_the_same_page(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        report.look, "save", empty_picture
+    )  # test_figures compares the figures' bytes
+    pages = [report.render(built[0] / "tables", tmp_path / name).read_bytes() for name in "ab"]
+    assert pages[0] == pages[1]
 
 
 def test_effectiveness_table_holds_recomputed_means(built):
