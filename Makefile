@@ -57,4 +57,4 @@ lint: setup  ## the formatters and linters of Python and Snakemake files
 	$(BIN)/snakemake --lint
 
 bench: setup  ## speed of the hot paths (pytest-benchmark)
-	$(BIN)/python -m pytest tests/bench --benchmark-only
+	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only

@@ -1,0 +1,61 @@
+"""Speed of the hot paths on this machine: ``make bench``. In ``make test`` each runs once, untimed.
+
+For finding out what a change costs; published times come from ``measure`` alone.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from seqbench.batches import full_length_batch, training_windows
+from seqbench.data.kcore import k_core
+from seqbench.evaluate import rank_target
+from seqbench.train import training_step
+
+N_ITEMS, ROWS, LENGTH = 1000, 16, 50
+CPU = torch.device("cpu")
+TRAINED = [n for n in models.available() if getattr(models.load(n), "trainable", True)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_step(benchmark, name):
+    model = models.build(name, {}, N_ITEMS, LENGTH)
+    optimizer = torch.optim.Adam(model.parameters())
+    batch = full_length_batch(N_ITEMS, ROWS, LENGTH, torch.Generator().manual_seed(0), CPU)
+    assert torch.isfinite(benchmark(training_step, model, optimizer, batch))
+
+
+@pytest.mark.parametrize("name", models.available())
+def test_scoring(benchmark, name):
+    model = models.build(name, {}, N_ITEMS, LENGTH)
+    items = torch.randint(1, N_ITEMS + 1, (256, LENGTH), generator=torch.Generator().manual_seed(0))
+    if name not in TRAINED:
+        model.fit(items.flatten(), torch.arange(0, items.numel() + 1, LENGTH))
+    with torch.inference_mode():
+        assert benchmark(model.eval().scores, items).shape == (256, N_ITEMS + 1)
+
+
+def test_ranking(benchmark):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand((256, N_ITEMS + 1), generator=generator)
+    target = torch.randint(1, N_ITEMS + 1, (256,), generator=generator)
+    history = torch.randint(1, N_ITEMS + 1, (256, LENGTH), generator=generator)
+    ranks = benchmark(lambda: rank_target(scores.clone(), target, history))
+    assert ranks["unmasked"][0].shape == (256,)
+
+
+def test_cutting_windows(benchmark):
+    offsets = np.arange(0, 1_000_001, 100)
+    assert benchmark(training_windows, offsets, 200).targets > 900_000
+
+
+def test_k_core(benchmark):
+    random = np.random.default_rng(0)
+    users, items = random.integers(0, 30_000, 200_000), random.zipf(1.3, 200_000) % 20_000
+    assert 0 < len(benchmark(k_core, users, items, 5)) < 200_000
