@@ -15,6 +15,8 @@ N_USERS, N_ITEMS = 400, 300
 HASH = "a" * 64
 SKILL = {"popularity": 0.0, "gru4rec": 1.0, "sasrec": 1.2, "mamba4rec": 1.4, "bert4rec": 0.9}
 MODELS = tuple(SKILL)
+THREE = ("mamba4rec", "sasrec", "gru4rec")
+SEEDS = (0, 1, 2)
 BASELINES = ("popularity", "markov", "itemknn")
 TRAINING = {
     "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
@@ -57,6 +59,14 @@ def grid(trainings, measurements=(), margin=0.01):
         "trainings": list(trainings), "measurements": list(measurements), "datasets": datasets,
         "report": {"margin": margin},
     }  # fmt: skip
+
+
+def plan(seeds=SEEDS, track="matched"):
+    """Three trained models and Popularity on one dataset, measured at several lengths."""
+    trainings = [training(model=m, seed=s, track=track) for m in THREE for s in seeds]
+    lengths = [measurement("full-length", THREE, track, length, 1000) for length in (100, 400)]
+    real = measurement("toy", THREE, track)
+    return grid([training(model="popularity", track=track), *trainings], [real, *lengths])
 
 
 def ranks(model, seed, n_users=N_USERS):

@@ -1,0 +1,163 @@
+"""Findings: every flag and problem where it belongs and nowhere else; a headline that claims what was computed."""
+
+import numpy as np
+import pytest
+from builders import (
+    BASELINES,
+    SEEDS,
+    grid,
+    measurement,
+    plan,
+    ranks,
+    samples,
+    training,
+    write_grid,
+    write_measurement,
+    write_training,
+)
+
+from seqbench import collect, findings, report
+from seqbench.metrics import per_user
+
+
+def tables_of(results, wanted=None, change=lambda: None):
+    path = write_grid(results, wanted or plan())
+    change()
+    collect.collect(path, results, results / "tables")
+    return collect.read(results / "tables")
+
+
+def flags_of(results, wanted=None, change=lambda: None):
+    return {flag.title: flag for flag in findings.flags(tables_of(results, wanted, change))}
+
+
+# --- flags and problems -------------------------------------------------------------------------------------------------
+
+
+def test_a_clean_grid_has_no_flags_and_no_problems(tmp_path):
+    assert flags_of(tmp_path) == {}
+    assert report.check(tmp_path / "tables") == []
+
+
+def test_a_model_below_popularity_is_a_problem(tmp_path):
+    arrays = samples("sasrec", 0)
+    worst = {name: np.full_like(a, 290) for name, a in arrays.items() if name.endswith("rank")}
+    wanted = plan()
+    found = flags_of(
+        tmp_path, wanted,
+        lambda: [write_training(tmp_path, t, arrays=arrays | worst) for t in wanted["trainings"]
+                 if t["model"] == "sasrec"],
+    )  # fmt: skip
+    assert list(found) == ["A trained model is below Popularity"]
+    problems = report.check(tmp_path / "tables")
+    assert len(problems) == 2  # both maskings
+    assert all(
+        problem.startswith("SASRec is below Popularity on toy, L = 50") for problem in problems
+    )
+
+
+def test_a_baseline_below_popularity_is_no_problem(tmp_path):
+    worst = {name: np.full_like(a, 290) for name, a in samples("markov", 0).items()}
+    worst["users"] = samples("markov", 0)["users"]
+    entry = training(model="markov")
+    wanted = grid([training(model="popularity"), entry])
+    assert flags_of(tmp_path, wanted, lambda: write_training(tmp_path, entry, arrays=worst)) == {}
+    assert report.check(tmp_path / "tables") == []
+    assert "markov" in BASELINES
+
+
+def test_a_failed_record_is_a_flag_and_a_problem(tmp_path):
+    entry = plan()["trainings"][1]
+    found = flags_of(
+        tmp_path,
+        change=lambda: write_training(tmp_path, entry, status="timeout", reason="after 9 s"),
+    )
+    assert "1 experiment ended as timeout" in found
+    assert report.check(tmp_path / "tables") == [f"{entry['path']}: timeout: after 9 s"]
+
+
+def test_nan_is_a_problem(tmp_path):
+    path = write_grid(tmp_path, plan())
+    collect.collect(path, tmp_path, tmp_path / "tables")
+    tables = collect.read(tmp_path / "tables")
+    tables.frames["efficiency"].loc[0, "median"] = np.nan
+    tables.frames["effectiveness"].loc[0, "value"] = np.nan
+    collect.write(tables, tmp_path / "tables")
+    assert len(report.check(tmp_path / "tables")) == 2
+
+
+def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
+    entry = training(model="sasrec")
+    found = flags_of(
+        tmp_path, grid([entry]),
+        lambda: write_training(tmp_path, entry, values={"still_improving": True},
+                               data={"stand_in": "ranks instead of times"}, code={"dirty": True}),
+    )  # fmt: skip
+    assert set(found) == {
+        "Still improving when stopped", "A single seed", "toy is a stand-in for the publisher's file",
+        "Uncommitted code",
+    }  # fmt: skip
+    assert "SASRec (toy, L = 50, seed 0)" in found["Still improving when stopped"].text
+
+
+def test_a_fallback_backend_is_named(tmp_path):
+    scan = {
+        "requested": "auto",
+        "used": "reference",
+        "fallback": True,
+        "reason": "numba is not there",
+    }
+    wanted = grid(plan()["trainings"], [measurement(models=("mamba4rec",))])
+    found = flags_of(
+        tmp_path, wanted,
+        lambda: write_measurement(tmp_path, wanted["measurements"][0], values={"backend": {"scan": scan}}),
+    )  # fmt: skip
+    assert "reference (numba is not there)" in found["Slow scan backend"].text
+    rows = collect.read(tmp_path / "tables").frames["efficiency"]
+    assert set(rows.backend) == {"reference"}
+
+
+def test_noisy_times_are_flagged(tmp_path):
+    wanted = plan()
+    path = write_grid(tmp_path, wanted)
+    collect.collect(path, tmp_path, tmp_path / "tables")
+    tables = collect.read(tmp_path / "tables")
+    frame = tables.frames["efficiency"]
+    frame.loc[frame.metric == "step_s", "iqr"] = 0.3 * frame["median"]
+    assert [flag.title for flag in findings.flags(tables)] == ["Noisy times"]
+
+
+# --- headline -----------------------------------------------------------------------------------------------------------
+
+
+def test_headline_names_the_leader_and_its_interval(tmp_path):
+    tables = tables_of(tmp_path)
+    ((where, sentence),) = findings.headline(tables)
+    value = np.mean(
+        [per_user(samples("mamba4rec", s)["test/unmasked/rank"], "ndcg@10").mean() for s in SEEDS]
+    )
+    assert sentence.startswith(f"Mamba4Rec has the highest NDCG@10, {value:.3f} [")
+    assert where == "toy, L = 50, track matched"
+    assert "its lead over every other model exceeds the margin" in sentence
+    assert "extrapolated from measured steps" in sentence
+
+
+def test_equal_models_are_not_ranked(tmp_path):
+    same = [training(model=m, seed=s) for m in ("sasrec", "mamba4rec") for s in SEEDS]
+
+    def change():
+        for entry in same:
+            write_training(tmp_path, entry, arrays=samples("sasrec", entry["seed"]))
+
+    tables = tables_of(tmp_path, grid(same), change)
+    assert tables.frames["comparisons"].difference.abs().max() == pytest.approx(0)
+    ((_, sentence),) = findings.headline(tables)
+    assert "is not established" in sentence
+
+
+def test_builders_rank_models_in_order_of_skill():
+    """Guards the fake records: the tests above rely on a clear winner and a clear loser."""
+    scores = [
+        per_user(ranks(m, 0), "ndcg@10").mean() for m in ("popularity", "sasrec", "mamba4rec")
+    ]
+    assert scores == sorted(scores)
