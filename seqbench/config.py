@@ -181,15 +181,25 @@ def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[
 
 def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
     for name, block in datasets.items():
-        source = block["source"]
+        key, source = f"datasets.{name}", block["source"]
         if name == FULL_LENGTH:
-            yield f"datasets.{name}: this name is taken by the synthetic batches of measure.lengths"
-        if source == "file" and "local" not in block:
-            yield f"datasets.{name}.local is missing; source file needs local.path, your file"
-        if source == "synthetic" and "local" in block:
-            yield f"datasets.{name}.local: source synthetic reads no file"
-        if source != "synthetic" and "synthetic" in block:
-            yield f"datasets.{name}.synthetic: only for source synthetic, not {source}"
+            yield f"{key}: this name is taken by the synthetic batches of measure.lengths"
+        if source == "synthetic":
+            yield from _bad_synthetic(key, block)
+        elif "synthetic" in block:
+            yield f"{key}.synthetic: only for source synthetic, not {source}"
+        elif source == "file" and "local" not in block:
+            yield f"{key}.local is missing; source file needs local.path, your file"
+        elif source != "file" and "sha256" not in block.get("local", {"sha256": None}):
+            yield f"{key}.local.sha256 is missing; what stands in for a publisher's file is pinned"
+
+
+def _bad_synthetic(key: str, block: Mapping[str, Any]) -> Iterator[str]:
+    if "local" in block:
+        yield f"{key}.local: source synthetic reads no file"
+    for name, only in (("k_core", 1), ("order", "file")):
+        if block.get(name, only) != only:
+            yield f"{key}.{name} = {block[name]!r}: source synthetic takes only {only!r}"
 
 
 def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
