@@ -217,8 +217,9 @@ def _backward_window(
             j = t - start
             _discretise(u[t], delta[t], bias, steps[j], xs[j])
             if reset[t]:
-                states[j] = ZERO
-            _replay(rates, steps[j], xs[j], B[t], states[j], states[j + 1], decays[j])
+                _restart(xs[j], B[t], states[j + 1], decays[j])
+            else:
+                _replay(rates, steps[j], xs[j], B[t], states[j], states[j + 1], decays[j])
         for t in range(stop - 1, start - 1, -1):
             j = t - start
             _gate_backward(d_out[t], y[t], z[t], dz[t], dy)
@@ -226,8 +227,6 @@ def _backward_window(
                 rates, steps[j], xs[j], B[t], C[t], states[j], states[j + 1], decays[j],
                 dy, d_state, dx, d_step, dA, dB[t], dC[t],
             )  # fmt: skip
-            if reset[t]:
-                d_state[:] = ZERO
             _input_backward(
                 u[t], delta[t], steps[j], D, bias, dy, dx, d_step, du[t], d_delta[t], dD, d_bias
             )
@@ -242,6 +241,16 @@ def _replay(rates, step, x, B, state, new_state, decay):
             factor = _exp2(step[e] * rate[e])
             a[e] = factor
             h_new[e] = factor * h[e] + x[e] * b
+
+
+@njit(inline="always")
+def _restart(x, B, new_state, decay):
+    """A position that forgets: as if its decays were zero, so no gradient passes it either."""
+    for n in range(len(B)):
+        h_new, a, b = new_state[n], decay[n], B[n]
+        for e in range(len(x)):
+            a[e] = ZERO
+            h_new[e] = x[e] * b
 
 
 @njit(inline="always")
