@@ -22,13 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="seqbench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="seqbench", description=__doc__, allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="verb")
 
     def add(name: str, verb: Callable, text: str, *options: str) -> None:
-        sub = verbs.add_parser(name, help=text, description=text)
+        sub = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
         for option in options:
-            sub.add_argument(f"--{option}", **_OPTIONS[option])
+            sub.add_argument(f"--{option.rstrip('?')}", **_OPTIONS[option])
         sub.set_defaults(verb=verb)
 
     add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add("train", _train, "train one experiment in this process (what `run` supervises)",
         "experiment", "dataset", "out", "threads")  # fmt: skip
     add("measure", _measure, "time and weigh all models of one job, interleaved",
-        "measurement", "dataset-or-none", "out", "threads", "time-limit")  # fmt: skip
+        "measurement", "dataset?", "out", "threads", "time-limit")  # fmt: skip
     add("grid", _grid, "list all jobs of a configuration", "config", "out")
     add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
     add("report", _report, "render the tables into a report", "tables", "out")
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _PATH = {"type": Path, "required": True}
+# A name with a question mark is the same option where it may be left out.
 _OPTIONS: dict[str, dict] = {
     "name": {"required": True, "help": "name of the dataset in the configuration"},
     "definition": {"required": True, "help": "its block in the configuration as JSON"},
@@ -60,7 +61,7 @@ _OPTIONS: dict[str, dict] = {
     "experiment": {"required": True, "help": "the experiment as JSON"},
     "measurement": {"required": True, "help": "the measuring job as JSON"},
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
-    "dataset-or-none": {"type": Path, "help": "prepared dataset; none for full-length batches"},
+    "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": int, "default": 1, "help": "CPU threads of the worker (default 1)"},
     "time-limit": {"type": float, "default": None, "help": "seconds until a worker is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
@@ -100,7 +101,7 @@ def _measure(a: argparse.Namespace) -> None:
     from .interleave import measure
 
     job = Measurement.from_json(a.measurement)
-    measure(job, a.dataset_or_none, a.out, a.threads, a.time_limit or float("inf"))
+    measure(job, a.dataset, a.out, a.threads, a.time_limit or float("inf"))
 
 
 def _grid(a: argparse.Namespace) -> None:
