@@ -132,9 +132,15 @@ def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
 
 
 def _entries(folder: Path) -> list[Entry]:
-    """All records of a published folder, by path."""
-    paths = sorted(path.parent for path in (folder / "runs").rglob("record.json"))
+    """All records of a published folder, by path, lengths in the order of numbers."""
+    found = (path.parent for path in (folder / "runs").rglob("record.json"))
+    paths = sorted(found, key=lambda path: _natural(str(path)))
     return [collect.read_entry(folder, str(path.relative_to(folder))) for path in paths]
+
+
+def _natural(text: str) -> list[str | int]:
+    """Sorting key that reads digits as numbers: L200 comes before L1600."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
 def _content(folder: Path, entries: list[Entry]) -> Tables:

@@ -141,3 +141,8 @@ def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path)
     readme.write_text("nothing")
     with pytest.raises(UserError, match="needs the lines"):
         publish.update_readme(readme, tmp_path / "reference")
+
+
+def test_lengths_are_listed_in_the_order_of_numbers():
+    paths = ["runs/full-length/t/measure/L1600-T8/a", "runs/full-length/t/measure/L200-T8/b"]
+    assert sorted(paths, key=publish._natural) == paths[::-1]
