@@ -26,7 +26,7 @@ from .batches import (
     training_windows,
 )
 from .data import Dataset, open_dataset
-from .device import Reading, Stopwatch
+from .device import EventClock, Reading, Stopwatch
 from .experiment import Measurement
 from .nvml import NO_DEVICE, Nvml
 from .run import End
@@ -84,7 +84,7 @@ def _training(
     """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = _training_batches(job, data, round_, where)
-    whole, wait = Stopwatch(where), Stopwatch(where)
+    whole, wait, events = Stopwatch(where), Stopwatch(where), EventClock(where)
     targets: list[int] = []
     for step in range(job.warmup + job.steps):
         if step == job.warmup:
@@ -92,7 +92,8 @@ def _training(
         with whole.time():
             with wait.time():
                 batch = next(batches)
-            loss = training_step(model, optimizer, batch)
+            with events.time():
+                loss = training_step(model, optimizer, batch)
         targets.append(int(batch.target_mask.sum()))
     if not torch.isfinite(loss):
         raise evaluate.Diverged(f"loss is {loss.item()} while measuring")
@@ -103,6 +104,9 @@ def _training(
         "first_step_s": whole.seconds[0],
     }
     missing: dict[str, str] = {}
+    on_device = events.seconds()[job.warmup :]
+    on_gpu = Reading(on_device) if on_device else Reading(None, NO_DEVICE)
+    _put(samples, missing, "gpu_step_s", on_gpu)
     used = _energy_used(energy, _energy(where), time.perf_counter() - begun)
     if used.value is not None:
         used = Reading(used.value / job.steps)

@@ -16,7 +16,7 @@ NO_DEVICE = "no NVIDIA device"
 class Reading:
     """A value, or None and why there is none."""
 
-    value: float | None
+    value: float | list[float] | None
     reason: str | None = None
 
 

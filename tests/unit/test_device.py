@@ -1,0 +1,75 @@
+"""Clocks and memory: on a CPU for real, on a GPU with stand-ins for the driver's objects."""
+
+import pytest
+import torch
+
+from seqbench import device
+from seqbench.nvml import NO_DEVICE
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_a_stopwatch_counts_what_ran_inside():
+    clock = device.Stopwatch(CPU)
+    for rounds in (1, 60):
+        with clock.time():
+            for _ in range(rounds):
+                torch.randn(200, 200) @ torch.randn(200, 200)
+    assert 0 < clock.seconds[0] < clock.seconds[1]
+
+
+def test_events_are_seconds_and_lie_around_the_block(monkeypatch):
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            log.append("record")
+
+        def elapsed_time(self, other):
+            assert "synchronise" in log
+            return 12.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: log.append("synchronise"))
+    clock = device.EventClock(CUDA)
+    with clock.time():
+        log.append("work")
+    assert clock.seconds() == [0.012]
+    assert log == ["record", "work", "record", "synchronise"]
+
+
+def test_events_on_a_cpu_time_nothing():
+    clock = device.EventClock(CPU)
+    with clock.time():
+        pass
+    assert clock.seconds() == []
+
+
+def test_memory_on_a_cpu_is_resident_memory_and_null_with_a_reason():
+    found = device.memory(CPU)
+    assert found.pop("peak_rss_bytes").value > 50e6
+    assert len(found) == 4
+    assert all(r.value is None and r.reason == NO_DEVICE for r in found.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_only_memory_errors_are_memory_errors(error, expected):
+    assert device.is_out_of_memory(error) is expected
+
+
+def test_a_refused_allocation_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert device.is_out_of_memory(caught.value)
