@@ -23,8 +23,11 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from models import _kernels
 from models._errors import ModelError
 from models._layers import catalogue_cross_entropy, gather_positions, lengths_of
+
+use_kernels = _kernels.use  # which implementation runs between the matrix products
 
 
 @dataclass
@@ -67,8 +70,8 @@ class SequenceModel(nn.Module):
         return self.query(items) @ self.item_table().T
 
     def backend_report(self) -> dict:
-        """Which interchangeable kernels this model uses; empty when it has none."""
-        return {}
+        """Which interchangeable kernels run on the device of the weights, by kind."""
+        return {"kernels": _kernels.resolve(self.item_table().device)._asdict()}
 
 
 class CountingModel(nn.Module):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models import _kernels
 from models._errors import ModelError
 
 INIT_STD = 0.02  # of every Linear and Embedding in RecBole's models and in Mamba4Rec
@@ -46,20 +47,18 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(d_model, d_inner)
         self.outer = nn.Linear(d_inner, d_model)
-        self.inner_dropout = nn.Dropout(inner_dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.inner_dropout, self.dropout = inner_dropout, dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.inner_dropout(F.gelu(self.inner(x)))
-        return self.norm(self.dropout(self.outer(inner)) + x)
+        inner = _kernels.gelu(self.inner(x), self.inner_dropout, self.training)
+        return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
 
 
 class Attention(nn.Module):
-    """Multi-head attention (arXiv 1706.03762, section 3.2) by PyTorch's fused kernels.
+    """Multi-head attention (arXiv 1706.03762, section 3.2) by kernels that never form all probabilities.
 
-    No dropout on the attention probabilities: the fused CPU kernel has none, and the fused kernels
-    never form the probabilities that it would apply to.
+    So there is no dropout on the probabilities either.
     """
 
     def __init__(self, d_model: int, n_heads: int):
@@ -71,12 +70,11 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(d_model, 2 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
-    def forward(self, queries: Tensor, x: Tensor, keys: Tensor | None, causal: bool) -> Tensor:
-        """Attend from queries (B, M, D) to x (B, L, D); keys (B, L) bool: what may be attended to."""
+    def forward(self, queries: Tensor, x: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+        """Attend from queries (B, M, D) to x (B, L, D), of which lengths (B,) positions are real."""
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
-        mask = None if keys is None else keys[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        y = _kernels.attention(q, k, v, lengths, causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -89,21 +87,26 @@ class AttentionBlock(nn.Module):
     def __init__(self, d_model: int, n_heads: int, d_inner: int, dropout: float):
         super().__init__()
         self.attention = Attention(d_model, n_heads)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
         self.ffn = FeedForward(d_model, d_inner, dropout)
 
     def forward(
         self,
         x: Tensor,
-        keys: Tensor | None = None,
+        lengths: Tensor | None = None,
         causal: bool = False,
         at: Tensor | None = None,
     ) -> Tensor:
-        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D) at that cost only."""
+        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D) at that cost only.
+
+        lengths (B,): nothing attends to positions from there on; None: padding is never read.
+        """
         queries = x if at is None else gather_positions(x, at)
-        attended = self.attention(queries, x, keys, causal)
-        return self.ffn(self.norm(self.dropout(attended) + queries))
+        attended = self.attention(queries, x, lengths, causal)
+        return self.ffn(
+            _kernels.add_norm(attended, queries, self.norm, self.dropout, self.training)
+        )
 
 
 def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -112,6 +115,8 @@ def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> T
     The T x V logits exist only a chunk at a time, in one reused buffer, and the gradient is formed
     while they do; half precision is computed in float32. No double backward.
     """
+    if _kernels.resolve(hidden.device).used == "plain":
+        return F.cross_entropy(hidden @ table[1:].T, targets - 1)
     return _CatalogueCrossEntropy.apply(hidden, table, targets)
 
 
@@ -149,16 +154,14 @@ def _cross_entropy_and_gradient(
     for start in range(0, len(hidden), rows):
         h, target = hidden[start : start + rows], targets[start : start + rows]  # (c, D), (c,)
         logits = torch.mm(h, items.T, out=buffer[: len(h)])  # (c, n)
-        peak = logits.amax(1, keepdim=True)
         wanted = logits.gather(1, target[:, None] - 1)
-        exponentials = logits.sub_(peak).exp_()
-        mass = exponentials.sum(1, keepdim=True)
+        peak, mass = _kernels.exponentials(logits)  # overwrites them
         total += (mass.log() + peak - wanted).sum()
         if gradient:
             # softmax = exponentials / mass: the division is done on the narrow side of each product
             scale = 1.0 / (mass * len(hidden))
-            d_hidden[start : start + rows] = torch.mm(exponentials, items).mul_(scale)
-            d_table[1:].addmm_(exponentials.T, h * scale)
+            d_hidden[start : start + rows] = torch.mm(logits, items).mul_(scale)
+            d_table[1:].addmm_(logits.T, h * scale)
     if gradient:  # minus the one-hot targets
         d_hidden.sub_(table[targets], alpha=1.0 / len(hidden))
         d_table.index_add_(0, targets, hidden, alpha=-1.0 / len(hidden))
@@ -166,6 +169,7 @@ def _cross_entropy_and_gradient(
 
 
 def _rows_per_chunk(n_items: int, device: torch.device) -> int:
-    """Targets per chunk: on a CPU the logits should stay in cache, on a GPU fill it."""
-    n_logits = 1 << 20 if device.type == "cpu" else 1 << 26
-    return max(16, n_logits // n_items)
+    """Targets per chunk: on a CPU the logits should stay in a core's cache (1 MiB), on a GPU fill it."""
+    if device.type == "cpu":
+        return max(48, (1 << 18) // n_items)
+    return max(16, (1 << 26) // n_items)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import Batch, SequenceModel
+from models import Batch, SequenceModel, _kernels
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
@@ -56,7 +56,7 @@ class Model(SequenceModel):
         self.item_embedding = nn.Embedding(n_items + 2, c.d_model, padding_idx=0)
         self.position_embedding = nn.Embedding(max_len + 1, c.d_model)
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = c.dropout
         self.blocks = nn.ModuleList(
             AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout) for _ in range(c.n_layers)
         )
@@ -93,14 +93,15 @@ class Model(SequenceModel):
 
     def _encode(self, items: Tensor, at: Tensor) -> Tensor:
         """Items with mask tokens (B, L), positions (B, M) -> (B, M, D)."""
-        real = items != 0
-        keys = None if bool(real.all()) else real  # without a mask faster kernels apply
+        lengths = (items != 0).sum(1)
+        lengths = None if bool((lengths == items.shape[1]).all()) else lengths  # faster unmasked
         positions = self.position_embedding.weight[: items.shape[1]]
-        x = self.dropout(self.norm(self.item_embedding(items) + positions))
+        x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
+        x = _kernels.dropout(x, self.dropout, self.training)
         for block in self.blocks[:-1]:
-            x = block(x, keys)
-        x = self.blocks[-1](x, keys, at=at)
-        return self.head_norm(F.gelu(self.head(x)))
+            x = block(x, lengths)
+        x = _kernels.gelu(self.head(self.blocks[-1](x, lengths, at=at)), 0.0, False)
+        return _kernels.add_norm(x, None, self.head_norm, 0.0, False)
 
     def _draw_mask(self, batch: Batch) -> Tensor:
         """Choose targets to hide: (B, L) bool, at least one in every window.

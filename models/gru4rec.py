@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models import SequenceModel
+from models import SequenceModel, _kernels
 from models._layers import gather_positions, lengths_of
 
 
@@ -35,7 +35,7 @@ class Model(SequenceModel):
         super().__init__()
         c = config
         self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = c.dropout
         self.gru = nn.GRU(c.d_model, c.d_hidden, c.n_layers, bias=c.bias, batch_first=True)
         self.out = nn.Linear(c.d_hidden, c.d_model)
         nn.init.xavier_normal_(self.item_embedding.weight)
@@ -59,5 +59,5 @@ class Model(SequenceModel):
 
     def _states(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, L, H)."""
-        states, _ = self.gru(self.dropout(self.item_embedding(items)))
-        return states
+        x = _kernels.dropout(self.item_embedding(items), self.dropout, self.training)
+        return _kernels.gru(self.gru, x)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models import SequenceModel
+from models import SequenceModel, _kernels
 from models._layers import NORM_EPS, FeedForward, gather_positions, initialise, lengths_of
 from models._scan import MixerParams, mamba_mixer, require, resolve
 
@@ -50,7 +50,7 @@ class Model(SequenceModel):
         require(c.scan)
         self.scan = c.scan
         self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = c.dropout
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
         initialise(self)
@@ -75,11 +75,13 @@ class Model(SequenceModel):
         return self.item_embedding.weight
 
     def backend_report(self) -> dict:
-        """The selective scan that runs on the device of the weights."""
-        return {"scan": dataclasses.asdict(resolve(self.scan, self.item_embedding.weight.device))}
+        """The selective scan that runs on the device of the weights, and the other kernels."""
+        scan = resolve(self.scan, self.item_embedding.weight.device)
+        return {**super().backend_report(), "scan": dataclasses.asdict(scan)}
 
     def _embed(self, items: Tensor) -> Tensor:
-        return self.norm(self.dropout(self.item_embedding(items)))
+        x = self.item_embedding(items)
+        return _kernels.add_norm(x, None, self.norm, self.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -90,7 +92,7 @@ class Block(nn.Module):
         c = config
         self.residual = c.n_layers > 1
         self.mamba = Mamba(c)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = c.dropout
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.ffn = FeedForward(c.d_model, 4 * c.d_model, c.dropout, inner_dropout=c.dropout)
 
@@ -99,8 +101,8 @@ class Block(nn.Module):
         mixed = self.mamba(x)
         if at is not None:
             mixed, x = gather_positions(mixed, at), gather_positions(x, at)
-        mixed = self.dropout(mixed)
-        return self.ffn(self.norm(mixed + x if self.residual else mixed))
+        added = x if self.residual else None
+        return self.ffn(_kernels.add_norm(mixed, added, self.norm, self.dropout, self.training))
 
 
 class Mamba(nn.Module):

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from models import SequenceModel
+from models import SequenceModel, _kernels
 from models._layers import NORM_EPS, AttentionBlock, initialise, lengths_of
 
 
@@ -38,7 +37,7 @@ class Model(SequenceModel):
         self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
         self.position_embedding = nn.Embedding(max_len, c.d_model)
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = c.dropout
         self.blocks = nn.ModuleList(
             AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout) for _ in range(c.n_layers)
         )
@@ -57,8 +56,7 @@ class Model(SequenceModel):
         x = self._embed(items)
         for block in self.blocks[:-1]:
             x = block(x, causal=True)
-        real = torch.arange(items.shape[1], device=items.device) < lengths[:, None]
-        return self.blocks[-1](x, keys=real, at=lengths[:, None] - 1).squeeze(1)
+        return self.blocks[-1](x, lengths, at=lengths[:, None] - 1).squeeze(1)
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input."""
@@ -66,4 +64,5 @@ class Model(SequenceModel):
 
     def _embed(self, items: Tensor) -> Tensor:
         positions = self.position_embedding.weight[: items.shape[1]]
-        return self.dropout(self.norm(self.item_embedding(items) + positions))
+        x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
+        return _kernels.dropout(x, self.dropout, self.training)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,6 +18,11 @@ from .batches import gather_spans
 
 MASKINGS = ("unmasked", "seen-masked")
 SPLITS = {"valid": 2, "test": 1}  # the target's place counted from the end of the history
+
+
+CPU_POSITIONS = (
+    4096  # padded positions per batch at most on a CPU: its layers then stay in the cache
+)
 
 
 class Diverged(Exception):
@@ -43,10 +49,13 @@ class Evaluator:
         self, items: np.ndarray, offsets: np.ndarray, seq_len: int, batch: int, device: torch.device
     ) -> None:
         self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
-        self.offsets, self.seq_len, self.batch = np.asarray(offsets), seq_len, batch
+        self.offsets, self.seq_len = np.asarray(offsets), seq_len
         self.users = evaluated_users(self.offsets)
         # Users with histories of similar length share a batch: less padding, same ranks.
-        self.order = np.argsort(np.diff(self.offsets)[self.users], kind="stable")
+        lengths = np.diff(self.offsets)[self.users]
+        self.order = np.argsort(lengths, kind="stable")
+        most = CPU_POSITIONS if device.type == "cpu" else None
+        self.cuts = _cuts(np.minimum(lengths[self.order], seq_len), batch, most)
 
     @torch.inference_mode()
     def ranks(self, model: torch.nn.Module, split: str) -> dict[str, Ranks]:
@@ -71,8 +80,8 @@ class Evaluator:
         self, split: str
     ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Rows into ``users`` (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
-        for low in range(0, len(self.order), self.batch):
-            rows = self.order[low : low + self.batch]
+        for low, high in pairwise(self.cuts):
+            rows = self.order[low:high]
             users = self.users[rows]
             first = torch.from_numpy(self.offsets[users]).to(self.items.device)
             place = torch.from_numpy(self.offsets[users + 1] - SPLITS[split]).to(self.items.device)
@@ -85,6 +94,16 @@ class Evaluator:
                 gather_spans(self.items, place - kept, kept),
                 self.items[place].long(),
             )
+
+
+def _cuts(lengths: np.ndarray, batch: int, positions: int | None) -> list[int]:
+    """Borders of batches of rising ``lengths``: at most ``batch`` users and ``positions`` with padding."""
+    cuts = [0]
+    for row, length in enumerate(lengths.tolist()):
+        size = row + 1 - cuts[-1]
+        if size > batch or (positions and size > 1 and size * length > positions):
+            cuts.append(row)
+    return [*cuts, len(lengths)] if len(lengths) else cuts
 
 
 def rank_target(

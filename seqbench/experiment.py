@@ -46,6 +46,7 @@ class Training:
     select_masking: str = "unmasked"  # unmasked | seen-masked, for the selection
     bucket: bool = True  # windows of similar length share a batch (less padding)
     eval_batch: int = 256  # users per batch in evaluation
+    kernels: str = "auto"  # auto | numba | torch | plain: what runs between the matrix products
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Measurement:
     warmup: int = 3  # steps per round that are not counted
     precision: str = "fp32"
     n_items: int | None = None  # catalogue size of full-length batches; None: the dataset's own
+    kernels: str = "auto"  # as in Training
 
     @property
     def path(self) -> str:
@@ -208,7 +210,8 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
     names = measure.get("models") or []
     keys = {k: measure[k] for k in ("eval_batch", "rounds", "steps", "warmup") if k in measure}
     for track in config["run"]["tracks"] if names else []:
-        precision = config["tracks"][track].get("training", {}).get("precision", "fp32")
+        shared = config["tracks"][track].get("training", {})
+        keys |= {k: shared[k] for k in ("precision", "kernels") if k in shared}
         for dataset in config["run"]["datasets"] if measure.get("real", True) else []:
             models = tuple((m, hyperparameters(config, m, track, dataset)) for m in names)
             training = _training(config, dataset, track)
@@ -219,14 +222,13 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
                     seq_len,
                     models,
                     training.batch_targets,
-                    precision=precision,
                     **keys,
                 )
         models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in names)
         for seq_len in measure.get("lengths", []):
             yield Measurement(
                 FULL_LENGTH, track, seq_len, models, measure["batch_targets"],
-                precision=precision, n_items=measure["n_items"], **keys,
+                n_items=measure["n_items"], **keys,
             )  # fmt: skip
 
 

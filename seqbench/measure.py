@@ -27,10 +27,10 @@ from .batches import (
 )
 from .data import Dataset, open_dataset
 from .device import EventClock, Reading, Stopwatch
-from .experiment import Measurement
+from .experiment import Measurement, Training
 from .nvml import NO_DEVICE, Nvml
 from .run import End
-from .train import training_step
+from .train import make_optimizer, training_step
 
 SHORTEST_ENERGY_WINDOW_S = 5.0  # the counter moves every 100 ms or so: shorter windows mean nothing
 
@@ -44,6 +44,7 @@ def measure_phase(
     where = device.pick()
     data = open_dataset(dataset) if dataset else None
     n_items = data.n_items if data else job.n_items
+    models.use_kernels(job.kernels)
     try:
         model = models.build(name, dict(dict(job.models)[name]), n_items, job.seq_len).to(where)
         device.reset_peaks(where)
@@ -82,7 +83,7 @@ def _training(
     job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int, where: torch.device
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = make_optimizer(model, Training(kernels=job.kernels))
     batches = _training_batches(job, data, round_, where)
     whole, wait, events = Stopwatch(where), Stopwatch(where), EventClock(where)
     targets: list[int] = []

@@ -76,12 +76,14 @@ def identity(entry: Entry) -> dict[str, Any]:
 
 
 def backend(entry: Entry) -> dict[str, Any]:
-    """Which implementation did the work; `torch` where the model has only one."""
-    scan = (entry.values.get("backend") or {}).get("scan") or {}
+    """Which kernels did the work: the selective scan's if there is one, else those between products."""
+    report = entry.values.get("backend") or {}
+    kinds = [report[kind] for kind in ("scan", "kernels") if kind in report]
+    reasons = [kind["reason"] for kind in kinds if kind["fallback"]]
     return {
-        "backend": scan.get("used") or "torch",
-        "fallback": bool(scan.get("fallback")),
-        "fallback_reason": scan.get("reason") if scan.get("fallback") else None,
+        "backend": kinds[0]["used"] if kinds else "torch",
+        "fallback": bool(reasons),
+        "fallback_reason": "; ".join(reasons) or None,
     }
 
 

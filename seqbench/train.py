@@ -21,7 +21,7 @@ import models
 from . import code, device, evaluate
 from .batches import Gatherer, Windows, epoch_batches, training_ends, training_windows
 from .data import Dataset
-from .experiment import Experiment
+from .experiment import Experiment, Training
 from .progress import Progress
 
 CHECK_EVERY = 50  # steps between two looks at the loss: each look waits for the device
@@ -52,6 +52,7 @@ class Trainer:
         self.experiment, self.dataset, self.device = experiment, dataset, where
         self.training = experiment.training
         torch.manual_seed(experiment.seed)
+        models.use_kernels(self.training.kernels)
         options = dict(experiment.hyperparameters)
         model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
         self.model = model.to(where)
@@ -72,11 +73,7 @@ class Trainer:
             evaluate.Diverged: loss or scores are no longer finite.
         """
         windows = training_windows(self.dataset.offsets, self.experiment.seq_len)
-        optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=self.training.learning_rate,
-            weight_decay=self.training.weight_decay,
-        )
+        optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)
         self.model.load_state_dict(self.best_weights)
@@ -207,6 +204,16 @@ class Trainer:
         self.best_weights = {k: v.cpu() for k, v in saved["best"].items()}
         self.state = State(**saved["state"])
         self.state.resumed_from = self.state.step
+
+
+def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Adam:
+    """Adam in one pass over each parameter; kernels ``plain`` leave it as PyTorch has it by default."""
+    return torch.optim.Adam(
+        model.parameters(),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=training.kernels != "plain",
+    )
 
 
 def training_step(

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import _kernels
 from models._errors import ModelError
 from models._scan import reference
 
@@ -156,27 +157,13 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     p = params
     state_size = p.A_log.shape[1]
     u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
-    u = F.silu(causal_conv(u, p.conv_weight[:, 0], p.conv_bias))
+    u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
     step_B_C = F.linear(u, p.x_proj)  # (B, L, R + 2N)
     step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
     delta = F.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
     A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
     y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
     return F.linear(y, p.out_proj)
-
-
-def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve every channel with its own W taps, the last tap on the current position.
-
-    x (B, L, E), weight (E, W), bias (E,) -> (B, L, E). Shifted products in this layout are faster
-    on a CPU than a transposition to and from the layout of conv1d.
-    """
-    length, width = x.shape[1], weight.shape[1]
-    padded = F.pad(x, (0, 0, width - 1, 0))
-    y = torch.addcmul(bias, x, weight[:, -1])
-    for tap in range(width - 1):
-        y = torch.addcmul(y, padded[:, tap : tap + length], weight[:, tap])
-    return y
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:

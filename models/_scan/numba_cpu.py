@@ -9,32 +9,15 @@ the number of threads. Letters as in models/_scan/__init__.py; rates (N, E) is A
 
 from __future__ import annotations
 
-import functools
-import math
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
+from models._compiled import LN_2, LOG2_E, LOOPS, ONE, ZERO, call, exp2, sigmoid, softplus
 from models._errors import ModelError
 
 CHUNK = 16  # positions between two kept states
-LOG2_E = np.float32(math.log2(math.e))
-LN_2 = np.float32(math.log(2.0))
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
-MIN_EXPONENT, MAX_EXPONENT = np.float32(-126), np.float32(126)  # of normal float32 numbers
-
-
-def _power_of_two_polynomial() -> list[np.float32]:
-    """Coefficients of a polynomial for 2**r on [-1/2, 1/2], relative error below 5e-9."""
-    series = np.polynomial.Chebyshev.interpolate(np.exp2, 6, domain=[-0.5, 0.5])
-    return [np.float32(c) for c in series.convert(kind=np.polynomial.Polynomial).coef]
-
-
-P0, P1, P2, P3, P4, P5, P6 = _power_of_two_polynomial()
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -45,7 +28,7 @@ class _SelectiveScan(torch.autograd.Function):
         y, out = torch.empty_like(u), torch.empty_like(u)
         kept = u.new_empty(n_windows, -(-length // CHUNK), *rates.shape)
         inputs = (u, delta, rates, B, C, D, z, delta_bias, reset)
-        _call(_forward, *inputs, y, out, kept)
+        call(_forward, n_windows, *inputs, y, out, kept)
         ctx.save_for_backward(*inputs, y, kept)
         return out
 
@@ -59,7 +42,7 @@ class _SelectiveScan(torch.autograd.Function):
         dA = u.new_zeros(n_windows, *rates.shape)
         dD, d_bias = u.new_zeros(n_windows, channels), u.new_zeros(n_windows, channels)
         gradients = (du, d_delta, dA, dB, dC, dD, dz, d_bias)
-        _call(_backward, *ctx.saved_tensors, d_out.contiguous(), *gradients)
+        call(_backward, n_windows, *ctx.saved_tensors, d_out.contiguous(), *gradients)
         return du, d_delta, dA.sum(0).T, dB, dC, dD.sum(0), dz, d_bias.sum(0), None
 
 
@@ -83,68 +66,7 @@ def selective_scan(
     return _SelectiveScan.apply(*inputs, reset.contiguous()).to(u.dtype)
 
 
-def _call(kernel, *tensors: Tensor) -> None:
-    """Run a kernel over all windows, on as many threads as PyTorch would use."""
-    arrays = [t.detach().numpy() for t in tensors]
-    n_windows, n_threads = len(arrays[0]), torch.get_num_threads()
-    if n_threads == 1 or n_windows <= 1:
-        kernel(0, n_windows, *arrays)
-        return
-    borders = [n_windows * i // n_threads for i in range(n_threads + 1)]
-    jobs = [_threads(n_threads).submit(kernel, *span, *arrays) for span in pairwise(borders)]
-    for job in jobs:
-        job.result()
-
-
-@functools.cache
-def _threads(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="selective-scan")
-
-
 # Compiled from here on.
-
-
-@njit(inline="always")
-def _exp2(v):
-    """Two to the power v: the polynomial for the fraction, the exponent bits for the integer part."""
-    v = MIN_EXPONENT if v < MIN_EXPONENT else v
-    v = MAX_EXPONENT if v > MAX_EXPONENT else v  # written so that NaN stays NaN
-    whole = np.rint(v)
-    r = v - whole
-    p = ((((((P6 * r + P5) * r + P4) * r + P3) * r + P2) * r + P1) * r) + P0
-    bits = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
-    return p * bits.view(np.float32)
-
-
-@njit(inline="always")
-def _sigmoid(x):
-    return ONE / (ONE + _exp2(-LOG2_E * x))
-
-
-@njit(inline="always")
-def _softplus(x):
-    """max(x, 0) + log(1 + q) with q = exp(-|x|), by log(1 + q) = 2 artanh(q / (2 + q))."""
-    q = _exp2(-LOG2_E * abs(x))
-    s = q / (TWO + q)  # at most 1/3
-    w = s * s
-    p = np.float32(2 / 15)
-    p = p * w + np.float32(2 / 13)
-    p = p * w + np.float32(2 / 11)
-    p = p * w + np.float32(2 / 9)
-    p = p * w + np.float32(2 / 7)
-    p = p * w + np.float32(2 / 5)
-    p = p * w + np.float32(2 / 3)
-    p = p * w + TWO
-    return max(x, ZERO) + s * p
-
-
-LOOPS = {
-    "fastmath": {"contract", "reassoc", "nsz"},
-    "error_model": "numpy",  # no test for division by zero, which would keep loops scalar
-    "boundscheck": False,
-    "nogil": True,
-    "cache": True,
-}
 
 
 @njit(**LOOPS)
@@ -171,18 +93,18 @@ def _forward_window(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
         for n in range(len(rates)):
             rate, h, b, c = rates[n], state[n], B[t, n], C[t, n]
             for e in range(len(step)):
-                h_new = _exp2(step[e] * rate[e]) * h[e] + x[e] * b
+                h_new = exp2(step[e] * rate[e]) * h[e] + x[e] * b
                 h[e] = h_new
                 y_t[e] += h_new * c
         for e in range(len(step)):
-            out_t[e] = y_t[e] * z_t[e] * _sigmoid(z_t[e])
+            out_t[e] = y_t[e] * z_t[e] * sigmoid(z_t[e])
 
 
 @njit(inline="always")
 def _discretise(u, delta, bias, step, x):
     """Step sizes (E,) = softplus(delta + bias) and inputs (E,) = step * u of one position."""
     for e in range(len(step)):
-        step[e] = _softplus(delta[e] + bias[e])
+        step[e] = softplus(delta[e] + bias[e])
         x[e] = step[e] * u[e]
 
 
@@ -238,7 +160,7 @@ def _replay(rates, step, x, B, state, new_state, decay):
     for n in range(len(rates)):
         rate, h, h_new, a, b = rates[n], state[n], new_state[n], decay[n], B[n]
         for e in range(len(step)):
-            factor = _exp2(step[e] * rate[e])
+            factor = exp2(step[e] * rate[e])
             a[e] = factor
             h_new[e] = factor * h[e] + x[e] * b
 
@@ -257,7 +179,7 @@ def _restart(x, B, new_state, decay):
 def _gate_backward(d_out, y, z, dz, dy):
     """Through out = y silu(z), with silu'(z) = s (1 + z (1 - s)) and s = sigmoid(z)."""
     for e in range(len(z)):
-        s = _sigmoid(z[e])
+        s = sigmoid(z[e])
         dy[e] = d_out[e] * z[e] * s
         dz[e] = d_out[e] * y[e] * s * (ONE + z[e] * (ONE - s))
 
@@ -293,6 +215,6 @@ def _input_backward(u, delta, step, D, bias, dy, dx, d_step, du, d_delta, dD, d_
         dD[e] += dy[e] * u[e]
     for e in range(len(u)):  # a loop of its own: with this many arrays in one, scalar code results
         d_step_e = dx[e] * u[e] + d_step[e] * LN_2  # the rates carry a factor log2(e)
-        d_delta[e] = d_step_e * _sigmoid(delta[e] + bias[e])
+        d_delta[e] = d_step_e * sigmoid(delta[e] + bias[e])
     for e in range(len(u)):
         d_bias[e] += d_delta[e]

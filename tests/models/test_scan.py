@@ -133,15 +133,6 @@ def test_the_reference_keeps_few_states():
     assert kept.count((1, 8, 16)) <= 21, "one state per segment of sqrt(400) positions"
 
 
-def test_the_convolution_is_causal_and_that_of_pytorch():
-    torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 11, 6), torch.randn(6, 4), torch.randn(6)
-    padded = F.pad(x.transpose(1, 2), (3, 0))
-    expected = F.conv1d(padded, weight[:, None], bias, groups=6).transpose(1, 2)
-    torch.testing.assert_close(_scan.causal_conv(x, weight, bias), expected)
-    torch.testing.assert_close(_scan.causal_conv(x[:, :2], weight, bias), expected[:, :2])
-
-
 def test_the_self_check_passes_here_and_would_notice_an_error(monkeypatch):
     rows = _scan.selfcheck("cpu")
     assert {row["backend"] for row in rows} == set(CPU_BACKENDS)

@@ -1,0 +1,164 @@
+"""What the kernels compiled by numba share: functions that vectorise, random bits, threads.
+
+All in float32. ``exp2`` and its relatives are polynomials and bit operations because a call into the
+C library would keep a loop scalar.
+
+numba keeps what it compiled beside the source and compiles anew when that file changes, not when
+this one does; so the name of its folder carries a hash of this file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numba import config, njit
+from torch import Tensor
+
+LOG2_E = np.float32(math.log2(math.e))
+LN_2 = np.float32(math.log(2.0))
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+MIN_EXPONENT, MAX_EXPONENT = np.float32(-126), np.float32(126)  # of normal float32 numbers
+LOWEST = np.int32(np.iinfo(np.int32).min)
+MANTISSA_AND_EXPONENT = np.int32(np.iinfo(np.int32).max)
+
+_source = Path(__file__)
+_cache = Path(config.CACHE_DIR or _source.with_name("__pycache__"))
+config.CACHE_DIR = str(_cache / f"numba-{hashlib.sha256(_source.read_bytes()).hexdigest()[:12]}")
+
+LOOPS = {
+    "fastmath": {"contract", "reassoc", "nsz"},
+    "error_model": "numpy",  # no test for division by zero, which would keep loops scalar
+    "boundscheck": False,
+    "nogil": True,
+    "cache": True,
+}
+
+
+def call(kernel, n_units: int, *tensors: Tensor | float) -> None:
+    """Run ``kernel(first, last, *arrays)`` over ``n_units`` on as many threads as PyTorch would use.
+
+    Each unit must write places of its own, so that results do not depend on the number of threads.
+    """
+    arrays = [t.detach().numpy() if isinstance(t, Tensor) else t for t in tensors]
+    n_threads = min(torch.get_num_threads(), n_units)
+    if n_threads <= 1:
+        kernel(0, n_units, *arrays)
+        return
+    borders = [n_units * i // n_threads for i in range(n_threads + 1)]
+    jobs = [_threads(n_threads).submit(kernel, *span, *arrays) for span in pairwise(borders)]
+    for job in jobs:
+        job.result()
+
+
+@functools.cache
+def _threads(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="models-kernel")
+
+
+def _power_of_two_polynomial() -> list[np.float32]:
+    """Coefficients of a polynomial for 2**r on [-1/2, 1/2], relative error below 5e-9."""
+    series = np.polynomial.Chebyshev.interpolate(np.exp2, 6, domain=[-0.5, 0.5])
+    return [np.float32(c) for c in series.convert(kind=np.polynomial.Polynomial).coef]
+
+
+P0, P1, P2, P3, P4, P5, P6 = _power_of_two_polynomial()
+
+
+# Compiled from here on.
+
+
+@njit(inline="always")
+def exp2(v):
+    """Two to the power v: the polynomial for the fraction, the exponent bits for the integer part."""
+    v = MIN_EXPONENT if v < MIN_EXPONENT else v
+    v = MAX_EXPONENT if v > MAX_EXPONENT else v  # written so that NaN stays NaN
+    whole = np.rint(v)
+    r = v - whole
+    p = ((((((P6 * r + P5) * r + P4) * r + P3) * r + P2) * r + P1) * r) + P0
+    bits = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
+    return p * bits.view(np.float32)
+
+
+@njit(inline="always")
+def sigmoid(x):
+    """1 / (1 + exp(-x))."""
+    return ONE / (ONE + exp2(-LOG2_E * x))
+
+
+@njit(inline="always")
+def tanh(x):
+    """2 sigmoid(2x) - 1; its absolute error is that of float32 numbers near 1."""
+    return TWO / (ONE + exp2(np.float32(-2) * LOG2_E * x)) - ONE
+
+
+@njit(inline="always")
+def softplus(x):
+    """max(x, 0) + log(1 + q) with q = exp(-|x|), by log(1 + q) = 2 artanh(q / (2 + q))."""
+    q = exp2(-LOG2_E * abs(x))
+    s = q / (TWO + q)  # at most 1/3
+    w = s * s
+    p = np.float32(2 / 15)
+    p = p * w + np.float32(2 / 13)
+    p = p * w + np.float32(2 / 11)
+    p = p * w + np.float32(2 / 9)
+    p = p * w + np.float32(2 / 7)
+    p = p * w + np.float32(2 / 5)
+    p = p * w + np.float32(2 / 3)
+    p = p * w + TWO
+    return max(x, ZERO) + s * p
+
+
+@njit(inline="always")
+def normal_cdf(x):
+    """Phi(x) and exp(-x*x/2): Abramowitz and Stegun 7.1.26, absolute error below 2e-7."""
+    t = abs(x) * np.float32(math.sqrt(0.5))
+    density = exp2(-t * t * LOG2_E)
+    k = ONE / (ONE + np.float32(0.3275911) * t)
+    p = np.float32(1.061405429) * k - np.float32(1.453152027)
+    p = p * k + np.float32(1.421413741)
+    p = p * k - np.float32(0.284496736)
+    p = (p * k + np.float32(0.254829592)) * k
+    tail = HALF * p * density
+    return (ONE - tail if x >= ZERO else tail), density
+
+
+@njit(inline="always")
+def largest(row, n):
+    """Maximum of row[:n] (float32), NaN if one is there with its sign bit clear.
+
+    Compared as integers in the order of the floats: LLVM does not vectorise a float maximum that
+    must mind NaN.
+    """
+    bits = row.view(np.int32)
+    top = LOWEST
+    for j in range(n):
+        top = max(top, _ordered(bits[j]))
+    return np.int32(_ordered(top)).view(np.float32)
+
+
+@njit(inline="always")
+def _ordered(bits):
+    """Float bits as an integer that sorts like the float; its own inverse."""
+    return np.int32(bits ^ ((bits >> np.int32(31)) & MANTISSA_AND_EXPONENT))
+
+
+@njit(inline="always")
+def random_bits(index, seed_0, seed_1):
+    """32 random bits for an element, from its index and two seeds: multiply and shift, as in lowbias32.
+
+    A counter instead of a state, so that any element can be drawn again in the backward pass, in
+    any order and on any thread.
+    """
+    x = np.uint32(np.uint32(index) + seed_0)
+    x = np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ (x >> np.uint32(15)) ^ seed_1)
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))

@@ -1,0 +1,167 @@
+"""The parts of a layer that are not matrix products, each with a fast and a plain implementation.
+
+    backend   device   what runs
+    numba     CPU      compiled loops, float32, hand-written backward passes
+    torch     any      PyTorch's own operators: the twin that tests compare with
+    plain     any      as torch, and all logits of the loss at once, as a first version would have it
+
+``use`` chooses for the whole process, as ``torch.set_num_threads`` does; ``auto`` is numba where it
+applies, else torch. numba draws other dropout masks than PyTorch from the same seed; without dropout
+all differ by rounding only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models._errors import ModelError
+
+BACKENDS = ("auto", "numba", "torch", "plain")
+_requested = "auto"
+
+
+class KernelChoice(NamedTuple):
+    """Which backend was asked for and which one runs; fallback: the slow one for want of numba."""
+
+    requested: str
+    used: str
+    fallback: bool
+    reason: str | None
+
+
+def use(backend: str) -> None:
+    """Choose the backend of this process, one of BACKENDS; an unknown or impossible one is a ModelError."""
+    global _requested
+    if backend not in BACKENDS:
+        raise ModelError(f"kernels {backend!r} are unknown; allowed: {', '.join(BACKENDS)}")
+    if backend == "numba" and not _installed():
+        raise ModelError("kernels 'numba' need the package numba: `pip install numba`")
+    _requested = backend
+
+
+@contextlib.contextmanager
+def using(backend: str) -> Iterator[None]:
+    """``use`` for the length of a block."""
+    before = _requested
+    use(backend)
+    try:
+        yield
+    finally:
+        use(before)
+
+
+def resolve(device: torch.device | str) -> KernelChoice:
+    """What runs on a device. On a GPU PyTorch's operators are compiled kernels, so torch is no fallback."""
+    if _requested in ("torch", "plain"):
+        return KernelChoice(_requested, _requested, False, None)
+    if torch.device(device).type != "cpu":
+        return KernelChoice(_requested, "torch", False, None)
+    if _installed():
+        return KernelChoice(_requested, "numba", False, None)
+    return KernelChoice(_requested, "torch", True, "No module named 'numba'")
+
+
+@functools.cache
+def _installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _compiled(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and resolve(x.device).used == "numba"
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Zero a share p of the elements and scale the others by 1 / (1 - p), in training only."""
+    if not training or p == 0:
+        return x
+    if _compiled(x) and p < 1:
+        from models._kernels import elementwise
+
+        return elementwise.dropout(x, p)
+    return F.dropout(x, p)
+
+
+def add_norm(
+    x: Tensor, residual: Tensor | None, norm: nn.LayerNorm, p: float, training: bool
+) -> Tensor:
+    """LayerNorm(dropout(x) + residual) over the last axis: (..., D), (..., D) or None -> (..., D)."""
+    if _compiled(x) and p < 1:
+        from models._kernels import elementwise
+
+        p = p if training else 0.0
+        return elementwise.add_norm(x, residual, norm.weight, norm.bias, norm.eps, p)
+    x = F.dropout(x, p, training)
+    return norm(x if residual is None else x + residual)
+
+
+def gelu(x: Tensor, p: float, training: bool) -> Tensor:
+    """dropout(gelu(x)) with the exact GELU (arXiv 1606.08415): (..., D) -> (..., D)."""
+    if _compiled(x) and p < 1:
+        from models._kernels import elementwise
+
+        return elementwise.gelu(x, p if training else 0.0)
+    return F.dropout(F.gelu(x), p, training)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+    """softmax(q k' / sqrt(d)) v: q (B, H, M, d), k and v (B, H, L, d) -> (B, H, M, d).
+
+    lengths (B,): keys from there on are hidden; causal: those behind the query too (M = L).
+    """
+    if _compiled(q):
+        from models._kernels import fused_attention
+
+        every = lengths if lengths is not None else k.new_full((len(k),), k.shape[2]).long()
+        return fused_attention.attention(q, k, v, every, causal)
+    mask = None
+    if lengths is not None:
+        mask = (torch.arange(k.shape[2], device=k.device) < lengths[:, None])[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+
+
+def exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Overwrite logits (T, n) by exp(logits - peak); peak and mass, their maximum and sum (T, 1)."""
+    if _compiled(logits):
+        from models._kernels import softmax
+
+        return softmax.exponentials(logits)
+    peak = logits.amax(1, keepdim=True)
+    return peak, logits.sub_(peak).exp_().sum(1, keepdim=True)
+
+
+def gru(layer: nn.GRU, x: Tensor) -> Tensor:
+    """States of a one-directional, batch-first GRU (arXiv 1406.1078) from state 0: (B, L, D) -> (B, L, U)."""
+    if not _compiled(x):
+        return layer(x)[0]
+    from models._kernels import recurrence
+
+    for input_weight, weight, *biases in layer.all_weights:
+        input_bias, bias = biases or (None, weight.new_zeros(len(weight)))
+        x = recurrence.gru(F.linear(x, input_weight, input_bias), weight, bias)
+    return x
+
+
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """silu of a causal convolution of every channel with its own W taps, the last on its own position.
+
+    x (B, L, E), weight (E, W), bias (E,) -> (B, L, E).
+    """
+    if _compiled(x):
+        from models._kernels import recurrence
+
+        return recurrence.conv_silu(x, weight, bias)
+    # Shifted products in this layout are faster on a CPU than a transposition for conv1d and back.
+    length, width = x.shape[1], weight.shape[1]
+    padded = F.pad(x, (0, 0, width - 1, 0))
+    y = torch.addcmul(bias, x, weight[:, -1])
+    for tap in range(width - 1):
+        y = torch.addcmul(y, padded[:, tap : tap + length], weight[:, tap])
+    return F.silu(y)

@@ -1,0 +1,221 @@
+"""Dropout, LayerNorm and GELU compiled for CPUs by numba, fused with what stands beside them.
+
+PyTorch's own dropout draws from one generator number by number (10 ns an element on one core, more
+than a matrix product of the same width); here the bits come from the element's index and the mask is
+drawn again in the backward pass instead of being kept. T rows, D columns; float32, contiguous.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from models._compiled import LOOPS, ONE, ZERO, call, normal_cdf, random_bits
+
+BLOCKS = 16  # of rows, each with its own sums for the gradients of a LayerNorm's weights
+INVERSE_SQRT_2_PI = np.float32(1 / math.sqrt(2 * math.pi))
+
+
+def _mask(p: float) -> tuple[np.uint32, np.uint32, np.uint32, np.float32]:
+    """Two seeds from PyTorch's generator, the threshold below which a number drops, the scale."""
+    if p == 0:
+        return np.uint32(0), np.uint32(0), np.uint32(0), ONE
+    seeds = torch.randint(0, 1 << 32, (2,)).tolist()
+    return *map(np.uint32, seeds), np.uint32(round(p * (1 << 32))), np.float32(1 / (1 - p))
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, p: float) -> Tensor:
+        ctx.mask = _mask(p)
+        return _dropped(x, ctx.mask)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out: Tensor) -> tuple:
+        return _dropped(d_out, ctx.mask), None
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """See models._kernels.dropout."""
+    return _Dropout.apply(x, p)
+
+
+def _dropped(x: Tensor, mask: tuple) -> Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    rows = x.numel() // x.shape[-1]
+    call(_dropout, rows, x.view(rows, -1), out.view(rows, -1), *mask)
+    return out
+
+
+class _AddNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, residual, weight, bias, eps: float, p: float) -> Tensor:
+        ctx.mask, ctx.shape = _mask(p), x.shape
+        rows = x.numel() // x.shape[-1]
+        x = x.reshape(rows, -1)
+        added = None if residual is None else residual.reshape(rows, -1).contiguous()
+        total, out, moments = torch.empty_like(x), torch.empty_like(x), x.new_empty(rows, 2)
+        inputs = (x.contiguous(), x if added is None else added, added is not None)
+        call(_norm, rows, *inputs, weight, bias, np.float32(eps), *ctx.mask, total, moments, out)
+        ctx.save_for_backward(total, moments, weight)
+        return out.view(ctx.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out: Tensor) -> tuple:
+        total, moments, weight = ctx.saved_tensors
+        d_total = torch.empty_like(total)
+        sums = total.new_zeros(2, BLOCKS, len(weight))
+        dropped = ctx.mask[2] > 0
+        d_x = torch.empty_like(total) if dropped else d_total
+        d_out = d_out.reshape(total.shape).contiguous()
+        arrays = (d_out, total, moments, weight, *ctx.mask, d_total, d_x, *sums)
+        call(_norm_backward, BLOCKS, *arrays)
+        d_weight, d_bias = sums.sum(1)
+        d_residual = d_total.view(ctx.shape) if ctx.needs_input_grad[1] else None
+        return d_x.view(ctx.shape), d_residual, d_weight, d_bias, None, None
+
+
+def add_norm(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, p: float
+) -> Tensor:
+    """See models._kernels.add_norm."""
+    return _AddNorm.apply(x, residual, weight, bias, eps, p)
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, p: float) -> Tensor:
+        ctx.mask, ctx.shape = _mask(p), x.shape
+        x = x.reshape(-1, x.shape[-1]).contiguous()
+        out = torch.empty_like(x)
+        call(_gelu, len(x), x, *ctx.mask, out)
+        ctx.save_for_backward(x)
+        return out.view(ctx.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out: Tensor) -> tuple:
+        (x,) = ctx.saved_tensors
+        d_x = torch.empty_like(x)
+        call(_gelu_backward, len(x), d_out.reshape(x.shape).contiguous(), x, *ctx.mask, d_x)
+        return d_x.view(ctx.shape), None
+
+
+def gelu(x: Tensor, p: float) -> Tensor:
+    """See models._kernels.gelu."""
+    return _Gelu.apply(x, p)
+
+
+# Compiled from here on.
+
+
+@njit(inline="always")
+def _drop_row(source, out, first_index, seed_0, seed_1, threshold, scale):
+    """Out = source with dropped elements 0 and the others scaled; may be the same row."""
+    for e in range(len(out)):
+        kept = random_bits(np.uint32(first_index + np.uint32(e)), seed_0, seed_1) >= threshold
+        out[e] = source[e] * scale if kept else ZERO
+
+
+@njit(**LOOPS)
+def _dropout(first, last, x, out, seed_0, seed_1, threshold, scale):
+    width = x.shape[1]
+    for i in range(first, last):
+        _drop_row(x[i], out[i], np.uint32(i * width), seed_0, seed_1, threshold, scale)
+
+
+@njit(**LOOPS)
+def _norm(
+    first, last, x, residual, has_residual, weight, bias, eps,
+    seed_0, seed_1, threshold, scale, total, moments, out,
+):  # fmt: skip
+    width = x.shape[1]
+    share = ONE / np.float32(width)
+    for i in range(first, last):
+        row, y = total[i], out[i]
+        if threshold > 0:
+            _drop_row(x[i], row, np.uint32(i * width), seed_0, seed_1, threshold, scale)
+        else:
+            row[:] = x[i]
+        if has_residual:
+            added = residual[i]
+            for e in range(width):
+                row[e] += added[e]
+        mean, variance = ZERO, ZERO
+        for e in range(width):
+            mean += row[e]
+        mean *= share
+        for e in range(width):
+            variance += (row[e] - mean) * (row[e] - mean)
+        rate = np.float32(ONE / math.sqrt(variance * share + eps))
+        moments[i, 0], moments[i, 1] = mean, rate
+        for e in range(width):
+            y[e] = (row[e] - mean) * rate * weight[e] + bias[e]
+
+
+@njit(**LOOPS)
+def _norm_backward(
+    first, last, d_out, total, moments, weight, seed_0, seed_1, threshold, scale,
+    d_total, d_x, d_weight, d_bias,
+):  # fmt: skip
+    rows = len(total)
+    for block in range(first, last):
+        sum_weight, sum_bias = d_weight[block], d_bias[block]
+        for i in range(rows * block // BLOCKS, rows * (block + 1) // BLOCKS):
+            _norm_row_backward(
+                d_out[i], total[i], moments[i, 0], moments[i, 1], weight,
+                d_total[i], sum_weight, sum_bias,
+            )  # fmt: skip
+            if threshold > 0:
+                start = np.uint32(i * total.shape[1])
+                _drop_row(d_total[i], d_x[i], start, seed_0, seed_1, threshold, scale)
+
+
+@njit(inline="always")
+def _norm_row_backward(g, row, mean, rate, weight, d_row, d_weight, d_bias):
+    """With n = (row - mean) rate and h = g weight: d_row = rate (h - mean(h) - n mean(h n))."""
+    share = ONE / np.float32(len(row))
+    mean_h, mean_hn = ZERO, ZERO
+    for e in range(len(row)):
+        h = g[e] * weight[e]
+        mean_h += h
+        mean_hn += h * ((row[e] - mean) * rate)
+    mean_h *= share
+    mean_hn *= share
+    for e in range(len(row)):
+        n = (row[e] - mean) * rate
+        d_row[e] = rate * (g[e] * weight[e] - mean_h - n * mean_hn)
+    for e in range(len(row)):
+        d_weight[e] += g[e] * ((row[e] - mean) * rate)
+        d_bias[e] += g[e]
+
+
+@njit(**LOOPS)
+def _gelu(first, last, x, seed_0, seed_1, threshold, scale, out):
+    width = x.shape[1]
+    for i in range(first, last):
+        v, y = x[i], out[i]
+        for e in range(width):
+            cdf, _ = normal_cdf(v[e])
+            y[e] = v[e] * cdf
+        if threshold > 0:
+            _drop_row(y, y, np.uint32(i * width), seed_0, seed_1, threshold, scale)
+
+
+@njit(**LOOPS)
+def _gelu_backward(first, last, d_out, x, seed_0, seed_1, threshold, scale, d_x):
+    width = x.shape[1]
+    for i in range(first, last):
+        v, g, d = x[i], d_out[i], d_x[i]
+        for e in range(width):
+            cdf, density = normal_cdf(v[e])
+            d[e] = g[e] * (cdf + v[e] * density * INVERSE_SQRT_2_PI)
+        if threshold > 0:
+            _drop_row(d, d, np.uint32(i * width), seed_0, seed_1, threshold, scale)

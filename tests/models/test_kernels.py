@@ -1,0 +1,255 @@
+"""Every compiled kernel against its twin in PyTorch: values, gradients, threads, and whole models."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import MAX_LEN, TRAINED, batch_of, build, histories
+from torch import nn
+
+from models import ModelError, _kernels
+from models._kernels import elementwise
+
+CLOSE = {"rtol": 1e-5, "atol": 2e-6}
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def agree(function, *inputs, **close):
+    """Values and gradients of a compiled kernel in float32 and of its twin in float64."""
+    exact = [t.double().requires_grad_() for t in inputs]
+    rounded = [t.clone().requires_grad_() for t in inputs]
+    with _kernels.using("torch"):
+        expected = function(*exact)
+    with _kernels.using("numba"):
+        got = function(*rounded)
+    d_out = normal(*expected.shape, seed=9)
+    gradients = torch.autograd.grad(got, rounded, d_out)
+    wanted = torch.autograd.grad(expected, exact, d_out.double())
+    for a, b in zip((got, *gradients), (expected, *wanted), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a.double(), b, **(CLOSE | close))
+
+
+def add_norm(x, residual, weight, bias):
+    norm = nn.LayerNorm(x.shape[-1], eps=1e-12)
+    del norm.weight, norm.bias  # to put in what the gradient is asked of
+    norm.weight, norm.bias = weight, bias
+    return _kernels.add_norm(x, residual, norm, 0.0, True)
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (3, 37, 64), (2, 5, 7)])
+def test_add_norm(shape):
+    agree(add_norm, normal(*shape), normal(*shape, seed=1), normal(shape[-1]), normal(shape[-1]))
+    agree(lambda x, w, b: add_norm(x, None, w, b), 30 * normal(*shape), *normal(2, shape[-1]))
+
+
+def test_gelu_even_where_it_is_flat():
+    agree(lambda x: _kernels.gelu(x, 0.0, True), normal(5, 40) * 3)
+    agree(lambda x: _kernels.gelu(x, 0.0, True), torch.linspace(-30, 30, 401)[None])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("length", [1, 9, 64, 65, 150])
+def test_attention(causal, length):
+    inputs = [normal(3, 2, length, 8, seed=s) for s in range(3)]
+    agree(lambda q, k, v: _kernels.attention(q, k, v, None, causal), *inputs)
+
+
+@pytest.mark.parametrize("n_queries", [1, 3, 70])
+def test_attention_to_real_positions_only(n_queries):
+    lengths = torch.tensor([1, 70, 33])
+    q, k, v = normal(3, 2, n_queries, 8), *(normal(3, 2, 70, 8, seed=s) for s in (1, 2))
+    agree(lambda q, k, v: _kernels.attention(q, k, v, lengths, False), q, k, v)
+    with _kernels.using("numba"):
+        before = _kernels.attention(q, k, v, lengths, False)
+        k[0, :, 1:], v[0, :, 1:] = 1e4, math.inf  # what is hidden may hold anything
+        after = _kernels.attention(q, k, v, lengths, False)
+    torch.testing.assert_close(before[1:], after[1:], rtol=0, atol=0)
+
+
+def test_attention_survives_large_scores():
+    agree(
+        lambda q, k, v: _kernels.attention(q, k, v, None, True),
+        *(normal(1, 2, 20, 8, seed=s) * 30 for s in range(3)),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_attention_memory_does_not_grow_with_the_square_of_the_length():
+    length = 300
+    q, k, v = (normal(1, 1, length, 4, seed=s).requires_grad_() for s in range(3))
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, id):
+        _kernels.attention(q, k, v, None, True)
+    assert sizes and max(sizes) == 4 * length
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("n_layers", "length"), [(1, 1), (1, 30), (2, 7)])
+def test_gru(bias, n_layers, length):
+    torch.manual_seed(0)
+    layer = nn.GRU(6, 10, n_layers, bias=bias, batch_first=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(x, *weights):
+        own = nn.GRU(6, 10, n_layers, bias=bias, batch_first=True).to(x.dtype)
+        parameters = dict(zip(names, weights, strict=True))
+        if x.dtype == torch.float64:
+            return torch.func.functional_call(own, parameters, (x,))[0]
+        stand_in = type("Layer", (), {})()
+        per_layer = 4 if bias else 2
+        stand_in.all_weights = [
+            list(weights[i : i + per_layer]) for i in range(0, len(weights), per_layer)
+        ]
+        return _kernels.gru(stand_in, x)
+
+    agree(run, normal(4, length, 6), *(p.detach() * 3 for p in layer.parameters()))
+
+
+@pytest.mark.parametrize("taps", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_conv_silu(taps, length):
+    agree(_kernels.conv_silu, normal(2, length, 5) * 3, normal(5, taps), normal(5))
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_the_convolution_is_causal_and_that_of_pytorch(backend):
+    x, weight, bias = normal(2, 11, 6), normal(6, 4), normal(6)
+    padded = F.pad(x.transpose(1, 2), (3, 0))
+    expected = F.silu(F.conv1d(padded, weight[:, None], bias, groups=6)).transpose(1, 2)
+    with _kernels.using(backend):
+        for length in (2, 11):
+            got = _kernels.conv_silu(x[:, :length], weight, bias)
+            torch.testing.assert_close(got, expected[:, :length])
+
+
+def test_exponentials_and_their_sum():
+    logits = normal(6, 101) * 40
+    peak, mass = _kernels.exponentials(got := logits.clone())
+    torch.testing.assert_close(peak, logits.amax(1, keepdim=True), rtol=0, atol=0)
+    torch.testing.assert_close(got, (logits - peak).exp(), rtol=1e-5, atol=1e-12)
+    torch.testing.assert_close(mass, got.sum(1, keepdim=True), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.nan, math.inf])
+def test_what_is_not_finite_does_not_get_lost(bad):
+    logits = normal(3, 50)
+    logits[1, 20] = bad
+    peak, mass = _kernels.exponentials(logits)
+    assert not torch.isfinite(peak[1] + mass[1].log()).any()
+    assert torch.isfinite(peak[[0, 2]] + mass[[0, 2]]).all()
+    x = normal(4, 16)
+    x[2, 3] = bad
+    assert not torch.isfinite(_kernels.gelu(x, 0.0, True)[2]).all()
+    assert not torch.isfinite(_kernels.add_norm(x, None, nn.LayerNorm(16), 0.0, True)[2]).any()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_the_share_and_keeps_the_mean(p):
+    torch.manual_seed(1)
+    kept = elementwise.dropout(torch.ones(400, 500), p)
+    share = (kept == 0).float().mean().item()
+    assert abs(share - p) < 5 * math.sqrt(p * (1 - p) / kept.numel())
+    torch.testing.assert_close(kept[kept != 0], torch.full_like(kept[kept != 0], 1 / (1 - p)))
+
+
+def test_dropped_elements_are_independent_of_each_other_and_of_other_masks():
+    torch.manual_seed(2)
+    first, second = (elementwise.dropout(torch.ones(512, 256), 0.5) - 1 for _ in range(2))
+    pairs = {
+        "neighbours": (first[:, 1:], first[:, :-1]),
+        "rows": (first[1:], first[:-1]),
+        "far": (first[256:], first[:256]),
+        "masks": (first, second),
+        "shifted masks": (first.flatten()[1:], second.flatten()[:-1]),
+    }
+    for name, (a, b) in pairs.items():
+        assert abs((a * b).mean().item()) < 5 / math.sqrt(a.numel()), name
+    rows = (first.mean(1) * math.sqrt(256)).var().item()
+    assert abs(rows - 1) < 5 * math.sqrt(2 / 512), "shares of the rows vary as they should"
+
+
+def test_the_mask_of_the_backward_pass_is_that_of_the_forward_pass():
+    x = torch.ones(40, 30, requires_grad=True)
+    out = _kernels.dropout(x, 0.4, True)
+    torch.testing.assert_close(*torch.autograd.grad(out.sum(), x), out.detach())
+    out = _kernels.gelu(x, 0.4, True)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient == 0, out == 0) and (out == 0).any()
+    residual = torch.zeros_like(x)
+    norm = nn.LayerNorm(30)
+    out = _kernels.add_norm(x, residual, norm, 0.4, True)
+    (gradient,) = torch.autograd.grad((out * normal(40, 30)).sum(), x)
+    dropped = out < out.mean(1, keepdim=True)  # all kept elements are alike, and above the mean
+    assert torch.equal(gradient == 0, dropped) and dropped.any()
+
+
+def test_dropout_with_residual_is_that_of_pytorch_for_the_same_mask():
+    torch.manual_seed(3)
+    x, residual, norm = normal(20, 16), normal(20, 16, seed=1), nn.LayerNorm(16)
+    state = torch.get_rng_state()
+    masked = _kernels.dropout(x, 0.3, True)
+    torch.set_rng_state(state)
+    got = _kernels.add_norm(x, residual, norm, 0.3, True)
+    torch.testing.assert_close(got, norm(masked + residual), **CLOSE)
+
+
+def test_no_dropout_outside_training():
+    x = normal(4, 8)
+    assert _kernels.dropout(x, 0.5, False) is x
+    assert torch.equal(_kernels.gelu(x, 0.5, False), _kernels.gelu(x, 0.0, True))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("backend", ["torch", "plain"])
+def test_a_model_is_the_same_with_every_backend(name, backend):
+    windows = histories(8, MAX_LEN + 1)
+    results = []
+    for kernels in (backend, "numba"):
+        with _kernels.using(kernels):
+            model = build(name, n_layers=2)
+            assert model.backend_report()["kernels"]["used"] == kernels
+            loss = model.loss(batch_of(windows))
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            results.append((model.scores(windows[:, 1:]), loss, *gradients))
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_threads_change_nothing(name):
+    results = []
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        model = build(name, n_layers=2, dropout=0.3)
+        torch.manual_seed(5)
+        loss = model.loss(batch_of(histories(9, MAX_LEN + 1)))
+        results.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
+    torch.set_num_threads(before)
+    for one, three in zip(*results, strict=True):  # PyTorch's own products may round differently
+        torch.testing.assert_close(one, three, rtol=1e-5, atol=1e-7)
+
+
+def test_other_precisions_take_the_twin():
+    x = normal(3, 8).double()
+    assert torch.equal(_kernels.gelu(x, 0.0, True), F.gelu(x))
+    assert _kernels.gelu(x.bfloat16(), 0.0, True).dtype == torch.bfloat16
+
+
+def test_the_choice_is_checked_and_reported(monkeypatch):
+    with pytest.raises(ModelError, match="'fast' are unknown; allowed: auto, numba, torch, plain"):
+        _kernels.use("fast")
+    assert _kernels.resolve("cpu") == ("auto", "numba", False, None)
+    assert _kernels.resolve("cuda") == ("auto", "torch", False, None)
+    monkeypatch.setattr(_kernels, "_installed", lambda: False)
+    choice = _kernels.resolve("cpu")
+    assert (choice.used, choice.fallback) == ("torch", True) and "numba" in choice.reason
+    with pytest.raises(ModelError, match="pip install numba"):
+        _kernels.use("numba")
+    assert torch.equal(_kernels.gelu(normal(3), 0.0, True), F.gelu(normal(3)))
