@@ -130,6 +130,12 @@ def normal_cdf(x):
 
 
 @njit(inline="always")
+def _ordered(bits):
+    """Float bits as an integer that sorts like the float; its own inverse."""
+    return np.int32(bits ^ ((bits >> np.int32(31)) & MANTISSA_AND_EXPONENT))
+
+
+@njit(inline="always")
 def largest(row, n):
     """Maximum of row[:n] (float32), NaN if one is there with its sign bit clear.
 
@@ -141,12 +147,6 @@ def largest(row, n):
     for j in range(n):
         top = max(top, _ordered(bits[j]))
     return np.int32(_ordered(top)).view(np.float32)
-
-
-@njit(inline="always")
-def _ordered(bits):
-    """Float bits as an integer that sorts like the float; its own inverse."""
-    return np.int32(bits ^ ((bits >> np.int32(31)) & MANTISSA_AND_EXPONENT))
 
 
 @njit(inline="always")

@@ -56,9 +56,10 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention (arXiv 1706.03762, section 3.2) by kernels that never form all probabilities.
+    """Multi-head attention (arXiv 1706.03762, section 3.2) by PyTorch's fused kernels.
 
-    So there is no dropout on the probabilities either.
+    No dropout on the attention probabilities: the fused CPU kernel has none, and the fused kernels
+    never form the probabilities that it would apply to.
     """
 
     def __init__(self, d_model: int, n_heads: int):
@@ -74,7 +75,10 @@ class Attention(nn.Module):
         """Attend from queries (B, M, D) to x (B, L, D), of which lengths (B,) positions are real."""
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
-        y = _kernels.attention(q, k, v, lengths, causal)
+        mask = None
+        if lengths is not None:
+            mask = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, None, None, :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -150,21 +154,16 @@ def _cross_entropy_and_gradient(
     )
     rows = _rows_per_chunk(len(items), hidden.device)
     buffer = hidden.new_empty(min(rows, len(hidden)), len(items))
-    total = hidden.new_zeros(())
+    total, share = hidden.new_zeros(()), 1.0 / len(hidden)
     for start in range(0, len(hidden), rows):
-        h, target = hidden[start : start + rows], targets[start : start + rows]  # (c, D), (c,)
+        h, columns = hidden[start : start + rows], targets[start : start + rows] - 1
         logits = torch.mm(h, items.T, out=buffer[: len(h)])  # (c, n)
-        wanted = logits.gather(1, target[:, None] - 1)
-        peak, mass = _kernels.exponentials(logits)  # overwrites them
-        total += (mass.log() + peak - wanted).sum()
-        if gradient:
-            # softmax = exponentials / mass: the division is done on the narrow side of each product
-            scale = 1.0 / (mass * len(hidden))
-            d_hidden[start : start + rows] = torch.mm(logits, items).mul_(scale)
+        losses, scale = _kernels.cross_entropy_rows(logits, columns)
+        total += losses.sum()
+        if gradient:  # the scale is applied on the narrow side of each product
+            scale *= share
+            torch.mm(logits, items, out=d_hidden[start : start + rows]).mul_(scale)
             d_table[1:].addmm_(logits.T, h * scale)
-    if gradient:  # minus the one-hot targets
-        d_hidden.sub_(table[targets], alpha=1.0 / len(hidden))
-        d_table.index_add_(0, targets, hidden, alpha=-1.0 / len(hidden))
     return total, d_hidden, d_table
 
 

@@ -111,30 +111,21 @@ def gelu(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(F.gelu(x), p, training)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
-    """softmax(q k' / sqrt(d)) v: q (B, H, M, d), k and v (B, H, L, d) -> (B, H, M, d).
+def cross_entropy_rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Per row -log softmax(logits)[target] (T,), and what scales the gradient that is left behind (T, 1).
 
-    lengths (B,): keys from there on are hidden; causal: those behind the query too (M = L).
+    logits (T, n) are overwritten so that, times the scale, they are the gradient of each row's loss:
+    softmax minus the one-hot target. targets (T,) int64, columns.
     """
-    if _compiled(q):
-        from models._kernels import fused_attention
-
-        every = lengths if lengths is not None else k.new_full((len(k),), k.shape[2]).long()
-        return fused_attention.attention(q, k, v, every, causal)
-    mask = None
-    if lengths is not None:
-        mask = (torch.arange(k.shape[2], device=k.device) < lengths[:, None])[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-
-
-def exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Overwrite logits (T, n) by exp(logits - peak); peak and mass, their maximum and sum (T, 1)."""
     if _compiled(logits):
         from models._kernels import softmax
 
-        return softmax.exponentials(logits)
+        return softmax.cross_entropy_rows(logits, targets)
     peak = logits.amax(1, keepdim=True)
-    return peak, logits.sub_(peak).exp_().sum(1, keepdim=True)
+    wanted = logits.gather(1, targets[:, None])
+    mass = logits.sub_(peak).exp_().sum(1, keepdim=True)
+    logits.scatter_add_(1, targets[:, None], -mass)
+    return (mass.log() + peak - wanted).squeeze(1), mass.reciprocal()
 
 
 def gru(layer: nn.GRU, x: Tensor) -> Tensor:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOG2_E, LOOPS, ZERO, call, exp2, largest
+from models._compiled import LOG2_E, LOOPS, ONE, ZERO, call, exp2, largest
 
 
-def exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """See models._kernels.exponentials: logits (T, n) are overwritten."""
-    peak, mass = logits.new_empty(2, len(logits), 1)
-    call(_exponentials, len(logits), logits, peak, mass)
-    return peak, mass
+def cross_entropy_rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """See models._kernels.cross_entropy_rows."""
+    losses, scale = logits.new_empty(len(logits)), logits.new_empty(len(logits), 1)
+    call(_cross_entropy_rows, len(logits), logits, targets, losses, scale)
+    return losses, scale
 
 
 @njit(**LOOPS)
-def _exponentials(first, last, logits, peak, mass):
+def _cross_entropy_rows(first, last, logits, targets, losses, scale):
     for i in range(first, last):
-        row = logits[i]
-        top = largest(row, len(row))
-        shift, total = top * LOG2_E, ZERO
+        row, target = logits[i], targets[i]
+        top, wanted = largest(row, len(row)), row[target]
+        shift, mass = top * LOG2_E, ZERO
         for j in range(len(row)):
             e = exp2(row[j] * LOG2_E - shift)
             row[j] = e
-            total += e
-        peak[i, 0], mass[i, 0] = top, total
+            mass += e
+        row[target] -= mass
+        losses[i] = top - wanted + np.float32(math.log(mass))
+        scale[i, 0] = ONE / mass

@@ -52,43 +52,6 @@ def test_gelu_even_where_it_is_flat():
     agree(lambda x: _kernels.gelu(x, 0.0, True), torch.linspace(-30, 30, 401)[None])
 
 
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("length", [1, 9, 64, 65, 150])
-def test_attention(causal, length):
-    inputs = [normal(3, 2, length, 8, seed=s) for s in range(3)]
-    agree(lambda q, k, v: _kernels.attention(q, k, v, None, causal), *inputs)
-
-
-@pytest.mark.parametrize("n_queries", [1, 3, 70])
-def test_attention_to_real_positions_only(n_queries):
-    lengths = torch.tensor([1, 70, 33])
-    q, k, v = normal(3, 2, n_queries, 8), *(normal(3, 2, 70, 8, seed=s) for s in (1, 2))
-    agree(lambda q, k, v: _kernels.attention(q, k, v, lengths, False), q, k, v)
-    with _kernels.using("numba"):
-        before = _kernels.attention(q, k, v, lengths, False)
-        k[0, :, 1:], v[0, :, 1:] = 1e4, math.inf  # what is hidden may hold anything
-        after = _kernels.attention(q, k, v, lengths, False)
-    torch.testing.assert_close(before[1:], after[1:], rtol=0, atol=0)
-
-
-def test_attention_survives_large_scores():
-    agree(
-        lambda q, k, v: _kernels.attention(q, k, v, None, True),
-        *(normal(1, 2, 20, 8, seed=s) * 30 for s in range(3)),
-        rtol=1e-3,
-        atol=1e-3,
-    )
-
-
-def test_attention_memory_does_not_grow_with_the_square_of_the_length():
-    length = 300
-    q, k, v = (normal(1, 1, length, 4, seed=s).requires_grad_() for s in range(3))
-    sizes = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, id):
-        _kernels.attention(q, k, v, None, True)
-    assert sizes and max(sizes) == 4 * length
-
-
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("n_layers", "length"), [(1, 1), (1, 30), (2, 7)])
 def test_gru(bias, n_layers, length):
@@ -128,21 +91,23 @@ def test_the_convolution_is_causal_and_that_of_pytorch(backend):
             torch.testing.assert_close(got, expected[:, :length])
 
 
-def test_exponentials_and_their_sum():
-    logits = normal(6, 101) * 40
-    peak, mass = _kernels.exponentials(got := logits.clone())
-    torch.testing.assert_close(peak, logits.amax(1, keepdim=True), rtol=0, atol=0)
-    torch.testing.assert_close(got, (logits - peak).exp(), rtol=1e-5, atol=1e-12)
-    torch.testing.assert_close(mass, got.sum(1, keepdim=True), rtol=1e-5, atol=0)
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_rows_of_the_cross_entropy_and_their_gradient(backend):
+    logits, targets = (normal(6, 101) * 40).requires_grad_(), torch.tensor([0, 100, 7, 7, 50, 1])
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    (gradient,) = torch.autograd.grad(expected.sum(), logits)
+    with _kernels.using(backend):
+        losses, scale = _kernels.cross_entropy_rows(left := logits.detach().clone(), targets)
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(left * scale, gradient, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.nan, math.inf])
 def test_what_is_not_finite_does_not_get_lost(bad):
     logits = normal(3, 50)
     logits[1, 20] = bad
-    peak, mass = _kernels.exponentials(logits)
-    assert not torch.isfinite(peak[1] + mass[1].log()).any()
-    assert torch.isfinite(peak[[0, 2]] + mass[[0, 2]]).all()
+    losses, _ = _kernels.cross_entropy_rows(logits, torch.tensor([1, 2, 3]))
+    assert torch.isfinite(losses).tolist() == [True, False, True]
     x = normal(4, 16)
     x[2, 3] = bad
     assert not torch.isfinite(_kernels.gelu(x, 0.0, True)[2]).all()
