@@ -8,9 +8,7 @@ no atomic additions, so the same input gives the same bits (mamba-ssm's backward
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import os
 import subprocess
 
 import torch
@@ -19,31 +17,20 @@ from torch import Tensor
 from models._errors import ModelError
 
 CHUNK = 16  # positions between two kept states
-CHANNELS = 16  # channels of one program
-TILE_OF_A_WARP = 512  # states (channel, n) that 32 threads hold: 16 registers each, per tile
+STAGES = 3  # of the software pipeline over positions: loads run two ahead
+WARPS = 1  # per program, so that sums across it are shuffles and need no barrier
+TILE, MOST_CHANNELS = 256, 32  # states and channels of a program: 8 registers a tile in each thread
 OLDEST_CAPABILITY = (7, 0)  # of the devices that PyTorch itself compiles Triton kernels for
 
 
-def interpreted() -> bool:
-    """Whether Triton's interpreter is on, which runs kernels on a CPU, slowly; for tests."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-@functools.cache
 def why_not(kind: str) -> str | None:
     """Why the kernels cannot run on a kind of device, or None: the first missing piece in one line."""
-    if kind == "cpu" and not interpreted():
-        return "it runs on cuda and the model is on cpu"
     if importlib.util.find_spec("triton") is None:
         return "No module named 'triton'"
-    return None if kind == "cpu" else _why_not_on_cuda()
-
-
-def _why_not_on_cuda() -> str | None:
+    if kind == "cpu":  # in Triton's interpreter, which needs nothing more
+        return None
     if not torch.cuda.is_available():
         return "PyTorch sees no CUDA device"
-    if interpreted():
-        return "TRITON_INTERPRET=1 turns its kernels into Python"
     if torch.cuda.get_device_capability() < OLDEST_CAPABILITY:
         return "the GPU is older than compute capability {}.{}".format(*OLDEST_CAPABILITY)
     try:
@@ -105,12 +92,9 @@ def _forward(u, delta, A, B, C, D, z, bias, reset, keep: bool) -> tuple[Tensor, 
     (u, delta, B, C, z), strides = _rows(u, delta, B, C, z)
     out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
     kept = A.new_empty(n_windows, -(-length // CHUNK), channels, states) if keep else None
-    _launch(
-        triton_kernels.forward,
-        (u, delta, A, B, C, D, z, bias, reset, out, kept),
-        (length, channels, *strides),
-        states,
-    )
+    tensors = (u, delta, A, B, C, D, z, bias, reset, out, kept)
+    sizes = (length, channels, *strides)
+    _launch(triton_kernels.forward, tensors, sizes, program_shape(states))
     return out, kept
 
 
@@ -118,47 +102,40 @@ def _backward(u, delta, A, B, C, D, z, bias, reset, kept, d_out) -> tuple[Tensor
     """Gradients of the first eight arguments, each in the precision of its argument."""
     from models._scan import triton_kernels
 
-    (n_windows, length, channels), states = u.shape, A.shape[1]
-    n_blocks = -(-channels // CHANNELS)
+    (n_windows, length, channels), shape = u.shape, program_shape(A.shape[1])
+    n_blocks = -(-channels // shape["CHANNELS"])
     (u, delta, B, C, z, d_out), strides = _rows(u, delta, B, C, z, d_out)
     du, d_delta, dz = (torch.empty(u.shape, dtype=t.dtype, device=u.device) for t in (u, delta, z))
-    dB, dC = (A.new_empty(n_blocks, n_windows, length, states) for _ in "BC")
-    dA = A.new_empty(n_windows, channels, states)
-    dD, d_bias = A.new_empty(n_windows, channels), A.new_empty(n_windows, channels)
-    scratch = A.new_empty(n_windows * n_blocks * CHUNK * CHANNELS * padded(states))
-    _launch(
-        triton_kernels.backward,
-        (u, delta, A, B, C, D, z, bias, reset, kept, d_out, scratch)
-        + (du, d_delta, dA, dB, dC, dD, dz, d_bias),
-        (length, channels, *strides),
-        states,
-    )
+    dA, dD, d_bias = (t.new_empty(n_windows, *t.shape) for t in (A, D, bias))
+    dB, dC = (A.new_empty(n_blocks, n_windows, length, shape["N"]) for _ in "BC")
+    scratch = A.new_empty(n_windows, n_blocks, shape["CHUNK"], shape["CHANNELS"], shape["N_PADDED"])
+    inputs = (u, delta, A, B, C, D, z, bias, reset, kept, d_out, scratch)
+    gradients = (du, d_delta, dA, dB, dC, dD, dz, d_bias)
+    sizes = (length, channels, *strides)
+    _launch(triton_kernels.backward, (*inputs, *gradients), sizes, shape)
     dB, dC = dB.sum(0).to(B.dtype), dC.sum(0).to(C.dtype)
     return du, d_delta, dA.sum(0), dB, dC, dD.sum(0), dz, d_bias.sum(0)
 
 
-def _launch(kernel, tensors: tuple, sizes: tuple[int, ...], states: int) -> None:
+def _launch(kernel, tensors: tuple, sizes: tuple[int, ...], shape: dict[str, int]) -> None:
     """Run a kernel with one program per window and block of channels, on the device of its tensors."""
     n_windows, _, channels = tensors[0].shape
     with torch.cuda.device_of(tensors[0]):
-        kernel[n_windows, -(-channels // CHANNELS)](*tensors, *sizes, **shape_options(states))
+        n_blocks = -(-channels // shape["CHANNELS"])
+        kernel[n_windows, n_blocks](*tensors, *sizes, **shape, num_warps=WARPS)
 
 
-def shape_options(states: int) -> dict[str, int]:
-    """The compile-time arguments of both kernels for N states, and the warps of one program."""
-    tile = CHANNELS * padded(states)
+def program_shape(states: int) -> dict[str, int]:
+    """What both kernels are compiled for; N is padded to the power of two that Triton needs, and masked."""
+    n_padded = 1 << (states - 1).bit_length()
+    channels = min(MOST_CHANNELS, max(1, TILE // n_padded))
     return {
         "N": states,
-        "N_PADDED": padded(states),
-        "CHANNELS": CHANNELS,
+        "N_PADDED": n_padded,
+        "CHANNELS": channels,
         "CHUNK": CHUNK,
-        "num_warps": max(1, tile // TILE_OF_A_WARP),
+        "STAGES": STAGES,
     }
-
-
-def padded(states: int) -> int:
-    """The power of two that Triton needs; the states added are masked."""
-    return 1 << (states - 1).bit_length()
 
 
 def _rows(*tensors: Tensor) -> tuple[list[Tensor], list[int]]:

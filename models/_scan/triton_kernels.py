@@ -2,9 +2,11 @@
 
 One program owns CHANNELS channels of one window and walks its positions in order: the state of these
 channels, a tile (CHANNELS, N_PADDED) of float32, stays in registers. No two programs write to one
-address, so there are no atomic additions and results are the same bits every time. Letters as in
-models/_scan/__init__.py. A row is one position of one window, counted over the whole batch in 64 bits;
-``*_row`` is the distance of two rows in elements.
+address, so there are no atomic additions and results are the same bits every time. Loops over positions
+load STAGES - 1 positions ahead, because with few windows nothing else hides the latency of memory.
+
+Letters as in models/_scan/__init__.py. A row is one position of one window, counted over the whole batch
+in 64 bits; ``*_row`` is the distance of two rows in elements.
 """
 
 from __future__ import annotations
@@ -51,9 +53,9 @@ def _load(pointer, index, inside):
 @triton.jit
 def _forget(state, reset, row):
     """The state (CHANNELS, N) that position ``row`` continues from: 0 where a sequence starts."""
-    if reset is None:
-        return state
-    return tl.where(tl.load(reset + row) != 0, 0.0, state)
+    if reset is not None:
+        state = tl.where(tl.load(reset + row) != 0, 0.0, state)
+    return state
 
 
 @triton.jit
@@ -68,6 +70,7 @@ def forward(
     u, delta, A, B, C, D, z, bias, reset, out, kept,
     length, n_channels, u_row, delta_row, B_row, C_row, z_row,
     N: tl.constexpr, N_PADDED: tl.constexpr, CHANNELS: tl.constexpr, CHUNK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write out (B, L, E) and, unless it is None, the state before every CHUNK-th position to kept.
 
@@ -85,7 +88,8 @@ def forward(
     for chunk in range(n_chunks):
         if kept is not None:
             tl.store(kept + (window * n_chunks + chunk) * n_channels * N + tile, state, in_tile)
-        for t in range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, length)):
+        last = tl.minimum((chunk + 1) * CHUNK, length)
+        for t in tl.range(chunk * CHUNK, last, num_stages=STAGES):
             row = window * length + t
             u_t, z_t = _load(u, row * u_row + e, in_e), _load(z, row * z_row + e, in_e)
             B_t, C_t = _load(B, row * B_row + n, in_n), _load(C, row * C_row + n, in_n)
@@ -98,10 +102,10 @@ def forward(
 @triton.jit
 def _replay(
     u, delta, B, reset, scratch, state, rate, shift, e, n, in_e, in_n, local,
-    first_row, n_rows, u_row, delta_row, B_row,
+    first_row, n_rows, u_row, delta_row, B_row, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Repeat a chunk of the forward pass; scratch gets the state that each position continues from."""
-    for j in range(n_rows):
+    for j in tl.range(n_rows, num_stages=STAGES):
         row = first_row + j
         state = _forget(state, reset, row)
         tl.store(scratch + j * state.numel + local, state)
@@ -137,10 +141,10 @@ def _chunk_backward(
     u, delta, B, C, z, reset, d_out, scratch, du, d_delta, dB, dC, dz,
     d_state, A_sum, D_sum, bias_sum, rate, skip, shift, e, n, in_e, in_n, local,
     first_row, n_rows, n_channels, u_row, delta_row, B_row, C_row, z_row, d_out_row,
-    N: tl.constexpr,
+    N: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Go back through a chunk whose states are in scratch; returns d_state before it, and the sums."""
-    for rows_behind in range(n_rows):
+    for rows_behind in tl.range(n_rows, num_stages=STAGES):
         j = n_rows - 1 - rows_behind
         row = first_row + j
         u_t, z_t = _load(u, row * u_row + e, in_e), _load(z, row * z_row + e, in_e)
@@ -174,6 +178,7 @@ def backward(
     du, d_delta, dA, dB, dC, dD, dz, d_bias,
     length, n_channels, u_row, delta_row, B_row, C_row, z_row, d_out_row,
     N: tl.constexpr, N_PADDED: tl.constexpr, CHANNELS: tl.constexpr, CHUNK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gradients from d_out (B, L, E), last position first, states recomputed a chunk at a time.
 
@@ -202,13 +207,14 @@ def backward(
         state = _load(kept, (window * n_chunks + chunk) * n_channels * N + tile, in_tile)
         _replay(
             u, delta, B, reset, scratch, state, rate, shift, e, n, in_e, in_n, local,
-            first_row, n_rows, u_row, delta_row, B_row,
+            first_row, n_rows, u_row, delta_row, B_row, STAGES,
         )  # fmt: skip
         tl.debug_barrier()  # every thread of the program has written its part of the scratch
         d_state, A_sum, D_sum, bias_sum = _chunk_backward(
             u, delta, B, C, z, reset, d_out, scratch, du, d_delta, dB, dC, dz,
             d_state, A_sum, D_sum, bias_sum, rate, skip, shift, e, n, in_e, in_n, local,
-            first_row, n_rows, n_channels, u_row, delta_row, B_row, C_row, z_row, d_out_row, N,
+            first_row, n_rows, n_channels, u_row, delta_row, B_row, C_row, z_row, d_out_row,
+            N, STAGES,
         )  # fmt: skip
         tl.debug_barrier()  # and has read it before the next chunk overwrites it
     tl.store(dA + window * n_channels * N + tile, A_sum, in_tile)
