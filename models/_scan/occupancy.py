@@ -2,7 +2,8 @@
 
 ``python -m models._scan.occupancy`` prints it. Registers limit how many programs run at once on a
 multiprocessor, and states that do not fit into them would be spilled to slow memory at every position.
-Compiled as Triton compiles at run time for tensors that PyTorch allocated and sizes divisible by 16.
+Compiled as at run time for Mamba4Rec: addresses, channels and most rows are divisible by 16, which Triton
+makes use of; rows of B and C, which are slices of R + 2N columns, are not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from models._scan.triton_cuda import WARPS, program_shape
 
 KERNELS = {"forward": triton_kernels.forward, "backward": triton_kernels.backward}
 IN_INPUT_PRECISION = ("u", "delta", "B", "C", "z", "out", "d_out", "du", "d_delta", "dz")
+NOT_BY_16 = ("length", "B_row", "C_row")
 LINE = "{:9} {:>4} {:5} {:>9} {:>11} {:>14}"
 
 
@@ -61,7 +63,7 @@ def _source(
     types = {name: _type(name, precision) for name in kernel.arg_names}
     types |= dict.fromkeys(fixed, "constexpr")
     position = {name: (i,) for i, name in enumerate(kernel.arg_names)}
-    by_16 = [n for n, type_ in types.items() if type_ != "constexpr" and n != "length"]
+    by_16 = [n for n, type_ in types.items() if type_ != "constexpr" and n not in NOT_BY_16]
     return ASTSource(
         kernel,
         signature=types,

@@ -65,7 +65,7 @@ def _advance(state, step, x, B, rate):
     return decay * state + x[:, None] * B[None, :], decay
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length"])  # or it would compile anew for some lengths
 def forward(
     u, delta, A, B, C, D, z, bias, reset, out, kept,
     length, n_channels, u_row, delta_row, B_row, C_row, z_row,
@@ -172,7 +172,7 @@ def _chunk_backward(
     return d_state, A_sum, D_sum, bias_sum
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length"])
 def backward(
     u, delta, A, B, C, D, z, bias, reset, kept, d_out, scratch,
     du, d_delta, dA, dB, dC, dD, dz, d_bias,

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from models._scan import triton_cuda
+from models._scan.check import scan_inputs
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("triton", reason="Triton is made for Linux only")
@@ -54,11 +58,56 @@ def test_nothing_is_spilled_on_compute_capability_9(usage, kernel):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["forward", "backward"])
-def test_sizes_of_one_compile_too(usage, kernel):
+def test_one_channel_and_one_state_compile_too(usage, kernel):
     rows = ["u_row", "delta_row", "B_row", "C_row", "z_row"] + ["d_out_row"] * (
         kernel == "backward"
     )
-    assert usage(kernel, 32, sizes={"length": 1}).stack_bytes == 0
-    assert (
-        usage(kernel, 1, sizes=dict.fromkeys(["length", "n_channels", *rows], 1)).stack_bytes == 0
-    )
+    assert usage(kernel, 1, sizes=dict.fromkeys(["n_channels", *rows], 1)).stack_bytes == 0
+
+
+class StandInDriver:
+    """As much of Triton's driver as compiling for a launch asks for."""
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+
+@pytest.fixture
+def launches(usage, monkeypatch):
+    """Kernels are compiled for what they are launched with, but not launched: their hashes, by name."""
+    from triton.runtime import driver
+
+    compiled = {"forward": set(), "backward": set()}
+
+    def launch(kernel, tensors, sizes, shape):
+        grid, options = (1, 1), {"num_warps": triton_cuda.WARPS}
+        found = kernel.warmup(*tensors, *sizes, **shape, **options, grid=grid)
+        compiled[kernel.__name__].add(found.hash)
+
+    monkeypatch.setattr(triton_cuda, "_launch", launch)
+    monkeypatch.setattr(driver, "_active", StandInDriver())
+    return compiled
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="test_scan_on_gpu.py launches them")
+def test_what_is_launched_compiles_and_a_new_length_compiles_nothing(launches):
+    for length in (16, 33, 1):
+        forward_and_backward([t.float() for t in scan_inputs(2, length, 128, 32)])
+    assert [len(hashes) for hashes in launches.values()] == [1, 1]
+    reset = torch.zeros(1, 5, dtype=torch.bool)
+    forward_and_backward([t.bfloat16() for t in scan_inputs(1, 5, 24, 5)], reset)
+    assert [len(hashes) for hashes in launches.values()] == [2, 2]
+
+
+def forward_and_backward(inputs, reset=None):
+    inputs = [t.requires_grad_() for t in inputs]
+    triton_cuda.selective_scan(*inputs, reset).sum().backward()
