@@ -88,8 +88,8 @@ def forward(
     for chunk in range(n_chunks):
         if kept is not None:
             tl.store(kept + (window * n_chunks + chunk) * n_channels * N + tile, state, in_tile)
-        last = tl.minimum((chunk + 1) * CHUNK, length)
-        for t in tl.range(chunk * CHUNK, last, num_stages=STAGES):
+        end = tl.minimum((chunk + 1) * CHUNK, length)
+        for t in tl.range(chunk * CHUNK, end, num_stages=STAGES):
             row = window * length + t
             u_t, z_t = _load(u, row * u_row + e, in_e), _load(z, row * z_row + e, in_e)
             B_t, C_t = _load(B, row * B_row + n, in_n), _load(C, row * C_row + n, in_n)
