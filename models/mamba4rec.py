@@ -38,7 +38,7 @@ class Config:
     d_conv: int = 4  # width of the causal convolution; the CUDA kernels know 2, 3 and 4
     expand: int = 2  # channels inside Mamba per model width
     dropout: float = 0.2  # on the embedding, behind Mamba and twice in the feed-forward network
-    scan: str = "auto"  # backend: auto, fused, mamba_ssm, numba or reference
+    scan: str = "auto"  # backend: auto, fused, mamba_ssm, triton, numba or reference
 
 
 class Model(SequenceModel):

@@ -5,8 +5,12 @@ Two seams: ``mamba_mixer`` is the whole layer of figure 3, ``selective_scan`` th
     backend     device  what runs
     fused       CUDA    mamba-ssm's one function for the whole layer (needs causal-conv1d too)
     mamba_ssm   CUDA    mamba-ssm's selective scan; the rest is PyTorch
+    triton      CUDA    our scan in Triton, where mamba-ssm cannot be installed; deterministic
     numba       CPU     compiled loops, parallel over the batch, hand-written backward
     reference   any     plain PyTorch, any precision; the oracle, and slow
+
+"auto" takes the first that can run. For tests, TRITON_INTERPRET=1 in the environment moves ``triton`` to
+the CPU, into Triton's interpreter; "auto" never chooses that.
 
 Letters: B batch, L positions, D model width, E = expand * D channels, N state size per channel,
 R rank of the step size, W width of the convolution.
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,10 +32,17 @@ from models import _kernels
 from models._errors import ModelError
 from models._scan import reference
 
-BACKENDS = {"fused": "cuda", "mamba_ssm": "cuda", "numba": "cpu", "reference": None}
+BACKENDS = {
+    "fused": "cuda",
+    "mamba_ssm": "cuda",
+    "triton": "cuda",
+    "numba": "cpu",
+    "reference": None,
+}
 HOW_TO_GET = {
     "fused": "it needs an NVIDIA GPU, mamba-ssm and causal-conv1d: `make setup CUDA=1`",
     "mamba_ssm": "it needs an NVIDIA GPU and mamba-ssm: `make setup CUDA=1`",
+    "triton": "it needs an NVIDIA GPU, a C compiler and the package triton of PyTorch's CUDA builds",
     "numba": "it needs a CPU and the package numba: `pip install numba`",
 }
 
@@ -51,7 +63,11 @@ class MixerParams(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanChoice:
-    """Which backend was asked for and which one runs; fallback: a slow one runs for want of kernels."""
+    """Which backend was asked for and which one runs.
+
+    fallback: "auto" did not get its first choice, and ``reason`` names everything it lacked. A backend
+    may be fast all the same (``triton``), but its times are not those of mamba-ssm's kernels.
+    """
 
     requested: str
     used: str
@@ -61,7 +77,7 @@ class ScanChoice:
 
 def require(requested: str) -> None:
     """Refuse an unknown or uninstalled backend before a model is built for it."""
-    resolve(requested, BACKENDS.get(requested) or "cpu")
+    resolve(requested, _home(requested) or "cpu")
 
 
 def resolve(requested: str, device: torch.device | str) -> ScanChoice:
@@ -98,15 +114,27 @@ def _resolve_auto(kind: str) -> ScanChoice:
 
 def _why_not(name: str, kind: str) -> str | None:
     """Why a backend cannot run on a kind of device, or None when it can."""
-    if BACKENDS[name] not in (None, kind):
-        return f"it runs on {BACKENDS[name]} and the model is on {kind}"
+    home = _home(name)
+    if home not in (None, kind):
+        return f"it runs on {home} and the model is on {kind}"
     if name == "numba" and importlib.util.find_spec("numba") is None:
         return "No module named 'numba'"
     if name in ("fused", "mamba_ssm"):
         from models._scan import cuda
 
         return cuda.why_not(name)
+    if name == "triton":
+        from models._scan import triton_cuda
+
+        return triton_cuda.why_not(kind)
     return None
+
+
+def _home(name: str) -> str | None:
+    """The kind of device that a backend runs on; None: any, or the backend is unknown."""
+    if name == "triton" and os.environ.get("TRITON_INTERPRET") == "1":
+        return "cpu"
+    return BACKENDS.get(name)
 
 
 def selective_scan(
@@ -131,8 +159,8 @@ def selective_scan(
 
     As in mamba-ssm, B is discretised as s B (Euler) and not by the exact hold of equation 4.
     reset (B, L) bool: h[t-1] counts as 0 where true, so that several users may share one row
-    (backends ``numba`` and ``reference``). ``numba`` computes in float32, ``reference`` in the
-    precision of its input.
+    (backends ``triton``, ``numba`` and ``reference``). ``triton`` and ``numba`` compute in float32,
+    ``reference`` in the precision of its input.
     """
     arguments = (u, delta, A, B, C, D, z, delta_bias)
     if backend == "reference":
@@ -145,6 +173,10 @@ def selective_scan(
         from models._scan import cuda
 
         return cuda.selective_scan(*arguments, reset)
+    if backend == "triton":
+        from models._scan import triton_cuda
+
+        return triton_cuda.selective_scan(*arguments, reset)
     raise ModelError(f"scan backend {backend!r} has no separate selective scan")
 
 

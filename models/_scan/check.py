@@ -28,9 +28,9 @@ def compare_backends(device: torch.device | str) -> list[dict]:
         except ModelError as error:
             rows.append(_row(name, "import", None, device, reason=str(error)))
             continue
-        for quantity, error in _mixer_errors(name, device).items():
+        for quantity, error in mixer_errors(name, device).items():
             rows.append(_row(name, f"mamba_mixer {quantity}", error, device))
-        for quantity, error in _scan_errors(name, device).items() if name != "fused" else ():
+        for quantity, error in scan_errors(name, device).items() if name != "fused" else ():
             rows.append(_row(name, f"selective_scan {quantity}", error, device))
     return rows
 
@@ -72,14 +72,16 @@ def _relative_error(got: Tensor, expected: Tensor) -> float:
     return float(error / scale if scale else error)  # all zero: the error itself
 
 
-def _scan_errors(name: str, device: torch.device) -> dict[str, float]:
-    inputs = [t.to(device) for t in scan_inputs(BATCH, LENGTH, CHANNELS, STATES)]
+def scan_errors(name: str, device: torch.device, length: int = LENGTH) -> dict[str, float]:
+    """Relative errors of a backend's selective_scan, by quantity; E = 128, N = 32."""
+    inputs = [t.to(device) for t in scan_inputs(BATCH, length, CHANNELS, STATES)]
     return relative_errors(
         lambda *a: selective_scan(*a, backend=name), selective_scan, SCAN_ARGUMENTS, inputs
     )
 
 
-def _mixer_errors(name: str, device: torch.device) -> dict[str, float]:
+def mixer_errors(name: str, device: torch.device, length: int = LENGTH) -> dict[str, float]:
+    """Relative errors of a backend's mamba_mixer, by quantity; D = 64, E = 128, N = 32."""
     generator = torch.Generator().manual_seed(2)
 
     def normal(*shape: int) -> Tensor:
@@ -96,7 +98,7 @@ def _mixer_errors(name: str, device: torch.device) -> dict[str, float]:
         D=normal(CHANNELS),
         out_proj=normal(WIDTH, CHANNELS) / CHANNELS**0.5,
     )
-    inputs = [t.float().double().to(device) for t in (normal(BATCH, LENGTH, WIDTH), *params)]
+    inputs = [t.float().double().to(device) for t in (normal(BATCH, length, WIDTH), *params)]
 
     def mixer(backend: str):
         return lambda x, *weights: mamba_mixer(x, MixerParams(*weights), backend)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import models
+from models._scan import BACKENDS, resolve, selective_scan
+from models._scan.check import scan_inputs
 from seqbench.batches import full_length_batch, training_windows
 from seqbench.data.kcore import k_core
 from seqbench.evaluate import rank_target
@@ -39,6 +41,26 @@ def test_scoring(benchmark, name):
         model.fit(items.flatten(), torch.arange(0, items.numel() + 1, LENGTH))
     with torch.inference_mode():
         assert benchmark(model.eval().scores, items).shape == (256, N_ITEMS + 1)
+
+
+@pytest.mark.parametrize(("rows", "length"), [(64, 50), (16, 200), (8, 2048)])
+@pytest.mark.parametrize("backend", ["mamba_ssm", "triton", "numba"])
+def test_scan_forward_and_backward(benchmark, backend, rows, length):
+    """On an NVIDIA device the table that is printed compares triton with mamba_ssm."""
+    try:
+        resolve(backend, BACKENDS[backend])
+    except models.ModelError as error:
+        pytest.skip(str(error))
+    inputs = [t.float().to(BACKENDS[backend]) for t in scan_inputs(rows, length, 128, 32)]
+    assert torch.isfinite(benchmark(scan_step, [t.requires_grad_() for t in inputs], backend)).all()
+
+
+def scan_step(inputs, backend):
+    out = selective_scan(*inputs, backend=backend)
+    gradients = torch.autograd.grad(out, inputs, out.detach())
+    if out.is_cuda:
+        torch.cuda.synchronize()
+    return gradients[0]
 
 
 def test_ranking(benchmark):

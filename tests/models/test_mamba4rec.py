@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tiny import batch_of, build, histories
 
 import models
-from models._scan import selective_scan
+from models._scan import resolve, selective_scan
 
 
 def test_the_official_number_of_parameters_on_ml_1m():
@@ -92,8 +92,12 @@ def test_double_precision_runs_on_the_reference():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA device")
-@pytest.mark.parametrize("scan", ["auto", "mamba_ssm", "reference"])
+@pytest.mark.parametrize("scan", ["auto", "mamba_ssm", "triton", "reference"])
 def test_the_loss_on_a_gpu_is_the_loss_on_a_cpu(scan):
+    try:
+        resolve(scan, "cuda")
+    except models.ModelError as error:
+        pytest.skip(str(error))
     windows = histories(8, 13)
     on_cpu = build("mamba4rec").loss(batch_of(windows))
     model = build("mamba4rec", scan=scan).cuda()

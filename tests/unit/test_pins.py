@@ -9,12 +9,15 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PIN = re.compile(r"^([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)$")
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)(;platform_system=='Linux')?$")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def parse(requirements):
-    """Pins as {normalised name: version}; anything but an exact public version is an error."""
+    """Pins as {normalised name: version}; anything but an exact public version is an error.
+
+    One marker is allowed, without spaces: the Makefile passes requirements as words of a shell.
+    """
     found = {}
     for requirement in requirements:
         match = PIN.match(requirement)
@@ -67,3 +70,14 @@ def test_pins_script_splits_torch_from_the_rest():
     assert len(pins("torch")) == 1
     assert sorted(pins("torch") + pins("base")) == sorted(PROJECT["dependencies"])
     assert pins("kernels") == PROJECT["optional-dependencies"]["kernels"]
+
+
+def test_the_makefile_can_pass_every_requirement_as_one_word():
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    assert [r for group in groups for r in group if re.search(r"[\s*?\[\]]", r)] == []
+
+
+def test_triton_is_the_one_that_this_torch_requires():
+    """Of torch's CUDA builds; a CPU build does not say. To renew with torch: METADATA of a CUDA build."""
+    required = {"2.13.0": "3.7.1"}
+    assert lock()["triton"] == required[parse(PROJECT["dependencies"])["torch"]]
