@@ -47,7 +47,12 @@ check: setup  ## fail if a result is implausible (a trained model below Populari
 publish: setup  ## write the tables that are committed, to results/reference/<machine>/
 	$(BIN)/snakemake --cores $(CORES) publish
 
-test: setup  ## all tests that this machine can run
+.venv/.setup-test: .venv/.setup
+	@echo "setup: Triton, for the tests of its kernels in its interpreter"
+	@$(PIP) --constraint envs/lock.txt $(call PINS,interpreter)
+	@touch $@
+
+test: setup .venv/.setup-test  ## all tests that this machine can run
 	$(BIN)/python -m pytest -n 2
 
 lint: setup  ## the formatters and linters of Python and Snakemake files

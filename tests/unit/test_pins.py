@@ -38,7 +38,8 @@ def conda(name):
 
 
 def test_lock_holds_every_direct_pin_but_torch():
-    direct = parse(PROJECT["dependencies"]) | parse(PROJECT["optional-dependencies"]["dev"])
+    extras = PROJECT["optional-dependencies"]
+    direct = parse(PROJECT["dependencies"] + extras["dev"] + extras["interpreter"])
     torch = direct.pop("torch")
     assert torch
     assert direct.items() <= lock().items()
