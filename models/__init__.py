@@ -28,6 +28,7 @@ from models._errors import ModelError
 from models._layers import catalogue_cross_entropy, gather_positions, lengths_of
 
 use_kernels = _kernels.use  # which implementation runs between the matrix products
+compile_seconds = _kernels.compile_seconds  # that numba took in this process
 
 
 @dataclass
@@ -35,13 +36,21 @@ class Batch:
     """Windows of consecutive items of users, right-padded with 0.
 
     windows (B, L+1) int64; lengths (B,) real items per window; target_mask (B, L) bool, true where
-    ``windows[:, 1:]`` is a target; generator: source of the random masks of masked models.
+    ``windows[:, 1:]`` is a target; generator: source of the random masks of masked models; n_targets:
+    number of targets, where the host knows it, so that nothing waits for a GPU to count them.
     """
 
     windows: Tensor
     lengths: Tensor
     target_mask: Tensor
     generator: torch.Generator
+    n_targets: int | None = None
+
+    def target_places(self) -> Tensor:
+        """Where ``target_mask.flatten()`` is true: (T,) int64, in order."""
+        mask = self.target_mask.flatten()
+        size = int(mask.sum()) if self.n_targets is None else self.n_targets
+        return torch.nonzero_static(mask, size=size).squeeze(1)
 
 
 class SequenceModel(nn.Module):
@@ -61,9 +70,10 @@ class SequenceModel(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of every target given the items before it, over items 1..n."""
-        hidden = self.hidden(batch.windows[:, :-1])
-        targets = batch.windows[:, 1:][batch.target_mask]
-        return catalogue_cross_entropy(hidden[batch.target_mask], self.item_table(), targets)
+        places = batch.target_places()  # (T,)
+        hidden = self.hidden(batch.windows[:, :-1]).flatten(0, 1)[places]
+        targets = batch.windows[:, 1:].flatten()[places]
+        return catalogue_cross_entropy(hidden, self.item_table(), targets)
 
     def scores(self, items: Tensor) -> Tensor:
         """Score every item as the next one: items (B, L) -> (B, V); column 0 means nothing."""

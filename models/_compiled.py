@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numba import config, njit
+from numba.core import event
 from torch import Tensor
 
 LOG2_E = np.float32(math.log2(math.e))
@@ -27,6 +28,9 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 MIN_EXPONENT, MAX_EXPONENT = np.float32(-126), np.float32(126)  # of normal float32 numbers
 LOWEST = np.int32(np.iinfo(np.int32).min)
 MANTISSA_AND_EXPONENT = np.int32(np.iinfo(np.int32).max)
+
+COMPILING = event.TimingListener()
+event.register("numba:compile", COMPILING)
 
 _source = Path(__file__)
 _cache = Path(config.CACHE_DIR or _source.with_name("__pycache__"))

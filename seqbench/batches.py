@@ -85,19 +85,27 @@ class Gatherer:
         self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
         self.start = torch.from_numpy(windows.start).to(device)
         self.length = torch.from_numpy(windows.length).to(device)
+        self.host_length = windows.length  # so that the host need not ask the device
 
     def batch(self, numbers: np.ndarray, generator: torch.Generator) -> Batch:
         """The windows ``numbers`` (B,), right-padded to the longest of them, as a training batch."""
         chosen = torch.from_numpy(numbers).to(self.items.device)
-        lengths = self.length[chosen]
-        windows = gather_spans(self.items, self.start[chosen], lengths)
-        place = torch.arange(windows.shape[1] - 1, device=windows.device)
-        return Batch(windows, lengths, place < lengths[:, None] - 1, generator)
+        lengths, host_lengths = self.length[chosen], self.host_length[numbers]
+        longest = int(host_lengths.max())
+        windows = gather_spans(self.items, self.start[chosen], lengths, longest)
+        place = torch.arange(longest - 1, device=windows.device)
+        n_targets = int((host_lengths - 1).sum())
+        return Batch(windows, lengths, place < lengths[:, None] - 1, generator, n_targets)
 
 
-def gather_spans(items: torch.Tensor, start: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Spans of ``items`` as rows (B, max length) int64, padded with 0 on the right. start, length (B,)."""
-    place = torch.arange(int(length.max()), device=items.device)
+def gather_spans(
+    items: torch.Tensor, start: torch.Tensor, length: torch.Tensor, longest: int | None = None
+) -> torch.Tensor:
+    """Spans of ``items`` as rows (B, longest) int64, padded with 0 on the right. start, length (B,).
+
+    ``longest`` is the largest length; who does not say it waits for the device to find it.
+    """
+    place = torch.arange(longest or int(length.max()), device=items.device)
     index = (start[:, None] + place).clamp_(max=len(items) - 1)
     return torch.where(place < length[:, None], items[index], 0).long()
 
@@ -110,4 +118,4 @@ def full_length_batch(
     windows = torch.randint(1, n_items + 1, shape, generator=generator, device=device)
     lengths = torch.full((rows,), seq_len + 1, device=device)
     mask = torch.ones((rows, seq_len), dtype=torch.bool, device=device)
-    return Batch(windows, lengths, mask, generator)
+    return Batch(windows, lengths, mask, generator, rows * seq_len)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 
 from .nvml import NO_DEVICE, Nvml, Reading
@@ -69,6 +70,11 @@ class EventClock:
         """Seconds of every block, after the device has finished (events count milliseconds)."""
         synchronise(self.device)
         return [start.elapsed_time(end) / 1000.0 for start, end in self._pairs]
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started, interpreter and imports included."""
+    return time.time() - psutil.Process().create_time()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -95,7 +95,7 @@ def _training(
                 batch = next(batches)
             with events.time():
                 loss = training_step(model, optimizer, batch)
-        targets.append(int(batch.target_mask.sum()))
+        targets.append(batch.n_targets)
     if not torch.isfinite(loss):
         raise evaluate.Diverged(f"loss is {loss.item()} while measuring")
     samples = {

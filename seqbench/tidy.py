@@ -23,7 +23,7 @@ SETTINGS = (
 )
 OUTCOME = (
     *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
-    *("train_s", "evaluate_s", "peak_rss_bytes", "resumed_from"),
+    *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
 )
 # What a failed measurement leaves empty, so that the tables can say why.
 EXPECTED = ("train/step_s", "train/epoch_s", "train/peak_rss_bytes", "inference/batch_s")

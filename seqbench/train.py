@@ -60,6 +60,7 @@ class Trainer:
             dataset.items, dataset.offsets, experiment.seq_len, self.training.eval_batch, where
         )
         self.state = State()
+        self.begun_s: float | None = None  # age of the process when its first step began
         self.best_weights = self._weights()
         self.resume_file = folder / f"resume-{_key(experiment, dataset)}.pt"
 
@@ -109,6 +110,7 @@ class Trainer:
         for numbers in epoch_batches(
             windows, self.training.batch_targets, rng, self.training.bucket
         ):
+            self.begun_s = self.begun_s or device.process_age_s()
             losses.append(self._step(gatherer, numbers, generator, optimizer))
             self.state.step += 1
             self.state.targets += int((windows.length[numbers] - 1).sum())
@@ -174,6 +176,8 @@ class Trainer:
             "still_improving": stopped == "max_steps",
             "train_s": round(s.train_s, 3),
             "evaluate_s": round(s.evaluate_s, 3),
+            "first_step_after_s": round(self.begun_s, 3) if self.begun_s else None,
+            "compile_s": round(models.compile_seconds(), 3),
             "peak_rss_bytes": device.peak_rss_bytes(),
             "resumed_from": s.resumed_from,
             "curve": s.curve,

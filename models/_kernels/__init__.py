@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -67,6 +68,12 @@ def resolve(device: torch.device | str) -> KernelChoice:
     if _installed():
         return KernelChoice(_requested, "numba", False, None)
     return KernelChoice(_requested, "torch", True, "No module named 'numba'")
+
+
+def compile_seconds() -> float:
+    """Seconds that numba has compiled for in this process; what it finds compiled on disk costs none."""
+    compiled = sys.modules.get("models._compiled")
+    return compiled.COMPILING.duration if compiled and compiled.COMPILING.done else 0.0
 
 
 @functools.cache

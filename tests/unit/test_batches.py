@@ -76,6 +76,9 @@ def test_a_batch_is_right_padded_and_marks_its_targets():
     batch = gatherer.batch(np.array([0, 1]), torch.Generator())
     assert batch.windows.tolist() == [[5, 6, 0, 0], [1, 2, 3, 4]]
     assert batch.target_mask.tolist() == [[True, False, False], [True, True, True]]
+    assert batch.n_targets == 4 and batch.target_places().tolist() == [0, 3, 4, 5]
+    batch.n_targets = None  # not known to the host: counted
+    assert batch.target_places().tolist() == [0, 3, 4, 5]
     assert batch.lengths.tolist() == [2, 4]
 
 

@@ -1,9 +1,12 @@
 """Ranks are full, conservative, and the same whatever the batching."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
+from seqbench import evaluate
 from seqbench.evaluate import Diverged, Evaluator, evaluated_users, rank_target, summary
 
 
@@ -97,3 +100,14 @@ def test_summary_averages_over_users():
     found = summary(evaluator.ranks(Fixed(lambda x: scores.expand(len(x), 5).clone()), "test"))
     assert found["unmasked"]["mrr@10"] == pytest.approx((1 / 3 + 1 / 4) / 2)
     assert found["seen-masked"]["mrr@10"] == pytest.approx((1 + 1 / 2) / 2)
+
+
+def test_batches_hold_users_and_positions_within_their_bounds():
+    lengths = np.sort(np.random.default_rng(0).integers(1, 90, 500))
+    cuts = evaluate._cuts(lengths, 32, 1000)
+    spans = list(itertools.pairwise(cuts))
+    assert (cuts[0], cuts[-1]) == (0, 500) and all(low < high for low, high in spans)
+    assert all(high - low <= 32 for low, high in spans)
+    assert all((high - low) * lengths[high - 1] <= 1000 for low, high in spans)
+    assert evaluate._cuts(np.array([5000, 6000]), 32, 1000) == [0, 1, 2], "one user always fits"
+    assert evaluate._cuts(lengths, 200, None) == [0, 200, 400, 500]

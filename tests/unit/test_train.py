@@ -64,6 +64,25 @@ def test_it_stops_at_the_budget_or_when_patience_ends(tiny, tmp_path):
     assert not values["still_improving"]
 
 
+def test_the_start_and_the_compiling_are_reported_apart(tiny, tmp_path):
+    values, _, _ = run(tiny, tmp_path)
+    assert values["first_step_after_s"] > 0  # the age of this test's process
+    assert values["compile_s"] >= 0
+
+
+def test_plain_kernels_learn_the_same(tiny, tmp_path):
+    """Without dropout the optimised step and the plain one differ by rounding only."""
+    losses = []
+    for kernels in ("plain", "torch", "auto"):
+        entry = dataclasses.replace(
+            experiment(kernels=kernels), hyperparameters=(*SMALL, ("dropout", 0.0))
+        )
+        values, _, _ = train.Trainer(entry, open_dataset(tiny), tmp_path, CPU).run()
+        losses.append([point["loss"] for point in values["curve"]])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypatch):
     _, whole, _ = run(tiny, tmp_path / "whole")
     monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
