@@ -154,17 +154,18 @@ def _cross_entropy_and_gradient(
     )
     rows = _rows_per_chunk(len(items), hidden.device)
     buffer = hidden.new_empty(min(rows, len(hidden)), len(items))
-    total, share = hidden.new_zeros(()), 1.0 / len(hidden)
-    for start in range(0, len(hidden), rows):
-        h, columns = hidden[start : start + rows], targets[start : start + rows] - 1
+    losses, scale = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden), 1)
+    split = (hidden, targets - 1, losses, scale, *([d_hidden] if gradient else []))
+    for h, columns, *out in zip(*(t.split(rows) for t in split), strict=True):
         logits = torch.mm(h, items.T, out=buffer[: len(h)])  # (c, n)
-        losses, scale = _kernels.cross_entropy_rows(logits, columns)
-        total += losses.sum()
-        if gradient:  # the scale is applied on the narrow side of each product
-            scale *= share
-            torch.mm(logits, items, out=d_hidden[start : start + rows]).mul_(scale)
-            d_table[1:].addmm_(logits.T, h * scale)
-    return total, d_hidden, d_table
+        _kernels.cross_entropy_rows(logits, columns, *out[:2])
+        if gradient:  # the scale of a row is applied on the narrow side of each product
+            torch.mm(logits, items, out=out[2])
+            d_table[1:].addmm_(logits.T, h * out[1])
+    if gradient:
+        d_hidden.mul_(scale).div_(len(hidden))
+        d_table.div_(len(hidden))
+    return losses.sum(), d_hidden, d_table
 
 
 def _rows_per_chunk(n_items: int, device: torch.device) -> int:

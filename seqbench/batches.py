@@ -14,7 +14,7 @@ import torch
 from models import Batch
 
 # Windows are sorted by length within pools of this many batches: little padding, yet batches differ every epoch.
-POOL_BATCHES = 32
+POOL_BATCHES = 64
 HELD_OUT = (
     2  # leave-one-out: the last item is the test target, the one before it the validation target
 )

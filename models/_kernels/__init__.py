@@ -118,21 +118,23 @@ def gelu(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(F.gelu(x), p, training)
 
 
-def cross_entropy_rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Per row -log softmax(logits)[target] (T,), and what scales the gradient that is left behind (T, 1).
+def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: Tensor) -> None:
+    """Loss of every row of logits (T, n), and its gradient up to a factor per row, in place.
 
-    logits (T, n) are overwritten so that, times the scale, they are the gradient of each row's loss:
-    softmax minus the one-hot target. targets (T,) int64, columns.
+    losses (T,) becomes -log softmax(logits)[target]; logits times scale (T, 1) become softmax minus the
+    one-hot target. targets (T,) int64: columns.
     """
     if _compiled(logits):
         from models._kernels import softmax
 
-        return softmax.cross_entropy_rows(logits, targets)
+        softmax.cross_entropy_rows(logits, targets, losses, scale)
+        return
+    wanted = logits.gather(1, targets[:, None]).squeeze(1)
     peak = logits.amax(1, keepdim=True)
-    wanted = logits.gather(1, targets[:, None])
     mass = logits.sub_(peak).exp_().sum(1, keepdim=True)
     logits.scatter_add_(1, targets[:, None], -mass)
-    return (mass.log() + peak - wanted).squeeze(1), mass.reciprocal()
+    torch.reciprocal(mass, out=scale)
+    torch.sub((mass.log_() + peak).squeeze(1), wanted, out=losses)
 
 
 def gru(layer: nn.GRU, x: Tensor) -> Tensor:

@@ -97,7 +97,8 @@ def test_rows_of_the_cross_entropy_and_their_gradient(backend):
     expected = F.cross_entropy(logits, targets, reduction="none")
     (gradient,) = torch.autograd.grad(expected.sum(), logits)
     with _kernels.using(backend):
-        losses, scale = _kernels.cross_entropy_rows(left := logits.detach().clone(), targets)
+        left, losses, scale = logits.detach().clone(), torch.empty(6), torch.empty(6, 1)
+        _kernels.cross_entropy_rows(left, targets, losses, scale)
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(left * scale, gradient, rtol=1e-5, atol=1e-6)
 
@@ -106,7 +107,8 @@ def test_rows_of_the_cross_entropy_and_their_gradient(backend):
 def test_what_is_not_finite_does_not_get_lost(bad):
     logits = normal(3, 50)
     logits[1, 20] = bad
-    losses, _ = _kernels.cross_entropy_rows(logits, torch.tensor([1, 2, 3]))
+    losses, scale = torch.empty(3), torch.empty(3, 1)
+    _kernels.cross_entropy_rows(logits, torch.tensor([1, 2, 3]), losses, scale)
     assert torch.isfinite(losses).tolist() == [True, False, True]
     x = normal(4, 16)
     x[2, 3] = bad
