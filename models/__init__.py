@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from models import _kernels
+from models._catalogue import catalogue_cross_entropy
 from models._errors import ModelError
-from models._layers import catalogue_cross_entropy, gather_positions, lengths_of
+from models._layers import gather_positions, lengths_of
 
 use_kernels = _kernels.use  # which implementation runs between the matrix products
 compile_seconds = _kernels.compile_seconds  # that numba took in this process

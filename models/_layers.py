@@ -78,11 +78,19 @@ class Attention(nn.Module):
         mask = None
         if lengths is not None:
             mask = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        y = _attend(q, k, v, mask, causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """PyTorch's attention; on a CPU in float32, where its bfloat16 kernel is twice as slow."""
+    if q.device.type == "cpu" and q.dtype.itemsize < 4:
+        with torch.autocast("cpu", enabled=False):
+            return _attend(q.float(), k.float(), v.float(), mask, causal)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
 class AttentionBlock(nn.Module):
@@ -111,65 +119,3 @@ class AttentionBlock(nn.Module):
         return self.ffn(
             _kernels.add_norm(attended, queries, self.norm, self.dropout, self.training)
         )
-
-
-def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-    """Mean softmax cross-entropy over the items 1..n: hidden (T, D), table (V, D), targets (T,).
-
-    The T x V logits exist only a chunk at a time, in one reused buffer, and the gradient is formed
-    while they do; half precision is computed in float32. No double backward.
-    """
-    if _kernels.resolve(hidden.device).used == "plain":
-        return F.cross_entropy(hidden @ table[1:].T, targets - 1)
-    return _CatalogueCrossEntropy.apply(hidden, table, targets)
-
-
-class _CatalogueCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-        ctx.dtypes = hidden.dtype, table.dtype
-        dtype = torch.promote_types(hidden.dtype, torch.float32)
-        with torch.autocast(hidden.device.type, enabled=False):
-            total, d_hidden, d_table = _cross_entropy_and_gradient(
-                hidden.to(dtype), table.to(dtype), targets, any(ctx.needs_input_grad)
-            )
-        ctx.save_for_backward(d_hidden, d_table)
-        return total / len(targets)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, d_loss: Tensor) -> tuple[Tensor, Tensor, None]:
-        d_hidden, d_table = ctx.saved_tensors
-        hidden_dtype, table_dtype = ctx.dtypes
-        return (d_hidden * d_loss).to(hidden_dtype), (d_table * d_loss).to(table_dtype), None
-
-
-def _cross_entropy_and_gradient(
-    hidden: Tensor, table: Tensor, targets: Tensor, gradient: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Sum of -log p(target), and the gradient of its mean with respect to hidden and table."""
-    items = table[1:]  # (n, D): the padding row is no candidate
-    d_hidden, d_table = (
-        (torch.empty_like(hidden), torch.zeros_like(table)) if gradient else 2 * (None,)
-    )
-    rows = _rows_per_chunk(len(items), hidden.device)
-    buffer = hidden.new_empty(min(rows, len(hidden)), len(items))
-    losses, scale = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden), 1)
-    split = (hidden, targets - 1, losses, scale, *([d_hidden] if gradient else []))
-    for h, columns, *out in zip(*(t.split(rows) for t in split), strict=True):
-        logits = torch.mm(h, items.T, out=buffer[: len(h)])  # (c, n)
-        _kernels.cross_entropy_rows(logits, columns, *out[:2])
-        if gradient:  # the scale of a row is applied on the narrow side of each product
-            torch.mm(logits, items, out=out[2])
-            d_table[1:].addmm_(logits.T, h * out[1])
-    if gradient:
-        d_hidden.mul_(scale).div_(len(hidden))
-        d_table.div_(len(hidden))
-    return losses.sum(), d_hidden, d_table
-
-
-def _rows_per_chunk(n_items: int, device: torch.device) -> int:
-    """Targets per chunk: on a CPU the logits should stay in a core's cache (1 MiB), on a GPU fill it."""
-    if device.type == "cpu":
-        return max(48, (1 << 18) // n_items)
-    return max(16, (1 << 26) // n_items)

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import Batch, SequenceModel, _kernels
+from models._catalogue import catalogue_cross_entropy
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
-    catalogue_cross_entropy,
     initialise,
     lengths_of,
 )

@@ -27,6 +27,18 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute a forward pass in fp32, in tf32 (products of a GPU rounded to 10 bits) or in bf16.
+
+    bf16 is PyTorch's autocast: weights, sums and the loss stay in float32. tf32 stays on afterwards,
+    because the backward pass must compute alike.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
 class Stopwatch:
     """Seconds of the blocks it timed, the device synchronised at both ends."""
 

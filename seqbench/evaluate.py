@@ -15,6 +15,7 @@ import torch
 
 from . import metrics
 from .batches import gather_spans
+from .device import arithmetic
 
 MASKINGS = ("unmasked", "seen-masked")
 SPLITS = {"valid": 2, "test": 1}  # the target's place counted from the end of the history
@@ -46,10 +47,16 @@ class Evaluator:
     """Ranks the held-out items of all evaluated users of a dataset, on the device of the model."""
 
     def __init__(
-        self, items: np.ndarray, offsets: np.ndarray, seq_len: int, batch: int, device: torch.device
+        self,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        seq_len: int,
+        batch: int,
+        device: torch.device,
+        precision: str = "fp32",
     ) -> None:
         self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
-        self.offsets, self.seq_len = np.asarray(offsets), seq_len
+        self.offsets, self.seq_len, self.precision = np.asarray(offsets), seq_len, precision
         self.users = evaluated_users(self.offsets)
         # Users with histories of similar length share a batch: less padding, same ranks.
         lengths = np.diff(self.offsets)[self.users]
@@ -67,7 +74,8 @@ class Evaluator:
         model.eval()
         found = {m: np.empty((2, len(self.users)), dtype=np.int32) for m in MASKINGS}
         for rows, history, inputs, target in self._batches(split):
-            scores = model.scores(inputs).float()
+            with arithmetic(self.precision, inputs.device):
+                scores = model.scores(inputs).float()
             if torch.isnan(scores).any():
                 raise Diverged(f"{split}: a score is NaN")
             scores[:, 0] = -torch.inf

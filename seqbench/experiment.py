@@ -35,7 +35,7 @@ class Training:
     objective: str = (
         "all-positions"  # a loss at every position of the window (masked ones for BERT4Rec)
     )
-    precision: str = "fp32"  # arithmetic of training and scoring
+    precision: str = "fp32"  # fp32 | tf32 | bf16: arithmetic of training and scoring
     batch_targets: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
     learning_rate: float = 0.001  # Adam
     weight_decay: float = 0.0  # L2 term of Adam

@@ -21,7 +21,7 @@ from .data import open_dataset
 from .environment import environment, worker_environment
 from .experiment import FULL_LENGTH, Measurement
 from .record import data_facts, write_record
-from .run import End, device_kind, device_lease, die_with_parent
+from .run import End, check_precision, device_kind, device_lease, die_with_parent
 
 PHASES = ("train", "inference")
 
@@ -33,6 +33,7 @@ def measure(
 
     ``time_limit_s`` holds for each process. A model whose process fails gets a record with that status.
     """
+    check_precision(job.precision)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in job.models}
     ends: dict[str, End] = {}
     with device_lease() as visible:

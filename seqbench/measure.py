@@ -94,7 +94,7 @@ def _training(
             with wait.time():
                 batch = next(batches)
             with events.time():
-                loss = training_step(model, optimizer, batch)
+                loss = training_step(model, optimizer, batch, job.precision)
         targets.append(batch.n_targets)
     if not torch.isfinite(loss):
         raise evaluate.Diverged(f"loss is {loss.item()} while measuring")
@@ -142,7 +142,7 @@ def _inference(
     batches = _histories(job, data, round_, where)
     for _ in range(job.warmup + job.steps):
         inputs = next(batches)
-        with clocks["batch_s"].time():
+        with device.arithmetic(job.precision, where), clocks["batch_s"].time():
             with clocks["encode_s"].time():
                 query = model.query(inputs)
             with clocks["score_s"].time():

@@ -52,6 +52,7 @@ def supervise(
     Raises:
         UserError: the worker refused its input; it has printed why.
     """
+    check_precision(experiment.training.precision)
     for name in ("record.json", "samples.npz", "weights.safetensors"):
         (out / name).unlink(missing_ok=True)
     command = [
@@ -149,6 +150,16 @@ def gpu_devices() -> list[Path]:
 def device_kind() -> str:
     """Where a worker computes, as far as can be told without torch."""
     return "cuda" if gpu_devices() else "cpu"
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what the device does not have.
+
+    Raises:
+        UserError: tf32 without an NVIDIA GPU.
+    """
+    if precision == "tf32" and device_kind() != "cuda":
+        raise UserError("precision tf32: exists on NVIDIA GPUs only; use fp32 or bf16 here")
 
 
 def _record_failure(

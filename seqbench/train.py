@@ -56,9 +56,7 @@ class Trainer:
         options = dict(experiment.hyperparameters)
         model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
         self.model = model.to(where)
-        self.evaluator = evaluate.Evaluator(
-            dataset.items, dataset.offsets, experiment.seq_len, self.training.eval_batch, where
-        )
+        self.evaluator = evaluator_of(experiment, dataset, where)
         self.state = State()
         self.begun_s: float | None = None  # age of the process when its first step began
         self.best_weights = self._weights()
@@ -134,7 +132,8 @@ class Trainer:
     def _step(
         self, gatherer: Gatherer, numbers: np.ndarray, generator: torch.Generator, optimizer: Any
     ) -> torch.Tensor:
-        return training_step(self.model, optimizer, gatherer.batch(numbers, generator))
+        batch = gatherer.batch(numbers, generator)
+        return training_step(self.model, optimizer, batch, self.training.precision)
 
     def _validate(self, loss: float, progress: Progress) -> None:
         if not np.isfinite(loss):
@@ -221,11 +220,15 @@ def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Ad
 
 
 def training_step(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: models.Batch
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: models.Batch,
+    precision: str = "fp32",
 ) -> torch.Tensor:
     """Forward, backward and update on one batch; the detached loss (scalar)."""
     optimizer.zero_grad(set_to_none=True)
-    loss = model.loss(batch)
+    with device.arithmetic(precision, batch.windows.device):
+        loss = model.loss(batch)
     loss.backward()
     optimizer.step()
     return loss.detach()
@@ -240,9 +243,7 @@ def fit_baseline(
     start = time.perf_counter()
     model.fit(*training_part(dataset, where))
     fitted = time.perf_counter() - start
-    evaluator = evaluate.Evaluator(
-        dataset.items, dataset.offsets, experiment.seq_len, experiment.training.eval_batch, where
-    )
+    evaluator = evaluator_of(experiment, dataset, where)
     samples = ranks_of(evaluator, model)
     values = {
         "parameters": 0,
@@ -267,6 +268,16 @@ def training_part(dataset: Dataset, where: torch.device) -> tuple[torch.Tensor, 
     items = torch.from_numpy(np.asarray(dataset.items)[chosen].astype(np.int64))
     ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
     return items.to(where), ends.to(where)
+
+
+def evaluator_of(
+    experiment: Experiment, dataset: Dataset, where: torch.device
+) -> evaluate.Evaluator:
+    """What ranks the held-out items for an experiment."""
+    t = experiment.training
+    return evaluate.Evaluator(
+        dataset.items, dataset.offsets, experiment.seq_len, t.eval_batch, where, t.precision
+    )
 
 
 def ranks_of(evaluator: evaluate.Evaluator, model: torch.nn.Module) -> dict[str, np.ndarray]:

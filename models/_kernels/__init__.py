@@ -82,7 +82,8 @@ def _installed() -> bool:
 
 
 def _compiled(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and resolve(x.device).used == "numba"
+    """Whether numba's kernels apply; half precision is taken to float32 for them and stays it."""
+    return x.dtype != torch.float64 and resolve(x.device).used == "numba"
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
@@ -92,7 +93,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if _compiled(x) and p < 1:
         from models._kernels import elementwise
 
-        return elementwise.dropout(x, p)
+        return elementwise.dropout(x.float(), p)
     return F.dropout(x, p)
 
 
@@ -104,7 +105,8 @@ def add_norm(
         from models._kernels import elementwise
 
         p = p if training else 0.0
-        return elementwise.add_norm(x, residual, norm.weight, norm.bias, norm.eps, p)
+        residual = None if residual is None else residual.float()
+        return elementwise.add_norm(x.float(), residual, norm.weight, norm.bias, norm.eps, p)
     x = F.dropout(x, p, training)
     return norm(x if residual is None else x + residual)
 
@@ -114,7 +116,7 @@ def gelu(x: Tensor, p: float, training: bool) -> Tensor:
     if _compiled(x) and p < 1:
         from models._kernels import elementwise
 
-        return elementwise.gelu(x, p if training else 0.0)
+        return elementwise.gelu(x.float(), p if training else 0.0)
     return F.dropout(F.gelu(x), p, training)
 
 
@@ -145,7 +147,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
 
     for input_weight, weight, *biases in layer.all_weights:
         input_bias, bias = biases or (None, weight.new_zeros(len(weight)))
-        x = recurrence.gru(F.linear(x, input_weight, input_bias), weight, bias)
+        x = recurrence.gru(F.linear(x, input_weight, input_bias).float(), weight, bias)
     return x
 
 
@@ -157,7 +159,7 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if _compiled(x):
         from models._kernels import recurrence
 
-        return recurrence.conv_silu(x, weight, bias)
+        return recurrence.conv_silu(x.float(), weight, bias)
     # Shifted products in this layout are faster on a CPU than a transposition for conv1d and back.
     length, width = x.shape[1], weight.shape[1]
     padded = F.pad(x, (0, 0, width - 1, 0))

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import _layers
-from models._layers import catalogue_cross_entropy, gather_positions, lengths_of
+from models import _catalogue
+from models._catalogue import catalogue_cross_entropy
+from models._layers import gather_positions, lengths_of
 
 
 def inputs(n_targets=37, n_items=50, width=8, dtype=torch.float64, scale=1.0):
@@ -23,7 +24,7 @@ def plain(hidden, table, targets):
 @pytest.mark.parametrize("rows", [1, 5, 37, 1000])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_cross_entropy_equals_the_plain_one(monkeypatch, rows, scale):
-    monkeypatch.setattr(_layers, "_rows_per_chunk", lambda n_items, device: rows)
+    monkeypatch.setattr(_catalogue, "_rows_per_chunk", lambda n_items, device: rows)
     hidden, table, targets = inputs(scale=scale)
     loss = catalogue_cross_entropy(hidden, table, targets)
     expected = plain(hidden, table, targets)
@@ -40,15 +41,26 @@ def test_cross_entropy_gradient_is_the_derivative():
     )
 
 
-def test_cross_entropy_in_half_precision_is_computed_in_float32():
+def test_cross_entropy_under_autocast_rounds_the_operands_of_products_only(monkeypatch):
+    monkeypatch.setattr(_catalogue, "_rows_per_chunk", lambda n_items, device: 5)
     hidden, table, targets = inputs(dtype=torch.float32)
     rounded = hidden.detach().bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         loss = catalogue_cross_entropy(rounded, table, targets)
     assert loss.dtype == torch.float32
+    expected = plain(hidden, table, targets)
+    torch.testing.assert_close(loss, expected, rtol=3e-3, atol=0)
+    got = torch.autograd.grad(loss, (rounded, table))
+    assert [g.dtype for g in got] == [torch.bfloat16, torch.float32]
+    for a, b in zip(got, torch.autograd.grad(expected, (hidden, table)), strict=True):
+        assert (a.float() - b).norm() < 0.01 * b.norm()
+
+
+def test_cross_entropy_of_half_numbers_without_autocast_is_computed_in_float32():
+    hidden, table, targets = inputs(dtype=torch.float32)
+    rounded = hidden.detach().bfloat16()
+    loss = catalogue_cross_entropy(rounded, table, targets)
     torch.testing.assert_close(loss, plain(rounded.float(), table, targets))
-    loss.backward()
-    assert rounded.grad.dtype == torch.bfloat16 and table.grad.dtype == torch.float32
 
 
 def test_cross_entropy_without_gradients():

@@ -121,3 +121,12 @@ def test_the_supervisor_never_loads_torch():
     code = "import sys, seqbench.run, seqbench.interleave; print('torch' in sys.modules)"
     done = subprocess.run(worker(code), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_tf32_without_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(run, "gpu_devices", list)
+    with pytest.raises(UserError, match="tf32: exists on NVIDIA GPUs only"):
+        run.check_precision("tf32")
+    run.check_precision("bf16")
+    monkeypatch.setattr(run, "gpu_devices", lambda: ["nvidia0"])
+    run.check_precision("tf32")

@@ -128,3 +128,12 @@ def test_the_training_part_of_a_baseline_leaves_out_what_is_held_out(tiny):
     ]
     found = [items[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
     assert found == expected
+
+
+def test_bfloat16_learns_nearly_the_same(tiny, tmp_path):
+    losses = []
+    for precision in ("fp32", "bf16"):
+        values, _, weights = run(tiny, tmp_path, precision=precision)
+        losses.append(values["curve"][-1]["loss"])
+        assert all(w.dtype == torch.float32 for w in weights.values())
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
