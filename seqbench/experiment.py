@@ -47,6 +47,7 @@ class Training:
     bucket: bool = True  # windows of similar length share a batch (less padding)
     eval_batch: int = 256  # users per batch in evaluation
     kernels: str = "auto"  # auto | numba | torch | plain: what runs between the matrix products
+    curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
 
 
 @dataclass(frozen=True)

@@ -141,20 +141,22 @@ class Trainer:
         start = time.perf_counter()
         quality = evaluate.summary(self.evaluator.ranks(self.model, "valid"))
         self.state.evaluate_s += time.perf_counter() - start
-        self.model.train()
         value = quality[self.training.select_masking][self.training.select_on]
         if value > self.state.best:
             self.state.best, self.state.best_step = value, self.state.step
             self.best_weights = self._weights()
-        self.state.curve.append(
-            {
-                "step": self.state.step,
-                "targets": self.state.targets,
-                "seconds": round(self.state.train_s, 3),
-                "loss": loss,
-                "valid": quality,
-            }
-        )
+        point = {
+            "step": self.state.step,
+            "targets": self.state.targets,
+            "seconds": round(self.state.train_s, 3),
+            "evaluate_s": round(self.state.evaluate_s, 3),
+            "loss": loss,
+            "valid": quality,
+        }
+        if self.training.curve_test:  # shown beside the curve; nothing is chosen by it
+            point["test"] = evaluate.summary(self.evaluator.ranks(self.model, "test"))
+        self.state.curve.append(point)
+        self.model.train()
         progress.line(
             f"step {self.state.step} loss {loss:.4f} valid {self.training.select_on} "
             f"{value:.4f} (best {self.state.best:.4f} at {self.state.best_step}), "

@@ -130,6 +130,17 @@ def test_the_training_part_of_a_baseline_leaves_out_what_is_held_out(tiny):
     assert found == expected
 
 
+def test_a_test_curve_changes_nothing(tiny, tmp_path):
+    plain, ranks, _ = run(tiny, tmp_path)
+    shown, same, _ = run(tiny, tmp_path, curve_test=True)
+    assert all(np.array_equal(ranks[k], same[k]) for k in ranks)
+    assert [p["valid"] for p in plain["curve"]] == [p["valid"] for p in shown["curve"]]
+    best = next(p for p in shown["curve"] if p["step"] == shown["best_step"])
+    rank = same["test/unmasked/rank"]
+    assert best["test"]["unmasked"]["hr@10"] == pytest.approx((rank <= 10).mean())
+    assert "test" not in plain["curve"][0]
+
+
 def test_bfloat16_learns_nearly_the_same(tiny, tmp_path):
     losses = []
     for precision in ("fp32", "bf16"):
