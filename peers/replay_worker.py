@@ -1,0 +1,136 @@
+"""Worker: RePlay's SasRec (``replay.nn``), trained from Parquet by its Lightning module in Lightning's own loop."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peers.interactions import TEST, VALIDATION, Flat, open_flat
+from peers.protocol import Settings, Stages, serve, versions
+
+DIFFERS = [
+    "only the last 200 targets of a user train (older items are dropped); every sequence padded to 200",
+    "LayerNorm in front, ReLU, dropout on attention probabilities and inside the feed-forward network",
+    "a dense attention mask per sequence and head",
+    "a user's first item is a target too where the history is shorter than 200, from padding alone",
+    "Adam with betas (0.9, 0.98)",
+]
+ITEM, USER = "item_id", "user_id"
+
+
+class RePlay:
+    """The library's SasRec and its data module over two files of sequences."""
+
+    def __init__(self, settings: Settings) -> None:
+        stages = Stages()
+        with stages.time("import"):
+            import torch
+            from replay.data.nn import ParquetModule
+            from replay.nn.lightning import LightningModule
+            from replay.nn.lightning.optimizer import OptimizerFactory
+            from replay.nn.sequential import SasRec
+            from replay.nn.transform.template import make_default_sasrec_transforms
+        torch.set_num_threads(settings.threads)
+        torch.manual_seed(0)
+        with stages.time("convert"):
+            flat, folder = open_flat(settings.data), Path(tempfile.mkdtemp())
+            n_items = int(flat.items.max())
+            paths = {
+                "train_path": _written(flat, VALIDATION, folder / "train.parquet"),
+                "predict_path": _written(flat, TEST, folder / "history.parquet"),
+            }
+        with stages.time("load"):
+            schema = _schema(settings, n_items)
+            self.data = ParquetModule(
+                batch_size={"train": settings.batch, "predict": settings.eval_batch},
+                metadata=_metadata(settings, n_items),
+                transforms=make_default_sasrec_transforms(schema),
+                **paths,
+            )
+            model = SasRec.from_params(
+                schema, embedding_dim=settings.d_model, num_heads=settings.n_heads,
+                num_blocks=settings.n_layers, max_sequence_length=settings.length,
+                dropout=settings.dropout, hidden_dim=settings.d_inner,
+            )  # fmt: skip
+            optimizer = OptimizerFactory(learning_rate=settings.learning_rate)
+            self.module = LightningModule(model, optimizer_factory=optimizer)
+        self.facts = {
+            "seconds": stages.seconds,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "n_items": n_items,
+            "versions": versions("replay-rec", "torch", "numpy", "pandas", "lightning"),
+            "evaluates": "top 10 items of every user from all scores, seen items ranked",
+            "differs": DIFFERS,
+        }
+
+    def train(self, done: Callable[[int], bool]) -> None:
+        """Fit; the clock stops the loop behind a batch."""
+        from lightning import Callback
+
+        class Stop(Callback):
+            def on_train_batch_end(
+                self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+            ) -> None:
+                trainer.should_stop = not done(int(batch["target_padding_mask"].sum()))
+
+        _trainer(Stop()).fit(self.module, datamodule=self.data)
+
+    def evaluate(self) -> int:
+        """Top 10 of all users from all items, by the library's own callback."""
+        from replay.nn.lightning.callback import PandasTopItemsCallback
+
+        top = PandasTopItemsCallback(top_k=10, query_column=USER, item_column=ITEM)
+        _trainer(top).predict(self.module, datamodule=self.data, return_predictions=False)
+        return int(top.get_result()[USER].nunique())
+
+
+def _trainer(callback: Any) -> Any:
+    from lightning import Trainer
+
+    return Trainer(
+        max_epochs=10**6, callbacks=[callback], limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", devices=1,
+    )  # fmt: skip
+
+
+def _written(flat: Flat, place: int, path: Path) -> str:
+    """A Parquet file with one row per user: what comes before ``place``. Items count from 0 in it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chosen = flat.before(place)
+    lengths = np.diff(flat.offsets) - place
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    items = pa.ListArray.from_arrays(ends, flat.items[chosen].astype(np.int64) - 1)
+    pq.write_table(pa.table({USER: np.arange(len(lengths)), ITEM: items}), path)
+    return str(path)
+
+
+def _metadata(s: Settings, n_items: int) -> dict[str, Any]:
+    """Shapes of the columns; the training rows hold one more item, because targets are the items shifted by one."""
+    return {
+        "train": {USER: {}, ITEM: {"shape": s.length + 1, "padding": n_items}},
+        "predict": {USER: {}, ITEM: {"shape": s.length, "padding": n_items}},
+    }
+
+
+def _schema(s: Settings, n_items: int) -> Any:
+    from replay.data import FeatureHint, FeatureSource, FeatureType
+    from replay.data.nn import TensorFeatureInfo, TensorFeatureSource, TensorSchema
+
+    return TensorSchema(
+        TensorFeatureInfo(
+            ITEM, is_seq=True, feature_type=FeatureType.CATEGORICAL, cardinality=n_items,
+            padding_value=n_items, embedding_dim=s.d_model, feature_hint=FeatureHint.ITEM_ID,
+            feature_sources=[TensorFeatureSource(FeatureSource.INTERACTIONS, ITEM)],
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    serve(RePlay)
