@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from peers.protocol import Settings, Stages, serve, versions
 
@@ -48,6 +49,8 @@ class Ours:
         self.facts = {
             "seconds": stages.seconds,
             "parameters": sum(p.numel() for p in self.model.parameters()),
+            "n_items": dataset.n_items,
+            "mean_history": _mean_history(windows.length - 1),
             "backend": self.model.backend_report(),
             "versions": versions("torch", "numpy"),
             "evaluates": "rank of the test item, twice: seen items ranked and seen items masked",
@@ -73,7 +76,12 @@ class Ours:
         return len(ranks["unmasked"].rank)
 
 
-def _options(settings: Settings, models: object) -> dict:
+def _mean_history(targets: Any) -> float:
+    """Mean number of items that a target is predicted from; ``targets`` (W,) of every window."""
+    return float((targets * (targets + 1) / 2).sum() / targets.sum())
+
+
+def _options(settings: Settings, models: Any) -> dict:
     """The settings that the model has; the others keep its defaults."""
     known = models.load(settings.model).Config.__dataclass_fields__
     names = ("d_model", "n_layers", "n_heads", "d_inner", "dropout")

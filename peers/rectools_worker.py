@@ -37,7 +37,9 @@ class RecTools:
             history = frame(flat, flat.before(TEST), columns).assign(**{Columns.Weight: 1.0})
         with stages.time("load"):
             self.model = _built(SASRecModel, settings, Dataset.construct(train))
-            for block in self.model.lightning_model.torch_model.transformer_layers.transformer_blocks:
+            for (
+                block
+            ) in self.model.lightning_model.torch_model.transformer_layers.transformer_blocks:
                 block.feed_forward = PointWiseFeedForward(
                     settings.d_model, settings.d_inner, settings.dropout, torch.nn.ReLU()
                 )
