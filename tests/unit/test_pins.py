@@ -67,3 +67,16 @@ def test_pins_script_splits_torch_from_the_rest():
     assert len(pins("torch")) == 1
     assert sorted(pins("torch") + pins("base")) == sorted(PROJECT["dependencies"])
     assert pins("kernels") == PROJECT["optional-dependencies"]["kernels"]
+
+
+@pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
+def test_a_peers_environment_is_pinned_with_our_torch(name):
+    lines = (ROOT / "envs" / "peers" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    pinned = parse(line for line in lines if not line.startswith("#"))
+    ours = parse(PROJECT["dependencies"])
+    assert pinned["torch"] == ours["torch"]
+    assert {
+        "rectools": "0.19.0",
+        "replay-rec": "0.22.0",
+        "recbole": "1.2.1",
+    }.items() & pinned.items()
