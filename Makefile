@@ -71,5 +71,5 @@ bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecToo
 	@echo "bench-peers: environment of $*"
 	@{ $(PYTHON) -m venv .venv-peers/$* && \
 	  .venv-peers/$*/bin/python $(PIP_INSTALL) $$(grep '^torch==' $<) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) && \
-	  .venv-peers/$*/bin/python $(PIP_INSTALL) --requirement $<; } 2> .venv-peers/$*.failed && touch $@ \
+	  .venv-peers/$*/bin/python $(PIP_INSTALL) --requirement $<; } 2> .venv-peers/$*.failed && rm .venv-peers/$*.failed && touch $@ \
 	  || { tail -n 1 .venv-peers/$*.failed; rm -f $@; }
