@@ -67,10 +67,12 @@ def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[st
     """Seconds per target, ratios to our two rows, and for our SASRec the share of the arithmetic limit."""
     seconds = estimate(per_target(lane.rounds))
     steps = sum(len(r["step_s"]) for r in lane.rounds)
+    wall, cpu = (sum(sum(r[k]) for r in lane.rounds) for k in ("step_s", "cpu_s"))
     found: dict[str, Any] = {
         "seconds_per_target": asdict(seconds),
         "cpu_seconds_per_target": asdict(estimate(per_target(lane.rounds, "cpu_s"))),
         "step_s": asdict(stats.spread([s for r in lane.rounds for s in r["step_s"]])),
+        "cpu_per_wall": cpu / wall,
         "steps": steps,
         "targets_per_step": sum(sum(r["targets"]) for r in lane.rounds) / steps,
     }

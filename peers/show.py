@@ -19,6 +19,7 @@ COLUMNS = [
     Column("Targets per step"),
     Column("Step (s)"),
     Column("Steps"),
+    Column("CPU / wall"),
     Column("Loading (s)"),
     Column("Evaluation pass (s)"),
     Column("Peak memory (GiB)"),
@@ -43,8 +44,9 @@ def notes(result: dict[str, Any]) -> list[str]:
     variables = ", ".join(f"`{k}={v}`" for k, v in result["variables"].items())
     settings = ", ".join(f"{k} {v}" for k, v in result["settings"].items() if k != "batch")
     return [
-        "A target is an item that is predicted, padding not counted. Ratios are paired by round. Loading leaves out "
-        "imports and writing the data in the form that a library reads.",
+        "A target is an item that is predicted, padding not counted. Ratios are paired by round. CPU / wall below 1: "
+        "other work had the core meanwhile. Loading leaves out imports and writing the data in the form that a library "
+        "reads.",
         f"Asked of everyone: {settings}; fp32, Adam, cross-entropy over all items. Environment of every worker: "
         f"{variables}.",
         *_limit(result),
@@ -83,7 +85,11 @@ def aligned(shown: Table) -> str:
 
 def _row(row: dict[str, Any]) -> list[Cell]:
     if row["status"] != "ok":
-        return [Cell(row["label"]), Cell(f"failed: {row['reason']}"), *[Cell("")] * 9]
+        return [
+            Cell(row["label"]),
+            Cell(f"failed: {row['reason']}"),
+            *[Cell("")] * (len(COLUMNS) - 2),
+        ]
     figures, facts = row["figures"], row["facts"]
     return [
         Cell(row["label"]),
@@ -93,6 +99,7 @@ def _row(row: dict[str, Any]) -> list[Cell]:
         _number(figures["targets_per_step"], 0),
         _number(figures["step_s"]["median"], 3),
         Cell(whole(figures["steps"]), value=figures["steps"]),
+        _number(figures["cpu_per_wall"], 2),
         _number(facts["seconds"]["load"], 1),
         _number(row["evaluation"]["evaluate_s"], 1),
         _number((row["peak_rss_bytes"] or float("nan")) / 2**30, 2),
