@@ -70,7 +70,7 @@ def contestants(settings: Settings, flat: Flat) -> list[Contestant]:
 
 def targets_of_a_peer_step(flat: Flat, length: int) -> int:
     """Mean number of real targets in a peer's batch: the last ``length`` of every user's training part."""
-    training = np.diff(flat.offsets) - VALIDATION
+    training = flat.counts(VALIDATION)
     per_user = np.minimum(np.maximum(training - 1, 0), length)
     return round(PEER_BATCH * per_user.sum() / max((training > 1).sum(), 1))
 

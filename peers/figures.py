@@ -36,10 +36,12 @@ def per_target(rounds: list[dict[str, list]], clock: str = "step_s") -> np.ndarr
     return np.array([sum(r[clock]) / sum(r["targets"]) for r in rounds])
 
 
-def ratio(rounds: list[dict[str, list]], reference: list[dict[str, list]]) -> Estimate:
+def ratio(
+    rounds: list[dict[str, list]], reference: list[dict[str, list]], clock: str = "step_s"
+) -> Estimate:
     """How many times the reference's seconds per target, paired by round."""
     shared = min(len(rounds), len(reference))
-    return estimate(per_target(rounds)[:shared] / per_target(reference)[:shared])
+    return estimate(per_target(rounds, clock)[:shared] / per_target(reference, clock)[:shared])
 
 
 def flops_per_target(s: Settings, n_items: int, mean_history: float) -> float:

@@ -31,10 +31,13 @@ class Flat:
         """Place of every interaction within its user's history (N,), from 0."""
         return np.arange(len(self.items)) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
 
+    def counts(self, place: int) -> np.ndarray:
+        """How many interactions each user (U,) has before the one at ``place`` from the end: VALIDATION or TEST."""
+        return np.maximum(np.diff(self.offsets) - place, 0)
+
     def before(self, place: int) -> np.ndarray:
-        """Which interactions (N,) come before the one at ``place`` from the end: VALIDATION or TEST."""
-        ends = self.offsets[1:] - place
-        return np.arange(len(self.items)) < np.repeat(ends, np.diff(self.offsets))
+        """Which interactions (N,) those are."""
+        return self.places < np.repeat(self.counts(place), np.diff(self.offsets))
 
 
 def open_flat(folder: str) -> Flat:

@@ -4,7 +4,7 @@ Standard library only: it runs in every library's environment. A worker says one
 each line on its standard input with one line:
 
     train N   -> {"step_s": [N seconds], "cpu_s": [N seconds], "targets": [N real targets]}
-    evaluate  -> {"evaluate_s": seconds, "users": ranked users}
+    evaluate  -> {"evaluate_s": seconds, "cpu_s": seconds, "users": ranked users}
     quit      -> {"peak_rss_bytes": bytes}
 
 and {"error": reason} when it fails. No ``train`` after ``evaluate``. Answers have a descriptor of their own: whatever
@@ -151,9 +151,10 @@ def _obey(session: Session, trained: Trained) -> None:
         trained.train(clock.done)
     verb = clock.pending[0]
     while verb == "evaluate":
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         users = trained.evaluate()
-        session.answer({"evaluate_s": time.perf_counter() - start, "users": users})
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        session.answer({"evaluate_s": wall, "cpu_s": cpu, "users": users})
         verb = session.command()[0]
     if verb != "quit":
         raise ValueError(f"cannot {verb!r} here")

@@ -19,7 +19,7 @@ from .process import Failed, Worker
 WARMUP = (
     2  # steps before the first round, reported apart; the second one says how long a step takes
 )
-ROUNDS = 8
+ROUNDS = 12
 FEWEST_ROUNDS = 3  # whatever the budget says: fewer give no interval
 EVALUATION_SHARE = 0.2  # of the budget, kept for the evaluation passes
 MOST_STEPS = 200  # per round and contestant

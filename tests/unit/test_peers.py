@@ -230,10 +230,11 @@ def test_operations_per_target_equal_what_torch_counts():
 
 
 def test_the_rate_of_a_product_is_one_line_of_json(capsys, monkeypatch):
-    monkeypatch.setattr(product, "SIZE", 32)
+    monkeypatch.setattr(product, "SIZE", 256)
     product.main(torch.get_num_threads())
     found = json.loads(capsys.readouterr().out)
-    assert found["flop_per_s"] > 0 and len(found["samples"]) == product.REPEATS
+    assert found["flop_per_s"] > 0 and found["flop_per_cpu_s"] > 0
+    assert len(found["samples"]) == len(found["cpu_samples"]) == product.REPEATS
 
 
 # --- the data ----------------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def made(fake, tmp_path, tiny):
     reference = replace(fake("good"), key=contestants.REFERENCE)
     lanes = run(tmp_path, reference, fake("peer"), fake("bad", step="raise OSError('disk full')"))
     variables = {**VARIABLES, "LD_PRELOAD": "/some/where/libfast.so", "OMP_NUM_THREADS": "1"}
-    products = [{"flop_per_s": 1e11, "samples": [1e11]}] * 2
+    products = [{"flop_per_s": 9e10, "flop_per_cpu_s": 1e11}] * 2
     settings = replace(SETTINGS, data=str(tiny))
     return result.assemble(lanes, settings, variables, {"budget_s": 1.0}, products)
 
@@ -278,9 +279,10 @@ def made(fake, tmp_path, tiny):
 def test_a_result_holds_samples_figures_and_what_they_depend_on(made):
     first, peer, bad = made["contestants"]
     assert first["figures"]["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert peer["figures"]["cpu_ratio"]["low"] > 0
     assert first["figures"]["ratio_same_batch"] is None  # that row did not run
-    limit = first["figures"]["flops_per_target"] / made["product"]["flop_per_s"]
-    seconds = first["figures"]["seconds_per_target"]["median"]
+    limit = first["figures"]["flops_per_target"] / made["product"]["flop_per_cpu_s"]
+    seconds = first["figures"]["cpu_seconds_per_target"]["median"]
     assert first["figures"]["share_of_limit"] == pytest.approx(limit / seconds)
     assert (
         peer["figures"]["steps"] == race.FEWEST_ROUNDS and "share_of_limit" not in peer["figures"]
@@ -295,7 +297,11 @@ def test_a_result_holds_samples_figures_and_what_they_depend_on(made):
 def test_the_table_names_failures_and_what_differs_and_no_path(made, tmp_path):
     show.write(made, tmp_path / "out")
     text = show.aligned(show.table(made))
-    for words in ("failed: OSError: disk full", "What differs: everything", "GFLOP/s before"):
+    for words in (
+        "failed: OSError: disk full",
+        "What differs: everything",
+        "GFLOP/s (100 per CPU second)",
+    ):
         assert words in text and words in (tmp_path / "out" / "bench-peers.md").read_text()
     for name in ("bench-peers.json", "bench-peers.md", "bench-peers.csv", "samples.csv"):
         written = (tmp_path / "out" / name).read_text()
@@ -320,7 +326,7 @@ def test_data_that_are_not_prepared_are_one_line(capsys, tmp_path):
 @pytest.mark.slow
 def test_our_own_rows_run_end_to_end(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(contestants, "VENVS", tmp_path)
-    rate = {"flop_per_s": 1e11, "samples": [1e11]}
+    rate = {"flop_per_s": 1e11, "flop_per_cpu_s": 1e11}
     monkeypatch.setattr(command_line, "_product", lambda variables, threads: rate)
     out = tmp_path / "out"
     chosen = ["--only", contestants.REFERENCE, "ours-bert4rec", "recbole"]
