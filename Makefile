@@ -72,4 +72,4 @@ bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecToo
 	@{ $(PYTHON) -m venv .venv-peers/$* && \
 	  .venv-peers/$*/bin/python $(PIP_INSTALL) $$(grep '^torch==' $<) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) && \
 	  .venv-peers/$*/bin/python $(PIP_INSTALL) --requirement $<; } 2> .venv-peers/$*.failed && rm .venv-peers/$*.failed && touch $@ \
-	  || { tail -n 1 .venv-peers/$*.failed; rm -f $@; }
+	  || { grep -m 1 '^ERROR' .venv-peers/$*.failed || tail -n 1 .venv-peers/$*.failed; rm -f $@; }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .interactions import VALIDATION, Flat
-from .process import ROOT, Failed
+from .process import ROOT, Failed, without_paths
 from .protocol import Settings
 
 VENVS = ROOT / ".venv-peers"
@@ -76,8 +76,10 @@ def targets_of_a_peer_step(flat: Flat, length: int) -> int:
 
 
 def _why(file: Path) -> str:
-    """The last line of what pip said."""
+    """What pip said: its first error, else its last line."""
     if not file.exists():
         return "`make bench-peers` makes its environment"
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "pip said nothing")
+    text = file.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return without_paths((errors[:1] or lines[-1:] or ["pip said nothing"])[0])
