@@ -82,6 +82,7 @@ class Session:
         """Keep standard output for answers and send what anyone else writes there to standard error."""
         answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
+        sys.stdout.reconfigure(line_buffering=True)  # what was said before a sudden end is kept
         return cls(sys.stdin, answers)
 
     def answer(self, values: dict[str, Any]) -> None:

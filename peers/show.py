@@ -17,7 +17,6 @@ COLUMNS = [
     Column("Times row 1"),
     Column("Times row 2"),
     Column("Times row 1 (CPU time)"),
-    Column("Times row 2 (CPU time)"),
     Column("Targets per step"),
     Column("Step (s)"),
     Column("Steps"),
@@ -48,7 +47,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     return [
         "A target is an item that is predicted, padding not counted. Times row 1: seconds per target over those of our "
         "SASRec at our usual batch; row 2 is ours at the batch of RecTools and RePlay. Ratios are paired by round. CPU / "
-        "wall below 1: other work had the core meanwhile, and the ratios of CPU time are the better ones. Loading leaves "
+        "wall below 1: other work had the core meanwhile, and the ratio of CPU times is the better one. Loading leaves "
         "out imports and writing the data in the form that a library reads.",
         f"Asked of everyone: {settings}; fp32, Adam, cross-entropy over all items. Environment of every worker: "
         f"{variables}.",
@@ -100,7 +99,6 @@ def _row(row: dict[str, Any]) -> list[Cell]:
         _estimate(figures["ratio"]),
         _estimate(figures["ratio_same_batch"]),
         _estimate(figures["cpu_ratio"]),
-        _estimate(figures["cpu_ratio_same_batch"]),
         _number(figures["targets_per_step"], 0),
         _number(figures["step_s"]["median"], 3),
         Cell(whole(figures["steps"]), value=figures["steps"]),
