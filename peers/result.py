@@ -17,6 +17,7 @@ from .protocol import Settings
 from .race import Lane
 
 SCHEMA = 1
+OWN = ("data", "model", "batch")  # settings that are a row's own, or a path
 # Prefixes of variables that decide how memory is allocated and what the kernels of torch do.
 SHOWN = ("LD_PRELOAD", "MALLOC_", "ATEN_", "KMP_", "MKL_", "OMP_")
 
@@ -36,7 +37,7 @@ def assemble(
         "machine": {**machine, "allowed_cpus": _allowed_cpus()},
         "code": code.identity(_sources()),
         "data": json.loads((Path(settings.data) / "dataset.json").read_text(encoding="utf-8")),
-        "settings": {k: v for k, v in asdict(settings).items() if k not in ("data", "model")},
+        "settings": {k: v for k, v in asdict(settings).items() if k not in OWN},
         "options": options,
         "variables": shared_variables(variables),
         "product": {"flop_per_cpu_s": limit, "runs": products},

@@ -43,7 +43,7 @@ def table(result: dict[str, Any]) -> Table:
 def notes(result: dict[str, Any]) -> list[str]:
     """What a reader of the table must know, one paragraph each."""
     variables = ", ".join(f"`{k}={v}`" for k, v in result["variables"].items())
-    settings = ", ".join(f"{k} {v}" for k, v in result["settings"].items() if k != "batch")
+    settings = ", ".join(f"{k} {v}" for k, v in result["settings"].items())
     return [
         "A target is an item that is predicted, padding not counted. Times row 1: seconds per target over those of our "
         "SASRec at our usual batch; row 2 is ours at the batch of RecTools and RePlay. Ratios are paired by round. CPU / "
