@@ -46,15 +46,16 @@ class Ours:
                 dataset.items, dataset.offsets, settings.length, settings.eval_batch, device
             )
         self.windows, self.epoch_batches = windows, batches.epoch_batches
-        self.facts = {
-            "seconds": stages.seconds,
+        self.facts = {"seconds": stages.seconds, "n_items": dataset.n_items, **self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
+        return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "n_items": dataset.n_items,
-            "mean_history": _mean_history(windows.length - 1),
+            "mean_history": _mean_history(self.windows.length - 1),
             "backend": self.model.backend_report(),
             "versions": versions("torch", "numpy"),
             "evaluates": "rank of the test item, twice: seen items ranked and seen items masked",
-            "differs": DIFFERS.get(settings.model, []),
+            "differs": DIFFERS.get(self.settings.model, []),
         }
 
     def train(self, done: Callable[[int], bool]) -> None:

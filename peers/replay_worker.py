@@ -30,38 +30,22 @@ class RePlay:
         stages = Stages()
         with stages.time("import"):
             import torch
-            from replay.data.nn import ParquetModule
-            from replay.nn.lightning import LightningModule
-            from replay.nn.lightning.optimizer import OptimizerFactory
-            from replay.nn.sequential import SasRec
-            from replay.nn.transform.template import make_default_sasrec_transforms
+
+            _import_library()
         torch.set_num_threads(settings.threads)
         torch.manual_seed(0)
         with stages.time("convert"):
             flat, folder = open_flat(settings.data), Path(tempfile.mkdtemp())
             n_items = int(flat.items.max())
-            paths = {
-                "train_path": _written(flat, VALIDATION, folder / "train.parquet"),
-                "predict_path": _written(flat, TEST, folder / "history.parquet"),
-            }
+            train = _written(flat, VALIDATION, folder / "train.parquet")
+            history = _written(flat, TEST, folder / "history.parquet")
         with stages.time("load"):
             schema = _schema(settings, n_items)
-            self.data = ParquetModule(
-                batch_size={"train": settings.batch, "predict": settings.eval_batch},
-                metadata=_metadata(settings, n_items),
-                transforms=make_default_sasrec_transforms(schema),
-                **paths,
-            )
-            model = SasRec.from_params(
-                schema, embedding_dim=settings.d_model, num_heads=settings.n_heads,
-                num_blocks=settings.n_layers, max_sequence_length=settings.length,
-                dropout=settings.dropout, hidden_dim=settings.d_inner,
-            )  # fmt: skip
-            optimizer = OptimizerFactory(learning_rate=settings.learning_rate)
-            self.module = LightningModule(model, optimizer_factory=optimizer)
+            self.data = _data(settings, schema, n_items, train, history)
+            self.module = _module(settings, schema)
         self.facts = {
             "seconds": stages.seconds,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": sum(p.numel() for p in self.module.parameters()),
             "n_items": n_items,
             "versions": versions("replay-rec", "torch", "numpy", "pandas", "lightning"),
             "evaluates": "top 10 items of every user from all scores, seen items ranked",
@@ -87,6 +71,41 @@ class RePlay:
         top = PandasTopItemsCallback(top_k=10, query_column=USER, item_column=ITEM)
         _trainer(top).predict(self.module, datamodule=self.data, return_predictions=False)
         return int(top.get_result()[USER].nunique())
+
+
+def _import_library() -> None:
+    """Import what the functions below use, so that their times do not hold it."""
+    import replay.data.nn
+    import replay.nn.lightning.optimizer
+    import replay.nn.sequential
+    import replay.nn.transform.template  # noqa: F401
+
+
+def _data(s: Settings, schema: Any, n_items: int, train: str, history: str) -> Any:
+    """The library's data module with the transforms that it makes for SasRec."""
+    from replay.data.nn import ParquetModule
+    from replay.nn.transform.template import make_default_sasrec_transforms
+
+    return ParquetModule(
+        batch_size={"train": s.batch, "predict": s.eval_batch},
+        metadata=_metadata(s, n_items),
+        transforms=make_default_sasrec_transforms(schema),
+        train_path=train,
+        predict_path=history,
+    )
+
+
+def _module(s: Settings, schema: Any) -> Any:
+    """The library's SasRec with its cross-entropy over all items, in its Lightning module."""
+    from replay.nn.lightning import LightningModule
+    from replay.nn.lightning.optimizer import OptimizerFactory
+    from replay.nn.sequential import SasRec
+
+    model = SasRec.from_params(
+        schema, embedding_dim=s.d_model, num_heads=s.n_heads, num_blocks=s.n_layers,
+        max_sequence_length=s.length, dropout=s.dropout, hidden_dim=s.d_inner,
+    )  # fmt: skip
+    return LightningModule(model, optimizer_factory=OptimizerFactory(learning_rate=s.learning_rate))
 
 
 def _trainer(callback: Any) -> Any:

@@ -94,6 +94,18 @@ def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[st
     return found
 
 
+def summary_row(row: dict[str, Any]) -> dict[str, Any]:
+    """One contestant as flat columns, unrounded; an estimate becomes three of them."""
+    flat = {name: row[name] for name in ("key", "label", "status", "reason", "peak_rss_bytes")}
+    flat["parameters"] = row["facts"].get("parameters")
+    flat["load_s"] = row["facts"].get("seconds", {}).get("load")
+    flat["evaluate_s"] = row["evaluation"].get("evaluate_s")
+    for name, value in row["figures"].items():
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
+        flat |= {f"{name}_{part}" if part else name: number for part, number in parts}
+    return flat
+
+
 def sample_rows(result: dict[str, Any]) -> list[list[Any]]:
     """Every timed step: contestant, round, step, wall seconds, CPU seconds, real targets."""
     return [

@@ -9,7 +9,7 @@ from typing import Any
 
 from seqbench.tables import Cell, Column, Table, markdown, rounded, share, whole
 
-from .result import sample_rows
+from .result import sample_rows, summary_row
 
 COLUMNS = [
     Column("Contestant", number=False),
@@ -57,15 +57,15 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def write(result: dict[str, Any], folder: Path) -> None:
-    """Write bench-peers.json (all of it), .md and .csv (the table), samples.csv (every step)."""
+    """Write bench-peers.json (all of it), .md (the table), .csv (its numbers), samples.csv (every step)."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = table(result)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     (folder / f"{shown.name}.json").write_text(text, encoding="utf-8")
     (folder / f"{shown.name}.md").write_text(markdown(shown), encoding="utf-8")
-    heads = [column.text for column in shown.columns]
-    values = [[c.text if c.value is None else c.value for c in row] for row in shown.rows]
-    _csv(folder / f"{shown.name}.csv", heads, values)
+    rows = [summary_row(row) for row in result["contestants"]]
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    _csv(folder / f"{shown.name}.csv", heads, [[row.get(name) for name in heads] for row in rows])
     _csv(folder / "samples.csv", RAW, sample_rows(result))
 
 

@@ -1,5 +1,6 @@
 """What the benchmark of peers derives and writes: known numbers, counted operations, no paths."""
 
+import csv
 import json
 import os
 from dataclasses import astuple, replace
@@ -145,6 +146,10 @@ def test_the_table_names_failures_and_what_differs_and_no_path(made, tmp_path):
         written = (tmp_path / "out" / name).read_text()
         assert written and str(ROOT) not in written and str(tmp_path) not in written
         assert os.uname().nodename not in written or len(os.uname().nodename) < 4
+    with open(tmp_path / "out" / "bench-peers.csv", newline="") as file:
+        first, peer, bad = csv.DictReader(file)
+    assert first["ratio_median"] == "1.0" and float(peer["ratio_low"]) <= float(peer["ratio_high"])
+    assert bad["status"] == "failed" and bad["reason"] and bad["ratio_median"] == ""
     rows = (tmp_path / "out" / "samples.csv").read_text().splitlines()
     assert rows[0] == ",".join(show.RAW) and len(rows) == 1 + 2 * race.FEWEST_ROUNDS
 
