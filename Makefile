@@ -3,15 +3,18 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python $(PIP_INSTALL)
+PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish test lint bench
+.PHONY: help setup demo report check publish test lint bench bench-peers
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1,"
+	@echo "for bench-peers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
 
@@ -63,3 +66,15 @@ lint: setup  ## the formatters and linters of Python and Snakemake files
 
 bench: setup  ## speed of the hot paths (pytest-benchmark)
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only
+
+bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecTools, RePlay and RecBole on the same data
+	$(BIN)/python -m peers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
+
+# A peer that cannot be installed leaves pip's words in .failed and no stamp: the benchmark names it and goes on.
+.venv-peers/%.made: envs/peers/%.txt
+	@mkdir -p .venv-peers
+	@echo "bench-peers: environment of $*"
+	@{ $(PYTHON) -m venv .venv-peers/$* && \
+	  .venv-peers/$*/bin/python $(PIP_INSTALL) $$(grep '^torch==' $<) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) && \
+	  .venv-peers/$*/bin/python $(PIP_INSTALL) --requirement $<; } 2> .venv-peers/$*.failed && rm .venv-peers/$*.failed && touch $@ \
+	  || { grep -m 1 '^ERROR' .venv-peers/$*.failed || tail -n 1 .venv-peers/$*.failed; rm -f $@; }

@@ -1,8 +1,9 @@
-"""Shared by the unit tests: one small prepared dataset."""
+"""Shared by the unit tests: one small prepared dataset, and contestants that are scripts."""
 
 from pathlib import Path
 
 import pytest
+from fake_workers import fake_in
 
 from seqbench.data import prepare
 
@@ -16,3 +17,9 @@ def tiny(tmp_path_factory) -> Path:
     definition = {"source": "synthetic", "k_core": 1, "synthetic": TINY}
     prepare("tiny", definition, folder.parent, folder)
     return folder
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """Make a contestant whose worker is a script in the test's folder."""
+    return fake_in(tmp_path)

@@ -14,6 +14,7 @@ from seqbench.imports import closure, direct
 ROOT = Path(__file__).parents[2]
 SEQBENCH = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "seqbench").rglob("*.py"))
 MODELS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "models").rglob("*.py"))
+PEERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "peers").rglob("*.py"))
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
 TORCH_FREE = [
     "run",
@@ -103,6 +104,25 @@ def test_supervising_and_reporting_never_need_torch_or_models(name):
 def test_the_parent_of_measuring_processes_does_not_load_torch():
     code = "import sys, seqbench.interleave, seqbench.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_workers_protocol_needs_only_the_standard_library():
+    assert reached("peers/protocol.py") <= {"peers"}
+
+
+@pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
+def test_a_peers_worker_needs_nothing_of_ours(name):
+    assert not reached(f"peers/{name}_worker.py") & {"seqbench", "models"}
+
+
+def test_the_orchestrator_of_the_peers_never_needs_torch_or_a_peer():
+    libraries = {"torch", "models", "rectools", "replay", "recbole"}
+    assert not reached("peers/__main__.py") & libraries
+
+
+def test_nothing_depends_on_the_benchmark_of_the_peers():
+    assert PEERS
+    assert [f for f in SEQBENCH + MODELS if "peers" in outside(f)] == []
 
 
 def test_device_knows_no_model_and_no_dataset():

@@ -82,3 +82,16 @@ def test_triton_is_the_one_that_this_torch_requires():
     """Of torch's CUDA builds; a CPU build does not say. To renew with torch: METADATA of a CUDA build."""
     required = {"2.13.0": "3.7.1"}
     assert lock()["triton"] == required[parse(PROJECT["dependencies"])["torch"]]
+
+
+@pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
+def test_a_peers_environment_is_pinned_with_our_torch(name):
+    lines = (ROOT / "envs" / "peers" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    pinned = parse(line for line in lines if not line.startswith("#"))
+    ours = parse(PROJECT["dependencies"])
+    assert pinned["torch"] == ours["torch"]
+    assert {
+        "rectools": "0.19.0",
+        "replay-rec": "0.22.0",
+        "recbole": "1.2.1",
+    }.items() & pinned.items()

@@ -1,0 +1,180 @@
+"""What the benchmark of peers derives and writes: known numbers, counted operations, no paths."""
+
+import csv
+import json
+import os
+from dataclasses import astuple, replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fake_workers import SETTINGS, VARIABLES, run
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import models
+from peers import __main__ as command_line
+from peers import contestants, product, race, result, show
+from peers.figures import Estimate, estimate, flops_per_target, per_target, ratio
+from peers.interactions import TEST, VALIDATION, Flat, frame, open_flat
+from peers.process import ROOT
+from seqbench.data import open_dataset
+
+# --- figures -----------------------------------------------------------------------------------------------------
+
+
+def samples(*seconds, targets=10):
+    return [{"step_s": [s, s], "cpu_s": [s / 2, s / 2], "targets": [targets] * 2} for s in seconds]
+
+
+def test_seconds_per_target_of_a_round_are_its_seconds_over_its_targets():
+    rounds = [{"step_s": [1.0, 3.0], "cpu_s": [1.0, 1.0], "targets": [1, 19]}]
+    assert per_target(rounds).tolist() == [0.2]
+    assert per_target(rounds, "cpu_s").tolist() == [0.1]
+
+
+def test_noise_that_both_share_leaves_the_ratio_exact():
+    noise = [1.0, 5.0, 2.0, 9.0, 3.0]
+    assert ratio(samples(*(2 * n for n in noise)), samples(*noise)) == Estimate(2.0, 2.0, 2.0)
+    wide = estimate(per_target(samples(*noise)))
+    assert wide.low < wide.median < wide.high and wide.median == pytest.approx(0.3)
+
+
+def test_the_interval_of_a_ratio_on_known_numbers():
+    """The median of 5 resampled values is the lowest one with a probability of 5.8 %: above the tail of 2.5 %."""
+    found = ratio(samples(1.0, 2.0, 3.0, 4.0, 5.0), samples(*[1.0] * 5))
+    assert astuple(found) == pytest.approx((3.0, 1.0, 5.0))
+    many = ratio(samples(*np.linspace(1, 3, 101)), samples(*[1.0] * 101))
+    assert many.median == pytest.approx(2.0) and 1.7 < many.low < 2.0 < many.high < 2.3
+
+
+def test_rounds_that_the_reference_lacks_are_left_out():
+    assert ratio(samples(2.0, 2.0, 99.0), samples(1.0, 1.0)).median == pytest.approx(2.0)
+
+
+def test_operations_per_target_equal_what_torch_counts():
+    """On a batch without padding, attention counted in full, with the catalogue's product done plainly."""
+    rows, length, n_items = 3, 16, 50
+    s = replace(SETTINGS, length=length, d_model=8, d_inner=24, dropout=0.0)
+    options = {"d_model": 8, "d_inner": 24, "n_layers": 2, "n_heads": 2, "dropout": 0.0}
+    model = models.build("sasrec", options, n_items, length)
+    items = torch.randint(1, n_items + 1, (rows, length))
+    # The fused attention is unknown to the counter; the plain one does the same products.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        logits = model.hidden(items) @ model.item_table()[1:].T
+        F.cross_entropy(logits.flatten(0, 1), items.flatten() - 1).backward()
+    counted = counter.get_total_flops() / (rows * length)
+    assert flops_per_target(s, n_items, length) == pytest.approx(counted)
+
+
+def test_the_rate_of_a_product_is_one_line_of_json(capsys, monkeypatch):
+    monkeypatch.setattr(product, "SIZE", 256)
+    product.main(torch.get_num_threads())
+    found = json.loads(capsys.readouterr().out)
+    assert found["flop_per_s"] > 0 and found["flop_per_cpu_s"] > 0
+    assert len(found["samples"]) == len(found["cpu_samples"]) == product.REPEATS
+
+
+# --- the data ----------------------------------------------------------------------------------------------------
+
+
+def test_everyone_gets_the_same_split(tiny):
+    flat, dataset = open_flat(str(tiny)), open_dataset(tiny)
+    train = frame(flat, flat.before(VALIDATION), ("user", "item", "time"))
+    history = frame(flat, flat.before(TEST), ("user", "item", "time"))
+    for user in (0, dataset.n_users - 1):
+        own = np.asarray(dataset.items[dataset.offsets[user] : dataset.offsets[user + 1]])
+        assert train[train.user == user].item.tolist() == own[:-2].tolist()
+        assert history[history.user == user].item.tolist() == own[:-1].tolist()
+        assert history[history.user == user].time.tolist() == list(range(len(own) - 1))
+
+
+def test_our_large_batch_has_the_targets_of_a_peers():
+    flat = Flat(np.ones(3 + 12 + 300, dtype=np.int32), np.array([0, 3, 15, 315]))
+    # Training parts of 1, 10 and 298 items: no targets, 9 targets, and the last 200.
+    assert contestants.targets_of_a_peer_step(flat, 200) == round(128 * (9 + 200) / 2)
+    rows = contestants.contestants(SETTINGS, flat)
+    assert {r.peer for r in rows if r.peer} == {"rectools", "replay", "recbole"}
+    assert len({r.key for r in rows}) == len(rows)
+    large = next(r for r in rows if r.key == contestants.SAME_BATCH)
+    assert large.settings.batch == 13376 and "13,376 targets" in large.label
+
+
+# --- the result --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(fake, tmp_path, tiny):
+    """A result of our fake reference and two peers, one of which fails."""
+    reference = replace(fake("good"), key=contestants.REFERENCE)
+    lanes = run(tmp_path, reference, fake("peer"), fake("bad", step="raise OSError('disk full')"))
+    variables = {**VARIABLES, "LD_PRELOAD": "/some/where/libfast.so", "OMP_NUM_THREADS": "1"}
+    products = [{"flop_per_s": 9e10, "flop_per_cpu_s": 1e11}] * 2
+    settings = replace(SETTINGS, data=str(tiny))
+    return result.assemble(lanes, settings, variables, {"budget_s": 1.0}, products)
+
+
+def test_a_result_holds_samples_figures_and_what_they_depend_on(made):
+    first, peer, bad = made["contestants"]
+    assert first["figures"]["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert peer["figures"]["cpu_ratio"]["low"] > 0
+    assert first["figures"]["ratio_same_batch"] is None  # that row did not run
+    limit = first["figures"]["flops_per_target"] / made["product"]["flop_per_cpu_s"]
+    seconds = first["figures"]["cpu_seconds_per_target"]["median"]
+    assert first["figures"]["share_of_limit"] == pytest.approx(limit / seconds)
+    assert (
+        peer["figures"]["steps"] == race.FEWEST_ROUNDS and "share_of_limit" not in peer["figures"]
+    )
+    assert (bad["status"], bad["reason"], bad["figures"]) == ("failed", "OSError: disk full", {})
+    assert made["variables"]["LD_PRELOAD"] == "libfast.so"
+    assert made["variables"]["MALLOC_TOP_PAD_"] == "1"
+    assert made["data"]["name"] == "tiny" and made["code"]["hash"]
+    assert len(result.sample_rows(made)) == 2 * race.FEWEST_ROUNDS
+
+
+def test_the_table_names_failures_and_what_differs_and_no_path(made, tmp_path):
+    show.write(made, tmp_path / "out")
+    text = show.aligned(show.table(made))
+    for words in (
+        "failed: OSError: disk full",
+        "What differs: everything",
+        "GFLOP/s (100 per CPU second)",
+    ):
+        assert words in text and words in (tmp_path / "out" / "bench-peers.md").read_text()
+    for name in ("bench-peers.json", "bench-peers.md", "bench-peers.csv", "samples.csv"):
+        written = (tmp_path / "out" / name).read_text()
+        assert written and str(ROOT) not in written and str(tmp_path) not in written
+        assert os.uname().nodename not in written or len(os.uname().nodename) < 4
+    with open(tmp_path / "out" / "bench-peers.csv", newline="") as file:
+        first, peer, bad = csv.DictReader(file)
+    assert first["ratio_median"] == "1.0" and float(peer["ratio_low"]) <= float(peer["ratio_high"])
+    assert bad["status"] == "failed" and bad["reason"] and bad["ratio_median"] == ""
+    rows = (tmp_path / "out" / "samples.csv").read_text().splitlines()
+    assert rows[0] == ",".join(show.RAW) and len(rows) == 1 + 2 * race.FEWEST_ROUNDS
+
+
+def test_data_that_are_not_prepared_are_one_line(capsys, tmp_path):
+    assert command_line.main(["--data", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1
+    assert "snakemake --cores 1 results/data/ml-1m/dataset.json" in message
+
+
+@pytest.mark.slow
+def test_our_own_rows_run_end_to_end(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(contestants, "VENVS", tmp_path)
+    rate = {"flop_per_s": 1e11, "flop_per_cpu_s": 1e11}
+    monkeypatch.setattr(command_line, "_product", lambda variables, threads: rate)
+    out = tmp_path / "out"
+    chosen = ["--only", contestants.REFERENCE, "ours-bert4rec", "recbole"]
+    options = ["--data", str(tiny), "--out", str(out), "--budget-s", "1"]
+    assert command_line.main([*options, *chosen]) == 0
+    found = json.loads((out / "bench-peers.json").read_text())
+    rows = {row["key"]: row for row in found["contestants"]}
+    users = sum(np.diff(open_flat(str(tiny)).offsets) >= 3)
+    for key in (contestants.REFERENCE, "ours-bert4rec"):
+        assert rows[key]["evaluation"]["users"] == users
+        assert 0 < rows[key]["figures"]["targets_per_step"] <= contestants.OUR_BATCH + 200
+    assert rows["recbole"]["reason"].startswith("not installed")
+    assert "MFLOP per target" in capsys.readouterr().out
