@@ -9,12 +9,12 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish test lint bench bench-peers
+.PHONY: help setup demo report check publish test lint bench bench-peers bench-levers
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1,"
-	@echo "for bench-peers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
+	@echo "for bench-peers, bench-levers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
 
@@ -69,6 +69,9 @@ bench: setup  ## speed of the hot paths (pytest-benchmark)
 
 bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecTools, RePlay and RecBole on the same data
 	$(BIN)/python -m peers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
+
+bench-levers: setup  ## our SASRec with its optimisations off, one after the other, in one run
+	$(BIN)/python -m peers --levers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
 
 # A peer that cannot be installed leaves pip's words in .failed and no stamp: the benchmark names it and goes on.
 .venv-peers/%.made: envs/peers/%.txt

@@ -1,4 +1,4 @@
-"""The command line: ``python -m peers [--data FOLDER] [--out FOLDER] [--budget-s SECONDS]``."""
+"""The command line: ``python -m peers [--levers] [--data FOLDER] [--out FOLDER] [--budget-s SECONDS]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from seqbench.environment import worker_environment
 from seqbench.errors import UserError
 
-from .contestants import REFERENCE, contestants
+from .contestants import REFERENCE, Contestant, contestants, levers
 from .interactions import open_flat
 from .process import ROOT
 from .protocol import Settings
@@ -30,6 +30,8 @@ VARIABLES = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the race, print and write its result; 1 if our own reference failed, 2 on bad input."""
     arguments = _parser().parse_args(argv)
+    name = "bench-levers" if arguments.levers else "bench-peers"
+    arguments.out = arguments.out or Path("results") / name
     try:
         result = run(arguments)
     except UserError as error:
@@ -56,7 +58,7 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
     settings = Settings(str(a.data.resolve()), threads=a.threads)
     chosen = [
         contestant
-        for contestant in contestants(settings, open_flat(settings.data))
+        for contestant in _rows(a.levers, settings)
         if not a.only or contestant.key in {REFERENCE, *a.only}
     ]
     logs = a.out / "logs"
@@ -66,8 +68,12 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
         before = _product(variables, a.threads)
         lanes = race(chosen, variables, logs, a.budget_s)
         products = [p for p in (before, _product(variables, a.threads)) if p]
-    options = {"budget_s": a.budget_s, "only": a.only}
+    options = {"budget_s": a.budget_s, "only": a.only, "levers": a.levers}
     return assemble(lanes, settings, variables, options, products)
+
+
+def _rows(only_levers: bool, settings: Settings) -> list[Contestant]:
+    return levers(settings) if only_levers else contestants(settings, open_flat(settings.data))
 
 
 def _product(variables: dict[str, str], threads: int) -> dict[str, Any] | None:
@@ -81,9 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peers", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--data", type=Path, default=DEFAULT_DATA, help="folder of a prepared dataset")
-    add("--out", type=Path, default=Path("results/bench-peers"), help="where the result goes")
+    add("--out", type=Path, help="where the result goes (default results/bench-peers or -levers)")
     add("--budget-s", type=float, default=600.0, help="seconds for all of it (default 600)")
     add("--threads", type=int, default=1, help="CPU threads of every worker (default 1)")
+    add("--levers", action="store_true", help="our SASRec with its optimisations off, no peers")
     add("--only", nargs="*", default=[], help="keys of the rows to run besides our reference")
     return parser
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+
+from seqbench.environment import ALLOCATOR
 
 from .interactions import VALIDATION, Flat
 from .process import ROOT, Failed, without_paths
@@ -30,6 +32,9 @@ class Contestant:
     module: str  # what its interpreter runs
     settings: Settings
     peer: str | None = None  # the environment below .venv-peers; None for ours
+    without: tuple[str, ...] = field(
+        default=()
+    )  # environment variables that its worker does not get
 
     def command(self) -> list[str]:
         """How its worker is started.
@@ -65,6 +70,26 @@ def contestants(settings: Settings, flat: Flat) -> list[Contestant]:
         ours("ours-mamba4rec", "Mamba4Rec", "mamba4rec"),
         ours("ours-gru4rec", "GRU4Rec", "gru4rec"),
         ours("ours-bert4rec", "BERT4Rec", "bert4rec"),
+    ]
+
+
+def levers(settings: Settings) -> list[Contestant]:
+    """Our SASRec as it is, then with one optimisation less in every row, then in bfloat16."""
+
+    def row(key: str, label: str, without: tuple[str, ...] = (), **changes) -> Contestant:
+        chosen = replace(settings, model="sasrec", batch=OUR_BATCH, **changes)
+        return Contestant(key, label, "peers.ours", chosen, None, without)
+
+    plain = {"kernels": "plain"}
+    return [
+        row(REFERENCE, "everything on"),
+        row("no-compiled", "compiled kernels off", kernels="torch"),
+        row("plain", "and the loss in one piece, Adam unfused", **plain),
+        row("no-bucket", "and batches of any lengths", bucket=False, **plain),
+        row(
+            "no-malloc", "and malloc as the system has it", tuple(ALLOCATOR), bucket=False, **plain
+        ),
+        row("bf16", "everything on, in bfloat16", precision="bf16"),
     ]
 
 

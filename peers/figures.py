@@ -7,6 +7,7 @@ Ratios are formed within a round, where both contestants met the same state of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,14 +45,41 @@ def ratio(
     return estimate(per_target(rounds, clock)[:shared] / per_target(reference, clock)[:shared])
 
 
-def flops_per_target(s: Settings, n_items: int, mean_history: float) -> float:
-    """Floating-point operations that a step of SASRec needs per target: forward, and twice that backward.
+def flops_per_target(s: Settings, facts: dict[str, Any]) -> float:
+    """Floating-point operations that a step of one of our models needs per target: forward, and twice that backward.
 
-    Matrix products only, each multiplication and addition counted; causal attention counts the ``mean_history`` items
-    that a target may see, not padding, and nothing is computed twice.
+    Matrix products, each multiplication and addition counted, and the recurrence of Mamba; nothing for padding, and
+    nothing is computed twice. facts: ``n_items``, and means over targets, ``mean_history`` of the items that a target
+    may see and ``mean_window`` of the items of its window. BERT4Rec: a fifth of the targets is predicted.
     """
-    projections = 4 * s.d_model**2
-    attention = 2 * mean_history * s.d_model
-    feed_forward = 2 * s.d_model * s.d_inner
-    products = s.n_layers * (projections + attention + feed_forward) + n_items * s.d_model
+    d, n_items = s.d_model, facts["n_items"]
+    layer = {"sasrec": _attention, "mamba4rec": _mamba, "gru4rec": _gru}
+    if s.model == "bert4rec":
+        seen, share = facts["mean_window"], 0.2
+        keys = (
+            2 * d**2
+        )  # of every position; the rest of the last block and the head of the masked ones
+        masked = _attention(s, seen) - keys + d**2 + n_items * d
+        products = (s.n_layers - 1) * _attention(s, seen) + keys + share * masked
+    else:
+        n_layers = 1 if s.model == "gru4rec" else s.n_layers
+        products = n_layers * layer[s.model](s, facts["mean_history"]) + n_items * d
     return 3 * 2 * products
+
+
+def _attention(s: Settings, seen: float) -> float:
+    """Multiplications of one attention block and its feed-forward network at one position."""
+    return 4 * s.d_model**2 + 2 * seen * s.d_model + 2 * s.d_model * s.d_inner
+
+
+def _mamba(s: Settings, _: float) -> float:
+    """Of one Mamba block: five products, the convolution, and per state 3.5 multiply-adds (7 operations)."""
+    channels, states, rank, taps = 2 * s.d_model, 32, -(-s.d_model // 16), 4
+    inner = channels * (2 * s.d_model + taps + 2 * rank + 2 * states + s.d_model)
+    return inner + 3.5 * channels * states + 2 * s.d_model * 4 * s.d_model
+
+
+def _gru(s: Settings, _: float) -> float:
+    """Of the recurrent layer of 128 units and the dense layer behind it."""
+    units = 128
+    return 3 * units * (s.d_model + units) + units * s.d_model

@@ -33,6 +33,7 @@ class Ours:
         self.settings, self.step = settings, train.training_step
         torch.set_num_threads(settings.threads)
         torch.manual_seed(0)
+        models.use_kernels(settings.kernels)
         with stages.time("load"):
             dataset = data.open_dataset(Path(settings.data))
             windows = batches.training_windows(dataset.offsets, settings.length)
@@ -41,10 +42,11 @@ class Ours:
             self.model = models.build(
                 settings.model, _options(settings, models), dataset.n_items, settings.length
             )
-            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
+            self.optimizer = train.make_optimizer(self.model, _training(settings))
             self.evaluator = evaluate.Evaluator(
-                dataset.items, dataset.offsets, settings.length, settings.eval_batch, device
-            )
+                dataset.items, dataset.offsets, settings.length, settings.eval_batch, device,
+                settings.precision,
+            )  # fmt: skip
         self.windows, self.epoch_batches = windows, batches.epoch_batches
         self.facts = {"seconds": stages.seconds, "n_items": dataset.n_items, **self._facts()}
 
@@ -52,6 +54,7 @@ class Ours:
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "mean_history": _mean_history(self.windows.length - 1),
+            "mean_window": float((self.windows.length**2).sum() / self.windows.length.sum()),
             "backend": self.model.backend_report(),
             "versions": versions("torch", "numpy"),
             "evaluates": "rank of the test item, twice: seen items ranked and seen items masked",
@@ -63,11 +66,13 @@ class Ours:
         import numpy as np
         import torch
 
+        s = self.settings
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
         self.model.train()
         while True:
-            for numbers in self.epoch_batches(self.windows, self.settings.batch, rng, bucket=True):
-                self.step(self.model, self.optimizer, self.gatherer.batch(numbers, generator))
+            for numbers in self.epoch_batches(self.windows, s.batch, rng, bucket=s.bucket):
+                batch = self.gatherer.batch(numbers, generator)
+                self.step(self.model, self.optimizer, batch, s.precision)
                 if not done(int((self.windows.length[numbers] - 1).sum())):
                     return
 
@@ -80,6 +85,12 @@ class Ours:
 def _mean_history(targets: Any) -> float:
     """Mean number of items that a target is predicted from; ``targets`` (W,) of every window."""
     return float((targets * (targets + 1) / 2).sum() / targets.sum())
+
+
+def _training(settings: Settings) -> Any:
+    from seqbench.experiment import Training
+
+    return Training(learning_rate=settings.learning_rate, kernels=settings.kernels)
 
 
 def _options(settings: Settings, models: Any) -> dict:

@@ -43,6 +43,9 @@ class Settings:
     learning_rate: float = 0.001  # Adam
     eval_batch: int = 256  # users per batch of the evaluation pass
     threads: int = 1
+    kernels: str = "auto"  # ours only, as in seqbench.experiment.Training, like the next two
+    precision: str = "fp32"
+    bucket: bool = True
 
 
 class Trained(Protocol):

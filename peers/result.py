@@ -17,7 +17,14 @@ from .protocol import Settings
 from .race import Lane
 
 SCHEMA = 1
-OWN = ("data", "model", "batch")  # settings that are a row's own, or a path
+OWN = (
+    "data",
+    "model",
+    "batch",
+    "kernels",
+    "precision",
+    "bucket",
+)  # settings that are a row's own, or a path
 # Prefixes of variables that decide how memory is allocated and what the kernels of torch do.
 SHOWN = ("LD_PRELOAD", "MALLOC_", "ATEN_", "KMP_", "MKL_", "OMP_")
 
@@ -52,7 +59,8 @@ def contestant(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict
         "key": lane.contestant.key,
         "label": lane.contestant.label,
         "model": lane.contestant.settings.model,
-        "batch": lane.contestant.settings.batch,
+        **{k: getattr(lane.contestant.settings, k) for k in OWN[2:]},
+        "without": list(lane.contestant.without),
         "status": "failed" if failed else "ok",
         "reason": lane.failure,
         "start_s": lane.start_s,
@@ -66,9 +74,9 @@ def contestant(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict
 
 
 def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[str, Any]:
-    """Seconds per target, ratios to our two rows, and for our SASRec the share of the arithmetic limit.
+    """Seconds per target, ratios to our two rows, and for our models the share of the arithmetic limit.
 
-    That share is formed of CPU seconds on both sides, so other work on the same core does not move it.
+    The share of the limit is formed of CPU seconds on both sides, so other work on the same core does not move it.
     """
     cpu_seconds = estimate(per_target(lane.rounds, "cpu_s"))
     steps = sum(len(r["step_s"]) for r in lane.rounds)
@@ -86,9 +94,8 @@ def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[st
             known = reference in rounds
             times = asdict(ratio(lane.rounds, rounds[reference], clock)) if known else None
             found[prefix + name] = times
-    if lane.contestant.key in (REFERENCE, SAME_BATCH):
-        facts = lane.facts
-        flops = flops_per_target(lane.contestant.settings, facts["n_items"], facts["mean_history"])
+    if "mean_window" in lane.facts:  # one of ours
+        flops = flops_per_target(lane.contestant.settings, lane.facts)
         found["flops_per_target"] = flops
         found["share_of_limit"] = flops / cpu_seconds.median / limit if limit else None
     return found

@@ -37,7 +37,8 @@ def table(result: dict[str, Any]) -> Table:
         f"Training on {data['name']} ({data['n_users']:,} users, {data['n_items']:,} items), "
         f"histories of {result['settings']['length']}: median over rounds [95 % interval]"
     )
-    return Table("bench-peers", caption, COLUMNS, rows, notes(result))
+    name = "bench-levers" if result["options"].get("levers") else "bench-peers"
+    return Table(name, caption, COLUMNS, rows, notes(result))
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -46,7 +47,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     settings = ", ".join(f"{k} {v}" for k, v in result["settings"].items())
     return [
         "A target is an item that is predicted, padding not counted. Times row 1: seconds per target over those of our "
-        "SASRec at our usual batch; row 2 is ours at the batch of RecTools and RePlay. Ratios are paired by round. CPU / "
+        "SASRec at our usual batch; row 2, where it ran, is ours at the batch of RecTools and RePlay. Ratios are paired by round. CPU / "
         "wall below 1: other work had the core meanwhile, and the ratio of CPU times is the better one. Loading leaves "
         "out imports and writing the data in the form that a library reads.",
         f"Asked of everyone: {settings}; fp32, Adam, cross-entropy over all items. Environment of every worker: "
@@ -57,7 +58,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def write(result: dict[str, Any], folder: Path) -> None:
-    """Write bench-peers.json (all of it), .md (the table), .csv (its numbers), samples.csv (every step)."""
+    """Write <table's name>.json (all of it), .md (the table), .csv (its numbers), samples.csv (every step)."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = table(result)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
@@ -124,7 +125,7 @@ def _number(value: float, places: int) -> Cell:
 
 
 def _limit(result: dict[str, Any]) -> list[str]:
-    """The machine's rate and what share of it our SASRec reaches."""
+    """The machine's rate and what share of it our models reach."""
     runs = result["product"]["runs"]
     rates = [(run["flop_per_s"] / 1e9, run["flop_per_cpu_s"] / 1e9) for run in runs]
     lines = [f"{result['machine']['cpu']}, {result['settings']['threads']} thread(s)."]

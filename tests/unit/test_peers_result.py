@@ -53,19 +53,39 @@ def test_rounds_that_the_reference_lacks_are_left_out():
     assert ratio(samples(2.0, 2.0, 99.0), samples(1.0, 1.0)).median == pytest.approx(2.0)
 
 
-def test_operations_per_target_equal_what_torch_counts():
-    """On a batch without padding, attention counted in full, with the catalogue's product done plainly."""
-    rows, length, n_items = 3, 16, 50
-    s = replace(SETTINGS, length=length, d_model=8, d_inner=24, dropout=0.0)
-    options = {"d_model": 8, "d_inner": 24, "n_layers": 2, "n_heads": 2, "dropout": 0.0}
-    model = models.build("sasrec", options, n_items, length)
+def counted_operations(name, rows=3, length=16, n_items=50, **options):
+    """Per target, by torch's counter, on a batch without padding and with the catalogue's product done plainly."""
+    model = models.build(name, {"d_model": 8, "dropout": 0.0, **options}, n_items, length)
     items = torch.randint(1, n_items + 1, (rows, length))
-    # The fused attention is unknown to the counter; the plain one does the same products.
+    # The fused attention is unknown to the counter; the plain one does the same products, counted in full.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         logits = model.hidden(items) @ model.item_table()[1:].T
         F.cross_entropy(logits.flatten(0, 1), items.flatten() - 1).backward()
-    counted = counter.get_total_flops() / (rows * length)
-    assert flops_per_target(s, n_items, length) == pytest.approx(counted)
+    return counter.get_total_flops() / (rows * length)
+
+
+def test_operations_per_target_of_sasrec_equal_what_torch_counts():
+    s = replace(SETTINGS, d_model=8, d_inner=24)
+    counted = counted_operations("sasrec", d_inner=24, n_layers=2, n_heads=2)
+    assert flops_per_target(s, {"n_items": 50, "mean_history": 16}) == pytest.approx(counted)
+
+
+def test_operations_per_target_of_mamba4rec_are_its_products_and_the_recurrence():
+    s = replace(SETTINGS, model="mamba4rec", d_model=8)
+    elementwise = 2 * 6 * 16 * (3.5 * 32 + 4)  # states and taps of 16 channels in 2 blocks
+    counted = counted_operations("mamba4rec", n_layers=2)
+    found = flops_per_target(s, {"n_items": 50, "mean_history": 16})
+    assert found - elementwise == pytest.approx(counted)
+
+
+def test_a_prediction_for_a_fifth_of_the_targets_is_less_work():
+    facts = {"n_items": 3416, "mean_history": 80.0, "mean_window": 150.0}
+    flops = {
+        m: flops_per_target(replace(SETTINGS, model=m), facts)
+        for m in ("sasrec", "bert4rec", "gru4rec")
+    }
+    assert flops["sasrec"] / 4 < flops["bert4rec"] < flops["sasrec"] / 2
+    assert flops["gru4rec"] == 6 * (3 * 128 * 192 + 128 * 64 + 3416 * 64)
 
 
 def test_the_rate_of_a_product_is_one_line_of_json(capsys, monkeypatch):
@@ -88,6 +108,22 @@ def test_everyone_gets_the_same_split(tiny):
         assert train[train.user == user].item.tolist() == own[:-2].tolist()
         assert history[history.user == user].item.tolist() == own[:-1].tolist()
         assert history[history.user == user].time.tolist() == list(range(len(own) - 1))
+
+
+def test_levers_go_off_one_after_the_other():
+    rows = contestants.levers(SETTINGS)
+    assert rows[0].key == contestants.REFERENCE and len({r.key for r in rows}) == len(rows)
+    assert [r.settings.kernels for r in rows] == [
+        "auto",
+        "torch",
+        "plain",
+        "plain",
+        "plain",
+        "auto",
+    ]
+    assert [r.settings.bucket for r in rows] == [True, True, True, False, False, True]
+    assert [bool(r.without) for r in rows] == [False] * 4 + [True, False]
+    assert rows[-1].settings.precision == "bf16"
 
 
 def test_our_large_batch_has_the_targets_of_a_peers():
