@@ -15,6 +15,8 @@ from seqbench import stats
 
 from .protocol import Settings
 
+MASKED = 0.2  # share of the targets that BERT4Rec predicts
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -52,18 +54,22 @@ def flops_per_target(s: Settings, facts: dict[str, Any]) -> float:
     nothing is computed twice. facts: ``n_items``, and means over targets, ``mean_history`` of the items that a target
     may see and ``mean_window`` of the items of its window. BERT4Rec: a fifth of the targets is predicted.
     """
-    d, n_items = s.d_model, facts["n_items"]
-    layer = {"sasrec": _attention, "mamba4rec": _mamba, "gru4rec": _gru}
-    if s.model == "bert4rec":
-        seen, share = facts["mean_window"], 0.2
-        keys = (
-            2 * d**2
-        )  # of every position; the rest of the last block and the head of the masked ones
-        masked = _attention(s, seen) - keys + d**2 + n_items * d
-        products = (s.n_layers - 1) * _attention(s, seen) + keys + share * masked
+    d, catalogue = s.d_model, facts["n_items"] * s.d_model
+    if s.model == "sasrec":
+        products = s.n_layers * _attention(s, facts["mean_history"]) + catalogue
+    elif s.model == "mamba4rec":
+        products = s.n_layers * _mamba(s) + catalogue
+    elif s.model == "gru4rec":
+        products = _gru(s) + catalogue
     else:
-        n_layers = 1 if s.model == "gru4rec" else s.n_layers
-        products = n_layers * layer[s.model](s, facts["mean_history"]) + n_items * d
+        block, keys = (
+            _attention(s, facts["mean_window"]),
+            2 * d**2,
+        )  # keys and values of all positions
+        masked = (
+            block - keys + d**2 + catalogue
+        )  # the rest of the last block, the head, the catalogue
+        products = (s.n_layers - 1) * block + keys + MASKED * masked
     return 3 * 2 * products
 
 
@@ -72,14 +78,15 @@ def _attention(s: Settings, seen: float) -> float:
     return 4 * s.d_model**2 + 2 * seen * s.d_model + 2 * s.d_model * s.d_inner
 
 
-def _mamba(s: Settings, _: float) -> float:
+def _mamba(s: Settings) -> float:
     """Of one Mamba block: five products, the convolution, and per state 3.5 multiply-adds (7 operations)."""
     channels, states, rank, taps = 2 * s.d_model, 32, -(-s.d_model // 16), 4
     inner = channels * (2 * s.d_model + taps + 2 * rank + 2 * states + s.d_model)
     return inner + 3.5 * channels * states + 2 * s.d_model * 4 * s.d_model
 
 
-def _gru(s: Settings, _: float) -> float:
-    """Of the recurrent layer of 128 units and the dense layer behind it."""
+def _gru(s: Settings) -> float:
+    """Of all recurrent layers of 128 units and the dense layer behind them."""
     units = 128
-    return 3 * units * (s.d_model + units) + units * s.d_model
+    widths = [s.d_model, *[units] * (s.n_layers - 1)]
+    return sum(3 * units * (width + units) for width in widths) + units * s.d_model

@@ -15,6 +15,7 @@ import pandas as pd
 
 from . import record as records
 from .errors import UserError
+from .experiment import filled
 from .summary import summarise
 from .tidy import Entry, curve_rows, efficiency_rows, experiment_row
 
@@ -141,7 +142,7 @@ def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
 
 
 def _check_settings(entry: Entry, wanted: dict[str, Any], results: Path) -> None:
-    for key, value in wanted.items():
+    for key, value in filled(wanted).items():
         if key in entry.experiment and entry.experiment[key] != value:
             raise UserError(
                 f"{results / entry.path}: made with {key} = {entry.experiment[key]}, the grid asks for"

@@ -17,7 +17,7 @@ from .errors import UserError
 from .modelfile import available_models, is_trainable, model_config_fields
 
 __all__ = [
-    "FULL_LENGTH", "Experiment", "Grid", "Measurement", "Training", "available_models", "grid",
+    "FULL_LENGTH", "Experiment", "Grid", "Measurement", "Training", "available_models", "filled", "grid",
     "hyperparameters", "is_trainable", "model_config_fields",
 ]  # fmt: skip
 
@@ -162,6 +162,20 @@ class Grid:
             ],
             "datasets": self.datasets(),
         }
+
+
+def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's experiment with the defaults of fields that did not exist when it was made."""
+    training = experiment.get("training")
+    cls, values = (Training, training) if training is not None else (Measurement, experiment)
+    defaults = {
+        f.name: f.default
+        for f in dataclasses.fields(cls)
+        if f.default is not dataclasses.MISSING and f.name not in values
+    }
+    if training is None:
+        return {**experiment, **defaults}
+    return {**experiment, "training": {**training, **defaults}}
 
 
 def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:

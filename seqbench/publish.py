@@ -14,6 +14,7 @@ from . import collect, costs, views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
+from .experiment import filled
 from .findings import flags, places
 from .summary import SUMMARY
 from .tables import Table, markdown, without
@@ -107,7 +108,7 @@ def _machine(entries: list[Entry]) -> str:
 def _check_replacement(entry: Entry, target: Path) -> None:
     if not (target / "record.json").exists():
         return
-    old = records.read_record(target)["experiment"]
+    old = filled(records.read_record(target)["experiment"])
     for key in sorted(set(old) | set(entry.experiment)):
         if old.get(key) != entry.experiment.get(key):
             raise UserError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import record as records
+from .experiment import filled
 from .metrics import METRICS, expected_under_random_ties, per_user
 from .stats import spread
 
@@ -40,7 +41,7 @@ class Entry:
     @property
     def experiment(self) -> dict[str, Any]:
         """The resolved description of the job."""
-        return self.record["experiment"]
+        return filled(self.record["experiment"])
 
     @property
     def values(self) -> dict[str, Any]:

@@ -240,3 +240,14 @@ def test_dataset_facts_of_other_data_are_refused(tmp_path, plan):
 def test_records_read_back_valid(tmp_path, plan):
     write_grid(tmp_path, plan)
     assert read_record(tmp_path / plan["trainings"][0]["path"])["status"] == "ok"
+
+
+def test_a_record_from_before_a_field_existed_has_its_default(tmp_path):
+    plan = grid([training()], [measurement()])
+    write_grid(tmp_path, plan)
+    for entry in collect.load(plan, tmp_path):
+        known = entry.experiment.get("training", entry.experiment)
+        assert known["kernels"] == "auto" and "kernels" not in entry.record["experiment"]
+    plan["measurements"][0]["kernels"] = "torch"
+    with pytest.raises(UserError, match="made with kernels = auto, the grid asks for torch"):
+        collect.load(plan, tmp_path)
