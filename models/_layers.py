@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import _kernels
@@ -56,10 +54,9 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention (arXiv 1706.03762, section 3.2) by PyTorch's fused kernels.
+    """Multi-head attention (arXiv 1706.03762, section 3.2) by kernels that never hold all probabilities.
 
-    No dropout on the attention probabilities: the fused CPU kernel has none, and the fused kernels
-    never form the probabilities that it would apply to.
+    So there is no dropout on the probabilities: PyTorch's fused CPU kernel has none either.
     """
 
     def __init__(self, d_model: int, n_heads: int):
@@ -75,22 +72,11 @@ class Attention(nn.Module):
         """Attend from queries (B, M, D) to x (B, L, D), of which lengths (B,) positions are real."""
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
-        mask = None
-        if lengths is not None:
-            mask = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, None, None, :]
-        y = _attend(q, k, v, mask, causal)
+        y = _kernels.attention(q, k, v, lengths, causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """PyTorch's attention; on a CPU in float32, where its bfloat16 kernel is twice as slow."""
-    if q.device.type == "cpu" and q.dtype.itemsize < 4:
-        with torch.autocast("cpu", enabled=False):
-            return _attend(q.float(), k.float(), v.float(), mask, causal)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
 class AttentionBlock(nn.Module):

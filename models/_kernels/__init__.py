@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from models._errors import ModelError
 
 BACKENDS = ("auto", "numba", "torch", "plain")
+SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
 _requested = "auto"
 
 
@@ -118,6 +119,27 @@ def gelu(x: Tensor, p: float, training: bool) -> Tensor:
 
         return elementwise.gelu(x.float(), p if training else 0.0)
     return F.dropout(F.gelu(x), p, training)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+    """softmax(q k' / sqrt(d)) v: q (B, H, M, d), k and v (B, H, L, d) -> (B, H, M, d).
+
+    lengths (B,): keys from there on are hidden; causal: those behind the query too (M = L). On a CPU
+    short rows are left to PyTorch's kernel, which is faster there, and half precision is not: its
+    bfloat16 kernel takes twice as long as the float32 one.
+    """
+    if q.device.type == "cpu" and q.dtype.itemsize < 4:
+        with torch.autocast("cpu", enabled=False):
+            return attention(q.float(), k.float(), v.float(), lengths, causal)
+    if _compiled(q) and k.shape[2] > SHORT_ROW:
+        from models._kernels import fused_attention
+
+        every = lengths if lengths is not None else k.new_full((len(k),), k.shape[2]).long()
+        return fused_attention.attention(q, k, v, every, causal)
+    mask = None
+    if lengths is not None:
+        mask = (torch.arange(k.shape[2], device=k.device) < lengths[:, None])[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
 def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: Tensor) -> None:

@@ -52,6 +52,55 @@ def test_gelu_even_where_it_is_flat():
     agree(lambda x: _kernels.gelu(x, 0.0, True), torch.linspace(-30, 30, 401)[None])
 
 
+@pytest.fixture
+def compiled_attention(monkeypatch):
+    """Rows of any length go to the compiled kernel."""
+    monkeypatch.setattr(_kernels, "SHORT_ROW", 0)
+
+
+@pytest.mark.usefixtures("compiled_attention")
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("length", [1, 9, 64, 65, 150])
+def test_attention(causal, length):
+    inputs = [normal(3, 2, length, 8, seed=s) for s in range(3)]
+    agree(lambda q, k, v: _kernels.attention(q, k, v, None, causal), *inputs)
+
+
+@pytest.mark.usefixtures("compiled_attention")
+@pytest.mark.parametrize("n_queries", [1, 3, 70])
+def test_attention_to_real_positions_only(n_queries):
+    lengths = torch.tensor([1, 70, 33])
+    q, k, v = normal(3, 2, n_queries, 8), *(normal(3, 2, 70, 8, seed=s) for s in (1, 2))
+    agree(lambda q, k, v: _kernels.attention(q, k, v, lengths, False), q, k, v)
+    before = _kernels.attention(q, k, v, lengths, False)
+    k[0, :, 1:], v[0, :, 1:] = 1e4, 1e4  # what is hidden may hold anything
+    torch.testing.assert_close(_kernels.attention(q, k, v, lengths, False), before, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("compiled_attention")
+def test_attention_survives_large_scores():
+    inputs = [normal(1, 2, 20, 8, seed=s) * 30 for s in range(3)]
+    attend = lambda q, k, v: _kernels.attention(q, k, v, None, True)  # noqa: E731
+    agree(attend, *inputs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("compiled_attention")
+def test_attention_does_not_lose_what_is_not_finite():
+    q, k, v = (normal(2, 1, 20, 8, seed=s) for s in range(3))
+    k[0, 0, 3, 2] = math.nan
+    finite = torch.isfinite(_kernels.attention(q, k, v, None, True)).all(-1)
+    assert finite[1].all() and finite[0, 0, :3].all() and not finite[0, 0, 3:].any()
+
+
+def test_attention_memory_does_not_grow_with_the_square_of_the_length():
+    length = 300
+    q, k, v = (normal(1, 1, length, 4, seed=s).requires_grad_() for s in range(3))
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, id):
+        _kernels.attention(q, k, v, None, True)
+    assert sizes and max(sizes) <= 4 * (length + 16)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("n_layers", "length"), [(1, 1), (1, 30), (2, 7)])
 def test_gru(bias, n_layers, length):
@@ -174,7 +223,7 @@ def test_no_dropout_outside_training():
 
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("backend", ["torch", "plain"])
-def test_a_model_is_the_same_with_every_backend(name, backend):
+def test_a_model_is_the_same_with_every_backend(name, backend, compiled_attention):
     windows = histories(8, MAX_LEN + 1)
     results = []
     for kernels in (backend, "numba"):
@@ -189,7 +238,7 @@ def test_a_model_is_the_same_with_every_backend(name, backend):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_threads_change_nothing(name):
+def test_threads_change_nothing(name, compiled_attention):
     results = []
     before = torch.get_num_threads()
     for threads in (1, 3):
