@@ -78,7 +78,17 @@ class SequenceModel(nn.Module):
 
     def scores(self, items: Tensor) -> Tensor:
         """Score every item as the next one: items (B, L) -> (B, V); column 0 means nothing."""
-        return self.query(items) @ self.item_table().T
+        return self.score(self.query(items))
+
+    def score(self, query: Tensor) -> Tensor:
+        """Products of queries (B, D) with all items: (B, V).
+
+        In the precision of the weights under autocast too: among thousands of scores of 8 bits many
+        would be equal.
+        """
+        table = self.item_table()
+        with torch.autocast(query.device.type, enabled=False):
+            return query.to(table.dtype) @ table.T
 
     def backend_report(self) -> dict:
         """Which interchangeable kernels run on the device of the weights, by kind."""
@@ -125,4 +135,7 @@ def build(
         raise ModelError(
             f"model {name!r} has no hyper-parameter {unknown[0]!r}; it has: {', '.join(known)}"
         )
-    return module.Model(module.Config(**hyperparameters), n_items, max_len)
+    config = module.Config(**hyperparameters)
+    if not 0 <= getattr(config, "dropout", 0.0) < 1:
+        raise ModelError(f"model {name!r}: dropout {config.dropout} is not in [0, 1)")
+    return module.Model(config, n_items, max_len)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import _kernels
+from models._errors import ModelError
 
 
 def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -22,6 +23,8 @@ def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> T
     if _kernels.resolve(hidden.device).used == "plain":
         return F.cross_entropy(hidden @ table[1:].T, targets - 1)
     device = hidden.device.type
+    if device == "cpu" and len(targets) and not 1 <= targets.min() <= targets.max() < len(table):
+        raise ModelError(f"targets must be items 1..{len(table) - 1}")  # a kernel would not notice
     half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return _CatalogueCrossEntropy.apply(hidden, table, targets, half)
 

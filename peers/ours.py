@@ -18,6 +18,9 @@ DIFFERS = {
     "gru4rec": ["another model: recurrent layers of 128 units"],
     "bert4rec": ["another model: only the masked fifth of a step's targets is predicted"],
 }
+COMMON = [
+    "evaluation in batches of at most 4,096 positions, padding included, which a core's cache holds"
+]
 
 
 class Ours:
@@ -58,7 +61,7 @@ class Ours:
             "backend": self.model.backend_report(),
             "versions": versions("torch", "numpy"),
             "evaluates": "rank of the test item, twice: seen items ranked and seen items masked",
-            "differs": DIFFERS.get(self.settings.model, []),
+            "differs": [*DIFFERS.get(self.settings.model, []), *COMMON],
         }
 
     def train(self, done: Callable[[int], bool]) -> None:
@@ -70,10 +73,10 @@ class Ours:
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
         self.model.train()
         while True:
-            for numbers in self.epoch_batches(self.windows, s.batch, rng, bucket=s.bucket):
-                batch = self.gatherer.batch(numbers, generator)
+            epoch = self.epoch_batches(self.windows, s.batch, rng, bucket=s.bucket)
+            for batch in self.gatherer.batches(epoch, generator):
                 self.step(self.model, self.optimizer, batch, s.precision)
-                if not done(int((self.windows.length[numbers] - 1).sum())):
+                if not done(batch.n_targets):
                     return
 
     def evaluate(self) -> int:

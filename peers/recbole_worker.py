@@ -15,7 +15,7 @@ DIFFERS = [
     "one sequence of up to 200 items per target (prefixes), not one loss at every position",
     "a step has 256 targets, so it updates the weights more often",
     "plain attention with dropout on its probabilities",
-    "evaluation in batches of 256 users as for everyone here, not of its default 4,096",
+    "evaluation in batches of 256 users, not of its default 4,096",
 ]
 COLUMNS = ("user_id:token", "item_id:token", "timestamp:float")
 NAME = "prepared"

@@ -50,7 +50,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         "SASRec at our usual batch; row 2, where it ran, is ours at the batch of RecTools and RePlay. Ratios are paired by round. CPU / "
         "wall below 1: other work had the core meanwhile, and the ratio of CPU times is the better one. Loading leaves "
         "out imports and writing the data in the form that a library reads.",
-        f"Asked of everyone: {settings}; fp32, Adam, cross-entropy over all items. Environment of every worker: "
+        f"Asked of everyone: {settings}; fp32 unless a row says otherwise, Adam, cross-entropy over all items. Environment of every worker: "
         f"{variables}.",
         *_limit(result),
         *(_said(row) for row in result["contestants"]),

@@ -6,6 +6,7 @@ gather on the device that trains. B batch, L sequence length, W windows, U users
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,8 +90,18 @@ class Gatherer:
 
     def batch(self, numbers: np.ndarray, generator: torch.Generator) -> Batch:
         """The windows ``numbers`` (B,), right-padded to the longest of them, as a training batch."""
-        chosen = torch.from_numpy(numbers).to(self.items.device)
-        lengths, host_lengths = self.length[chosen], self.host_length[numbers]
+        return next(self.batches([numbers], generator))
+
+    def batches(self, epoch: list[np.ndarray], generator: torch.Generator) -> Iterator[Batch]:
+        """The batches of an epoch; their numbers go to the device once, so that no step waits for a copy."""
+        numbers = torch.from_numpy(np.concatenate(epoch)).to(self.items.device)
+        for host, chosen in zip(epoch, numbers.split([len(n) for n in epoch]), strict=True):
+            yield self._gather(chosen, self.host_length[host], generator)
+
+    def _gather(
+        self, chosen: torch.Tensor, host_lengths: np.ndarray, generator: torch.Generator
+    ) -> Batch:
+        lengths = self.length[chosen]
         longest = int(host_lengths.max())
         windows = gather_spans(self.items, self.start[chosen], lengths, longest)
         place = torch.arange(longest - 1, device=windows.device)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import torch
 
+from .errors import UserError
 from .nvml import NO_DEVICE, Nvml, Reading
 
 # Messages of torch's CPU allocator when the system refuses memory: it raises a plain RuntimeError.
@@ -33,10 +37,21 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
     bf16 is PyTorch's autocast: weights, sums and the loss stay in float32. tf32 stays on afterwards,
     because the backward pass must compute alike.
+
+    Raises:
+        UserError: tf32 on a device that does not have it.
     """
+    if precision == "tf32" and not _has_tf32(device):
+        raise UserError(
+            "precision tf32: this PyTorch sees no NVIDIA GPU of capability 8.0 or newer"
+        )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         yield
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 class Stopwatch:
@@ -86,7 +101,11 @@ class EventClock:
 
 def process_age_s() -> float:
     """Seconds since this process was started, interpreter and imports included."""
-    return time.time() - psutil.Process().create_time()
+    if sys.platform != "linux":
+        return time.time() - psutil.Process().create_time()
+    # psutil counts from the boot in whole seconds; the kernel counts clock ticks.
+    started = Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19]
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

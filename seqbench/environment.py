@@ -59,7 +59,10 @@ def environment(
 def worker_environment(threads: int) -> dict[str, str]:
     """Environment variables of a worker process: thread pools and allocator; the user's own settings win."""
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return {**ALLOCATOR, **os.environ, **dict.fromkeys(pools, str(threads))}
+    variables = {**ALLOCATOR, **os.environ, **dict.fromkeys(pools, str(threads))}
+    if platform.machine() == "x86_64":  # there PyTorch multiplies by MKL; OpenBLAS is called from
+        variables["OPENBLAS_NUM_THREADS"] = "1"  # compiled kernels, which have threads of their own
+    return variables
 
 
 def _version(name: str) -> str | None:

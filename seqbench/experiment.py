@@ -200,7 +200,7 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experime
 def _training(config: Mapping[str, Any], dataset: str, track: str) -> Training:
     keys = {
         **config["tracks"][track].get("training", {}),
-        **config["datasets"][dataset].get("training", {}),
+        **config["datasets"].get(dataset, {}).get("training", {}),
     }
     return _build(Training, keys)
 
@@ -225,8 +225,6 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
     names = measure.get("models") or []
     keys = {k: measure[k] for k in ("eval_batch", "rounds", "steps", "warmup") if k in measure}
     for track in config["run"]["tracks"] if names else []:
-        shared = config["tracks"][track].get("training", {})
-        keys |= {k: shared[k] for k in ("precision", "kernels") if k in shared}
         for dataset in config["run"]["datasets"] if measure.get("real", True) else []:
             models = tuple((m, hyperparameters(config, m, track, dataset)) for m in names)
             training = _training(config, dataset, track)
@@ -237,13 +235,16 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
                     seq_len,
                     models,
                     training.batch_targets,
+                    precision=training.precision,
+                    kernels=training.kernels,
                     **keys,
                 )
         models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in names)
+        training = _training(config, FULL_LENGTH, track)
         for seq_len in measure.get("lengths", []):
             yield Measurement(
                 FULL_LENGTH, track, seq_len, models, measure["batch_targets"],
-                n_items=measure["n_items"], **keys,
+                precision=training.precision, kernels=training.kernels, n_items=measure["n_items"], **keys,
             )  # fmt: skip
 
 

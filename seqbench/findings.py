@@ -152,8 +152,8 @@ def _fallback(tables: Tables) -> Iterator[Flag]:
     for backend, reason in places(rows, "backend", "fallback_reason"):
         models = _few(sorted({label(model) for model in pick(rows, backend=backend).model}))
         why = f" ({reason})" if known(reason) else ""
-        text = f"{models} ran on the scan backend {backend}{why}. Its times say nothing about the missing kernels."
-        yield Flag("warn", "Fallback scan backend", text)
+        text = f"{models} ran on the kernels {backend}{why}. Their times say nothing about the missing ones."
+        yield Flag("warn", "Fallback kernels", text)
 
 
 def _few_seeds(tables: Tables) -> Iterator[Flag]:

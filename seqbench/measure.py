@@ -27,6 +27,7 @@ from .batches import (
 )
 from .data import Dataset, open_dataset
 from .device import EventClock, Reading, Stopwatch
+from .errors import UserError
 from .experiment import Measurement, Training
 from .nvml import NO_DEVICE, Nvml
 from .run import End
@@ -50,6 +51,8 @@ def measure_phase(
         device.reset_peaks(where)
         measured = _training if phase == "train" else _inference
         samples, missing = measured(job, model, data, round_, where)
+    except UserError as error:
+        return End("crashed", str(error))
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
             raise
@@ -128,8 +131,8 @@ def _training_batches(
     gatherer = Gatherer(data.items, windows, where)
     rng = np.random.default_rng(round_)
     while True:
-        for numbers in epoch_batches(windows, job.batch_targets, rng, bucket=True):
-            yield gatherer.batch(numbers, generator)
+        epoch = epoch_batches(windows, job.batch_targets, rng, bucket=True)
+        yield from gatherer.batches(epoch, generator)
 
 
 @torch.inference_mode()
@@ -146,7 +149,7 @@ def _inference(
             with clocks["encode_s"].time():
                 query = model.query(inputs)
             with clocks["score_s"].time():
-                scores = query @ model.item_table().T
+                scores = model.score(query)
             with clocks["topk_s"].time():
                 scores[:, 0] = -torch.inf
                 scores.topk(10)

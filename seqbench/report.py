@@ -108,7 +108,7 @@ def _drawings(content: Tables) -> Iterator[Drawing]:
         for name, data in selected.items():
             yield from _draw(name, track, data, f"{machine}-{kind}", device)
     for (track,) in places(frames["curves"], "track"):
-        rows = pick(frames["curves"], track=track, metric=MAIN, masking="unmasked")
+        rows = pick(frames["curves"], track=track, metric=MAIN, masking="unmasked", split="valid")
         yield from _draw(
             "curves", track, rows[[*COLUMNS, "seed", "targets", "seconds", "value", "best"]]
         )

@@ -21,6 +21,7 @@ MASKINGS = ("unmasked", "seen-masked")
 TIES = ("conservative", "average")
 SETTINGS = (
     *("objective", "max_steps", "batch_targets", "patience_steps", "learning_rate", "precision"),
+    "kernels",
 )
 OUTCOME = (
     *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
@@ -80,7 +81,7 @@ def backend(entry: Entry) -> dict[str, Any]:
     """Which kernels did the work: the selective scan's if there is one, else those between products."""
     report = entry.values.get("backend") or {}
     kinds = [report[kind] for kind in ("scan", "kernels") if kind in report]
-    reasons = [kind["reason"] for kind in kinds if kind["fallback"]]
+    reasons = list(dict.fromkeys(kind["reason"] for kind in kinds if kind["fallback"]))
     return {
         "backend": kinds[0]["used"] if kinds else "torch",
         "fallback": bool(reasons),
@@ -143,16 +144,17 @@ def effectiveness_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator
 
 
 def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
-    """One row per validation, masking and metric of a training."""
+    """One row per validation, split, masking and metric of a training."""
     keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
     about = {key: value for key, value in identity(entry).items() if key in keys}
     for point in entry.values.get("curve") or []:
         where = {key: point[key] for key in ("step", "targets", "seconds", "loss")}
         best = point["step"] == entry.values.get("best_step")
-        for masking, metrics in point["valid"].items():
-            for metric, value in metrics.items():
-                row = {"masking": masking, "metric": metric, "value": value, "best": best}
-                yield {"path": entry.path, **about, **where, **row}
+        for split in ("valid", "test"):
+            for masking, metrics in point.get(split, {}).items():
+                for metric, value in metrics.items():
+                    row = {"split": split, "masking": masking, "metric": metric, "value": value}
+                    yield {"path": entry.path, **about, **where, **row, "best": best}
 
 
 def efficiency_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:

@@ -105,13 +105,12 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(int(entropy.generate_state(2)[1]))
         losses: list[torch.Tensor] = []
         start = time.perf_counter()
-        for numbers in epoch_batches(
-            windows, self.training.batch_targets, rng, self.training.bucket
-        ):
+        epoch = epoch_batches(windows, self.training.batch_targets, rng, self.training.bucket)
+        for batch in gatherer.batches(epoch, generator):
             self.begun_s = self.begun_s or device.process_age_s()
-            losses.append(self._step(gatherer, numbers, generator, optimizer))
+            losses.append(self._step(batch, optimizer))
             self.state.step += 1
-            self.state.targets += int((windows.length[numbers] - 1).sum())
+            self.state.targets += batch.n_targets
             progress.advance()
             if self.state.step % CHECK_EVERY == 0 and not torch.isfinite(losses[-1]):
                 raise evaluate.Diverged(f"loss is {losses[-1].item()} at step {self.state.step}")
@@ -129,10 +128,7 @@ class Trainer:
         self.state.train_s += time.perf_counter() - start
         return None
 
-    def _step(
-        self, gatherer: Gatherer, numbers: np.ndarray, generator: torch.Generator, optimizer: Any
-    ) -> torch.Tensor:
-        batch = gatherer.batch(numbers, generator)
+    def _step(self, batch: models.Batch, optimizer: Any) -> torch.Tensor:
         return training_step(self.model, optimizer, batch, self.training.precision)
 
     def _validate(self, loss: float, progress: Progress) -> None:
@@ -217,7 +213,7 @@ def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Ad
         model.parameters(),
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
-        fused=training.kernels != "plain",
+        fused=None if training.kernels == "plain" else True,
     )
 
 

@@ -65,7 +65,10 @@ def resolve(device: torch.device | str) -> KernelChoice:
     if _requested in ("torch", "plain"):
         return KernelChoice(_requested, _requested, False, None)
     if torch.device(device).type != "cpu":
-        return KernelChoice(_requested, "torch", False, None)
+        numba = _requested == "numba"
+        return KernelChoice(
+            _requested, "torch", numba, "numba's kernels run on CPUs" if numba else None
+        )
     if _installed():
         return KernelChoice(_requested, "numba", False, None)
     return KernelChoice(_requested, "torch", True, "No module named 'numba'")
@@ -134,11 +137,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
     if _compiled(q) and k.shape[2] > SHORT_ROW:
         from models._kernels import fused_attention
 
-        every = lengths if lengths is not None else k.new_full((len(k),), k.shape[2]).long()
+        n_keys = k.shape[2]
+        every = (
+            k.new_full((len(k),), n_keys).long() if lengths is None else lengths.clamp(max=n_keys)
+        )
         return fused_attention.attention(q, k, v, every, causal)
     mask = None
     if lengths is not None:
         mask = (torch.arange(k.shape[2], device=k.device) < lengths[:, None])[:, None, None, :]
+        if causal:  # PyTorch takes a mask or is_causal, not both
+            mask = mask & mask.new_ones(q.shape[2], k.shape[2]).tril()
+            causal = False
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 

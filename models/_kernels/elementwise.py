@@ -48,8 +48,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
 def _dropped(x: Tensor, mask: tuple) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
-    rows = x.numel() // x.shape[-1]
-    call(_dropout, rows, x.view(rows, -1), out.view(rows, -1), *mask)
+    shape = x.numel() // x.shape[-1], x.shape[-1]
+    call(_dropout, shape[0], x.view(shape), out.view(shape), *mask)
     return out
 
 
@@ -57,9 +57,9 @@ class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, residual, weight, bias, eps: float, p: float) -> Tensor:
         ctx.mask, ctx.shape = _mask(p), x.shape
-        rows = x.numel() // x.shape[-1]
-        x = x.reshape(rows, -1)
-        added = None if residual is None else residual.reshape(rows, -1).contiguous()
+        rows, width = x.numel() // x.shape[-1], x.shape[-1]
+        x = x.reshape(rows, width)
+        added = None if residual is None else residual.reshape(rows, width).contiguous()
         total, out, moments = torch.empty_like(x), torch.empty_like(x), x.new_empty(rows, 2)
         inputs = (x.contiguous(), x if added is None else added, added is not None)
         call(_norm, rows, *inputs, weight, bias, np.float32(eps), *ctx.mask, total, moments, out)

@@ -65,9 +65,13 @@ def selective_scan(
     delta_bias: Tensor,
     reset: Tensor | None = None,
 ) -> Tensor:
-    """See models._scan.selective_scan; A, D and delta_bias are taken to float32, as the kernel demands."""
+    """See models._scan.selective_scan; A, D and delta_bias are taken to float32, as the kernel demands.
+
+    The others are taken to the precision of z: under autocast they come in several.
+    """
     if reset is not None:
         raise ModelError("scan backend 'mamba_ssm' cannot reset states; use 'reference'")
+    u, delta, B, C = (t.to(z.dtype) for t in (u, delta, B, C))
     y = _interface().selective_scan_fn(
         *(_channels_first(t) for t in (u, delta)),
         A.float(),

@@ -53,6 +53,13 @@ def test_gelu_even_where_it_is_flat():
 
 
 @pytest.fixture
+def keep_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def compiled_attention(monkeypatch):
     """Rows of any length go to the compiled kernel."""
     monkeypatch.setattr(_kernels, "SHORT_ROW", 0)
@@ -75,6 +82,13 @@ def test_attention_to_real_positions_only(n_queries):
     before = _kernels.attention(q, k, v, lengths, False)
     k[0, :, 1:], v[0, :, 1:] = 1e4, 1e4  # what is hidden may hold anything
     torch.testing.assert_close(_kernels.attention(q, k, v, lengths, False), before, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("compiled_attention")
+def test_attention_to_real_positions_before_the_query():
+    lengths = torch.tensor([5, 20])
+    inputs = [normal(2, 1, 20, 8, seed=s) for s in range(3)]
+    agree(lambda q, k, v: _kernels.attention(q, k, v, lengths, True), *inputs)
 
 
 @pytest.mark.usefixtures("compiled_attention")
@@ -205,14 +219,49 @@ def test_the_mask_of_the_backward_pass_is_that_of_the_forward_pass():
     assert torch.equal(gradient == 0, dropped) and dropped.any()
 
 
-def test_dropout_with_residual_is_that_of_pytorch_for_the_same_mask():
-    torch.manual_seed(3)
-    x, residual, norm = normal(20, 16), normal(20, 16, seed=1), nn.LayerNorm(16)
-    state = torch.get_rng_state()
-    masked = _kernels.dropout(x, 0.3, True)
-    torch.set_rng_state(state)
-    got = _kernels.add_norm(x, residual, norm, 0.3, True)
-    torch.testing.assert_close(got, norm(masked + residual), **CLOSE)
+def with_the_same_mask(kernel, twin, *inputs):
+    """Values and gradients of a kernel with dropout, and of its twin around a plain dropout of the same mask."""
+    found = []
+    for function in (kernel, twin):
+        torch.manual_seed(3)
+        leaves = [t.clone().requires_grad_() for t in inputs]
+        out = function(*leaves)
+        found.append((out, *torch.autograd.grad(out, leaves, normal(*out.shape, seed=4))))
+    return zip(*found, strict=True)
+
+
+def test_add_norm_with_dropout_is_its_parts_with_the_same_mask():
+    def kernel(x, residual, weight, bias):
+        return elementwise.add_norm(x, residual, weight, bias, 1e-12, 0.3)
+
+    def twin(x, residual, weight, bias):
+        return F.layer_norm(elementwise.dropout(x, 0.3) + residual, (16,), weight, bias, 1e-12)
+
+    inputs = normal(20, 16), normal(20, 16, seed=1), normal(16), normal(16, seed=1)
+    for got, expected in with_the_same_mask(kernel, twin, *inputs):
+        torch.testing.assert_close(got, expected, **CLOSE)
+
+
+def test_gelu_with_dropout_is_its_parts_with_the_same_mask():
+    parts = with_the_same_mask(
+        lambda x: elementwise.gelu(x, 0.3),
+        lambda x: elementwise.dropout(F.gelu(x), 0.3),
+        normal(9, 33),
+    )
+    for got, expected in parts:
+        torch.testing.assert_close(got, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_nothing_in_gives_nothing_out(p):
+    x, norm = torch.empty(0, 3, 8, requires_grad=True), nn.LayerNorm(8)
+    for out in (
+        _kernels.dropout(x, p, True),
+        _kernels.gelu(x, p, True),
+        _kernels.add_norm(x, x, norm, p, True),
+    ):
+        assert out.shape == x.shape
+        out.sum().backward()
 
 
 def test_no_dropout_outside_training():
@@ -238,16 +287,14 @@ def test_a_model_is_the_same_with_every_backend(name, backend, compiled_attentio
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_threads_change_nothing(name, compiled_attention):
+def test_threads_change_nothing(name, compiled_attention, keep_threads):
     results = []
-    before = torch.get_num_threads()
     for threads in (1, 3):
         torch.set_num_threads(threads)
         model = build(name, n_layers=2, dropout=0.3)
         torch.manual_seed(5)
         loss = model.loss(batch_of(histories(9, MAX_LEN + 1)))
         results.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
-    torch.set_num_threads(before)
     for one, three in zip(*results, strict=True):  # PyTorch's own products may round differently
         torch.testing.assert_close(one, three, rtol=1e-5, atol=1e-7)
 
@@ -276,6 +323,9 @@ def test_the_choice_is_checked_and_reported(monkeypatch):
         _kernels.use("fast")
     assert _kernels.resolve("cpu") == ("auto", "numba", False, None)
     assert _kernels.resolve("cuda") == ("auto", "torch", False, None)
+    with _kernels.using("numba"):
+        choice = _kernels.resolve("cuda")
+        assert (choice.used, choice.fallback) == ("torch", True) and "CPUs" in choice.reason
     monkeypatch.setattr(_kernels, "_installed", lambda: False)
     choice = _kernels.resolve("cpu")
     assert (choice.used, choice.fallback) == ("torch", True) and "numba" in choice.reason

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import _catalogue
+from models import ModelError, _catalogue
 from models._catalogue import catalogue_cross_entropy
 from models._layers import gather_positions, lengths_of
 
@@ -77,3 +77,11 @@ def test_lengths_and_gathering():
     x = torch.arange(18.0).view(3, 3, 2)
     picked = gather_positions(x, torch.tensor([[2], [0], [1]]))
     assert picked.squeeze(1).tolist() == [[4, 5], [6, 7], [14, 15]]
+
+
+def test_targets_outside_the_catalogue_are_refused():
+    hidden, table, targets = inputs()
+    for wrong in (0, len(table)):
+        targets[3] = wrong
+        with pytest.raises(ModelError, match=r"items 1\.\.50"):
+            catalogue_cross_entropy(hidden, table, targets)

@@ -194,3 +194,23 @@ def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
         "hyperparameters": {"dropout": 0.5},
     }
     assert configuration.definition(block) == '{"k_core":3,"source":"ml-1m"}'
+
+
+def test_what_is_measured_is_what_is_trained(models_dir):
+    """Precision and kernels of a measurement are those of its track and dataset, never of another track."""
+    config = copy.deepcopy(VALID)
+    config["tracks"]["half"] = {"training": {"precision": "bf16", "kernels": "torch"}}
+    config["run"]["tracks"] = ["half", "fair"]  # the one that says something comes first
+    config["datasets"]["exact"] = {
+        "source": "synthetic", "seq_lens": [4], "training": {"precision": "fp32"},
+    }  # fmt: skip
+    config["run"]["datasets"] = ["tiny", "exact"]
+    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir)
+    asked = {
+        (e.dataset, e.track): (e.training.precision, e.training.kernels) for e in jobs.trainings
+    }
+    measured = {(m.dataset, m.track): (m.precision, m.kernels) for m in jobs.measurements}
+    assert {key: measured[key] for key in asked} == asked
+    assert asked["exact", "half"] == ("fp32", "torch") and asked["tiny", "fair"] == ("fp32", "auto")
+    assert measured["full-length", "half"] == ("bf16", "torch")
+    assert measured["full-length", "fair"] == ("fp32", "auto")

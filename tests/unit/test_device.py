@@ -1,9 +1,12 @@
 """Clocks and memory: on a CPU for real, on a GPU with stand-ins for the driver's objects."""
 
+import time
+
 import pytest
 import torch
 
 from seqbench import device
+from seqbench.errors import UserError
 from seqbench.nvml import NO_DEVICE
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -73,3 +76,27 @@ def test_a_refused_allocation_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert device.is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_arithmetic_declares_what_is_computed(precision):
+    a = torch.randn(4, 4)
+    with device.arithmetic(precision, torch.device("cpu")):
+        assert (a @ a).dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert (a @ a).dtype == torch.float32
+
+
+def test_tf32_where_there_is_none_is_refused():
+    with (
+        pytest.raises(UserError, match="tf32"),
+        device.arithmetic("tf32", torch.device("cpu")),
+    ):
+        pass
+
+
+def test_the_age_of_this_process_grows_with_the_clock():
+    first = device.process_age_s()
+    time.sleep(0.05)
+    assert device.process_age_s() - first > 0.04
+    assert 0 < first < 24 * 3600

@@ -112,7 +112,7 @@ def test_a_fallback_backend_is_named(tmp_path):
         tmp_path, wanted,
         lambda: write_measurement(tmp_path, wanted["measurements"][0], values={"backend": {"scan": scan}}),
     )  # fmt: skip
-    assert "reference (numba is not there)" in found["Fallback scan backend"].text
+    assert "reference (numba is not there)" in found["Fallback kernels"].text
     rows = collect.read(tmp_path / "tables").frames["efficiency"]
     assert set(rows.backend) == {"reference"}
 

@@ -84,14 +84,29 @@ def test_triton_is_the_one_that_this_torch_requires():
     assert lock()["triton"] == required[parse(PROJECT["dependencies"])["torch"]]
 
 
-@pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
+PEERS = {
+    "rectools": ("rectools", "0.19.0"),
+    "replay": ("replay-rec", "0.22.0"),
+    "recbole": ("recbole", "1.2.1"),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
 def test_a_peers_environment_is_pinned_with_our_torch(name):
     lines = (ROOT / "envs" / "peers" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     pinned = parse(line for line in lines if not line.startswith("#"))
     ours = parse(PROJECT["dependencies"])
     assert pinned["torch"] == ours["torch"]
-    assert {
-        "rectools": "0.19.0",
-        "replay-rec": "0.22.0",
-        "recbole": "1.2.1",
-    }.items() & pinned.items()
+    package, version = PEERS[name]
+    assert pinned[package] == version
+
+
+def test_every_package_is_installed_but_the_benchmark_of_the_peers():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = set(tomllib.loads(text)["tool"]["setuptools"]["packages"])
+    there = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for top in ("models", "seqbench", "peers")
+        for file in (ROOT / top).rglob("__init__.py")
+    }
+    assert there - listed == {"peers"}

@@ -2,6 +2,10 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from seqbench.evaluate import Diverged
 from seqbench.experiment import Experiment, Training
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 SMALL = (("d_inner", 16), ("d_model", 16))
 BUDGET = Training(
     batch_targets=256, max_steps=24, eval_every=6, patience_steps=100, learning_rate=0.01
@@ -67,7 +72,25 @@ def test_it_stops_at_the_budget_or_when_patience_ends(tiny, tmp_path):
 def test_the_start_and_the_compiling_are_reported_apart(tiny, tmp_path):
     values, _, _ = run(tiny, tmp_path)
     assert values["first_step_after_s"] > 0  # the age of this test's process
-    assert values["compile_s"] >= 0
+
+
+def test_compiling_is_counted_where_nothing_is_on_disk(tmp_path):
+    """In a process of its own, because in this one the kernels may be compiled already."""
+    script = (
+        "import torch, models\n"
+        "before = models.compile_seconds()\n"
+        "torch.nn.functional.gelu(torch.ones(2, 2))\n"
+        "from models import _kernels\n"
+        "_kernels.gelu(torch.ones(2, 2), 0.0, True)\n"
+        "print(before, models.compile_seconds())\n"
+    )
+    for warm in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        )  # fmt: skip
+        before, after = map(float, done.stdout.split())
+        assert before == 0 and (after == 0 if warm else after > 0.01)
 
 
 def test_plain_kernels_learn_the_same(tiny, tmp_path):
