@@ -89,6 +89,7 @@ def levers(settings: Settings) -> list[Contestant]:
         row(
             "no-malloc", "and malloc as the system has it", tuple(ALLOCATOR), bucket=False, **plain
         ),
+        row("inductor", "everything on, torch.compile instead of numba", kernels="inductor"),
         row("bf16", "everything on, in bfloat16", precision="bf16"),
     ]
 

@@ -46,7 +46,9 @@ class Training:
     select_masking: str = "unmasked"  # unmasked | seen-masked, for the selection
     bucket: bool = True  # windows of similar length share a batch (less padding)
     eval_batch: int = 256  # users per batch in evaluation
-    kernels: str = "auto"  # auto | numba | torch | plain: what runs between the matrix products
+    kernels: str = (
+        "auto"  # auto | numba | torch | inductor | plain: what runs between the matrix products
+    )
     curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
 
 

@@ -2,7 +2,8 @@
 
     backend   device   what runs
     numba     CPU      compiled loops, float32, hand-written backward passes
-    torch     any      PyTorch's own operators: the twin that tests compare with
+    torch     any      PyTorch's own operators (twins.py): what tests compare with
+    inductor  any      the same, each function made into one kernel by torch.compile
     plain     any      as torch, and all logits of the loss at once, as a first version would have it
 
 ``use`` chooses for the whole process, as ``torch.set_num_threads`` does; ``auto`` is numba where it
@@ -16,7 +17,7 @@ import contextlib
 import functools
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -24,8 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._errors import ModelError
+from models._kernels import twins
 
-BACKENDS = ("auto", "numba", "torch", "plain")
+BACKENDS = ("auto", "numba", "torch", "inductor", "plain")
 SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
 _requested = "auto"
 
@@ -62,7 +64,7 @@ def using(backend: str) -> Iterator[None]:
 
 def resolve(device: torch.device | str) -> KernelChoice:
     """What runs on a device. On a GPU PyTorch's operators are compiled kernels, so torch is no fallback."""
-    if _requested in ("torch", "plain"):
+    if _requested in ("torch", "inductor", "plain"):
         return KernelChoice(_requested, _requested, False, None)
     if torch.device(device).type != "cpu":
         numba = _requested == "numba"
@@ -90,6 +92,16 @@ def _compiled(x: Tensor) -> bool:
     return x.dtype != torch.float64 and resolve(x.device).used == "numba"
 
 
+def _twin(function: Callable, x: Tensor) -> Callable:
+    """A function of twins.py as it runs where x is."""
+    return _fused(function) if resolve(x.device).used == "inductor" else function
+
+
+@functools.cache
+def _fused(function: Callable) -> Callable:
+    return torch.compile(function, dynamic=True)  # batches differ in both of their sizes
+
+
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Zero a share p of the elements and scale the others by 1 / (1 - p), in training only."""
     if not training or p == 0:
@@ -111,8 +123,8 @@ def add_norm(
         p = p if training else 0.0
         residual = None if residual is None else residual.float()
         return elementwise.add_norm(x.float(), residual, norm.weight, norm.bias, norm.eps, p)
-    x = F.dropout(x, p, training)
-    return norm(x if residual is None else x + residual)
+    run = _twin(twins.add_norm, x)
+    return run(x, residual, norm.weight, norm.bias, norm.eps, p, training)
 
 
 def gelu(x: Tensor, p: float, training: bool) -> Tensor:
@@ -121,7 +133,7 @@ def gelu(x: Tensor, p: float, training: bool) -> Tensor:
         from models._kernels import elementwise
 
         return elementwise.gelu(x.float(), p if training else 0.0)
-    return F.dropout(F.gelu(x), p, training)
+    return _twin(twins.gelu, x)(x, p, training)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
@@ -161,13 +173,8 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
         from models._kernels import softmax
 
         softmax.cross_entropy_rows(logits, targets, losses, scale)
-        return
-    wanted = logits.gather(1, targets[:, None]).squeeze(1)
-    peak = logits.amax(1, keepdim=True)
-    mass = logits.sub_(peak).exp_().sum(1, keepdim=True)
-    logits.scatter_add_(1, targets[:, None], -mass)
-    torch.reciprocal(mass, out=scale)
-    torch.sub((mass.log_() + peak).squeeze(1), wanted, out=losses)
+    else:
+        _twin(twins.cross_entropy_rows, logits)(logits, targets, losses, scale)
 
 
 def gru(layer: nn.GRU, x: Tensor) -> Tensor:
@@ -191,10 +198,4 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         from models._kernels import recurrence
 
         return recurrence.conv_silu(x.float(), weight, bias)
-    # Shifted products in this layout are faster on a CPU than a transposition for conv1d and back.
-    length, width = x.shape[1], weight.shape[1]
-    padded = F.pad(x, (0, 0, width - 1, 0))
-    y = torch.addcmul(bias, x, weight[:, -1])
-    for tap in range(width - 1):
-        y = torch.addcmul(y, padded[:, tap : tap + length], weight[:, tap])
-    return F.silu(y)
+    return _twin(twins.conv_silu, x)(x, weight, bias)

@@ -25,6 +25,11 @@ def build(name, n_items=N_ITEMS, max_len=MAX_LEN, **hyperparameters):
     return model
 
 
+def normal(*shape, seed=0):
+    """Standard normal numbers of a shape, the same ones every time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def histories(batch, length, n_items=N_ITEMS, seed=0):
     """Random right-padded items (B, L); the first row is full, the last holds one item."""
     generator = torch.Generator().manual_seed(seed)

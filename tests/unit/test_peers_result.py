@@ -113,16 +113,10 @@ def test_everyone_gets_the_same_split(tiny):
 def test_levers_go_off_one_after_the_other():
     rows = contestants.levers(SETTINGS)
     assert rows[0].key == contestants.REFERENCE and len({r.key for r in rows}) == len(rows)
-    assert [r.settings.kernels for r in rows] == [
-        "auto",
-        "torch",
-        "plain",
-        "plain",
-        "plain",
-        "auto",
-    ]
-    assert [r.settings.bucket for r in rows] == [True, True, True, False, False, True]
-    assert [bool(r.without) for r in rows] == [False] * 4 + [True, False]
+    kernels = ["auto", "torch", "plain", "plain", "plain", "inductor", "auto"]
+    assert [r.settings.kernels for r in rows] == kernels
+    assert [r.settings.bucket for r in rows] == [*[True] * 3, *[False] * 2, True, True]
+    assert [bool(r.without) for r in rows] == [*[False] * 4, True, False, False]
     assert rows[-1].settings.precision == "bf16"
 
 
