@@ -105,7 +105,7 @@ def _measure(a: argparse.Namespace) -> None:
 
 
 def _grid(a: argparse.Namespace) -> None:
-    from .experiment import grid
+    from .grid import grid
     from .modelfile import MODELS
     from .record import write_atomically
 

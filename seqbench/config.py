@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from .errors import UserError
-from .experiment import FULL_LENGTH, available_models, is_trainable, model_config_fields
+from .experiment import FULL_LENGTH
+from .modelfile import available_models, is_trainable, model_config_fields
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

@@ -1,31 +1,30 @@
-"""What is run: frozen descriptions of trainings and measurements, and the grid a configuration spans.
+"""What is run: frozen descriptions of trainings and of measurements, as canonical JSON and back.
 
-Standard library only, so that a Snakemake dry run stays cheap: models are described by the syntax tree of
-their file, never by importing it (importing one would load torch).
+Standard library only, so that a Snakemake dry run stays cheap.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .modelfile import available_models, is_trainable, model_config_fields
-
-__all__ = [
-    "FULL_LENGTH", "Experiment", "Grid", "Measurement", "Training", "available_models", "filled", "grid",
-    "hyperparameters", "is_trainable", "model_config_fields",
-]  # fmt: skip
 
 Pairs = tuple[tuple[str, Any], ...]
 
 FULL_LENGTH = (
     "full-length"  # name of the synthetic batches in which every sequence has L real items
 )
+# Curves of cost on full-length batches, by what stays constant while something grows.
+CURVES = {
+    "tokens": "sequence length at constant tokens per batch",
+    "batch": "sequence length at constant sequences per batch",
+    "sequences": "sequences per batch at constant length",
+    "catalogue": "items in the catalogue at constant batch",
+}
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class Experiment:
             UserError: not JSON, or a field that is missing or unknown.
         """
         values = _load(text)
-        training = _build(Training, values.pop("training", {}))
-        return _build(cls, {**values, "hyperparameters": _pairs(values), "training": training})
+        training = build(Training, values.pop("training", {}))
+        return build(cls, {**values, "hyperparameters": _pairs(values), "training": training})
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,19 @@ class Measurement:
     precision: str = "fp32"
     n_items: int | None = None  # catalogue size of full-length batches; None: the dataset's own
     kernels: str = "auto"  # as in Training
+    curve: str | None = None  # of full-length batches: what varies along it, one of CURVES
+    budget_s: float | None = None  # seconds of steps per process, after which it takes no more
+    energy_window_s: float = (
+        0.0  # seconds of further steps for the energy counter (GPU only); 0: none
+    )
 
     @property
     def path(self) -> str:
         """Folder below the results folder that holds one record folder per model."""
-        return f"runs/{self.dataset}/{self.track}/measure/L{self.seq_len}-T{self.batch_targets}"
+        size = f"L{self.seq_len}-T{self.batch_targets}"
+        if self.curve:
+            size = f"{self.curve}-{size}-V{self.n_items}"
+        return f"runs/{self.dataset}/{self.track}/measure/{size}"
 
     def record_paths(self) -> list[str]:
         """Record folders, one per model."""
@@ -140,30 +147,7 @@ class Measurement:
         """
         values = _load(text)
         models = tuple((n, tuple(sorted(p.items()))) for n, p in values.pop("models", []))
-        return _build(cls, {**values, "models": models})
-
-
-@dataclass(frozen=True)
-class Grid:
-    """All jobs that a configuration asks for."""
-
-    trainings: tuple[Experiment, ...]
-    measurements: tuple[Measurement, ...]
-
-    def datasets(self) -> list[str]:
-        """Names of the prepared datasets that the jobs read, in order of first use."""
-        jobs = [*self.trainings, *self.measurements]
-        return list(dict.fromkeys(j.dataset for j in jobs if j.dataset != FULL_LENGTH))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The grid as plain data with the record folder of every job."""
-        return {
-            "trainings": [{**e.to_dict(), "path": e.path} for e in self.trainings],
-            "measurements": [
-                {**m.to_dict(), "records": m.record_paths()} for m in self.measurements
-            ],
-            "datasets": self.datasets(),
-        }
+        return build(cls, {**values, "models": models})
 
 
 def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,76 +162,6 @@ def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
     if training is None:
         return {**experiment, **defaults}
     return {**experiment, "training": {**training, **defaults}}
-
-
-def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:
-    """Jobs of a validated configuration (defaults filled in) in a fixed order."""
-    return Grid(tuple(_trainings(config, models_dir)), tuple(_measurements(config)))
-
-
-def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experiment]:
-    run = config["run"]
-    for dataset in run["datasets"]:
-        for track in run["tracks"]:
-            training = _training(config, dataset, track)
-            for seq_len in config["datasets"][dataset]["seq_lens"]:
-                for model in run["models"]:
-                    trainable = is_trainable(models_dir / f"{model}.py")
-                    hyper = hyperparameters(config, model, track, dataset if trainable else None)
-                    # A model without training is deterministic: one seed says it all.
-                    for seed in run["seeds"] if trainable else run["seeds"][:1]:
-                        yield Experiment(dataset, model, track, seq_len, seed, hyper, training)
-
-
-def _training(config: Mapping[str, Any], dataset: str, track: str) -> Training:
-    keys = {
-        **config["tracks"][track].get("training", {}),
-        **config["datasets"].get(dataset, {}).get("training", {}),
-    }
-    return _build(Training, keys)
-
-
-def hyperparameters(
-    config: Mapping[str, Any], model: str, track: str, dataset: str | None
-) -> Pairs:
-    """Hyper-parameters of a model: track < model's own block for that track < dataset.
-
-    ``dataset`` None (a baseline without training) leaves out what the track and the dataset say to trained models.
-    """
-    own = (config["models"].get(model) or {}).get(track, {})
-    if dataset is None:
-        return tuple(sorted(own.items()))
-    shared = config["tracks"][track].get("hyperparameters", {})
-    local = config["datasets"].get(dataset, {}).get("hyperparameters", {})
-    return tuple(sorted({**shared, **own, **local}.items()))
-
-
-def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
-    measure = config.get("measure") or {}
-    names = measure.get("models") or []
-    keys = {k: measure[k] for k in ("eval_batch", "rounds", "steps", "warmup") if k in measure}
-    for track in config["run"]["tracks"] if names else []:
-        for dataset in config["run"]["datasets"] if measure.get("real", True) else []:
-            models = tuple((m, hyperparameters(config, m, track, dataset)) for m in names)
-            training = _training(config, dataset, track)
-            for seq_len in config["datasets"][dataset]["seq_lens"]:
-                yield Measurement(
-                    dataset,
-                    track,
-                    seq_len,
-                    models,
-                    training.batch_targets,
-                    precision=training.precision,
-                    kernels=training.kernels,
-                    **keys,
-                )
-        models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in names)
-        training = _training(config, FULL_LENGTH, track)
-        for seq_len in measure.get("lengths", []):
-            yield Measurement(
-                FULL_LENGTH, track, seq_len, models, measure["batch_targets"],
-                precision=training.precision, kernels=training.kernels, n_items=measure["n_items"], **keys,
-            )  # fmt: skip
 
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------
@@ -283,7 +197,12 @@ def _pairs(values: Mapping[str, Any]) -> Pairs:
     return tuple(sorted(values.get("hyperparameters", {}).items()))
 
 
-def _build(cls: type, values: Mapping[str, Any]) -> Any:
+def build(cls: type, values: Mapping[str, Any]) -> Any:
+    """Make a dataclass from a mapping.
+
+    Raises:
+        UserError: a key that is unknown or missing.
+    """
     known = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(known))
     if unknown:

@@ -67,7 +67,7 @@ def test_the_reader_of_imports_sees_what_it_must(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["experiment", "code", "modelfile", "imports", "errors"])
+@pytest.mark.parametrize("name", ["experiment", "grid", "code", "modelfile", "imports", "errors"])
 def test_what_a_dry_run_reads_needs_only_the_standard_library(name):
     assert reached(f"seqbench/{name}.py") <= {"seqbench"}
 
@@ -79,10 +79,10 @@ def test_checking_the_configuration_loads_no_heavy_package():
 def test_the_workflow_imports_only_the_light_modules():
     lines = [line for rule in RULES for line in rule.read_text(encoding="utf-8").splitlines()]
     imports = [line for line in lines if re.match(r"\s*(from|import)\s+(seqbench|models)\b", line)]
-    allowed = r"from seqbench(\.(config|errors|imports))? import "
+    allowed = r"from seqbench(\.(config|errors|imports|modelfile))? import "
     assert imports and all(re.match(allowed, line) for line in imports), imports
     assert [i for i in imports if i.startswith("from seqbench import ")] == [
-        "from seqbench import code, experiment"
+        "from seqbench import code, experiment, grid"
     ]
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from seqbench import config as configuration
 from seqbench.errors import UserError
-from seqbench.experiment import grid
+from seqbench.experiment import CURVES
+from seqbench.grid import grid
 
 TRAINED = '''
 from dataclasses import dataclass
@@ -80,11 +81,16 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
         "models": ["net"],
         "lengths": [16],
         "n_items": 3416,
-        "batch_targets": 6400,
+        "tokens": 8192,
+        "sequences": 8,
+        "batches": {"seq_len": 200, "sequences": []},
+        "catalogues": {"seq_len": 50, "sequences": 16, "n_items": []},
         "eval_batch": 256,
         "rounds": 3,
         "steps": 10,
         "warmup": 3,
+        "budget_s": 30,
+        "energy_window_s": 6,
         "real": True,
     }
 
@@ -214,3 +220,25 @@ def test_what_is_measured_is_what_is_trained(models_dir):
     assert asked["exact", "half"] == ("fp32", "torch") and asked["tiny", "fair"] == ("fp32", "auto")
     assert measured["full-length", "half"] == ("bf16", "torch")
     assert measured["full-length", "fair"] == ("fp32", "auto")
+
+
+def test_full_length_batches_form_four_curves(models_dir):
+    """What stays constant along each: tokens, sequences, the length, the batch; inference as training."""
+    config = changed("measure", {
+        "models": ["net"], "real": False, "n_items": 30, "lengths": [10, 40], "tokens": 40, "sequences": 3,
+        "batches": {"seq_len": 20, "sequences": [1, 2]},
+        "catalogues": {"seq_len": 5, "sequences": 7, "n_items": [8, 9]},
+    })  # fmt: skip
+    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
+    assert [(j.curve, j.seq_len, j.batch_targets, j.eval_batch, j.n_items) for j in jobs] == [
+        ("tokens", 10, 40, 4, 30), ("tokens", 40, 40, 1, 30), ("batch", 10, 30, 3, 30), ("batch", 40, 120, 3, 30),
+        ("sequences", 20, 20, 1, 30), ("sequences", 20, 40, 2, 30),
+        ("catalogue", 5, 35, 7, 8), ("catalogue", 5, 35, 7, 9),
+    ]  # fmt: skip
+    assert len({j.path for j in jobs}) == 8 and set(CURVES) == {j.curve for j in jobs}
+
+
+def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):
+    config = changed("measure", {"models": ["net"], "real": False, "lengths": [10], "tokens": None})
+    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
+    assert [job.curve for job in jobs] == ["batch"]

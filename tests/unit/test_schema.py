@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from seqbench import config as configuration
-from seqbench.experiment import Training, grid
+from seqbench.experiment import Training
+from seqbench.grid import grid
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load(configuration.SCHEMA.read_text(encoding="utf-8"))

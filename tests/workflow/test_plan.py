@@ -26,7 +26,7 @@ def test_a_thousand_experiments_are_planned_without_torch(checkout, tmp_path):
         "prepare": 1,
         "grid": 1,
         "train": 3 * (4 * 84 + 3),
-        "measure": 3 + 6,
+        "measure": 3 + 2 * 8 + 5 + 4,
         "collect": 1,
         "render": 1,
     }

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.workflow
 @pytest.fixture
 def demo(stubbed, tmp_path):
     """Run or plan the demo of a stubbed checkout in a folder apart from it."""
-    config = write(tmp_path / "short.yaml", {"measure": {"lengths": [8]}})
+    config = write(tmp_path / "short.yaml", {"measure": {"lengths": [8], "sequences": None}})
 
     def run(*arguments, more=(), **keys):
         return snakemake(

@@ -4,12 +4,13 @@ import shlex
 from glob import glob
 from pathlib import Path
 
-from seqbench import code, experiment
+from seqbench import code, experiment, grid
 from seqbench.config import canonical, definition
 from seqbench.imports import closure
+from seqbench.modelfile import available_models
 
 ROOT = Path(workflow.basedir)
-GRID = experiment.grid(config, ROOT / "models")
+GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
 MEASURED = config["measure"]["models"]
 GPU = int(
@@ -39,7 +40,7 @@ wildcard_constraints:
     model="[^/]+",
     seq_len=r"\d+",
     seed=r"\d+",
-    batch_targets=r"\d+",
+    size=r"([a-z]+-)?L\d+-T\d+(-V\d+)?",
 
 
 def sources(*files, without=frozenset()):
@@ -85,7 +86,7 @@ def training_json(wildcards):
 
 
 def measurement_json(wildcards):
-    return job_json("results/runs/{dataset}/{track}/measure/L{seq_len}-T{batch_targets}", wildcards)
+    return job_json("results/runs/{dataset}/{track}/measure/{size}", wildcards)
 
 
 def job_json(pattern, wildcards):

@@ -3,8 +3,8 @@
 
 rule grid:
     input:
-        code=sources("seqbench/experiment.py", "seqbench/config.py"),
-        models=[f"{ROOT}/models/{name}.py" for name in experiment.available_models(ROOT / "models")],
+        code=sources("seqbench/grid.py", "seqbench/config.py"),
+        models=[f"{ROOT}/models/{name}.py" for name in available_models(ROOT / "models")],
     output:
         "results/grid.json",
     log:
@@ -58,12 +58,12 @@ if MEASURED:
             code=measuring_sources,
         output:
             expand(
-                "results/runs/{{dataset}}/{{track}}/measure/L{{seq_len}}-T{{batch_targets}}/{model}/{file}",
+                "results/runs/{{dataset}}/{{track}}/measure/{{size}}/{model}/{file}",
                 model=MEASURED,
                 file=["record.json", "samples.npz"],
             ),
         log:
-            "results/logs/measure/{dataset}/{track}/L{seq_len}-T{batch_targets}.log",
+            "results/logs/measure/{dataset}/{track}/{size}.log",
         conda:
             CONDA_ENV
         threads: 1
@@ -76,6 +76,6 @@ if MEASURED:
             dataset=measured_dataset_option,
         shell:
             "python -m seqbench measure --measurement {params.measurement:q} {params.dataset:q}"
-            " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/"
-            "L{wildcards.seq_len}-T{wildcards.batch_targets} --threads {threads}"
+            " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/{wildcards.size}"
+            " --threads {threads}"
             " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
