@@ -23,13 +23,15 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from models import _kernels
+from models import _cost, _kernels
 from models._catalogue import catalogue_cross_entropy
 from models._errors import ModelError
 from models._layers import gather_positions, lengths_of
 
 use_kernels = _kernels.use  # which implementation runs between the matrix products
 compile_seconds = _kernels.compile_seconds  # that numba took in this process
+counting_flops = _cost.counting  # formulas in place of what PyTorch cannot count
+observing_kernels = _cost.observing  # launches that PyTorch does not see
 
 
 @dataclass

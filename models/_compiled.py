@@ -22,6 +22,8 @@ from numba import config, njit
 from numba.core import event
 from torch import Tensor
 
+from models import _cost
+
 LOG2_E = np.float32(math.log2(math.e))
 LN_2 = np.float32(math.log(2.0))
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
@@ -50,6 +52,7 @@ def call(kernel, n_units: int, *tensors: Tensor | float) -> None:
 
     Each unit must write places of its own, so that results do not depend on the number of threads.
     """
+    _cost.launched(kernel.__name__, *tensors)
     arrays = [t.detach().numpy() if isinstance(t, Tensor) else t for t in tensors]
     n_threads = min(torch.get_num_threads(), n_units)
     if n_threads <= 1:

@@ -17,7 +17,8 @@ from . import record as records
 from .errors import UserError
 from .experiment import filled
 from .summary import summarise
-from .tidy import Entry, curve_rows, efficiency_rows, experiment_row
+from .tidy import Entry, curve_rows, experiment_row
+from .tidy_cost import efficiency_rows
 
 MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
 WORKFLOW = "run `snakemake report` (or `make report`)"
@@ -86,7 +87,7 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
         "effectiveness": effectiveness,
         "summary": summary,
         "comparisons": comparisons,
-        "efficiency": [r for e in measured for r in efficiency_rows(e, _samples(e))],
+        "efficiency": [r for e in measured for r in efficiency_rows(e, e.samples())],
         "curves": [r for e in entries if e.training for r in curve_rows(e)],
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
@@ -126,10 +127,6 @@ def read(folder: Path) -> Tables:
         _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
     )
     return Tables(frames, datasets, settings)
-
-
-def _samples(entry: Entry) -> dict[str, Any]:
-    return entry.samples() if entry.ok else {}
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:

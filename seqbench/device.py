@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 import time
@@ -14,9 +15,10 @@ import psutil
 import torch
 
 from .errors import UserError
-from .nvml import NO_DEVICE, Nvml, Reading
+from .nvml import NO_DEVICE, Reading
 
 # Messages of torch's CPU allocator when the system refuses memory: it raises a plain RuntimeError.
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _CPU_OOM = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
 
 
@@ -115,6 +117,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_OOM)
 
 
+def requested_bytes(error: BaseException) -> int | None:
+    """Size of the allocation that failed, as an out-of-memory error of torch says it; None if it does not."""
+    found = re.search(r"[Tt]ried to allocate ([\d.]+) (bytes|KiB|MiB|GiB)", str(error))
+    if not found:
+        return None
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def describe_out_of_memory(error: BaseException) -> str:
+    """The first line of the error without the place in torch's sources that CPU messages begin with."""
+    first = str(error).partition("\n")[0] or type(error).__name__
+    return re.sub(r"^\[enforce fail at [^]]*\][^.]*\. ", "", first)
+
+
 def peak_rss_bytes() -> int:
     """Highest resident memory of this process since its start (Linux counts it in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -128,19 +144,17 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def memory(device: torch.device) -> dict[str, Reading]:
-    """Peaks of the phase by metric name, each a value or null with its reason.
+    """Peaks of the phase that torch and the system know, by metric name, each a value or null with its reason.
 
-    Four numbers on a GPU, because they answer different questions: live tensors, the allocator's pool, the
-    process as the driver sees it, and the whole device.
+    On a GPU two numbers that answer different questions: live tensors, and the allocator's pool. What the driver
+    sees of the process and of the whole device is the sampler's to say (seqbench/sampler.py).
     """
-    nvml = Nvml() if device.type == "cuda" else None
-    absent = Reading(None, NO_DEVICE)
+    rss = {"peak_rss_bytes": Reading(peak_rss_bytes())}
+    if device.type != "cuda":
+        names = ("peak_allocated_bytes", "peak_reserved_bytes")
+        return {**rss, **dict.fromkeys(names, Reading(None, NO_DEVICE))}
     return {
-        "peak_rss_bytes": Reading(peak_rss_bytes()),
-        "peak_allocated_bytes": Reading(torch.cuda.max_memory_allocated(device))
-        if nvml
-        else absent,
-        "peak_reserved_bytes": Reading(torch.cuda.max_memory_reserved(device)) if nvml else absent,
-        "nvml_process_bytes": nvml.process_bytes() if nvml else absent,
-        "nvml_device_bytes": nvml.device_bytes() if nvml else absent,
+        **rss,
+        "peak_allocated_bytes": Reading(torch.cuda.max_memory_allocated(device)),
+        "peak_reserved_bytes": Reading(torch.cuda.max_memory_reserved(device)),
     }

@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +32,56 @@ def measure(
 ) -> dict[str, str]:
     """Measure all models of ``job``, write one record per model below ``out``, and return their statuses.
 
-    ``time_limit_s`` holds for each process. A model whose process fails gets a record with that status.
+    ``time_limit_s`` holds for each process. A phase whose process fails gives the record its status; what
+    the other phase measured stays.
     """
     check_precision(job.precision)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in job.models}
-    ends: dict[str, End] = {}
+    names = [name for name, _ in job.models]
+    found = {name: Found() for name in names}
     with device_lease() as visible:
         os.environ.update({**worker_environment(threads), **visible})
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["seqbench.measure"])
+
+        def run(function: str, *arguments: Any) -> dict[str, Any] | End:
+            return _in_fresh_process(context, function, arguments, time_limit_s)
+
+        limits = run("measure_ceilings", job, threads)
         for name, phase, round_ in _order(job):
-            if name in ends:
+            if phase in found[name].ends:
                 continue  # it failed before: what fails once is not asked again
             print(f"{job.path}: {phase} {name}, round {round_ + 1}/{job.rounds}", file=sys.stderr)
-            result = _in_fresh_process(
-                context, (job, name, phase, round_, dataset, threads), time_limit_s
-            )
-            if isinstance(result, End):
-                ends[name] = result
-            else:
-                found[name].append(result)
-    for name in found:
-        _write(job, name, found[name], ends.get(name, End("ok")), dataset, out, threads)
-    return {name: ends.get(name, End("ok")).status for name in found}
+            result = run("measure_phase", job, name, phase, round_, dataset, threads)
+            found[name].add(phase, result)
+        for name in names:
+            print(f"{job.path}: counting {name}", file=sys.stderr)
+            found[name].counts = run("count_phases", job, name, dataset, threads)
+    for name in names:
+        _write(job, name, found[name], limits, dataset, out, threads)
+    return {name: found[name].end.status for name in names}
+
+
+@dataclass
+class Found:
+    """What the processes of one model sent back: parts by phase, the end of a phase that failed, counts."""
+
+    parts: dict[str, list[dict[str, Any]]] = field(
+        default_factory=lambda: {phase: [] for phase in PHASES}
+    )
+    ends: dict[str, End] = field(default_factory=dict)
+    counts: dict[str, Any] | End = field(default_factory=lambda: End("crashed", "not counted"))
+
+    def add(self, phase: str, result: dict[str, Any] | End) -> None:
+        """Keep the result of a process; a phase that fails in one round has no samples."""
+        if isinstance(result, End):
+            self.ends[phase], self.parts[phase] = result, []
+        else:
+            self.parts[phase].append(result)
+
+    @property
+    def end(self) -> End:
+        """How the model ended: as its first phase that failed."""
+        return next((self.ends[phase] for phase in PHASES if phase in self.ends), End("ok"))
 
 
 def _order(job: Measurement) -> Iterator[tuple[str, str, int]]:
@@ -66,9 +94,11 @@ def _order(job: Measurement) -> Iterator[tuple[str, str, int]]:
                 yield name, phase, round_
 
 
-def _in_fresh_process(context: Any, arguments: tuple, time_limit_s: float) -> dict[str, Any] | End:
+def _in_fresh_process(
+    context: Any, function: str, arguments: tuple, time_limit_s: float
+) -> dict[str, Any] | End:
     answers = context.Queue()
-    process = context.Process(target=_child, args=(answers, *arguments))
+    process = context.Process(target=_child, args=(answers, function, *arguments))
     process.start()
     result: dict[str, Any] | End | None = None
     waited = 0.0
@@ -96,42 +126,67 @@ def _death(exitcode: int) -> End:
     )
 
 
-def _child(answers: Any, *arguments: Any) -> None:
-    """In the fresh process: measure and send back arrays and facts, or how it ended."""
+def _child(answers: Any, function: str, *arguments: Any) -> None:
+    """In the fresh process: do one thing of seqbench.measure and send back what it found, or how it ended."""
     die_with_parent()
     from . import measure as worker  # loads torch: here, never in the parent
 
-    answers.put(worker.measure_phase(*arguments))
+    answers.put(getattr(worker, function)(*arguments))
 
 
 def _write(
-    job: Measurement, name: str, parts: list[dict[str, Any]], end: End, dataset: Path | None,
+    job: Measurement, name: str, found: Found, limits: dict[str, Any] | End, dataset: Path | None,
     out: Path, threads: int,
 ) -> None:  # fmt: skip
-    samples, missing, facts = {}, {}, {}
-    if end.status == "ok":
-        for key in parts[0]["samples"] | parts[1]["samples"]:
-            rows = [p["samples"][key] for p in parts if key in p["samples"]]
-            samples[key] = np.stack(rows)
-        for part in parts:
-            missing |= part["missing"]
-            facts |= part["facts"]
-    else:
-        print(f"{job.path}/{name}: {end.status}: {end.reason}", file=sys.stderr)
-    kind = facts.pop("device_kind", device_kind())
-    capability = facts.pop("cpu_capability", None)
+    end, parts = found.end, [part for phase in PHASES for part in found.parts[phase]]
+    for phase, failure in found.ends.items():
+        said = f"{job.path}/{name}: {phase}: {failure.status}: {failure.reason}"
+        print(said, file=sys.stderr)
+    facts: dict[str, Any] = {}
+    for part in parts:
+        facts |= part["facts"]
+    kind, capability = facts.pop("device_kind", device_kind()), facts.pop("cpu_capability", None)
+    where = environment(kind, threads, capability)
+    if any(part["sampler"].get("shared") for part in parts):
+        where["shared_gpu"] = True  # seen while measuring, when it mattered
     write_record(
         out / name,
         kind="measure",
         status=end.status,
         reason=end.reason,
         experiment=job.for_model(name),
-        values={**facts, "missing": missing},
-        samples=samples,
-        environment=environment(kind, threads, capability),
+        values={**facts, **_values(found, limits)},
+        samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
+        environment=where,
         data=data_facts(open_dataset(dataset).info if dataset else _synthetic(job)),
         code=code.identity(code.measuring_sources(name)),
     )
+
+
+def _values(found: Found, limits: dict[str, Any] | End) -> dict[str, Any]:
+    """The record's values besides facts: what is missing and why, failures by phase, counts, ceilings, sampling."""
+    missing: dict[str, str] = {}
+    for phase in PHASES:
+        for part in found.parts[phase]:
+            missing |= part["missing"]
+    for key, result in (("counts", found.counts), ("ceilings", limits)):
+        if isinstance(result, End):
+            missing[key] = f"{result.status}: {result.reason}"
+    return {
+        "missing": missing,
+        "failed": {phase: asdict(end) for phase, end in found.ends.items()},
+        "counts": {} if isinstance(found.counts, End) else found.counts,
+        "ceilings": {} if isinstance(limits, End) else limits,
+        "sampler": {phase: [p["sampler"] for p in found.parts[phase]] for phase in PHASES},
+    }
+
+
+def _stacked(parts: list[dict[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Samples of all rounds as arrays (R, ...); where the budget ended a round early, all are cut to its steps."""
+    for key in parts[0]["samples"] if parts else ():
+        rows = [part["samples"][key] for part in parts if key in part["samples"]]
+        shortest = min((len(row) for row in rows if row.ndim), default=None)
+        yield key, np.stack([row[:shortest] if row.ndim else row for row in rows])
 
 
 def _synthetic(job: Measurement) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Measuring one phase of one model in a fresh process: training steps or inference batches.
+"""Measuring one phase of one model in a fresh process: training steps or inference batches; and what costs need no clock.
 
-Every model of a job sees the same batches in the same round (the round seeds them). Times are wall times with the
-device synchronised at both ends; warm-up steps, which compile and allocate, are reported apart and never counted.
+Times are wall times with the device synchronised at both ends; warm-up steps, which compile and allocate, are reported
+apart and never counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,134 +16,172 @@ import torch
 
 import models
 
-from . import device, evaluate
-from .batches import (
-    Gatherer,
-    Windows,
-    epoch_batches,
-    full_length_batch,
-    gather_spans,
-    training_windows,
-)
+from . import counting, device, evaluate, workload
+from .ceilings import ceilings
 from .data import Dataset, open_dataset
-from .device import EventClock, Reading, Stopwatch
+from .device import EventClock, Stopwatch
 from .errors import UserError
 from .experiment import Measurement, Training
-from .nvml import NO_DEVICE, Nvml
+from .nvml import NO_DEVICE, Nvml, Reading, energy_between
 from .run import End
+from .sampler import Sampler
 from .train import make_optimizer, training_step
 
-SHORTEST_ENERGY_WINDOW_S = 5.0  # the counter moves every 100 ms or so: shorter windows mean nothing
+FEWEST_STEPS = 2  # timed ones of a process whose budget is over
+WARMUP_SHARE = 0.25  # of the budget, at most
+Samples = dict[str, Any]
+Missing = dict[str, str]
+
+
+class TooSlow(Exception):
+    """One step takes longer than the process may compute."""
 
 
 def measure_phase(
     job: Measurement, name: str, phase: str, round_: int, dataset: Path | None, threads: int
 ) -> dict[str, Any] | End:
     """Samples, facts and missing values of one phase of one model, or how it failed as expected."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(round_)
-    where = device.pick()
-    data = open_dataset(dataset) if dataset else None
-    n_items = data.n_items if data else job.n_items
-    models.use_kernels(job.kernels)
-    try:
-        model = models.build(name, dict(dict(job.models)[name]), n_items, job.seq_len).to(where)
+
+    def measured(data: Dataset | None, where: torch.device) -> dict[str, Any]:
+        torch.manual_seed(round_)
+        context = _context_bytes(where)
+        model = _model(job, name, data, where)
         device.reset_peaks(where)
-        measured = _training if phase == "train" else _inference
-        samples, missing = measured(job, model, data, round_, where)
-    except UserError as error:
-        return End("crashed", str(error))
+        with Sampler(_nvml(where)) as sampler:
+            run = _training if phase == "train" else _inference
+            samples, missing = run(job, model, data, round_, where)
+        for metric, reading in {
+            "context_bytes": context, **device.memory(where), **sampler.readings
+        }.items():  # fmt: skip
+            _put(samples, missing, metric, reading)
+        return {
+            "samples": {
+                f"{phase}/{k}": np.asarray(v, dtype=np.float64) for k, v in samples.items()
+            },
+            "missing": {f"{phase}/{k}": v for k, v in missing.items()},
+            "sampler": sampler.facts,
+            "facts": _facts(job, model, data, where),
+        }
+
+    return _expecting_failures(measured, dataset, threads)
+
+
+def count_phases(
+    job: Measurement, name: str, dataset: Path | None, threads: int
+) -> dict[str, Any] | End:
+    """Deterministic cost of the first step and of the first batch of round 0, by phase."""
+
+    def counted(data: Dataset | None, where: torch.device) -> dict[str, Any]:
+        torch.manual_seed(0)
+        model = _model(job, name, data, where)
+        if job.kernels == "inductor":
+            models.use_kernels("torch")  # a compiled graph hides what it calls
+        return {
+            "train": _count_training(job, model, data, where),
+            "inference": _count_inference(job, model, data, where),
+        }
+
+    return _expecting_failures(counted, dataset, threads)
+
+
+def measure_ceilings(job: Measurement, threads: int) -> dict[str, Any] | End:
+    """What the device does at best: see seqbench.ceilings."""
+    return _expecting_failures(lambda _, where: ceilings(where, job.precision), None, threads)
+
+
+def _expecting_failures(
+    work: Callable[[Dataset | None, torch.device], dict[str, Any]],
+    dataset: Path | None,
+    threads: int,
+) -> dict[str, Any] | End:
+    """The result of ``work``, or the status of a failure that a grid has to live with; bugs propagate."""
+    torch.set_num_threads(threads)
+    try:
+        return work(open_dataset(dataset) if dataset else None, device.pick())
+    except (UserError, evaluate.Diverged) as error:
+        return End("diverged" if isinstance(error, evaluate.Diverged) else "crashed", str(error))
+    except TooSlow as error:
+        return End("timeout", str(error))
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
             raise
-        return End("oom", str(error).splitlines()[0])
-    for metric, reading in device.memory(where).items():
-        _put(samples, missing, metric, reading)
-    return {
-        "samples": {f"{phase}/{k}": np.asarray(v, dtype=np.float64) for k, v in samples.items()},
-        "missing": {f"{phase}/{k}": v for k, v in missing.items()},
-        "facts": _facts(job, model, data, where),
-    }
+        return End("oom", device.describe_out_of_memory(error), device.requested_bytes(error))
+
+
+def _model(
+    job: Measurement, name: str, data: Dataset | None, where: torch.device
+) -> models.SequenceModel:
+    models.use_kernels(job.kernels)
+    n_items = data.n_items if data else job.n_items
+    return models.build(name, dict(dict(job.models)[name]), n_items, job.seq_len).to(where)
 
 
 def _facts(
     job: Measurement, model: torch.nn.Module, data: Dataset | None, where: torch.device
 ) -> dict[str, Any]:
-    steps = None
-    if data:
-        windows = training_windows(data.offsets, job.seq_len)
-        steps = windows.targets / job.batch_targets
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "backend": model.backend_report(),
-        "steps_per_epoch": steps,
+        "steps_per_epoch": workload.steps_per_epoch(job, data),
         "device_kind": where.type,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
 
 
+# --- phases -------------------------------------------------------------------------------------------------------------
+
+
 def _training(
     job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int, where: torch.device
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets."""
+) -> tuple[Samples, Missing]:
+    """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets and tokens."""
     optimizer = make_optimizer(model, Training(kernels=job.kernels))
-    batches = _training_batches(job, data, round_, where)
+    batches = workload.training_batches(job, data, round_, where)
     whole, wait, events = Stopwatch(where), Stopwatch(where), EventClock(where)
-    targets: list[int] = []
-    for step in range(job.warmup + job.steps):
-        if step == job.warmup:
-            energy, begun = _energy(where), time.perf_counter()
+    targets, tokens = [], []
+
+    def step() -> torch.Tensor:
         with whole.time():
             with wait.time():
                 batch = next(batches)
             with events.time():
                 loss = training_step(model, optimizer, batch, job.precision)
         targets.append(batch.n_targets)
+        tokens.append(
+            int(batch.lengths.sum()) - len(batch.lengths)
+        )  # real ones that the model reads
+        return loss
+
+    warm = 0
+    for timed in _pace(job, whole):
+        warm += not timed
+        loss = step()
     if not torch.isfinite(loss):
         raise evaluate.Diverged(f"loss is {loss.item()} while measuring")
     samples = {
-        "step_s": whole.seconds[job.warmup :],
-        "data_wait_s": wait.seconds[job.warmup :],
-        "targets": targets[job.warmup :],
+        "step_s": whole.seconds[warm:],
+        "data_wait_s": wait.seconds[warm:],
+        "targets": targets[warm:],
+        "tokens": tokens[warm:],
         "first_step_s": whole.seconds[0],
     }
-    missing: dict[str, str] = {}
-    on_device = events.seconds()[job.warmup :]
-    on_gpu = Reading(on_device) if on_device else Reading(None, NO_DEVICE)
-    _put(samples, missing, "gpu_step_s", on_gpu)
-    used = _energy_used(energy, _energy(where), time.perf_counter() - begun)
-    if used.value is not None:
-        used = Reading(used.value / job.steps)
-    _put(samples, missing, "energy_j_per_step", used)
+    missing: Missing = {}
+    on_device = events.seconds()[warm:]
+    _put(samples, missing, "gpu_step_s", Reading(on_device or None, NO_DEVICE))
+    _put(samples, missing, "energy_j_per_step", _energy(job, step, where))
     return samples, missing
-
-
-def _training_batches(
-    job: Measurement, data: Dataset | None, round_: int, where: torch.device
-) -> Iterator[models.Batch]:
-    """Endless batches: as in training on real data, else full-length ones."""
-    generator = torch.Generator(where).manual_seed(round_)
-    if data is None:
-        rows = max(1, job.batch_targets // job.seq_len)
-        while True:
-            yield full_length_batch(job.n_items, rows, job.seq_len, generator, where)
-    windows: Windows = training_windows(data.offsets, job.seq_len)
-    gatherer = Gatherer(data.items, windows, where)
-    rng = np.random.default_rng(round_)
-    while True:
-        epoch = epoch_batches(windows, job.batch_targets, rng, bucket=True)
-        yield from gatherer.batches(epoch, generator)
 
 
 @torch.inference_mode()
 def _inference(
     job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int, where: torch.device
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[Samples, Missing]:
     """Timed batches of users, split into encoding the histories, scoring all items, and the top 10."""
     model.eval()
     clocks = {key: Stopwatch(where) for key in ("batch_s", "encode_s", "score_s", "topk_s")}
-    batches = _histories(job, data, round_, where)
-    for _ in range(job.warmup + job.steps):
+    batches = workload.histories(job, data, round_, where)
+
+    def step() -> None:
         inputs = next(batches)
         with device.arithmetic(job.precision, where), clocks["batch_s"].time():
             with clocks["encode_s"].time():
@@ -151,47 +189,118 @@ def _inference(
             with clocks["score_s"].time():
                 scores = model.score(query)
             with clocks["topk_s"].time():
-                scores[:, 0] = -torch.inf
-                scores.topk(10)
-    return {key: clock.seconds[job.warmup :] for key, clock in clocks.items()}, {}
+                _top(scores)
+
+    warm = 0
+    for timed in _pace(job, clocks["batch_s"]):
+        warm += not timed
+        step()
+    samples: Samples = {key: clock.seconds[warm:] for key, clock in clocks.items()}
+    missing: Missing = {}
+    _put(samples, missing, "energy_j_per_batch", _energy(job, step, where))
+    return samples, missing
 
 
-def _histories(
-    job: Measurement, data: Dataset | None, round_: int, where: torch.device
-) -> Iterator[torch.Tensor]:
-    """Endless inference batches (B, <= L): random users' histories, or full-length synthetic ones."""
-    generator = torch.Generator(where).manual_seed(round_)
-    shape = (job.eval_batch, job.seq_len)
-    while data is None:
-        yield torch.randint(1, job.n_items + 1, shape, generator=generator, device=where)
-    items = torch.from_numpy(np.array(data.items)).to(where)
-    offsets = np.asarray(data.offsets)
-    users = evaluate.evaluated_users(offsets)
-    rng = np.random.default_rng(round_)
-    while True:
-        chosen = rng.choice(users, size=min(job.eval_batch, len(users)), replace=False)
-        stop = offsets[chosen + 1] - 1
-        start = np.maximum(stop - job.seq_len, offsets[chosen])
-        first = torch.from_numpy(start).to(where)
-        yield gather_spans(items, first, torch.from_numpy(stop - start).to(where))
+def _top(scores: torch.Tensor) -> torch.Tensor:
+    """The ten best items of every user: (B, V) -> (B, 10)."""
+    scores[:, 0] = -torch.inf  # the padding row
+    return scores.topk(min(10, scores.shape[1] - 1)).indices
 
 
-def _energy(where: torch.device) -> Reading:
+def _pace(job: Measurement, clock: Stopwatch) -> Iterator[bool]:
+    """One value per step to take, whether it counts: as many as asked for, fewer where the budget ends.
+
+    Raises:
+        TooSlow: one step after the first, which compiles, takes longer than the budget.
+    """
+    budget, begun = job.budget_s or float("inf"), time.perf_counter()
+    timed = 0
+    for step in range(job.warmup + job.steps):
+        spent = time.perf_counter() - begun
+        if step > 0 and clock.seconds[-1] > budget and (step > 1 or job.warmup == 0):
+            raise TooSlow(f"one step took {clock.seconds[-1]:.1f} s, the budget is {budget:g} s")
+        counts = step >= job.warmup or (step > 0 and spent > WARMUP_SHARE * budget)
+        if counts and (timed == job.steps or (spent > budget and timed >= FEWEST_STEPS)):
+            return
+        timed += counts
+        yield counts
+
+
+# --- counts -------------------------------------------------------------------------------------------------------------
+
+
+def _count_training(
+    job: Measurement, model: torch.nn.Module, data: Dataset | None, where: torch.device
+) -> dict[str, Any]:
+    optimizer = make_optimizer(model, Training(kernels=job.kernels))
+    batch = next(workload.training_batches(job, data, 0, where))
+    drawn = batch.generator.get_state()
+
+    def step() -> None:
+        batch.generator.set_state(drawn)  # the same masks every time
+        training_step(model, optimizer, batch, job.precision)
+
+    step()  # the optimiser makes its state in the first one
+    counts = counting.count(step, model.parameters())
+    rows, length = batch.windows.shape
+    return {
+        **counts,
+        "targets": batch.n_targets,
+        "sequences": rows,
+        "positions": rows * (length - 1),
+    }
+
+
+@torch.inference_mode()
+def _count_inference(
+    job: Measurement, model: torch.nn.Module, data: Dataset | None, where: torch.device
+) -> dict[str, Any]:
+    model.eval()
+    inputs = next(workload.histories(job, data, 0, where))
+
+    def step() -> None:
+        with device.arithmetic(job.precision, where):
+            _top(model.score(model.query(inputs)))
+
+    counts = counting.count(step)
+    return {**counts, "sequences": len(inputs), "positions": inputs.numel()}
+
+
+# --- device -------------------------------------------------------------------------------------------------------------
+
+
+def _nvml(where: torch.device) -> Nvml | None:
+    return Nvml() if where.type == "cuda" else None
+
+
+def _context_bytes(where: torch.device) -> Reading:
+    """What a process holds on the GPU before it holds a tensor worth naming."""
     if where.type != "cuda":
         return Reading(None, NO_DEVICE)
+    torch.zeros(1, device=where)
     device.synchronise(where)
-    return Nvml().energy_j()
+    return Nvml().process_bytes()
 
 
-def _energy_used(before: Reading, after: Reading, seconds: float) -> Reading:
-    if before.value is None or after.value is None:
-        return Reading(None, before.reason or after.reason)
-    if seconds < SHORTEST_ENERGY_WINDOW_S:
-        return Reading(None, f"window of {seconds:.1f} s is too short for the energy counter")
-    return Reading(after.value - before.value)
+def _energy(job: Measurement, step: Callable[[], object], where: torch.device) -> Reading:
+    """Joules per step over a window of further steps, by the device's counter."""
+    if where.type != "cuda":
+        return Reading(None, NO_DEVICE)
+    if not job.energy_window_s:
+        return Reading(None, "no energy window was asked for")
+    nvml, steps, begun = Nvml(), 0, time.perf_counter()
+    device.synchronise(where)
+    before = nvml.energy_j()
+    while before.value is not None and time.perf_counter() - begun < job.energy_window_s:
+        step()
+        steps += 1
+    device.synchronise(where)
+    seconds = time.perf_counter() - begun
+    used = energy_between(before, nvml.energy_j(), seconds, nvml.facts().get("power_limit_w"))
+    return used if used.value is None else Reading(used.value / steps)
 
 
-def _put(samples: dict[str, Any], missing: dict[str, str], metric: str, reading: Reading) -> None:
+def _put(samples: Samples, missing: Missing, metric: str, reading: Reading) -> None:
     if reading.value is None:
         missing[metric] = reading.reason or "not measured"
     else:

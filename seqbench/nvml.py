@@ -1,93 +1,250 @@
-"""What NVML tells about the GPU in use: names, memory of process and device, energy. Never imports torch.
+"""What NVML tells about the GPU in use: memory, power, energy, clocks, who else is there. Never imports torch.
 
-Every reading is a value or None with a reason; NVML's units (bytes, millijoules) are converted here, once.
+Every reading is a value or None with a reason, and asking never raises. NVML's units (bytes, milliwatts, millijoules,
+percent) are converted here, once. A GPU that is lost stays lost: it is not asked again.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 NO_DEVICE = "no NVIDIA device"
+NOT_INSTALLED = "nvidia-ml-py is not installed: pip install nvidia-ml-py"
+SLICE = "a MIG slice: NVML has it for whole GPUs only"
+HIDDEN = "NVML does not show this process (a container can hide process ids)"
+WDDM = "NVML does not know it (Windows in WDDM mode)"
+SHORTEST_ENERGY_WINDOW_S = 5.0  # the counter moves every 100 ms or so: shorter windows mean nothing
+COUNTER_BITS = 32  # of the millijoules that some drivers keep before they start again at 0
+MOST_POWER = 1.2  # times the limit: power may exceed it for moments, never over seconds
+# By bit of the mask. Not here: idle and clocks that somebody has set, neither of which is throttling.
+THROTTLING = {
+    "SwPowerCap": "power cap",
+    "HwSlowdown": "hardware slowdown",
+    "SyncBoost": "sync boost",
+    "SwThermalSlowdown": "thermal slowdown (software)",
+    "HwThermalSlowdown": "thermal slowdown (hardware)",
+    "HwPowerBrakeSlowdown": "power brake",
+}
 
 
 @dataclass(frozen=True)
 class Reading:
     """A value, or None and why there is none."""
 
-    value: float | list[float] | None
+    value: Any
     reason: str | None = None
+
+
+def deprecated_distribution() -> str | None:
+    """One line on the deprecated distribution ``pynvml`` if it is installed, which can shadow nvidia-ml-py."""
+    try:
+        version = metadata.version("pynvml")
+    except metadata.PackageNotFoundError:
+        return None
+    return (
+        f"the deprecated distribution pynvml {version} is installed and can shadow nvidia-ml-py:"
+        " pip uninstall pynvml, then pip install --force-reinstall nvidia-ml-py"
+    )
 
 
 class Nvml:
     """One GPU as NVML sees it; without a driver every reading is null with its reason."""
 
     def __init__(self) -> None:
+        self.reason: str | None = None
+        self.mig = False
         try:
             import pynvml
         except ImportError:
-            self._nvml, self.reason = None, "nvidia-ml-py is not installed"
+            self.reason = deprecated_distribution() or NOT_INSTALLED
             return
+        self._nvml = pynvml
         try:
             pynvml.nvmlInit()
-            self._handle = _handle(pynvml)
+            self._handle = self._find()
         except pynvml.NVMLError as error:
-            self._nvml, self.reason = None, f"{NO_DEVICE} (NVML: {error})"
-            return
-        self._nvml, self.reason = pynvml, None
+            self.reason = f"{NO_DEVICE} (NVML: {error})"
+
+    # --- who and what
 
     def facts(self) -> dict[str, Any]:
-        """name, driver and whether another process is on the GPU; empty without a device."""
-        if self._nvml is None:
+        """name, driver, mig, power_limit_w and shared (another process is on the GPU; None: cannot be told)."""
+        if self.reason:
             return {}
-        nvml = self._nvml
-        processes = self._ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
-        others = None if processes.value is None else any(
-            p.pid not in (os.getpid(), os.getppid()) for p in processes.value
-        )  # fmt: skip
         return {
-            "name": nvml.nvmlDeviceGetName(self._handle),
-            "driver": nvml.nvmlSystemGetDriverVersion(),
-            "shared": others,
+            "name": self._ask("nvmlDeviceGetName").value,
+            "driver": self._call(lambda: self._nvml.nvmlSystemGetDriverVersion()).value,
+            "mig": self.mig,
+            "power_limit_w": self._whole("nvmlDeviceGetEnforcedPowerLimit", scale=1000).value,
+            "shared": self.shared().value,
         }
+
+    def shared(self) -> Reading:
+        """Whether another process computes on the GPU.
+
+        Where a container hides process ids, one process that we cannot name is presumably this one if it
+        has used the GPU: then it cannot be told.
+        """
+        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        if found.value is None:
+            return found
+        others = {p.pid for p in found.value} - {os.getpid(), os.getppid()}
+        named = any(p.pid == os.getpid() for p in found.value)
+        if named or not _uses_gpu():
+            return Reading(bool(others))
+        return Reading(True) if len(others) > 1 else Reading(None, HIDDEN)
+
+    # --- memory
 
     def process_bytes(self) -> Reading:
         """Memory this process holds on the GPU, its context included."""
-        nvml = self._nvml
-        found = self._ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
+        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
         if found.value is None:
             return found
         own = [p.usedGpuMemory for p in found.value if p.pid == os.getpid()]
-        if not own or own[0] is None:
-            return Reading(
-                None, "NVML does not show this process (a container can hide process ids)"
-            )
-        return Reading(own[0])
+        if not own:
+            return Reading(None, HIDDEN)
+        return Reading(None, WDDM) if own[0] is None else Reading(own[0])
 
     def device_bytes(self) -> Reading:
         """Memory in use on the GPU by everyone."""
-        nvml = self._nvml
-        return self._ask(lambda: nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+        found = self._ask("nvmlDeviceGetMemoryInfo")
+        return found if found.value is None else Reading(found.value.used)
+
+    # --- power and clocks: of whole GPUs only
 
     def energy_j(self) -> Reading:
-        """Energy counter in joules; only differences mean anything."""
-        nvml = self._nvml
-        found = self._ask(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
-        return found if found.value is None else Reading(found.value / 1000.0)
+        """Energy counter in joules; only differences mean anything: see ``energy_between``."""
+        return self._whole("nvmlDeviceGetTotalEnergyConsumption", scale=1000)
 
-    def _ask(self, question: Any) -> Reading:
-        if self._nvml is None:
+    def power_w(self) -> Reading:
+        """Power now, in watts, as averaged by the driver."""
+        return self._whole("nvmlDeviceGetPowerUsage", scale=1000)
+
+    def sm_clock_mhz(self) -> Reading:
+        """Clock of the multiprocessors."""
+        return self._clock("NVML_CLOCK_SM")
+
+    def memory_clock_mhz(self) -> Reading:
+        """Clock of the memory."""
+        return self._clock("NVML_CLOCK_MEM")
+
+    def temperature_c(self) -> Reading:
+        """Temperature of the GPU."""
+        if self.reason:
+            return Reading(None, self.reason)
+        return self._whole("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+
+    def utilisation(self) -> Reading:
+        """Share (0 to 1) of the last moments in which a kernel ran."""
+        found = self._whole("nvmlDeviceGetUtilizationRates")
+        return found if found.value is None else Reading(found.value.gpu / 100)
+
+    def throttle_reasons(self) -> Reading:
+        """What keeps the clocks down now: a list of names, empty if nothing does."""
+        mask = self._whole("nvmlDeviceGetCurrentClocksThrottleReasons")
+        if mask.value is None:
+            return mask
+        bits = {
+            name: getattr(self._nvml, f"nvmlClocksThrottleReason{key}", 0)
+            for key, name in THROTTLING.items()
+        }
+        return Reading([name for name, bit in bits.items() if mask.value & bit])
+
+    # --- asking
+
+    def _clock(self, kind: str) -> Reading:
+        if self.reason:
+            return Reading(None, self.reason)
+        return self._whole("nvmlDeviceGetClockInfo", getattr(self._nvml, kind))
+
+    def _whole(self, function: str, *arguments: Any, scale: float = 1) -> Reading:
+        """Ask what exists for whole GPUs only: the parent's answer is not a slice's."""
+        if self.mig:
+            return Reading(None, SLICE)
+        found = self._ask(function, *arguments)
+        return found if found.value is None or scale == 1 else Reading(found.value / scale)
+
+    def _ask(self, function: str, *arguments: Any) -> Reading:
+        return self._call(lambda: getattr(self._nvml, function)(self._handle, *arguments))
+
+    def _call(self, question: Callable[[], Any]) -> Reading:
+        if self.reason:
             return Reading(None, self.reason)
         try:
             return Reading(question())
         except self._nvml.NVMLError as error:
-            return Reading(None, f"NVML: {error}")
+            reason = f"NVML: {error}"
+            if getattr(error, "value", None) == self._nvml.NVML_ERROR_GPU_IS_LOST:
+                self.reason = reason
+            return Reading(None, reason)
+
+    # --- which GPU
+
+    def _find(self) -> Any:
+        """The first visible GPU: NVML knows nothing of CUDA_VISIBLE_DEVICES, so index or UUID is looked up here."""
+        nvml = self._nvml
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+        if first.startswith(("GPU-", "MIG-")):
+            handle = self._by_uuid(first)
+        elif first.isdecimal():
+            handle = nvml.nvmlDeviceGetHandleByIndex(int(first))
+        else:
+            self.reason = f"{NO_DEVICE} (CUDA_VISIBLE_DEVICES={first!r} hides every GPU)"
+            return None
+        if nvml.nvmlDeviceIsMigDeviceHandle(handle):
+            self.mig = True
+        elif self._is_divided(handle):  # CUDA then counts slices where NVML counts GPUs
+            self.mig = True
+            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, 0)
+        return handle
+
+    def _is_divided(self, handle: Any) -> bool:
+        try:
+            return self._nvml.nvmlDeviceGetMigMode(handle)[0] == 1
+        except self._nvml.NVMLError:
+            return False  # a GPU that knows no MIG
+
+    def _by_uuid(self, uuid: str) -> Any:
+        """CUDA takes the beginning of a UUID, NVML takes all of it."""
+        nvml = self._nvml
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except nvml.NVMLError:
+            for index in range(nvml.nvmlDeviceGetCount()):
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                if nvml.nvmlDeviceGetUUID(handle).startswith(uuid):
+                    return handle
+            raise
 
 
-def _handle(nvml: Any) -> Any:
-    """The first visible GPU: NVML knows nothing of CUDA_VISIBLE_DEVICES, so index or UUID is looked up here."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if first.startswith(("GPU-", "MIG-")):
-        return nvml.nvmlDeviceGetHandleByUUID(first)
-    return nvml.nvmlDeviceGetHandleByIndex(int(first or 0))
+def _uses_gpu() -> bool:
+    """Whether this process holds a context, which puts it on NVML's list; torch is asked, not imported."""
+    torch = sys.modules.get("torch")
+    return bool(torch and torch.cuda.is_available() and torch.cuda.is_initialized())
+
+
+def energy_between(
+    before: Reading, after: Reading, seconds: float, power_limit_w: float | None
+) -> Reading:
+    """Joules used between two readings of the counter.
+
+    Null: a reading was, the window is shorter than SHORTEST_ENERGY_WINDOW_S, or the counter went back and a
+    wrap at 32 bits of millijoules would not explain it (the driver sets it to 0 when it is loaded again).
+    """
+    if before.value is None or after.value is None:
+        return Reading(None, before.reason or after.reason)
+    if seconds < SHORTEST_ENERGY_WINDOW_S:
+        return Reading(None, f"window of {seconds:.1f} s is too short for the energy counter")
+    used = after.value - before.value
+    if used >= 0:
+        return Reading(used)
+    wrapped = used + 2**COUNTER_BITS / 1000
+    if power_limit_w and 0 < wrapped / seconds <= MOST_POWER * power_limit_w:
+        return Reading(wrapped)
+    return Reading(None, "the energy counter went back: it was set to 0 while measuring")

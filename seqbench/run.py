@@ -38,10 +38,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class End:
-    """How a worker ended: ``status`` of the record ("ok" if it wrote one) and why in one line."""
+    """How a worker ended: ``status`` of the record ("ok" if it wrote one) and why in one line.
+
+    requested_bytes: size of the allocation that ended it, where that is known.
+    """
 
     status: str
     reason: str | None = None
+    requested_bytes: int | None = None
 
 
 def supervise(

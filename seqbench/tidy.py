@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import numpy as np
 
 from . import record as records
 from .experiment import filled
-from .metrics import METRICS, expected_under_random_ties, per_user
-from .stats import spread
+from .metrics import expected_under_random_ties, per_user
 
 QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
 SPLITS = ("valid", "test")
@@ -27,8 +26,6 @@ OUTCOME = (
     *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
     *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
 )
-# What a failed measurement leaves empty, so that the tables can say why.
-EXPECTED = ("train/step_s", "train/epoch_s", "train/peak_rss_bytes", "inference/batch_s")
 
 
 @dataclass(frozen=True)
@@ -155,67 +152,3 @@ def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
                 for metric, value in metrics.items():
                     row = {"split": split, "masking": masking, "metric": metric, "value": value}
                     yield {"path": entry.path, **about, **where, **row, "best": best}
-
-
-def efficiency_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """One row per phase and metric of a measurement; what could not be measured has a reason, no value."""
-    experiment = entry.experiment
-    about = {
-        **{key: value for key, value in identity(entry).items() if key != "seed"},
-        **backend(entry),
-        "precision": experiment["precision"],
-        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
-        "parameters": entry.values.get("parameters"),
-    }
-    measured = {**_measured(samples), **_derived(entry, samples)}
-    for name, values in measured.items():
-        result = spread(values)
-        yield {**about, **_phase(experiment, name), **asdict(result), "reason": None}
-    for name, reason in _missing(entry).items():
-        if name not in measured:
-            row = dict.fromkeys(("median", "iqr", "q25", "q75")) | {"n": 0, "reason": reason}
-            yield {**about, **_phase(experiment, name), **row}
-
-
-def _measured(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    # `targets` (real targets of each step) is what rates are computed from, not a result.
-    names = [name for name in samples if name.partition("/")[2] in METRICS]
-    return {name: samples[name] for name in names if not name.endswith("/targets")}
-
-
-def _derived(entry: Entry, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rates, and costs of an epoch: steps per epoch times what a measured step took."""
-    derived = {}
-    per_epoch = entry.values.get("steps_per_epoch")
-    if "train/step_s" in samples:
-        step = samples["train/step_s"]  # (rounds, steps)
-        derived["train/targets_per_s"] = samples["train/targets"] / step
-        if per_epoch:
-            derived["train/epoch_s"] = step.mean(axis=1) * per_epoch
-    if "train/energy_j_per_step" in samples and per_epoch:
-        derived["train/energy_j_per_epoch"] = samples["train/energy_j_per_step"] * per_epoch
-    if "inference/batch_s" in samples:
-        n_users = entry.record["data"]["n_users"] or entry.experiment["eval_batch"]
-        users = min(entry.experiment["eval_batch"], n_users)
-        derived["inference/users_per_s"] = users / samples["inference/batch_s"]
-    return derived
-
-
-def _missing(entry: Entry) -> dict[str, str]:
-    missing = dict(entry.values.get("missing") or {})
-    if "train/energy_j_per_step" in missing:
-        missing.setdefault("train/energy_j_per_epoch", missing["train/energy_j_per_step"])
-    if not entry.ok:
-        why = f"{entry.record['status']}: {entry.record['reason'] or 'no reason recorded'}"
-        missing = {**dict.fromkeys(EXPECTED, why), **missing}
-    elif entry.values.get("steps_per_epoch") is None:
-        why = "full-length synthetic batches have no epoch"
-        missing |= {"train/epoch_s": why, "train/energy_j_per_epoch": why}
-    return missing
-
-
-def _phase(experiment: dict[str, Any], name: str) -> dict[str, Any]:
-    phase, _, metric = name.partition("/")
-    size = experiment["batch_targets"] if phase == "train" else experiment["eval_batch"]
-    extrapolated = metric in ("epoch_s", "energy_j_per_epoch")
-    return {"batch_size": size, "phase": phase, "metric": metric, "extrapolated": extrapolated}

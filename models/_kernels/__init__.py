@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models import _cost
 from models._errors import ModelError
 from models._kernels import twins
 
@@ -143,6 +144,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
     short rows are left to PyTorch's kernel, which is faster there, and half precision is not: its
     bfloat16 kernel takes twice as long as the float32 one.
     """
+    if _cost.is_counting():
+        return _cost.attention(q, k, v, causal)
     if q.device.type == "cpu" and q.dtype.itemsize < 4:
         with torch.autocast("cpu", enabled=False):
             return attention(q.float(), k.float(), v.float(), lengths, causal)
@@ -179,6 +182,8 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
 
 def gru(layer: nn.GRU, x: Tensor) -> Tensor:
     """States of a one-directional, batch-first GRU (arXiv 1406.1078) from state 0: (B, L, D) -> (B, L, U)."""
+    if _cost.is_counting():
+        return _cost.gru(layer, x)
     if not _compiled(x):
         return layer(x)[0]
     from models._kernels import recurrence
@@ -194,6 +199,8 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     x (B, L, E), weight (E, W), bias (E,) -> (B, L, E).
     """
+    if _cost.is_counting():
+        return _cost.convolution(x, weight, bias)
     if _compiled(x):
         from models._kernels import recurrence
 

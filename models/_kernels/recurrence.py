@@ -11,6 +11,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from models import _cost
 from models._compiled import LOOPS, ONE, ZERO, call, sigmoid, tanh
 
 
@@ -23,6 +24,7 @@ class _Gru(torch.autograd.Function):
         sums = inputs.new_empty(batch, len(weight))
         transposed = weight.t().contiguous()
         arrays = [t.detach().numpy() for t in (inputs.contiguous(), sums, bias, states, gates)]
+        _cost.launched("_gru", inputs, states, gates)
         for t in range(length):
             torch.mm(states[t], transposed, out=sums)
             _gru_step(t, *arrays)
@@ -38,6 +40,7 @@ class _Gru(torch.autograd.Function):
         d_sums = d_out.new_empty(length, batch, 3 * units)
         d_state, kept = d_out.new_zeros(batch, units), d_out.new_empty(batch, units)
         tensors = (d_out.contiguous(), states, gates, d_state, d_inputs, d_sums, kept)
+        _cost.launched("_gru_backward", *tensors)
         arrays = [t.detach().numpy() for t in tensors]
         for t in range(length - 1, -1, -1):
             _gru_step_backward(t, *arrays)

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import _kernels
+from models import _cost, _kernels
 from models._errors import ModelError
 from models._scan import reference
 
@@ -163,6 +163,8 @@ def selective_scan(
     ``reference`` in the precision of its input.
     """
     arguments = (u, delta, A, B, C, D, z, delta_bias)
+    if _cost.is_counting():
+        return _cost.scan(u, A, delta, B, C, D, z, delta_bias)
     if backend == "reference":
         return reference.selective_scan(*arguments, reset)
     if backend == "numba":
@@ -182,7 +184,7 @@ def selective_scan(
 
 def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     """Mix positions causally with one Mamba layer: x (B, L, D) -> (B, L, D); a backend of resolve()."""
-    if backend == "fused":
+    if backend == "fused" and not _cost.is_counting():
         from models._scan import cuda
 
         return cuda.mamba_mixer(x, params)

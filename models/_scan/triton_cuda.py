@@ -14,6 +14,7 @@ import subprocess
 import torch
 from torch import Tensor
 
+from models import _cost
 from models._errors import ModelError
 
 CHUNK = 16  # positions between two kept states
@@ -120,6 +121,7 @@ def _backward(u, delta, A, B, C, D, z, bias, reset, kept, d_out) -> tuple[Tensor
 def _launch(kernel, tensors: tuple, sizes: tuple[int, ...], shape: dict[str, int]) -> None:
     """Run a kernel with one program per window and block of channels, on the device of its tensors."""
     n_windows, _, channels = tensors[0].shape
+    _cost.launched(getattr(kernel, "__name__", "scan"), *(t for t in tensors if t is not None))
     with torch.cuda.device_of(tensors[0]):
         n_blocks = -(-channels // shape["CHANNELS"])
         kernel[n_windows, n_blocks](*tensors, *sizes, **shape, num_warps=WARPS)

@@ -54,7 +54,7 @@ def test_events_on_a_cpu_time_nothing():
 def test_memory_on_a_cpu_is_resident_memory_and_null_with_a_reason():
     found = device.memory(CPU)
     assert found.pop("peak_rss_bytes").value > 50e6
-    assert len(found) == 4
+    assert len(found) == 2
     assert all(r.value is None and r.reason == NO_DEVICE for r in found.values())
 
 
@@ -72,10 +72,20 @@ def test_only_memory_errors_are_memory_errors(error, expected):
     assert device.is_out_of_memory(error) is expected
 
 
-def test_a_refused_allocation_is_recognised():
+def test_a_refused_allocation_is_recognised_with_its_size():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert device.is_out_of_memory(caught.value)
+    assert device.requested_bytes(caught.value) == 2**60
+    text = device.describe_out_of_memory(caught.value)
+    assert "allocate memory" in text and "enforce fail" not in text and "\n" not in text
+
+
+def test_the_size_that_a_gpu_was_asked_for_is_read_in_its_unit():
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has")
+    assert device.requested_bytes(error) == 3 * 2**29
+    assert device.requested_bytes(MemoryError()) is None
+    assert device.describe_out_of_memory(MemoryError()) == "MemoryError"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -1,0 +1,135 @@
+"""Rows of the tidy table of cost: one per phase and metric of a measurement, with the reason where there is no value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from .metrics import METRICS
+from .stats import spread
+from .tidy import Entry, backend, identity
+
+# What a failed phase leaves empty, so that the tables can say why.
+EXPECTED = {
+    "train": ("step_s", "epoch_s", "peak_rss_bytes", "peak_allocated_bytes"),
+    "inference": ("batch_s", "peak_rss_bytes", "peak_allocated_bytes"),
+}
+EXTRAPOLATED = ("epoch_s", "energy_j_per_epoch")
+BACKWARDS = {"inference": ("saved_bytes",)}  # counted as 0 there, which says nothing
+Samples = dict[str, np.ndarray]
+
+
+def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
+    """One row per phase and metric of a measurement; what could not be measured has a reason, no value."""
+    experiment = entry.experiment
+    about = {
+        **{key: value for key, value in identity(entry).items() if key != "seed"},
+        **backend(entry),
+        "precision": experiment["precision"],
+        "curve": experiment["curve"],
+        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
+        "parameters": entry.values.get("parameters"),
+    }
+    measured = {**_measured(samples), **_derived(entry, samples), **_counted(entry, samples)}
+    for name, values in measured.items():
+        result = spread(values)
+        yield {**about, **_phase(experiment, name), **asdict(result), "reason": None}
+    for name, reason in _missing(entry).items():
+        if name not in measured and "/" in name:
+            row = dict.fromkeys(("median", "iqr", "q25", "q75")) | {"n": 0, "reason": reason}
+            yield {**about, **_phase(experiment, name), **row}
+
+
+def sequences(experiment: dict[str, Any], phase: str) -> int | None:
+    """Sequences in a training batch, users in one of inference; None where their number varies."""
+    if phase == "inference":
+        return experiment["eval_batch"]
+    full_length = experiment["n_items"] is not None
+    return max(1, experiment["batch_targets"] // experiment["seq_len"]) if full_length else None
+
+
+def _measured(samples: Samples) -> Samples:
+    # Real targets and tokens of each step are what rates are computed from, not results.
+    names = [name for name in samples if name.partition("/")[2] in METRICS]
+    return {name: samples[name] for name in names if name != "train/targets"}
+
+
+def _derived(entry: Entry, samples: Samples) -> Samples:
+    """Rates, and costs of an epoch: steps per epoch times what a measured step took."""
+    derived = {}
+    per_epoch = entry.values.get("steps_per_epoch")
+    if "train/step_s" in samples:
+        step = samples["train/step_s"]  # (rounds, steps)
+        for what in ("targets", "tokens"):
+            if f"train/{what}" in samples:
+                derived[f"train/{what}_per_s"] = samples[f"train/{what}"] / step
+        if per_epoch:
+            derived["train/epoch_s"] = step.mean(axis=1) * per_epoch
+    if "train/energy_j_per_step" in samples and per_epoch:
+        derived["train/energy_j_per_epoch"] = samples["train/energy_j_per_step"] * per_epoch
+    if "inference/batch_s" in samples:
+        n_users = entry.record["data"]["n_users"] or entry.experiment["eval_batch"]
+        users = min(entry.experiment["eval_batch"], n_users)
+        derived["inference/users_per_s"] = users / samples["inference/batch_s"]
+    return derived
+
+
+def _counted(entry: Entry, samples: Samples) -> Samples:
+    """What was counted, and with the times what share of the device's measured ceilings it makes.
+
+    On a dataset batches differ: a step's FLOPs and bytes are taken to be those of the counted one per target.
+    """
+    found: Samples = {}
+    limits = entry.values.get("ceilings") or {}
+    for phase, counts in (entry.values.get("counts") or {}).items():
+        for key in ("flops", "moved_bytes", "saved_bytes", "operators"):
+            if key not in BACKWARDS.get(phase, ()):
+                found[f"{phase}/{key}"] = np.array(counts[key])
+        found[f"{phase}/intensity"] = np.array(counts["flops"] / counts["moved_bytes"])
+        seconds = samples.get(f"{phase}/{'step_s' if phase == 'train' else 'batch_s'}")
+        if seconds is None:
+            continue
+        size = samples["train/targets"] / counts["targets"] if phase == "train" else 1.0
+        found[f"{phase}/flop_per_s"] = counts["flops"] * size / seconds
+        if limits:
+            product, copy = limits["product_flop_per_s"], limits["copy_bytes_per_s"]
+            found[f"{phase}/share_of_product"] = found[f"{phase}/flop_per_s"] / product
+            found[f"{phase}/share_of_copy"] = counts["moved_bytes"] * size / seconds / copy
+    return found
+
+
+def _missing(entry: Entry) -> dict[str, str]:
+    missing = dict(entry.values.get("missing") or {})
+    if "train/energy_j_per_step" in missing:
+        missing.setdefault("train/energy_j_per_epoch", missing["train/energy_j_per_step"])
+    if not entry.ok:
+        missing = {**_failures(entry), **missing}
+    elif entry.values.get("steps_per_epoch") is None:
+        why = "full-length synthetic batches have no epoch"
+        missing |= {"train/epoch_s": why, "train/energy_j_per_epoch": why}
+    return missing
+
+
+def _failures(entry: Entry) -> dict[str, str]:
+    """What a failed phase would have measured, with how it failed; in old records both phases failed at once."""
+    whole = {"status": entry.record["status"], "reason": entry.record["reason"]}
+    failed = entry.values.get("failed") or dict.fromkeys(EXPECTED, whole)
+    found = {}
+    for phase, end in failed.items():
+        why = f"{end['status']}: {end['reason'] or 'no reason recorded'}"
+        found |= {f"{phase}/{metric}": why for metric in EXPECTED[phase]}
+    return found
+
+
+def _phase(experiment: dict[str, Any], name: str) -> dict[str, Any]:
+    phase, _, metric = name.partition("/")
+    return {
+        "batch_size": experiment["batch_targets" if phase == "train" else "eval_batch"],
+        "sequences": sequences(experiment, phase),
+        "phase": phase,
+        "metric": metric,
+        "extrapolated": metric in EXTRAPOLATED,
+    }
