@@ -3,86 +3,233 @@
 import os
 import sys
 import types
+from importlib import metadata
 
+import pynvml
 import pytest
+from fake_nvml import GIB, FakeNvml, process
 
-from seqbench.nvml import Nvml
+from seqbench import nvml as module
+from seqbench.nvml import NO_DEVICE, Nvml, Reading, energy_between
 
-
-class FakeError(Exception):
-    pass
-
-
-def fake(**changes):
-    """A module that answers like nvidia-ml-py: memory in bytes, energy in millijoules."""
-    process = types.SimpleNamespace(pid=os.getpid(), usedGpuMemory=700 * 2**20)
-    module = types.SimpleNamespace(
-        NVMLError=FakeError,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: ("index", index),
-        nvmlDeviceGetHandleByUUID=lambda uuid: ("uuid", uuid),
-        nvmlDeviceGetName=lambda handle: "NVIDIA Fake",
-        nvmlSystemGetDriverVersion=lambda: "580.1",
-        nvmlDeviceGetComputeRunningProcesses=lambda handle: [process],
-        nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=2**30),
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: 12_500,
-    )
-    for name, value in changes.items():
-        setattr(module, name, value)
-    return module
+WHOLE = ("energy_j", "power_w", "sm_clock_mhz", "memory_clock_mhz", "temperature_c", "utilisation")
+EVERYTHING = (*WHOLE, "throttle_reasons", "process_bytes", "device_bytes", "shared")
 
 
 @pytest.fixture
 def install(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def put(module):
-        monkeypatch.setitem(sys.modules, "pynvml", module)
-        return Nvml()
+    def put(**scenario):
+        fake = FakeNvml(**scenario)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        return Nvml(), fake
 
     return put
 
 
-def raises(*_):
-    raise FakeError("Not Supported")
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """This process has used the GPU, as far as torch says."""
+    cuda = types.SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
 
 
-def test_units_are_bytes_and_joules(install):
-    nvml = install(fake())
-    assert nvml.energy_j().value == 12.5
-    assert nvml.process_bytes().value == 700 * 2**20
-    assert nvml.device_bytes().value == 2**30
-    assert nvml.facts() == {"name": "NVIDIA Fake", "driver": "580.1", "shared": False}
+def test_the_fake_has_nothing_that_the_library_lacks():
+    functions = [name for name in vars(FakeNvml) if name.startswith("nvml")]
+    assert len(functions) > 15 and all(callable(getattr(pynvml, name)) for name in functions)
+
+
+def test_units_are_bytes_joules_watts_megahertz_and_shares(install):
+    nvml, fake = install()
+    fake.now = 2.0
+    assert nvml.energy_j().value == 5600.0  # 5,000 J at the start and 300 W for 2 s
+    assert nvml.power_w().value == 300.0
+    assert (nvml.sm_clock_mhz().value, nvml.memory_clock_mhz().value) == (1980, 2619)
+    assert (nvml.temperature_c().value, nvml.utilisation().value) == (61, 0.97)
+    assert (nvml.process_bytes().value, nvml.device_bytes().value) == (3 * GIB, 4 * GIB)
+    assert nvml.facts() == {
+        "name": "NVIDIA Fake", "driver": "580.1", "mig": False, "power_limit_w": 700.0, "shared": False,
+    }  # fmt: skip
+
+
+def test_the_library_is_started_before_the_device_is_looked_up_and_asked(install):
+    nvml, fake = install()
+    nvml.power_w()
+    assert fake.calls == [
+        "nvmlInit", "nvmlDeviceGetHandleByIndex", "nvmlDeviceIsMigDeviceHandle", "nvmlDeviceGetMigMode",
+        "nvmlDeviceGetPowerUsage",
+    ]  # fmt: skip
 
 
 def test_without_a_driver_everything_is_null_with_the_reason(install):
-    nvml = install(fake(nvmlInit=raises))
+    nvml, fake = install(fail={"nvmlInit": (1, pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)})
     assert nvml.facts() == {}
-    for reading in (nvml.energy_j(), nvml.process_bytes(), nvml.device_bytes()):
-        assert reading.value is None and "no NVIDIA device" in reading.reason
+    for name in EVERYTHING:
+        reading = getattr(nvml, name)()
+        assert reading.value is None and reading.reason.startswith(NO_DEVICE)
+        assert "NVML Shared Library Not Found" in reading.reason
+    assert fake.calls == ["nvmlInit"]
 
 
-def test_one_reading_that_is_not_supported_leaves_the_others(install):
-    nvml = install(fake(nvmlDeviceGetTotalEnergyConsumption=raises))
-    assert nvml.energy_j().value is None and "Not Supported" in nvml.energy_j().reason
-    assert nvml.device_bytes().value == 2**30
+def test_without_the_package_the_reason_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert Nvml().energy_j() == Reading(None, module.NOT_INSTALLED)
+
+
+def test_the_deprecated_distribution_is_named(monkeypatch):
+    def version(name):
+        if name == "pynvml":
+            return "11.5.3"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert "pynvml 11.5.3" in module.deprecated_distribution()
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # it is broken as well
+    assert "pip uninstall pynvml" in Nvml().power_w().reason
+
+
+def test_without_the_deprecated_distribution_nothing_is_said():
+    assert module.deprecated_distribution() is None  # this environment is made without it
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION])
+def test_one_reading_that_fails_leaves_the_others(install, code):
+    nvml, _ = install(fail={"nvmlDeviceGetTotalEnergyConsumption": (1, code)})
+    assert nvml.energy_j().value is None
+    assert nvml.energy_j().reason == f"NVML: {pynvml.NVMLError(code)}"
+    assert nvml.device_bytes().value == 4 * GIB
+
+
+def test_a_device_that_disappears_is_not_asked_again(install):
+    nvml, fake = install(lost_from=6)
+    assert nvml.power_w().value == 300.0
+    assert nvml.power_w() == Reading(None, "NVML: GPU is lost")
+    asked = len(fake.calls)
+    for name in EVERYTHING:
+        assert getattr(nvml, name)() == Reading(None, "NVML: GPU is lost")
+    assert nvml.facts() == {} and len(fake.calls) == asked
+
+
+# --- who is there
 
 
 def test_a_process_that_a_container_hides_is_null_not_zero(install):
-    nvml = install(fake(nvmlDeviceGetComputeRunningProcesses=lambda handle: []))
-    assert nvml.process_bytes().value is None and "container" in nvml.process_bytes().reason
+    nvml, _ = install(processes=[])
+    assert nvml.process_bytes() == Reading(None, module.HIDDEN)
+
+
+def test_wddm_knows_no_memory_of_a_process(install):
+    nvml, _ = install(processes=[process(os.getpid(), None)])
+    assert nvml.process_bytes() == Reading(None, module.WDDM)
 
 
 def test_another_process_on_the_gpu_is_noticed(install):
-    other = types.SimpleNamespace(pid=1, usedGpuMemory=1)
-    assert install(fake(nvmlDeviceGetComputeRunningProcesses=lambda h: [other])).facts()["shared"]
+    nvml, fake = install()
+    assert nvml.shared().value is False
+    fake.processes.append(process(1, GIB))
+    assert nvml.shared().value is True and nvml.facts()["shared"] is True
+
+
+def test_where_process_ids_are_hidden_one_may_be_ours_and_two_are_not(install, on_gpu):
+    nvml, fake = install(processes=[process(1, GIB)])
+    assert nvml.shared() == Reading(None, module.HIDDEN)
+    fake.processes.append(process(2, GIB))
+    assert nvml.shared().value is True
+    fake.processes = []
+    assert nvml.shared() == Reading(None, module.HIDDEN)
+
+
+def test_who_has_not_used_the_gpu_knows_that_others_have(install):
+    nvml, fake = install(processes=[process(1, GIB)])
+    assert nvml.shared().value is True
+    fake.processes = []
+    assert nvml.shared().value is False
+
+
+# --- which device
 
 
 @pytest.mark.parametrize(
     ("visible", "handle"),
-    [("3", ("index", 3)), ("2,0", ("index", 2)), ("GPU-ab", ("uuid", "GPU-ab"))],
-)
+    [
+        ("3", ("gpu", 3)), ("2,0", ("gpu", 2)), ("GPU-bbbb-2", ("gpu", 1)), ("GPU-cc", ("gpu", 2)),
+        ("MIG-x", ("mig", "MIG-x")),
+    ],
+)  # fmt: skip
 def test_the_device_is_the_first_visible_one(monkeypatch, install, visible, handle):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setitem(sys.modules, "pynvml", fake())
+    fake = FakeNvml(slices={"MIG-x": None})
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
     assert Nvml()._handle == handle
+
+
+@pytest.mark.parametrize(
+    ("visible", "reason"),
+    [("", "hides every GPU"), ("-1", "hides every GPU"), ("9", "Invalid Argument"), ("GPU-zz", "Not Found")],
+)  # fmt: skip
+def test_a_device_that_is_not_there_is_a_reason(monkeypatch, install, visible, reason):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+    reading = Nvml().device_bytes()
+    assert reading.value is None and reason in reading.reason
+
+
+@pytest.mark.parametrize("visible", ["MIG-x", "0"])
+def test_a_slice_has_memory_but_no_power_of_its_own(monkeypatch, visible):
+    """By the slice's UUID, or by CUDA's index on a GPU that is divided: the whole GPU is never read instead."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    fake = FakeNvml(slices={"MIG-x": None}, mig_mode=1)
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    nvml = Nvml()
+    assert nvml.mig and nvml.facts()["mig"] and nvml.facts()["power_limit_w"] is None
+    for name in (*WHOLE, "throttle_reasons"):
+        assert getattr(nvml, name)() == Reading(None, module.SLICE)
+    assert nvml.device_bytes().value == 4 * GIB and nvml.process_bytes().value == 3 * GIB
+    assert "nvmlDeviceGetTotalEnergyConsumption" not in fake.calls
+
+
+def test_throttling_is_named_and_idling_is_not(install):
+    nvml, fake = install(mask=pynvml.nvmlClocksThrottleReasonGpuIdle)
+    assert nvml.throttle_reasons().value == []
+    fake.mask |= pynvml.nvmlClocksThrottleReasonSwPowerCap
+    fake.mask |= pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
+    assert nvml.throttle_reasons().value == ["power cap", "thermal slowdown (hardware)"]
+
+
+# --- energy
+
+
+def test_energy_is_the_difference_of_two_readings(install):
+    nvml, fake = install()
+    before = nvml.energy_j()
+    fake.now = 8.0
+    assert energy_between(before, nvml.energy_j(), 8.0, 700.0) == Reading(2400.0)
+
+
+def test_a_counter_that_wraps_at_32_bits_is_unwrapped(install):
+    nvml, fake = install(energy_start_mj=2**32 - 600_000, energy_bits=32)
+    before = nvml.energy_j()
+    fake.now = 10.0
+    after = nvml.energy_j()
+    assert after.value < before.value
+    assert energy_between(before, after, 10.0, 700.0).value == pytest.approx(3000.0)
+
+
+@pytest.mark.parametrize("limit", [700.0, None])
+def test_a_counter_that_was_set_to_zero_is_null(limit):
+    """Unwrapped it would be 4.2 MJ in 10 s; without a limit a wrap cannot be told from a reload."""
+    found = energy_between(Reading(9000.0), Reading(20.0), 10.0, limit)
+    assert found.value is None and "went back" in found.reason
+
+
+def test_a_window_that_is_too_short_is_null():
+    found = energy_between(Reading(1.0), Reading(900.0), 4.9, 700.0)
+    assert found.value is None and "too short" in found.reason
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_energy_needs_both_readings(missing):
+    readings = [Reading(1.0), Reading(2.0)]
+    readings[missing] = Reading(None, "NVML: GPU is lost")
+    assert energy_between(*readings, 9.0, 700.0) == Reading(None, "NVML: GPU is lost")
