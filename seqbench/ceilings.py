@@ -18,7 +18,7 @@ COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond the caches
 FEWEST = 3  # repeats, however slow
 
 
-def ceilings(where: torch.device, precision: str, seconds: float = 0.5) -> dict[str, float]:
+def ceilings(where: torch.device, precision: str, seconds: float = 1.0) -> dict[str, float]:
     """Median rates over about ``seconds`` each, after a warm-up, with interquartile range and number of repeats.
 
     product_flop_per_s: of C = A B in fp32, tf32 or bf16, 2 n^3 FLOPs each; copy_bytes_per_s: bytes read plus bytes

@@ -220,7 +220,7 @@ def _pace(job: Measurement, clock: Stopwatch) -> Iterator[bool]:
         if step > 0 and clock.seconds[-1] > budget and (step > 1 or job.warmup == 0):
             raise TooSlow(f"one step took {clock.seconds[-1]:.1f} s, the budget is {budget:g} s")
         counts = step >= job.warmup or (step > 0 and spent > WARMUP_SHARE * budget)
-        if counts and (timed == job.steps or (spent > budget and timed >= FEWEST_STEPS)):
+        if counts and (timed == job.steps or (spent >= budget and timed >= FEWEST_STEPS)):
             return
         timed += counts
         yield counts

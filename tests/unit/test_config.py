@@ -89,7 +89,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
         "rounds": 3,
         "steps": 10,
         "warmup": 3,
-        "budget_s": 30,
+        "budget_s": 12,
         "energy_window_s": 6,
         "real": True,
     }

@@ -77,3 +77,53 @@ def _hang(*_):
     import time
 
     time.sleep(600)
+
+
+def test_a_record_holds_counts_and_ceilings_beside_the_times(tiny, tmp_path):
+    interleave.measure(JOB, tiny, tmp_path, 1, 120.0)
+    one, other = (read_record(tmp_path / name)["values"] for name in ("sasrec", "gru4rec"))
+    assert one["ceilings"] == other["ceilings"] and one["ceilings"]["product_flop_per_s"] > 1e8
+    for phase in interleave.PHASES:
+        assert one["counts"][phase]["flops"] > 0
+    train = one["counts"]["train"]
+    samples = read_samples(tmp_path / "sasrec", read_record(tmp_path / "sasrec"))
+    assert abs(train["targets"] - 128) <= 12 <= train["saved_bytes"]
+    assert np.array_equal(samples["train/tokens"], samples["train/targets"])
+    assert one["sampler"] == {phase: [{"samples": 0}] * 2 for phase in interleave.PHASES}
+    assert one["failed"] == {}
+
+
+def _too_much_while_training(answers, function, *arguments):
+    """Training asks for more memory than there is; everything else goes as it should."""
+    from seqbench import measure
+
+    def exhaust(*_):
+        import torch
+
+        torch.empty(2**60, dtype=torch.uint8)
+
+    measure._training = exhaust
+    answers.put(getattr(measure, function)(*arguments))
+
+
+def test_out_of_memory_in_training_keeps_inference_and_the_size_asked_for(
+    tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(interleave, "_child", _too_much_while_training)
+    job = Measurement(
+        "tiny", "matched", 12, (("sasrec", SMALL),), 128, 20, rounds=2, steps=2, warmup=1
+    )
+    assert interleave.measure(job, tiny, tmp_path, 1, 120.0) == {"sasrec": "oom"}
+    record = read_record(tmp_path / "sasrec")
+    failed = record["values"]["failed"]
+    assert set(failed) == {"train"} and failed["train"]["requested_bytes"] == 2**60
+    assert record["reason"] == failed["train"]["reason"] and "allocate" in record["reason"]
+    samples = read_samples(tmp_path / "sasrec", record)
+    assert samples["inference/batch_s"].shape == (2, 2)
+    assert not [key for key in samples if key.startswith("train/")]
+
+
+def test_rounds_that_the_budget_ended_early_are_cut_to_the_shortest():
+    parts = [{"samples": {"a": np.arange(n), "b": np.array(1.0)}} for n in (4, 2, 3)]
+    found = dict(interleave._stacked(parts))
+    assert found["a"].tolist() == [[0, 1]] * 3 and found["b"].tolist() == [1.0] * 3
