@@ -1,7 +1,7 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
-Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves` (CSV), `effectiveness` and
-`efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
+Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves`, `scaling`, `crossovers` (CSV),
+`effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from . import record as records
+from . import scaling_rows
 from .errors import UserError
 from .experiment import filled
 from .summary import summarise
@@ -23,6 +24,10 @@ from .tidy_cost import efficiency_rows
 MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
 WORKFLOW = "run `snakemake report` (or `make report`)"
 TIDY = ("effectiveness", "efficiency")
+FRAMES = (
+    *("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves"),
+    *("scaling", "crossovers"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
     check_datasets(entries, datasets)
     effectiveness, summary, comparisons = summarise(entries, margin)
     measured = [entry for entry in entries if not entry.training]
+    growth, crossovers = scaling_rows.summarise(measured)
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
         "effectiveness": effectiveness,
@@ -89,6 +95,8 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
         "comparisons": comparisons,
         "efficiency": [r for e in measured for r in efficiency_rows(e, e.samples())],
         "curves": [r for e in entries if e.training for r in curve_rows(e)],
+        "scaling": growth,
+        "crossovers": crossovers,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
     settings = {"margin": margin, "environments": _environments(entries)}
@@ -121,8 +129,7 @@ def write(tables: Tables, out: Path) -> None:
 def read(folder: Path) -> Tables:
     """Read what `write` wrote; a table without rows comes back empty."""
     folder = Path(folder)
-    names = ("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves")
-    frames = {name: _read_csv(folder / f"{name}.csv") for name in names}
+    frames = {name: _read_csv(folder / f"{name}.csv") for name in FRAMES}
     datasets, settings = (
         _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
     )

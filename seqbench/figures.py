@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from .experiment import FULL_LENGTH
 from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .metrics import METRICS
 from .tables import direction, label, metric_label, unit_for
@@ -30,13 +29,13 @@ def effectiveness(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, masking, metric, mean, ci_low, ci_high, oracle (NaN if unknown).
     """
     looks = styles(data.model)
-    places, maskings = _unique(data, "dataset", "seq_len"), sorted(set(data.masking), reverse=True)
+    places, maskings = unique(data, "dataset", "seq_len"), sorted(set(data.masking), reverse=True)
     models, metric = list(dict.fromkeys(data.model)), data.metric.iloc[0]
     heights = 0.75 + 0.23 * len(models)
     figure, axes = panels(len(places), len(maskings), heights, sharey="row")
     for row, place in zip(axes, places, strict=True):
         for axis, masking in zip(row, maskings, strict=True):
-            part = _select(data, *place)
+            part = select(data, dataset=place[0], seq_len=place[1])
             _dots(axis, part[part.masking == masking], models, looks)
             axis.set_title(f"{_place(*place)}, {_masking(masking)}")
             axis.set_xlabel(_better(metric, metric_label(metric)))
@@ -62,12 +61,12 @@ def quality_against_cost(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, metric, mean, ci_low, ci_high, median, q25, q75 (of epoch_s).
     """
     looks = styles(data.model)
-    places = _unique(data, "dataset", "seq_len")
+    places = unique(data, "dataset", "seq_len")
     columns = min(3, len(places))
     figure, axes = panels(math.ceil(len(places) / columns), columns, 3.2)
     factor, unit = unit_for("s", data["median"])
     for axis, place in zip(axes.flat, places, strict=False):
-        part = _select(data, *place)
+        part = select(data, dataset=place[0], seq_len=place[1])
         for point in part.itertuples():
             _point(axis, point, factor, looks[point.model])
         log_axis(axis.xaxis, part[["q25", "q75"]].to_numpy() / factor)
@@ -85,10 +84,10 @@ def learning_curves(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, seed, metric, targets, seconds, value, best.
     """
     looks = styles(data.model)
-    places = _unique(data, "dataset", "seq_len")
+    places = unique(data, "dataset", "seq_len")
     figure, axes = panels(len(places), 2, 2.6, sharey="row")
     for row, place in zip(axes, places, strict=True):
-        part = _select(data, *place)
+        part = select(data, dataset=place[0], seq_len=place[1])
         for axis, column in zip(row, ("targets", "seconds"), strict=True):
             _curves(axis, part, column, looks)
             axis.set_title(_place(*place))
@@ -128,7 +127,7 @@ def _dots(axis: Axes, part: pd.DataFrame, models: Sequence[str], looks: Looks) -
 def _against_length(data: pd.DataFrame) -> Figure:
     looks = styles(data.model)
     columns = list(dict.fromkeys(data.dataset))
-    kinds = _unique(data, "phase", "metric")
+    kinds = unique(data, "phase", "metric")
     rows = sorted(kinds, key=lambda kind: (list(PHASES).index(kind[0]), kinds.index(kind)))
     figure, axes = panels(len(rows), len(columns), 2.7)
     for axes_row, (phase, metric) in zip(axes, rows, strict=True):
@@ -149,24 +148,26 @@ def _lines(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         error = [middle - line.q25 / factor, line.q75 / factor - middle]
         axis.errorbar(line.seq_len, middle, yerr=error, **drawn_as(looks[model]))
     log_axis(axis.yaxis, part[["q25", "q75"]].to_numpy() / factor)
-    _length_axis(axis, sorted(set(part.seq_len)))
+    number_axis(axis, sorted(set(part.seq_len)))
+    axis.set_xlabel("Sequence length L (items)")
     axis.set_ylabel(textwrap.fill(metric_label(metric, unit), LABEL_WIDTH))
-    name = "full-length synthetic" if part.dataset.iloc[0] == FULL_LENGTH else part.dataset.iloc[0]
     sizes = "/".join(f"{size:,}" for size in sorted(set(part.batch_size)))
     what = "targets a step" if phase == "train" else "users a batch"
-    axis.set_title(f"{name}\n", fontsize=9)
+    axis.set_title(f"{part.dataset.iloc[0]}\n", fontsize=9)
     axis.text(0, 1.03, f"{PHASES[phase]}, {sizes} {what}", transform=axis.transAxes, fontsize=8)
 
 
-def _length_axis(axis: Axes, lengths: list[int]) -> None:
+def number_axis(axis: Axes, numbers: list[float]) -> None:
+    """Make the x axis logarithmic with these whole numbers as labels."""
     axis.set_xscale("log")
-    # Labels need room: of two close lengths the shorter one stays unlabelled.
-    shown = [a for a, b in zip(lengths, [*lengths[1:], math.inf], strict=True) if b / a > 1.35]
+    # Labels need room: of two close numbers the smaller one stays unlabelled.
+    near = 1.35 * (numbers[-1] / numbers[0]) ** 0.03
+    shown = [a for a, b in zip(numbers, [*numbers[1:], math.inf], strict=True) if b / a > near]
     axis.xaxis.set_major_locator(FixedLocator(shown))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
-    axis.set_xlim(lengths[0] / 1.15, lengths[-1] * 1.15)
-    axis.set_xlabel("Sequence length L (items)")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    room = max(1.15, (numbers[-1] / numbers[0]) ** 0.04)
+    axis.set_xlim(numbers[0] / room, numbers[-1] * room)
 
 
 def _point(axis: Axes, point: Any, factor: float, look: tuple[str, str]) -> None:
@@ -199,12 +200,16 @@ def _targets_unit(targets: pd.Series) -> tuple[float, str]:
     return 1, ""
 
 
-def _unique(data: pd.DataFrame, *columns: str) -> list[tuple]:
+def unique(data: pd.DataFrame, *columns: str) -> list[tuple]:
+    """Distinct values of some columns, in order of first use."""
     return list(data[list(columns)].drop_duplicates().itertuples(index=False, name=None))
 
 
-def _select(data: pd.DataFrame, dataset: str, seq_len: int) -> pd.DataFrame:
-    return data[(data.dataset == dataset) & (data.seq_len == seq_len)]
+def select(data: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Rows whose columns have these values."""
+    for column, value in values.items():
+        data = data[data[column] == value]
+    return data
 
 
 def _place(dataset: str, seq_len: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .collect import Tables
+from .experiment import FULL_LENGTH
 from .metrics import METRICS
 from .tables import decimals, known, label, metric_label, plural, rounded, unit_for
 
@@ -66,6 +67,7 @@ def problems(tables: Tables) -> list[str]:
     failed = [
         f"{row.path}: {row.status}: {row.reason if known(row.reason) else 'no reason recorded'}"
         for row in failures(tables).itertuples()
+        if not off_the_curve(row)
     ]
     return [*failed, *below_popularity(tables), *not_a_number(tables)]
 
@@ -74,6 +76,11 @@ def failures(tables: Tables) -> pd.DataFrame:
     """Rows of experiments that did not come to their end."""
     experiments = tables.frames["experiments"]
     return experiments[experiments.status != "ok"] if len(experiments) else experiments
+
+
+def off_the_curve(row: Any) -> bool:
+    """Whether a failure is the end of a curve: a full-length size that this device cannot hold or is too slow for."""
+    return row.dataset == FULL_LENGTH and row.status in ("oom", "timeout")
 
 
 def below_popularity(tables: Tables) -> list[str]:
@@ -120,8 +127,10 @@ def _name(row: Any) -> str:
 
 
 def _failed(tables: Tables) -> Iterator[Flag]:
-    for (status,) in places(failures(tables), "status"):
-        rows = pick(failures(tables), status=status)
+    every = failures(tables)
+    every = every[[not off_the_curve(row) for row in every.itertuples()]] if len(every) else every
+    for (status,) in places(every, "status"):
+        rows = pick(every, status=status)
         title = f"{plural(len(rows), 'experiment')} ended as {status}"
         yield Flag("bad", title, _few([_name(row) for row in rows.itertuples()]) + ".")
 
@@ -195,7 +204,27 @@ def _dirty(tables: Tables) -> Iterator[Flag]:
         yield Flag("note", "Uncommitted code", text)
 
 
-_FLAGS = (_failed, _below, _nan, _improving, _fallback, _few_seeds, _stand_in, _noisy, _dirty)
+def _shared(tables: Tables) -> Iterator[Flag]:
+    rows = tables.frames["experiments"]
+    rows = pick(rows, shared_gpu=True) if "shared_gpu" in rows else rows.iloc[:0]
+    if len(rows):
+        names = list(dict.fromkeys(_name(row) for row in rows.itertuples()))
+        text = f"Another process computed on the GPU at the same time: {_few(names)}. Times and memory of the device are not theirs alone."
+        yield Flag("warn", "Shared GPU", text)
+
+
+def _throttled(tables: Tables) -> Iterator[Flag]:
+    rows = tables.frames["experiments"]
+    rows = rows[rows.throttled.notna()] if "throttled" in rows else rows.iloc[:0]
+    for (why,) in places(rows, "throttled"):
+        names = list(dict.fromkeys(_name(row) for row in pick(rows, throttled=why).itertuples()))
+        yield Flag("note", "Clocks were held down", f"{why}: {_few(names)}.")
+
+
+_FLAGS = (
+    *(_failed, _below, _nan, _improving, _fallback, _shared, _few_seeds, _stand_in, _throttled),
+    *(_noisy, _dirty),
+)
 
 
 # --- headline -----------------------------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ METRICS: dict[str, Metric] = {
     "memory_clock_mhz": Metric("Memory clock", "MHz", None),
     "temperature_c": Metric("Highest temperature", "°C", None),
     "utilisation": Metric("GPU utilisation", "", None),
+    "product_flop_per_s": Metric("Matrix-product ceiling", "FLOP/s", True),
+    "copy_bytes_per_s": Metric("Copy ceiling", "bytes/s", True),
     "flops": Metric("FLOPs per step or batch", "FLOP", False),
     "moved_bytes": Metric("Bytes read and written by operators", "bytes", False),
     "saved_bytes": Metric("Activations saved for backward", "bytes", False),

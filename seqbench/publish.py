@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from . import collect, costs, views
+from . import collect, costs, curves, views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
-from .experiment import filled
+from .experiment import CURVES, filled
 from .findings import flags, places
 from .summary import SUMMARY
 from .tables import Table, markdown, without
@@ -158,9 +158,16 @@ def _quality_tables(content: Tables) -> list[Table]:
     return [views.effectiveness(content, *key) for key in keys]
 
 
-def _cost_tables(content: Tables, lengths: tuple[bool, ...]) -> list[Table]:
+def _cost_tables(content: Tables, short: bool) -> list[Table]:
+    """Cost on the datasets, and how it grows; in full also what it is made of and every point of the curves."""
     keys = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
-    found = [costs.efficiency(content, *key, full) for key in keys for full in lengths]
+    found = []
+    for key in keys:
+        kinds = ("efficiency", "energy") if short else costs.KINDS
+        found += [costs.efficiency(content, *key, None, what) for what in kinds]
+        for which in (curves.LENGTHS, curves.SIZES)[: 1 if short else 2]:
+            found += [curves.growth(content, *key, which), curves.crossings(content, *key, which)]
+        found += [] if short else [costs.efficiency(content, *key, curve) for curve in CURVES]
     return [table for table in found if table.rows]
 
 
@@ -171,7 +178,7 @@ def _warnings(content: Tables) -> str:
 
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
-    shown += [*_quality_tables(content), *_cost_tables(content, (False, True))]
+    shown += [*_quality_tables(content), *_cost_tables(content, short=False)]
     body = "\n".join(f"## {markdown(table)}" for table in shown if table.rows)
     commands = "\n".join(dict.fromkeys(command(entry) for entry in entries))
     return (
@@ -188,8 +195,17 @@ def _machine_part(folder: Path) -> str:
     device = content.settings["environments"][0]
     where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
     quality = [without(table, "MRR") for table in _quality_tables(content)]
-    parts = ("Encode", "Score", "Top", "Real targets")
-    cost = [without(table, *parts) for table in _cost_tables(content, (False,))]
+    parts = (
+        "Encode",
+        "Score",
+        "Top",
+        "Real tokens",
+        "Users per",
+        "Wait",
+        "Residual",
+        "Device context",
+    )
+    cost = [without(table, *parts) for table in _cost_tables(content, short=True)]
     link = f"results/reference/{folder.name}"
     body = "\n".join(markdown(table) for table in (*quality, *cost))
     return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{body}\nAll tables and records: [{link}]({link}/README.md).\n"

@@ -27,6 +27,9 @@ UNITS = {
     "bytes": ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB")),
     "1/s": ((1, "1/s"), (1e3, "1000/s"), (1e6, "million/s")),
     "J": ((1, "J"), (1e3, "kJ")),
+    "FLOP": ((1e6, "MFLOP"), (1e9, "GFLOP"), (1e12, "TFLOP")),
+    "FLOP/s": ((1e9, "GFLOP/s"), (1e12, "TFLOP/s")),
+    "bytes/s": ((1e9, "GB/s"), (1e12, "TB/s")),
 }
 
 

@@ -70,6 +70,7 @@ def identity(entry: Entry) -> dict[str, Any]:
         "seed": experiment.get("seed"),
         **{key: environment[key] for key in ("machine", "machine_name", "device", "device_kind")},
         "threads": environment["threads"],
+        "shared_gpu": environment.get("shared_gpu"),
         "data_hash": entry.record["data"]["hash"],
     }
 
@@ -86,6 +87,14 @@ def backend(entry: Entry) -> dict[str, Any]:
     }
 
 
+def throttled(entry: Entry) -> str | None:
+    """What kept the GPU's clocks down while it was measured, in any phase and round."""
+    parts = [part for rounds in (entry.values.get("sampler") or {}).values() for part in rounds]
+    return (
+        "; ".join(sorted({r for part in parts for r in part.get("throttle_reasons", ())})) or None
+    )
+
+
 def experiment_row(entry: Entry) -> dict[str, Any]:
     """Everything about a record but its samples and curve, as one flat row."""
     experiment, training = entry.experiment, entry.experiment.get("training", {})
@@ -97,6 +106,7 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
         **{key: training.get(key, experiment.get(key)) for key in SETTINGS},
         **{key: entry.values.get(key) for key in OUTCOME},
         **backend(entry),
+        "throttled": throttled(entry),
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
         "stand_in": entry.record["data"]["stand_in"],
         **{f"code_{key}": entry.record["code"][key] for key in ("hash", "revision", "dirty")},

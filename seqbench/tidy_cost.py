@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -30,10 +31,13 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
         **backend(entry),
         "precision": experiment["precision"],
         "curve": experiment["curve"],
+        "fixed": fixed(experiment) if experiment["curve"] else None,
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
         "parameters": entry.values.get("parameters"),
     }
     measured = {**_measured(samples), **_derived(entry, samples), **_counted(entry, samples)}
+    limits = entry.values.get("ceilings") or {}
+    measured |= {f"device/{k}": np.array(v) for k, v in limits.items() if k in METRICS}
     for name, values in measured.items():
         result = spread(values)
         yield {**about, **_phase(experiment, name), **asdict(result), "reason": None}
@@ -49,6 +53,19 @@ def sequences(experiment: dict[str, Any], phase: str) -> int | None:
         return experiment["eval_batch"]
     full_length = experiment["n_items"] is not None
     return max(1, experiment["batch_targets"] // experiment["seq_len"]) if full_length else None
+
+
+def fixed(experiment: dict[str, Any]) -> str:
+    """What stays constant along the curve of a full-length measurement, in words."""
+    rows, length = sequences(experiment, "train"), experiment["seq_len"]
+    items = f"{experiment['n_items']:,} items"
+    tokens = 2 ** round(math.log2(experiment["batch_targets"]))
+    return {
+        "tokens": f"about {tokens:,} tokens a batch, {items}",
+        "batch": f"{rows:,} sequences a batch, {items}",
+        "sequences": f"L = {length}, {items}",
+        "catalogue": f"{rows:,} sequences a batch, L = {length}",
+    }[experiment["curve"]]
 
 
 def _measured(samples: Samples) -> Samples:
@@ -126,9 +143,10 @@ def _failures(entry: Entry) -> dict[str, str]:
 
 def _phase(experiment: dict[str, Any], name: str) -> dict[str, Any]:
     phase, _, metric = name.partition("/")
+    sizes = {"train": "batch_targets", "inference": "eval_batch"}
     return {
-        "batch_size": experiment["batch_targets" if phase == "train" else "eval_batch"],
-        "sequences": sequences(experiment, phase),
+        "batch_size": experiment[sizes[phase]] if phase in sizes else None,
+        "sequences": sequences(experiment, phase) if phase in sizes else None,
         "phase": phase,
         "metric": metric,
         "extrapolated": metric in EXTRAPOLATED,

@@ -12,11 +12,13 @@ import numpy as np
 from seqbench import record
 
 N_USERS, N_ITEMS = 400, 300
+COUNTS = {"flops": 3 * 10**9, "moved_bytes": 4 * 10**8, "saved_bytes": 2 * 10**7, "operators": 150}
 HASH = "a" * 64
 SKILL = {"popularity": 0.0, "gru4rec": 1.0, "sasrec": 1.2, "mamba4rec": 1.4, "bert4rec": 0.9}
 MODELS = tuple(SKILL)
 THREE = ("mamba4rec", "sasrec", "gru4rec")
 SEEDS = (0, 1, 2)
+LENGTHS = (50, 100, 200, 800, 3200)
 BASELINES = ("popularity", "markov", "itemknn")
 TRAINING = {
     "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
@@ -40,12 +42,23 @@ def training(dataset="toy", model="sasrec", track="matched", seq_len=50, seed=0,
     }  # fmt: skip
 
 
-def measurement(dataset="toy", models=MODELS[1:], track="matched", seq_len=50, n_items=None):
-    """One entry of the grid's measurements."""
-    path = f"runs/{dataset}/{track}/measure/L{seq_len}-T2048"
+def measurement(
+    dataset="toy",
+    models=MODELS[1:],
+    track="matched",
+    seq_len=50,
+    n_items=None,
+    curve=None,
+    sequences=None,
+):
+    """One entry of the grid's measurements; of a curve of full-length batches if it is named."""
+    targets = sequences * seq_len if sequences else 2048
+    size = f"{curve}-L{seq_len}-T{targets}-V{n_items}" if curve else f"L{seq_len}-T{targets}"
+    path = f"runs/{dataset}/{track}/measure/{size}"
     return {
-        "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "batch_targets": 2048,
-        "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "batch_targets": targets,
+        "eval_batch": sequences or 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "curve": curve, "budget_s": 12, "energy_window_s": 0.0,
         "models": [[model, {"d_model": 64}] for model in models],
         "records": [f"{path}/{model}" for model in models],
     }  # fmt: skip
@@ -64,9 +77,21 @@ def grid(trainings, measurements=(), margin=0.01):
 def plan(seeds=SEEDS, track="matched"):
     """Three trained models and Popularity on one dataset, measured at several lengths."""
     trainings = [training(model=m, seed=s, track=track) for m in THREE for s in seeds]
-    lengths = [measurement("full-length", THREE, track, length, 1000) for length in (100, 400)]
     real = measurement("toy", THREE, track)
+    lengths = [m for m in curves_of(track) if m["curve"] == "tokens"]
     return grid([training(model="popularity", track=track), *trainings], [real, *lengths])
+
+
+def curves_of(track="matched"):
+    """Five points of each of the four curves."""
+    points = [("tokens", length, 1000, 6400 // length) for length in LENGTHS]
+    points += [("batch", length, 1000, 8) for length in LENGTHS]
+    points += [("sequences", 100, 1000, rows) for rows in (1, 4, 16, 64, 256)]
+    points += [("catalogue", 50, items, 16) for items in (100, 1000, 10000, 100000, 1000000)]
+    return [
+        measurement("full-length", THREE, track, length, items, curve, rows)
+        for curve, length, items, rows in points
+    ]
 
 
 def ranks(model, seed, n_users=N_USERS):
@@ -133,22 +158,27 @@ def write_measurement(results: Path, entry, *, status="ok", **changes):
         full = entry["dataset"] == "full-length"
         values = {
             "parameters": 123456, "backend": {}, "steps_per_epoch": None if full else 120,
-            "missing": {"train/energy_j_per_step": "no NVIDIA device"},
+            "missing": {"train/energy_j_per_step": "no NVIDIA device"}, "failed": {}, "sampler": {},
+            "counts": {"train": COUNTS | {"targets": 2000}, "inference": COUNTS},
+            "ceilings": {"product_flop_per_s": 9e10, "copy_bytes_per_s": 2e10, "product_n": 6, "copy_n": 6},
         }  # fmt: skip
         record.write_record(
             results / path, kind="measure", status=status, reason=changes.get("reason"),
             experiment={key: v for key, v in entry.items() if key != "records"} | {"model": model, "hyperparameters": hyper},
             values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
             data=_data(entry["dataset"]) if not full else _data("full-length", None), code=_code(),
-            samples=times(entry["seq_len"], k) if status == "ok" else {},
+            samples=times(entry, k) if status == "ok" else changes.get("arrays", {}),
         )  # fmt: skip
 
 
-def times(seq_len, k):
-    """Arrays of a measurement."""
-    rng = np.random.default_rng([seq_len, k])
+def times(entry, k):
+    """Arrays of a measurement: offset plus a power of the length, by model, times the size of batch and catalogue."""
+    seq_len, rows, items = entry["seq_len"], entry["eval_batch"], entry["n_items"] or 1000
+    rng = np.random.default_rng([seq_len, rows, items, k])
     noise = rng.lognormal(0, 0.03, (3, 10))
+    rows = 8 if entry["curve"] in (None, "tokens") else rows
     step = 0.02 * (1 + 0.3 * k) * (1 + (seq_len / 100) ** (1 + 0.3 * (k % 2))) * noise
+    step = step * (0.5 + rows / 16) * (0.9 + items / 1e4)
     return {
         "train/step_s": step, "train/targets": np.full((3, 10), 2000), "inference/batch_s": 0.3 * step,
         "train/peak_rss_bytes": np.full(3, 4e8 + 1e6 * seq_len * (k + 1)),

@@ -7,9 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from builders import (
+    LENGTHS,
     SEEDS,
     THREE,
+    curves_of,
     grid,
+    measurement,
     plan,
     samples,
     write_dataset,
@@ -21,7 +24,7 @@ from builders import (
 from seqbench import collect, report
 from seqbench.metrics import per_user
 
-KINDS = ("curves", "effectiveness", "memory", "time", "tradeoff")
+KINDS = ("curves", "effectiveness", "growth", "memory", "roofline", "time", "tradeoff")
 
 
 def rendered(results, wanted=None, change=lambda: None, *, draw=False):
@@ -44,7 +47,9 @@ def empty_picture(figure, data, folder, name):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    return results, rendered(results, draw=True)
+    small = plan()
+    measured = [small["measurements"][0], measurement("toy", THREE, seq_len=200), *curves_of()]
+    return results, rendered(results, grid(small["trainings"], measured), draw=True)
 
 
 class Links(HTMLParser):
@@ -100,11 +105,13 @@ def test_all_sections_and_figures_are_there(built):
         "data",
         "effectiveness",
         "efficiency",
+        "roofline",
         "length",
+        "size",
         "provenance",
     ):
         assert f'<section id="{section}">' in page
-    assert page.count("<svg") == len(KINDS)
+    assert page.count("<svg") == len(KINDS) + 1  # growth with length, and with batch and catalogue
     names = {file.stem for file in (results / "report/figures").iterdir()}
     assert {name.partition("-")[0] for name in names} == set(KINDS)
     for name in names:
@@ -212,11 +219,10 @@ def test_a_gpu_has_its_own_table(tmp_path):
     wanted = plan()
     change = lambda: write_measurement(tmp_path, wanted["measurements"][1], environment=gpu)  # noqa: E731
     page = rendered(tmp_path, wanted, change)
-    assert '<table id="efficiency-matched-gpu-box-cuda-full-length"' in page
-    assert "Nothing was measured on a GPU" not in page
-    cpu = read_table(tmp_path, "efficiency-matched-test-machine-cpu-full-length")
+    assert '<table id="efficiency-matched-gpu-box-cuda-tokens"' in page
+    cpu = read_table(tmp_path, "efficiency-matched-test-machine-cpu-tokens")
     assert {row["group"].split(":")[0] for row in cpu} == {
-        "full-length batches over 1,000 items, L = 400"
+        f"full-length batches over 1,000 items, L = {length}" for length in LENGTHS[1:]
     }
 
 
@@ -247,15 +253,79 @@ def test_a_grid_in_which_everything_failed_still_renders(tmp_path):
     )
     assert "No training ended ok." in page
     assert "10 experiments ended as crashed" in page
-    assert len(report.check(tmp_path / "tables")) == 10 + 9
+    assert len(report.check(tmp_path / "tables")) == 10 + 3  # the ends of curves are no problem
 
 
 def test_a_grid_without_measurements_still_renders(tmp_path):
     page = rendered(tmp_path, grid(plan()["trainings"]))
     assert "Nothing was measured on a CPU" in page
-    assert page.count("No records for this figure.") == 3
+    assert page.count("No records for this figure.") == 6
 
 
 def read_table(results, name):
     with open(results / "report/tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_growth_tables_hold_the_exponents_that_the_records_were_made_with(built):
+    """Along the tokens curve Mamba4Rec's stand-in grows as a + b L, SASRec's as a + b L^1.3."""
+    rows = [
+        r
+        for r in read_table(built[0], "exponents-length-matched-test-machine-cpu")
+        if "6,400" not in r["Model"]
+    ]
+    tokens = {r["Model"]: r for r in rows if "tokens a batch" in r["group"]}
+    assert float(tokens["mamba4rec"]["Training step: Exponent c"]) == pytest.approx(1.0, abs=0.1)
+    assert float(tokens["sasrec"]["Training step: Exponent c"]) == pytest.approx(1.3, abs=0.1)
+
+
+def test_crossings_name_who_is_cheaper_from_where_on(built):
+    rows = read_table(built[0], "crossings-length-matched-test-machine-cpu")
+    pair = next(
+        r for r in rows if r["Pair"] == "mamba4rec,sasrec" and "tokens a batch" in r["group"]
+    )
+    assert (
+        pair["Training step"] == "Mamba4Rec throughout"
+    )  # smaller at every length, and growing less
+    assert "Mamba4Rec is cheaper than SASRec throughout" in built[1]
+
+
+def test_a_size_that_does_not_fit_is_named_with_what_was_asked_for(tmp_path):
+    wanted = plan()
+    failed = {"train": {"status": "oom", "reason": "out of memory", "requested_bytes": 3 * 2**30}}
+    last = wanted["measurements"][-1]
+    change = lambda: write_measurement(  # noqa: E731
+        tmp_path, last, status="oom", reason="out of memory", values={"failed": failed},
+        arrays={"inference/batch_s": np.ones((3, 10))},
+    )  # fmt: skip
+    page = rendered(tmp_path, wanted, change)
+    assert report.check(tmp_path / "tables") == []
+    assert "3,200: oom (3.0 GiB asked for)" in page
+    rows = read_table(tmp_path, "efficiency-matched-test-machine-cpu-tokens")
+    end = [r for r in rows if r["group"].endswith("1 thread") and "L = 3200" in r["group"]]
+    assert {r["Training: Training step (ms)"] for r in end} == {"oom"}
+    assert {float(r["Inference: Inference batch (ms)"]) for r in end} == {1.0}
+
+
+def test_a_shared_gpu_is_marked_above_the_results_and_in_the_table(tmp_path):
+    gpu = {
+        "device": "NVIDIA Test", "device_kind": "cuda", "machine": "1" * 12, "machine_name": "gpu-box", "shared_gpu": True,
+    }  # fmt: skip
+    wanted = plan()
+    power = {"train": [{"throttle_reasons": ["power cap"]}]}
+    change = lambda: write_measurement(  # noqa: E731
+        tmp_path, wanted["measurements"][0], environment=gpu, values={"sampler": power}
+    )
+    page = rendered(tmp_path, wanted, change)
+    assert "Shared GPU" in page and "shared GPU</small>" in page
+    assert "Clocks were held down" in page and "power cap: " in page
+
+
+def test_ceilings_and_shares_of_them_are_in_the_arithmetic_table(built):
+    rows = read_table(built[0], "arithmetic-matched-test-machine-cpu")
+    row = next(r for r in rows if r["Model"] == "sasrec" and "L = 50" in r["group"])
+    achieved = float(row["Training: Arithmetic achieved (GFLOP/s)"])
+    assert float(row["Training: Share of the matrix-product ceiling"]) == pytest.approx(
+        achieved / 9e10, rel=1e-3
+    )
+    assert float(row["Training: FLOPs per step or batch (GFLOP)"]) == 3e9

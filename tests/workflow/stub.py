@@ -14,7 +14,10 @@ options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
 verb = sys.argv[1]
 tables = [
     f"{n}.csv"
-    for n in ("experiments", "summary", "comparisons", "curves", "effectiveness", "efficiency")
+    for n in (
+        *("experiments", "summary", "comparisons", "curves", "effectiveness", "efficiency"),
+        *("scaling", "crossovers"),
+    )
 ]
 tables += ["effectiveness.parquet", "efficiency.parquet", "datasets.json", "settings.json"]
 

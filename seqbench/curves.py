@@ -1,0 +1,197 @@
+"""How cost grows, for people: tables of exponents and of crossings, and the sentences that they support."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .collect import Tables
+from .costs import MEMORY, SUBJECT
+from .findings import pick, places
+from .tables import Cell, Column, Table, known, label, rounded
+from .views import DASH, ordered
+
+LENGTHS = ("tokens", "batch")
+SIZES = ("sequences", "catalogue")
+X_NAMES = {"tokens": "L", "batch": "L", "sequences": "batch size", "catalogue": "catalogue size"}
+SHORT = {
+    ("train", "step_s"): "Training step",
+    ("inference", "batch_s"): "Inference batch",
+    ("train", "peak_rss_bytes"): "Training memory (resident)",
+    ("inference", "peak_rss_bytes"): "Inference memory (resident)",
+    ("train", "peak_allocated_bytes"): "Training memory (allocated)",
+    ("inference", "peak_allocated_bytes"): "Inference memory (allocated)",
+    ("train", "saved_bytes"): "Activations saved",
+}
+IN_SENTENCES = ("train", "step_s")
+
+
+def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[str, ...]) -> Table:
+    """Exponent, slope at the long end and largest residual of every cost, by curve and model."""
+    rows = _of(tables, "scaling", track, machine, kind, curves)
+    shown = [pair for pair in SHORT if len(pick(rows, phase=pair[0], metric=pair[1]))]
+    columns = [Column("Model", number=False)]
+    for pair in shown:
+        columns += [Column("Exponent c", SHORT[pair]), Column("Slope at the end", SHORT[pair])]
+        columns.append(Column("Residual", SHORT[pair]))
+    columns.append(Column("Not measured", number=False))
+    body: list[list[Cell]] = []
+    for curve, fixed in places(rows, "curve", "fixed"):
+        part = pick(rows, curve=curve, fixed=fixed)
+        low, high = int(part.x_min.min()), int(part.x_max.max())
+        body.append([Cell(f"{X_NAMES[curve]} from {low:,} to {high:,}: {fixed}")])
+        for model in ordered(part.model):
+            body.append(_growth_row(pick(part, model=model), model, shown))
+    caption = f"How cost grows with {_named(curves)}, {machine} ({kind}), track {track}"
+    notes = [
+        "Fitted: cost = a + b x^c by least squares on relative errors, a at least 0; 95 % bootstrap intervals over rounds and"
+        " steps. Slope at the end: of the logarithms over the last three points, without a curve. Residual: the largest"
+        " relative error of the fit; where it is large the exponent describes no law.",
+    ]
+    name = f"exponents-{'length' if curves == LENGTHS else 'size'}-{track}-{machine}-{kind}"
+    return Table(name, caption, columns, body, notes)
+
+
+def _growth_row(own: pd.DataFrame, model: str, shown: list[tuple[str, str]]) -> list[Cell]:
+    cells, missing = [Cell(label(model), value=model)], []
+    for phase, metric in shown:
+        found = pick(own, phase=phase, metric=metric)
+        if found.empty:
+            cells += [DASH] * 3
+            continue
+        row = found.iloc[0]
+        cells += [_with_interval(row, "c"), _with_interval(row, "slope_end")]
+        cells.append(Cell(f"{100 * row.max_residual:.0f} %", value=row.max_residual))
+        if known(row.missing) and row.missing not in missing:
+            missing.append(row.missing)
+    return [*cells, Cell("; ".join(missing) or "–", mark="bad" if missing else "muted")]
+
+
+def _with_interval(row: pd.Series, name: str) -> Cell:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    detail = f"[{low:.2f}, {high:.2f}]" if high - low > 0.005 else ""
+    return Cell(f"{row[name]:.2f}", detail, row[name])
+
+
+def crossings(
+    tables: Tables, track: str, machine: str, kind: str, curves: tuple[str, ...]
+) -> Table:
+    """Which of two models is cheaper, and from where on, by curve and pair."""
+    rows = _of(tables, "crossovers", track, machine, kind, curves)
+    shown = [pair for pair in SHORT if len(pick(rows, phase=pair[0], metric=pair[1]))]
+    columns = [Column("Pair", number=False)]
+    columns += [Column(SHORT[pair], number=False) for pair in shown]
+    body: list[list[Cell]] = []
+    for curve, fixed in places(rows, "curve", "fixed"):
+        part = pick(rows, curve=curve, fixed=fixed)
+        low, high = int(part.x_min.min()), int(part.x_max.max())
+        body.append([Cell(f"{X_NAMES[curve]} from {low:,} to {high:,}: {fixed}")])
+        for first, second in places(part, "model_a", "model_b"):
+            own = pick(part, model_a=first, model_b=second)
+            cells = [Cell(f"{label(first)}, {label(second)}", value=f"{first},{second}")]
+            for phase, metric in shown:
+                found = pick(own, phase=phase, metric=metric)
+                cells.append(_crossing_cell(found.iloc[0]) if len(found) else DASH)
+            body.append(cells)
+    caption = f"Which model is cheaper, and from which {_named(curves)} on, {machine} ({kind}), track {track}"
+    notes = [
+        "The last crossing of the measured medians, straight between points in the logarithms, with its 95 % bootstrap interval;"
+        " below it the numbers are the first model's cost over the second's at the two ends. Extrapolated: not measured, from"
+        " the fitted curves, at most four times beyond the largest point."
+    ]
+    name = f"crossings-{'length' if curves == LENGTHS else 'size'}-{track}-{machine}-{kind}"
+    return Table(name, caption, columns, body, notes)
+
+
+def _crossing_cell(row: pd.Series) -> Cell:
+    ends = f"×{rounded(row.ratio_min, row.ratio_min)} to ×{rounded(row.ratio_max, row.ratio_max)}"
+    if not known(row.x):
+        unsure = f"; crosses in {100 * row.share:.0f} % of resamples" if row.share > 0.025 else ""
+        same = row.cheaper_min == row.cheaper_max
+        text = f"{label(row.cheaper_max)} throughout" if same else "not settled"
+        return Cell(text, ends + unsure, mark="" if same else "muted")
+    other = row.model_b if row.cheaper_max == row.model_a else row.model_a
+    winner = other if row.extrapolated else row.cheaper_max
+    text = f"{label(winner)} from {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}]"
+    remarks = [", extrapolated"] * bool(row.extrapolated)
+    if not row.extrapolated and row.share < 0.975:
+        remarks.append(f"; crosses in {100 * row.share:.0f} % of resamples")
+    return Cell(text, ends + "".join(remarks), row.x)
+
+
+def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
+    """What the curves over length say of the training step of the subject and of each rival."""
+    found = []
+    phase, metric = IN_SENTENCES
+    growth_rows = pick(
+        _of(tables, "scaling", track, machine, kind, LENGTHS), phase=phase, metric=metric
+    )
+    cross = pick(
+        _of(tables, "crossovers", track, machine, kind, LENGTHS), phase=phase, metric=metric
+    )
+    for curve, fixed in places(growth_rows, "curve", "fixed"):
+        part = pick(growth_rows, curve=curve, fixed=fixed)
+        listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
+        text = f"With {fixed}, a training step grows at the long end as L to the power {', '.join(listed)}."
+        pairs = pick(cross, curve=curve, fixed=fixed)
+        pairs = (
+            pairs[(pairs.model_a == SUBJECT) | (pairs.model_b == SUBJECT)] if len(pairs) else pairs
+        )
+        found.append(" ".join([text, *(_verdict(row) for row in pairs.itertuples())]))
+    return found
+
+
+def _exponent(row: pd.Series) -> str:
+    return f"{row.slope_end:.2f} [{row.slope_end_low:.2f}, {row.slope_end_high:.2f}] for {label(row.model)}"
+
+
+def _verdict(row) -> str:
+    rival = row.model_b if row.model_a == SUBJECT else row.model_a
+    if known(row.x) and not row.extrapolated:
+        winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
+        return f"{label(winner)} is cheaper than {label(loser)} from L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on."
+    if row.cheaper_min != row.cheaper_max or row.share > 0.025:
+        return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
+    factors = [
+        1 / r if row.model_a == row.cheaper_max else r for r in (row.ratio_min, row.ratio_max)
+    ]
+    low, high = (f"{rounded(f, f)}" for f in factors)
+    other = rival if row.cheaper_max == SUBJECT else SUBJECT
+    return f"{label(row.cheaper_max)} is cheaper than {label(other)} throughout: {low} times at the shortest, {high} at the longest."
+
+
+def figure_data(
+    tables: Tables, track: str, machine: str, kind: str, curves: tuple[str, ...]
+) -> pd.DataFrame:
+    """Points of the curves with their quartiles, the fitted parameters beside them, and why a point is missing.
+
+    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, reason.
+    """
+    fits = _of(tables, "scaling", track, machine, kind, curves)
+    rows = _of(tables, "efficiency", track, machine, kind, curves)
+    if fits.empty or rows.empty:
+        return pd.DataFrame()
+    drawn = [("train", "step_s"), ("inference", "batch_s"), ("train", MEMORY[kind][0])]
+    rows = rows[[pair in drawn for pair in zip(rows.phase, rows.metric, strict=True)]]
+    x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
+    rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
+    place = ["curve", "fixed", "phase", "metric", "model"]
+    parameters = ["a", "b", "c", "c_low", "c_high"]
+    data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")
+    order = {pair: k for k, pair in enumerate(drawn)}
+    data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])
+    data = data.sort_values(["row", "x"], kind="stable")
+    return data[[*place, "x", "median", "q25", "q75", *parameters, "reason"]].reset_index(drop=True)
+
+
+def _of(
+    tables: Tables, frame: str, track: str, machine: str, kind: str, curves: tuple[str, ...]
+) -> pd.DataFrame:
+    rows = pick(tables.frames[frame], track=track, machine_name=machine, device_kind=kind)
+    return rows[rows.curve.isin(curves)] if len(rows) else rows
+
+
+def _named(curves: tuple[str, ...]) -> str:
+    names = list(
+        dict.fromkeys({"L": "sequence length"}.get(X_NAMES[c], X_NAMES[c]) for c in curves)
+    )
+    return " and ".join(names)

@@ -1,0 +1,144 @@
+"""How a cost grows: the curve t = a + b x^c through measured points, and where two curves cross.
+
+Letters: P points x (a length, a batch size, a catalogue size), R rounds (fresh processes), S samples of a round, B resamples.
+
+Medians of points are resampled in two steps: rounds with replacement, then samples within each. Rounds are drawn once for
+all models of a curve, because round r of every model ran at about the same time: what slows the machine down for a while
+slows them all down, and a difference between models need not carry it. Three rounds have ten different resamples, so an
+interval from them is coarse; it does not hold what changes from day to day.
+
+The exponent c of a curve with a free offset a is sharp only if the points reach far beyond the offset; the slope at the
+long end, which assumes no curve, says what the growth has become there and is at most c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+RESAMPLES = 1000
+FEWEST_POINTS = 4  # three parameters, and one point that can disagree
+LOWEST, HIGHEST = 0.1, 4.0  # exponents
+STEPS = (0.2, 0.02, 0.002)  # of the search for the exponent, each around the best of the one before
+END_POINTS = 3  # of the long end, for its slope
+BEYOND = 4.0  # times the largest x, up to which a crossing is extrapolated
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Parameters (B,) of a curve a + b (x / x_max)^c, a >= 0, b >= 0, and relative residuals (B, P)."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    residuals: np.ndarray
+    x_max: float
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Values (B, len(x)) of the curves."""
+        power = (np.asarray(x) / self.x_max) ** self.c[:, None]
+        return self.a[:, None] + self.b[:, None] * power
+
+
+def fit_power(x: np.ndarray, t: np.ndarray) -> Fit:
+    """Least squares on relative errors for every row of t (B, P), positive, over the points x (P,).
+
+    For a given c the best a and b solve a linear problem; c is searched on ever finer grids.
+
+    Raises:
+        ValueError: fewer than FEWEST_POINTS different x.
+    """
+    x, t = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(t, dtype=float))
+    if len(set(x)) < FEWEST_POINTS:
+        raise ValueError(f"a curve with an offset needs {FEWEST_POINTS} points, got {len(set(x))}")
+    grid = np.arange(LOWEST, HIGHEST + 1e-9, STEPS[0])
+    a, b, c = _best(x, t, np.broadcast_to(grid, (len(t), len(grid))))
+    for wide, step in pairwise(STEPS):
+        around = np.arange(-wide, wide + 1e-9, step)
+        a, b, c = _best(x, t, np.clip(c[:, None] + around, LOWEST, HIGHEST))
+    fit = Fit(a, b, c, np.zeros_like(t), float(x.max()))
+    return Fit(a, b, c, fit.at(x) / t - 1, fit.x_max)
+
+
+def _best(x: np.ndarray, t: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The best of the exponents (B, K) for each row, with its a and b."""
+    z = (x / x.max()) ** exponents[:, :, None]  # (B, K, P)
+    w = 1 / t[:, None, :]
+    p, q = np.broadcast_to(w, z.shape), w * z
+    pp, pq, qq = (p * p).sum(-1), (p * q).sum(-1), (q * q).sum(-1)
+    p1, q1 = p.sum(-1), q.sum(-1)
+    determinant = np.maximum(pp * qq - pq * pq, 1e-300)
+    a, b = (qq * p1 - pq * q1) / determinant, (pp * q1 - pq * p1) / determinant
+    a, b = np.where(b < 0, p1 / pp, a), np.maximum(b, 0)
+    a, b = np.maximum(a, 0), np.where(a < 0, q1 / qq, b)
+    loss = ((a[..., None] * p + b[..., None] * q - 1) ** 2).sum(-1)
+    rows, best = np.arange(len(t)), loss.argmin(1)
+    return a[rows, best], b[rows, best], exponents[rows, best]
+
+
+def end_slope(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Slope (B,) of log t against log x over the last END_POINTS points: t (B, P), x (P,) rising."""
+    lx, lt = np.log(x[-END_POINTS:]), np.log(t[:, -END_POINTS:])
+    lx = lx - lx.mean()
+    return (lt * lx).sum(1) / (lx * lx).sum()
+
+
+def resampled_medians(
+    points: Mapping[str, Mapping[float, np.ndarray]], seed: int = 0, n_resamples: int = RESAMPLES
+) -> dict[str, np.ndarray]:
+    """Medians (B, P) by model of resampled points; points: model -> x -> samples (R, S) or (R,).
+
+    All models share the draw of rounds at an x if they have equally many.
+    """
+    rng = np.random.default_rng(seed)
+    columns: dict[str, list[np.ndarray]] = {model: [] for model in points}
+    for x in sorted({x for curve in points.values() for x in curve}):
+        draws: dict[int, np.ndarray] = {}
+        for model, curve in points.items():
+            if x not in curve:
+                continue
+            samples = np.asarray(curve[x], dtype=float).reshape(len(curve[x]), -1)
+            rounds, steps = samples.shape
+            if rounds not in draws:
+                draws[rounds] = rng.integers(0, rounds, (n_resamples, rounds))
+            inner = rng.integers(0, steps, (n_resamples, rounds, steps))
+            chosen = samples[draws[rounds][:, :, None], inner].reshape(n_resamples, -1)
+            columns[model].append(np.median(chosen, axis=1))
+    return {model: np.stack(values, axis=1) for model, values in columns.items()}
+
+
+def medians(curve: Mapping[float, np.ndarray]) -> np.ndarray:
+    """Medians (1, P) of the points themselves, by rising x."""
+    return np.array([[np.median(curve[x]) for x in sorted(curve)]])
+
+
+def crossing(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Where two measured curves (B, P) cross for the last time: (B,), NaN where they do not.
+
+    Between neighbouring points both are straight in the logarithms; no curve is assumed. Beyond the last
+    crossing the order of the two holds up to the largest x.
+    """
+    lx, d = np.log(x), np.log(first) - np.log(second)
+    changes = d[:, :-1] * d[:, 1:] < 0
+    last = d.shape[1] - 2 - changes[:, ::-1].argmax(1)
+    rows = np.arange(len(d))
+    before, after = d[rows, last], d[rows, last + 1]
+    gap = np.where(changes.any(1), before - after, np.nan)
+    return np.exp(lx[last] + (lx[last + 1] - lx[last]) * before / gap)
+
+
+def extrapolated_crossing(first: Fit, second: Fit) -> np.ndarray:
+    """Where two fitted curves cross beyond the largest x, up to BEYOND times it: (B,), NaN where they do not."""
+    x = first.x_max * np.geomspace(1, BEYOND, 65)
+    return crossing(x, first.at(x), second.at(x))
+
+
+def interval(resamples: np.ndarray) -> tuple[float, float]:
+    """Central 95 % of resamples (B,), NaN left out."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(resamples, [tail, 1 - tail])
+    return float(low), float(high)

@@ -1,0 +1,185 @@
+"""Rows of the tables `scaling` and `crossovers`: fitted growth of every cost, and where two models' costs cross.
+
+One curve is what one machine measured with one setting; curves of different machines, tracks, precisions or threads
+never meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from . import scaling
+from .tidy import Entry, identity
+from .tidy_cost import fixed, sequences
+
+Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)
+MEMORY = {"cpu": "peak_rss_bytes", "cuda": "peak_allocated_bytes"}
+EXACT = "saved_bytes"  # counted, the same every time
+X = {"tokens": "seq_len", "batch": "seq_len", "sequences": "sequences", "catalogue": "n_items"}
+CURVE = ("track", "machine", "machine_name", "device", "device_kind", "threads")
+SETTLED = 0.975  # share of resamples in which two curves cross, or do not
+
+
+def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return rows of scaling and of crossovers for every curve of full-length measurements."""
+    growth, crossovers = [], []
+    for about, members in _curves(entries):
+        for phase, metric in _costs(about["device_kind"]):
+            where = {**about, "phase": phase, "metric": metric}
+            points, missing = _points(members, about["curve"], phase, metric)
+            resampled = scaling.resampled_medians(points) if points else {}
+            growth += [
+                {**where, "model": model, **_growth(curve, resampled[model], missing.get(model))}
+                for model, curve in points.items()
+                if len(curve) >= scaling.FEWEST_POINTS
+            ]
+            for first, second in combinations(points, 2):
+                row = _crossover(points[first], points[second], resampled[first], resampled[second])
+                if row:
+                    crossovers.append(
+                        {**where, "model_a": first, "model_b": second, **_named(row, first, second)}
+                    )
+    return growth, crossovers
+
+
+def _costs(kind: str) -> tuple[tuple[str, str], ...]:
+    memory = MEMORY[kind]
+    return (
+        ("train", "step_s"),
+        ("inference", "batch_s"),
+        ("train", memory),
+        ("inference", memory),
+        ("train", EXACT),
+    )
+
+
+def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Entry]]]:
+    """Measurements by what they have in common, with words for what is constant along the curve."""
+    groups: dict[tuple, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if not entry.training and entry.experiment.get("curve"):
+            groups[_key(entry)].append(entry)
+    for members in groups.values():
+        first = members[0]
+        about = {key: identity(first)[key] for key in CURVE}
+        settings = {key: first.experiment[key] for key in ("precision", "curve")}
+        yield {**about, **settings, "fixed": fixed(first.experiment)}, members
+
+
+def _key(entry: Entry) -> tuple:
+    e = entry.experiment
+    rows = sequences(e, "train")
+    constant = {
+        # A whole number of sequences leaves a few tokens over: equal but for that.
+        "tokens": (round(math.log2(e["batch_targets"])), e["n_items"]),
+        "batch": (rows, e["n_items"]),
+        "sequences": (e["seq_len"], e["n_items"]),
+        "catalogue": (e["seq_len"], rows),
+    }[e["curve"]]
+    return (*(identity(entry)[key] for key in CURVE), e["precision"], e["curve"], *constant)
+
+
+def _points(
+    members: list[Entry], curve: str, phase: str, metric: str
+) -> tuple[Points, dict[str, list[str]]]:
+    """Samples by model and x, and by model what is missing and why."""
+    points: Points = defaultdict(dict)
+    missing: dict[str, list[str]] = defaultdict(list)
+    for entry in sorted(members, key=lambda e: _x(e, curve, phase)):
+        model, x = entry.experiment["model"], _x(entry, curve, phase)
+        if metric == EXACT:
+            counts = (entry.values.get("counts") or {}).get(phase)
+            samples = None if counts is None else np.array([counts[metric]])
+        else:
+            samples = entry.samples().get(f"{phase}/{metric}")
+        if samples is not None:
+            points[model][x] = samples
+        elif metric != EXACT:
+            missing[model].append(f"{x:,}: {_why(entry, phase, metric)}")
+    return dict(points), missing
+
+
+def _x(entry: Entry, curve: str, phase: str) -> int:
+    name = X[curve]
+    return sequences(entry.experiment, phase) if name == "sequences" else entry.experiment[name]
+
+
+def _why(entry: Entry, phase: str, metric: str) -> str:
+    failed = (entry.values.get("failed") or {}).get(phase)
+    if failed is None:
+        return (entry.values.get("missing") or {}).get(f"{phase}/{metric}", entry.record["status"])
+    size = failed.get("requested_bytes")
+    return failed["status"] + (f" ({size / 2**30:.1f} GiB asked for)" if size else "")
+
+
+def _growth(
+    curve: dict[float, np.ndarray], resampled: np.ndarray, missing: list[str] | None
+) -> dict[str, Any]:
+    """Parameters of t = a + b x^c with intervals, the slope at the long end, and how well the curve fits."""
+    x = np.array(sorted(curve), dtype=float)
+    own = scaling.medians(curve)
+    fit, fits = scaling.fit_power(x, own), scaling.fit_power(x, resampled)
+    row: dict[str, Any] = {"n_points": len(x), "x_min": x[0], "x_max": x[-1]}
+    scale = x[-1] ** -fit.c, x[-1] ** -fits.c  # b belongs to (x / x_max)^c: to x^c here
+    for name, value, values in (
+        ("a", fit.a, fits.a),
+        ("b", fit.b * scale[0], fits.b * scale[1]),
+        ("c", fit.c, fits.c),
+        ("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled)),
+    ):
+        row[name] = float(value[0])
+        row[f"{name}_low"], row[f"{name}_high"] = scaling.interval(values)
+    row["max_residual"] = float(np.abs(fit.residuals).max())
+    row["missing"] = "; ".join(missing) if missing else None
+    return row
+
+
+def _crossover(
+    first: dict[float, np.ndarray], second: dict[float, np.ndarray], a: np.ndarray, b: np.ndarray
+) -> dict[str, Any] | None:
+    """Where two costs cross, by the points that both have; the factor between them at both ends."""
+    shared = sorted(set(first) & set(second))
+    if len(shared) < 2:
+        return None
+    x = np.array(shared, dtype=float)
+    a, b = (v[:, [sorted(c).index(s) for s in shared]] for v, c in ((a, first), (b, second)))
+    own = [scaling.medians({s: c[s] for s in shared}) for c in (first, second)]
+    at, resampled = scaling.crossing(x, *own)[0], scaling.crossing(x, a, b)
+    row = {
+        "x": float(at) if np.isfinite(at) else None,
+        "low": None, "high": None, "extrapolated": False,
+        "share": float(np.isfinite(resampled).mean()),
+        "x_min": x[0], "x_max": x[-1],
+        "ratio_min": float(own[0][0, 0] / own[1][0, 0]), "ratio_max": float(own[0][0, -1] / own[1][0, -1]),
+    }  # fmt: skip
+    if row["x"] is not None:
+        row["low"], row["high"] = scaling.interval(resampled)
+    elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - SETTLED:
+        row |= _beyond(x, own, a, b)
+    return row
+
+
+def _beyond(x: np.ndarray, own: list[np.ndarray], a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """A crossing of the fitted curves beyond the measured range, if nearly all resamples have one."""
+    at = scaling.extrapolated_crossing(*(scaling.fit_power(x, t) for t in own))[0]
+    found = scaling.extrapolated_crossing(scaling.fit_power(x, a), scaling.fit_power(x, b))
+    share = float(np.isfinite(found).mean())
+    if not np.isfinite(at) or share < SETTLED:
+        return {}
+    low, high = scaling.interval(found)
+    return {"x": float(at), "low": low, "high": high, "share": share, "extrapolated": True}
+
+
+def _named(row: dict[str, Any], first: str, second: str) -> dict[str, Any]:
+    """Who is cheaper at the smallest and at the largest x that was measured."""
+    return {
+        **row,
+        "cheaper_min": first if row["ratio_min"] < 1 else second,
+        "cheaper_max": first if row["ratio_max"] < 1 else second,
+    }
