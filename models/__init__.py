@@ -28,6 +28,7 @@ from models._catalogue import catalogue_cross_entropy
 from models._errors import ModelError
 from models._layers import gather_positions, lengths_of
 
+resolve_kernels = _kernels.resolve  # what runs on a device, and why
 use_kernels = _kernels.use  # which implementation runs between the matrix products
 compile_seconds = _kernels.compile_seconds  # that numba took in this process
 counting_flops = _cost.counting  # formulas in place of what PyTorch cannot count

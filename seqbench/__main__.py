@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         "grid", "results", "readme")  # fmt: skip
     add("retry", _retry, "remove records of one status so that they are tried again",
         "status", "results")  # fmt: skip
+    add(
+        "doctor", _doctor, "what this machine can measure, which kernels run, what to do about gaps"
+    )
     add("selfcheck", _selfcheck, "compare every scan kernel that is installed with the reference")
     return parser
 
@@ -155,6 +158,12 @@ def _retry(a: argparse.Namespace) -> None:
     print(
         f"{len(removed)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
     )
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from .doctor import doctor
+
+    return doctor()
 
 
 def _selfcheck(_: argparse.Namespace) -> int:

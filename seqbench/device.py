@@ -43,7 +43,7 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     Raises:
         UserError: tf32 on a device that does not have it.
     """
-    if precision == "tf32" and not _has_tf32(device):
+    if precision == "tf32" and not has_tf32(device):
         raise UserError(
             "precision tf32: this PyTorch sees no NVIDIA GPU of capability 8.0 or newer"
         )
@@ -52,7 +52,8 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _has_tf32(device: torch.device) -> bool:
+def has_tf32(device: torch.device) -> bool:
+    """Whether products can be rounded to 10 bits there: NVIDIA GPUs of capability 8.0 or newer."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
