@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish test lint bench bench-peers bench-levers
+.PHONY: help setup demo report check publish test lint bench bench-peers bench-levers gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,11 @@ bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecToo
 
 bench-levers: setup  ## our SASRec with its optimisations off, one after the other, in one run
 	$(BIN)/python -m peers --levers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
+
+# No set-up: the interpreter of the machine is used as it is.
+gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one archive; PYTHON=, OUT=, PARTS=, BUDGET_S=, DATA=, EVERY=1
+	@$(PYTHON) -m seqbench gpu-check --out '$(or $(OUT),results/gpu-check)' $(if $(PARTS),--parts '$(PARTS)') \
+	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) $(if $(DATA),--data '$(DATA)') $(if $(EVERY),--every)
 
 # A peer that cannot be installed leaves pip's words in .failed and no stamp: the benchmark names it and goes on.
 .venv-peers/%.made: envs/peers/%.txt

@@ -50,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "doctor", _doctor, "what this machine can measure, which kernels run, what to do about gaps"
     )
+    add("gpu-check", _gpu_check, "tests, kernels, cost and short trainings on a GPU, into one archive",
+        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every")  # fmt: skip
+    add("unpack", _unpack, "merge an archive of gpu-check into results/reference",
+        "archive", "results", "readme")  # fmt: skip
     add("selfcheck", _selfcheck, "compare every scan kernel that is installed with the reference")
     return parser
 
@@ -72,6 +76,14 @@ _OPTIONS: dict[str, dict] = {
     "results": {**_PATH, "help": "the results folder"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
+    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes (default: all)"},
+    "budget-s": {"type": float, "default": 540.0,
+                 "help": "seconds after which nothing new is started (default 540); run again to go on"},
+    "data": {"type": Path, "help": "folder of a prepared dataset; without it one is generated"},
+    "allow-cpu": {"action": "store_true", "help": "run without a GPU, to try the command itself"},
+    "tiny": {"action": "store_true", "help": "sizes for a test of the command itself"},
+    "every": {"action": "store_true", "help": "the whole grid of config/gpu.yaml, not its core"},
+    "archive": {**_PATH, "help": "the .tar.gz that gpu-check packed"},
     "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
                "help": "which records to remove"},
 }  # fmt: skip
@@ -164,6 +176,22 @@ def _doctor(_: argparse.Namespace) -> int:
     from .doctor import doctor
 
     return doctor()
+
+
+def _gpu_check(a: argparse.Namespace) -> int:
+    from .gpucheck import gpu_check
+
+    return gpu_check(a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every)
+
+
+def _unpack(a: argparse.Namespace) -> None:
+    from .bundle import unpack
+    from .publish import update_readme
+
+    folder = unpack(a.archive, a.results)
+    print(f"unpacked: {folder}", file=sys.stderr)
+    if a.readme:
+        update_readme(a.readme, folder.parent)
 
 
 def _selfcheck(_: argparse.Namespace) -> int:

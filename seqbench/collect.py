@@ -99,6 +99,9 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
         "crossovers": crossovers,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    if measured:
+        constant = scaling_rows.constants(measured)
+        frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {"margin": margin, "environments": _environments(entries)}
     return Tables(frames, datasets, settings)
 

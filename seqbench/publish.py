@@ -38,11 +38,11 @@ def publish(grid_path: Path, results: Path) -> Path:
     results = Path(results)
     grid = json.loads(Path(grid_path).read_text(encoding="utf-8"))
     entries = collect.load(grid, results)
-    folder = results / "reference" / _machine(entries)
+    folder = results / "reference" / machine_of(entries)
     for entry in entries:
-        _check_replacement(entry, folder / entry.path)
+        check_replacement(entry, folder / entry.path)
     for name in grid["datasets"]:
-        _check_dataset(collect.read_dataset(results, name), folder, name)
+        check_dataset(collect.read_dataset(results, name), folder, name)
     for entry in entries:
         _copy(results / entry.path, folder / entry.path, ("samples.npz", "record.json"))
     for name in grid["datasets"]:
@@ -59,7 +59,7 @@ def tables(folder: Path) -> None:
     """
     folder = Path(folder)
     entries = _entries(folder)
-    _machine(entries)
+    machine_of(entries)
     content = _content(folder, entries)
     for name, source, columns in (
         ("effectiveness", "summary", SUMMARY),
@@ -90,7 +90,7 @@ def update_readme(readme: Path, reference: Path) -> None:
 # --- copies -------------------------------------------------------------------------------------------------------------
 
 
-def _machine(entries: list[Entry]) -> str:
+def machine_of(entries: list[Entry]) -> str:
     """Name of the one machine that made all records."""
     if not entries:
         raise UserError("nothing to publish: the grid has no records")
@@ -105,7 +105,8 @@ def _machine(entries: list[Entry]) -> str:
     return first["machine_name"]
 
 
-def _check_replacement(entry: Entry, target: Path) -> None:
+def check_replacement(entry: Entry, target: Path) -> None:
+    """Refuse to put a record in the place of a published one of another experiment."""
     if not (target / "record.json").exists():
         return
     old = filled(records.read_record(target)["experiment"])
@@ -117,7 +118,8 @@ def _check_replacement(entry: Entry, target: Path) -> None:
             )
 
 
-def _check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
+def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
+    """Refuse records that were made from other data than those published under the same name."""
     published = folder / "data" / name / "dataset.json"
     if published.exists() and collect.read_dataset(folder, name)["hash"] != facts["hash"]:
         raise UserError(

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import scaling
 from .tidy import Entry, identity
-from .tidy_cost import fixed, sequences
+from .tidy_cost import sequences
 
 Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)
 MEMORY = {"cpu": "peak_rss_bytes", "cuda": "peak_allocated_bytes"}
@@ -69,7 +69,7 @@ def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Ent
         first = members[0]
         about = {key: identity(first)[key] for key in CURVE}
         settings = {key: first.experiment[key] for key in ("precision", "curve")}
-        yield {**about, **settings, "fixed": fixed(first.experiment)}, members
+        yield {**about, **settings, "fixed": _fixed(members)}, members
 
 
 def _key(entry: Entry) -> tuple:
@@ -83,6 +83,25 @@ def _key(entry: Entry) -> tuple:
         "catalogue": (e["seq_len"], rows),
     }[e["curve"]]
     return (*(identity(entry)[key] for key in CURVE), e["precision"], e["curve"], *constant)
+
+
+def _fixed(members: list[Entry]) -> str:
+    experiments = [entry.experiment for entry in members]
+    first = experiments[0]
+    rows, length = sequences(first, "train"), first["seq_len"]
+    tokens = max(e["batch_targets"] for e in experiments)
+    items = f"{first['n_items']:,} items"
+    return {
+        "tokens": f"{tokens:,} tokens a batch, {items}",
+        "batch": f"{rows:,} sequences a batch, {items}",
+        "sequences": f"L = {length}, {items}",
+        "catalogue": f"{rows:,} sequences a batch, L = {length}",
+    }[first["curve"]]
+
+
+def constants(entries: Iterable[Entry]) -> dict[str, str]:
+    """What stays constant along the curve that a record belongs to, in words, by the record's path."""
+    return {entry.path: about["fixed"] for about, members in _curves(entries) for entry in members}
 
 
 def _points(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -31,7 +30,6 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
         **backend(entry),
         "precision": experiment["precision"],
         "curve": experiment["curve"],
-        "fixed": fixed(experiment) if experiment["curve"] else None,
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
         "parameters": entry.values.get("parameters"),
     }
@@ -53,19 +51,6 @@ def sequences(experiment: dict[str, Any], phase: str) -> int | None:
         return experiment["eval_batch"]
     full_length = experiment["n_items"] is not None
     return max(1, experiment["batch_targets"] // experiment["seq_len"]) if full_length else None
-
-
-def fixed(experiment: dict[str, Any]) -> str:
-    """What stays constant along the curve of a full-length measurement, in words."""
-    rows, length = sequences(experiment, "train"), experiment["seq_len"]
-    items = f"{experiment['n_items']:,} items"
-    tokens = 2 ** round(math.log2(experiment["batch_targets"]))
-    return {
-        "tokens": f"about {tokens:,} tokens a batch, {items}",
-        "batch": f"{rows:,} sequences a batch, {items}",
-        "sequences": f"L = {length}, {items}",
-        "catalogue": f"{rows:,} sequences a batch, L = {length}",
-    }[experiment["curve"]]
 
 
 def _measured(samples: Samples) -> Samples:

@@ -10,7 +10,7 @@ from seqbench.look import STYLES
 
 LENGTHS = (50, 100, 200, 512, 1024, 2048, 4096, 8192)
 FIXED = {
-    "tokens": "about 8,192 tokens a batch, 3,416 items",
+    "tokens": "8,192 tokens a batch, 3,416 items",
     "batch": "8 sequences a batch, 3,416 items",
 }
 

@@ -1,0 +1,283 @@
+"""Check a machine with a GPU and measure on it: tests, scan kernels, cost, short trainings. No Snakemake, no installing.
+
+In parts, each of which goes on where it was interrupted: a job that has left its record is not run again while neither its
+description nor its code changed. The jobs of cost come in order of importance and stop at the budget; another call takes
+the rest. Everything ends in one archive for ``seqbench unpack``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .code import ROOT
+from .errors import UserError
+from .gpuplan import Plan, configuration, dataset, is_done, jobs, table
+
+PARTS = ("tests", "scan", "cost", "train")
+# Package to import -> what to install. numba is for CPUs, pandas and matplotlib are for `unpack`.
+NEEDED = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "yaml": "pyyaml",
+    "jsonschema": "jsonschema",
+    "psutil": "psutil",
+    "safetensors": "safetensors",
+    "pynvml": "nvidia-ml-py",
+}
+DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
+SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
+
+
+def gpu_check(
+    out: Path, parts: str, budget_s: float, data: Path | None,
+    allow_cpu: bool = False, tiny: bool = False, every: bool = False,
+) -> int:  # fmt: skip
+    """Run the parts, pack what there is, and return an exit status.
+
+    tiny: sizes for a test of this code itself; every: the whole grid of config/gpu.yaml, not its core.
+
+    Raises:
+        UserError: an unknown part, a package or a GPU that is missing, data that is none.
+    """
+    chosen = _parts(parts)
+    _check_packages()
+    _check_device(allow_cpu)
+    if data is not None and not (data / "dataset.json").exists():
+        raise UserError(
+            f"{data}: holds no dataset.json; DATA is what `seqbench prepare --out` wrote"
+        )
+    plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every)
+    plan.checks.mkdir(parents=True, exist_ok=True)
+    states = {part: _RUN[part](plan) for part in chosen}
+    print(table(plan))
+    for part, state in states.items():
+        print(
+            f"{part}: {'done' if state == DONE else 'FAILED' if state == FAILED else 'not finished'}"
+        )
+    _pack(plan)
+    if UNFINISHED in states.values():
+        print("not finished: the same command goes on with what is missing")
+    return FAILED if FAILED in states.values() else max(states.values(), default=DONE)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    names = tuple(text.split())
+    for name in names:
+        if name not in PARTS:
+            raise UserError(f"parts = {name!r}: unknown; allowed: {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in names)
+
+
+def _check_packages() -> None:
+    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(
+            f"missing packages: {', '.join(missing)}; `{Path(sys.executable).name} -m pip install {' '.join(missing)}`,"
+            " or put a folder with them on PYTHONPATH"
+        )
+
+
+def _check_device(allow_cpu: bool) -> None:
+    from . import device
+
+    if device.pick().type != "cuda" and not allow_cpu:
+        raise UserError(
+            "gpu-check needs an NVIDIA GPU that PyTorch can use: `python -m seqbench doctor` says what is missing"
+        )
+
+
+def _say(plan: Plan, text: str) -> None:
+    print(f"gpu-check: {text} ({max(plan.left_s(), 0):.0f} s left)", file=sys.stderr, flush=True)
+
+
+# --- parts --------------------------------------------------------------------------------------------------------------
+
+
+def _tests(plan: Plan) -> int:
+    """The tests that need a GPU, in this interpreter."""
+    if importlib.util.find_spec("pytest") is None:
+        _write(plan, "tests.json", {"status": "not run", "reason": "pytest is not installed"})
+        return DONE
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "gpu",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+    ]
+    report = plan.checks.resolve() / "tests.xml"
+    identity = _code("models/_scan/check.py", "models/mamba4rec.py")
+
+    def run() -> dict[str, Any]:
+        where = "tests/models/test_scan_on_gpu.py" if plan.tiny else "tests/models"
+        done = subprocess.run(
+            [*command, f"--junitxml={report}", where], cwd=ROOT, timeout=max(plan.left_s(), 1)
+        )
+        return {"status": "passed" if done.returncode == 0 else "failed", "code": identity}
+
+    return _once(plan, "tests", identity, run)
+
+
+def _scan(plan: Plan) -> int:
+    """Every scan backend against the reference, and its times."""
+    from . import device, scan_bench
+
+    where = device.pick()
+    identity = _code("models/_scan/check.py", "seqbench/scan_bench.py")
+    size = {"batch": 2, "length": 20, "channels": 16} if plan.tiny else scan_bench.PAPER
+
+    def run() -> dict[str, Any]:
+        found = scan_bench.check_and_time(where, size)
+        wrong = [r for r in found["check"] if not r["ok"] and r["reason"] is None]
+        return {"status": "failed" if wrong else "passed", "code": identity, **found}
+
+    return _once(plan, "scan", identity, run)
+
+
+def _once(plan: Plan, part: str, identity: str, run: Callable[[], dict[str, Any]]) -> int:
+    """Run a part unless this code has already passed it here."""
+    before = _read(plan, f"{part}.json")
+    if before.get("code") == identity and before.get("status") == "passed":
+        _say(plan, f"{part}: done before")
+        return DONE
+    if plan.left_s() <= 0:
+        return UNFINISHED
+    _say(plan, part)
+    try:
+        found = run()
+    except subprocess.TimeoutExpired:
+        return UNFINISHED
+    _write(plan, f"{part}.json", found)
+    return DONE if found["status"] == "passed" else FAILED
+
+
+def _cost(plan: Plan) -> int:
+    """The jobs of measuring, most important first, until the budget ends."""
+    from .interleave import measure
+
+    took: list[float] = []
+    every = list(jobs(plan))
+    for number, job in enumerate(every, 1):
+        if is_done(plan, job):
+            continue
+        expected = max(took, default=0.0)
+        if plan.left_s() <= expected:
+            _say(plan, f"cost: {len(every) - number + 1} of {len(every)} jobs are left")
+            return UNFINISHED
+        _say(plan, f"cost {number}/{len(every)}: {job.path}")
+        begun = time.monotonic()
+        folder = None if job.n_items is not None else dataset(plan)
+        ends = measure(job, folder, plan.results / job.path, 1, max(plan.left_s(), 1.0))
+        if (
+            plan.left_s() <= 0 and "timeout" in ends.values()
+        ):  # our deadline, not a size that is too slow
+            shutil.rmtree(plan.results / job.path)
+            return UNFINISHED
+        took.append(time.monotonic() - begun)
+    return DONE
+
+
+def _train(plan: Plan) -> int:
+    """A short training of each model: does it run, learn and validate on this device? No published quality."""
+    from .experiment import Training
+    from .grid import grid
+    from .run import supervise
+
+    found, config = {}, configuration(plan)
+    identity = _code(*(f"models/{m}.py" for m in config["measure"]["models"]), "seqbench/train.py")
+    before = _read(plan, "train.json")
+    if before.get("code") == identity and before.get("status") == "passed":
+        return DONE
+    config["run"]["models"] = config["measure"]["models"]
+    trainings = grid(config, ROOT / "models").trainings
+    steps = (
+        {**SHORT, "max_steps": 20, "eval_every": 10, "batch_targets": 64} if plan.tiny else SHORT
+    )
+    for job in (job for job in trainings if job.track == "matched"):
+        if plan.left_s() <= 0:
+            return UNFINISHED
+        _say(plan, f"train {job.model}")
+        job = replace(job, training=Training(**steps))
+        folder = plan.out / "trainings" / job.model
+        supervise(job, dataset(plan), folder, 1, max(plan.left_s(), 1.0))
+        if plan.left_s() <= 0:
+            return UNFINISHED
+        found[job.model] = _learned(folder)
+    passed = all(f["status"] == "ok" and f["last"] > f["first"] for f in found.values())
+    _write(
+        plan,
+        "train.json",
+        {"status": "passed" if passed else "failed", "code": identity, "models": found},
+    )
+    return DONE if passed else FAILED
+
+
+def _learned(folder: Path) -> dict[str, Any]:
+    """Validation NDCG@10 at the first and at the last validation, and seconds of training."""
+    from .record import read_record
+
+    record = read_record(folder)
+    curve = [
+        point["valid"]["unmasked"]["ndcg@10"]
+        for point in record["values"].get("curve") or [{}]
+        if point
+    ]
+    ends = (
+        {"first": curve[0], "last": max(curve[1:], default=curve[0])}
+        if curve
+        else {"first": 0, "last": 0}
+    )
+    facts = {
+        key: record["values"].get(key) for key in ("train_s", "steps", "targets_seen", "backend")
+    }
+    return {"status": record["status"], "reason": record["reason"], **ends, **facts}
+
+
+_RUN = {"tests": _tests, "scan": _scan, "cost": _cost, "train": _train}
+
+
+# --- state and output ---------------------------------------------------------------------------------------------------
+
+
+def _code(*files: str) -> str:
+    from . import code
+    from .imports import closure
+
+    return code.identity(closure(code.ROOT, *files, without=code.PLUMBING))["hash"]
+
+
+def _write(plan: Plan, name: str, content: dict[str, Any]) -> None:
+    from .record import write_atomically
+
+    write_atomically(plan.checks / name, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _read(plan: Plan, name: str) -> dict[str, Any]:
+    try:
+        return json.loads((plan.checks / name).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _pack(plan: Plan) -> None:
+    from .bundle import pack
+
+    names = sorted({json.loads(p.read_text())["environment"]["machine_name"]
+                    for p in plan.results.rglob("record.json")})  # fmt: skip
+    archive = plan.out / f"gpu-check-{names[0] if names else 'no-records'}.tar.gz"
+    size = pack(plan.out, archive)
+    print(f"packed: {archive} ({size / 2**20:.1f} MiB)")

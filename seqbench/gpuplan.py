@@ -1,0 +1,170 @@
+"""What `gpu-check` measures and on which data: jobs of the configuration, most important first, and which are done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import code
+from .code import ROOT
+from .errors import UserError
+
+CORE_LENGTHS = (200, 50, 512, 2048, 8192)  # of the curve over lengths, the paper's first
+GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
+TINY = {
+    "datasets": {"generated": {"synthetic": {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}}},
+    "tracks": {"matched": {"hyperparameters": {"d_model": 16}, "training": {"batch_targets": 64}}},
+    "run": {"tracks": ["matched"]},
+    "measure": {
+        "models": ["sasrec"], "lengths": [4, 8, 12, 16], "tokens": 32, "sequences": None, "n_items": 40, "rounds": 1,
+        "steps": 2, "warmup": 1, "batches": {"sequences": []}, "catalogues": {"n_items": []}, "eval_batch": 8,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do: where to write, on which prepared dataset (None: generated), how large, and until when."""
+
+    out: Path
+    parts: tuple[str, ...]
+    data: Path | None
+    deadline: float
+    tiny: bool = False
+    every: bool = False
+
+    @property
+    def checks(self) -> Path:
+        """Folder of what is no record."""
+        return self.out / "checks"
+
+    @property
+    def results(self) -> Path:
+        """Folder of records, as the workflow's ``results``."""
+        return self.out / "results"
+
+    def left_s(self) -> float:
+        """Seconds until the budget ends."""
+        return self.deadline - time.monotonic()
+
+
+def is_done(plan: Plan, job: Any) -> bool:
+    """Whether every model of a job has its record, of this description, code and an end that is worth keeping."""
+    from .record import read_record
+
+    for name, _ in job.models:
+        try:
+            record = read_record(plan.results / job.path / name)
+        except UserError:
+            return False
+        same = record["experiment"] == json.loads(json.dumps(job.for_model(name)))
+        current = code.identity(code.measuring_sources(name))["hash"]
+        if not same or record["code"]["hash"] != current or record["status"] == "crashed":
+            return False
+    return True
+
+
+def jobs(plan: Plan) -> Iterator[Any]:
+    """Measurements of config/gpu.yaml, those that matter most first; their core unless all are asked for."""
+    from .experiment import FULL_LENGTH
+    from .grid import grid
+
+    measurements = grid(configuration(plan), ROOT / "models").measurements
+    order = {"tokens": 1, "batch": 2, "sequences": 3, "catalogue": 4}
+    lengths = {length: k for k, length in enumerate(CORE_LENGTHS)}
+
+    def rank(job: Any) -> tuple:
+        return order.get(job.curve, 0), lengths.get(job.seq_len, len(lengths)), job.seq_len
+
+    for job in sorted(measurements, key=rank):
+        core = job.dataset != FULL_LENGTH or (job.curve == "tokens" and job.seq_len in lengths)
+        if plan.every or plan.tiny:
+            yield job
+        elif core:
+            headline = job.curve is None or job.seq_len == CORE_LENGTHS[0]
+            yield job if headline else replace(job, rounds=1)
+
+
+def configuration(plan: Plan) -> dict[str, Any]:
+    """The configuration as the workflow would merge it, with one dataset: the one given, or a generated one."""
+    import yaml
+
+    from .config import validate
+
+    config: dict[str, Any] = {}
+    for name in ("config", "paper", "gpu"):
+        text = (ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8")
+        config = _merged(config, yaml.safe_load(text))
+    name = _name(plan)
+    block = config["datasets"].get(
+        name, {"source": "synthetic", "k_core": 1, "synthetic": GENERATED}
+    )
+    block = {**block, "seq_lens": [8 if plan.tiny else 200]}
+    config["run"] |= {"datasets": [name], "seeds": [0]}
+    config = _merged(config, {"datasets": {name: block}})
+    if plan.tiny:
+        config = _merged(config, TINY)
+    return validate(config)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Mappings key by key, everything else as a whole: as Snakemake does with two configuration files."""
+    both = dict(base)
+    for key, value in over.items():
+        deep = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = _merged(both[key], value) if deep else value
+    return both
+
+
+def _name(plan: Plan) -> str:
+    if plan.data is None:
+        return "generated"
+    return json.loads((plan.data / "dataset.json").read_text(encoding="utf-8"))["name"]
+
+
+def dataset(plan: Plan) -> Path:
+    """The prepared dataset, whose facts are kept with the records; generated where none was given."""
+    from .config import definition
+    from .data import prepare
+    from .record import write_atomically
+
+    name = _name(plan)
+    kept = plan.results / "data" / name
+    if plan.data is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept / "dataset.json", (plan.data / "dataset.json").read_bytes())
+        return plan.data
+    if not (kept / "items.npy").exists():
+        block = json.loads(definition(configuration(plan)["datasets"][name]))
+        prepare(name, block, plan.out, kept)
+    return kept
+
+
+def table(plan: Plan) -> str:
+    """The measured jobs in one line each: the short table that ends a run."""
+    import numpy as np
+
+    from .record import read_record, read_samples
+
+    lines = [f"{'job':44} {'model':10} {'step ms':>9} {'batch ms':>9} {'GiB':>6} {'J/step':>7}"]
+    for path in sorted(plan.results.rglob("record.json")):
+        record = read_record(path.parent)
+        samples = read_samples(path.parent, record)
+
+        def median(key: str, scale: float, samples: dict = samples) -> str:
+            return f"{np.median(samples[key]) * scale:.4g}" if key in samples else "-"
+
+        job = (
+            path.parent.parent.relative_to(plan.results / "runs").as_posix().replace("/measure", "")
+        )
+        status = "" if record["status"] == "ok" else f" {record['status']}"
+        lines.append(
+            f"{job[-44:]:44} {record['experiment']['model']:10} {median('train/step_s', 1e3):>9}"
+            f" {median('inference/batch_s', 1e3):>9} {median('train/peak_allocated_bytes', 2**-30):>6}"
+            f" {median('train/energy_j_per_step', 1):>7}{status}"
+        )
+    return "\n".join(lines)

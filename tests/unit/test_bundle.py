@@ -1,0 +1,151 @@
+"""The archive of gpu-check: the same bytes every time, and nothing bad comes out of it."""
+
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+from builders import THREE, curves_of, measurement, write_dataset, write_measurement
+
+from seqbench.bundle import pack, unpack
+from seqbench.errors import UserError
+
+GPU = {
+    "device": "NVIDIA Test", "device_kind": "cuda", "machine": "1" * 12, "machine_name": "nvidia-test", "driver": "580.1",
+}  # fmt: skip
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Folder of a check with two jobs, a dataset and the outcome of the tests."""
+    folder = tmp_path / "check"
+    for job in (measurement("toy", THREE), curves_of()[0]):
+        write_measurement(folder / "results", job, environment=GPU)
+    write_dataset(folder / "results")
+    (folder / "checks").mkdir()
+    (folder / "checks" / "tests.json").write_text('{"status": "passed"}\n')
+    (folder / "results" / "data" / "toy" / "items.npy").write_bytes(b"large")
+    return folder
+
+
+@pytest.fixture
+def archive(checked, tmp_path):
+    path = tmp_path / "gpu-check-nvidia-test.tar.gz"
+    pack(checked, path)
+    return path
+
+
+def members(archive):
+    with tarfile.open(archive) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def repacked(archive, change):
+    """The archive with its members changed by ``change(name -> content)``."""
+    content = members(archive)
+    change(content)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    archive.write_bytes(gzip.compress(buffer.getvalue()))
+
+
+def test_records_samples_and_checks_are_packed_and_nothing_else(checked, archive, tmp_path):
+    names = set(members(archive))
+    assert "checks/tests.json" in names and "results/data/toy/dataset.json" in names
+    assert not [name for name in names if name.endswith("items.npy")]
+    assert len([name for name in names if name.endswith("record.json")]) == 2 * len(THREE)
+    size = pack(checked, tmp_path / "again.tar.gz")
+    assert archive.read_bytes() == (tmp_path / "again.tar.gz").read_bytes()
+    assert size == archive.stat().st_size
+
+
+def test_unpacking_publishes_below_the_machines_name(archive, tmp_path):
+    folder = unpack(archive, tmp_path / "results")
+    assert folder == tmp_path / "results/reference/nvidia-test"
+    assert "toy,mamba4rec" in (folder / "efficiency.csv").read_text()
+    assert "NVIDIA Test" in (folder / "README.md").read_text()
+    assert json.loads((folder / "gpu-check/tests.json").read_text()) == {"status": "passed"}
+    unpack(archive, tmp_path / "results")  # once more changes nothing
+
+
+def test_another_experiment_is_not_overwritten(archive, checked, tmp_path):
+    folder = unpack(archive, tmp_path / "results")
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    write_measurement(
+        checked / "results", measurement("toy", THREE) | {"rounds": 9}, environment=GPU
+    )
+    pack(checked, archive)
+    with pytest.raises(UserError, match="published with rounds = 3, now 9"):
+        unpack(archive, tmp_path / "results")
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_records_of_two_machines_are_refused(archive, checked, tmp_path):
+    write_measurement(checked / "results", curves_of()[1])  # on the CPU of the builders
+    pack(checked, archive)
+    with pytest.raises(UserError, match="come from two machines"):
+        unpack(archive, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_samples_that_are_not_the_records_own_are_refused(archive, tmp_path):
+    def swap(content):
+        first, other = [name for name in content if name.endswith("samples.npz")][:2]
+        content[first] = content[other]
+
+    repacked(archive, swap)
+    with pytest.raises(UserError, match=r"gpu-check-nvidia-test.*gru4rec.*SHA-256 differs"):
+        unpack(archive, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "results/../../x", "elsewhere/x"])
+def test_a_member_that_leads_outside_is_refused(archive, tmp_path, name):
+    repacked(archive, lambda content: content.update({name: b"1"}))
+    with pytest.raises(UserError, match="leads outside"):
+        unpack(archive, tmp_path / "results")
+    assert not (tmp_path / "results").exists() and not (tmp_path / "x").exists()
+
+
+def test_a_link_is_refused(tmp_path):
+    path = tmp_path / "link.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("results/runs")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+        tar.addfile(member)
+    with pytest.raises(UserError, match="is not a plain file"):
+        unpack(path, tmp_path / "results")
+
+
+@pytest.mark.parametrize("kind", ["cut", "text", "empty", "absent"])
+def test_what_is_no_archive_is_one_line(archive, tmp_path, kind):
+    content = {"cut": archive.read_bytes()[:-200], "text": b"hello", "empty": b""}
+    if kind == "absent":
+        archive.unlink()
+    else:
+        archive.write_bytes(content[kind])
+    with pytest.raises(UserError) as caught:
+        unpack(archive, tmp_path / "results")
+    assert archive.name in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_archive_without_records_says_what_to_run(archive, tmp_path):
+    def empty(content):
+        for name in [n for n in content if n.startswith("results/")]:
+            del content[name]
+
+    repacked(archive, empty)
+    with pytest.raises(UserError, match="run the part `cost`"):
+        unpack(archive, tmp_path / "results")
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("seqbench.bundle.LIMIT_BYTES", 1000)
+    with pytest.raises(UserError, match="more than 1,000 bytes"):
+        unpack(archive, tmp_path / "results")

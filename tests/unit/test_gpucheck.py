@@ -1,0 +1,198 @@
+"""gpu-check as far as a CPU goes: the same code on a tiny plan, interrupted, resumed, and without what it may lack."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqbench import gpucheck, gpuplan
+from seqbench.__main__ import main
+from seqbench.bundle import unpack
+from seqbench.errors import UserError
+from seqbench.gpuplan import Plan
+
+ROOT = Path(__file__).parents[2]
+ABSENT = ("numba", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest")
+
+
+def plan(out, **changes):
+    return Plan(
+        **{"out": out, "parts": (), "data": None, "deadline": time.monotonic() + 60} | changes
+    )
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--parts", "tests costs"], "parts = 'costs': unknown; allowed: tests, scan, cost, train"),
+        (["--allow-cpu", "--data", "nowhere"], "nowhere: holds no dataset.json"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, arguments, said):
+    assert main(["gpu-check", "--out", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU")
+def test_without_a_gpu_it_says_who_knows_more(tmp_path, capsys):
+    assert main(["gpu-check", "--out", str(tmp_path)]) == 2
+    assert "seqbench doctor" in capsys.readouterr().err
+
+
+def test_all_missing_packages_are_named_at_once(monkeypatch):
+    monkeypatch.setattr(
+        gpucheck, "NEEDED", {"no_such_a": "a-dist", "torch": "torch", "no_such_b": "b-dist"}
+    )
+    with pytest.raises(
+        UserError,
+        match=r"missing packages: a-dist, b-dist; .*pip install a-dist b-dist.*PYTHONPATH",
+    ):
+        gpucheck._check_packages()
+
+
+# --- the plan
+
+
+def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
+    core, every = list(gpuplan.jobs(plan(tmp_path))), list(gpuplan.jobs(plan(tmp_path, every=True)))
+    assert len(core) == 2 * (1 + len(gpuplan.CORE_LENGTHS)) and len(every) == 2 * (
+        1 + 8 + 8 + 5 + 4
+    )
+    assert {job.path for job in core} <= {job.path for job in every}
+    assert [job.curve for job in core[:4]] == [None, None, "tokens", "tokens"]
+    assert {job.track for job in core[:2]} == {"matched", "paper-sizes"}
+    points = [job for job in core if job.curve]
+    assert (points[0].seq_len, points[0].batch_targets) == (200, 2048 * 200)
+    assert [job.rounds for job in points] == [3, 3] + [1] * (len(points) - 2)
+    inference = {job.eval_batch for job in every if job.curve == "sequences"}
+    assert 4096 in inference  # the paper's batch
+
+
+def test_two_configurations_merge_as_snakemake_merges_them():
+    base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2}
+    assert gpuplan._merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
+    chosen = plan(tmp_path, data=tiny)
+    name = json.loads((tiny / "dataset.json").read_text())["name"]
+    assert [job.dataset for job in gpuplan.jobs(chosen)][:2] == [name, name]
+    assert gpuplan.dataset(chosen) == tiny
+    assert (tmp_path / "results/data" / name / "dataset.json").exists()
+
+
+# --- running
+
+
+def check(out, *options, packages=None):
+    """Run the command in a process; packages: names that cannot be imported in it or in what it starts."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if packages:
+        site = out.parent / "site"
+        site.mkdir(exist_ok=True)
+        lines = "\n".join(f"sys.modules[{name!r}] = None" for name in packages)
+        (site / "sitecustomize.py").write_text(f"import sys\n{lines}\n")
+        variables["PYTHONPATH"] = f"{site}{os.pathsep}{ROOT}"
+    command = [
+        sys.executable,
+        "-m",
+        "seqbench",
+        "gpu-check",
+        "--out",
+        str(out),
+        "--allow-cpu",
+        "--tiny",
+        *options,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, env=variables, cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_it_was_stopped_and_its_archive_is_published(tmp_path):
+    out = tmp_path / "check"
+    first = check(out, "--parts", "cost", "--budget-s", "1")
+    assert first.returncode == gpucheck.UNFINISHED, first.stderr
+    assert "cost: not finished" in first.stdout and "goes on" in first.stdout
+    rest = check(out)
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    assert len(list(out.rglob("results/**/record.json"))) == 5
+    assert {p.stem for p in (out / "checks").glob("*.json")} == {"tests", "scan", "train"}
+    trained = json.loads((out / "checks/train.json").read_text())["models"]["sasrec"]
+    assert trained["status"] == "ok" and trained["last"] > trained["first"]
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("results/**/record.json")}
+    lost = max(made)
+    lost.unlink()  # as if it had been interrupted there
+    again = check(out)
+    assert again.returncode == 0 and again.stderr.count("gpu-check: cost") == 1
+    assert {p for p, t in made.items() if p.stat().st_mtime_ns != t} == {lost}
+    archive = next(out.glob("gpu-check-*.tar.gz"))
+    assert f"packed: {archive}" in again.stdout
+    folder = unpack(archive, tmp_path / "results")
+    text = (folder / "README.md").read_text()
+    assert (
+        "How cost grows with sequence length" in text and (folder / "gpu-check/scan.json").exists()
+    )
+
+
+@pytest.mark.slow
+def test_it_needs_no_more_packages_than_it_names(tmp_path):
+    """Nor numba, whose kernels are for CPUs: what replaces them runs, and the records say so."""
+    out = tmp_path / "check"
+    found = check(out, packages=ABSENT)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert not set(ABSENT) & set(gpucheck.NEEDED)
+    reasons = {
+        json.loads(p.read_text())["values"]["backend"]["kernels"]["used"]
+        for p in out.rglob("results/**/record.json")
+    }
+    assert reasons == {"torch"}
+    tests = json.loads((out / "checks/tests.json").read_text())
+    assert tests == {"status": "not run", "reason": "pytest is not installed"}
+
+
+def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeypatch):
+    from seqbench import code
+    from seqbench.record import write_record
+
+    job = next(gpuplan.jobs(plan(tmp_path, tiny=True)))
+    chosen = plan(tmp_path)
+
+    def leave(status="ok", **changes):
+        experiment = job.for_model("sasrec") | changes
+        facts = {
+            "name": "x",
+            "hash": None,
+            "n_users": None,
+            "n_items": None,
+            "n_interactions": None,
+            "stand_in": None,
+        }
+        from seqbench.environment import environment
+
+        write_record(
+            chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment, values={},
+            environment=environment("cpu", 1), data=facts, code=code.identity(code.measuring_sources("sasrec")),
+        )  # fmt: skip
+
+    assert not gpuplan.is_done(chosen, job)
+    leave()
+    assert gpuplan.is_done(chosen, job)
+    leave("oom")
+    assert gpuplan.is_done(chosen, job)  # an answer too
+    leave("crashed")
+    assert not gpuplan.is_done(chosen, job)
+    leave(rounds=99)
+    assert not gpuplan.is_done(chosen, job)
+    leave()
+    monkeypatch.setattr(code, "identity", lambda _: {"hash": "other"})
+    assert not gpuplan.is_done(chosen, job)
