@@ -52,7 +52,7 @@ def publish(grid_path: Path, results: Path) -> Path:
 
 
 def tables(folder: Path) -> None:
-    """Make `effectiveness.csv`, `efficiency.csv` and `README.md` of a machine's folder from the records in it.
+    """Make the CSV tables and `README.md` of a machine's folder from the records in it.
 
     Raises:
         UserError: the records differ in what must be equal, or a file is damaged.
@@ -64,8 +64,11 @@ def tables(folder: Path) -> None:
     for name, source, columns in (
         ("effectiveness", "summary", SUMMARY),
         ("efficiency", "efficiency", EFFICIENCY),
+        ("scaling", "scaling", None),
+        ("crossovers", "crossovers", None),
     ):
-        frame = content.frames[source].reindex(columns=list(columns))
+        frame = content.frames[source]
+        frame = frame if columns is None else frame.reindex(columns=list(columns))
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
     (folder / "README.md").write_text(_readme(folder.name, content, entries), encoding="utf-8")
 
@@ -185,8 +188,8 @@ def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     commands = "\n".join(dict.fromkeys(command(entry) for entry in entries))
     return (
         f"# Results on {machine}\n\n"
-        f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv` and `efficiency.csv`"
-        " hold the same numbers. A record is described in `results/README.md`.\n\n"
+        f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv`, `efficiency.csv`, `scaling.csv`"
+        " and `crossovers.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
         f"{_warnings(content)}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
     )
 
