@@ -21,6 +21,7 @@ from .tables import (
     unit_for,
     whole,
 )
+from .tidy_cost import EXTRAPOLATED
 from .views import DASH, MASKINGS, difference_cell, ordered
 
 SUBJECT = "mamba4rec"  # the model that the project's question is about
@@ -89,7 +90,7 @@ def efficiency(
     left_out = [pair for pair in wanted if pair not in shown]
     if what == "efficiency":  # a table of energy in which nothing was measured is not shown
         left_out += [(p, m) for p in PHASES for m in KINDS["energy"][p] if not _any(rows, p, m)]
-    notes = [*NOTES.get(what, ()), *_cost_notes(rows, left_out)]
+    notes = [*NOTES.get(what, ()), *_cost_notes(rows, shown, left_out)]
     name = "-".join(part for part in (what, track, machine, kind, curve) if part)
     return Table(name, caption, columns, body, notes)
 
@@ -112,7 +113,7 @@ def of_curve(rows: pd.DataFrame, curve: str | None) -> pd.DataFrame:
 
 
 def _cost_label(phase: str, metric: str, unit: str) -> str:
-    extrapolated = ", extrapolated" if metric in ("epoch_s", "energy_j_per_epoch") else ""
+    extrapolated = ", extrapolated" if metric in EXTRAPOLATED else ""
     text = metric_label(metric, unit).removeprefix(f"{PHASES[phase]}: ")
     return f"{text[0].upper()}{text[1:]}{extrapolated}"
 
@@ -154,9 +155,11 @@ def _cost_cell(row: pd.Series, factor: float) -> Cell:
     return Cell(rounded(value, iqr), detail, row["median"])
 
 
-def _cost_notes(rows: pd.DataFrame, left_out: list[tuple[str, str]]) -> list[str]:
+def _cost_notes(
+    rows: pd.DataFrame, shown: list[tuple[str, str]], left_out: list[tuple[str, str]]
+) -> list[str]:
     notes = []
-    if rows["median"][rows.extrapolated].notna().any():
+    if any(metric in EXTRAPOLATED for _, metric in shown):
         notes.append(
             "Extrapolated: steps per epoch times the mean time of the measured steps, per round."
         )

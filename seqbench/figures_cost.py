@@ -39,7 +39,8 @@ def growth(data: pd.DataFrame) -> Figure:
             axis.set_visible(len(part) > 0)
             if len(part):
                 _grown(axis, part, looks)
-                axis.set_title(f"{CURVES[curve].partition(' at ')[0]}\n", fontsize=9)
+                grows = CURVES[curve].partition(" at ")[0]
+                axis.set_title(f"{grows[0].upper()}{grows[1:]}\n", fontsize=9)
                 axis.text(
                     0, 1.03, f"{PHASES[phase]}, {fixed}", transform=axis.transAxes, fontsize=8
                 )

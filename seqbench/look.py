@@ -101,4 +101,4 @@ def log_axis(axis: Axis, values: np.ndarray) -> None:
             LogLocator(subs=(1, 2, 3, 5) if span < 12 else (1, 2, 5) if span < 200 else (1,))
         )
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:.4g}"))

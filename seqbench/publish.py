@@ -68,6 +68,9 @@ def tables(folder: Path) -> None:
         ("crossovers", "crossovers", None),
     ):
         frame = content.frames[source]
+        if columns is None and frame.empty:  # no curve was measured
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+            continue
         frame = frame if columns is None else frame.reindex(columns=list(columns))
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
     (folder / "README.md").write_text(_readme(folder.name, content, entries), encoding="utf-8")
