@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import stats
+from . import significance, stats
 from .errors import UserError
 from .tidy import MASKINGS, QUALITIES, Entry, effectiveness_rows, qualities
 
@@ -126,7 +126,7 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     about = {key: a.entries[0].experiment[key] for key in ("dataset", "track", "seq_len")}
     about |= {"model_a": a.entries[0].experiment["model"]}
     about |= {"model_b": b.entries[0].experiment["model"]}
-    p_values, effects = stats.paired_t(a.means.users, b.means.users)
+    p_values, effects = significance.paired_t(a.means.users, b.means.users)
     for masking, metric in product(MASKINGS, COMPARED):
         k = a.names.index((masking, "conservative", metric))
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
@@ -147,7 +147,7 @@ def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         families.setdefault((row["masking"], row["metric"]), []).append(row)
     for family in families.values():
-        adjusted = stats.holm(np.array([row["p_value"] for row in family]))
+        adjusted = significance.holm(np.array([row["p_value"] for row in family]))
         for row, p in zip(family, adjusted, strict=True):
             row["p_holm"] = float(p)
     return rows
