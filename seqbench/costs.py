@@ -181,7 +181,7 @@ def _cost_notes(
 
 def versus(tables: Tables, track: str) -> Table:
     """The subject of the project against each other trained model, in quality and in cost."""
-    rows = pick(tables.frames["comparisons"], track=track)
+    rows = pick(tables.frames["comparisons"], track=track, metric=MAIN)
     trained = set(pick(tables.frames["experiments"], trained=True, track=track).model) - {SUBJECT}
     columns = [Column(f"{label(SUBJECT)} against", number=False)]
     columns += [

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from . import collect, costs, curves, views
+from . import claims, collect, costs, curves, views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
@@ -186,6 +186,7 @@ def _warnings(content: Tables) -> str:
 
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
+    shown.append(claims.table(content))
     shown += [*_quality_tables(content), *_cost_tables(content, short=False)]
     body = "\n".join(f"## {markdown(table)}" for table in shown if table.rows)
     commands = "\n".join(dict.fromkeys(command(entry) for entry in entries))

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from . import collect, costs, curves, findings, look, views
+from . import claims, collect, costs, curves, findings, look, views
 from .collect import Tables
 from .drawings import Drawing, drawn
 from .experiment import CURVES
@@ -54,6 +54,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     cost = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
+        "claims": [claims.table(content)],
         "versus": [costs.versus(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],
         "failed": [views.failed(content)],

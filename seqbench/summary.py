@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import combinations, groupby, product
 from typing import Any
 
 import numpy as np
 
-from . import stats
+from . import significance, stats
 from .errors import UserError
-from .tidy import MASKINGS, Entry, effectiveness_rows, qualities
+from .tidy import MASKINGS, QUALITIES, Entry, effectiveness_rows, qualities
 
 SUMMARY = (
     *("dataset", "model", "track", "split", "masking", "ties", "seq_len", "n_seeds", "budget"),
     *("data_hash", "metric", "mean", "std", "ci_low", "ci_high"),
 )
-COMPARED = "ndcg@10"  # the metric on which models are compared
+COMPARED = QUALITIES  # metrics on which models are compared
 RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
 
 
@@ -50,8 +50,8 @@ def summarise(
     for _, members in groupby(trainings, _place):
         groups = _groups(list(members), tidy)
         summary += [row for group in groups for row in _summary_rows(group)]
-        for a, b in combinations(groups, 2):
-            comparisons += _comparison_rows(a, b, margin)
+        pairs = [row for a, b in combinations(groups, 2) for row in _comparison_rows(a, b, margin)]
+        comparisons += _adjusted(pairs)
     return tidy, summary, comparisons
 
 
@@ -126,18 +126,31 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     about = {key: a.entries[0].experiment[key] for key in ("dataset", "track", "seq_len")}
     about |= {"model_a": a.entries[0].experiment["model"]}
     about |= {"model_b": b.entries[0].experiment["model"]}
-    for masking in MASKINGS:
-        k = a.names.index((masking, "conservative", COMPARED))
+    p_values, effects = significance.paired_t(a.means.users, b.means.users)
+    for masking, metric in product(MASKINGS, COMPARED):
+        k = a.names.index((masking, "conservative", metric))
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
         low, high = stats.interval(a.resamples[:, [k]] - b.resamples[:, [k]])
         least = margin * max(mean_a, mean_b)
         yield {
-            **about, "masking": masking, "metric": COMPARED,
+            **about, "masking": masking, "metric": metric,
             "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
             "ci_low": low[0], "ci_high": high[0], "margin": least,
             "verdict": stats.verdict(low[0], high[0], least),
-            "trained_seeds": _trained_seeds(a, b),
+            "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
+
+
+def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add p-values adjusted (Holm) over all pairs of models in one place, masking and metric."""
+    families: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((row["masking"], row["metric"]), []).append(row)
+    for family in families.values():
+        adjusted = significance.holm(np.array([row["p_value"] for row in family]))
+        for row, p in zip(family, adjusted, strict=True):
+            row["p_holm"] = float(p)
+    return rows
 
 
 def _trained_seeds(a: Group, b: Group) -> int | None:

@@ -183,11 +183,12 @@ def _effectiveness_notes(rows: pd.DataFrame, oracle: dict[str, float] | None) ->
 
 def differences(tables: Tables, track: str, dataset: str) -> Table:
     """Paired differences of NDCG@10 between the trained models, with their verdicts."""
-    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset)
+    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset, metric=MAIN)
     trained = pick(tables.frames["experiments"], trained=True, dataset=dataset, track=track).model
     rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)] if len(rows) else rows
     columns = [Column("Difference", number=False)]
     columns += [Column(METRICS[MAIN].label, title) for title in MASKINGS.values()]
+    columns += [Column(t, title) for title in MASKINGS.values() for t in ("Effect", "p (Holm)")]
     body: list[list[Cell]] = []
     for (seq_len,) in places(rows, "seq_len"):
         body.append([Cell(place(dataset, seq_len))])
@@ -195,9 +196,15 @@ def differences(tables: Tables, track: str, dataset: str) -> Table:
         for a, b in places(part, "model_a", "model_b"):
             pair = pick(part, model_a=a, model_b=b)
             cells = [difference_cell(pick(pair, masking=m).iloc[0]) for m in MASKINGS]
+            cells += [c for m in MASKINGS for c in _tested(pick(pair, masking=m).iloc[0])]
             body.append([Cell(f"{label(a)} − {label(b)}"), *cells])
     margin = tables.settings["margin"]
-    note = f"Margin: {100 * margin:g} % of the better model's mean. Users are paired; every pair stands in comparisons.csv."
+    note = (
+        f"Margin: {100 * margin:g} % of the better model's mean. Users are paired; every pair and metric stands in"
+        " comparisons.csv. Effect: mean difference over the standard deviation of users' differences. p: paired t over users"
+        " as a cross-check, adjusted (Holm) over all pairs of models; it knows nothing of the luck of the training, so"
+        " nothing is claimed by it."
+    )
     return Table(
         f"differences-{track}-{dataset}",
         f"Paired differences on {dataset}, track {track}",
@@ -205,6 +212,13 @@ def differences(tables: Tables, track: str, dataset: str) -> Table:
         body,
         [note],
     )
+
+
+def _tested(row: pd.Series) -> list[Cell]:
+    """Effect size and adjusted p-value."""
+    p = row.p_holm
+    text = "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return [Cell(f"{row.effect:+.3f}".replace("-", "−"), value=row.effect), Cell(text, value=p)]
 
 
 def difference_cell(row: Any, sign: int = 1) -> Cell:

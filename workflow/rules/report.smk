@@ -26,6 +26,7 @@ rule render:
         TABLES,
         code=sources("seqbench/report.py"),
         template=glob(f"{ROOT}/report/template/*"),
+        claims=f"{ROOT}/config/claims.yaml",
     output:
         report(
             "report/index.html",

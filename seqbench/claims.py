@@ -1,0 +1,228 @@
+"""The paper's sentences, held against what was measured: config/claims.yaml in, verdicts out.
+
+Per track, because a track of the paper's protocol and a fair one answer different questions:
+
+    reproduced         the interval supports the sentence, within the declared tolerance where it has a figure
+    not reproduced     the interval contradicts it, or its direction holds but its figure does not
+    inconclusive       neither: the interval is too wide, or too few seeds were run
+    not measured here  there is nothing to hold it against on these machines
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from .collect import Tables
+from .errors import UserError
+from .findings import enough_seeds, pick, places
+from .metrics import METRICS
+from .tables import Cell, Column, Table, label, rounded
+
+FILE = Path(__file__).resolve().parent.parent / "config" / "claims.yaml"
+YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured here"
+MARKS = {YES: "best", NO: "bad", UNSURE: "muted", ABSENT: "muted"}
+NEEDED = {
+    "quality": {"sentence", "dataset", "seq_len", "masking", "metrics", "rivals", "source"},
+    "values": {"sentence", "dataset", "seq_len", "masking", "metric", "published", "tolerance", "source"},
+    "cost": {"sentence", "dataset", "seq_len", "phase", "metric", "subject", "rivals", "tolerance", "source"},
+    "growth": {"sentence", "phase", "metric", "rivals", "source"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence in one track: what was measured, in words, and the verdict."""
+
+    sentence: str
+    source: str
+    track: str
+    measured: str
+    verdict: str
+
+
+def read(path: Path = FILE) -> dict[str, Any]:
+    """Return the claims, checked.
+
+    Raises:
+        UserError: a key that is missing or unknown, a metric that does not exist; one line that names it.
+    """
+    claims = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for kind, needed in NEEDED.items():
+        for number, claim in enumerate(claims.get(kind, [])):
+            where = f"{path.name}: {kind}[{number}]"
+            for key in sorted(needed ^ set(claim)):
+                what = "is missing" if key in needed else "is unknown"
+                raise UserError(
+                    f"{where}.{key} {what}; a claim of this kind has: {', '.join(sorted(needed))}"
+                )
+            for metric in claim.get("metrics", [claim.get("metric")]):
+                if metric not in METRICS:
+                    raise UserError(
+                        f"{where}: metric {metric!r} is unknown; see seqbench/metrics.py"
+                    )
+    return claims
+
+
+def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
+    """Every claim in every track that was run, in the order of the file."""
+    subject = claims["subject"]
+    tracks = [track for (track,) in places(tables.frames["experiments"], "track")]
+    makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
+    return [
+        Finding(sentence, claim["source"], track, *found)
+        for kind, maker in makers.items()
+        for claim in claims.get(kind, [])
+        for track in tracks
+        for sentence, found in maker(tables, claim, subject, track)
+    ]
+
+
+Found = tuple[str, str]  # what was measured, and the verdict
+
+
+def _quality(
+    tables: Tables, claim: Mapping, subject: str, track: str
+) -> Iterator[tuple[str, Found]]:
+    place = {key: claim[key] for key in ("dataset", "seq_len", "masking")}
+    for rival in claim["rivals"]:
+        for metric in claim["metrics"]:
+            sentence = f"{claim['sentence'].format(rival=label(rival))}: {METRICS[metric].label}"
+            rows = pick(tables.frames["comparisons"], track=track, metric=metric, **place)
+            yield sentence, _difference(_pair(rows, subject, rival), subject)
+
+
+def _difference(row: pd.Series | None, subject: str) -> Found:
+    if row is None:
+        return "", ABSENT
+    sign = 1 if row.model_a == subject else -1
+    low, high = sorted((sign * row.ci_low, sign * row.ci_high))
+    measured = f"difference {sign * row.difference:+.4f} [{low:+.4f}, {high:+.4f}]".replace(
+        "-", "−"
+    )
+    if not enough_seeds(row.trained_seeds):
+        return f"{measured}, {int(row.trained_seeds)} seed(s)", UNSURE
+    ahead = {1: "better", -1: "worse"}[sign]
+    verdict = {ahead: YES, "inconclusive": UNSURE}.get(row.verdict, NO)
+    return measured, verdict
+
+
+def _values(
+    tables: Tables, claim: Mapping, subject: str, track: str
+) -> Iterator[tuple[str, Found]]:
+    place = {key: claim[key] for key in ("dataset", "seq_len", "masking", "metric")}
+    rows = pick(tables.frames["summary"], track=track, model=subject, ties="conservative", **place)
+    if rows.empty:
+        yield claim["sentence"], ("", ABSENT)
+        return
+    row, published = rows.iloc[0], claim["published"]
+    low, high = (published * (1 + sign * claim["tolerance"]) for sign in (-1, 1))
+    measured = (
+        f"{row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], {int(row.n_seeds)} seed(s)"
+    )
+    inside = low <= row["mean"] <= high
+    apart = row.ci_high < low or row.ci_low > high
+    yield (
+        claim["sentence"],
+        (measured, YES if inside and enough_seeds(row.n_seeds) else NO if apart else UNSURE),
+    )
+
+
+def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[tuple[str, Found]]:
+    rows = pick(
+        tables.frames["efficiency"], track=track, device_kind="cuda", dataset=claim["dataset"],
+        seq_len=claim["seq_len"], phase=claim["phase"], metric=claim["metric"],
+    )  # fmt: skip
+    rows = rows[rows["median"].notna()] if len(rows) else rows
+    for rival, figure in claim["rivals"].items():
+        published = f"{claim['subject']:g} against {figure:g}"
+        sentence = claim["sentence"].format(rival=label(rival), published=published)
+        yield sentence, _ratio(rows, subject, rival, claim["subject"] / figure, claim["tolerance"])
+
+
+def _ratio(
+    rows: pd.DataFrame, subject: str, rival: str, published: float, tolerance: float
+) -> Found:
+    """The ratio of medians; its bounds pair the lower quartile of one with the upper of the other."""
+    own, other = pick(rows, model=subject), pick(rows, model=rival)
+    if own.empty or other.empty:
+        return "", ABSENT
+    a, b = own.iloc[0], other.iloc[0]
+    ratio, low, high = a["median"] / b["median"], a.q25 / b.q75, a.q75 / b.q25
+    measured = f"ratio {rounded(ratio, ratio)} [{rounded(low, low)}, {rounded(high, high)}], published {rounded(published, published)}"
+    if low >= 1:
+        return measured, NO
+    if high > 1:
+        return measured, UNSURE
+    near = published / (1 + tolerance) <= ratio <= published * (1 + tolerance)
+    return (
+        (measured, YES) if near else (f"{measured}; the direction holds, the figure does not", NO)
+    )
+
+
+def _growth(
+    tables: Tables, claim: Mapping, subject: str, track: str
+) -> Iterator[tuple[str, Found]]:
+    rows = pick(
+        tables.frames["scaling"], track=track, device_kind="cuda", curve="batch",
+        phase=claim["phase"], metric=claim["metric"],
+    )  # fmt: skip
+    for rival in claim["rivals"]:
+        own, other = pick(rows, model=subject), pick(rows, model=rival)
+        sentence = claim["sentence"].format(rival=label(rival))
+        if own.empty or other.empty:
+            yield sentence, ("", ABSENT)
+            continue
+        a, b = own.iloc[0], other.iloc[0]
+        measured = f"slope {_slope(a)} against {_slope(b)}"
+        apart = (
+            YES
+            if a.slope_end_high < b.slope_end_low
+            else NO
+            if a.slope_end_low > b.slope_end_high
+            else UNSURE
+        )
+        yield sentence, (measured, apart)
+
+
+def _slope(row: pd.Series) -> str:
+    return f"{row.slope_end:.2f} [{row.slope_end_low:.2f}, {row.slope_end_high:.2f}]"
+
+
+def _pair(rows: pd.DataFrame, subject: str, rival: str) -> pd.Series | None:
+    for first, second in ((subject, rival), (rival, subject)):
+        found = pick(rows, model_a=first, model_b=second)
+        if len(found):
+            return found.iloc[0]
+    return None
+
+
+def table(tables: Tables, claims: Mapping[str, Any] | None = None) -> Table:
+    """Claims by sentence; a column of what was measured and a verdict per track."""
+    claims = claims or read()
+    findings = judge(tables, claims)
+    tracks = list(dict.fromkeys(f.track for f in findings))
+    columns = [Column("The paper says", number=False), Column("Where", number=False)]
+    for track in tracks:
+        columns += [
+            Column(text, f"Track {track}", number=False) for text in ("Measured", "Verdict")
+        ]
+    body: list[list[Cell]] = []
+    for sentence, source in dict.fromkeys((f.sentence, f.source) for f in findings):
+        cells = [Cell(sentence), Cell(source, mark="muted")]
+        for track in tracks:
+            found = next(f for f in findings if (f.sentence, f.track) == (sentence, track))
+            cells += [Cell(found.measured or "–"), Cell(found.verdict, mark=MARKS[found.verdict])]
+        body.append(cells)
+    counts = {v: sum(f.verdict == v for f in findings) for v in MARKS}
+    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    notes = [
+        f"{said}. Cost is judged on GPUs only. Sentences are in our words, figures are those of {claims['source']};"
+        " tolerances stand in config/claims.yaml.",
+    ]
+    return Table("claims", "Claims of the paper", columns, body, notes)

@@ -1,0 +1,184 @@
+"""Claims: each verdict from tables whose answer is known."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from seqbench import claims
+from seqbench.collect import Tables
+from seqbench.errors import UserError
+
+CLAIMS = {
+    "source": "a paper", "subject": "ours",
+    "quality": [{"sentence": "ours beats {rival}", "dataset": "d", "seq_len": 5, "masking": "unmasked",
+                 "metrics": ["ndcg@10"], "rivals": ["theirs"], "source": "t1"}],
+    "values": [{"sentence": "ours reaches .2", "dataset": "d", "seq_len": 5, "masking": "unmasked", "metric": "ndcg@10",
+                "published": 0.2, "tolerance": 0.1, "source": "t1"}],
+    "cost": [{"sentence": "less than {rival}: {published}", "dataset": "d", "seq_len": 5, "phase": "train",
+              "metric": "epoch_s", "subject": 50.0, "rivals": {"theirs": 100.0}, "tolerance": 0.2, "source": "t2"}],
+    "growth": [{"sentence": "grows less than {rival}", "phase": "train", "metric": "step_s", "rivals": ["theirs"],
+                "source": "t3"}],
+}  # fmt: skip
+
+
+def tables(quality=None, value=None, cost=None, growth=None):
+    """Tables with at most one fact each; quality: (low, high, verdict, seeds), ours being model_b."""
+    place = {
+        "track": "fair",
+        "dataset": "d",
+        "seq_len": 5,
+        "masking": "unmasked",
+        "metric": "ndcg@10",
+    }
+    frames = {name: pd.DataFrame() for name in ("comparisons", "summary", "efficiency", "scaling")}
+    frames["experiments"] = pd.DataFrame([{"track": "fair"}])
+    if quality:
+        low, high, verdict, seeds = quality
+        row = {
+            "model_a": "theirs",
+            "model_b": "ours",
+            "difference": (low + high) / 2,
+            "ci_low": low,
+            "ci_high": high,
+        }
+        frames["comparisons"] = pd.DataFrame(
+            [place | row | {"verdict": verdict, "trained_seeds": seeds}]
+        )
+    if value:
+        mean, low, high, seeds = value
+        row = {
+            "model": "ours",
+            "ties": "conservative",
+            "mean": mean,
+            "ci_low": low,
+            "ci_high": high,
+            "n_seeds": seeds,
+        }
+        frames["summary"] = pd.DataFrame([place | row])
+    if cost:
+        kind, values = cost
+        frames["efficiency"] = pd.DataFrame([
+            place | {"model": m, "device_kind": kind, "phase": "train", "metric": "epoch_s", "median": v, "q25": v - s,
+                     "q75": v + s}
+            for m, v, s in values
+        ])  # fmt: skip
+    if growth:
+        frames["scaling"] = pd.DataFrame([
+            {"track": "fair", "model": m, "device_kind": "cuda", "curve": "batch", "phase": "train", "metric": "step_s",
+             "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high}
+            for m, low, high in growth
+        ])  # fmt: skip
+    return Tables(frames, {}, {})
+
+
+def verdict(kind, **facts):
+    only = {key: CLAIMS[key] for key in ("source", "subject", kind)}
+    (found,) = claims.judge(tables(**facts), only)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected"),
+    [
+        ((-0.03, -0.02, "worse", 3), claims.YES),  # theirs is worse
+        ((0.02, 0.03, "better", 3), claims.NO),
+        ((-0.001, 0.001, "equivalent", 3), claims.NO),
+        ((-0.03, 0.01, "inconclusive", 3), claims.UNSURE),
+        ((-0.03, -0.02, "worse", 1), claims.UNSURE),  # one seed proves nothing
+        (None, claims.ABSENT),
+    ],
+)
+def test_quality_follows_the_interval_and_the_seeds(quality, expected):
+    found = verdict("quality", quality=quality)
+    assert found.verdict == expected
+    if quality and quality[3] == 3 and quality[1] < 0:
+        assert found.measured == "difference +0.0250 [+0.0200, +0.0300]"  # read from our side
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((0.21, 0.20, 0.22, 3), claims.YES),
+        ((0.21, 0.20, 0.22, 1), claims.UNSURE),
+        ((0.15, 0.14, 0.16, 3), claims.NO),
+        ((0.17, 0.15, 0.19, 3), claims.UNSURE),  # outside the tolerance, but not surely
+        ((0.30, 0.29, 0.31, 5), claims.NO),
+        (None, claims.ABSENT),
+    ],
+)
+def test_a_published_value_has_a_tolerance(value, expected):
+    assert verdict("values", value=value).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [
+        (("cuda", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)]), claims.YES),
+        (
+            ("cuda", [("ours", 8.0, 0.1), ("theirs", 10.0, 0.1)]),
+            claims.NO,
+        ),  # cheaper, but not by half
+        (("cuda", [("ours", 12.0, 0.1), ("theirs", 10.0, 0.1)]), claims.NO),
+        (("cuda", [("ours", 9.9, 1.0), ("theirs", 10.0, 1.0)]), claims.UNSURE),
+        (("cpu", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)]), claims.ABSENT),  # a CPU says nothing
+        (("cuda", [("ours", 5.0, 0.1)]), claims.ABSENT),
+        (None, claims.ABSENT),
+    ],
+)
+def test_cost_is_a_ratio_on_a_gpu(cost, expected):
+    found = verdict("cost", cost=cost)
+    assert (found.verdict, found.sentence) == (expected, "less than theirs: 50 against 100")
+    if cost and cost[1][0][1] == 8.0:
+        assert "the direction holds, the figure does not" in found.measured
+
+
+@pytest.mark.parametrize(
+    ("growth", "expected"),
+    [
+        ([("ours", 0.9, 1.1), ("theirs", 1.5, 1.7)], claims.YES),
+        ([("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)], claims.NO),
+        ([("ours", 0.9, 1.6), ("theirs", 1.5, 1.7)], claims.UNSURE),
+        (None, claims.ABSENT),
+    ],
+)
+def test_growth_is_compared_at_the_long_end(growth, expected):
+    assert verdict("growth", growth=growth).verdict == expected
+
+
+def test_the_table_has_a_row_per_sentence_and_counts_verdicts():
+    facts = tables(
+        quality=(-0.03, -0.02, "worse", 3), growth=[("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)]
+    )
+    shown = claims.table(facts, CLAIMS)
+    assert shown.rows[0][0].text == "ours beats theirs: NDCG@10"
+    assert [row[3].text for row in shown.rows] == [
+        claims.YES,
+        claims.ABSENT,
+        claims.ABSENT,
+        claims.NO,
+    ]
+    assert shown.notes[0].startswith("1 reproduced, 1 not reproduced, 2 not measured here.")
+
+
+def test_the_published_figures_are_read_and_complete():
+    found = claims.read()
+    (memory,) = [c for c in found["cost"] if c["metric"] == "peak_reserved_bytes"]
+    assert (memory["subject"], memory["rivals"]) == (4.82, {"sasrec": 14.98, "bert4rec": 15.48})
+    assert found["quality"][0]["rivals"] == ["sasrec", "bert4rec", "gru4rec"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["values"][0].pop("published"), r"values\[0\].published is missing"),
+        (lambda c: c["growth"][0].update(dataset="d"), r"growth\[0\].dataset is unknown"),
+        (lambda c: c["cost"][0].update(metric="epochs"), r"cost\[0\]: metric 'epochs' is unknown"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path, change, said):
+    content = yaml.safe_load(yaml.safe_dump(CLAIMS))
+    change(content)
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=f"claims.yaml: {said}"):
+        claims.read(path)
