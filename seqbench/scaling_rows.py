@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import scaling
+from .tables import LABELS
 from .tidy import Entry, identity
 from .tidy_cost import sequences
 
@@ -121,7 +122,9 @@ def _points(
             points[model][x] = samples
         elif metric != EXACT:
             missing[model].append(f"{x:,}: {_why(entry, phase, metric)}")
-    return dict(points), missing
+    names = list(LABELS)  # as in every table: pairs then name the subject of the project first
+    order = sorted(points, key=lambda m: (names.index(m) if m in names else len(names), m))
+    return {model: points[model] for model in order}, missing
 
 
 def _x(entry: Entry, curve: str, phase: str) -> int:
