@@ -26,6 +26,11 @@ TORCH_FREE = [
     "report",
     "publish",
     "record",
+    "nvml",
+    "sampler",
+    "bundle",
+    "scaling",
+    "claims",
 ]
 
 
@@ -128,6 +133,15 @@ def test_nothing_depends_on_the_benchmark_of_the_peers():
 def test_device_knows_no_model_and_no_dataset():
     own = {f for f in closure(ROOT, "seqbench/device.py") if f.startswith(("seqbench/", "models/"))}
     assert own <= {f"seqbench/{name}.py" for name in ("__init__", "device", "nvml", "errors")}
+
+
+def test_what_is_measured_carries_no_package_that_it_does_not_need():
+    """Each would be part of the resident memory of every measured process."""
+    heavy = {"scipy", "pandas", "matplotlib", "jinja2", "pyarrow", "snakemake"}
+    assert (
+        not outside(*closure(ROOT, "seqbench/measure.py", without={"seqbench/data/pipeline.py"}))
+        & heavy
+    )
 
 
 def test_nobody_imports_the_command_line():

@@ -1,15 +1,19 @@
 """Steps within a budget, failures that are results, and the words for them."""
 
 import itertools
+import sys
 import types
 
+import pynvml
 import pytest
 import torch
+from fake_nvml import GIB, FakeNvml
 
 from seqbench import measure
 from seqbench.errors import UserError
 from seqbench.evaluate import Diverged
 from seqbench.experiment import Measurement
+from seqbench.nvml import NO_DEVICE, Reading
 
 
 def paced(monkeypatch, seconds, **job):
@@ -79,3 +83,75 @@ def test_a_bug_is_not_an_end():
 
     with pytest.raises(RuntimeError, match="shapes"):
         measure._expecting_failures(fail, None, 1)
+
+
+# --- the energy window, on a GPU that is a stand-in
+
+
+@pytest.fixture
+def energy(monkeypatch):
+    """Joules per step over a window of ``window`` s in which a step takes 0.5 s of the fake's clock."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(measure.device, "synchronise", lambda _: None)
+
+    def run(window=6.0, where="cuda", **scenario):
+        fake = FakeNvml(**scenario)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: fake.now)
+        steps = []
+
+        def step():
+            fake.now += 0.5
+            steps.append(fake.now)
+
+        job = Measurement("d", "t", 8, (("m", ()),), energy_window_s=window)
+        return measure._energy(job, step, torch.device(where)), steps
+
+    return run
+
+
+def test_energy_per_step_is_the_counters_difference_over_the_steps(energy):
+    reading, steps = energy()
+    assert reading.value == pytest.approx(300.0 * 0.5)  # 300 W for half a second
+    assert len(steps) == 12
+
+
+def test_a_counter_that_wraps_within_the_window_is_unwrapped(energy):
+    reading, _ = energy(energy_start_mj=2**32 - 900_000, energy_bits=32)
+    assert reading.value == pytest.approx(150.0)
+
+
+def test_a_window_that_the_counter_cannot_resolve_is_null(energy):
+    reading, _ = energy(window=2.0)
+    assert reading.value is None and "too short" in reading.reason
+
+
+def test_a_gpu_that_is_lost_within_the_window_leaves_its_reason(energy):
+    reading, steps = energy(
+        lost_from=6
+    )  # start, look-up (3), the first reading, and then it is gone
+    assert reading == Reading(None, "NVML: GPU is lost") and len(steps) == 12
+
+
+def test_without_a_counter_no_time_is_spent_on_it(energy):
+    fail = {"nvmlDeviceGetTotalEnergyConsumption": (1, pynvml.NVML_ERROR_NOT_SUPPORTED)}
+    reading, steps = energy(fail=fail)
+    assert reading == Reading(None, "NVML: Not Supported") and steps == []
+
+
+@pytest.mark.parametrize(
+    ("window", "where", "said"),
+    [(0.0, "cuda", "no energy window"), (6.0, "cpu", "no NVIDIA device")],
+)
+def test_energy_that_nobody_asked_for_or_that_cannot_be_has_its_reason(energy, window, where, said):
+    reading, steps = energy(window=window, where=where)
+    assert reading.value is None and said in reading.reason and steps == []
+
+
+def test_what_a_context_costs_is_read_before_the_model(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(measure.device, "synchronise", lambda _: None)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+    assert measure._context_bytes(torch.device("cuda")).value == 3 * GIB
+    assert measure._context_bytes(torch.device("cpu")).reason == NO_DEVICE
