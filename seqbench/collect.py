@@ -1,6 +1,6 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
-Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves`, `scaling`, `crossovers` (CSV),
+Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves`, `scaling`, `crossovers`, `probes` (CSV),
 `effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from . import probe_rows, scaling_rows
 from . import record as records
-from . import scaling_rows
 from .errors import UserError
 from .experiment import filled
 from .summary import summarise
@@ -26,7 +26,7 @@ WORKFLOW = "run `snakemake report` (or `make report`)"
 TIDY = ("effectiveness", "efficiency")
 FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves"),
-    *("scaling", "crossovers"),
+    *("scaling", "crossovers", "probes"),
 )
 
 
@@ -97,6 +97,7 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
         "curves": [r for e in entries if e.training for r in curve_rows(e)],
         "scaling": growth,
         "crossovers": crossovers,
+        "probes": probe_rows.summarise(entries),
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
     if measured:

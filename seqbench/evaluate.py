@@ -65,15 +65,23 @@ class Evaluator:
         self.cuts = _cuts(np.minimum(lengths[self.order], seq_len), batch, most)
 
     @torch.inference_mode()
-    def ranks(self, model: torch.nn.Module, split: str) -> dict[str, Ranks]:
+    def ranks(
+        self, model: torch.nn.Module, split: str, shuffle: int | None = None
+    ) -> dict[str, Ranks]:
         """Masking -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``users``.
+
+        shuffle: seed with which the order of every history that the model reads is drawn anew, None to leave
+        it: what a model loses by it is what it knows of the order.
 
         Raises:
             Diverged: a score is not a number.
         """
         model.eval()
         found = {m: np.empty((2, len(self.users)), dtype=np.int32) for m in MASKINGS}
+        generator = None if shuffle is None else torch.Generator().manual_seed(shuffle)
         for rows, history, inputs, target in self._batches(split):
+            if generator is not None:
+                inputs = shuffled(inputs, generator)
             with arithmetic(self.precision, inputs.device):
                 scores = model.scores(inputs).float()
             if torch.isnan(scores).any():
@@ -102,6 +110,12 @@ class Evaluator:
                 gather_spans(self.items, place - kept, kept),
                 self.items[place].long(),
             )
+
+
+def shuffled(items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Real items of every row in a random order, padding stays on the right: (B, L) -> (B, L)."""
+    keys = torch.rand(items.shape, generator=generator).to(items.device)
+    return items.gather(1, keys.masked_fill(items == 0, 2.0).argsort(dim=1))
 
 
 def _cuts(lengths: np.ndarray, batch: int, positions: int | None) -> list[int]:

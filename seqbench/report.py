@@ -61,6 +61,12 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
         "datasets": [views.datasets(content)],
         "effectiveness": [views.effectiveness(content, *key) for key in quality],
         "differences": [views.differences(content, *key) for key in quality],
+        "probes": [
+            views.probes(content, track, dataset, probe)
+            for track, dataset, probe in places(
+                content.frames["probes"], "track", "dataset", "probe"
+            )
+        ],
         "cpu": [t for key in cost if key[2] == "cpu" for t in _on_datasets(content, key)],
         "cuda": [t for key in cost if key[2] == "cuda" for t in _on_datasets(content, key)],
         "points": [costs.efficiency(content, *key, curve) for key in cost for curve in CURVES],

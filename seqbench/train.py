@@ -18,7 +18,7 @@ import torch
 
 import models
 
-from . import code, device, evaluate
+from . import code, device, evaluate, quality
 from .batches import Gatherer, Windows, epoch_batches, training_ends, training_windows
 from .data import Dataset
 from .experiment import Experiment, Training
@@ -56,7 +56,7 @@ class Trainer:
         options = dict(experiment.hyperparameters)
         model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
         self.model = model.to(where)
-        self.evaluator = evaluator_of(experiment, dataset, where)
+        self.evaluator = quality.evaluator_of(experiment, dataset, where)
         self.state = State()
         self.begun_s: float | None = None  # age of the process when its first step began
         self.best_weights = self._weights()
@@ -76,7 +76,7 @@ class Trainer:
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)
         self.model.load_state_dict(self.best_weights)
-        samples = ranks_of(self.evaluator, self.model)
+        samples = quality.samples(self.evaluator, self.model, self.dataset)
         self.resume_file.unlink(missing_ok=True)
         return self._values(stopped), samples, self.best_weights
 
@@ -241,8 +241,8 @@ def fit_baseline(
     start = time.perf_counter()
     model.fit(*training_part(dataset, where))
     fitted = time.perf_counter() - start
-    evaluator = evaluator_of(experiment, dataset, where)
-    samples = ranks_of(evaluator, model)
+    evaluator = quality.evaluator_of(experiment, dataset, where)
+    samples = quality.samples(evaluator, model, dataset)
     values = {
         "parameters": 0,
         "backend": {},
@@ -266,26 +266,6 @@ def training_part(dataset: Dataset, where: torch.device) -> tuple[torch.Tensor, 
     items = torch.from_numpy(np.asarray(dataset.items)[chosen].astype(np.int64))
     ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
     return items.to(where), ends.to(where)
-
-
-def evaluator_of(
-    experiment: Experiment, dataset: Dataset, where: torch.device
-) -> evaluate.Evaluator:
-    """What ranks the held-out items for an experiment."""
-    t = experiment.training
-    return evaluate.Evaluator(
-        dataset.items, dataset.offsets, experiment.seq_len, t.eval_batch, where, t.precision
-    )
-
-
-def ranks_of(evaluator: evaluate.Evaluator, model: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Samples of a training record: users and, per split and masking, their ranks and ties."""
-    samples = {"users": evaluator.users.astype(np.int32)}
-    for split in evaluate.SPLITS:
-        for masking, ranks in evaluator.ranks(model, split).items():
-            samples[f"{split}/{masking}/rank"] = ranks.rank
-            samples[f"{split}/{masking}/ties"] = ranks.ties
-    return samples
 
 
 def _key(experiment: Experiment, dataset: Dataset) -> str:

@@ -221,6 +221,38 @@ def _tested(row: pd.Series) -> list[Cell]:
     return [Cell(f"{row.effect:+.3f}".replace("-", "−"), value=row.effect), Cell(text, value=p)]
 
 
+def probes(tables: Tables, track: str, dataset: str, probe: str) -> Table:
+    """NDCG@10 of every model for each group of users of a probe, or with the order of histories as it was and shuffled."""
+    rows = pick(tables.frames["probes"], track=track, dataset=dataset, probe=probe)
+    groups = [group for (group,) in places(rows, "group")]
+    digits = decimals((rows.ci_high - rows.ci_low) / 2) if len(rows) else 3
+    columns = [
+        Column("Model", number=False),
+        *[Column(group, probe.capitalize()) for group in groups],
+    ]
+    body: list[list[Cell]] = []
+    for (seq_len,) in places(rows, "seq_len"):
+        part = pick(rows, seq_len=seq_len)
+        sizes = ", ".join(
+            whole(pick(part, group=g).n_users.max()) for g in groups if len(pick(part, group=g))
+        )
+        body.append([Cell(f"{place(dataset, seq_len)}: {sizes} users")])
+        for model in ordered(part.model):
+            own = pick(part, model=model)
+            found = [pick(own, group=group) for group in groups]
+            cells = [_probe_cell(f.iloc[0], digits) if len(f) else DASH for f in found]
+            body.append([Cell(label(model), value=model), *cells])
+    caption = f"{METRICS[MAIN].label} by {probe}, {dataset}, track {track}: mean over seeds, 95 % interval"
+    return Table(f"probe-{probe.replace(' ', '-')}-{track}-{dataset}", caption, columns, body)
+
+
+def _probe_cell(row: pd.Series, digits: int) -> Cell:
+    if not known(row["mean"]):
+        return DASH
+    detail = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
+    return Cell(f"{row['mean']:.{digits}f}", detail, row["mean"])
+
+
 def difference_cell(row: Any, sign: int = 1) -> Cell:
     """A difference with its interval and verdict; sign -1 reads it the other way round."""
     low, high = sorted((sign * row.ci_low, sign * row.ci_high))

@@ -110,6 +110,12 @@ def samples(model, seed):
             rank = ranks(model, seed + (100 if split == "valid" else 0)) + np.int32(shift)
             arrays[f"{split}/{masking}/rank"] = rank
             arrays[f"{split}/{masking}/ties"] = (rank > 5).astype(np.int32)
+    lost = 0 if model == "popularity" else 3  # ranks that shuffling costs
+    arrays["test-shuffled/unmasked/rank"] = arrays["test/unmasked/rank"] + np.int32(lost)
+    arrays["test-shuffled/unmasked/ties"] = np.zeros(N_USERS, dtype=np.int32)
+    arrays["history_length"] = (5 + np.arange(N_USERS) % 40).astype(np.int32)
+    arrays["target_popularity"] = (1 + np.arange(N_USERS) // 4).astype(np.int32)
+    arrays["tied"] = (np.arange(N_USERS) % 10 == 0).astype(np.int32)
     return arrays
 
 

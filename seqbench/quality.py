@@ -1,0 +1,60 @@
+"""What a record holds of a finished model's quality: ranks of all users, probes, and what is known of each user."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from . import evaluate
+from .batches import training_ends
+from .data import Dataset
+from .experiment import Experiment
+
+SHUFFLE_SEED = (
+    0  # of the probe, equal in every record, so that models see the same shuffled histories
+)
+
+
+def evaluator_of(
+    experiment: Experiment, dataset: Dataset, where: torch.device
+) -> evaluate.Evaluator:
+    """What ranks the held-out items for an experiment."""
+    t = experiment.training
+    return evaluate.Evaluator(
+        dataset.items, dataset.offsets, experiment.seq_len, t.eval_batch, where, t.precision
+    )
+
+
+def samples(
+    evaluator: evaluate.Evaluator, model: torch.nn.Module, dataset: Dataset
+) -> dict[str, np.ndarray]:
+    """Arrays over the evaluated users (U,): ranks and ties per split and masking, of the probe, and ``about`` users."""
+    found = {"users": evaluator.users.astype(np.int32), **about(dataset, evaluator.users)}
+    for split in evaluate.SPLITS:
+        for masking, ranks in evaluator.ranks(model, split).items():
+            found |= {f"{split}/{masking}/rank": ranks.rank, f"{split}/{masking}/ties": ranks.ties}
+    ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["unmasked"]
+    return {
+        **found,
+        "test-shuffled/unmasked/rank": ranks.rank,
+        "test-shuffled/unmasked/ties": ranks.ties,
+    }
+
+
+def about(dataset: Dataset, users: np.ndarray) -> dict[str, np.ndarray]:
+    """Of every user (U,) int32: history_length, items before the test item; target_popularity, how often the test item
+    occurs in the training parts; where times are known, tied: whether the test item and the one before it share theirs.
+    """
+    items, offsets = np.asarray(dataset.items), np.asarray(dataset.offsets)
+    last = offsets[users + 1] - 1
+    place = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
+    trained = place < np.repeat(training_ends(offsets) - offsets[:-1], np.diff(offsets))
+    popularity = np.bincount(items[trained], minlength=dataset.n_items + 1)
+    found = {
+        "history_length": (last - offsets[users]).astype(np.int32),
+        "target_popularity": popularity[items[last]].astype(np.int32),
+    }
+    if dataset.times is not None:
+        times = np.asarray(dataset.times)
+        found["tied"] = (times[last] == times[last - 1]).astype(np.int32)
+    return found
