@@ -225,4 +225,4 @@ def table(tables: Tables, claims: Mapping[str, Any] | None = None) -> Table:
         f"{said}. Cost is judged on GPUs only. Sentences are in our words, figures are those of {claims['source']};"
         " tolerances stand in config/claims.yaml.",
     ]
-    return Table("claims", "Claims of the paper", columns, body, notes)
+    return Table("claims-of-the-paper", "Claims of the paper", columns, body, notes)

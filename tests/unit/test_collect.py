@@ -83,13 +83,17 @@ def test_one_seed_has_no_spread_but_an_interval(tmp_path, plan):
 
 def test_comparisons_pair_every_two_models(tmp_path, plan):
     frame = collected(tmp_path, plan).frames["comparisons"]
-    assert len(frame) == 3 * 2  # pairs x maskings
-    row = pick(frame, model_a="sasrec", model_b="mamba4rec", masking="unmasked").iloc[0]
+    assert len(frame) == 3 * 2 * 3  # pairs x maskings x metrics
+    row = pick(
+        frame, model_a="sasrec", model_b="mamba4rec", masking="unmasked", metric="ndcg@10"
+    ).iloc[0]
     assert row.difference == pytest.approx(row.mean_a - row.mean_b)
     assert row.margin == pytest.approx(0.01 * max(row.mean_a, row.mean_b))
     assert row.trained_seeds == 3
     against_popularity = pick(frame, model_a="popularity", model_b="mamba4rec", masking="unmasked")
-    assert against_popularity.verdict.item() == "worse"
+    assert set(against_popularity.verdict) == {"worse"} and len(against_popularity) == 3
+    assert (against_popularity.effect < 0).all() and (against_popularity.p_holm < 0.001).all()
+    assert (frame.p_holm >= frame.p_value).all()
 
 
 def test_efficiency_derives_epoch_and_rates_and_keeps_reasons(tmp_path, plan):
