@@ -203,8 +203,9 @@ def markdown(table: Table) -> str:
 
 
 def without(table: Table, *labels: str) -> Table:
-    """Return a table without the columns whose header begins with one of these labels."""
-    kept = [k for k, column in enumerate(table.columns) if not column.text.startswith(labels)]
+    """Return a table without the columns whose header, or the one over it, begins with one of these labels."""
+    heads = [(column.text, column.over) for column in table.columns]
+    kept = [k for k, pair in enumerate(heads) if not any(head.startswith(labels) for head in pair)]
     rows = [row if _is_heading(table, row) else [row[k] for k in kept] for row in table.rows]
     return replace(table, columns=[table.columns[k] for k in kept], rows=rows)
 
