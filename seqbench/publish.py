@@ -213,6 +213,8 @@ def _machine_part(folder: Path) -> str:
         "Wait",
         "Residual",
         "Device context",
+        "Inference memory",
+        "Activations",
     )
     cost = [without(table, *parts) for table in _cost_tables(content, short=True)]
     link = f"results/reference/{folder.name}"
