@@ -22,6 +22,7 @@ SHORT = {
     ("inference", "peak_allocated_bytes"): "Inference memory (allocated)",
     ("train", "saved_bytes"): "Activations saved",
 }
+FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
 IN_SENTENCES = ("train", "step_s")
 
 
@@ -59,11 +60,18 @@ def _growth_row(own: pd.DataFrame, model: str, shown: list[tuple[str, str]]) -> 
             cells += [DASH] * 3
             continue
         row = found.iloc[0]
-        cells += [_with_interval(row, "c"), _with_interval(row, "slope_end")]
+        cells += [_exponent_cell(row), _with_interval(row, "slope_end")]
         cells.append(Cell(f"{100 * row.max_residual:.0f} %", value=row.max_residual))
         if known(row.missing) and row.missing not in missing:
             missing.append(row.missing)
     return [*cells, Cell("; ".join(missing) or "–", mark="bad" if missing else "muted")]
+
+
+def _exponent_cell(row: pd.Series) -> Cell:
+    """The exponent, unless the cost hardly grows: of a flat curve any exponent is as good as any other."""
+    if row.growth < FLAT:
+        return Cell("flat", f"×{row.growth:.2f}", row.c, mark="muted")
+    return _with_interval(row, "c")
 
 
 def _with_interval(row: pd.Series, name: str) -> Cell:
@@ -149,7 +157,8 @@ def _verdict(row) -> str:
     if known(row.x) and not row.extrapolated:
         winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
         return f"{label(winner)} is cheaper than {label(loser)} from L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on."
-    if row.cheaper_min != row.cheaper_max or row.share > 0.025:
+    inside = 0 if row.extrapolated else row.share  # of resamples that cross within the points
+    if row.cheaper_min != row.cheaper_max or inside > 0.025:
         return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
     factors = [
         1 / r if row.model_a == row.cheaper_max else r for r in (row.ratio_min, row.ratio_max)
@@ -164,7 +173,8 @@ def figure_data(
 ) -> pd.DataFrame:
     """Points of the curves with their quartiles, the fitted parameters beside them, and why a point is missing.
 
-    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, reason.
+    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, growth, reason; c_low and
+    c_high are empty where the curve is flat.
     """
     fits = _of(tables, "scaling", track, machine, kind, curves)
     rows = _of(tables, "efficiency", track, machine, kind, curves)
@@ -175,11 +185,15 @@ def figure_data(
     x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
     rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
     place = ["curve", "fixed", "phase", "metric", "model"]
-    parameters = ["a", "b", "c", "c_low", "c_high"]
+    parameters = ["a", "b", "c", "c_low", "c_high", "growth"]
     data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")
     order = {pair: k for k, pair in enumerate(drawn)}
     data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])
     data = data.sort_values(["row", "x"], kind="stable")
+    flat = data.growth < FLAT
+    data[["c_low", "c_high"]] = data[["c_low", "c_high"]].mask(
+        flat
+    )  # the fit is drawn all the same
     return data[[*place, "x", "median", "q25", "q75", *parameters, "reason"]].reset_index(drop=True)
 
 

@@ -28,7 +28,7 @@ def growth(data: pd.DataFrame) -> Figure:
     """Medians with their quartiles and the fitted curves: a row of panels per cost, a column per curve.
 
     data: curve, fixed, model, phase, metric, x, median, q25, q75 (empty where a point failed), a, b, c,
-    c_low, c_high of median = a + b x^c, reason (why a point is empty).
+    c_low, c_high (empty: flat) of median = a + b x^c, reason (why a point is empty).
     """
     looks = styles(data.model)
     columns, rows = unique(data, "curve", "fixed"), unique(data, "phase", "metric")
@@ -60,7 +60,9 @@ def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         first = line.iloc[0]
         x = np.geomspace(line.x.min(), line.x.max(), 60)
         axis.plot(x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1)
-        notes.append((f"c = {first.c:.2f} [{first.c_low:.2f}, {first.c_high:.2f}]", look["color"]))
+        known = not np.isnan(first.c_low)
+        exponent = f"c = {first.c:.2f} [{first.c_low:.2f}, {first.c_high:.2f}]" if known else "flat"
+        notes.append((exponent, look["color"]))
     log_axis(axis.yaxis, found[["q25", "q75"]].to_numpy() / factor)
     _failed(axis, part[part["median"].isna()], looks)
     number_axis(axis, sorted(set(part.x)))

@@ -157,6 +157,8 @@ def _growth(
     ):
         row[name] = float(value[0])
         row[f"{name}_low"], row[f"{name}_high"] = scaling.interval(values)
+    ends = fit.at(x[[0, -1]])[0]
+    row["growth"] = float(ends[1] / ends[0])  # fitted, from the smallest to the largest x
     row["max_residual"] = float(np.abs(fit.residuals).max())
     row["missing"] = "; ".join(missing) if missing else None
     return row
