@@ -14,6 +14,7 @@ from .code import ROOT
 from .errors import UserError
 
 CORE_LENGTHS = (200, 50, 512, 2048, 8192)  # of the curve over lengths, the paper's first
+CORE_TRACK = "matched"
 GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
 TINY = {
     "datasets": {"generated": {"synthetic": {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}}},
@@ -69,24 +70,35 @@ def is_done(plan: Plan, job: Any) -> bool:
 
 
 def jobs(plan: Plan) -> Iterator[Any]:
-    """Measurements of config/gpu.yaml, those that matter most first; their core unless all are asked for."""
-    from .experiment import FULL_LENGTH
+    """Measurements of config/gpu.yaml, those that matter most first; their core unless all are asked for.
+
+    The core, with fewer rounds, is meant to fit into ten minutes with the other parts: a process takes two to four
+    seconds before its first step, and energy six more.
+    """
     from .grid import grid
 
     measurements = grid(configuration(plan), ROOT / "models").measurements
     order = {"tokens": 1, "batch": 2, "sequences": 3, "catalogue": 4}
-    lengths = {length: k for k, length in enumerate(CORE_LENGTHS)}
 
     def rank(job: Any) -> tuple:
-        return order.get(job.curve, 0), lengths.get(job.seq_len, len(lengths)), job.seq_len
+        near = CORE_LENGTHS.index(job.seq_len) if job.seq_len in CORE_LENGTHS else len(CORE_LENGTHS)
+        return order.get(job.curve, 0), near, job.seq_len
 
     for job in sorted(measurements, key=rank):
-        core = job.dataset != FULL_LENGTH or (job.curve == "tokens" and job.seq_len in lengths)
-        if plan.every or plan.tiny:
-            yield job
-        elif core:
-            headline = job.curve is None or job.seq_len == CORE_LENGTHS[0]
-            yield job if headline else replace(job, rounds=1)
+        rounds = job.rounds if plan.every or plan.tiny else _core_rounds(job)
+        if rounds:
+            yield replace(job, rounds=rounds)
+
+
+def _core_rounds(job: Any) -> int:
+    """Rounds of a job in the core, 0 for those outside: the paper's length in both tracks, others in the first."""
+    if job.curve is None:
+        return 1
+    if job.curve != "tokens" or job.seq_len not in CORE_LENGTHS:
+        return 0
+    if job.seq_len == CORE_LENGTHS[0]:
+        return 2
+    return 1 if job.track == CORE_TRACK else 0
 
 
 def configuration(plan: Plan) -> dict[str, Any]:
