@@ -64,15 +64,16 @@ def test_all_missing_packages_are_named_at_once(monkeypatch):
 
 def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     core, every = list(gpuplan.jobs(plan(tmp_path))), list(gpuplan.jobs(plan(tmp_path, every=True)))
-    assert len(core) == 2 * (1 + len(gpuplan.CORE_LENGTHS)) and len(every) == 2 * (
-        1 + 8 + 8 + 5 + 4
-    )
+    assert len(core) == 2 * 2 + len(gpuplan.CORE_LENGTHS) - 1
+    assert len(every) == 2 * (1 + 8 + 8 + 5 + 4) and {job.rounds for job in every} == {3}
     assert {job.path for job in core} <= {job.path for job in every}
     assert [job.curve for job in core[:4]] == [None, None, "tokens", "tokens"]
     assert {job.track for job in core[:2]} == {"matched", "paper-sizes"}
     points = [job for job in core if job.curve]
     assert (points[0].seq_len, points[0].batch_targets) == (200, 2048 * 200)
-    assert [job.rounds for job in points] == [3, 3] + [1] * (len(points) - 2)
+    assert [job.rounds for job in points] == [2, 2] + [1] * (len(points) - 2)
+    assert [job.seq_len for job in points] == [200, *gpuplan.CORE_LENGTHS]
+    assert {job.track for job in points[2:]} == {"matched"}
     inference = {job.eval_batch for job in every if job.curve == "sequences"}
     assert 4096 in inference  # the paper's batch
 
