@@ -76,8 +76,8 @@ def _exponent_cell(row: pd.Series) -> Cell:
 
 def _with_interval(row: pd.Series, name: str) -> Cell:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    detail = f"[{low:.2f}, {high:.2f}]" if high - low > 0.005 else ""
-    return Cell(f"{row[name]:.2f}", detail, row[name])
+    detail = f"[{_text(low)}, {_text(high)}]" if high - low > 0.005 else ""
+    return Cell(_text(row[name]), detail, row[name])
 
 
 def crossings(
@@ -149,7 +149,13 @@ def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
 
 
 def _exponent(row: pd.Series) -> str:
-    return f"{row.slope_end:.2f} [{row.slope_end_low:.2f}, {row.slope_end_high:.2f}] for {label(row.model)}"
+    value, low, high = (_text(row[f"slope_end{end}"]) for end in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}] for {label(row.model)}"
+
+
+def _text(value: float) -> str:
+    """Two decimals, and no zero with a sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _verdict(row) -> str:
@@ -189,7 +195,8 @@ def figure_data(
     data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")
     order = {pair: k for k, pair in enumerate(drawn)}
     data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])
-    data = data.sort_values(["row", "x"], kind="stable")
+    data = data.assign(column=data.curve.map(list(curves).index))
+    data = data.sort_values(["column", "row", "x"], kind="stable")
     flat = data.growth < FLAT
     data[["c_low", "c_high"]] = data[["c_low", "c_high"]].mask(
         flat

@@ -66,7 +66,7 @@ def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Ent
     for entry in entries:
         if not entry.training and entry.experiment.get("curve"):
             groups[_key(entry)].append(entry)
-    for members in groups.values():
+    for members in sorted(groups.values(), key=lambda m: list(X).index(m[0].experiment["curve"])):
         first = members[0]
         about = {key: identity(first)[key] for key in CURVE}
         settings = {key: first.experiment[key] for key in ("precision", "curve")}
