@@ -50,57 +50,58 @@ def count(run: Callable[[], object], parameters: Iterator[Tensor] = ()) -> dict[
     return asdict(Counts(flops, operators.moved_bytes, sum(saved.values()), operators.calls))
 
 
-class _Flops(TorchDispatchMode):
+class _Watching(TorchDispatchMode):
+    """Shows every operator that PyTorch runs to ``seen``, composite ones as their parts."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if _packet(func) not in flop_registry:  # in inference mode composite operators arrive whole
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        out = func(*args, **kwargs)
+        self.seen(func, args, kwargs, out)
+        return out
+
+    def seen(self, func, args: tuple, kwargs: dict, out: object) -> None:
+        """One operator with its operands and results."""
+        raise NotImplementedError
+
+
+class _Flops(_Watching):
     """Adds up the FLOPs of matrix products by PyTorch's formulas, in-place and out= variants included."""
 
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = _decomposed(self, func, args, kwargs)
-        if out is not NotImplemented:
-            return out
-        out = func(*args, **kwargs)
+    def seen(self, func, args: tuple, kwargs: dict, out: object) -> None:
+        """Count it if it is a product."""
         formula = flop_registry.get(_packet(func))
         if formula is not None:
             plain = {key: value for key, value in kwargs.items() if key != "out"}
             self.flops += formula(*args, **plain, out_val=out)
-        return out
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(_Watching):
     """Counts calls and the bytes of their tensors; of kernels that PyTorch does not see through ``launched``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = self.moved_bytes = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = _decomposed(self, func, args, kwargs)
-        if out is not NotImplemented:
-            return out
-        out = func(*args, **kwargs)
+    def seen(self, func, args: tuple, kwargs: dict, out: object) -> None:
+        """Count it unless it touches no memory."""
         name = str(func._overloadpacket)
         if not func.is_view and name not in UNTOUCHED:
             self.calls += 1
             self.moved_bytes += _touched(name, args, kwargs, out)
-        return out
 
     def launched(self, _: str, tensors: tuple) -> None:
         """One launch of a kernel, which reads or writes each tensor once."""
         self.calls += 1
         self.moved_bytes += sum(_bytes(t) for t in tensors if isinstance(t, Tensor))
-
-
-def _decomposed(mode: TorchDispatchMode, func, args: tuple, kwargs: dict) -> object:
-    """Run a composite operator as its parts, which is how it arrives in inference mode; else NotImplemented."""
-    if _packet(func) in flop_registry:
-        return NotImplemented
-    with mode:
-        return func.decompose(*args, **kwargs)
 
 
 def _packet(func):
