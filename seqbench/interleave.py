@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,12 @@ def measure(
     check_precision(job.precision)
     names = [name for name, _ in job.models]
     found = {name: Found() for name in names}
-    with device_lease() as visible:
-        os.environ.update({**worker_environment(threads), **visible})
+    with device_lease() as visible, _variables({**worker_environment(threads), **visible}):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["seqbench.measure"])
 
         def run(function: str, *arguments: Any) -> dict[str, Any] | End:
-            return _in_fresh_process(context, function, arguments, time_limit_s)
+            return _in_fresh_process(context, visible, function, arguments, time_limit_s)
 
         limits = run("measure_ceilings", job, threads)
         for name, phase, round_ in _order(job):
@@ -56,9 +56,21 @@ def measure(
         for name in names:
             print(f"{job.path}: counting {name}", file=sys.stderr)
             found[name].counts = run("count_phases", job, name, dataset, threads)
-    for name in names:
-        _write(job, name, found[name], limits, dataset, out, threads)
+        for name in names:  # while the environment that they describe holds
+            _write(job, name, found[name], limits, dataset, out, threads)
     return {name: found[name].end.status for name in names}
+
+
+@contextmanager
+def _variables(changes: dict[str, str]) -> Iterator[None]:
+    """Environment of the processes to come; afterwards as before, or the next lease would find a device chosen."""
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @dataclass
@@ -95,10 +107,10 @@ def _order(job: Measurement) -> Iterator[tuple[str, str, int]]:
 
 
 def _in_fresh_process(
-    context: Any, function: str, arguments: tuple, time_limit_s: float
+    context: Any, visible: dict[str, str], function: str, arguments: tuple, time_limit_s: float
 ) -> dict[str, Any] | End:
     answers = context.Queue()
-    process = context.Process(target=_child, args=(answers, function, *arguments))
+    process = context.Process(target=_child, args=(answers, visible, function, *arguments))
     process.start()
     result: dict[str, Any] | End | None = None
     waited = 0.0
@@ -126,9 +138,13 @@ def _death(exitcode: int) -> End:
     )
 
 
-def _child(answers: Any, function: str, *arguments: Any) -> None:
-    """In the fresh process: do one thing of seqbench.measure and send back what it found, or how it ended."""
+def _child(answers: Any, visible: dict[str, str], function: str, *arguments: Any) -> None:
+    """In the fresh process: do one thing of seqbench.measure and send back what it found, or how it ended.
+
+    The fork server may be older than the lease of this job: which GPU is visible is said here.
+    """
     die_with_parent()
+    os.environ.update(visible)
     from . import measure as worker  # loads torch: here, never in the parent
 
     answers.put(getattr(worker, function)(*arguments))

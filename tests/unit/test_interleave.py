@@ -93,7 +93,7 @@ def test_a_record_holds_counts_and_ceilings_beside_the_times(tiny, tmp_path):
     assert one["failed"] == {}
 
 
-def _too_much_while_training(answers, function, *arguments):
+def _too_much_while_training(answers, visible, function, *arguments):
     """Training asks for more memory than there is; everything else goes as it should."""
     from seqbench import measure
 
@@ -127,3 +127,37 @@ def test_rounds_that_the_budget_ended_early_are_cut_to_the_shortest():
     parts = [{"samples": {"a": np.arange(n), "b": np.array(1.0)}} for n in (4, 2, 3)]
     found = dict(interleave._stacked(parts))
     assert found["a"].tolist() == [[0, 1]] * 3 and found["b"].tolist() == [1.0] * 3
+
+
+def _report_visible(answers, visible, function, *arguments):
+    """Say which GPU this process would see."""
+    import os
+
+    os.environ.update(visible)
+    answers.put({"visible": os.environ.get("CUDA_VISIBLE_DEVICES")})
+
+
+def test_each_job_sees_the_gpu_it_was_lent_and_leaves_the_environment_as_it_was(
+    monkeypatch, tmp_path
+):
+    """Two jobs of one process, as in gpu-check, on a machine whose first GPU is taken the second time."""
+    import contextlib
+    import os
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(interleave, "_child", _report_visible)
+    seen = []
+    monkeypatch.setattr(
+        interleave.Found, "add", lambda self, phase, result: seen.append(result["visible"])
+    )
+    monkeypatch.setattr(
+        interleave, "_write", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    )
+    job = Measurement("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
+    before = dict(os.environ)
+    for lent in ("0", "1"):
+        lease = contextlib.nullcontext({"CUDA_VISIBLE_DEVICES": lent})
+        monkeypatch.setattr(interleave, "device_lease", lambda lease=lease: lease)
+        interleave.measure(job, None, tmp_path, 1, 60.0)
+        assert dict(os.environ) == before
+    assert seen == ["0", "0", "0", "1", "1", "1"]  # two phases and the record of each job
