@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -33,6 +34,7 @@ NEEDED = {
     "jsonschema": "jsonschema",
     "psutil": "psutil",
     "safetensors": "safetensors",
+    "tqdm": "tqdm",
     "pynvml": "nvidia-ml-py",
 }
 DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
@@ -59,7 +61,7 @@ def gpu_check(
         )
     plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every)
     plan.checks.mkdir(parents=True, exist_ok=True)
-    states = {part: _RUN[part](plan) for part in chosen}
+    states = {part: _attempt(plan, part) for part in chosen}
     print(table(plan))
     for part, state in states.items():
         print(
@@ -69,6 +71,18 @@ def gpu_check(
     if UNFINISHED in states.values():
         print("not finished: the same command goes on with what is missing")
     return FAILED if FAILED in states.values() else max(states.values(), default=DONE)
+
+
+def _attempt(plan: Plan, part: str) -> int:
+    """Run a part. One that breaks, a kernel that does not compile say, must not keep the others from the machine."""
+    try:
+        return _RUN[part](plan)
+    except Exception as error:
+        traceback.print_exc()
+        _write(
+            plan, f"{part}.json", {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        )
+        return FAILED
 
 
 def _parts(text: str) -> tuple[str, ...]:

@@ -197,3 +197,16 @@ def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeyp
     leave()
     monkeypatch.setattr(code, "identity", lambda _: {"hash": "other"})
     assert not gpuplan.is_done(chosen, job)
+
+
+def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch):
+    def broken(_):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(gpucheck, "_RUN", {"scan": broken, "cost": lambda _: gpucheck.DONE})
+    monkeypatch.setattr(gpucheck, "_check_device", lambda _: None)
+    assert gpucheck.gpu_check(tmp_path, "scan cost", 60.0, None) == gpucheck.FAILED
+    assert json.loads((tmp_path / "checks/scan.json").read_text()) == {
+        "status": "failed", "reason": "RuntimeError: no kernel image",
+    }  # fmt: skip
+    assert list(tmp_path.glob("gpu-check-*.tar.gz"))
