@@ -21,8 +21,8 @@ from . import device, environment
 from .ceilings import ceilings
 from .nvml import (
     HIDDEN,
-    NO_DEVICE,
     NOT_INSTALLED,
+    ORDER,
     SLICE,
     WDDM,
     Nvml,
@@ -41,7 +41,10 @@ REMEDIES = {
     WDDM: "measure on Linux, or with the driver in TCC mode",
     SLICE: "measure on a whole GPU",
     NOT_INSTALLED: "it is pinned in envs/, `make setup` installs it",
+    ORDER: "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
 }
+
+OTHERWISE = "the driver does not offer it here; does nvidia-smi show it?"
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,18 @@ def machine() -> Iterator[Row]:
         )
     else:
         yield Row("quiet", YES, f"load {load:.1f} on {cores} cores")
+    governor = cpu_governor()
+    if governor not in (None, "performance"):
+        yield Row(
+            "clock of the cores",
+            NO,
+            f"governor {governor}",
+            "cpupower frequency-set -g performance",
+        )
+    else:
+        yield Row(
+            "clock of the cores", NOTE, f"governor {governor or 'not shown (as in most VMs)'}"
+        )
     free = psutil.virtual_memory().available / 2**30
     yield Row("memory free now", NOTE, f"{free:.0f} GiB")
     own = [name for name in environment.ALLOCATOR if name in os.environ]
@@ -121,6 +136,15 @@ def cpu_quota() -> float | None:
     except (OSError, ValueError):
         return None
     return None if limit == "max" else int(limit) / int(period)
+
+
+def cpu_governor() -> str | None:
+    """How the kernel sets the first core's frequency, None where it does not show it."""
+    try:
+        file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 def gpu(where: torch.device, nvml: Nvml) -> Iterator[Row]:
@@ -159,8 +183,13 @@ def _why_no_gpu(nvml: Nvml) -> tuple[str, str]:
             "there is one, but this PyTorch is a build for CPUs",
             "install a CUDA build: README, Run it",
         )
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides it", "unset CUDA_VISIBLE_DEVICES"
+    if gpu_devices() and not nvml.reason:
+        return (
+            f"NVML sees it and PyTorch (built for CUDA {torch.version.cuda}) cannot use it",
+            "the driver may be too old: update it, or install a build for an older CUDA",
+        )
     if gpu_devices():
         return (
             f"the driver does not answer: {nvml.reason}",
@@ -190,7 +219,9 @@ def measurable(where: torch.device, nvml: Nvml) -> Iterator[Row]:
         "temperature": nvml.temperature_c(),
         "utilisation": nvml.utilisation(),
     }.items():
-        yield _reading(what, reading)
+        yield (
+            _reading(what, reading) if on_gpu else Row(what, *missing)
+        )  # measure asks on GPUs only
     if on_gpu:
         yield _sampler(where, nvml)
 
@@ -199,9 +230,7 @@ def _reading(what: str, reading: Reading) -> Row:
     reason = reading.reason or ""
     if reading.value is not None:
         return Row(what, YES)
-    if reason.startswith(NO_DEVICE):
-        return Row(what, NO, SEE_ABOVE)
-    return Row(what, NO, reason, REMEDIES.get(reason, "the driver does not offer it here"))
+    return Row(what, NO, reason, REMEDIES.get(reason, OTHERWISE))
 
 
 def _sampler(where: torch.device, nvml: Nvml) -> Row:

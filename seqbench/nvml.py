@@ -6,9 +6,10 @@ percent) are converted here, once. A GPU that is lost stays lost: it is not aske
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -18,8 +19,10 @@ NOT_INSTALLED = "nvidia-ml-py is not installed: pip install nvidia-ml-py"
 SLICE = "a MIG slice: NVML has it for whole GPUs only"
 HIDDEN = "NVML does not show this process (a container can hide process ids)"
 WDDM = "NVML does not know it (Windows in WDDM mode)"
+ORDER = "CUDA counts different GPUs fastest first and NVML by bus: set CUDA_DEVICE_ORDER=PCI_BUS_ID"
 SHORTEST_ENERGY_WINDOW_S = 5.0  # the counter moves every 100 ms or so: shorter windows mean nothing
 COUNTER_BITS = 32  # of the millijoules that some drivers keep before they start again at 0
+FIRST_NAMESPACE = "pid:[4026531836]"  # Linux: where process ids are those that the driver knows
 MOST_POWER = 1.2  # times the limit: power may exceed it for moments, never over seconds
 # By bit of the mask. Not here: idle and clocks that somebody has set, neither of which is throttling.
 THROTTLING = {
@@ -88,16 +91,20 @@ class Nvml:
         """Whether another process computes on the GPU.
 
         Where a container hides process ids, one process that we cannot name is presumably this one if it
-        has used the GPU: then it cannot be told.
+        has used the GPU, and an empty list says nothing: then it cannot be told.
         """
         found = self._ask("nvmlDeviceGetComputeRunningProcesses")
         if found.value is None:
             return found
         others = {p.pid for p in found.value} - {os.getpid(), os.getppid()}
         named = any(p.pid == os.getpid() for p in found.value)
-        if named or not _uses_gpu():
+        if named:
             return Reading(bool(others))
-        return Reading(True) if len(others) > 1 else Reading(None, HIDDEN)
+        if len(others) > 1 or (others and not _uses_gpu()):
+            return Reading(True)
+        if not others and not _uses_gpu() and _knows_process_ids():
+            return Reading(False)
+        return Reading(None, HIDDEN)
 
     # --- memory
 
@@ -109,7 +116,7 @@ class Nvml:
         own = [p.usedGpuMemory for p in found.value if p.pid == os.getpid()]
         if not own:
             return Reading(None, HIDDEN)
-        return Reading(None, WDDM) if own[0] is None else Reading(own[0])
+        return Reading(None, WDDM) if None in own else Reading(sum(own))
 
     def device_bytes(self) -> Reading:
         """Memory in use on the GPU by everyone."""
@@ -165,7 +172,7 @@ class Nvml:
 
     def _whole(self, function: str, *arguments: Any, scale: float = 1) -> Reading:
         """Ask what exists for whole GPUs only: the parent's answer is not a slice's."""
-        if self.mig:
+        if self.mig and not self.reason:
             return Reading(None, SLICE)
         found = self._ask(function, *arguments)
         return found if found.value is None or scale == 1 else Reading(found.value / scale)
@@ -178,6 +185,8 @@ class Nvml:
             return Reading(None, self.reason)
         try:
             return Reading(question())
+        except AttributeError as error:  # a release without it, or one that shadows nvidia-ml-py
+            return Reading(None, deprecated_distribution() or f"nvidia-ml-py: {error}")
         except self._nvml.NVMLError as error:
             reason = f"NVML: {error}"
             if getattr(error, "value", None) == self._nvml.NVML_ERROR_GPU_IS_LOST:
@@ -193,16 +202,28 @@ class Nvml:
         if first.startswith(("GPU-", "MIG-")):
             handle = self._by_uuid(first)
         elif first.isdecimal():
+            if not self._counts_as_cuda():
+                self.reason = ORDER
+                return None
             handle = nvml.nvmlDeviceGetHandleByIndex(int(first))
         else:
             self.reason = f"{NO_DEVICE} (CUDA_VISIBLE_DEVICES={first!r} hides every GPU)"
             return None
-        if nvml.nvmlDeviceIsMigDeviceHandle(handle):
+        self.mig = first.startswith("MIG-")
+        if not self.mig and self._is_divided(handle):  # CUDA then takes the first slice
             self.mig = True
-        elif self._is_divided(handle):  # CUDA then counts slices where NVML counts GPUs
-            self.mig = True
-            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, 0)
+            handle = next(self._slices(handle), None)
+            if handle is None:
+                self.reason = f"{NO_DEVICE} (MIG is on and the GPU has no slice)"
         return handle
+
+    def _counts_as_cuda(self) -> bool:
+        """Whether an index means the same GPU to CUDA: its default order is by speed, unknown to NVML."""
+        nvml, count = self._nvml, self._nvml.nvmlDeviceGetCount()
+        if count < 2 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+            return True
+        handles = map(nvml.nvmlDeviceGetHandleByIndex, range(count))
+        return len({nvml.nvmlDeviceGetName(handle) for handle in handles}) == 1
 
     def _is_divided(self, handle: Any) -> bool:
         try:
@@ -210,17 +231,27 @@ class Nvml:
         except self._nvml.NVMLError:
             return False  # a GPU that knows no MIG
 
+    def _slices(self, handle: Any) -> Iterator[Any]:
+        """Slices of a divided GPU; their indices may have holes."""
+        for index in range(self._nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+            with contextlib.suppress(self._nvml.NVMLError_NotFound):
+                yield self._nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+
     def _by_uuid(self, uuid: str) -> Any:
-        """CUDA takes the beginning of a UUID, NVML takes all of it."""
+        """CUDA takes the beginning of a UUID if only one begins so, NVML takes all of it."""
         nvml = self._nvml
         try:
             return nvml.nvmlDeviceGetHandleByUUID(uuid)
         except nvml.NVMLError:
-            for index in range(nvml.nvmlDeviceGetCount()):
-                handle = nvml.nvmlDeviceGetHandleByIndex(index)
-                if nvml.nvmlDeviceGetUUID(handle).startswith(uuid):
-                    return handle
-            raise
+            every = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            if uuid.startswith("MIG-"):
+                every = [
+                    part for gpu in every if self._is_divided(gpu) for part in self._slices(gpu)
+                ]
+            found = [handle for handle in every if nvml.nvmlDeviceGetUUID(handle).startswith(uuid)]
+            if len(found) != 1:
+                raise
+            return found[0]
 
 
 def _uses_gpu() -> bool:
@@ -229,22 +260,38 @@ def _uses_gpu() -> bool:
     return bool(torch and torch.cuda.is_available() and torch.cuda.is_initialized())
 
 
+def _knows_process_ids() -> bool:
+    """Whether ids here are those on NVML's list: not so inside most containers."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return os.readlink("/proc/self/ns/pid") == FIRST_NAMESPACE
+    except OSError:
+        return False
+
+
 def energy_between(
     before: Reading, after: Reading, seconds: float, power_limit_w: float | None
 ) -> Reading:
     """Joules used between two readings of the counter.
 
-    Null: a reading was, the window is shorter than SHORTEST_ENERGY_WINDOW_S, or the counter went back and a
-    wrap at 32 bits of millijoules would not explain it (the driver sets it to 0 when it is loaded again).
+    Null: a reading was, the window is shorter than SHORTEST_ENERGY_WINDOW_S, the counter stood still or ran
+    ahead of what the power limit allows, or it went back and a wrap at 32 bits of millijoules would not
+    explain it (the driver sets it to 0 when it is loaded again).
     """
     if before.value is None or after.value is None:
         return Reading(None, before.reason or after.reason)
     if seconds < SHORTEST_ENERGY_WINDOW_S:
         return Reading(None, f"window of {seconds:.1f} s is too short for the energy counter")
     used = after.value - before.value
-    if used >= 0:
+    most = MOST_POWER * power_limit_w * seconds if power_limit_w else None
+    if used == 0:
+        return Reading(None, f"the energy counter stood still for {seconds:.1f} s")
+    if used > 0 and most and used > most:
+        return Reading(None, "the energy counter ran ahead of the power limit")
+    if used > 0:
         return Reading(used)
     wrapped = used + 2**COUNTER_BITS / 1000
-    if power_limit_w and 0 < wrapped / seconds <= MOST_POWER * power_limit_w:
+    if most and 0 < wrapped <= most:
         return Reading(wrapped)
     return Reading(None, "the energy counter went back: it was set to 0 while measuring")

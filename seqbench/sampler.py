@@ -30,8 +30,8 @@ class Sampler:
 
     Peaks of memory in bytes, mean power (W) and utilisation (0 to 1), median clocks (MHz), highest temperature (°C).
     facts: samples, failed (questions without an answer), interval_s, seconds_per_sample (wall time in the thread),
-    overhead_share (of the window, that its thread computed for), throttle_reasons seen, shared (any sample saw another
-    process; None: could not be told). Without a device no thread is started.
+    overhead_share (of the window, that its thread computed for), throttle_reasons seen (no such key: NVML never told),
+    shared (any sample saw another process; None: could not be told). Without a device no thread is started.
     """
 
     def __init__(self, nvml: Nvml | None, interval_s: float = INTERVAL_S) -> None:
@@ -41,7 +41,7 @@ class Sampler:
         self.facts: dict[str, Any] = {"samples": 0}
         self._values: dict[str, list[float]] = defaultdict(list)
         self._reasons: dict[str, str | None] = {}
-        self._throttled: set[str] = set()
+        self._throttled: set[str] | None = None  # until NVML has told
         self._shared: list[bool | None] = []
         self._asking_s = self._computing_s = 0.0
         self._done = threading.Event()
@@ -81,7 +81,9 @@ class Sampler:
                 self.facts["failed"] = self.facts.get("failed", 0) + 1
             else:
                 self._values[metric].append(reading.value)
-        self._throttled.update(self.nvml.throttle_reasons().value or ())
+        throttled = self.nvml.throttle_reasons().value
+        if throttled is not None:
+            self._throttled = (self._throttled or set()) | set(throttled)
         self._shared.append(self.nvml.shared().value)
         self.facts["samples"] += 1
         self._asking_s += time.perf_counter() - begun
@@ -100,6 +102,7 @@ class Sampler:
             "interval_s": self.interval_s,
             "seconds_per_sample": self._asking_s / max(1, self.facts["samples"]),
             "overhead_share": self._computing_s / seconds,
-            "throttle_reasons": sorted(self._throttled),
             "shared": any(seen) if seen else None,
         }
+        if self._throttled is not None:
+            self.facts["throttle_reasons"] = sorted(self._throttled)

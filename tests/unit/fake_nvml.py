@@ -9,6 +9,7 @@ import types
 import pynvml as real
 
 GIB = 2**30
+STRANGER = 2**30  # beyond every process id: never ours nor our parent's, which may be 1
 
 
 class FakeNvml(types.ModuleType):
@@ -18,7 +19,7 @@ class FakeNvml(types.ModuleType):
     lost_from: number of the call, counted over all functions, from which the GPU is lost.
     """
 
-    NVMLError = real.NVMLError
+    NVMLError, NVMLError_NotFound = real.NVMLError, real.NVMLError_NotFound
     NVML_ERROR_GPU_IS_LOST = real.NVML_ERROR_GPU_IS_LOST
     NVML_CLOCK_SM, NVML_CLOCK_MEM = real.NVML_CLOCK_SM, real.NVML_CLOCK_MEM
     NVML_TEMPERATURE_GPU = real.NVML_TEMPERATURE_GPU
@@ -34,6 +35,8 @@ class FakeNvml(types.ModuleType):
         )
         self.processes = [process(os.getpid(), 3 * GIB)]
         self.mig_mode, self.slices, self.mask = 0, {}, 0
+        self.holes = 0  # indices of slices before the first that is there
+        self.names = ["NVIDIA Fake"] * 4
         self.uuids = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3", "GPU-dddd-4"]
         for name, value in scenario.items():
             assert hasattr(self, name), name
@@ -81,23 +84,27 @@ class FakeNvml(types.ModuleType):
 
     def nvmlDeviceGetUUID(self, handle):
         self._called("nvmlDeviceGetUUID", handle)
-        return self.uuids[handle[1]]
-
-    def nvmlDeviceIsMigDeviceHandle(self, handle):
-        self._called("nvmlDeviceIsMigDeviceHandle", handle)
-        return handle[0] == "mig"
+        return self.uuids[handle[1]] if handle[0] == "gpu" else handle[1]
 
     def nvmlDeviceGetMigMode(self, handle):
         self._called("nvmlDeviceGetMigMode", handle)
-        return [self.mig_mode, self.mig_mode]
+        mode = self.mig_mode if handle == ("gpu", 0) else 0
+        return [mode, mode]
 
     def nvmlDeviceGetMigDeviceHandleByIndex(self, handle, index):
         self._called("nvmlDeviceGetMigDeviceHandleByIndex", handle)
-        return ("mig", list(self.slices)[index])
+        slices = list(self.slices)[index - self.holes :] if index >= self.holes else []
+        if not slices:
+            raise real.NVMLError(real.NVML_ERROR_NOT_FOUND)
+        return ("mig", slices[0])
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle):
+        self._called("nvmlDeviceGetMaxMigDeviceCount", handle)
+        return 7
 
     def nvmlDeviceGetName(self, handle):
         self._called("nvmlDeviceGetName", handle)
-        return "NVIDIA Fake"
+        return self.names[handle[1]] if handle[0] == "gpu" else "NVIDIA Fake MIG 1g.10gb"
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):
         self._called("nvmlDeviceGetComputeRunningProcesses", handle)

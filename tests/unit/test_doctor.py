@@ -4,9 +4,10 @@ import os
 import sys
 import types
 
+import pynvml
 import pytest
 import torch
-from fake_nvml import FakeNvml, process
+from fake_nvml import STRANGER, FakeNvml, process
 
 from models import _scan
 from models._errors import ModelError
@@ -76,10 +77,13 @@ def test_without_a_gpu_the_page_says_where_to_measure(monkeypatch):
     [
         (["nvidia0"], None, None, "this PyTorch is a build for CPUs"),
         (["nvidia0"], "13.0", "", "CUDA_VISIBLE_DEVICES hides it"),
+        (["nvidia0"], "13.0", "-1,0", "CUDA_VISIBLE_DEVICES hides it"),
         (["nvidia0"], "13.0", None, "the driver does not answer"),
     ],
 )
 def test_a_gpu_that_cannot_be_used_has_its_reason(monkeypatch, devices, cuda, visible, said):
+    fail = {"nvmlInit": (1, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)}
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(fail=fail))
     monkeypatch.setattr(doctor, "gpu_devices", lambda: devices)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -87,6 +91,35 @@ def test_a_gpu_that_cannot_be_used_has_its_reason(monkeypatch, devices, cuda, vi
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     row = by_name(doctor.gpu(CPU, nvml.Nvml()))["NVIDIA GPU"]
     assert row.have == "no" and said in row.words and row.remedy
+
+
+def test_a_driver_that_is_too_old_for_this_pytorch_is_told_from_one_that_is_silent(
+    gpu, monkeypatch
+):
+    monkeypatch.setattr(doctor, "gpu_devices", lambda: ["nvidia0"])
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    row = by_name(doctor.gpu(CPU, gpu()))["NVIDIA GPU"]
+    assert "built for CUDA 13.0" in row.words and "update" in row.remedy
+
+
+def test_where_pytorch_uses_no_gpu_nothing_of_one_is_promised(gpu):
+    rows = by_name(doctor.measurable(CPU, gpu()))
+    assert (rows["energy counter"].have, rows["GPU memory, device"].have) == ("no", "no")
+
+
+def test_a_gpu_without_its_nvml_library_has_that_reason(gpu, quick):
+    code = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
+    row = by_name(doctor.measurable(CUDA, gpu(fail={"nvmlInit": (1, code)})))["energy counter"]
+    assert row.have == "no" and "Shared Library Not Found" in row.words and row.remedy
+
+
+@pytest.mark.parametrize(
+    ("governor", "have"), [("powersave", "no"), ("performance", ""), (None, "")]
+)
+def test_a_governor_that_saves_power_is_a_gap(monkeypatch, governor, have):
+    monkeypatch.setattr(doctor, "cpu_governor", lambda: governor)
+    row = by_name(doctor.machine())["clock of the cores"]
+    assert row.have == have and bool(row.remedy) == (have == "no")
 
 
 def test_the_deprecated_distribution_is_a_gap_of_its_own(monkeypatch):
@@ -110,7 +143,11 @@ def test_a_gpu_with_everything_has_no_gap(gpu, quick):
         ({"processes": []}, "GPU memory, process", "--pid=host"),
         ({"processes": [process(os.getpid(), None)]}, "GPU memory, process", "TCC"),
         ({"mig_mode": 1, "slices": {"MIG-x": None}}, "energy counter", "whole GPU"),
-        ({"processes": [process(os.getpid(), 1), process(1, 1)]}, "alone on the GPU", "nvidia-smi"),
+        (
+            {"processes": [process(os.getpid(), 1), process(STRANGER, 1)]},
+            "alone on the GPU",
+            "nvidia-smi",
+        ),
     ],
 )
 def test_each_gap_of_a_gpu_has_a_remedy(gpu, quick, scenario, what, remedy):

@@ -127,9 +127,8 @@ def test_a_window_that_the_counter_cannot_resolve_is_null(energy):
 
 
 def test_a_gpu_that_is_lost_within_the_window_leaves_its_reason(energy):
-    reading, steps = energy(
-        lost_from=6
-    )  # start, look-up (3), the first reading, and then it is gone
+    lost = {"nvmlDeviceGetTotalEnergyConsumption": (2, pynvml.NVML_ERROR_GPU_IS_LOST)}
+    reading, steps = energy(fail=lost)  # the first reading is there, the second is not
     assert reading == Reading(None, "NVML: GPU is lost") and len(steps) == 12
 
 

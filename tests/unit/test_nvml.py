@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pynvml
 import pytest
-from fake_nvml import GIB, FakeNvml, process
+from fake_nvml import GIB, STRANGER, FakeNvml, process
 
 from seqbench import nvml as module
 from seqbench.nvml import NO_DEVICE, Nvml, Reading, energy_between
@@ -54,10 +54,10 @@ def test_units_are_bytes_joules_watts_megahertz_and_shares(install):
 
 
 def test_the_library_is_started_before_the_device_is_looked_up_and_asked(install):
-    nvml, fake = install()
+    nvml, fake = install(uuids=["GPU-aaaa-1"])
     nvml.power_w()
     assert fake.calls == [
-        "nvmlInit", "nvmlDeviceGetHandleByIndex", "nvmlDeviceIsMigDeviceHandle", "nvmlDeviceGetMigMode",
+        "nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMigMode",
         "nvmlDeviceGetPowerUsage",
     ]  # fmt: skip
 
@@ -102,8 +102,9 @@ def test_one_reading_that_fails_leaves_the_others(install, code):
 
 
 def test_a_device_that_disappears_is_not_asked_again(install):
-    nvml, fake = install(lost_from=6)
+    nvml, fake = install()
     assert nvml.power_w().value == 300.0
+    fake.lost_from = len(fake.calls) + 1
     assert nvml.power_w() == Reading(None, "NVML: GPU is lost")
     asked = len(fake.calls)
     for name in EVERYTHING:
@@ -111,7 +112,20 @@ def test_a_device_that_disappears_is_not_asked_again(install):
     assert nvml.facts() == {} and len(fake.calls) == asked
 
 
+def test_a_release_that_lacks_a_function_is_a_reason(install, monkeypatch):
+    nvml, _ = install()
+    monkeypatch.delattr(FakeNvml, "nvmlDeviceGetCurrentClocksThrottleReasons")
+    reading = nvml.throttle_reasons()
+    assert reading.value is None and "nvmlDeviceGetCurrentClocksThrottleReasons" in reading.reason
+    assert nvml.power_w().value == 300.0
+
+
 # --- who is there
+
+
+def test_memory_of_all_contexts_of_this_process_counts(install):
+    nvml, _ = install(processes=[process(os.getpid(), GIB), process(os.getpid(), 2 * GIB)])
+    assert nvml.process_bytes().value == 3 * GIB
 
 
 def test_a_process_that_a_container_hides_is_null_not_zero(install):
@@ -127,24 +141,48 @@ def test_wddm_knows_no_memory_of_a_process(install):
 def test_another_process_on_the_gpu_is_noticed(install):
     nvml, fake = install()
     assert nvml.shared().value is False
-    fake.processes.append(process(1, GIB))
+    fake.processes.append(process(STRANGER, GIB))
     assert nvml.shared().value is True and nvml.facts()["shared"] is True
 
 
 def test_where_process_ids_are_hidden_one_may_be_ours_and_two_are_not(install, on_gpu):
-    nvml, fake = install(processes=[process(1, GIB)])
+    nvml, fake = install(processes=[process(STRANGER, GIB)])
     assert nvml.shared() == Reading(None, module.HIDDEN)
-    fake.processes.append(process(2, GIB))
+    fake.processes.append(process(STRANGER + 1, GIB))
     assert nvml.shared().value is True
     fake.processes = []
     assert nvml.shared() == Reading(None, module.HIDDEN)
 
 
-def test_who_has_not_used_the_gpu_knows_that_others_have(install):
-    nvml, fake = install(processes=[process(1, GIB)])
+def test_who_has_not_used_the_gpu_knows_that_others_have(install, monkeypatch):
+    monkeypatch.setattr(module, "_knows_process_ids", lambda: True)
+    nvml, fake = install(processes=[process(STRANGER, GIB)])
     assert nvml.shared().value is True
     fake.processes = []
     assert nvml.shared().value is False
+
+
+def test_an_empty_list_in_a_container_does_not_mean_alone(install, monkeypatch):
+    """As the parent of the measuring processes sees it, which has not used the GPU itself."""
+    monkeypatch.setattr(module, "_knows_process_ids", lambda: False)
+    nvml, fake = install(processes=[])
+    assert nvml.shared() == Reading(None, module.HIDDEN) and nvml.facts()["shared"] is None
+    fake.processes = [process(STRANGER, GIB)]
+    assert nvml.shared().value is True
+
+
+@pytest.mark.parametrize(
+    ("namespace", "known"), [("pid:[4026531836]", True), ("pid:[4026532570]", False), (None, False)]
+)
+def test_process_ids_are_the_drivers_in_the_first_namespace_only(monkeypatch, namespace, known):
+    def readlink(_):
+        if namespace is None:
+            raise PermissionError
+        return namespace
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "readlink", readlink)
+    assert module._knows_process_ids() is known
 
 
 # --- which device
@@ -154,19 +192,43 @@ def test_who_has_not_used_the_gpu_knows_that_others_have(install):
     ("visible", "handle"),
     [
         ("3", ("gpu", 3)), ("2,0", ("gpu", 2)), ("GPU-bbbb-2", ("gpu", 1)), ("GPU-cc", ("gpu", 2)),
-        ("MIG-x", ("mig", "MIG-x")),
+        ("MIG-x", ("mig", "MIG-x")), ("MIG-y", ("mig", "MIG-yy-1")),
     ],
 )  # fmt: skip
 def test_the_device_is_the_first_visible_one(monkeypatch, install, visible, handle):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    fake = FakeNvml(slices={"MIG-x": None})
+    fake = FakeNvml(slices={"MIG-x": None, "MIG-yy-1": None}, mig_mode=visible.startswith("MIG"))
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     assert Nvml()._handle == handle
 
 
+@pytest.mark.parametrize("holes", [0, 2])
+def test_a_divided_gpu_means_its_first_slice(install, holes):
+    nvml, _ = install(mig_mode=1, slices={"MIG-x": None}, holes=holes)
+    assert nvml._handle == ("mig", "MIG-x") and nvml.mig
+
+
+def test_a_divided_gpu_without_a_slice_is_no_device(install):
+    nvml, _ = install(mig_mode=1)
+    assert nvml.power_w().reason == f"{NO_DEVICE} (MIG is on and the GPU has no slice)"
+
+
+def test_a_driver_that_knows_no_mig_is_a_driver(install):
+    nvml, _ = install(fail={"nvmlDeviceGetMigMode": (1, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)})
+    assert nvml.power_w().value == 300.0 and not nvml.mig
+
+
+def test_different_gpus_are_not_counted_as_cuda_counts_them(install, monkeypatch):
+    names = ["NVIDIA Small", "NVIDIA Large", "NVIDIA Large", "NVIDIA Large"]
+    assert install(names=names)[0].energy_j() == Reading(None, module.ORDER)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert install(names=names)[0].facts()["name"] == "NVIDIA Small"
+
+
 @pytest.mark.parametrize(
     ("visible", "reason"),
-    [("", "hides every GPU"), ("-1", "hides every GPU"), ("9", "Invalid Argument"), ("GPU-zz", "Not Found")],
+    [("", "hides every GPU"), ("-1", "hides every GPU"), ("9", "Invalid Argument"), ("GPU-zz", "Not Found"),
+     ("GPU-", "Not Found"), ("MIG-", "Not Found")],
 )  # fmt: skip
 def test_a_device_that_is_not_there_is_a_reason(monkeypatch, install, visible, reason):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -221,6 +283,16 @@ def test_a_counter_that_was_set_to_zero_is_null(limit):
     """Unwrapped it would be 4.2 MJ in 10 s; without a limit a wrap cannot be told from a reload."""
     found = energy_between(Reading(9000.0), Reading(20.0), 10.0, limit)
     assert found.value is None and "went back" in found.reason
+
+
+@pytest.mark.parametrize(("after", "said"), [(500.0, "stood still"), (9e6, "power limit")])
+def test_a_counter_that_cannot_be_right_is_null_not_zero(after, said):
+    found = energy_between(Reading(500.0), Reading(after), 10.0, 700.0)
+    assert found.value is None and said in found.reason
+
+
+def test_without_a_limit_a_counter_that_grows_is_believed():
+    assert energy_between(Reading(500.0), Reading(2500.0), 10.0, None) == Reading(2000.0)
 
 
 def test_a_window_that_is_too_short_is_null():

@@ -8,7 +8,7 @@ import time
 
 import pynvml
 import pytest
-from fake_nvml import GIB, FakeNvml, process
+from fake_nvml import GIB, STRANGER, FakeNvml, process
 
 from seqbench.nvml import NO_DEVICE, Nvml, Reading
 from seqbench.sampler import SUMMARY, Sampler
@@ -67,7 +67,7 @@ def test_its_own_cost_is_measured_and_everything_fits_into_a_record(sampled):
 
 def test_a_process_that_comes_later_is_remembered(sampled):
     def visit(fake):
-        fake.processes.append(process(1, GIB))
+        fake.processes.append(process(STRANGER, GIB))
         before = fake.calls.count("nvmlDeviceGetMemoryInfo")
         _until(lambda: fake.calls.count("nvmlDeviceGetMemoryInfo") > before + 2)
         fake.processes.pop()
@@ -85,6 +85,12 @@ def test_throttling_that_passes_is_remembered(sampled):
 
     sampler, _ = sampled(then=heat)
     assert sampler.facts["throttle_reasons"] == ["power cap"]
+
+
+def test_where_throttling_cannot_be_told_it_is_not_said_to_be_absent(sampled):
+    sampler, _ = sampled(mig_mode=1, slices={"MIG-x": None})
+    assert "throttle_reasons" not in sampler.facts
+    assert sampler.readings["nvml_device_bytes"].value == 4 * GIB
 
 
 def test_errors_in_the_middle_keep_what_was_seen_before(sampled):
