@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from .errors import UserError
+from .experiment import Experiment, Measurement, build
 from .record import write_atomically
 
 RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
 LIMIT_BYTES = 512 * 2**20  # of all members, unpacked
-KEPT = ("record.json", "samples.npz", "dataset.json", "grid.json")
+KEPT = ("record.json", "samples.npz", "dataset.json")
+# What `pack` writes, and nothing else comes out: no part of a path starts with a dot.
+PART = r"[\w-][\w.-]*"
+MEMBER = re.compile(
+    rf"{RESULTS}/({PART}/)+({'|'.join(map(re.escape, KEPT))})|{CHECKS}/{PART}", re.ASCII
+)
+MACHINE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # as environment.py makes it; becomes a folder
 
 
 def pack(folder: Path, archive: Path) -> int:
@@ -48,39 +59,48 @@ def _to_pack(folder: Path) -> Iterator[Path]:
 def unpack(archive: Path, results: Path) -> Path:
     """Check an archive completely, then merge its records into ``results/reference/<machine>/``; that folder.
 
-    A published record is replaced only by one of the same experiment. Tables are made again.
+    A published record is replaced only by one of the same experiment. Tables are made again, in a copy: whatever
+    is wrong with the archive or does not fit what is published shows before anything is changed.
 
     Raises:
         UserError: not an archive of ``pack``, damaged, unsafe, or in conflict with what is published; nothing changed.
     """
-    from . import collect, publish
+    from . import publish
 
     with tempfile.TemporaryDirectory() as name:
-        staged = Path(name)
+        staged = Path(name) / "archive"
         _extract(archive, staged)
-        entries = _entries(archive, staged / RESULTS)
-        folder = results / "reference" / publish.machine_of(entries)
-        for entry in entries:
-            publish.check_replacement(entry, folder / entry.path)
-        for facts in sorted((staged / RESULTS / "data").glob("*/dataset.json")):
-            dataset = facts.parent.name
-            publish.check_dataset(collect.read_dataset(staged / RESULTS, dataset), folder, dataset)
-        shutil.copytree(staged / RESULTS, folder, dirs_exist_ok=True)
+        try:
+            entries = _entries(archive, staged / RESULTS)
+            machine = _machine(archive, entries)
+            folder, merged = results / "reference" / machine, Path(name) / machine
+            _check_fit(staged / RESULTS, entries, folder)
+            if folder.exists():
+                shutil.copytree(folder, merged)
+            shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
+            publish.tables(merged)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # JSON that anybody may have written: text that is none, a fact that is missing or of another type.
+            what = f"{type(error).__name__}: {str(error)[:100]}"
+            raise UserError(
+                f"{archive}: holds facts that make no tables ({what}); nothing was unpacked"
+            ) from None
         if (staged / CHECKS).exists():
-            shutil.copytree(staged / CHECKS, folder / "gpu-check", dirs_exist_ok=True)
-    publish.tables(folder)
+            shutil.copytree(staged / CHECKS, merged / "gpu-check", dirs_exist_ok=True)
+        shutil.copytree(merged, folder, dirs_exist_ok=True)
     return folder
 
 
 def _extract(archive: Path, target: Path) -> None:
-    total = 0
+    """Decompress all of it first, because the checksum of a gzip file stands at its end."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as file:
+            content = file.read(LIMIT_BYTES + 1)
+        if len(content) > LIMIT_BYTES:
+            raise UserError(f"{archive}: unpacks to more than {LIMIT_BYTES:,} bytes")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             for member in tar:
                 _check_member(archive, member)
-                total += member.size
-                if total > LIMIT_BYTES:
-                    raise UserError(f"{archive}: unpacks to more than {LIMIT_BYTES:,} bytes")
                 path = target / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(tar.extractfile(member).read())
@@ -88,20 +108,21 @@ def _extract(archive: Path, target: Path) -> None:
         raise UserError(
             f"{archive}: no such file; `make gpu-check` names the archive it wrote"
         ) from None
-    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{archive}: damaged or not an archive of gpu-check ({error})") from None
 
 
 def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
-    parts = PurePosixPath(member.name).parts
-    if not member.isfile():
+    if not member.isreg() or member.issparse():  # a sparse file may be far larger than the archive
         raise UserError(f"{archive}: {member.name} is not a plain file; nothing was unpacked")
-    if ".." in parts or member.name.startswith("/") or parts[0] not in (RESULTS, CHECKS):
-        raise UserError(f"{archive}: {member.name} leads outside; nothing was unpacked")
+    if not MEMBER.fullmatch(member.name):
+        raise UserError(
+            f"{archive}: {member.name} leads outside or is nothing that gpu-check packs; nothing was unpacked"
+        )
 
 
 def _entries(archive: Path, folder: Path) -> list:
-    """Every record of the archive, checked against the schema, with its samples against their SHA-256."""
+    """Every record of the archive, checked against the schema, its place and its samples' SHA-256."""
     from . import collect
 
     paths = sorted(p.parent.relative_to(folder).as_posix() for p in folder.rglob("record.json"))
@@ -114,5 +135,37 @@ def _entries(archive: Path, folder: Path) -> list:
             entry.samples()
         except UserError as error:
             raise UserError(f"{archive}: {path}: {str(error).rpartition(': ')[2]}") from None
+        if path != _place(entry.experiment):
+            raise UserError(f"{archive}: {path}: is the record of {_place(entry.experiment)}")
         entries.append(entry)
     return entries
+
+
+def _place(experiment: Mapping[str, Any]) -> str:
+    """Folder of a record below the results folder, from its experiment."""
+    if "training" in experiment:
+        return Experiment.from_json(json.dumps(experiment)).path
+    job = {k: v for k, v in experiment.items() if k not in ("model", "hyperparameters")}
+    return f"{build(Measurement, job).path}/{experiment['model']}"
+
+
+def _machine(archive: Path, entries: list) -> str:
+    from . import publish
+
+    name = publish.machine_of(entries)
+    if not MACHINE.fullmatch(name):
+        raise UserError(
+            f"{archive}: machine_name {name!r} cannot be a folder; nothing was unpacked"
+        )
+    return name
+
+
+def _check_fit(staged: Path, entries: list, folder: Path) -> None:
+    """Refuse what would take the place of another experiment or of other data in the published folder."""
+    from . import collect, publish
+
+    for entry in entries:
+        publish.check_replacement(entry, folder / entry.path)
+    for facts in sorted((staged / "data").glob("*/dataset.json")):
+        name = facts.parent.name
+        publish.check_dataset(collect.read_dataset(staged, name), folder, name)

@@ -104,7 +104,18 @@ def test_samples_that_are_not_the_records_own_are_refused(archive, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "results/../../x", "elsewhere/x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/etc/x",
+        "results/../../x",
+        "elsewhere/x",
+        ".",
+        "results/runs/x.sh",
+        "results/README.md",
+    ],
+)
 def test_a_member_that_leads_outside_is_refused(archive, tmp_path, name):
     repacked(archive, lambda content: content.update({name: b"1"}))
     with pytest.raises(UserError, match="leads outside"):
@@ -149,3 +160,64 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(archive, tmp_path, monke
     monkeypatch.setattr("seqbench.bundle.LIMIT_BYTES", 1000)
     with pytest.raises(UserError, match="more than 1,000 bytes"):
         unpack(archive, tmp_path / "results")
+
+
+def first_record(content):
+    return next(name for name in content if name.endswith("record.json"))
+
+
+def move(content):
+    name = first_record(content)
+    for file in ("record.json", "samples.npz"):
+        source = name.replace("record.json", file)
+        content[f"results/runs/toy/matched/other/{file}"] = content.pop(source)
+
+
+BAD = {
+    "not UTF-8": (lambda c: c.update({first_record(c): b"\xff\xfe"}), "UnicodeDecodeError"),
+    "not JSON": (lambda c: c.update({first_record(c): b"{"}), "not JSON"),
+    "a fact is missing": (lambda c: c.update({"results/data/toy/dataset.json": b"{}"}), "KeyError"),
+    "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "TypeError"),
+    "in another's folder": (move, "matched/other: is the record of runs/full-length/matched/measure"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_what_makes_no_tables_is_one_line_and_changes_nothing(archive, tmp_path, change):
+    edit, said = BAD[change]
+    repacked(archive, edit)
+    with pytest.raises(UserError, match=said) as caught:
+        unpack(archive, tmp_path / "results")
+    assert "\n" not in str(caught.value) and not (tmp_path / "results").exists()
+
+
+def test_a_machines_name_cannot_lead_outside(checked, tmp_path):
+    for job in (measurement("toy", THREE), curves_of()[0]):
+        write_measurement(
+            checked / "results", job, environment=GPU | {"machine_name": "../../escaped"}
+        )
+    pack(checked, tmp_path / "a.tar.gz")
+    with pytest.raises(UserError, match="cannot be a folder"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "deep" / "results")
+    assert not (tmp_path / "escaped").exists() and not (tmp_path / "deep").exists()
+
+
+def test_another_machine_with_the_same_gpu_changes_nothing(archive, checked, tmp_path):
+    """Both are called after the GPU; only the tables of both together show it."""
+    folder = unpack(archive, tmp_path / "results")
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    second = tmp_path / "second"
+    write_measurement(second / "results", curves_of()[1], environment=GPU | {"machine": "2" * 12})
+    pack(second, archive)
+    with pytest.raises(UserError, match="come from two machines"):
+        unpack(archive, tmp_path / "results")
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_flipped_byte_is_noticed_wherever_it_is(archive, tmp_path):
+    content = archive.read_bytes()
+    for at in range(20, len(content), len(content) // 25):
+        archive.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        with pytest.raises(UserError, match="damaged or not an archive"):
+            unpack(archive, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
