@@ -17,13 +17,12 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .code import ROOT
 from .errors import UserError
-from .gpuplan import Plan, configuration, dataset, is_done, jobs, table
+from .gpuplan import Plan, dataset, is_done, jobs, table, trainings
 
 PARTS = ("tests", "scan", "cost", "train")
 # Package to import -> what to install. numba is for CPUs, pandas and matplotlib are for `unpack`.
@@ -38,7 +37,6 @@ NEEDED = {
     "pynvml": "nvidia-ml-py",
 }
 DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
-SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
 
 
 def gpu_check(
@@ -55,10 +53,7 @@ def gpu_check(
     chosen = _parts(parts)
     _check_packages()
     _check_device(allow_cpu)
-    if data is not None and not (data / "dataset.json").exists():
-        raise UserError(
-            f"{data}: holds no dataset.json; DATA is what `seqbench prepare --out` wrote"
-        )
+    _check_data(data)
     plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every)
     plan.checks.mkdir(parents=True, exist_ok=True)
     states = {part: _attempt(plan, part) for part in chosen}
@@ -79,9 +74,9 @@ def _attempt(plan: Plan, part: str) -> int:
         return _RUN[part](plan)
     except Exception as error:
         traceback.print_exc()
-        _write(
-            plan, f"{part}.json", {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-        )
+        kept = _read(plan, f"{part}.json")  # trainings that passed
+        reason = f"{type(error).__name__}: {error}"
+        _write(plan, f"{part}.json", {**kept, "status": "failed", "reason": reason})
         return FAILED
 
 
@@ -111,6 +106,15 @@ def _check_device(allow_cpu: bool) -> None:
         )
 
 
+def _check_data(data: Path | None) -> None:
+    from .data import open_dataset
+
+    if data and not (data / "dataset.json").exists():
+        raise UserError(f"{data}: holds no dataset.json; DATA is what `seqbench prepare` wrote")
+    if data:
+        open_dataset(data)  # refuses what is damaged
+
+
 def _say(plan: Plan, text: str) -> None:
     print(f"gpu-check: {text} ({max(plan.left_s(), 0):.0f} s left)", file=sys.stderr, flush=True)
 
@@ -123,18 +127,8 @@ def _tests(plan: Plan) -> int:
     if importlib.util.find_spec("pytest") is None:
         _write(plan, "tests.json", {"status": "not run", "reason": "pytest is not installed"})
         return DONE
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "gpu",
-        "-o",
-        "addopts=",
-        "-p",
-        "no:cacheprovider",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu"]
+    command += ["-o", "addopts=", "-p", "no:cacheprovider"]
     report = plan.checks.resolve() / "tests.xml"
     identity = _code("models/_scan/check.py", "models/mamba4rec.py", "seqbench/measure.py")
 
@@ -190,19 +184,18 @@ def _once(plan: Plan, part: str, identity: str, run: Callable[[], dict[str, Any]
 
 
 def _cost(plan: Plan) -> int:
-    """The jobs of measuring, most important first, until the budget ends."""
+    """The jobs of measuring, most important first, until the budget ends; those that crashed before come last."""
     from .interleave import measure
 
     took: list[float] = []
-    every = list(jobs(plan))
-    for number, job in enumerate(every, 1):
-        if is_done(plan, job):
-            continue
-        expected = max(took, default=0.0)
-        if plan.left_s() <= expected:
-            _say(plan, f"cost: {len(every) - number + 1} of {len(every)} jobs are left")
+    todo = [job for job in jobs(plan) if not is_done(plan, job)]
+    todo.sort(key=lambda job: (plan.results / job.path).exists())
+    crashed = False
+    for number, job in enumerate(todo):
+        if plan.left_s() <= max(took, default=0.0):
+            _say(plan, f"cost: {len(todo) - number} jobs are left")
             return UNFINISHED
-        _say(plan, f"cost {number}/{len(every)}: {job.path}")
+        _say(plan, f"cost {number + 1}/{len(todo)}: {job.path}")
         begun = time.monotonic()
         folder = None if job.n_items is not None else dataset(plan)
         ends = measure(job, folder, plan.results / job.path, 1, max(plan.left_s(), 1.0))
@@ -211,43 +204,39 @@ def _cost(plan: Plan) -> int:
         ):  # our deadline, not a size that is too slow
             shutil.rmtree(plan.results / job.path)
             return UNFINISHED
+        crashed |= "crashed" in ends.values()
         took.append(time.monotonic() - begun)
-    return DONE
+    return FAILED if crashed else DONE
 
 
 def _train(plan: Plan) -> int:
     """A short training of each model: does it run, learn and validate on this device? No published quality."""
-    from .experiment import Training
-    from .grid import grid
     from .run import supervise
 
-    found, config = {}, configuration(plan)
-    identity = _code(*(f"models/{m}.py" for m in config["measure"]["models"]), "seqbench/train.py")
-    before = _read(plan, "train.json")
-    if before.get("code") == identity and before.get("status") == "passed":
-        return DONE
-    config["run"]["models"] = config["measure"]["models"]
-    trainings = grid(config, ROOT / "models").trainings
-    steps = (
-        {**SHORT, "max_steps": 20, "eval_every": 10, "batch_targets": 64} if plan.tiny else SHORT
-    )
-    for job in (job for job in trainings if job.track == "matched"):
+    before = _read(plan, "train.json").get("models", {})
+    found = {}
+    for job in trainings(plan):
+        made = {"experiment": job.to_json(), "code": _code(f"models/{job.model}.py", "seqbench/train.py")}  # fmt: skip
+        kept = before.get(job.model, {})
+        if made.items() <= kept.items() and _passed(kept):
+            found[job.model] = kept
+            continue
         if plan.left_s() <= 0:
             return UNFINISHED
         _say(plan, f"train {job.model}")
-        job = replace(job, training=Training(**steps))
         folder = plan.out / "trainings" / job.model
         supervise(job, dataset(plan), folder, 1, max(plan.left_s(), 1.0))
         if plan.left_s() <= 0:
             return UNFINISHED
-        found[job.model] = _learned(folder)
-    passed = all(f["status"] == "ok" and f["last"] > f["first"] for f in found.values())
-    _write(
-        plan,
-        "train.json",
-        {"status": "passed" if passed else "failed", "code": identity, "models": found},
-    )
+        found[job.model] = made | _learned(folder)
+        _write(plan, "train.json", {"status": "not finished", "models": before | found})
+    passed = all(map(_passed, found.values()))
+    _write(plan, "train.json", {"status": "passed" if passed else "failed", "models": found})
     return DONE if passed else FAILED
+
+
+def _passed(training: dict[str, Any]) -> bool:
+    return training["status"] == "ok" and training["last"] > training["first"]
 
 
 def _learned(folder: Path) -> dict[str, Any]:

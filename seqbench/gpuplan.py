@@ -15,6 +15,7 @@ from .errors import UserError
 
 CORE_LENGTHS = (200, 50, 512, 2048, 8192)  # of the curve over lengths, the paper's first
 CORE_TRACK = "matched"
+SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
 GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
 TINY = {
     "datasets": {"generated": {"synthetic": {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}}},
@@ -88,6 +89,19 @@ def jobs(plan: Plan) -> Iterator[Any]:
         rounds = job.rounds if plan.every or plan.tiny else _core_rounds(job)
         if rounds:
             yield replace(job, rounds=rounds)
+
+
+def trainings(plan: Plan) -> list[Any]:
+    """One short training of every measured model, in the track ``matched``."""
+    from .experiment import Training
+    from .grid import grid
+
+    config = configuration(plan)
+    config["run"]["models"] = config["measure"]["models"]
+    tiny = {"max_steps": 20, "eval_every": 10, "batch_targets": 64}
+    training = Training(**(SHORT | tiny if plan.tiny else SHORT))
+    every = grid(config, ROOT / "models").trainings
+    return [replace(job, training=training) for job in every if job.track == "matched"]
 
 
 def _core_rounds(job: Any) -> int:

@@ -1,7 +1,9 @@
 """gpu-check as far as a CPU goes: the same code on a tiny plan, interrupted, resumed, and without what it may lack."""
 
+import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,9 +16,13 @@ from seqbench.__main__ import main
 from seqbench.bundle import unpack
 from seqbench.errors import UserError
 from seqbench.gpuplan import Plan
+from seqbench.imports import closure
 
 ROOT = Path(__file__).parents[2]
-ABSENT = ("numba", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest")
+ABSENT = (
+    *("numba", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest"),
+    *("scipy", "requests"),
+)
 
 
 def plan(out, **changes):
@@ -59,6 +65,41 @@ def test_all_missing_packages_are_named_at_once(monkeypatch):
         gpucheck._check_packages()
 
 
+def test_every_package_that_it_reaches_is_named_or_may_be_absent():
+    """`tqdm` was not: all trainings and measurements would have crashed without it."""
+    files = [f"seqbench/{name}.py" for name in ("gpucheck", "worker", "measure", "interleave")]
+    models = [f"models/{name}.py" for name in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")]
+    kernels = {"triton", "mamba_ssm", "causal_conv1d"}  # a scan without them says so
+    outside = packages_of(closure(ROOT, *files, *models)) - {"seqbench", "models", *kernels}
+    assert outside - set(ABSENT) <= set(gpucheck.NEEDED)
+
+
+def packages_of(files):
+    nodes = [n for file in files for n in ast.walk(ast.parse((ROOT / file).read_text()))]
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("damage", ["no JSON", "cut"])
+def test_data_that_are_damaged_are_one_line(tmp_path, tiny, capsys, damage):
+    copy = tmp_path / "data"
+    shutil.copytree(tiny, copy)
+    file = "dataset.json" if damage == "no JSON" else "items.npy"
+    (copy / file).write_bytes(b"nope" if damage == "no JSON" else (copy / file).read_bytes()[:-9])
+    options = ["--out", str(tmp_path / "out"), "--allow-cpu", "--data", str(copy)]
+    assert main(["gpu-check", *options]) == 2
+    error = capsys.readouterr().err
+    assert file in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_make_hands_its_variables_on():
+    command = ["make", "-n", "gpu-check", "PYTHON=python9", "ALLOW_CPU=1", "PARTS=scan cost"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "python9 -m seqbench gpu-check" in said and "--parts 'scan cost'" in said
+    assert "--allow-cpu --tiny" in said
+
+
 # --- the plan
 
 
@@ -90,6 +131,45 @@ def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
     assert [job.dataset for job in gpuplan.jobs(chosen)][:2] == [name, name]
     assert gpuplan.dataset(chosen) == tiny
     assert (tmp_path / "results/data" / name / "dataset.json").exists()
+
+
+# --- parts that fail
+
+
+def run(tmp_path, parts):
+    return gpucheck.gpu_check(tmp_path / "out", parts, 100, None, allow_cpu=True, tiny=True)
+
+
+def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monkeypatch):
+    paths = [job.path for job in gpuplan.jobs(plan(tmp_path, tiny=True))]
+    order = []
+
+    def measure(job, *_):
+        order.append(job.path)
+        return {"sasrec": "crashed" if job.path == paths[0] else "ok"}
+
+    monkeypatch.setattr("seqbench.interleave.measure", measure)
+    (tmp_path / "out/results" / paths[0]).mkdir(parents=True)  # it crashed in an earlier call
+    assert run(tmp_path, "cost") == gpucheck.FAILED
+    assert order == [*paths[1:], paths[0]]
+
+
+def test_a_training_that_passed_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(gpuplan.TINY["measure"], "models", ["sasrec", "gru4rec"])
+    started, results = [], {"sasrec": "ok", "gru4rec": "crashed"}
+    monkeypatch.setattr("seqbench.run.supervise", lambda job, *_: started.append(job.model))
+    monkeypatch.setattr(
+        gpucheck,
+        "_learned",
+        lambda folder: {"status": results[folder.name], "first": 0.1, "last": 0.2},
+    )
+    assert run(tmp_path, "train") == gpucheck.FAILED
+    results["gru4rec"] = "ok"
+    assert run(tmp_path, "train") == gpucheck.DONE
+    assert run(tmp_path, "train") == gpucheck.DONE
+    assert started == ["sasrec", "gru4rec", "gru4rec"]
+    monkeypatch.setattr(gpucheck, "_code", lambda *_: "other")
+    assert run(tmp_path, "train") == gpucheck.DONE and len(started) == 5
 
 
 # --- running
