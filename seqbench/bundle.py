@@ -53,7 +53,8 @@ def _to_pack(folder: Path) -> Iterator[Path]:
     for path in sorted((folder / RESULTS).rglob("*")):
         if path.name in KEPT:
             yield path
-    yield from sorted(p for p in (folder / CHECKS).glob("*") if p.is_file())
+    # What was being written when a check was stopped begins with a dot.
+    yield from sorted(p for p in (folder / CHECKS).glob("[!.]*") if p.is_file())
 
 
 def unpack(archive: Path, results: Path) -> Path:

@@ -26,11 +26,13 @@ from .tables import Cell, Column, Table, label, rounded
 
 FILE = Path(__file__).resolve().parent.parent / "config" / "claims.yaml"
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured here"
+ROUNDS = 3  # fresh processes of each model, below which a cost decides nothing
 MARKS = {YES: "best", NO: "bad", UNSURE: "muted", ABSENT: "muted"}
 NEEDED = {
     "quality": {"sentence", "dataset", "seq_len", "masking", "metrics", "rivals", "source"},
     "values": {"sentence", "dataset", "seq_len", "masking", "metric", "published", "tolerance", "source"},
-    "cost": {"sentence", "dataset", "seq_len", "phase", "metric", "subject", "rivals", "tolerance", "source"},
+    "cost": {"sentence", "dataset", "seq_len", "phase", "metric", "subject", "rivals", "tolerance", "tracks", "batch",
+             "source"},
     "growth": {"sentence", "phase", "metric", "rivals", "source"},
 }  # fmt: skip
 
@@ -138,7 +140,11 @@ def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[
         tables.frames["efficiency"], track=track, device_kind="cuda", dataset=claim["dataset"],
         seq_len=claim["seq_len"], phase=claim["phase"], metric=claim["metric"],
     )  # fmt: skip
-    rows = rows[rows["median"].notna()] if len(rows) else rows
+    if len(
+        rows
+    ):  # of the paper's workload only: another batch or protocol says nothing about its figures
+        same = (rows.batch_size == claim["batch"]) & (track in claim["tracks"])
+        rows = rows[same & rows["median"].notna()]
     for rival, figure in claim["rivals"].items():
         published = f"{claim['subject']:g} against {figure:g}"
         sentence = claim["sentence"].format(rival=label(rival), published=published)
@@ -155,6 +161,8 @@ def _ratio(
     a, b = own.iloc[0], other.iloc[0]
     ratio, low, high = a["median"] / b["median"], a.q25 / b.q75, a.q75 / b.q25
     measured = f"ratio {rounded(ratio, ratio)} [{rounded(low, low)}, {rounded(high, high)}], published {rounded(published, published)}"
+    if min(a["rounds"], b["rounds"]) < ROUNDS:
+        return f"{measured}, fewer than {ROUNDS} processes", UNSURE
     if low >= 1:
         return measured, NO
     if high > 1:
@@ -180,14 +188,11 @@ def _growth(
             continue
         a, b = own.iloc[0], other.iloc[0]
         measured = f"slope {_slope(a)} against {_slope(b)}"
-        apart = (
-            YES
-            if a.slope_end_high < b.slope_end_low
-            else NO
-            if a.slope_end_low > b.slope_end_high
-            else UNSURE
-        )
-        yield sentence, (measured, apart)
+        if min(a.n_rounds, b.n_rounds) < ROUNDS:
+            yield sentence, (f"{measured}, fewer than {ROUNDS} processes", UNSURE)
+            continue
+        less, more = a.slope_end_high < b.slope_end_low, a.slope_end_low > b.slope_end_high
+        yield sentence, (measured, YES if less else NO if more else UNSURE)
 
 
 def _slope(row: pd.Series) -> str:

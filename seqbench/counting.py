@@ -21,6 +21,7 @@ import models
 
 # Of a table that they look up in, these read as much as they return.
 LOOKUPS = {"aten.embedding", "aten.index", "aten.gather", "aten.index_select"}
+ADAM = "aten._fused_adam_"
 # These reserve memory and touch none of it.
 UNTOUCHED = {"aten.empty", "aten.empty_like", "aten.new_empty", "aten.empty_strided"}
 
@@ -122,6 +123,11 @@ def _touched(name: str, args: tuple, kwargs: dict, out: object) -> int:
     # In place and with out= the result is one of the operands: both read and written, but for out=.
     only_written = [t for t in tree_leaves(kwargs.get("out")) if isinstance(t, Tensor)]
     read = [t for t in operands if not any(t is o for o in only_written)]
+    if (
+        name == ADAM
+    ):  # in place on lists, and returns nothing: it writes all it is given but the gradients
+        gradients = {id(t) for t in args[1]}
+        written = sum(_bytes(t) for t in operands if id(t) not in gradients)
     return written + sum(_bytes(t) for t in read)
 
 

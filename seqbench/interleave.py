@@ -199,7 +199,7 @@ def _values(found: Found, limits: dict[str, Any] | End) -> dict[str, Any]:
 
 def _stacked(parts: list[dict[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
     """Samples of all rounds as arrays (R, ...); where the budget ended a round early, all are cut to its steps."""
-    for key in parts[0]["samples"] if parts else ():
+    for key in dict.fromkeys(key for part in parts for key in part["samples"]):
         rows = [part["samples"][key] for part in parts if key in part["samples"]]
         shortest = min((len(row) for row in rows if row.ndim), default=None)
         yield key, np.stack([row[:shortest] if row.ndim else row for row in rows])

@@ -141,7 +141,8 @@ def device_lease() -> Iterator[dict[str, str]]:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
-                yield {"CUDA_VISIBLE_DEVICES": str(index)}
+                # Counted by bus, as NVML does: CUDA's own order is by speed.
+                yield {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
                 return
         time.sleep(0.2)
 

@@ -147,7 +147,8 @@ def _growth(
     x = np.array(sorted(curve), dtype=float)
     own = scaling.medians(curve)
     fit, fits = scaling.fit_power(x, own), scaling.fit_power(x, resampled)
-    row: dict[str, Any] = {"n_points": len(x), "x_min": x[0], "x_max": x[-1]}
+    rounds = min(len(samples) for samples in curve.values())
+    row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
     scale = x[-1] ** -fit.c, x[-1] ** -fits.c  # b belongs to (x / x_max)^c: to x^c here
     for name, value, values in (
         ("a", fit.a, fits.a),

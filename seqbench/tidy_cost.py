@@ -29,6 +29,7 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
         **{key: value for key, value in identity(entry).items() if key != "seed"},
         **backend(entry),
         "precision": experiment["precision"],
+        "rounds": experiment["rounds"],
         "curve": experiment["curve"],
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
         "parameters": entry.values.get("parameters"),

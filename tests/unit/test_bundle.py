@@ -221,3 +221,10 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(archive, tmp_path):
         with pytest.raises(UserError, match="damaged or not an archive"):
             unpack(archive, tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_file_that_was_being_written_is_not_packed(checked, archive):
+    (checked / "checks" / ".train.json.7.tmp").write_text("{")
+    before = archive.read_bytes()
+    pack(checked, archive)
+    assert archive.read_bytes() == before

@@ -15,23 +15,24 @@ CLAIMS = {
     "values": [{"sentence": "ours reaches .2", "dataset": "d", "seq_len": 5, "masking": "unmasked", "metric": "ndcg@10",
                 "published": 0.2, "tolerance": 0.1, "source": "t1"}],
     "cost": [{"sentence": "less than {rival}: {published}", "dataset": "d", "seq_len": 5, "phase": "train",
-              "metric": "epoch_s", "subject": 50.0, "rivals": {"theirs": 100.0}, "tolerance": 0.2, "source": "t2"}],
+              "metric": "epoch_s", "subject": 50.0, "rivals": {"theirs": 100.0}, "tolerance": 0.2, "tracks": ["fair"],
+              "batch": 64, "source": "t2"}],
     "growth": [{"sentence": "grows less than {rival}", "phase": "train", "metric": "step_s", "rivals": ["theirs"],
                 "source": "t3"}],
 }  # fmt: skip
 
 
-def tables(quality=None, value=None, cost=None, growth=None):
+def tables(quality=None, value=None, cost=None, growth=None, track="fair", batch=64, rounds=3):
     """Tables with at most one fact each; quality: (low, high, verdict, seeds), ours being model_b."""
     place = {
-        "track": "fair",
+        "track": track,
         "dataset": "d",
         "seq_len": 5,
         "masking": "unmasked",
         "metric": "ndcg@10",
     }
     frames = {name: pd.DataFrame() for name in ("comparisons", "summary", "efficiency", "scaling")}
-    frames["experiments"] = pd.DataFrame([{"track": "fair"}])
+    frames["experiments"] = pd.DataFrame([{"track": track}])
     if quality:
         low, high, verdict, seeds = quality
         row = {
@@ -59,12 +60,12 @@ def tables(quality=None, value=None, cost=None, growth=None):
         kind, values = cost
         frames["efficiency"] = pd.DataFrame([
             place | {"model": m, "device_kind": kind, "phase": "train", "metric": "epoch_s", "median": v, "q25": v - s,
-                     "q75": v + s}
+                     "q75": v + s, "batch_size": batch, "rounds": rounds}
             for m, v, s in values
         ])  # fmt: skip
     if growth:
         frames["scaling"] = pd.DataFrame([
-            {"track": "fair", "model": m, "device_kind": "cuda", "curve": "batch", "phase": "train", "metric": "step_s",
+            {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "curve": "batch", "phase": "train", "metric": "step_s",
              "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high}
             for m, low, high in growth
         ])  # fmt: skip
@@ -143,6 +144,21 @@ def test_cost_is_a_ratio_on_a_gpu(cost, expected):
 )
 def test_growth_is_compared_at_the_long_end(growth, expected):
     assert verdict("growth", growth=growth).verdict == expected
+
+
+FAST = ("cuda", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)])
+SLOW_GROWTH = [("ours", 0.9, 1.1), ("theirs", 1.5, 1.7)]
+
+
+@pytest.mark.parametrize("other", [{"batch": 65}, {"track": "another"}])
+def test_another_workload_says_nothing_about_the_papers_cost(other):
+    assert verdict("cost", cost=FAST, **other).verdict == claims.ABSENT
+
+
+def test_one_process_decides_nothing():
+    for kind, facts in (("cost", {"cost": FAST}), ("growth", {"growth": SLOW_GROWTH})):
+        found = verdict(kind, rounds=1, **facts)
+        assert found.verdict == claims.UNSURE and "fewer than 3 processes" in found.measured
 
 
 def test_the_table_has_a_row_per_sentence_and_counts_verdicts():

@@ -142,3 +142,14 @@ def test_a_compiled_kernel_is_a_call_that_touches_its_arguments():
     models.use_kernels("numba")
     found = count(normalise)
     assert found["operators"] == 1 and found["moved_bytes"] == 2 * x.nbytes
+
+
+def test_the_optimiser_reads_four_tensors_per_weight_and_writes_three():
+    """Adam in one pass: weights, gradients and both moments are read; all but the gradients are written."""
+    weight = nn.Parameter(torch.randn(1000))
+    optimizer = torch.optim.Adam([weight], fused=True)
+    weight.grad = torch.randn(1000)
+    optimizer.step()  # makes the moments
+    moved = count(optimizer.step)["moved_bytes"]
+    counters = 100  # bytes, at most: the step's number and what raises it
+    assert 7 * weight.nbytes <= moved <= 7 * weight.nbytes + counters

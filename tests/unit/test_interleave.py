@@ -161,3 +161,12 @@ def test_each_job_sees_the_gpu_it_was_lent_and_leaves_the_environment_as_it_was(
         interleave.measure(job, None, tmp_path, 1, 60.0)
         assert dict(os.environ) == before
     assert seen == ["0", "0", "0", "1", "1", "1"]  # two phases and the record of each job
+
+
+def test_a_reading_that_failed_in_the_first_round_keeps_those_of_the_others():
+    parts = [
+        {"samples": {"a": np.array(1.0)}},
+        {"samples": {"a": np.array(2.0), "b": np.array(3.0)}},
+    ]
+    found = dict(interleave._stacked(parts))
+    assert found["a"].tolist() == [1.0, 2.0] and found["b"].tolist() == [3.0]
