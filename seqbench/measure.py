@@ -7,7 +7,7 @@ apart and never counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 
 import models
 
-from . import counting, device, evaluate, workload
+from . import counting, device, evaluate, pace, workload
 from .ceilings import ceilings
 from .data import Dataset, open_dataset
 from .device import EventClock, Stopwatch
@@ -27,14 +27,8 @@ from .run import End
 from .sampler import Sampler
 from .train import make_optimizer, training_step
 
-FEWEST_STEPS = 2  # timed ones of a process whose budget is over
-WARMUP_SHARE = 0.25  # of the budget, at most
 Samples = dict[str, Any]
 Missing = dict[str, str]
-
-
-class TooSlow(Exception):
-    """One step takes longer than the process may compute."""
 
 
 def measure_phase(
@@ -100,7 +94,7 @@ def _expecting_failures(
         return work(open_dataset(dataset) if dataset else None, device.pick())
     except (UserError, evaluate.Diverged) as error:
         return End("diverged" if isinstance(error, evaluate.Diverged) else "crashed", str(error))
-    except TooSlow as error:
+    except pace.TooSlow as error:
         return End("timeout", str(error))
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
@@ -153,7 +147,7 @@ def _training(
         return loss
 
     warm = 0
-    for timed in _pace(job, whole):
+    for timed in pace.steps(job, whole):
         warm += not timed
         loss = step()
     if not torch.isfinite(loss):
@@ -192,7 +186,7 @@ def _inference(
                 _top(scores)
 
     warm = 0
-    for timed in _pace(job, clocks["batch_s"]):
+    for timed in pace.steps(job, clocks["batch_s"]):
         warm += not timed
         step()
     samples: Samples = {key: clock.seconds[warm:] for key, clock in clocks.items()}
@@ -205,25 +199,6 @@ def _top(scores: torch.Tensor) -> torch.Tensor:
     """The ten best items of every user: (B, V) -> (B, 10)."""
     scores[:, 0] = -torch.inf  # the padding row
     return scores.topk(min(10, scores.shape[1] - 1)).indices
-
-
-def _pace(job: Measurement, clock: Stopwatch) -> Iterator[bool]:
-    """One value per step to take, whether it counts: as many as asked for, fewer where the budget ends.
-
-    Raises:
-        TooSlow: one step after the first, which compiles, takes longer than the budget.
-    """
-    budget, begun = job.budget_s or float("inf"), time.perf_counter()
-    timed = 0
-    for step in range(job.warmup + job.steps):
-        spent = time.perf_counter() - begun
-        if step > 0 and clock.seconds[-1] > budget and (step > 1 or job.warmup == 0):
-            raise TooSlow(f"one step took {clock.seconds[-1]:.1f} s, the budget is {budget:g} s")
-        counts = step >= job.warmup or (step > 0 and spent > WARMUP_SHARE * budget)
-        if counts and (timed == job.steps or (spent >= budget and timed >= FEWEST_STEPS)):
-            return
-        timed += counts
-        yield counts
 
 
 # --- counts -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from . import claims, collect, costs, curves, findings, look, views
+from . import claims, collect, costs, curves, findings, headline, look, views
 from .collect import Tables
 from .drawings import Drawing, drawn
 from .experiment import CURVES
@@ -104,7 +104,7 @@ def _page(
     return environment.get_template("index.html.j2").render(
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
         flags=findings.flags(content),
-        headline=findings.headline(content),
+        headline=headline.headline(content),
         growth=_growth_sentences(content),
         counts=_counts(content),
         tables=shown,

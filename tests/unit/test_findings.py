@@ -16,7 +16,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, findings, report
+from seqbench import collect, findings, headline, report
 from seqbench.metrics import per_user
 
 
@@ -132,7 +132,7 @@ def test_noisy_times_are_flagged(tmp_path):
 
 def test_headline_names_the_leader_and_its_interval(tmp_path):
     tables = tables_of(tmp_path)
-    ((where, sentence),) = findings.headline(tables)
+    ((where, sentence),) = headline.headline(tables)
     value = np.mean(
         [per_user(samples("mamba4rec", s)["test/unmasked/rank"], "ndcg@10").mean() for s in SEEDS]
     )
@@ -151,7 +151,7 @@ def test_equal_models_are_not_ranked(tmp_path):
 
     tables = tables_of(tmp_path, grid(same), change)
     assert tables.frames["comparisons"].difference.abs().max() == pytest.approx(0)
-    ((_, sentence),) = findings.headline(tables)
+    ((_, sentence),) = headline.headline(tables)
     assert "is not established" in sentence
 
 

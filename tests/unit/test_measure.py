@@ -9,7 +9,7 @@ import pytest
 import torch
 from fake_nvml import GIB, FakeNvml
 
-from seqbench import measure
+from seqbench import measure, pace
 from seqbench.errors import UserError
 from seqbench.evaluate import Diverged
 from seqbench.experiment import Measurement
@@ -23,7 +23,7 @@ def paced(monkeypatch, seconds, **job):
     monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
     counted = []
     durations = itertools.chain(seconds, itertools.repeat(seconds[-1]))
-    for counts, duration in zip(measure._pace(job, clock), durations, strict=False):
+    for counts, duration in zip(pace.steps(job, clock), durations, strict=False):
         counted.append(counts)
         clock.seconds.append(duration)
         now[0] += duration
@@ -56,7 +56,7 @@ def test_a_slow_first_step_compiles_and_is_no_reason_to_stop(monkeypatch):
 
 
 def test_a_step_that_takes_longer_than_the_budget_is_too_slow(monkeypatch):
-    with pytest.raises(measure.TooSlow, match=r"one step took 40\.0 s, the budget is 12 s"):
+    with pytest.raises(pace.TooSlow, match=r"one step took 40\.0 s, the budget is 12 s"):
         paced(monkeypatch, [50.0, 40.0], budget_s=12.0)
 
 
@@ -64,7 +64,7 @@ def test_a_step_that_takes_longer_than_the_budget_is_too_slow(monkeypatch):
     ("error", "status", "reason", "size"),
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0"), "oom", "CUDA out", 2**31),
-        (measure.TooSlow("one step took 40.0 s"), "timeout", "one step", None),
+        (pace.TooSlow("one step took 40.0 s"), "timeout", "one step", None),
         (Diverged("loss is nan"), "diverged", "nan", None),
         (UserError("no such item"), "crashed", "no such item", None),
     ],
