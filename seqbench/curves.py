@@ -22,6 +22,7 @@ SHORT = {
     ("inference", "peak_allocated_bytes"): "Inference memory (allocated)",
     ("train", "saved_bytes"): "Activations saved",
 }
+POOR = 0.1  # largest relative residual above which a curve is no law
 FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
 IN_SENTENCES = ("train", "step_s")
 
@@ -38,8 +39,7 @@ def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[st
     body: list[list[Cell]] = []
     for curve, fixed in places(rows, "curve", "fixed"):
         part = pick(rows, curve=curve, fixed=fixed)
-        low, high = int(part.x_min.min()), int(part.x_max.max())
-        body.append([Cell(f"{X_NAMES[curve]} from {low:,} to {high:,}: {fixed}")])
+        body.append([Cell(f"{X_NAMES[curve]}{_range(part)}: {fixed}")])
         for model in ordered(part.model):
             body.append(_growth_row(pick(part, model=model), model, shown))
     caption = f"How cost grows with {_named(curves)}, {machine} ({kind}), track {track}"
@@ -52,6 +52,11 @@ def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[st
     return Table(name, caption, columns, body, notes)
 
 
+def _range(part: pd.DataFrame) -> str:
+    low, high = part.x_min.min(), part.x_max.max()
+    return f" from {low:,.0f} to {high:,.0f}" if known(low) else ""
+
+
 def _growth_row(own: pd.DataFrame, model: str, shown: list[tuple[str, str]]) -> list[Cell]:
     cells, missing = [Cell(label(model), value=model)], []
     for phase, metric in shown:
@@ -61,7 +66,11 @@ def _growth_row(own: pd.DataFrame, model: str, shown: list[tuple[str, str]]) -> 
             continue
         row = found.iloc[0]
         cells += [_exponent_cell(row), _with_interval(row, "slope_end")]
-        cells.append(Cell(f"{100 * row.max_residual:.0f} %", value=row.max_residual))
+        residual = row.max_residual
+        poor = "bad" if residual > POOR else ""
+        cells.append(
+            Cell(f"{100 * residual:.0f} %", value=residual, mark=poor) if known(residual) else DASH
+        )
         if known(row.missing) and row.missing not in missing:
             missing.append(row.missing)
     return [*cells, Cell("; ".join(missing) or "–", mark="bad" if missing else "muted")]
@@ -69,12 +78,16 @@ def _growth_row(own: pd.DataFrame, model: str, shown: list[tuple[str, str]]) -> 
 
 def _exponent_cell(row: pd.Series) -> Cell:
     """The exponent, unless the cost hardly grows: of a flat curve any exponent is as good as any other."""
+    if not known(row.c):
+        return Cell("too few points", mark="muted")
     if row.growth < FLAT:
         return Cell("flat", f"×{row.growth:.2f}", row.c, mark="muted")
     return _with_interval(row, "c")
 
 
 def _with_interval(row: pd.Series, name: str) -> Cell:
+    if not known(row[name]):
+        return DASH
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     detail = f"[{_text(low)}, {_text(high)}]" if high - low > 0.005 else ""
     return Cell(_text(row[name]), detail, row[name])
@@ -98,7 +111,7 @@ def crossings(
             cells = [Cell(f"{label(first)}, {label(second)}", value=f"{first},{second}")]
             for phase, metric in shown:
                 found = pick(own, phase=phase, metric=metric)
-                cells.append(_crossing_cell(found.iloc[0]) if len(found) else DASH)
+                cells.append(_crossing_cell(found.iloc[0], high) if len(found) else DASH)
             body.append(cells)
     caption = f"Which model is cheaper, and from which {_named(curves)} on, {machine} ({kind}), track {track}"
     notes = [
@@ -110,8 +123,11 @@ def crossings(
     return Table(name, caption, columns, body, notes)
 
 
-def _crossing_cell(row: pd.Series) -> Cell:
+def _crossing_cell(row: pd.Series, longest: int) -> Cell:
+    """Who is cheaper from where on; a pair of which one failed before the longest x says how far both go."""
     ends = f"×{rounded(row.ratio_min, row.ratio_min)} to ×{rounded(row.ratio_max, row.ratio_max)}"
+    if row.x_max < longest:
+        ends += f" at {row.x_max:,.0f}, the last that both have"
     if not known(row.x):
         unsure = f"; crosses in {100 * row.share:.0f} % of resamples" if row.share > 0.025 else ""
         same = row.cheaper_min == row.cheaper_max
@@ -138,6 +154,7 @@ def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
     )
     for curve, fixed in places(growth_rows, "curve", "fixed"):
         part = pick(growth_rows, curve=curve, fixed=fixed)
+        part = part[part.slope_end.notna()]
         listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
         text = f"With {fixed}, a training step grows at the long end as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed)
@@ -162,7 +179,7 @@ def _verdict(row) -> str:
     rival = row.model_b if row.model_a == SUBJECT else row.model_a
     if known(row.x) and not row.extrapolated:
         winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
-        return f"{label(winner)} is cheaper than {label(loser)} from L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on."
+        return f"{label(winner)} is cheaper than {label(loser)} from L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on, up to {row.x_max:,.0f}."
     inside = 0 if row.extrapolated else row.share  # of resamples that cross within the points
     if row.cheaper_min != row.cheaper_max or inside > 0.025:
         return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
@@ -171,7 +188,10 @@ def _verdict(row) -> str:
     ]
     low, high = (f"{rounded(f, f)}" for f in factors)
     other = rival if row.cheaper_max == SUBJECT else SUBJECT
-    return f"{label(row.cheaper_max)} is cheaper than {label(other)} throughout: {low} times at the shortest, {high} at the longest."
+    return (
+        f"{label(row.cheaper_max)} is cheaper than {label(other)} at every length that both have:"
+        f" {low} times at L = {row.x_min:,.0f}, {high} at L = {row.x_max:,.0f}."
+    )
 
 
 def figure_data(
@@ -179,8 +199,8 @@ def figure_data(
 ) -> pd.DataFrame:
     """Points of the curves with their quartiles, the fitted parameters beside them, and why a point is missing.
 
-    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, growth, reason; c_low and
-    c_high are empty where the curve is flat.
+    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, growth, max_residual,
+    reason; c_low and c_high are empty where the curve is flat.
     """
     fits = _of(tables, "scaling", track, machine, kind, curves)
     rows = _of(tables, "efficiency", track, machine, kind, curves)
@@ -191,7 +211,7 @@ def figure_data(
     x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
     rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
     place = ["curve", "fixed", "phase", "metric", "model"]
-    parameters = ["a", "b", "c", "c_low", "c_high", "growth"]
+    parameters = ["a", "b", "c", "c_low", "c_high", "growth", "max_residual"]
     data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")
     order = {pair: k for k, pair in enumerate(drawn)}
     data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])

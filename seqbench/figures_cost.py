@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .curves import POOR
 from .experiment import CURVES
 from .figures import LABEL_WIDTH, PHASES, number_axis, select, unique
 from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
@@ -28,7 +29,7 @@ def growth(data: pd.DataFrame) -> Figure:
     """Medians with their quartiles and the fitted curves: a row of panels per cost, a column per curve.
 
     data: curve, fixed, model, phase, metric, x, median, q25, q75 (empty where a point failed), a, b, c,
-    c_low, c_high (empty: flat) of median = a + b x^c, reason (why a point is empty).
+    c_low, c_high (empty: flat) of median = a + b x^c, max_residual, reason (why a point is empty).
     """
     looks = styles(data.model)
     columns, rows = unique(data, "curve", "fixed"), unique(data, "phase", "metric")
@@ -62,6 +63,9 @@ def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         axis.plot(x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1)
         known = not np.isnan(first.c_low)
         exponent = f"c = {first.c:.2f} [{first.c_low:.2f}, {first.c_high:.2f}]" if known else "flat"
+        if known and first.max_residual > POOR:
+            exponent += f", off by {100 * first.max_residual:.0f} %"
+        exponent = "too few points" if np.isnan(first.c) else exponent
         notes.append((exponent, look["color"]))
     log_axis(axis.yaxis, found[["q25", "q75"]].to_numpy() / factor)
     _failed(axis, part[part["median"].isna()], looks)

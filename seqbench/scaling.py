@@ -8,7 +8,7 @@ slows them all down, and a difference between models need not carry it. Three ro
 interval from them is coarse; it does not hold what changes from day to day.
 
 The exponent c of a curve with a free offset a is sharp only if the points reach far beyond the offset; the slope at the
-long end, which assumes no curve, says what the growth has become there and is at most c.
+long end, which assumes no curve, says what the growth has become there; where it lies above c the curve does not fit.
 """
 
 from __future__ import annotations
@@ -123,7 +123,12 @@ def crossing(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray
     crossing the order of the two holds up to the largest x.
     """
     lx, d = np.log(x), np.log(first) - np.log(second)
-    changes = d[:, :-1] * d[:, 1:] < 0
+    side = np.sign(d)
+    for k in range(
+        1, d.shape[1]
+    ):  # where they are equal, they are still on the side they come from
+        side[:, k] = np.where(side[:, k] == 0, side[:, k - 1], side[:, k])
+    changes = side[:, :-1] * side[:, 1:] < 0
     last = d.shape[1] - 2 - changes[:, ::-1].argmax(1)
     rows = np.arange(len(d))
     before, after = d[rows, last], d[rows, last + 1]

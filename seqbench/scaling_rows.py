@@ -35,11 +35,14 @@ def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict
             where = {**about, "phase": phase, "metric": metric}
             points, missing = _points(members, about["curve"], phase, metric)
             resampled = scaling.resampled_medians(points) if points else {}
-            growth += [
-                {**where, "model": model, **_growth(curve, resampled[model], missing.get(model))}
-                for model, curve in points.items()
-                if len(curve) >= scaling.FEWEST_POINTS
-            ]
+            for model in [*points, *(m for m in missing if m not in points)]:
+                curve, why = points.get(model, {}), missing.get(model)
+                if len(curve) >= scaling.FEWEST_POINTS:
+                    growth.append(
+                        {**where, "model": model, **_growth(curve, resampled[model], why)}
+                    )
+                elif why:  # no curve, but why there is none
+                    growth.append({**where, "model": model, **_too_short(curve, why)})
             for first, second in combinations(points, 2):
                 row = _crossover(points[first], points[second], resampled[first], resampled[second])
                 if row:
@@ -163,6 +166,15 @@ def _growth(
     row["max_residual"] = float(np.abs(fit.residuals).max())
     row["missing"] = "; ".join(missing) if missing else None
     return row
+
+
+def _too_short(curve: dict[float, np.ndarray], missing: list[str]) -> dict[str, Any]:
+    """The row of a model with too few points for a curve: how many, and why not more."""
+    names = ("a", "b", "c", "slope_end")
+    empty = dict.fromkeys(f"{name}{end}" for name in names for end in ("", "_low", "_high"))
+    ends = {"x_min": min(curve, default=None), "x_max": max(curve, default=None)}
+    row = {"n_points": len(curve), **ends, **empty, "growth": None, "max_residual": None}
+    return {**row, "missing": "; ".join(missing)}
 
 
 def _crossover(

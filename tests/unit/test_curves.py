@@ -105,13 +105,13 @@ def test_a_crossing_says_who_is_cheaper_from_where_on(row, text, detail):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"x": 400.0, "share": 1.0}, "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on."),
+        ({"x": 400.0, "share": 1.0}, "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800."),
         ({"a": "sasrec", "b": "mamba4rec", "x": 400.0, "share": 1.0, "ratios": (0.5, 2.0)},
-         "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on."),
-        ({"ratios": (2.0, 1.5)}, "SASRec is cheaper than Mamba4Rec throughout: 2.0 times at the shortest, 1.5 at the longest."),
+         "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800."),
+        ({"ratios": (2.0, 1.5)}, "SASRec is cheaper than Mamba4Rec at every length that both have: 2.0 times at L = 50, 1.5 at L = 800."),
         ({"ratios": (1.1, 1.0), "share": 0.4}, "Between Mamba4Rec and SASRec the order is not settled."),
         ({"x": 1600.0, "share": 1.0, "extrapolated": True, "ratios": (2.0, 1.5)},
-         "SASRec is cheaper than Mamba4Rec throughout: 2.0 times at the shortest, 1.5 at the longest."),
+         "SASRec is cheaper than Mamba4Rec at every length that both have: 2.0 times at L = 50, 1.5 at L = 800."),
     ],
 )  # fmt: skip
 def test_a_sentence_claims_what_was_measured_and_nothing_extrapolated(row, words):
@@ -124,3 +124,29 @@ def test_growth_is_told_by_the_slope_at_the_long_end():
         "With 64 tokens a batch, a training step grows at the long end as L to the power"
         " 1.00 [0.95, 1.05] for Mamba4Rec, 1.80 [1.75, 1.85] for SASRec."
     )
+
+
+def test_a_pair_of_which_one_failed_early_says_how_far_both_go():
+    short = crossover_row(b="gru4rec", ratios=(2.0, 1.5)) | {"x_max": 200.0}
+    rows = curves.crossings(
+        tables(crossovers=[crossover_row(), short]), "t", "m", "cpu", curves.LENGTHS
+    ).rows
+    assert "last that both have" not in rows[1][1].detail
+    assert rows[2][1].detail == "×2.0 to ×1.5 at 200, the last that both have"
+
+
+def test_a_model_with_too_few_points_keeps_its_row_and_the_reason():
+    short = growth_row(
+        "sasrec", float("nan"), float("nan"), growth=float("nan"), missing="800: oom"
+    )
+    short |= {"max_residual": float("nan")}
+    table = curves.growth(
+        tables([growth_row("mamba4rec", 1.0, 1.0), short]), "t", "m", "cpu", curves.LENGTHS
+    )
+    assert [cell.text for cell in table.rows[2]] == [
+        "SASRec",
+        "too few points",
+        "–",
+        "–",
+        "800: oom",
+    ]

@@ -44,7 +44,15 @@ def growth(failed=()):
                             "reason": "oom: 3 GiB",
                         }
                     rows.append(
-                        row | {"a": a, "b": b, "c": c, "c_low": c - 0.05, "c_high": c + 0.05}
+                        row
+                        | {
+                            "a": a,
+                            "b": b,
+                            "c": c,
+                            "c_low": c - 0.05,
+                            "c_high": c + 0.05,
+                            "max_residual": 0.02,
+                        }
                     )
     return pd.DataFrame(rows)
 
@@ -143,3 +151,12 @@ def test_training_is_filled_and_inference_hollow():
         line.get_markerfacecolor() for line in lines(axis, "sasrec") if line.get_marker() == "s"
     ]
     assert faces == [STYLES["sasrec"][0], "white"]
+
+
+def test_a_fit_that_does_not_fit_says_by_how_much_and_too_few_points_say_so():
+    data = growth()
+    data.loc[data.model == "sasrec", "max_residual"] = 0.18
+    data.loc[data.model == "gru4rec", ["a", "b", "c", "c_low", "c_high"]] = np.nan
+    axis = figures_cost.growth(data).axes[0]
+    texts = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert texts[1] == "c = 1.20 [1.15, 1.25], off by 18 %" and texts[3] == "too few points"

@@ -107,3 +107,10 @@ def test_a_crossing_beyond_the_points_comes_from_the_curves():
     assert scaling.extrapolated_crossing(slow, fast)[0] == pytest.approx(20000, rel=0.02)
     far = scaling.fit_power(X, X**1.5 * 1e-3 / 1e5**0.5)
     assert np.isnan(scaling.extrapolated_crossing(slow, far)[0])
+
+
+def test_a_crossing_on_a_point_is_found_there():
+    x = np.array([1.0, 2.0, 4.0])
+    assert scaling.crossing(x, np.array([[1.0, 2.0, 4.0]]), np.full((1, 3), 2.0)) == pytest.approx(
+        2.0
+    )
