@@ -67,7 +67,7 @@ def _growth_row(own: pd.DataFrame, model: str, shown: list[tuple[str, str]]) -> 
         row = found.iloc[0]
         cells += [_exponent_cell(row), _with_interval(row, "slope_end")]
         residual = row.max_residual
-        poor = "bad" if residual > POOR else ""
+        poor = "bad" if known(residual) and residual > POOR else ""
         cells.append(
             Cell(f"{100 * residual:.0f} %", value=residual, mark=poor) if known(residual) else DASH
         )
@@ -155,6 +155,8 @@ def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
     for curve, fixed in places(growth_rows, "curve", "fixed"):
         part = pick(growth_rows, curve=curve, fixed=fixed)
         part = part[part.slope_end.notna()]
+        if part.empty:
+            continue
         listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
         text = f"With {fixed}, a training step grows at the long end as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed)
@@ -217,6 +219,9 @@ def figure_data(
     data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])
     data = data.assign(column=data.curve.map(list(curves).index))
     data = data.sort_values(["column", "row", "x"], kind="stable")
+    data = data.astype(dict.fromkeys(parameters, float))
+    drawn_at_all = data.groupby(["curve", "fixed", "phase", "metric"])["median"].transform("count")
+    data = data[drawn_at_all > 0]  # a panel of nothing but failures says no more than the table
     flat = data.growth < FLAT
     data[["c_low", "c_high"]] = data[["c_low", "c_high"]].mask(
         flat
