@@ -39,7 +39,7 @@ class Ours:
         models.use_kernels(settings.kernels)
         with stages.time("load"):
             dataset = data.open_dataset(Path(settings.data))
-            windows = batches.training_windows(dataset.offsets, settings.length)
+            windows = batches.training_windows(dataset.split, settings.length)
             device = torch.device("cpu")
             self.gatherer = batches.Gatherer(dataset.items, windows, device)
             self.model = models.build(
@@ -47,7 +47,7 @@ class Ours:
             )
             self.optimizer = train.make_optimizer(self.model, _training(settings))
             self.evaluator = evaluate.Evaluator(
-                dataset.items, dataset.offsets, settings.length, settings.eval_batch, device,
+                dataset.items, dataset.split, settings.length, settings.eval_batch, device,
                 settings.precision,
             )  # fmt: skip
         self.windows, self.epoch_batches = windows, batches.epoch_batches

@@ -14,11 +14,10 @@ import torch
 
 from models import Batch
 
+from .data.split import Split
+
 # Windows are sorted by length within pools of this many batches: little padding, yet batches differ every epoch.
 POOL_BATCHES = 64
-HELD_OUT = (
-    2  # leave-one-out: the last item is the test target, the one before it the validation target
-)
 
 
 @dataclass(frozen=True)
@@ -37,19 +36,13 @@ class Windows:
         return int(self.length.sum() - len(self.length))
 
 
-def training_ends(offsets: np.ndarray) -> np.ndarray:
-    """End (exclusive) of each user's training part (U,); users with fewer than 3 items train on all of them."""
-    first, last = offsets[:-1], offsets[1:]
-    return np.where(last - first > HELD_OUT, last - HELD_OUT, last)
-
-
-def training_windows(offsets: np.ndarray, seq_len: int) -> Windows:
+def training_windows(split: Split, seq_len: int) -> Windows:
     """Cut every user's training part into windows of up to ``seq_len`` targets, so that no target is lost.
 
     Cut from the end of the history, neighbours share one item: each training item but a user's first is a
-    target exactly once. offsets (U + 1,).
+    target exactly once.
     """
-    first, end = offsets[:-1], training_ends(offsets)
+    first, end = split.offsets[:-1], split.ends
     pieces = np.maximum(-(-(end - first - 1) // seq_len), 0)
     user = np.repeat(np.arange(len(pieces)), pieces)
     place = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)

@@ -198,7 +198,7 @@ def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
 def _bad_synthetic(key: str, block: Mapping[str, Any]) -> Iterator[str]:
     if "local" in block:
         yield f"{key}.local: source synthetic reads no file"
-    for name, only in (("k_core", 1), ("order", "file")):
+    for name, only in (("k_core", 1), ("order", "file"), ("split", "leave-one-out")):
         if block.get(name, only) != only:
             yield f"{key}.{name} = {block[name]!r}: source synthetic takes only {only!r}"
 

@@ -15,11 +15,11 @@ import torch
 
 from . import metrics
 from .batches import gather_spans
+from .data.split import Split
 from .device import arithmetic
 
 MASKINGS = ("unmasked", "seen-masked")
-SPLITS = {"valid": 2, "test": 1}  # the target's place counted from the end of the history
-
+SPLITS = ("valid", "test")
 
 CPU_POSITIONS = (
     4096  # padded positions per batch at most on a CPU: its layers then stay in the cache
@@ -38,37 +38,27 @@ class Ranks:
     ties: np.ndarray
 
 
-def evaluated_users(offsets: np.ndarray) -> np.ndarray:
-    """Users with at least 3 items: one to learn from, one to validate on, one to test on."""
-    return np.flatnonzero(np.diff(offsets) >= 3)
-
-
 class Evaluator:
     """Ranks the held-out items of all evaluated users of a dataset, on the device of the model."""
 
     def __init__(
         self,
         items: np.ndarray,
-        offsets: np.ndarray,
+        split: Split,
         seq_len: int,
         batch: int,
         device: torch.device,
         precision: str = "fp32",
     ) -> None:
         self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
-        self.offsets, self.seq_len, self.precision = np.asarray(offsets), seq_len, precision
-        self.users = evaluated_users(self.offsets)
-        # Users with histories of similar length share a batch: less padding, same ranks.
-        lengths = np.diff(self.offsets)[self.users]
-        self.order = np.argsort(lengths, kind="stable")
-        most = CPU_POSITIONS if device.type == "cpu" else None
-        self.cuts = _cuts(np.minimum(lengths[self.order], seq_len), batch, most)
+        self.split, self.seq_len, self.precision, self.batch = split, seq_len, precision, batch
+        self.most = CPU_POSITIONS if device.type == "cpu" else None
 
     @torch.inference_mode()
     def ranks(
         self, model: torch.nn.Module, split: str, shuffle: int | None = None
     ) -> dict[str, Ranks]:
-        """Masking -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``users``.
+        """Masking -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``split.users[split]``.
 
         shuffle: seed with which the order of every history that the model reads is drawn anew, None to leave
         it: what a model loses by it is what it knows of the order.
@@ -77,7 +67,8 @@ class Evaluator:
             Diverged: a score is not a number.
         """
         model.eval()
-        found = {m: np.empty((2, len(self.users)), dtype=np.int32) for m in MASKINGS}
+        size = len(self.split.users[split])
+        found = {m: np.empty((2, size), dtype=np.int32) for m in MASKINGS}
         generator = None if shuffle is None else torch.Generator().manual_seed(shuffle)
         for rows, history, inputs, target in self._batches(split):
             if generator is not None:
@@ -95,12 +86,16 @@ class Evaluator:
     def _batches(
         self, split: str
     ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Rows into ``users`` (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
-        for low, high in pairwise(self.cuts):
-            rows = self.order[low:high]
-            users = self.users[rows]
-            first = torch.from_numpy(self.offsets[users]).to(self.items.device)
-            place = torch.from_numpy(self.offsets[users + 1] - SPLITS[split]).to(self.items.device)
+        """Rows into the split's users (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
+        firsts, places = self.split.offsets[self.split.users[split]], self.split.places[split]
+        # Users with histories of similar length share a batch: less padding, same ranks.
+        lengths = places - firsts
+        order = np.argsort(lengths, kind="stable")
+        cuts = _cuts(np.minimum(lengths[order], self.seq_len), self.batch, self.most)
+        for low, high in pairwise(cuts):
+            rows = order[low:high]
+            first = torch.from_numpy(firsts[rows]).to(self.items.device)
+            place = torch.from_numpy(places[rows]).to(self.items.device)
             seen = place - first
             history = gather_spans(self.items, first, seen)
             kept = seen.clamp(max=self.seq_len)

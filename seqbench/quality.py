@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from . import evaluate
-from .batches import training_ends
 from .data import Dataset
 from .experiment import Experiment
 
@@ -21,7 +20,7 @@ def evaluator_of(
     """What ranks the held-out items for an experiment."""
     t = experiment.training
     return evaluate.Evaluator(
-        dataset.items, dataset.offsets, experiment.seq_len, t.eval_batch, where, t.precision
+        dataset.items, dataset.split, experiment.seq_len, t.eval_batch, where, t.precision
     )
 
 
@@ -29,7 +28,8 @@ def samples(
     evaluator: evaluate.Evaluator, model: torch.nn.Module, dataset: Dataset
 ) -> dict[str, np.ndarray]:
     """Arrays over the evaluated users (U,): ranks and ties per split and masking, of the probe, and ``about`` users."""
-    found = {"users": evaluator.users.astype(np.int32), **about(dataset, evaluator.users)}
+    users = {part: users.astype(np.int32) for part, users in evaluator.split.users.items()}
+    found = {"users": users["test"], "valid/users": users["valid"], **about(dataset)}
     for split in evaluate.SPLITS:
         for masking, ranks in evaluator.ranks(model, split).items():
             found |= {f"{split}/{masking}/rank": ranks.rank, f"{split}/{masking}/ties": ranks.ties}
@@ -41,17 +41,16 @@ def samples(
     }
 
 
-def about(dataset: Dataset, users: np.ndarray) -> dict[str, np.ndarray]:
-    """Of every user (U,) int32: history_length, items before the test item; target_popularity, how often the test item
+def about(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Of every user with a test target (U,) int32: history_length, items before the test item; target_popularity, how often the test item
     occurs in the training parts; where times are known, tied: whether the test item and the one before it share theirs.
     """
-    items, offsets = np.asarray(dataset.items), np.asarray(dataset.offsets)
-    last = offsets[users + 1] - 1
-    place = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
-    trained = place < np.repeat(training_ends(offsets) - offsets[:-1], np.diff(offsets))
+    items, split = np.asarray(dataset.items), dataset.split
+    users, last = split.users["test"], split.places["test"]
+    trained = np.arange(len(items)) < np.repeat(split.ends, np.diff(split.offsets))
     popularity = np.bincount(items[trained], minlength=dataset.n_items + 1)
     found = {
-        "history_length": (last - offsets[users]).astype(np.int32),
+        "history_length": (last - split.offsets[users]).astype(np.int32),
         "target_popularity": popularity[items[last]].astype(np.int32),
     }
     if dataset.times is not None:

@@ -114,7 +114,11 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
     low, high = (np.clip(end, 0, 1) for end in stats.interval(group.resamples))
     about = {key: entry.experiment[key] for key in ("dataset", "model", "track", "seq_len")}
-    about |= {"split": "leave-one-out", "n_seeds": means.n_seeds, "budget": budget(entry)}
+    about |= {
+        "split": entry.record["data"].get("split", "leave-one-out"),
+        "n_seeds": means.n_seeds,
+        "budget": budget(entry),
+    }
     about |= {"data_hash": entry.record["data"]["hash"]}
     for k, (masking, ties, metric) in enumerate(group.names):
         numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}

@@ -19,7 +19,7 @@ import torch
 import models
 
 from . import code, device, evaluate, quality
-from .batches import Gatherer, Windows, epoch_batches, training_ends, training_windows
+from .batches import Gatherer, Windows, epoch_batches, training_windows
 from .data import Dataset
 from .experiment import Experiment, Training
 from .progress import Progress
@@ -71,7 +71,7 @@ class Trainer:
         Raises:
             evaluate.Diverged: loss or scores are no longer finite.
         """
-        windows = training_windows(self.dataset.offsets, self.experiment.seq_len)
+        windows = training_windows(self.dataset.split, self.experiment.seq_len)
         optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)
@@ -259,10 +259,9 @@ def fit_baseline(
 
 def training_part(dataset: Dataset, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Training items (T,) int64 of all users and their offsets (U + 1,), held-out items left out."""
-    offsets = np.asarray(dataset.offsets)
-    lengths = training_ends(offsets) - offsets[:-1]
-    kept = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
-    chosen = kept < np.repeat(lengths, np.diff(offsets))
+    split = dataset.split
+    lengths = split.ends - split.offsets[:-1]
+    chosen = np.arange(split.offsets[-1]) < np.repeat(split.ends, np.diff(split.offsets))
     items = torch.from_numpy(np.asarray(dataset.items)[chosen].astype(np.int64))
     ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
     return items.to(where), ends.to(where)

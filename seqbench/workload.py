@@ -12,7 +12,6 @@ import torch
 
 from models import Batch
 
-from . import evaluate
 from .batches import (
     Gatherer,
     epoch_batches,
@@ -33,7 +32,7 @@ def training_batches(
         rows = max(1, job.batch_targets // job.seq_len)
         while True:
             yield full_length_batch(job.n_items, rows, job.seq_len, generator, where)
-    windows = training_windows(data.offsets, job.seq_len)
+    windows = training_windows(data.split, job.seq_len)
     gatherer = Gatherer(data.items, windows, where)
     rng = np.random.default_rng(round_)
     while True:
@@ -50,13 +49,13 @@ def histories(
     while data is None:
         yield torch.randint(1, job.n_items + 1, shape, generator=generator, device=where)
     items = torch.from_numpy(np.array(data.items)).to(where)
-    offsets = np.asarray(data.offsets)
-    users = evaluate.evaluated_users(offsets)
+    stops = data.split.places["test"]
+    firsts = data.split.offsets[data.split.users["test"]]
     rng = np.random.default_rng(round_)
     while True:
-        chosen = rng.choice(users, size=min(job.eval_batch, len(users)), replace=False)
-        stop = offsets[chosen + 1] - 1
-        start = np.maximum(stop - job.seq_len, offsets[chosen])
+        chosen = rng.choice(len(stops), size=min(job.eval_batch, len(stops)), replace=False)
+        stop = stops[chosen]
+        start = np.maximum(stop - job.seq_len, firsts[chosen])
         first = torch.from_numpy(start).to(where)
         yield gather_spans(items, first, torch.from_numpy(stop - start).to(where))
 
@@ -65,4 +64,4 @@ def steps_per_epoch(job: Measurement, data: Dataset | None) -> float | None:
     """Training steps until every target was seen once; None without a dataset."""
     if data is None:
         return None
-    return training_windows(data.offsets, job.seq_len).targets / job.batch_targets
+    return training_windows(data.split, job.seq_len).targets / job.batch_targets

@@ -1,13 +1,14 @@
 """The whole path of one dataset: source -> rows -> k-core -> order -> folder on disk."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from seqbench.data import order as ordering
-from seqbench.data import store
+from seqbench.data import split, store
 from seqbench.data.archive import read_content
 from seqbench.data.formats import Interactions, layout_of, read_interactions
 from seqbench.data.kcore import k_core
@@ -60,6 +61,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     _check_counts(name, definition, info)
     if "times" in arrays:  # whole seconds, once the order and its ties are settled
         arrays["times"] = np.floor(arrays["times"]).astype(np.int64)
+    info |= _split(name, definition, time, arrays)
     store.save(out, arrays, ids, info)
     _announce(info)
     return info
@@ -123,8 +125,11 @@ def _time_kind(name: str, definition: dict, parsed: Interactions) -> str:
 
 
 def _build_synthetic(name: str, definition: dict, out: Path) -> dict:
-    if definition.get("k_core", 1) != 1 or definition.get("order", "file") != "file":
-        raise UserError(f"datasets.{name}: synthetic data take k_core: 1 and no other order")
+    fixed = {"k_core": 1, "order": "file", "split": "leave-one-out"}
+    if any(definition.get(key, only) != only for key, only in fixed.items()):
+        raise UserError(
+            f"datasets.{name}: synthetic data take k_core: 1, no other order and no other split"
+        )
     config = config_from(name, definition.get("synthetic", {}))
     process, items, offsets = generate(config)
     arrays = {"items": items, "offsets": offsets, "rows": np.arange(len(items), dtype=np.int64)}
@@ -152,6 +157,7 @@ def _info(name: str, definition: dict, arrays: dict, ids: dict, time: str) -> di
         "hash": store.content_hash(items, offsets),
         "time": time,
         "order": None,
+        "split": {"kind": "leave-one-out"},
         "ties": None,
         "ties_reason": NO_TIES.get(time),
         "lengths": {
@@ -164,6 +170,12 @@ def _info(name: str, definition: dict, arrays: dict, ids: dict, time: str) -> di
         "provenance": None,
         "oracle": None,
     }
+
+
+def _split(name: str, definition: dict, time: str, arrays: dict) -> dict:
+    items, offsets = arrays["items"], arrays["offsets"]
+    rule = split.declare(name, definition, time, items, offsets, arrays.get("times"))
+    return {"split": rule, "hash": store.content_hash(items, offsets, rule)}
 
 
 def _ties(arrays: dict, time: str, key: str | None) -> dict:
@@ -211,6 +223,7 @@ def _check_counts(name: str, definition: dict, info: dict) -> None:
 def _announce(info: dict) -> None:
     """What the data are and on what terms, for the log."""
     facts = info["provenance"] | {"order": info["order"]}
-    for key in ("file", "url", "stand_in", "order", "terms", "citation"):
+    facts["split"] = json.dumps(info["split"])
+    for key in ("file", "url", "stand_in", "order", "split", "terms", "citation"):
         if facts[key]:
             print(f"{info['name']}: {key}: {facts[key]}", file=sys.stderr, flush=True)

@@ -5,10 +5,12 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from seqbench.data.split import Split, split_of
 from seqbench.errors import UserError
 
 SCHEMA = 1
@@ -20,8 +22,7 @@ ARRAYS = ("items", "offsets", "rows", "times")
 class Dataset:
     """Prepared interactions; the events of user u are items[offsets[u]:offsets[u + 1]].
 
-    Leave-one-out: of a user's span [a, b) the test item is b - 1, the validation item b - 2 and
-    [a, b - 2) trains. Users with fewer than 3 events are never evaluated; all their events train.
+    What trains and what is held out: ``split``.
     """
 
     name: str
@@ -30,6 +31,11 @@ class Dataset:
     rows: np.ndarray  # (n_interactions,) int64, 0-based data row in the publisher's file
     times: np.ndarray | None  # (n_interactions,) int64 Unix seconds; None unless time is unix
     info: dict  # content of dataset.json
+
+    @cached_property
+    def split(self) -> Split:
+        """Training parts and targets, as dataset.json declares them."""
+        return split_of(self.offsets, self.times, self.info)
 
     @property
     def n_users(self) -> int:
@@ -56,10 +62,16 @@ def open_dataset(folder: Path) -> Dataset:
     return Dataset(info["name"], arrays["items"], arrays["offsets"], arrays["rows"], times, info)
 
 
-def content_hash(items: np.ndarray, offsets: np.ndarray) -> str:
-    """SHA-256 over the bytes of items (int32) and offsets (int64): what a model can see."""
+def content_hash(items: np.ndarray, offsets: np.ndarray, split: dict | None = None) -> str:
+    """SHA-256 over the bytes of items (int32) and offsets (int64), and the split unless it is leave-one-out.
+
+    That is all that a model and its evaluation can see.
+    """
     digest = hashlib.sha256(np.ascontiguousarray(items, dtype="<i4"))
     digest.update(np.ascontiguousarray(offsets, dtype="<i8"))
+    if split and split["kind"] != "leave-one-out":
+        rule = {key: split[key] for key in ("kind", "valid_from", "test_from")}
+        digest.update(json.dumps(rule, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -119,5 +131,5 @@ def _check_arrays(folder: Path, info: dict, arrays: dict[str, np.ndarray]) -> No
                 f"{folder / name}.npy holds {array.dtype} {array.shape}, dataset.json says "
                 f"{dtype} ({shapes[name]},); {_prepare_hint(folder)}"
             )
-    if content_hash(arrays["items"], arrays["offsets"]) != info["hash"]:
+    if content_hash(arrays["items"], arrays["offsets"], info.get("split")) != info["hash"]:
         raise UserError(f"{folder}: the arrays differ from their hash; {_prepare_hint(folder)}")

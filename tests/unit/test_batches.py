@@ -9,9 +9,9 @@ from seqbench.batches import (
     epoch_batches,
     full_length_batch,
     gather_spans,
-    training_ends,
     training_windows,
 )
+from seqbench.data.split import leave_one_out
 
 
 def offsets_of(lengths: list[int]) -> np.ndarray:
@@ -22,12 +22,13 @@ def offsets_of(lengths: list[int]) -> np.ndarray:
 def test_every_training_item_but_a_users_first_is_a_target_exactly_once(seq_len):
     lengths = [1, 2, 3, 4, 5, 9, 10, 11, 60, 123]
     offsets = offsets_of(lengths)
-    windows = training_windows(offsets, seq_len)
+    split = leave_one_out(offsets)
+    windows = training_windows(split, seq_len)
     targets = np.concatenate(
         [np.arange(s + 1, s + n) for s, n in zip(windows.start, windows.length, strict=True)]
     )
     expected = np.concatenate(
-        [np.arange(a + 1, e) for a, e in zip(offsets[:-1], training_ends(offsets), strict=True)]
+        [np.arange(a + 1, e) for a, e in zip(offsets[:-1], split.ends, strict=True)]
     )
     assert sorted(targets) == sorted(expected)
     assert windows.targets == len(expected)
@@ -36,7 +37,7 @@ def test_every_training_item_but_a_users_first_is_a_target_exactly_once(seq_len)
 
 def test_held_out_items_are_never_in_a_window():
     offsets = offsets_of([5, 8])
-    windows = training_windows(offsets, 3)
+    windows = training_windows(leave_one_out(offsets), 3)
     covered = {
         i for s, n in zip(windows.start, windows.length, strict=True) for i in range(s, s + n)
     }
@@ -46,7 +47,7 @@ def test_held_out_items_are_never_in_a_window():
 @pytest.mark.parametrize("bucket", [True, False])
 def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(bucket):
     rng = np.random.default_rng(0)
-    windows = training_windows(offsets_of(list(rng.integers(3, 90, 400))), 20)
+    windows = training_windows(leave_one_out(offsets_of(list(rng.integers(3, 90, 400)))), 20)
     batches = epoch_batches(windows, 256, np.random.default_rng(1), bucket)
     assert sorted(np.concatenate(batches)) == list(range(len(windows.start)))
     sizes = [int((windows.length[b] - 1).sum()) for b in batches]
@@ -59,7 +60,7 @@ def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(buc
 
 def test_bucketing_saves_padding():
     rng = np.random.default_rng(0)
-    windows = training_windows(offsets_of(list(rng.geometric(0.05, 3000) + 3)), 50)
+    windows = training_windows(leave_one_out(offsets_of(list(rng.geometric(0.05, 3000) + 3))), 50)
 
     def padded(bucket: bool) -> int:
         batches = epoch_batches(windows, 512, np.random.default_rng(1), bucket)
@@ -71,7 +72,7 @@ def test_bucketing_saves_padding():
 def test_a_batch_is_right_padded_and_marks_its_targets():
     items = np.array([5, 6, 7, 8, 1, 2, 3, 4, 9, 9], dtype=np.int32)  # users of 4 and 6 items
     offsets = np.array([0, 4, 10])
-    windows = training_windows(offsets, 4)  # [0, 2) and [4, 8)
+    windows = training_windows(leave_one_out(offsets), 4)  # [0, 2) and [4, 8)
     gatherer = Gatherer(items, windows, torch.device("cpu"))
     batch = gatherer.batch(np.array([0, 1]), torch.Generator())
     assert batch.windows.tolist() == [[5, 6, 0, 0], [1, 2, 3, 4]]

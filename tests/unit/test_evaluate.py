@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from seqbench import evaluate
-from seqbench.evaluate import Diverged, Evaluator, evaluated_users, rank_target, summary
+from seqbench.data.split import leave_one_out
+from seqbench.evaluate import Diverged, Evaluator, rank_target, summary
 
 
 class Fixed(torch.nn.Module):
@@ -40,7 +41,7 @@ def test_a_target_that_was_seen_before_stays_in_the_ranking():
 def brute_force(items, offsets, score, seq_len, split):
     """Ranks by sorting one user at a time: unmasked, then seen-masked."""
     result = []
-    for u in evaluated_users(offsets):
+    for u in leave_one_out(offsets).users[split]:
         place = offsets[u + 1] - (1 if split == "test" else 2)
         history, target = items[offsets[u] : place], items[place]
         scores = score(torch.from_numpy(history[-seq_len:].astype(np.int64))[None])[0].numpy()
@@ -65,7 +66,7 @@ def test_ranks_agree_with_brute_force(split, batch):
         last = inputs.gather(1, (inputs != 0).sum(1, keepdim=True) - 1).squeeze(1)
         return table[last] + ((inputs != 0).sum(1, keepdim=True) % 3)
 
-    evaluator = Evaluator(items, offsets, 5, batch, torch.device("cpu"))
+    evaluator = Evaluator(items, leave_one_out(offsets), 5, batch, torch.device("cpu"))
     found = evaluator.ranks(Fixed(score), split)
     expected = brute_force(items, offsets, score, 5, split)
     assert np.array_equal(found["unmasked"].rank, expected[:, 0])
@@ -74,7 +75,7 @@ def test_ranks_agree_with_brute_force(split, batch):
 
 def test_the_padding_row_is_never_ranked_and_equal_scores_give_the_last_rank():
     items = np.array([1, 2, 3], dtype=np.int32)
-    evaluator = Evaluator(items, np.array([0, 3]), 5, 4, torch.device("cpu"))
+    evaluator = Evaluator(items, leave_one_out(np.array([0, 3])), 5, 4, torch.device("cpu"))
     found = evaluator.ranks(Fixed(lambda x: torch.zeros(len(x), 11)), "test")
     assert found["unmasked"].rank.tolist() == [10] and found["unmasked"].ties.tolist() == [9]
     assert found["seen-masked"].rank.tolist() == [8] and found["seen-masked"].ties.tolist() == [7]
@@ -82,19 +83,28 @@ def test_the_padding_row_is_never_ranked_and_equal_scores_give_the_last_rank():
 
 def test_nan_is_an_error_not_a_rank():
     evaluator = Evaluator(
-        np.array([1, 2, 3], dtype=np.int32), np.array([0, 3]), 5, 4, torch.device("cpu")
+        np.array([1, 2, 3], dtype=np.int32),
+        leave_one_out(np.array([0, 3])),
+        5,
+        4,
+        torch.device("cpu"),
     )
     with pytest.raises(Diverged, match="NaN"):
         evaluator.ranks(Fixed(lambda x: torch.full((len(x), 4), torch.nan)), "test")
 
 
 def test_users_with_fewer_than_three_items_are_not_evaluated():
-    assert evaluated_users(np.array([0, 2, 5, 6, 10])).tolist() == [1, 3]
+    split = leave_one_out(np.array([0, 2, 5, 6, 10]))
+    assert split.users["test"].tolist() == split.users["valid"].tolist() == [1, 3]
 
 
 def test_summary_averages_over_users():
     evaluator = Evaluator(
-        np.array([1, 2, 3, 1, 2, 4], dtype=np.int32), np.array([0, 3, 6]), 5, 4, torch.device("cpu")
+        np.array([1, 2, 3, 1, 2, 4], dtype=np.int32),
+        leave_one_out(np.array([0, 3, 6])),
+        5,
+        4,
+        torch.device("cpu"),
     )
     scores = torch.tensor([0.0, 5.0, 4.0, 3.0, 2.0])
     found = summary(evaluator.ranks(Fixed(lambda x: scores.expand(len(x), 5).clone()), "test"))
