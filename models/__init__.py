@@ -58,7 +58,13 @@ class Batch:
 
 
 class SequenceModel(nn.Module):
-    """A trained next-item model: a query vector per user, scored against a table of items."""
+    """A trained next-item model: a query vector per user, scored against a table of items.
+
+    every_position: pass positions through the last layers too that nothing reads, as RecBole and the
+    authors of Mamba4Rec do; results differ by rounding only.
+    """
+
+    every_position = False
 
     def hidden(self, items: Tensor) -> Tensor:
         """Represent every position: items (B, L) -> (B, L, D)."""

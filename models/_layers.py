@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import _kernels
 from models._errors import ModelError
+
+HIDDEN = -10000.0  # added to what attention must not see, where its scores are explicit
 
 INIT_STD = 0.02  # of every Linear and Embedding in RecBole's models and in Mamba4Rec
 NORM_EPS = 1e-12  # of every LayerNorm there
@@ -35,32 +42,93 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(part.weight[part.padding_idx : part.padding_idx + 1])
 
 
+@dataclass(frozen=True)
+class Style:
+    """How attention and GELU are computed; the function is the same but for the dropout.
+
+    attention: ``fused`` never holds all probabilities; ``naive`` is RecBole's: explicit (B, H, L, L)
+    scores with an additive mask, stored probabilities, dropout ``attn_dropout`` on them. gelu: ``fused``
+    is one operator, ``unfused`` RecBole's five.
+    """
+
+    attention: str = "fused"
+    attn_dropout: float = 0.0
+    gelu: str = "fused"
+
+    def __post_init__(self) -> None:
+        _one_of("attention", self.attention, ("fused", "naive"))
+        _one_of("gelu", self.gelu, ("fused", "unfused"))
+        if not 0 <= self.attn_dropout < 1:
+            raise ModelError(f"attn_dropout {self.attn_dropout} is not in [0, 1)")
+        if self.attn_dropout and self.attention == "fused":
+            raise ModelError("attn_dropout needs attention: naive; fused kernels have none")
+
+    @property
+    def naive(self) -> bool:
+        """Whether attention is computed with explicit scores."""
+        return self.attention == "naive"
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ModelError(f"{name} {value!r} is unknown; allowed: {', '.join(allowed)}")
+
+
+def explicit_mask(items: Tensor, causal: bool) -> Tensor:
+    """What RecBole adds to attention scores: 0 where a key may be read, else HIDDEN.
+
+    items (B, L) -> (B, 1, L, L), or (B, 1, 1, L) if every position may look at later ones.
+    """
+    seen = (items != 0)[:, None, None, :]
+    if causal:
+        seen = seen.expand(-1, -1, items.shape[1], -1).tril()
+    return torch.where(seen, 0.0, HIDDEN)
+
+
 class FeedForward(nn.Module):
     """Position-wise network with residual and LayerNorm behind it: (..., D) -> (..., D).
 
     LayerNorm(x + dropout(W2 dropout'(gelu(W1 x)))); dropout' is used by Mamba4Rec only.
     """
 
-    def __init__(self, d_model: int, d_inner: int, dropout: float, inner_dropout: float = 0.0):
+    def __init__(
+        self,
+        d_model: int,
+        d_inner: int,
+        dropout: float,
+        inner_dropout: float = 0.0,
+        gelu: str = "fused",
+    ):
         super().__init__()
+        self.gelu = gelu
         self.inner = nn.Linear(d_model, d_inner)
         self.outer = nn.Linear(d_inner, d_model)
         self.inner_dropout, self.dropout = inner_dropout, dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = _kernels.gelu(self.inner(x), self.inner_dropout, self.training)
+        inner = self.inner(x)
+        if self.gelu == "unfused":
+            inner = F.dropout(_gelu_in_steps(inner), self.inner_dropout, self.training)
+        else:
+            inner = _kernels.gelu(inner, self.inner_dropout, self.training)
         return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
 
 
-class Attention(nn.Module):
-    """Multi-head attention (arXiv 1706.03762, section 3.2) by kernels that never hold all probabilities.
+def _gelu_in_steps(x: Tensor) -> Tensor:
+    """Exact GELU as RecBole writes it, each step stored for the backward pass."""
+    return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
 
-    So there is no dropout on the probabilities: PyTorch's fused CPU kernel has none either.
+
+class Attention(nn.Module):
+    """Multi-head attention (arXiv 1706.03762, section 3.2), fused or naive (``Style``).
+
+    Fused has no dropout on the probabilities: PyTorch's fused CPU kernel has none either.
     """
 
-    def __init__(self, d_model: int, n_heads: int):
+    def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0):
         super().__init__()
+        self.dropout = dropout
         if d_model % n_heads:
             raise ModelError(f"d_model {d_model} is not divisible by n_heads {n_heads}")
         self.n_heads = n_heads
@@ -68,11 +136,25 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(d_model, 2 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
-    def forward(self, queries: Tensor, x: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
-        """Attend from queries (B, M, D) to x (B, L, D), of which lengths (B,) positions are real."""
+    def forward(
+        self,
+        queries: Tensor,
+        x: Tensor,
+        lengths: Tensor | None,
+        causal: bool,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from queries (B, M, D) to x (B, L, D), of which lengths (B,) positions are real.
+
+        mask (B, 1, 1 or M, L): added to explicit scores; None: fused, by lengths and causality.
+        """
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
-        y = _kernels.attention(q, k, v, lengths, causal)
+        if mask is None:
+            y = _kernels.attention(q, k, v, lengths, causal)
+        else:
+            scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + mask  # (B, H, M, L)
+            y = F.dropout(scores.softmax(-1), self.dropout, self.training) @ v
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -82,12 +164,15 @@ class Attention(nn.Module):
 class AttentionBlock(nn.Module):
     """Attention, then FeedForward, each followed by residual and LayerNorm, as in RecBole and BERT."""
 
-    def __init__(self, d_model: int, n_heads: int, d_inner: int, dropout: float):
+    def __init__(
+        self, d_model: int, n_heads: int, d_inner: int, dropout: float, style: Style | None = None
+    ):
         super().__init__()
-        self.attention = Attention(d_model, n_heads)
+        style = style or Style()
+        self.attention = Attention(d_model, n_heads, style.attn_dropout)
         self.dropout = dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
-        self.ffn = FeedForward(d_model, d_inner, dropout)
+        self.ffn = FeedForward(d_model, d_inner, dropout, gelu=style.gelu)
 
     def forward(
         self,
@@ -95,13 +180,15 @@ class AttentionBlock(nn.Module):
         lengths: Tensor | None = None,
         causal: bool = False,
         at: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D) at that cost only.
 
-        lengths (B,): nothing attends to positions from there on; None: padding is never read.
+        lengths (B,): nothing attends to positions from there on; None: padding is never read. mask:
+        explicit scores with it instead of either (``explicit_mask``).
         """
         queries = x if at is None else gather_positions(x, at)
-        attended = self.attention(queries, x, lengths, causal)
+        attended = self.attention(queries, x, lengths, causal, mask)
         return self.ffn(
             _kernels.add_norm(attended, queries, self.norm, self.dropout, self.training)
         )

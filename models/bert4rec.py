@@ -1,15 +1,22 @@
 """BERT4Rec (arXiv 1904.06690): bidirectional self-attention that fills in masked items.
 
-Training: a share of the targets of every window is replaced by a mask token and predicted from both
-sides; in a small share of windows only the last item is, which is the task at inference. Inference: the
-mask token is appended behind the last real item and its vector is the query.
+Two maskings. ``cloze``: a share of the targets of every window is replaced by a mask token and predicted
+from both sides; in a small share of windows only the last item is, which is the task at inference.
+There the mask token is appended behind the last real item and its vector is the query.
+
+``recbole``: what RecBole 1.2.1 does. It masks items of the *history* of a sample, so the sample's target
+trains nothing and a user's last training item is never seen; every item is masked with the same
+probability, except that in half of the batches the last item of each history alone is; no loss falls
+on position 0, and of too many masks only the last ``mask_prob`` x max_len count. At inference it makes
+room for the mask token by dropping the first item, also of histories that are short.
 
 Structure as in RecBole: learned positions, LayerNorm and dropout on the embedding, blocks with
-LayerNorm behind the residual, GELU. The prediction head of the original (dense, GELU, LayerNorm) is
-kept; its bias per item is left out, so that a score is the product of a query and the item table here
-as in every other model. Fused attention without dropout on its probabilities. Only masked positions
-pass through the last block, the head and the catalogue. Letters as in models/__init__.py, and
-M masked positions per window at most; positions are L + 1, the whole window.
+LayerNorm behind the residual, GELU, and the prediction head of the original (dense, GELU, LayerNorm).
+Its bias per item is there with ``item_bias`` only: as one more column of queries and item table, so that
+a score stays the product of the two. By default attention is fused, without dropout on its
+probabilities, and only masked positions pass through the last block, the head and the catalogue.
+Letters as in models/__init__.py, and M masked positions per window at most; positions are L + 1, the
+whole window.
 """
 
 from __future__ import annotations
@@ -22,14 +29,19 @@ from torch import Tensor, nn
 
 from models import Batch, SequenceModel, _kernels
 from models._catalogue import catalogue_cross_entropy
+from models._errors import ModelError
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
+    Style,
+    explicit_mask,
+    gather_positions,
     initialise,
     lengths_of,
 )
 
 causal = False
+MASKINGS = ("cloze", "recbole")
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,13 @@ class Config:
     n_heads: int = 2  # attention heads per block; divides d_model
     d_inner: int = 256  # width inside the feed-forward network
     dropout: float = 0.2  # on the embedding and behind attention and feed-forward network
-    mask_prob: float = 0.2  # share of the targets that are masked, at least one per window
-    last_only: float = 0.1  # share of windows in which the last item alone is masked
+    mask_prob: float = 0.2  # share of the items that are masked; cloze: at least one per window
+    last_only: float = 0.1  # share of windows (recbole: of batches) with the last item alone masked
+    masking: str = "cloze"  # cloze, or recbole: as RecBole 1.2.1 masks and makes room at inference
+    item_bias: bool = False  # a learned bias per item in the scores
+    attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
+    attn_dropout: float = 0.0  # on the probabilities of naive attention
+    gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
 
 
 class Model(SequenceModel):
@@ -51,17 +68,27 @@ class Model(SequenceModel):
     def __init__(self, config: Config, n_items: int, max_len: int):
         super().__init__()
         c = config
-        self.mask_prob, self.last_only = c.mask_prob, c.last_only
+        if c.masking not in MASKINGS:
+            raise ModelError(f"masking {c.masking!r} is unknown; allowed: {', '.join(MASKINGS)}")
+        self.mask_prob, self.last_only, self.recbole = (
+            c.mask_prob,
+            c.last_only,
+            c.masking == MASKINGS[1],
+        )
+        self.most_masks = max(1, int(c.mask_prob * max_len))  # recbole only
         self.mask_token = n_items + 1
         self.item_embedding = nn.Embedding(n_items + 2, c.d_model, padding_idx=0)
-        self.position_embedding = nn.Embedding(max_len + 1, c.d_model)
+        self.position_embedding = nn.Embedding(max_len + (not self.recbole), c.d_model)
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.dropout = c.dropout
+        self.style = Style(c.attention, c.attn_dropout, c.gelu)
         self.blocks = nn.ModuleList(
-            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout) for _ in range(c.n_layers)
+            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style)
+            for _ in range(c.n_layers)
         )
         self.head = nn.Linear(c.d_model, c.d_model)
         self.head_norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
+        self.item_bias = nn.Parameter(torch.zeros(n_items + 1)) if c.item_bias else None
         initialise(self)
 
     def hidden(self, items: Tensor) -> Tensor:
@@ -70,17 +97,22 @@ class Model(SequenceModel):
         return self._encode(items, every)
 
     def query(self, items: Tensor) -> Tensor:
-        """(B, L) -> (B, D) at a mask token behind the last real item."""
+        """(B, L) -> (B, D) at a mask token behind the last real item; with a bias (B, D + 1)."""
         end = lengths_of(items)[:, None]
         items = F.pad(items, (0, 1)).scatter(1, end, self.mask_token)
-        return self._encode(items, end).squeeze(1)
+        if self.recbole:
+            items, end = items[:, 1:], end - 1
+        return self._with_one(self._encode(items, end).squeeze(1))
 
     def item_table(self) -> Tensor:
-        """(V, D), shared with the input, without the mask token."""
-        return self.item_embedding.weight[:-1]
+        """(V, D), shared with the input, without the mask token; with a bias (V, D + 1)."""
+        table = self.item_embedding.weight[:-1]
+        return table if self.item_bias is None else torch.cat([table, self.item_bias[:, None]], 1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the masked targets, given all other items of their windows."""
+        """Mean cross-entropy of the masked items, given all other items of their windows."""
+        if self.recbole:
+            return self._loss_as_recbole(batch)
         masked = self._draw_mask(batch)  # (B, L)
         most = int(masked.sum(1).max())  # M
         order = masked.int().argsort(dim=1, descending=True, stable=True)[:, :most]
@@ -89,19 +121,48 @@ class Model(SequenceModel):
         targets = batch.windows.gather(1, at)[drawn]
         items = batch.windows.clone()
         items[:, 1:][masked] = self.mask_token
-        return catalogue_cross_entropy(self._encode(items, at)[drawn], self.item_table(), targets)
+        hidden = self._with_one(self._encode(items, at)[drawn])
+        return catalogue_cross_entropy(hidden, self.item_table(), targets)
+
+    def _loss_as_recbole(self, batch: Batch) -> Tensor:
+        """As ``loss``, over the windows without their last items."""
+        history = batch.windows.scatter(1, batch.lengths[:, None] - 1, 0)[:, :-1]  # (B, L)
+        masked = self._draw_mask_as_recbole(history, batch.generator)
+        # The last M masks of a row are kept, in rising order behind those that are not there.
+        at = masked.int().argsort(dim=1, stable=True)[:, -self.most_masks :]  # (B, M)
+        counted = masked.gather(1, at) & (at > 0)
+        targets = history.gather(1, at)
+        encoded = self._with_one(self._encode(history.masked_fill(masked, self.mask_token), at))
+        if not _kernels.is_plain(history.device):
+            if not counted.any():
+                return encoded.sum() * 0.0
+            return catalogue_cross_entropy(encoded[counted], self.item_table(), targets[counted])
+        logits = encoded @ self.item_table()[1:].T  # every slot, filled or not, as there
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), (targets - 1).clamp(min=0).flatten(), reduction="none"
+        )
+        return (losses * counted.flatten()).sum() / counted.sum().clamp(min=1)
 
     def _encode(self, items: Tensor, at: Tensor) -> Tensor:
         """Items with mask tokens (B, L), positions (B, M) -> (B, M, D)."""
-        lengths = (items != 0).sum(1)
-        lengths = None if bool((lengths == items.shape[1]).all()) else lengths  # faster unmasked
         positions = self.position_embedding.weight[: items.shape[1]]
         x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
         x = _kernels.dropout(x, self.dropout, self.training)
+        mask = explicit_mask(items, causal=False) if self.style.naive else None
+        lengths = None if self.style.naive else _lengths(items)
         for block in self.blocks[:-1]:
-            x = block(x, lengths)
-        x = _kernels.gelu(self.head(self.blocks[-1](x, lengths, at=at)), 0.0, False)
+            x = block(x, lengths, mask=mask)
+        if self.every_position:
+            return gather_positions(self._head(self.blocks[-1](x, lengths, mask=mask)), at)
+        return self._head(self.blocks[-1](x, lengths, at=at, mask=mask))
+
+    def _head(self, x: Tensor) -> Tensor:
+        x = _kernels.gelu(self.head(x), 0.0, False)
         return _kernels.add_norm(x, None, self.head_norm, 0.0, False)
+
+    def _with_one(self, x: Tensor) -> Tensor:
+        """The column that meets the bias in the item table: (..., D) -> (..., D + 1), if there is a bias."""
+        return x if self.item_bias is None else F.pad(x, (0, 1), value=1.0)
 
     def _draw_mask(self, batch: Batch) -> Tensor:
         """Choose targets to hide: (B, L) bool, at least one in every window.
@@ -110,14 +171,27 @@ class Model(SequenceModel):
         which is known at inference too, never is.
         """
         candidates = batch.target_mask
-        device = candidates.device
-        draw = torch.rand(
-            candidates.shape, generator=batch.generator, device=batch.generator.device
-        )
-        draw = draw.to(device).masked_fill(~candidates, 2.0)
-        masked = (draw < self.mask_prob) | (draw == draw.amin(1, keepdim=True))
+        masked = _draw(candidates, batch.generator).masked_fill(~candidates, 2.0)
+        masked = (masked < self.mask_prob) | (masked == masked.amin(1, keepdim=True))
         last = candidates & (candidates.flip(1).cumsum(1).flip(1) == 1)
-        only_last = torch.rand(
-            (len(candidates), 1), generator=batch.generator, device=batch.generator.device
-        )
-        return torch.where(only_last.to(device) < self.last_only, last, masked) & candidates
+        only_last = _draw(candidates[:, :1], batch.generator)
+        return torch.where(only_last < self.last_only, last, masked) & candidates
+
+    def _draw_mask_as_recbole(self, history: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, L) -> (B, L) bool."""
+        real = history != 0
+        if _draw(real[:1, :1], generator) < self.last_only:
+            place = torch.arange(real.shape[1], device=real.device)
+            return real & (place == real.sum(1, keepdim=True) - 1)
+        return real & (_draw(real, generator) < self.mask_prob)
+
+
+def _lengths(items: Tensor) -> Tensor | None:
+    """Real items per row (B,), None if every row is full: faster unmasked."""
+    lengths = (items != 0).sum(1)
+    return None if bool((lengths == items.shape[1]).all()) else lengths
+
+
+def _draw(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform numbers from [0, 1) in the shape of a tensor and on its device."""
+    return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)

@@ -3,7 +3,8 @@
 Dropout on the item embedding, a GRU, a dense layer back to the width of the embedding, which is tied
 with the output; Xavier initialisation of embedding and GRU, as in RecBole. This is *not* Hidasi's
 GRU4Rec (arXiv 1511.06939): no session-parallel batches, no sampled ranking loss, Adam instead of
-Adagrad. Difference from RecBole: a loss at every position instead of one window per prefix. The state
+Adagrad. Difference from RecBole by default: a loss at every position instead of one window per prefix
+(objective ``prefix``). The state
 starts at 0 in every window. Letters as in models/__init__.py; H hidden units.
 """
 
@@ -49,7 +50,9 @@ class Model(SequenceModel):
         return self.out(self._states(items))
 
     def query(self, items: Tensor) -> Tensor:
-        """(B, L) -> (B, D) at the last real item."""
+        """(B, L) -> (B, D) at the last real item; the dense layer works there only, unless ``every_position``."""
+        if self.every_position:
+            return super().query(items)
         last = lengths_of(items)[:, None] - 1
         return self.out(gather_positions(self._states(items), last).squeeze(1))
 

@@ -10,7 +10,8 @@ inside Mamba included. That overrides what mamba-ssm sets up for the step sizes:
 bias and small weights every step starts near softplus(0) = 0.69, where Mamba draws it from
 [0.001, 0.1], so memories start short. The convolution, A and D keep Mamba's initialisation.
 
-Difference: a loss at every position instead of one window per prefix. Letters as in
+Difference by default: a loss at every position instead of one window per prefix (objective ``prefix``).
+Letters as in
 models/__init__.py and models/_scan/__init__.py.
 """
 
@@ -63,7 +64,12 @@ class Model(SequenceModel):
         return x
 
     def query(self, items: Tensor) -> Tensor:
-        """(B, L) -> (B, D) at the last real item; the last block's second half works only there."""
+        """(B, L) -> (B, D) at the last real item; the last block's second half works only there.
+
+        With ``every_position`` all pass through everything, as in the authors' code.
+        """
+        if self.every_position:
+            return super().query(items)
         last = lengths_of(items)[:, None] - 1
         x = self._embed(items)
         for block in self.blocks[:-1]:

@@ -2,9 +2,10 @@
 
 Structure as in RecBole's SASRec, which most comparisons use: learned positions, LayerNorm and
 dropout on the embedding, blocks with LayerNorm behind the residual (the original has it in front),
-GELU (original: ReLU), item embeddings tied with the output. Differences from RecBole: fused causal
-attention without dropout on its probabilities, and a loss at every position instead of one window
-per prefix. Letters as in models/__init__.py.
+GELU (original: ReLU), item embeddings tied with the output. By default it differs from RecBole in
+two things: fused causal attention without dropout on its probabilities, and a loss at every position
+instead of one window per prefix. ``attention: naive``, ``gelu: unfused`` and the objective ``prefix``
+take them back. Letters as in models/__init__.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
-from models._layers import NORM_EPS, AttentionBlock, initialise, lengths_of
+from models._layers import (
+    NORM_EPS,
+    AttentionBlock,
+    Style,
+    explicit_mask,
+    initialise,
+    lengths_of,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,9 @@ class Config:
     n_heads: int = 2  # attention heads per block; divides d_model
     d_inner: int = 256  # width inside the feed-forward network
     dropout: float = 0.2  # on the embedding and behind attention and feed-forward network
+    attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
+    attn_dropout: float = 0.0  # on the probabilities of naive attention
+    gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
 
 
 class Model(SequenceModel):
@@ -38,25 +49,35 @@ class Model(SequenceModel):
         self.position_embedding = nn.Embedding(max_len, c.d_model)
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.dropout = c.dropout
+        self.style = Style(c.attention, c.attn_dropout, c.gelu)
         self.blocks = nn.ModuleList(
-            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout) for _ in range(c.n_layers)
+            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style)
+            for _ in range(c.n_layers)
         )
         initialise(self)
 
     def hidden(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, L, D)."""
         x = self._embed(items)
+        mask = explicit_mask(items, causal=True) if self.style.naive else None
         for block in self.blocks:
-            x = block(x, causal=True)
+            x = block(x, causal=True, mask=mask)
         return x
 
     def query(self, items: Tensor) -> Tensor:
-        """(B, L) -> (B, D) at the last real item; the last block works at that position only."""
+        """(B, L) -> (B, D) at the last real item.
+
+        The last block works at that position only, unless ``every_position``.
+        """
+        if self.every_position:
+            return super().query(items)
         lengths = lengths_of(items)
         x = self._embed(items)
+        mask = explicit_mask(items, causal=True) if self.style.naive else None
         for block in self.blocks[:-1]:
-            x = block(x, causal=True)
-        return self.blocks[-1](x, lengths, at=lengths[:, None] - 1).squeeze(1)
+            x = block(x, causal=True, mask=mask)
+        last = None if mask is None else explicit_mask(items, causal=False)
+        return self.blocks[-1](x, lengths, at=lengths[:, None] - 1, mask=last).squeeze(1)
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input."""

@@ -31,9 +31,9 @@ CURVES = {
 class Training:
     """How a model is trained and selected. Budgets are counted in optimiser steps, never in epochs."""
 
-    objective: str = (
-        "all-positions"  # a loss at every position of the window (masked ones for BERT4Rec)
-    )
+    # all-positions: a loss at every position of a window (masked ones for BERT4Rec); prefix: every prefix of a history
+    # is a sample with the loss at its last position, as in RecBole
+    objective: str = "all-positions"
     precision: str = "fp32"  # fp32 | tf32 | bf16: arithmetic of training and scoring
     batch_targets: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
     learning_rate: float = 0.001  # Adam
@@ -48,6 +48,8 @@ class Training:
     kernels: str = (
         "auto"  # auto | numba | torch | inductor | plain: what runs between the matrix products
     )
+    # needed | every: whether positions whose outputs nothing reads pass through the last layers too, as in RecBole
+    positions: str = "needed"
     curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
 
 
@@ -103,7 +105,10 @@ class Measurement:
     warmup: int = 3  # steps per round that are not counted
     precision: str = "fp32"
     n_items: int | None = None  # catalogue size of full-length batches; None: the dataset's own
-    kernels: str = "auto"  # as in Training
+    kernels: str = "auto"  # as in Training, like the next three
+    objective: str = "all-positions"
+    positions: str = "needed"
+    bucket: bool = True
     curve: str | None = None  # of full-length batches: what varies along it, one of CURVES
     budget_s: float | None = None  # seconds of steps per process, after which it takes no more
     energy_window_s: float = (

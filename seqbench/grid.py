@@ -98,8 +98,7 @@ def _on_datasets(
         training = _training(config, dataset, track)
         for seq_len in config["datasets"][dataset]["seq_lens"]:
             yield Measurement(
-                dataset, track, seq_len, models, training.batch_targets,
-                precision=training.precision, kernels=training.kernels, **keys,
+                dataset, track, seq_len, models, training.batch_targets, **_as_trained(training), **keys
             )  # fmt: skip
 
 
@@ -111,8 +110,7 @@ def _on_full_length(
     for curve, seq_len, sequences, n_items in _points(measure):
         yield Measurement(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
-            precision=training.precision, kernels=training.kernels, n_items=n_items, curve=curve,
-            **_shared(measure),
+            n_items=n_items, curve=curve, **_as_trained(training), **_shared(measure),
         )  # fmt: skip
 
 
@@ -131,6 +129,11 @@ def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
     catalogues = measure.get("catalogues") or {}
     for size in catalogues.get("n_items", []):
         yield "catalogue", catalogues["seq_len"], catalogues["sequences"], size
+
+
+def _as_trained(training: Training) -> dict[str, Any]:
+    keys = ("precision", "kernels", "objective", "positions", "bucket")
+    return {key: getattr(training, key) for key in keys}
 
 
 def _shared(measure: Mapping[str, Any], *more: str) -> dict[str, Any]:

@@ -107,7 +107,9 @@ def _model(
 ) -> models.SequenceModel:
     models.use_kernels(job.kernels)
     n_items = data.n_items if data else job.n_items
-    return models.build(name, dict(dict(job.models)[name]), n_items, job.seq_len).to(where)
+    model = models.build(name, dict(dict(job.models)[name]), n_items, job.seq_len)
+    model.every_position = job.positions == "every"
+    return model.to(where)
 
 
 def _facts(

@@ -19,7 +19,7 @@ import torch
 import models
 
 from . import code, device, evaluate, quality
-from .batches import Gatherer, Windows, epoch_batches, training_windows
+from .batches import Gatherer, Windows, epoch_batches, windows_for
 from .data import Dataset
 from .experiment import Experiment, Training
 from .progress import Progress
@@ -55,6 +55,7 @@ class Trainer:
         models.use_kernels(self.training.kernels)
         options = dict(experiment.hyperparameters)
         model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
+        model.every_position = self.training.positions == "every"
         self.model = model.to(where)
         self.evaluator = quality.evaluator_of(experiment, dataset, where)
         self.state = State()
@@ -71,7 +72,8 @@ class Trainer:
         Raises:
             evaluate.Diverged: loss or scores are no longer finite.
         """
-        windows = training_windows(self.dataset.split, self.experiment.seq_len)
+        objective = self.training.objective
+        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len)
         optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)

@@ -17,7 +17,7 @@ from .batches import (
     epoch_batches,
     full_length_batch,
     gather_spans,
-    training_windows,
+    windows_for,
 )
 from .data import Dataset
 from .experiment import Measurement
@@ -31,12 +31,13 @@ def training_batches(
     if data is None:
         rows = max(1, job.batch_targets // job.seq_len)
         while True:
-            yield full_length_batch(job.n_items, rows, job.seq_len, generator, where)
-    windows = training_windows(data.split, job.seq_len)
+            last_only = job.objective == "prefix"
+            yield full_length_batch(job.n_items, rows, job.seq_len, generator, where, last_only)
+    windows = windows_for(job.objective, data.split, job.seq_len)
     gatherer = Gatherer(data.items, windows, where)
     rng = np.random.default_rng(round_)
     while True:
-        epoch = epoch_batches(windows, job.batch_targets, rng, bucket=True)
+        epoch = epoch_batches(windows, job.batch_targets, rng, job.bucket)
         yield from gatherer.batches(epoch, generator)
 
 
@@ -64,4 +65,4 @@ def steps_per_epoch(job: Measurement, data: Dataset | None) -> float | None:
     """Training steps until every target was seen once; None without a dataset."""
     if data is None:
         return None
-    return training_windows(data.split, job.seq_len).targets / job.batch_targets
+    return windows_for(job.objective, data.split, job.seq_len).targets / job.batch_targets

@@ -77,6 +77,11 @@ def resolve(device: torch.device | str) -> KernelChoice:
     return KernelChoice(_requested, "torch", True, "No module named 'numba'")
 
 
+def is_plain(device: torch.device | str) -> bool:
+    """Whether the loss has all its logits at once, as a first version would have it."""
+    return resolve(device).used == "plain"
+
+
 def compile_seconds() -> float:
     """Seconds that numba has compiled for in this process; what it finds compiled on disk costs none."""
     compiled = sys.modules.get("models._compiled")

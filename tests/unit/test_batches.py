@@ -9,7 +9,9 @@ from seqbench.batches import (
     epoch_batches,
     full_length_batch,
     gather_spans,
+    prefix_windows,
     training_windows,
+    windows_for,
 )
 from seqbench.data.split import leave_one_out
 
@@ -94,3 +96,53 @@ def test_full_length_batches_have_no_padding():
     assert batch.windows.shape == (4, 7)
     assert batch.windows.min() >= 1 and batch.windows.max() <= 9
     assert batch.target_mask.all() and batch.target_mask.shape == (4, 6)
+
+
+@pytest.mark.parametrize("seq_len", [1, 2, 3, 7, 50])
+def test_one_epoch_of_prefixes_has_the_targets_of_the_windows_each_with_its_full_history(seq_len):
+    offsets = offsets_of([1, 2, 3, 4, 5, 9, 10, 11, 60, 123])
+    split = leave_one_out(offsets)
+    prefixes, windows = prefix_windows(split, seq_len), training_windows(split, max(seq_len, 2))
+    targets = prefixes.start + prefixes.length - 1
+    expected = [np.arange(s + 1, s + n) for s, n in zip(windows.start, windows.length, strict=True)]
+    assert targets.tolist() == sorted(np.concatenate(expected))
+    assert prefixes.targets == len(targets) == windows.targets
+    first = np.repeat(offsets[:-1], np.diff(offsets))[targets]
+    assert np.array_equal(prefixes.start, np.maximum(first, targets - seq_len))
+
+
+def test_prefixes_take_no_more_than_two_places_per_target():
+    split = leave_one_out(offsets_of([500] * 200))
+    prefixes = prefix_windows(split, 200)
+    items = np.zeros(100_000, dtype=np.int32)
+    assert prefixes.start.nbytes + prefixes.length.nbytes <= 2 * items.nbytes
+
+
+def test_a_batch_of_prefixes_marks_their_last_items_only():
+    items = np.array([5, 6, 7, 8, 1, 2, 3, 4, 9, 9], dtype=np.int32)
+    windows = windows_for("prefix", leave_one_out(np.array([0, 4, 10])), 2)
+    batch = Gatherer(items, windows, torch.device("cpu")).batch(np.arange(4), torch.Generator())
+    assert batch.windows.tolist() == [[5, 6, 0], [1, 2, 0], [1, 2, 3], [2, 3, 4]]
+    assert batch.target_mask.tolist() == [
+        [True, False],
+        [True, False],
+        [False, True],
+        [False, True],
+    ]
+    assert batch.n_targets == 4 and batch.target_places().tolist() == [0, 2, 5, 7]
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_batches_of_prefixes_hold_as_many_windows_as_targets(bucket):
+    windows = prefix_windows(leave_one_out(offsets_of([3, 50, 20, 9, 80] * 20)), 30)
+    batches = epoch_batches(windows, 64, np.random.default_rng(0), bucket)
+    assert sorted(np.concatenate(batches)) == list(range(windows.targets))
+    assert sorted(len(b) for b in batches)[1:] == [64] * (len(batches) - 1)
+    padded = sum(len(b) * windows.length[b].max() for b in batches)
+    assert bool(padded < 1.15 * windows.length.sum()) is bucket
+
+
+def test_full_length_prefixes_have_one_target_each():
+    generator = torch.Generator().manual_seed(0)
+    batch = full_length_batch(9, 4, 6, generator, torch.device("cpu"), last_only=True)
+    assert batch.n_targets == 4 and batch.target_places().tolist() == [5, 11, 17, 23]
