@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish test lint bench bench-peers bench-levers gpu-check
+.PHONY: help setup demo report check publish test lint parity bench bench-peers bench-levers gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,10 @@ publish: setup  ## write the tables that are committed, to results/reference/<ma
 test: setup .venv/.setup-test  ## all tests that this machine can run
 	$(BIN)/python -m pytest -n 2
 
+parity: setup .venv-peers/recbole.made  ## our splits, scores, losses and metrics against RecBole's, in its own environment
+	@test -e .venv-peers/recbole.made || { echo "parity: RecBole's environment could not be made (see above); nothing was compared"; exit 1; }
+	$(BIN)/python -m pytest tests/parity -s
+
 lint: setup  ## the formatters and linters of Python and Snakemake files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -82,7 +86,7 @@ gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one ar
 # A peer that cannot be installed leaves pip's words in .failed and no stamp: the benchmark names it and goes on.
 .venv-peers/%.made: envs/peers/%.txt
 	@mkdir -p .venv-peers
-	@echo "bench-peers: environment of $*"
+	@echo "peers: environment of $*"
 	@{ $(PYTHON) -m venv .venv-peers/$* && \
 	  .venv-peers/$*/bin/python $(PIP_INSTALL) $$(grep '^torch==' $<) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) && \
 	  .venv-peers/$*/bin/python $(PIP_INSTALL) --requirement $<; } 2> .venv-peers/$*.failed && rm .venv-peers/$*.failed && touch $@ \

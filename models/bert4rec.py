@@ -127,7 +127,10 @@ class Model(SequenceModel):
     def _loss_as_recbole(self, batch: Batch) -> Tensor:
         """As ``loss``, over the windows without their last items."""
         history = batch.windows.scatter(1, batch.lengths[:, None] - 1, 0)[:, :-1]  # (B, L)
-        masked = self._draw_mask_as_recbole(history, batch.generator)
+        return self._loss_of(history, self._draw_mask_as_recbole(history, batch.generator))
+
+    def _loss_of(self, history: Tensor, masked: Tensor) -> Tensor:
+        """Loss of histories (B, L) of which ``masked`` (B, L) is hidden."""
         # The last M masks of a row are kept, in rising order behind those that are not there.
         at = masked.int().argsort(dim=1, stable=True)[:, -self.most_masks :]  # (B, M)
         counted = masked.gather(1, at) & (at > 0)

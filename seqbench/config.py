@@ -172,6 +172,11 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
             yield f"models.{model}: no file models/{model}.py; {_allowed(model, models)}"
     for model, blocks in config["models"].items():
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
+    yield from _not_in("settings", config["settings"], known["tracks"])
+    for track, by_dataset in config["settings"].items():
+        yield from _not_in(f"settings.{track}", by_dataset, known["datasets"])
+        for dataset, by_model in by_dataset.items():
+            yield from _not_in(f"settings.{track}.{dataset}", by_model, trained)
 
 
 def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[str]:
@@ -208,6 +213,9 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
     for model, blocks in config["models"].items():
         for track, values in blocks.items():
             yield from _bad_values(f"models.{model}.{track}", values, model, fields[model])
+    for track, dataset, model, values in _chosen(config):
+        key = f"settings.{track}.{dataset}.{model}.hyperparameters"
+        yield from _bad_values(key, values, model, fields[model])
     selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
     trained = [m for m in selected if is_trainable(models_dir / f"{m}.py")]
     for kind in ("tracks", "datasets"):
@@ -217,6 +225,13 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
                 values = block.get("hyperparameters", {})
                 for problem in _bad_values(key, values, model, fields[model]):
                     yield f"{problem} (what only some models have belongs under models.<name>.<track>)"
+
+
+def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    for track, by_dataset in config["settings"].items():
+        for dataset, by_model in by_dataset.items():
+            for model, chosen in by_model.items():
+                yield track, dataset, model, chosen.get("hyperparameters", {})
 
 
 def _bad_values(

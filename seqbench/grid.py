@@ -47,28 +47,39 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experime
     run = config["run"]
     for dataset in run["datasets"]:
         for track in run["tracks"]:
-            training = _training(config, dataset, track)
             for seq_len in config["datasets"][dataset]["seq_lens"]:
                 for model in run["models"]:
                     trainable = is_trainable(models_dir / f"{model}.py")
+                    training = _training(config, dataset, track, model)
                     hyper = hyperparameters(config, model, track, dataset if trainable else None)
                     # A model without training is deterministic: one seed says it all.
                     for seed in run["seeds"] if trainable else run["seeds"][:1]:
                         yield Experiment(dataset, model, track, seq_len, seed, hyper, training)
 
 
-def _training(config: Mapping[str, Any], dataset: str, track: str) -> Training:
+def _training(
+    config: Mapping[str, Any], dataset: str, track: str, model: str | None = None
+) -> Training:
     keys = {
         **config["tracks"][track].get("training", {}),
         **config["datasets"].get(dataset, {}).get("training", {}),
+        **_setting(config, track, dataset, model).get("training", {}),
     }
     return build(Training, keys)
+
+
+def _setting(
+    config: Mapping[str, Any], track: str, dataset: str | None, model: str | None
+) -> Mapping[str, Any]:
+    """What was chosen for one model on one dataset in one track, as by tuning."""
+    by_dataset = config.get("settings", {}).get(track, {})
+    return by_dataset.get(dataset, {}).get(model, {})
 
 
 def hyperparameters(
     config: Mapping[str, Any], model: str, track: str, dataset: str | None
 ) -> Pairs:
-    """Hyper-parameters of a model: track < model's own block for that track < dataset.
+    """Hyper-parameters of a model: track < dataset < model's own block for that track < ``settings``.
 
     ``dataset`` None (a baseline without training) leaves out what the track and the dataset say to trained models.
     """
@@ -77,7 +88,8 @@ def hyperparameters(
         return tuple(sorted(own.items()))
     shared = config["tracks"][track].get("hyperparameters", {})
     local = config["datasets"].get(dataset, {}).get("hyperparameters", {})
-    return tuple(sorted({**shared, **own, **local}.items()))
+    chosen = _setting(config, track, dataset, model).get("hyperparameters", {})
+    return tuple(sorted({**shared, **local, **own, **chosen}.items()))
 
 
 def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
@@ -86,7 +98,8 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
     for track in config["run"]["tracks"] if names else []:
         if measure.get("real", True):
             yield from _on_datasets(config, measure, track)
-        yield from _on_full_length(config, measure, track)
+        if not config.get("settings", {}).get(track):  # what was chosen for a dataset says nothing beyond it
+            yield from _on_full_length(config, measure, track)
 
 
 def _on_datasets(

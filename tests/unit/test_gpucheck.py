@@ -109,7 +109,7 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     assert len(every) == 2 * (1 + 8 + 8 + 5 + 4) and {job.rounds for job in every} == {3}
     assert {job.path for job in core} <= {job.path for job in every}
     assert [job.curve for job in core[:4]] == [None, None, "tokens", "tokens"]
-    assert {job.track for job in core[:2]} == {"matched", "paper-sizes"}
+    assert {job.track for job in core[:2]} == {"matched", "paper"}
     points = [job for job in core if job.curve]
     assert (points[0].seq_len, points[0].batch_targets) == (200, 2048 * 200)
     assert [job.rounds for job in points] == [2, 2] + [1] * (len(points) - 2)
