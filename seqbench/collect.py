@@ -1,6 +1,7 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
-Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves`, `scaling`, `crossovers`, `probes` (CSV),
+Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves`, `scaling`, `crossovers`, `probes`,
+`protocols`, `agreement` (CSV),
 `effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import probe_rows, scaling_rows
+from . import probe_rows, protocols, scaling_rows
 from . import record as records
 from .errors import UserError
 from .experiment import filled
@@ -26,7 +27,7 @@ WORKFLOW = "run `snakemake report` (or `make report`)"
 TIDY = ("effectiveness", "efficiency")
 FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves"),
-    *("scaling", "crossovers", "probes"),
+    *("scaling", "crossovers", "probes", "protocols", "agreement"),
 )
 
 
@@ -88,6 +89,7 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
     effectiveness, summary, comparisons = summarise(entries, margin)
     measured = [entry for entry in entries if not entry.training]
     growth, crossovers = scaling_rows.summarise(measured)
+    by_protocol, agreement = protocols.summarise(datasets, summary, comparisons)
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
         "effectiveness": effectiveness,
@@ -98,6 +100,8 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
         "scaling": growth,
         "crossovers": crossovers,
         "probes": probe_rows.summarise(entries),
+        "protocols": by_protocol,
+        "agreement": agreement,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
     if measured:

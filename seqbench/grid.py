@@ -98,7 +98,9 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
     for track in config["run"]["tracks"] if names else []:
         if measure.get("real", True):
             yield from _on_datasets(config, measure, track)
-        if not config.get("settings", {}).get(track):  # what was chosen for a dataset says nothing beyond it
+        if not config.get("settings", {}).get(
+            track
+        ):  # what was chosen for a dataset says nothing beyond it
             yield from _on_full_length(config, measure, track)
 
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from . import claims, collect, costs, curves, views
+from . import claims, collect, costs, curves, protocol_views, views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
@@ -66,6 +66,8 @@ def tables(folder: Path) -> None:
         ("efficiency", "efficiency", EFFICIENCY),
         ("scaling", "scaling", None),
         ("crossovers", "crossovers", None),
+        ("protocols", "protocols", None),
+        ("agreement", "agreement", None),
     ):
         frame = content.frames[source]
         if columns is None and frame.empty:  # no curve was measured
@@ -162,8 +164,15 @@ def _content(folder: Path, entries: list[Entry]) -> Tables:
 
 
 def _quality_tables(content: Tables) -> list[Table]:
-    keys = places(content.frames["summary"], "track", "dataset")
-    return [views.effectiveness(content, *key) for key in keys]
+    main = protocol_views.without_variants(content)
+    keys = places(main.frames["summary"], "track", "dataset")
+    return [views.effectiveness(main, *key) for key in keys]
+
+
+def _protocol_tables(content: Tables) -> list[Table]:
+    keys = protocol_views.keys(content)
+    found = [t(content, *key) for key in keys for t in (protocol_views.values, protocol_views.ties)]
+    return [table for table in found if table.rows]
 
 
 def _cost_tables(content: Tables, short: bool) -> list[Table]:
@@ -187,13 +196,17 @@ def _warnings(content: Tables) -> str:
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
     shown.append(claims.table(content))
-    shown += [*_quality_tables(content), *_cost_tables(content, short=False)]
+    shown += [
+        *_quality_tables(content),
+        *_protocol_tables(content),
+        *_cost_tables(content, short=False),
+    ]
     body = "\n".join(f"## {markdown(table)}" for table in shown if table.rows)
     commands = "\n".join(dict.fromkeys(command(entry) for entry in entries))
     return (
         f"# Results on {machine}\n\n"
-        f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv`, `efficiency.csv`, `scaling.csv`"
-        " and `crossovers.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
+        f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv`, `efficiency.csv`, `scaling.csv`,"
+        " `crossovers.csv`, `protocols.csv` and `agreement.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
         f"{_warnings(content)}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
     )
 

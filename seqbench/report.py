@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from . import claims, collect, costs, curves, findings, headline, look, views
+from . import claims, collect, costs, curves, findings, headline, look, protocol_views, views
 from .collect import Tables
 from .drawings import Drawing, drawn
 from .experiment import CURVES
@@ -28,8 +28,10 @@ def render(tables: Path, out: Path) -> Path:
     Raises:
         UserError: a table is not there.
     """
-    content, out = collect.read(tables), Path(out)
+    everything, out = collect.read(tables), Path(out)
+    content = protocol_views.without_variants(everything)
     drawings, shown = list(drawn(content)), _tables(content)
+    shown["protocols"] = _protocols(everything)
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
     for group in shown.values():
@@ -76,6 +78,16 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     return {section: [table for table in group if table.rows] for section, group in shown.items()}
 
 
+def _protocols(content: Tables) -> list[Table]:
+    keys = protocol_views.keys(content)
+    found = [
+        table(content, *key)
+        for key in keys
+        for table in (protocol_views.values, protocol_views.ties)
+    ]
+    return [table for table in found if table.rows]
+
+
 def _on_datasets(content: Tables, key: tuple[str, str, str]) -> list[Table]:
     return [costs.efficiency(content, *key, None, what) for what in costs.KINDS]
 
@@ -110,6 +122,9 @@ def _page(
         tables=shown,
         drawings=drawings,
         datasets=content.datasets,
+        temporal=any(
+            (f.get("split") or {}).get("kind") == "temporal" for f in content.datasets.values()
+        ),
         environments=content.settings["environments"],
         margin=content.settings["margin"],
         codes=_codes(experiments),

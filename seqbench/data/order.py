@@ -36,6 +36,21 @@ def permutation(offsets: np.ndarray, times: np.ndarray, rows: np.ndarray, order:
     return np.lexsort((shuffled, times, users))
 
 
+def changes(offsets: np.ndarray, variant: np.ndarray) -> dict[str, int]:
+    """What a variant (n,) does to leave-one-out, in users with at least 3 events.
+
+    users: so many; test, validation: those who get another event there; swapped: those whose two events change places.
+    """
+    end = offsets[1:][np.diff(offsets) >= 3]
+    test, valid = variant[end - 1], variant[end - 2]
+    return {
+        "users": len(end),
+        "test": int((test != end - 1).sum()),
+        "validation": int((valid != end - 2).sum()),
+        "swapped": int(((test == end - 2) & (valid == end - 1)).sum()),
+    }
+
+
 def describe(order: str, key: str | None) -> str:
     """The rule in words, for dataset.json; `key` is time, position or None."""
     if key is None:

@@ -50,13 +50,14 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     order, k = definition.get("order", "file"), definition.get("k_core", 5)
     ordering.check_order(order, time)
 
-    arrays, ids = arrange(parsed, k, time, order)
+    arrays, ids, changes = arrange(parsed, k, time, order)
     if not len(arrays["items"]):
         raise UserError(f"dataset {name}: nothing is left of {located.path} after the {k}-core")
     key = {"none": None, "rank": "rank"}.get(time, "time")
     key = "position" if parsed.position is not None else key
     info = _info(name, definition, arrays, ids, time)
-    info |= {"order": ordering.describe(order, key)} | _ties(arrays, time, key)
+    info |= {"order": ordering.describe(order, key), "order_variant": order}
+    info |= {"order_changes": changes} | _ties(arrays, time, key)
     info["provenance"] = _provenance(definition["source"], located)
     _check_counts(name, definition, info)
     if "times" in arrays:  # whole seconds, once the order and its ties are settled
@@ -69,8 +70,8 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
 
 def arrange(
     parsed: Interactions, k: int, time: str, order: str
-) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """Filter, number and sort parsed rows; returns the arrays and id lists that go to disk.
+) -> tuple[dict[str, np.ndarray], dict[str, list[str]], dict[str, int] | None]:
+    """Filter, number and sort parsed rows; returns the arrays and id lists that go to disk, and what a variant changed.
 
     Users and items are numbered by their raw ids in natural order (whole numbers by value first,
     then the rest as text), so that the numbering depends neither on k nor on the order of rows.
@@ -84,11 +85,13 @@ def arrange(
     offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
     np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
     arrays = {"items": (items + 1).astype(np.int32), "rows": rows.astype(np.int64)}
+    changes = None
     if time == "unix":
         arrays["times"] = parsed.time[rows]
         variant = ordering.permutation(offsets, arrays["times"], rows, order)
+        changes = ordering.changes(offsets, variant) if order != "file" else None
         arrays = {name: array[variant] for name, array in arrays.items()}
-    return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}
+    return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}, changes
 
 
 def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[str]]:
@@ -157,6 +160,8 @@ def _info(name: str, definition: dict, arrays: dict, ids: dict, time: str) -> di
         "hash": store.content_hash(items, offsets),
         "time": time,
         "order": None,
+        "order_variant": "file",
+        "order_changes": None,
         "split": {"kind": "leave-one-out"},
         "ties": None,
         "ties_reason": NO_TIES.get(time),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.flop_counter
 from tiny import MAX_LEN, N_ITEMS, TRAINED, batch_of, build, histories
 
 import models

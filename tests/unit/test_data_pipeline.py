@@ -67,6 +67,8 @@ def test_dataset_json(tmp_path):
         "hash": hashlib.sha256(items.tobytes() + offsets.tobytes()).hexdigest(),
         "time": "unix",
         "order": "stable sort by (user, time), ties in file order",
+        "order_variant": "file",
+        "order_changes": None,
         "split": {"kind": "leave-one-out"},
         "ties": {
             "test_decided_by_tie": 0.0,

@@ -183,3 +183,23 @@ def test_ml_1m_is_prepared_in_500_mb(tmp_path):
 def test_opening_ml_1m_maps_its_items_instead_of_reading_them(prepared):
     dataset = open_dataset(prepared("ml-1m"))
     assert isinstance(dataset.items, np.memmap) and len(dataset.items) == 999_611
+
+
+def test_recboles_clock_swaps_the_last_two_ratings_of_659_users_of_movielens_1m():
+    """The real seconds of the last two ratings are in the stand-in: a stable sort by float32 in line order."""
+    archive = zipfile.ZipFile(REAL / "ml-1m-ranked.zip")
+    line = {}  # (user, item) -> line of ratings.dat
+    for number, row in enumerate(archive.read("ml-1m/ratings.dat").decode("latin-1").splitlines()):
+        user, item, *_ = row.split("::")
+        line[user, item] = number
+    last_two = {}
+    for row in archive.read("ml-1m/last_two.dat").decode().splitlines():
+        user, item, _, seconds = row.split("::")
+        last_two.setdefault(user, []).append((int(seconds), line[user, item]))
+    offsets = np.arange(0, 2 * len(last_two) + 1, 2)
+    swapped = 0
+    for events in last_two.values():
+        clock = sorted(events)  # seconds, then line
+        rounded = sorted(events, key=lambda e: (np.float32(e[0]), e[1]))
+        swapped += clock != rounded
+    assert (len(offsets) - 1, swapped) == (6040, 659)

@@ -1,0 +1,176 @@
+"""Protocols: which datasets are variants of which, Kendall's tau by hand, and what the report shows of them."""
+
+import json
+
+import numpy as np
+import pytest
+from builders import HASH, grid, samples, training, write_dataset, write_training
+
+from seqbench import collect, protocol_views, protocols, report
+from seqbench.data import order
+
+MODELS = ("popularity", "gru4rec", "sasrec", "mamba4rec")
+PROVENANCE = {
+    "file": "u.data",
+    "sha256": "f" * 64,
+    "url": None,
+    "stand_in": None,
+    "terms": None,
+    "citation": None,
+}
+FACTS = {"source": "ml-100k", "k_core": 5, "provenance": PROVENANCE, "oracle": None}
+VARIANTS = {
+    "toy": {},
+    "toy-0": {"order_variant": "seed:0"},
+    "toy-1": {"order_variant": "seed:1"},
+    "toy-f": {"order_variant": "float32", "order_changes": {"users": 400, "test": 40, "validation": 50, "swapped": 30}},
+    "toy-t": {"split": {"kind": "temporal", "valid_from": 5, "test_from": 9, "training_events": 7,
+                        "users": {"valid": 3, "test": 4}, "unseen_targets": {"test": 0.1}, "new_users": {"test": 0.2}}},
+    "other": {"k_core": 3},
+}  # fmt: skip
+NAMES = {
+    "toy": "leave-one-out", "toy-0": "ties shuffled, seed 0", "toy-1": "ties shuffled, seed 1",
+    "toy-f": "float32 clock", "toy-t": "temporal split",
+}  # fmt: skip
+
+
+def facts(**changes):
+    return {**FACTS, **changes}
+
+
+def test_variants_share_their_file_and_k_core():
+    datasets = {name: facts(**changes) for name, changes in VARIANTS.items()}
+    assert protocols.variants(datasets) == {n: "toy" for n in VARIANTS if n.startswith("toy-")}
+    found = {
+        (p.dataset, p.masking): p.name for p in protocols.protocols_of(datasets) if p.base == "toy"
+    }
+    expected = {(dataset, "unmasked"): name for dataset, name in NAMES.items()}
+    assert found == {**expected, ("toy", "seen-masked"): "seen items masked"}
+
+
+def test_other_files_and_generated_data_are_no_variants():
+    elsewhere = {**PROVENANCE, "sha256": "e" * 64}
+    generated = {**PROVENANCE, "sha256": None}
+    datasets = {
+        "a": facts(), "b": facts(provenance=elsewhere, order_variant="seed:0"),
+        "c": facts(provenance=generated), "d": facts(provenance=generated, order_variant="float32"),
+    }  # fmt: skip
+    assert protocols.variants(datasets) == {}
+
+
+def summary_row(dataset, model, mean, masking="unmasked"):
+    return {
+        "dataset": dataset, "model": model, "track": "t", "seq_len": 5, "masking": masking, "ties": "conservative",
+        "metric": "ndcg@10", "n_seeds": 1, "mean": mean, "std": None, "ci_low": mean, "ci_high": mean,
+    }  # fmt: skip
+
+
+def test_tau_swapped_and_contradicted_pairs_by_hand():
+    """1 2 3 4 against 1 3 2 4: one of six pairs discordant, tau = (5 - 1) / 6."""
+    models = "abcd"
+    rows = [summary_row("toy", m, k) for k, m in enumerate(models)]
+    rows += [summary_row("toy-t", m, k) for m, k in zip(models, (0, 2, 1, 3), strict=True)]
+    datasets = {name: facts(**VARIANTS[name]) for name in ("toy", "toy-t")}
+    pair = {
+        "track": "t",
+        "seq_len": 5,
+        "metric": "ndcg@10",
+        "masking": "unmasked",
+        "model_a": "b",
+        "model_b": "c",
+    }
+    for verdicts, contradicted in (
+        (("worse", "better"), 1),
+        (("worse", "inconclusive"), 0),
+        (("worse", "worse"), 0),
+    ):
+        comparisons = [
+            {**pair, "dataset": d, "verdict": v} for d, v in zip(datasets, verdicts, strict=True)
+        ]
+        values, (row,) = protocols.summarise(datasets, rows, comparisons)
+        assert (row["tau"], row["swapped"], row["pairs"]) == (pytest.approx(4 / 6), 1, 6)
+        assert (row["swapped_pairs"], row["contradicted"], row["n_models"]) == (
+            "b / c",
+            contradicted,
+            4,
+        )
+    assert len(values) == 8 and {v["protocol"] for v in values} == {
+        "leave-one-out",
+        "temporal split",
+    }
+
+
+def test_two_models_have_no_tau():
+    datasets = {name: facts(**VARIANTS[name]) for name in ("toy", "toy-t")}
+    rows = [summary_row(d, m, k) for d in datasets for k, m in enumerate("ab")]
+    _, (row,) = protocols.summarise(datasets, rows, [])
+    assert row["tau"] is None and row["swapped"] == 0
+
+
+def test_what_an_order_changes_by_hand():
+    """Users of 2, 3, 4 and 3 events: only the last three are evaluated."""
+    offsets = np.array([0, 2, 5, 9, 12])
+    variant = np.array([1, 0, 2, 4, 3, 8, 5, 6, 7, 9, 10, 11])
+    found = order.changes(offsets, variant)
+    assert found == {"users": 3, "test": 2, "validation": 2, "swapped": 1}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """A report of five variants of one file."""
+    root = tmp_path_factory.mktemp("protocols")
+    results = root / "results"
+    datasets = list(NAMES)
+    plan = grid(
+        [
+            training(d, m, seed=s)
+            for d in datasets
+            for m in MODELS
+            for s in ((0, 1) if d == "toy" else (0,))
+        ]
+    )
+    plan["trainings"] = [
+        t for t in plan["trainings"] if t["model"] != "popularity" or not t["seed"]
+    ]
+    hashes = {d: HASH[:-1] + str(k) for k, d in enumerate(datasets)}
+    for name in datasets:
+        write_dataset(results, name, **facts(**VARIANTS[name]), hash=hashes[name])
+    for entry in plan["trainings"]:
+        arrays = samples(entry["model"], entry["seed"] + 10 * datasets.index(entry["dataset"]))
+        write_training(results, entry, arrays=arrays, data={"hash": hashes[entry["dataset"]]})
+    (results / "grid.json").write_text(json.dumps(plan))
+    collect.collect(results / "grid.json", results, root / "tables")
+    return report.render(root / "tables", root / "report"), collect.read(root / "tables")
+
+
+def test_variants_stand_in_the_section_of_protocols_only(shown):
+    page, tables = shown
+    folder = page.parent / "tables"
+    assert (folder / "protocols-matched-toy.csv").exists() and (
+        folder / "ties-matched-toy.csv"
+    ).exists()
+    assert [p.name for p in folder.glob("effectiveness-*.csv")] == ["effectiveness-matched-toy.csv"]
+    text = page.read_text()
+    assert 'id="protocols"' in text and "4 users have a test target, 20 % of them without" in text
+    assert set(protocol_views.without_variants(tables).frames["summary"].dataset) == {"toy"}
+
+
+def test_the_tables_show_every_protocol_and_every_order(shown):
+    _, tables = shown
+    table = protocol_views.values(tables, "matched", "toy")
+    assert [row[0].text for row in table.rows[1:]] == [
+        NAMES["toy"],
+        "seen items masked",
+        *list(NAMES.values())[1:],
+    ]
+    clock = next(row for row in table.rows if row[0].text == "float32 clock")
+    assert (clock[1].text, clock[1].detail) == ("40", "10.0 % of 400")
+    ties = protocol_views.ties(tables, "matched", "toy")
+    own = tables.frames["protocols"].set_index(["protocol", "model"])["mean"]
+    (sasrec,) = [row for row in ties.rows if row[0].value == "sasrec"]
+    shuffled = [own[f"ties shuffled, seed {k}", "sasrec"] for k in (0, 1)]
+    assert [sasrec[k].value for k in (3, 4, 5)] == [2, min(shuffled), max(shuffled)]
+    assert sasrec[6].value == pytest.approx(np.std(shuffled, ddof=1))
+    assert sasrec[7].value == pytest.approx(
+        own["float32 clock", "sasrec"] - own["leave-one-out", "sasrec"]
+    )
