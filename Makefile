@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish test lint parity bench bench-peers bench-levers gpu-check
+.PHONY: help setup demo report check publish tune accept-tuning test lint parity bench bench-peers bench-levers gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,14 @@ check: setup  ## fail if a result is implausible (a trained model below Populari
 
 publish: setup  ## write the tables that are committed, to results/reference/<machine>/
 	$(BIN)/snakemake --cores $(CORES) publish
+
+CONFIGFILES = $(if $(CONFIG),--configfile $(CONFIG))
+
+tune: setup  ## equal tuning: so many trials per model and dataset; CONFIG= files merged over config/config.yaml
+	$(BIN)/snakemake --cores $(CORES) tune $(CONFIGFILES)
+
+accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the trials
+	$(BIN)/python -m seqbench accept-tuning --results results --tuned config/tuned.yaml $(CONFIGFILES)
 
 .venv/.setup-test: .venv/.setup
 	@echo "setup: Triton, for the tests of its kernels in its interpreter"

@@ -22,6 +22,7 @@ except UserError as error:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/experiment.smk"
+include: "workflow/rules/tune.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -40,6 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     add("measure", _measure, "time and weigh all models of one job, interleaved",
         "measurement", "dataset?", "out", "threads", "time-limit")  # fmt: skip
     add("grid", _grid, "list all jobs of a configuration", "config", "out")
+    add("tune", _tune, "search one model's settings on one dataset, every trial a supervised training",
+        "study", "dataset", "out", "threads", "time-limit")  # fmt: skip
+    add("accept-tuning", _accept, "write the winners of all studies into config/tuned.yaml, publish the trials",
+        "results", "tuned", "configfile")  # fmt: skip
     add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
     add("report", _report, "render the tables into a report", "tables", "out")
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
@@ -66,6 +70,9 @@ _OPTIONS: dict[str, dict] = {
     "data-dir": {**_PATH, "help": "folder with the publishers' files; downloads go there"},
     "out": {**_PATH, "help": "where the result goes"},
     "experiment": {"required": True, "help": "the experiment as JSON"},
+    "study": {"required": True, "help": "the study as JSON"},
+    "tuned": {**_PATH, "help": "the configuration file to write"},
+    "configfile": {"type": Path, "nargs": "*", "default": [], "help": "files merged over config/config.yaml"},
     "measurement": {"required": True, "help": "the measuring job as JSON"},
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
@@ -111,6 +118,22 @@ def _train(a: argparse.Namespace) -> None:
     run(Experiment.from_json(a.experiment), a.dataset, a.out, a.threads)
 
 
+def _tune(a: argparse.Namespace) -> None:
+    from .study import Study
+    from .tune import tune
+
+    tune(Study.from_json(a.study), a.dataset, a.out, a.threads, a.time_limit)
+
+
+def _accept(a: argparse.Namespace) -> None:
+    from .accept import accept
+    from .config import load
+
+    said = accept(a.results, a.tuned, load(a.configfile))
+    for line in said or ["nothing has changed"]:
+        print(line)
+
+
 def _measure(a: argparse.Namespace) -> None:
     from .experiment import Measurement
     from .interleave import measure
@@ -126,6 +149,7 @@ def _grid(a: argparse.Namespace) -> None:
 
     config = _json(a.config, "--config")
     content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
+    content["settings"] = config.get("settings", {})
     a.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 

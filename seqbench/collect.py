@@ -50,7 +50,9 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     entries = load(grid, Path(results))
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
     margin = grid.get("report", {}).get("margin", MARGIN)
-    write(build(entries, datasets, margin), Path(out))
+    tables = build(entries, datasets, margin)
+    tables.settings["settings"] = grid.get("settings", {})
+    write(tables, Path(out))
 
 
 def load(grid: dict[str, Any], results: Path) -> list[Entry]:

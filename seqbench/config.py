@@ -56,6 +56,27 @@ def validate(
     return filled
 
 
+def load(files: Iterable[Path] = ()) -> dict[str, Any]:
+    """The configuration of the project with files merged over it from left to right, as Snakemake does; validated.
+
+    Raises:
+        UserError: a file that is not there, or a key or value that is not allowed.
+    """
+    config: dict[str, Any] = {}
+    for file in (ROOT / "config" / "config.yaml", *files):
+        try:
+            config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+        except OSError as error:
+            raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
+    return validate(config)
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
+
+
 def definition(block: Mapping[str, Any]) -> str:
     """Canonical JSON of what preparing a dataset depends on: its block without what only training reads."""
     training_only = ("seq_lens", "hyperparameters", "training")
@@ -173,10 +194,30 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
     for model, blocks in config["models"].items():
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
     yield from _not_in("settings", config["settings"], known["tracks"])
+    yield from _not_chosen(config, trained)
+    tune = config["tune"]
+    yield from _not_in("tune.datasets", tune["datasets"], known["datasets"])
+    for key in ("models", "spaces"):
+        yield from _not_in(f"tune.{key}", tune[key], trained)
+    if tune["datasets"]:
+        yield from _not_in("tune.track", [tune["track"]], known["tracks"])
     for track, by_dataset in config["settings"].items():
         yield from _not_in(f"settings.{track}", by_dataset, known["datasets"])
         for dataset, by_model in by_dataset.items():
             yield from _not_in(f"settings.{track}.{dataset}", by_model, trained)
+
+
+def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[str]:
+    """A track with settings of its own has them for every model that it runs, or it would mix tuned with untuned."""
+    for track in config["run"]["tracks"]:
+        chosen = config["settings"].get(track)
+        for dataset in config["run"]["datasets"] if chosen else []:
+            for model in config["run"]["models"]:
+                if model in trained and model not in chosen.get(dataset, {}):
+                    yield (
+                        f"settings.{track}.{dataset}.{model} is missing: tune it (tune.datasets, `snakemake tune`,"
+                        f" `make accept-tuning`) or take it out of run"
+                    )
 
 
 def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[str]:
@@ -216,6 +257,7 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
     for track, dataset, model, values in _chosen(config):
         key = f"settings.{track}.{dataset}.{model}.hyperparameters"
         yield from _bad_values(key, values, model, fields[model])
+    yield from _bad_space(config, fields)
     selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
     trained = [m for m in selected if is_trainable(models_dir / f"{m}.py")]
     for kind in ("tracks", "datasets"):
@@ -225,6 +267,22 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
                 values = block.get("hyperparameters", {})
                 for problem in _bad_values(key, values, model, fields[model]):
                     yield f"{problem} (what only some models have belongs under models.<name>.<track>)"
+
+
+def _bad_space(
+    config: Mapping[str, Any], fields: Mapping[str, Mapping[str, tuple[str, Any]]]
+) -> Iterator[str]:
+    """A space names what every tuned model has, and its values fit."""
+    tune = config["tune"]
+    models = tune["models"] or [m for m in config["run"]["models"] if "d_model" in fields[m]]
+    spaces = [(f"tune.spaces.{model}", model, space) for model, space in tune["spaces"].items()]
+    spaces += [("tune.space", model, tune["space"]) for model in models if tune["datasets"]]
+    for key, model, space in spaces:
+        for name, rule in space.items():
+            if name in ("learning_rate", "weight_decay"):
+                continue
+            for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
+                yield from _bad_values(key, {name: value}, model, fields[model])
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:

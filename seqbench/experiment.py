@@ -50,6 +50,7 @@ class Training:
     )
     # needed | every: whether positions whose outputs nothing reads pass through the last layers too, as in RecBole
     positions: str = "needed"
+    rank_test: bool = True  # rank the test split at the end; never while tuning
     curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
 
 

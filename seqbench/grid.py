@@ -50,16 +50,17 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experime
             for seq_len in config["datasets"][dataset]["seq_lens"]:
                 for model in run["models"]:
                     trainable = is_trainable(models_dir / f"{model}.py")
-                    training = _training(config, dataset, track, model)
+                    training = base_training(config, dataset, track, model)
                     hyper = hyperparameters(config, model, track, dataset if trainable else None)
                     # A model without training is deterministic: one seed says it all.
                     for seed in run["seeds"] if trainable else run["seeds"][:1]:
                         yield Experiment(dataset, model, track, seq_len, seed, hyper, training)
 
 
-def _training(
+def base_training(
     config: Mapping[str, Any], dataset: str, track: str, model: str | None = None
 ) -> Training:
+    """How a track trains on a dataset, and one model there if it is named: track < dataset < ``settings``."""
     keys = {
         **config["tracks"][track].get("training", {}),
         **config["datasets"].get(dataset, {}).get("training", {}),
@@ -110,7 +111,7 @@ def _on_datasets(
     keys = _shared(measure, "eval_batch", "energy_window_s")
     for dataset in config["run"]["datasets"]:
         models = tuple((m, hyperparameters(config, m, track, dataset)) for m in measure["models"])
-        training = _training(config, dataset, track)
+        training = base_training(config, dataset, track)
         for seq_len in config["datasets"][dataset]["seq_lens"]:
             yield Measurement(
                 dataset, track, seq_len, models, training.batch_targets, **_as_trained(training), **keys
@@ -121,7 +122,7 @@ def _on_full_length(
     config: Mapping[str, Any], measure: Mapping[str, Any], track: str
 ) -> Iterator[Measurement]:
     models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in measure["models"])
-    training = _training(config, FULL_LENGTH, track)
+    training = base_training(config, FULL_LENGTH, track)
     for curve, seq_len, sequences, n_items in _points(measure):
         yield Measurement(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,

@@ -10,7 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from . import claims, collect, costs, curves, protocol_views, views
+import pandas as pd
+
+from . import claims, collect, costs, curves, protocol_views, tuning_views, views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
@@ -44,7 +46,7 @@ def publish(grid_path: Path, results: Path) -> Path:
     for name in grid["datasets"]:
         check_dataset(collect.read_dataset(results, name), folder, name)
     for entry in entries:
-        _copy(results / entry.path, folder / entry.path, ("samples.npz", "record.json"))
+        copy_record(results / entry.path, folder / entry.path)
     for name in grid["datasets"]:
         _copy(results / "data" / name, folder / "data" / name, ("dataset.json",))
     tables(folder)
@@ -75,6 +77,9 @@ def tables(folder: Path) -> None:
             continue
         frame = frame if columns is None else frame.reindex(columns=list(columns))
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
+    trials = pd.DataFrame(tuning_views.trials(folder), columns=tuning_views.COLUMNS)
+    if len(trials):
+        trials.to_csv(folder / "tuning.csv", index=False, float_format=DIGITS, lineterminator="\n")
     (folder / "README.md").write_text(_readme(folder.name, content, entries), encoding="utf-8")
 
 
@@ -134,6 +139,11 @@ def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
             f"{published}: records published here were made from other data (hashes differ);"
             " delete them to publish on the new data"
         )
+
+
+def copy_record(source: Path, target: Path) -> None:
+    """Copy a record, samples first; weights stay behind."""
+    _copy(source, target, ("samples.npz", "record.json"))
 
 
 def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:

@@ -25,20 +25,34 @@ def evaluator_of(
 
 
 def samples(
-    evaluator: evaluate.Evaluator, model: torch.nn.Module, dataset: Dataset
+    evaluator: evaluate.Evaluator, model: torch.nn.Module, dataset: Dataset, test: bool = True
 ) -> dict[str, np.ndarray]:
-    """Arrays over the evaluated users (U,): ranks and ties per split and masking, of the probe, and ``about`` users."""
+    """Arrays over the evaluated users (U,): ranks and ties per split and masking, of the probe, and ``about`` users.
+
+    test False: the validation split only.
+    """
+    if not test:
+        users = evaluator.split.users["valid"].astype(np.int32)
+        return {"valid/users": users, **_ranks(evaluator, model, "valid")}
     users = {part: users.astype(np.int32) for part, users in evaluator.split.users.items()}
     found = {"users": users["test"], "valid/users": users["valid"], **about(dataset)}
     for split in evaluate.SPLITS:
-        for masking, ranks in evaluator.ranks(model, split).items():
-            found |= {f"{split}/{masking}/rank": ranks.rank, f"{split}/{masking}/ties": ranks.ties}
+        found |= _ranks(evaluator, model, split)
     ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["unmasked"]
     return {
         **found,
         "test-shuffled/unmasked/rank": ranks.rank,
         "test-shuffled/unmasked/ties": ranks.ties,
     }
+
+
+def _ranks(
+    evaluator: evaluate.Evaluator, model: torch.nn.Module, split: str
+) -> dict[str, np.ndarray]:
+    found = {}
+    for masking, ranks in evaluator.ranks(model, split).items():
+        found |= {f"{split}/{masking}/rank": ranks.rank, f"{split}/{masking}/ties": ranks.ties}
+    return found
 
 
 def about(dataset: Dataset) -> dict[str, np.ndarray]:

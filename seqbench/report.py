@@ -12,7 +12,18 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from . import claims, collect, costs, curves, findings, headline, look, protocol_views, views
+from . import (
+    claims,
+    collect,
+    costs,
+    curves,
+    findings,
+    headline,
+    look,
+    protocol_views,
+    tuning_views,
+    views,
+)
 from .collect import Tables
 from .drawings import Drawing, drawn
 from .experiment import CURVES
@@ -32,6 +43,7 @@ def render(tables: Path, out: Path) -> Path:
     content = protocol_views.without_variants(everything)
     drawings, shown = list(drawn(content)), _tables(content)
     shown["protocols"] = _protocols(everything)
+    shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
     for group in shown.values():

@@ -78,7 +78,8 @@ class Trainer:
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)
         self.model.load_state_dict(self.best_weights)
-        samples = quality.samples(self.evaluator, self.model, self.dataset)
+        test = self.training.rank_test
+        samples = quality.samples(self.evaluator, self.model, self.dataset, test)
         self.resume_file.unlink(missing_ok=True)
         return self._values(stopped), samples, self.best_weights
 

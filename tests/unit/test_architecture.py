@@ -31,6 +31,8 @@ TORCH_FREE = [
     "bundle",
     "scaling",
     "claims",
+    "tune",
+    "accept",
 ]
 
 
@@ -72,7 +74,9 @@ def test_the_reader_of_imports_sees_what_it_must(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["experiment", "grid", "code", "modelfile", "imports", "errors"])
+@pytest.mark.parametrize(
+    "name", ["experiment", "grid", "study", "code", "modelfile", "imports", "errors"]
+)
 def test_what_a_dry_run_reads_needs_only_the_standard_library(name):
     assert reached(f"seqbench/{name}.py") <= {"seqbench"}
 
@@ -87,7 +91,7 @@ def test_the_workflow_imports_only_the_light_modules():
     allowed = r"from seqbench(\.(config|errors|imports|modelfile))? import "
     assert imports and all(re.match(allowed, line) for line in imports), imports
     assert [i for i in imports if i.startswith("from seqbench import ")] == [
-        "from seqbench import code, experiment, grid"
+        "from seqbench import code, experiment, grid, study"
     ]
 
 

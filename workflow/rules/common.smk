@@ -4,7 +4,7 @@ import shlex
 from glob import glob
 from pathlib import Path
 
-from seqbench import code, experiment, grid
+from seqbench import code, experiment, grid, study
 from seqbench.config import canonical, definition
 from seqbench.imports import closure
 from seqbench.modelfile import available_models
@@ -12,6 +12,7 @@ from seqbench.modelfile import available_models
 ROOT = Path(workflow.basedir)
 GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
+STUDIES = {f"results/{s.path}": s for s in study.studies(config, ROOT / "models")}
 MEASURED = config["measure"]["models"]
 GPU = int(
     any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
@@ -56,6 +57,10 @@ def training_sources(wildcards):
     return absolute(code.training_sources(wildcards.model))
 
 
+def tuning_sources(wildcards):
+    return [*training_sources(wildcards), *absolute(["seqbench/study.py", "seqbench/tune.py"])]
+
+
 def measuring_sources(wildcards):
     return absolute(code.measuring_sources(*MEASURED))
 
@@ -94,6 +99,13 @@ def job_json(pattern, wildcards):
     if folder not in JOBS:
         raise WorkflowError(f"{folder} is not a job of this configuration")
     return JOBS[folder].to_json()
+
+
+def study_json(wildcards):
+    folder = "results/tune/{dataset}/{model}/L{seq_len}".format(**wildcards)
+    if folder not in STUDIES:
+        raise WorkflowError(f"{folder} is not a study of this configuration (tune.datasets)")
+    return STUDIES[folder].to_json()
 
 
 def config_json():

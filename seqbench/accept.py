@@ -1,0 +1,100 @@
+"""Accept tuning: the winners of the studies go into `config/tuned.yaml`, their trials into `results/reference/<machine>/`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import record as records
+from . import tune
+from .errors import UserError
+from .publish import copy_record, machine_of, tables
+from .study import Study
+
+TRACK = "tuned"
+HEAD = """\
+# Written by `make accept-tuning` from the studies below results/tune; do not edit. Merged over config.yaml, it runs the track
+# `tuned`: every model with the settings that were best on validation among the same number of trials of the same length. The
+# trials are records below results/reference/<machine>/tune.
+"""
+SHARED = (
+    "batch_targets",
+    "max_steps",
+    "eval_every",
+    "patience_steps",
+    "objective",
+    "precision",
+    "kernels",
+)
+
+
+def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
+    """Write the winners into ``target``, copy the trials, and return what changed, one line per model and dataset.
+
+    config: the validated configuration, whose ``tune.track`` the tuned track starts from. Entries of ``target`` for which
+    there is no study stay.
+
+    Raises:
+        UserError: no study, or one of which every trial failed.
+    """
+    files = sorted((Path(results) / "tune").glob(f"*/*/*/{tune.SUMMARY}"))
+    if not files:
+        raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
+    old = yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {}
+    chosen = old.get("settings", {}).get(TRACK, {})
+    said, trials = [], []
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        dataset, model = content["study"]["dataset"], content["study"]["model"]
+        if content["best"] is None:
+            raise UserError(f"{file}: every trial failed; see their records beside it")
+        found = tune.settings(content)
+        before = chosen.get(dataset, {}).get(model)
+        said += [_difference(dataset, model, before, found)] if before != found else []
+        chosen.setdefault(dataset, {})[model] = found
+        trials.append((file, content))
+    start = config["tracks"][config["tune"]["track"]]
+    new = {
+        "tracks": {TRACK: start},
+        "settings": {TRACK: chosen},
+        "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
+    }
+    for file, content in trials:
+        _publish(Path(results), file, content)
+    text = HEAD + "\n" + yaml.safe_dump(new, sort_keys=True, width=120, default_flow_style=None)
+    records.write_atomically(target, text.encode())
+    return said
+
+
+def _complete(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Datasets for which every model that was tuned anywhere was tuned."""
+    models = {model for by_model in chosen.values() for model in by_model}
+    return [dataset for dataset, by_model in sorted(chosen.items()) if set(by_model) == models]
+
+
+def _difference(
+    dataset: str, model: str, before: Mapping[str, Any] | None, found: Mapping[str, Any]
+) -> str:
+    def words(block: Mapping[str, Any]) -> str:
+        values = {**block["hyperparameters"], **block.get("training", {})}
+        return ", ".join(f"{k} {v}" for k, v in sorted(values.items()))
+
+    was = words(before) if before else "nothing"
+    return f"{dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
+
+
+def _publish(results: Path, file: Path, content: Mapping[str, Any]) -> None:
+    """Copy a study and the records of its trials to the folder of the machine that made them."""
+    entries = tune.entries(results, content)
+    folder = results / "reference" / machine_of(entries)
+    for entry in entries:
+        copy_record(results / entry.path, folder / entry.path)
+    path = Study.from_json(json.dumps(content["study"])).path
+    records.write_atomically(folder / path / tune.SUMMARY, file.read_bytes())
+    tables(folder)
+    print(f"{path}: {len(entries)} trials copied to {folder}", file=sys.stderr)

@@ -1,0 +1,310 @@
+"""Tuning with a stand-in for training, whose answer is known; resuming, failures, and what goes into the configuration."""
+
+import json
+
+import pytest
+import yaml
+from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
+
+from seqbench import accept, code, config, record, tune, tuning_views
+from seqbench.errors import UserError
+from seqbench.experiment import Training
+from seqbench.grid import grid
+from seqbench.modelfile import MODELS
+from seqbench.study import Study, studies
+
+SPACE = {
+    "n_layers": {"choices": (1, 2)},
+    "dropout": {"low": 0.1, "high": 0.5, "step": 0.1},
+    "learning_rate": {"low": 0.0003, "high": 0.003, "log": True},
+}
+PAIRS = tuple(sorted((name, tuple(sorted(rule.items()))) for name, rule in SPACE.items()))
+STUDY = Study(
+    "toy",
+    "sasrec",
+    50,
+    6,
+    PAIRS,
+    seed=3,
+    hyperparameters=(("d_model", 32), ("dropout", 0.2), ("n_layers", 2)),
+)
+
+
+def value_of(experiment):
+    """Best at one block, dropout .4 and a large step."""
+    hyper = dict(experiment.hyperparameters)
+    return (
+        0.1
+        - 0.02 * hyper["n_layers"]
+        - 0.1 * abs(hyper["dropout"] - 0.4)
+        + 5 * experiment.training.learning_rate
+    )
+
+
+def trainer(log, failing=()):
+    """A training that writes its record at once; numbers in ``failing`` run out of memory."""
+
+    def train(experiment, dataset, out, threads, limit):
+        number = int(out.name.removeprefix("trial-"))
+        log.append((number, limit))
+        ok = number not in failing
+        point = {m: {"ndcg@10": value_of(experiment)} for m in ("unmasked", "seen-masked")}
+        values = {
+            "parameters": 100, "steps": 50, "best_step": 40, "stopped": "patience", "targets_seen": 1000,
+            "train_s": 2.0, "curve": [{"step": 1, "valid": {m: {"ndcg@10": 0.0} for m in point}}, {"step": 2, "valid": point}],
+        }  # fmt: skip
+        known = {"n_users": N_USERS, "n_items": N_ITEMS, "n_interactions": 12000}
+        record.write_record(
+            out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
+            experiment=experiment.to_dict(), values=values if ok else {}, environment=ENVIRONMENT,
+            data={"name": "toy", "hash": HASH, **known, "stand_in": None},
+            code={**_code(), "hash": code.identity(code.training_sources(experiment.model))["hash"]},
+        )  # fmt: skip
+        return "ok" if ok else "oom"
+
+    return train
+
+
+def run(folder, study=STUDY, log=None, **changes):
+    log = [] if log is None else log
+    return tune.tune(
+        study,
+        folder / "data",
+        folder / study.path,
+        1,
+        changes.pop("limit", None),
+        trainer(log, **changes),
+    )
+
+
+def test_the_first_trial_is_what_is_run_untuned_and_the_best_is_found(tmp_path):
+    content = run(tmp_path)
+    assert content["trials"][0]["chosen"] == {"n_layers": 2, "dropout": 0.2, "learning_rate": 0.001}
+    values = [t["value"] for t in content["trials"]]
+    assert (
+        len(values) == 6
+        and content["best"] == values.index(max(values))
+        and content["default"] == values[0]
+    )
+    assert (
+        max(values) > values[0] and content["train_s"] == 12.0 and content["targets_seen"] == 6000
+    )
+    assert json.loads((tmp_path / STUDY.path / "study.json").read_text()) == content
+
+
+def test_trials_keep_what_the_space_leaves_out_and_never_rank_the_test_split(tmp_path):
+    run(tmp_path)
+    for number in range(6):
+        experiment = record.read_record(tmp_path / STUDY.trial_path(number))["experiment"]
+        assert experiment["hyperparameters"]["d_model"] == 32 and experiment["track"] == "tune"
+        assert experiment["training"]["rank_test"] is False
+        assert 0.0003 <= experiment["training"]["learning_rate"] <= 0.003
+
+
+def test_an_interrupted_study_goes_on_with_the_trials_that_are_there(tmp_path):
+    whole = run(tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    def stopping(experiment, dataset, out, threads, limit):
+        if out.name == "trial-003":
+            raise Stopped
+        return trainer([])(experiment, dataset, out, threads, limit)
+
+    folder = tmp_path / "parts"
+    with pytest.raises(Stopped):
+        tune.tune(STUDY, folder, folder / STUDY.path, 1, None, stopping)
+    log = []
+    assert run(folder, log=log) == whole
+    assert [number for number, _ in log] == [3, 4, 5]
+
+
+def test_trials_of_other_code_are_made_again(tmp_path):
+    run(tmp_path)
+    path = tmp_path / STUDY.trial_path(2) / "record.json"
+    content = json.loads(path.read_text())
+    content["code"]["hash"] = "other"
+    path.write_text(json.dumps(content))
+    log = []
+    run(tmp_path, log=log)
+    assert [number for number, _ in log] == [2]
+
+
+def test_a_failed_trial_counts_and_the_time_is_shared(tmp_path):
+    log = []
+    content = run(tmp_path, failing=(1, 2), limit=60.0, log=log)
+    assert [t["value"] is None for t in content["trials"]] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert content["trials"][1]["status"] == "oom" and {limit for _, limit in log} == {10.0}
+
+
+def test_a_study_survives_its_json():
+    study = Study("a", "b", 5, 2, PAIRS, 1, (("x", 1),), Training(max_steps=7, kernels="torch"))
+    assert Study.from_json(study.to_json()) == study
+
+
+# --- configuration ------------------------------------------------------------------------------------------------
+
+TUNING = {
+    "datasets": {"toy": {"source": "synthetic", "k_core": 1, "seq_lens": [10, 20]}},
+    "tracks": {"matched": {"hyperparameters": {"d_model": 32}, "training": {"max_steps": 900, "eval_every": 10}}},
+    "run": {"datasets": ["toy"], "tracks": ["matched"], "models": ["sasrec", "mamba4rec", "popularity"], "seeds": [0]},
+    "tune": {
+        "datasets": ["toy"], "trials": 5, "training": {"max_steps": 300}, "space": {"n_layers": {"choices": [1, 2]}},
+        "spaces": {"mamba4rec": {"d_state": {"choices": [16, 32]}}},
+    },
+}  # fmt: skip
+
+
+def changed(**tuning):
+    return {**TUNING, "tune": {**TUNING["tune"], **tuning}}
+
+
+def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
+    found = studies(config.validate(TUNING), MODELS)
+    assert [(s.model, s.seq_len, s.trials) for s in found] == [
+        ("sasrec", 20, 5),
+        ("mamba4rec", 20, 5),
+    ]
+    assert {s.training for s in found} == {Training(max_steps=300, eval_every=10)}
+    assert [dict(s.space).keys() for s in found] == [{"n_layers"}, {"n_layers", "d_state"}]
+    assert [s.start() for s in found] == [{"n_layers": 2}, {"n_layers": 1, "d_state": 32}], (
+        "as the files have it"
+    )
+    assert len({s.path for s in found}) == 2
+
+
+@pytest.mark.parametrize(
+    ("tuning", "words"),
+    [
+        ({"datasets": ["toys"]}, "tune.datasets = 'toys': unknown; did you mean 'toy'?"),
+        ({"track": "fair"}, "tune.track = 'fair': unknown"),
+        ({"models": ["popularity"]}, "tune.models = 'popularity': unknown"),
+        (
+            {"space": {"n_layer": {"choices": [1]}}},
+            "tune.space.n_layer = 1: sasrec has no such hyper-parameter",
+        ),
+        (
+            {"space": {"dropout": {"low": "a", "high": 1}}},
+            "tune.space.dropout.low = 'a': must be a number",
+        ),
+        ({"space": {"dropout": {"low": 0.1}}}, "tune.space.dropout"),
+        (
+            {"spaces": {"mamba4rec": {"d_state": {"choices": ["x"]}}}},
+            "tune.spaces.mamba4rec.d_state = 'x'",
+        ),
+        ({"trials": 0}, "tune.trials = 0: must be at least 1"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tuning, words):
+    with pytest.raises(UserError) as error:
+        config.validate(changed(**tuning))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# --- accepting ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def accepted(tmp_path, monkeypatch):
+    """Studies of two models, accepted into a file."""
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    for study in studies(config.validate(TUNING), MODELS):
+        tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    target = tmp_path / "tuned.yaml"
+    return tmp_path, target, accept.accept(tmp_path, target, config.validate(TUNING))
+
+
+def trainer_of_small_space():
+    inner = trainer([])
+
+    def train(experiment, *rest):
+        hyper = {"n_layers": 1, "dropout": 0.4, **dict(experiment.hyperparameters)}
+        return inner(
+            type(experiment).from_json(
+                json.dumps({**experiment.to_dict(), "hyperparameters": hyper})
+            ),
+            *rest,
+        )
+
+    return train
+
+
+def test_the_winners_become_a_track_that_can_be_run(accepted):
+    _, target, said = accepted
+    written = yaml.safe_load(target.read_text())
+    assert written["run"] == {"datasets": ["toy"], "tracks": ["tuned"]}
+    merged = config.validate(
+        {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
+    )
+    jobs = {e.model: e for e in grid(merged, MODELS).trainings if e.seq_len == 20}
+    assert dict(jobs["sasrec"].hyperparameters) == {"d_model": 32, "n_layers": 1}
+    assert {"d_model", "n_layers", "d_state"} == set(dict(jobs["mamba4rec"].hyperparameters))
+    assert jobs["sasrec"].training.max_steps == 900, "the track trains as long as `matched`"
+    assert len(said) == 2 and said[1].startswith(
+        "toy sasrec: n_layers 1 (was nothing); ndcg@10 0.0"
+    )
+
+
+def test_accepting_again_changes_nothing_and_says_so(accepted):
+    folder, target, _ = accepted
+    before = target.read_bytes()
+    assert accept.accept(folder, target, config.validate(TUNING)) == []
+    assert target.read_bytes() == before
+
+
+def test_the_trials_are_published_as_records(accepted):
+    folder, _, _ = accepted
+    reference = folder / "reference" / "test-machine"
+    for study in studies(config.validate(TUNING), MODELS):
+        assert (reference / study.path / "study.json").exists()
+        for number in range(study.trials):
+            assert record.read_record(reference / study.trial_path(number))["status"] == "ok"
+
+
+def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
+    _, target, _ = accepted
+    written = yaml.safe_load(target.read_text())
+    del written["settings"]["tuned"]["toy"]["sasrec"]
+    with pytest.raises(UserError, match=r"settings\.tuned\.toy\.sasrec is missing: tune it"):
+        config.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
+
+
+def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
+    folder, target, _ = accepted
+    (table,) = tuning_views.tables(yaml.safe_load(target.read_text())["settings"])
+    assert table.name == "tuning-tuned-toy" and len(table.rows) == 2
+    rows = list(tuning_views.trials(folder / "reference" / "test-machine"))
+    assert [(r["model"], r["trial"]) for r in rows] == [
+        (m, k) for m in ("mamba4rec", "sasrec") for k in range(5)
+    ]
+    best = max(r["value"] for r in rows if r["model"] == "sasrec")
+    (sasrec,) = [row for row in table.rows if row[0].value == "sasrec"]
+    assert sasrec[6].value == pytest.approx(best, abs=1e-6)
+
+
+def test_nothing_to_accept_says_what_to_run(tmp_path):
+    with pytest.raises(UserError, match="no study; run `snakemake --cores 2 tune` first"):
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
+
+
+def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted):
+    _, target, _ = accepted
+    written = yaml.safe_load(target.read_text())
+    measured = {"models": ["sasrec"], "lengths": [10]}
+    merged = {
+        **TUNING,
+        "measure": measured,
+        **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()},
+    }
+    for tracks, curves in ((["tuned"], 0), (["matched"], 2)):
+        merged["run"] = {**TUNING["run"], "tracks": tracks}
+        jobs = grid(config.validate(merged), MODELS).measurements
+        assert sum(job.curve is not None for job in jobs) == curves

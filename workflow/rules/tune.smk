@@ -1,0 +1,30 @@
+# Equal tuning: one study per dataset and model. Its trials are records beside study.json; a study that was interrupted
+# goes on with those that are there.
+
+
+rule tune_model:
+    input:
+        dataset="results/data/{dataset}/dataset.json",
+        code=tuning_sources,
+    output:
+        "results/tune/{dataset}/{model}/L{seq_len}/study.json",
+    log:
+        "results/logs/tune/{dataset}/{model}/L{seq_len}.log",
+    conda:
+        CONDA_ENV
+    threads: 1
+    resources:
+        machine=1,
+        gpu=GPU,
+        runtime=2880,
+    params:
+        study=study_json,
+    shell:
+        "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset}"
+        " --out $(dirname {output:q}) --threads {threads}"
+        " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
+
+
+rule tune:
+    input:
+        [f"{folder}/study.json" for folder in STUDIES],
