@@ -52,6 +52,7 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     margin = grid.get("report", {}).get("margin", MARGIN)
     tables = build(entries, datasets, margin)
     tables.settings["settings"] = grid.get("settings", {})
+    tables.settings["waterfall"] = grid.get("report", {}).get("waterfall", [])
     write(tables, Path(out))
 
 

@@ -195,6 +195,7 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
     yield from _not_in("settings", config["settings"], known["tracks"])
     yield from _not_chosen(config, trained)
+    yield from _not_in("report.waterfall", config["report"]["waterfall"], known["tracks"])
     tune = config["tune"]
     yield from _not_in("tune.datasets", tune["datasets"], known["datasets"])
     for key in ("models", "spaces"):

@@ -23,6 +23,7 @@ from . import (
     protocol_views,
     tuning_views,
     views,
+    waterfall,
 )
 from .collect import Tables
 from .drawings import Drawing, drawn
@@ -43,6 +44,7 @@ def render(tables: Path, out: Path) -> Path:
     content = protocol_views.without_variants(everything)
     drawings, shown = list(drawn(content)), _tables(content)
     shown["protocols"] = _protocols(everything)
+    shown["waterfall"] = waterfall.tables(content)
     shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)

@@ -1,0 +1,149 @@
+"""The way from one track to another: ratios by hand, rows in the declared order, and the shipped configuration."""
+
+import json
+
+import pytest
+import yaml
+from builders import grid, measurement, training, write_dataset, write_measurement, write_training
+
+from seqbench import collect, config, report, waterfall
+from seqbench.errors import UserError
+from seqbench.grid import grid as span
+from seqbench.modelfile import MODELS
+
+STEPS = ["paper", "paper-1", "matched"]
+NAMES = ("mamba4rec", "sasrec", "bert4rec")
+SPEED = {"paper": 4.0, "paper-1": 2.0, "matched": 1.0}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    root = tmp_path_factory.mktemp("waterfall")
+    results = root / "results"
+    write_dataset(results)
+    jobs = [measurement("toy", NAMES, track) for track in STEPS]
+    trainings = [training("toy", name, "matched") for name in NAMES]
+    for k, job in enumerate(jobs):
+        write_measurement(results, job, values={"steps_per_epoch": 100 * SPEED[job["track"]] + k})
+    for entry in trainings:
+        write_training(results, entry)
+    plan = grid(trainings, jobs)
+    plan["report"]["waterfall"] = STEPS
+    (results / "grid.json").write_text(json.dumps(plan))
+    collect.collect(results / "grid.json", results, root / "tables")
+    return report.render(root / "tables", root / "report"), collect.read(root / "tables")
+
+
+def test_steps_stand_in_their_order_with_ratios_of_the_medians(shown):
+    _, tables = shown
+    (table,) = waterfall.tables(tables)
+    start = next(k for k, row in enumerate(table.rows) if row[0].text.startswith("Training epoch"))
+    rows = table.rows[start + 1 : start + 4]
+    assert [row[0].text for row in rows] == STEPS
+    cost = tables.frames["efficiency"].set_index(["track", "model", "metric"])["median"]
+    for row in rows:
+        own = {name: cost[row[0].text, name, "epoch_s"] for name in NAMES}
+        assert [cell.value for cell in row[1:4]] == [own[name] for name in NAMES]
+        assert [cell.value for cell in row[4:]] == pytest.approx(
+            [own["mamba4rec"] / own[rival] for rival in NAMES[1:]]
+        )
+    assert rows[0][1].value > rows[1][1].value > rows[2][1].value
+
+
+def test_quality_stands_beside_where_it_is_known(shown):
+    page, tables = shown
+    (table,) = waterfall.tables(tables)
+    start = next(k for k, row in enumerate(table.rows) if row[0].text.startswith("Test NDCG@10"))
+    assert [row[0].text for row in table.rows[start + 1 :]] == ["matched"]
+    assert 'id="waterfall"' in page.read_text()
+    assert (page.parent / "tables" / "waterfall-toy-L50-test-machine.csv").exists()
+
+
+def test_without_declared_steps_tracks_never_meet(shown):
+    _, tables = shown
+    tables.settings["waterfall"] = []
+    assert waterfall.tables(tables) == []
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    root = MODELS.parent / "config"
+    return config.load([root / "paper.yaml", root / "waterfall.yaml"])
+
+
+def test_each_step_of_the_shipped_waterfall_changes_one_thing(shipped):
+    """What a model's training and hyper-parameters differ in from step to step, by the name of the step."""
+    jobs = span(shipped, MODELS).trainings
+    steps = shipped["report"]["waterfall"]
+    known = {
+        "paper-1-gelu": {"gelu"}, "paper-2-attention": {"attention", "attn_dropout"}, "paper-3-positions": {"positions"},
+        "paper-4-kernels": {"kernels"}, "paper-5-buckets": {"bucket"},
+        "paper-6-objective": {"objective", "masking", "mask_prob", "last_only", "item_bias"},
+    }  # fmt: skip
+    for model in ("mamba4rec", "sasrec", "bert4rec", "gru4rec"):
+        found = {
+            e.track: settings(e)
+            for e in jobs
+            if e.model == model and e.dataset == "ml-1m" and e.seq_len == 200
+        }
+        for before, after in zip(steps[:-2], steps[1:-1], strict=True):
+            a, b = found[before], found[after]
+            changed = {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
+            assert changed <= known[after], (model, after, changed)
+    assert known.keys() == set(steps[1:-1])
+
+
+def settings(experiment):
+    budget = ("max_steps", "eval_every", "patience_steps")
+    values = {**experiment.to_dict()["training"], **dict(experiment.hyperparameters)}
+    return {k: v for k, v in values.items() if k not in budget}
+
+
+def test_the_paper_track_is_recboles_setting(shipped):
+    found = {
+        e.model: e
+        for e in span(shipped, MODELS).trainings
+        if e.track == "paper" and e.dataset == "amazon-beauty"
+    }
+    training = found["sasrec"].training
+    assert (training.objective, training.batch_targets, training.learning_rate) == (
+        "prefix",
+        2048,
+        0.001,
+    )
+    assert (training.positions, training.kernels, training.bucket) == ("every", "plain", False)
+    assert (training.max_steps, training.eval_every, training.patience_steps) == (
+        300 * 65,
+        65,
+        10 * 65,
+    )
+    hyper = {name: dict(e.hyperparameters) for name, e in found.items()}
+    assert (hyper["sasrec"]["dropout"], hyper["sasrec"]["attn_dropout"]) == (0.5, 0.5)
+    assert (hyper["bert4rec"]["masking"], hyper["bert4rec"]["last_only"]) == ("recbole", 0.5)
+    assert (hyper["gru4rec"]["dropout"], hyper["gru4rec"]["d_hidden"]) == (0.3, 128)
+    assert (hyper["mamba4rec"]["dropout"], hyper["mamba4rec"]["n_layers"]) == (0.4, 1), (
+        "the dataset's dropout"
+    )
+
+
+def test_an_unknown_step_is_named(shipped):
+    with pytest.raises(
+        UserError, match=r"report\.waterfall = 'papers': unknown; did you mean 'paper'"
+    ):
+        config.validate({**shipped, "report": {**shipped["report"], "waterfall": ["papers"]}})
+
+
+def test_the_shipped_protocols_are_valid_and_pair_with_their_bases():
+    path = MODELS.parent / "config" / "protocols.yaml"
+    names = yaml.safe_load(path.read_text())["run"]["datasets"]
+    merged = config.load([path])
+    for name in names:
+        base = next(b for b in ("ml-1m", "ml-100k", "amazon-beauty") if name.startswith(b))
+        own, other = merged["datasets"][name], merged["datasets"][base]
+        assert (
+            own["source"] == other["source"] and own["hyperparameters"] == other["hyperparameters"]
+        )
+        assert (
+            own.get("training") == other.get("training")
+            and max(own["seq_lens"]) in other["seq_lens"]
+        )
