@@ -76,7 +76,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
     filled = configuration.validate(given, models_dir=models_dir)
     assert given == VALID
     assert filled["data_dir"] == "data"
-    assert filled["report"] == {"margin": 0.01}
+    assert filled["report"] == {"margin": 0.01, "waterfall": []}
     assert filled["measure"] == {
         "models": ["net"],
         "lengths": [16],
