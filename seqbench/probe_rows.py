@@ -64,7 +64,7 @@ def _mean(per_seed: list[np.ndarray]) -> dict[str, Any]:
     if not len(per_seed[0]):
         return {"n_users": 0, "mean": None, "ci_low": None, "ci_high": None}
     means = stats.seed_means([values[:, None] for values in per_seed])
-    low, high = stats.interval(stats.resample([means])[0])
+    low, high = stats.interval(stats.resample([means])[0].means)
     row = {"mean": float(means.mean[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
     return {"n_users": len(per_seed[0]), **row}
 

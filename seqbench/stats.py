@@ -6,7 +6,8 @@ Two things vary between repetitions of an experiment: who the users are, and how
 same people in every seed, so one draw of users serves all seeds (drawing them anew in each seed would make the interval
 too narrow by up to the square root of S). Seeds are too few to be resampled (3 values have 10 different resamples, and
 their spread is too small): their part is drawn from Student's t with S - 1 degrees of freedom, with a spread from which
-the part that the draw of users already holds has been taken out. Simulations in the tests check the coverage.
+the part that the draw of users already holds has been taken out. For a difference of two models that would be too
+unsure: significance.py has it. Simulations in the tests check the coverage.
 """
 
 from dataclasses import dataclass
@@ -43,14 +44,20 @@ class SeedMeans:
     """What S trainings of one model say about K quantities.
 
     users: (U, K) value of every user averaged over the seeds. mean, std: (K,) over the seeds' means (std NaN for one
-    seed). seed_error: (K,) standard error of the mean that is owed to the training alone, zero for one seed.
+    seed). seed_variance: (K,) estimated variance of the mean that is owed to the training alone, zero for one seed; an
+    estimate without bias, so it may be negative.
     """
 
     users: np.ndarray
     mean: np.ndarray
     std: np.ndarray
-    seed_error: np.ndarray
+    seed_variance: np.ndarray
     n_seeds: int
+
+    @property
+    def seed_error(self) -> np.ndarray:
+        """Standard error (K,) that is owed to the training alone."""
+        return np.sqrt(np.maximum(self.seed_variance, 0))
 
 
 def seed_means(per_seed: list[np.ndarray]) -> SeedMeans:
@@ -68,8 +75,7 @@ def seed_means(per_seed: list[np.ndarray]) -> SeedMeans:
     by_users = (
         squares / ((n_seeds - 1) * max(n_users - 1, 1)) / n_users
     )  # interaction, two-way layout
-    error = np.sqrt(np.maximum(variance - by_users, 0) / n_seeds)
-    return SeedMeans(users, mean, np.sqrt(variance), error, n_seeds)
+    return SeedMeans(users, mean, np.sqrt(variance), (variance - by_users) / n_seeds, n_seeds)
 
 
 def resampled_user_means(
@@ -103,16 +109,26 @@ def seed_noise(
     return rng.standard_t(model.n_seeds - 1, n_resamples)[:, None] * model.seed_error
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """Resampled means (R, K) of one model: ``users``, by the choice of users alone, paired across models; ``means``, by the
+    luck of its trainings too."""
+
+    model: SeedMeans
+    users: np.ndarray
+    means: np.ndarray
+
+
 def resample(
     models: list[SeedMeans], seed: int = 0, n_resamples: int = RESAMPLES
-) -> list[np.ndarray]:
-    """Return one table (R, K) of resampled means per model; users are paired across the models."""
+) -> list[Resampled]:
+    """Resample every model's means on the same draws of users."""
     rng = np.random.default_rng(seed)
     widths = [model.users.shape[1] for model in models]
     means = resampled_user_means(np.hstack([model.users for model in models]), rng, n_resamples)
     parts = np.split(means, np.cumsum(widths)[:-1], axis=1)
     return [
-        part + seed_noise(model, rng, n_resamples)
+        Resampled(model, part, part + seed_noise(model, rng, n_resamples))
         for part, model in zip(parts, models, strict=True)
     ]
 

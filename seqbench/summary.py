@@ -31,7 +31,7 @@ class Group:
     entries: list[Entry]
     names: list[tuple[str, str, str]]  # (masking, ties, metric)
     means: stats.SeedMeans
-    resamples: np.ndarray
+    resamples: stats.Resampled
 
 
 def summarise(
@@ -112,7 +112,7 @@ def budget(entry: Entry) -> str | None:
 
 def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
-    low, high = (np.clip(end, 0, 1) for end in stats.interval(group.resamples))
+    low, high = (np.clip(end, 0, 1) for end in stats.interval(group.resamples.means))
     about = {key: entry.experiment[key] for key in ("dataset", "model", "track", "seq_len")}
     about |= {
         "split": entry.record["data"].get("split", "leave-one-out"),
@@ -134,7 +134,7 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     for masking, metric in product(MASKINGS, COMPARED):
         k = a.names.index((masking, "conservative", metric))
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
-        low, high = stats.interval(a.resamples[:, [k]] - b.resamples[:, [k]])
+        low, high = significance.difference_interval(a.resamples, b.resamples, k)
         least = margin * max(mean_a, mean_b)
         yield {
             **about, "masking": masking, "metric": metric,

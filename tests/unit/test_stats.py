@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from seqbench import stats
+from seqbench import significance, stats
 
 
 def test_spread_of_known_samples():
@@ -51,8 +51,8 @@ def test_resamples_do_not_depend_on_the_chunk(monkeypatch):
 def test_equal_models_differ_by_nothing_because_users_are_paired():
     one = stats.seed_means([np.random.default_rng(3).random((200, 1))])
     a, b = stats.resample([one, one])
-    assert np.array_equal(a, b)
-    assert a.std() > 0
+    assert np.array_equal(a.means, b.means) and a.means.std() > 0
+    assert [end.tolist() for end in significance.difference_interval(a, b)] == [[0.0], [0.0]]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,7 @@ def width(draws):
     return high - low
 
 
-def covered(draws):
-    low, high = stats.interval(draws)
+def share_covered(low, high):
     return np.mean((low <= 0) & (high >= 0))
 
 
@@ -97,20 +96,79 @@ def test_interval_of_a_mean_covers_the_truth(n_seeds, seed_sd):
     if n_seeds == 1:
         seed_sd = 0.0  # what one seed cannot know
     tables = simulate(np.random.default_rng(7), n_seeds, seed_sd, 0.7)
-    assert covered(stats.resample([stats.seed_means(tables)])[0]) == pytest.approx(0.95, abs=0.02)
+    draws = stats.resample([stats.seed_means(tables)])[0].means
+    assert share_covered(*stats.interval(draws)) == pytest.approx(0.95, abs=0.02)
 
 
-def test_interval_of_a_paired_difference_covers_the_truth_and_is_narrow():
+@pytest.mark.parametrize("n_seeds", [1, 3, 5])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.02, 0.2])
+def test_interval_of_a_paired_difference_covers_the_truth_and_is_narrow(n_seeds, seed_sd):
+    if n_seeds == 1:
+        seed_sd = 0.0
     rng = np.random.default_rng(8)
     shared = rng.normal(0, 2, (300, 2000))
     models = [
-        stats.seed_means([shared + table for table in simulate(rng, 3, 0.02, 0.7)])
+        stats.seed_means([shared + table for table in simulate(rng, n_seeds, seed_sd, 0.7)])
         for _ in range(2)
     ]
     a, b = stats.resample(models)
-    assert covered(a - b) == pytest.approx(0.95, abs=0.02)
-    unpaired = a - b[np.random.default_rng(9).permutation(len(b))]
-    assert np.median(width(a - b)) < 0.7 * np.median(width(unpaired))
+    low, high = significance.difference_interval(a, b)
+    assert share_covered(low, high) == pytest.approx(0.95, abs=0.02)
+    if seed_sd < 0.2:  # else the trainings decide, which are not paired
+        unpaired = width(a.means - b.means[np.random.default_rng(9).permutation(len(b.means))])
+        assert np.median(high - low) < 0.7 * np.median(unpaired)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3, 5])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.008])
+def test_interval_of_a_difference_covers_the_truth_for_values_like_ndcg(n_seeds, seed_sd):
+    """Most users miss, the others take ten values; models are equally good but for the luck of their trainings."""
+    rng = np.random.default_rng(1)
+    gains = 1 / np.log2(np.arange(2, 12))
+    chance = rng.beta(0.5, 3, (600, 1000))
+
+    def trained():
+        hit = rng.random(chance.shape) < chance + rng.normal(0, seed_sd, chance.shape[1])
+        return np.where(hit, gains[rng.integers(0, 10, chance.shape)], 0.0)
+
+    models = [stats.seed_means([trained() for _ in range(n_seeds)]) for _ in range(2)]
+    covered = share_covered(
+        *significance.difference_interval(*stats.resample(models, n_resamples=800))
+    )
+    if n_seeds == 1 and seed_sd:
+        assert covered < 0.94, "one seed cannot know the luck of the training"
+    else:
+        assert covered == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_draw_of_t_for_each_model_would_be_too_unsure():
+    """The simulation can tell: adding both models' draws covers far more than is meant."""
+    rng = np.random.default_rng(8)
+    shared = rng.normal(0, 2, (300, 2000))
+    models = [
+        stats.seed_means([shared + table for table in simulate(rng, 3, 0.2, 0.7)]) for _ in range(2)
+    ]
+    a, b = stats.resample(models)
+    assert share_covered(*stats.interval(a.means - b.means)) > 0.975
+
+
+def test_users_who_are_all_alike_leave_the_trainings_part():
+    """Three and three trainings by hand: variances 1/3 each of the means, four degrees of freedom, t = 2.776."""
+    models = [
+        stats.seed_means([np.full((10, 1), v) for v in values]) for values in ((0, 1, 2), (5, 6, 7))
+    ]
+    low, high = significance.difference_interval(*stats.resample(models))
+    half = 2.7764 * np.sqrt(2 / 3)
+    assert (low[0], high[0]) == pytest.approx((-5 - half, -5 + half), abs=1e-3)
+
+
+def test_one_column_of_a_difference_is_that_of_all():
+    rng = np.random.default_rng(0)
+    models = [stats.seed_means([rng.random((50, 4)) for _ in range(3)]) for _ in range(2)]
+    a, b = stats.resample(models)
+    low, high = significance.difference_interval(a, b)
+    for k in range(4):
+        assert significance.difference_interval(a, b, k) == (low[[k]], high[[k]])
 
 
 def test_treating_seeds_as_new_users_would_be_too_sure():
@@ -124,6 +182,6 @@ def test_treating_seeds_as_new_users_would_be_too_sure():
 def test_a_real_sized_bootstrap_takes_about_a_second():
     tables = [np.random.default_rng(s).random((6040, 12)) for s in range(5)]
     start = time.process_time()
-    draws = stats.resample([stats.seed_means(tables)])[0]
+    draws = stats.resample([stats.seed_means(tables)])[0].means
     assert draws.shape == (2000, 12)
     assert time.process_time() - start < 3  # ample: 0.2 s where this was written
