@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish tune accept-tuning test lint parity bench bench-peers bench-levers gpu-check
+.PHONY: help setup demo report check publish tune accept-tuning regression regression-selftest accept-golden test lint parity bench bench-peers bench-levers gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,18 @@ check: setup  ## fail if a result is implausible (a trained model below Populari
 
 publish: setup  ## write the tables that are committed, to results/reference/<machine>/
 	$(BIN)/snakemake --cores $(CORES) publish
+
+# Status 3, "cannot tell", does not fail; the command itself tells it apart.
+regression: setup  ## counts and golden metrics; with BASE=<revision> wall time against it too, BUDGET_S= seconds
+	$(BIN)/python -m seqbench regression --out results/regression $(if $(BASE),--base $(BASE)) \
+	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) || [ $$? -eq 3 ]
+
+regression-selftest: setup  ## does the gate find what is planted, and name it? BUDGET_S= of each comparison, REPEATS=
+	$(BIN)/python -m seqbench regression-selftest --out results/regression $(if $(BUDGET_S),--budget-s $(BUDGET_S)) \
+	  $(if $(REPEATS),--repeats $(REPEATS))
+
+accept-golden: setup  ## accept this checkout's counts and golden metrics: rewrites results/reference/golden.json
+	$(BIN)/python -m seqbench regression --out results/regression --accept
 
 CONFIGFILES = $(if $(CONFIG),--configfile $(CONFIG))
 

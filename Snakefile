@@ -24,6 +24,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/experiment.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/regression.smk"
 
 
 rule all:

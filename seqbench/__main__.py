@@ -58,6 +58,17 @@ def _parser() -> argparse.ArgumentParser:
         "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every")  # fmt: skip
     add("unpack", _unpack, "merge an archive of gpu-check into results/reference",
         "archive", "results", "readme")  # fmt: skip
+    add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
+        "base", "budget-s", "out", "accept")  # fmt: skip
+    add("regression-selftest", _selftest, "plant changes in copies of the checkout: does the gate find and name them?",
+        "budget-s", "repeats", "collect?", "out")  # fmt: skip
+    add(
+        "golden",
+        _golden,
+        "write counts and metrics of tiny trainings (what `regression` compares)",
+        "out",
+        "gpu",
+    )
     add("selfcheck", _selfcheck, "compare every scan kernel that is installed with the reference")
     return parser
 
@@ -85,7 +96,13 @@ _OPTIONS: dict[str, dict] = {
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
     "parts": {"default": "tests scan cost train", "help": "which parts, in quotes (default: all)"},
     "budget-s": {"type": float, "default": 540.0,
-                 "help": "seconds after which nothing new is started (default 540); run again to go on"},
+                 "help": "seconds after which nothing new is started (default 540)"},
+    "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
+    "repeats": {"type": int, "default": 1, "help": "how often every change is planted (default 1)"},
+    "collect?": {"type": int, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
+                 "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
+    "gpu": {"action": "store_true", "help": "only what the visible GPU allocates"},
+    "accept": {"action": "store_true", "help": "accept this checkout's counts and golden metrics, print what changes"},
     "data": {"type": Path, "help": "folder of a prepared dataset; without it one is generated"},
     "allow-cpu": {"action": "store_true", "help": "run without a GPU, to try the command itself"},
     "tiny": {"action": "store_true", "help": "sizes for a test of the command itself"},
@@ -216,6 +233,29 @@ def _unpack(a: argparse.Namespace) -> None:
     print(f"unpacked: {folder}", file=sys.stderr)
     if a.readme:
         update_readme(a.readme, folder.parent)
+
+
+def _regression(a: argparse.Namespace) -> int:
+    from .regression.command import regression
+
+    return regression(a.base, a.budget_s, a.out, a.accept)
+
+
+def _selftest(a: argparse.Namespace) -> int:
+    from .regression import selftest
+
+    if a.collect:
+        selftest.collect(*a.collect, a.out / "blocks")
+        return 0
+    right = selftest.write(selftest.selftest(a.budget_s, a.repeats), a.out)
+    return 0 if right else 1
+
+
+def _golden(a: argparse.Namespace) -> None:
+    from .record import write_atomically
+    from .regression.probe import probe
+
+    write_atomically(a.out, json.dumps(probe(a.gpu), indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _selfcheck(_: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from . import probe_rows, protocols, scaling_rows
 from . import record as records
 from .errors import UserError
 from .experiment import filled
+from .regression import history
 from .summary import summarise
 from .tidy import Entry, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
@@ -27,7 +28,7 @@ WORKFLOW = "run `snakemake report` (or `make report`)"
 TIDY = ("effectiveness", "efficiency")
 FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves"),
-    *("scaling", "crossovers", "probes", "protocols", "agreement"),
+    *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
 )
 
 
@@ -52,6 +53,8 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     margin = grid.get("report", {}).get("margin", MARGIN)
     tables = build(entries, datasets, margin)
     tables.settings["settings"] = grid.get("settings", {})
+    lines = history.levels(history.read(Path(results) / "regression" / history.FILE))
+    tables.frames["history"] = pd.DataFrame(lines, columns=history.COLUMNS)
     tables.settings["waterfall"] = grid.get("report", {}).get("waterfall", [])
     write(tables, Path(out))
 
@@ -107,6 +110,7 @@ def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tabl
         "agreement": agreement,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    frames["history"] = pd.DataFrame(columns=history.COLUMNS)
     if measured:
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)

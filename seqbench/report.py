@@ -21,6 +21,7 @@ from . import (
     headline,
     look,
     protocol_views,
+    trend,
     tuning_views,
     views,
     waterfall,
@@ -42,7 +43,8 @@ def render(tables: Path, out: Path) -> Path:
     """
     everything, out = collect.read(tables), Path(out)
     content = protocol_views.without_variants(everything)
-    drawings, shown = list(drawn(content)), _tables(content)
+    drawings, shown = [*drawn(content), *trend.drawn(content)], _tables(content)
+    shown["trend"] = trend.tables(content)
     shown["protocols"] = _protocols(everything)
     shown["waterfall"] = waterfall.tables(content)
     shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))

@@ -156,7 +156,7 @@ MISTAKES = [
     ("models.net.fiar", {}, "models.net = 'fiar': unknown; did you mean 'fair'? allowed: fair"),
     ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
     ("models.chain.fair", {"d_model": 3}, "models.chain.fair.d_model = 3: chain has no such hyper-parameter"),
-    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, settings, tune, run, measure, report"),
+    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, settings, tune, run, measure, regression, report"),
 ]  # fmt: skip
 
 

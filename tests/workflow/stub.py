@@ -16,7 +16,7 @@ tables = [
     f"{n}.csv"
     for n in (
         *("experiments", "summary", "comparisons", "curves", "effectiveness", "efficiency"),
-        *("scaling", "crossovers", "probes", "protocols", "agreement"),
+        *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
     )
 ]
 tables += ["effectiveness.parquet", "efficiency.parquet", "datasets.json", "settings.json"]

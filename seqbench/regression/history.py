@@ -1,0 +1,86 @@
+"""Tier 3: what one machine measured over time, one JSON line per run, and where its level changed. Informs, never fails.
+
+Machines are told apart by their fingerprint and never compared. Change points: PELT (Killick et al. 2012) of ruptures on the
+logarithms, with a penalty of ``PENALTY`` times the variance of neighbouring runs' differences.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .pairs import Comparison
+
+FILE = "history.jsonl"
+PENALTY, SHORTEST = 6.0, 3  # runs between two change points at least
+FEWEST = 2 * SHORTEST
+COLUMNS = ("machine_name", "stage", "run", "at", "revision", "seconds", "level")
+
+
+def append(file: Path, facts: Mapping[str, Any], revision: str, found: Comparison) -> None:
+    """Add a line: head's median seconds of every stage on this machine."""
+    line = {
+        "schema": 1, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "revision": revision,
+        "machine": facts["machine"], "machine_name": facts["machine_name"], "packages": facts["packages"],
+        "seconds": {stage: float(np.median(values)) for stage, values in found.head.items()},
+    }  # fmt: skip
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """Lines of a history, oldest first; a line cut short by a killed run is left out."""
+    if not file.exists():
+        return []
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return sorted(found, key=lambda row: row["at"])
+
+
+def series(
+    lines: list[dict[str, Any]],
+) -> Iterator[tuple[str, str, list[dict[str, Any]], np.ndarray]]:
+    """Machine, stage, lines and seconds of every stage on every machine."""
+    for machine in dict.fromkeys(line["machine"] for line in lines):
+        own = [line for line in lines if line["machine"] == machine]
+        for stage in dict.fromkeys(stage for line in own for stage in line["seconds"]):
+            having = [line for line in own if stage in line["seconds"]]
+            yield machine, stage, having, np.array([line["seconds"][stage] for line in having])
+
+
+def levels(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row per stage and run of every machine; level: how many change points lie before it."""
+    for machine, stage, own, seconds in series(lines):
+        borders = change_points(seconds)
+        for run, (line, value) in enumerate(zip(own, seconds, strict=True)):
+            yield {
+                "machine_name": f"{line['machine_name']} ({machine})", "stage": stage, "run": run + 1, "at": line["at"],
+                "revision": line["revision"][:12], "seconds": float(value),
+                "level": int(np.searchsorted(borders, run, side="right")),
+            }  # fmt: skip
+
+
+def change_points(seconds: np.ndarray) -> list[int]:
+    """Indices of the runs at which a new level begins; none where there are too few runs to say."""
+    import ruptures
+
+    if len(seconds) < FEWEST:
+        return []
+    logs = np.log(seconds)
+    noise = (
+        np.median(np.abs(np.diff(logs))) / 0.954
+    )  # of a difference: sqrt(2) sigma, whose median is 0.954 sigma
+    if noise == 0:
+        noise = 1e-6
+    search = ruptures.Pelt(model="l2", min_size=SHORTEST, jump=1).fit(logs[:, None])
+    return [int(k) for k in search.predict(pen=PENALTY * noise**2 * np.log(len(logs)))[:-1]]

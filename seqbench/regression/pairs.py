@@ -1,0 +1,238 @@
+"""Tier 2's runner: two revisions, one machine, one job; a process per side and pair runs all stages.
+
+Blocks of four processes in the order base, head, head, base. More blocks until every stage is settled or the budget ends;
+stages that raise an alarm are run again alone, and only new pairs confirm it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..code import ROOT
+from ..environment import worker_environment
+from ..errors import UserError
+from . import verdict
+from .verdict import Verdict
+
+ORDER = ("base", "head", "head", "base")
+STAGES = Path(__file__).with_name("stages.py")
+LIMIT_S = 300.0  # of one process
+CONFIRMING = 0.35  # share of the budget that is kept for confirming alarms
+Run = Callable[[str, list[str] | None], dict[str, dict]]  # side, stages -> what stages.py wrote
+
+
+@dataclass
+class Comparison:
+    """Seconds by stage and side, a row per block: base (B, 2), head (B, 2); log ratios of confirming blocks; failures."""
+
+    base: dict[str, list[list[float]]] = field(default_factory=dict)
+    head: dict[str, list[list[float]]] = field(default_factory=dict)
+    confirming: dict[str, list[list[float]]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def verdicts(self) -> list[Verdict]:
+        """One per stage, those that cannot be compared last."""
+        found = []
+        for stage, base in self.base.items():
+            new = self.confirming.get(stage)
+            found.append(
+                verdict.judge(
+                    stage,
+                    np.array(base),
+                    np.array(self.head[stage]),
+                    None if new is None else np.array(new),
+                )
+            )
+        return found + [
+            Verdict(stage, verdict.GONE, None, None, why) for stage, why in self.failed.items()
+        ]
+
+
+def compare(
+    run: Run,
+    budget_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    say: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Run blocks until all is settled or ``budget_s`` is over; the first process of each side only warms up."""
+    start, found = clock(), Comparison()
+    for side in ("base", "head"):
+        for stage, result in run(side, None).items():
+            if "error" in result:
+                found.failed.setdefault(stage, f"{side}: {result['error']}")
+    before = clock()
+    longest = 0.0
+    while clock() - start + longest < budget_s * (1 - CONFIRMING):
+        add_block(run, found, None)
+        longest = max(longest, clock() - before)
+        before = clock()
+        blocks = len(next(iter(found.base.values()), []))
+        open_ = _unsettled(found)
+        say(
+            f"block {blocks}: {len(found.base) - len(open_)} of {len(found.base)} stages settled, {clock() - start:.0f} s"
+        )
+        if blocks >= verdict.FEWEST and not open_:
+            break
+    alarms = _alarms(found)
+    while alarms and clock() - start + longest < budget_s:
+        before = clock()
+        _confirm(run, found, alarms)
+        longest = clock() - before
+        done = len(found.confirming[alarms[0]])
+        say(f"confirming {', '.join(alarms)}: block {done}, {clock() - start:.0f} s")
+        if done >= verdict.FEWEST and all(_said(found, stage) for stage in alarms):
+            break
+    found.seconds = clock() - start
+    return found
+
+
+def add_block(run: Run, found: Comparison, only: list[str] | None) -> None:
+    """Run one block of four processes, of all stages or of some, and add its seconds."""
+    results = [run(side, only) for side in ORDER]
+    for stage in results[0]:
+        if stage in found.failed:
+            continue
+        errors = [
+            f"{side}: {r[stage]['error']}"
+            for side, r in zip(ORDER, results, strict=True)
+            if "error" in r.get(stage, {"error": ""})
+        ]
+        if errors:
+            found.failed[stage] = errors[0]
+            found.base.pop(stage, None)
+            found.head.pop(stage, None)
+            continue
+        first, second, third, last = (r[stage]["s"] for r in results)
+        found.base.setdefault(stage, []).append([first, last])
+        found.head.setdefault(stage, []).append([second, third])
+
+
+def _confirm(run: Run, found: Comparison, alarms: list[str]) -> None:
+    new = Comparison()
+    add_block(run, new, alarms)
+    for stage in alarms:
+        if stage in new.base:
+            found.confirming.setdefault(stage, []).extend(
+                verdict.changes(np.array(new.base[stage]), np.array(new.head[stage])).tolist()
+            )
+        else:
+            found.failed[stage] = new.failed.get(stage, "it was not run again")
+            found.confirming.setdefault(stage, [])
+
+
+def _unsettled(found: Comparison) -> list[str]:
+    return [
+        s
+        for s in found.base
+        if not verdict.settled(
+            verdict.estimate(verdict.changes(np.array(found.base[s]), np.array(found.head[s])))
+        )
+    ]
+
+
+def _alarms(found: Comparison) -> list[str]:
+    return [
+        s
+        for s in found.base
+        if verdict.alarm(
+            verdict.estimate(verdict.changes(np.array(found.base[s]), np.array(found.head[s])))
+        )
+    ]
+
+
+def _said(found: Comparison, stage: str) -> bool:
+    again = verdict.estimate(np.array(found.confirming[stage]))
+    return verdict.alarm(again) or again.low <= 1
+
+
+# --- processes and revisions ----------------------------------------------------------------------------------------
+
+
+def runner(roots: dict[str, Path], data: Path, python: str = sys.executable) -> Run:
+    """What runs stages.py once for a side, in a process of its own."""
+
+    def run(side: str, only: list[str] | None) -> dict[str, dict]:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out.json"
+            command = [
+                python,
+                str(STAGES),
+                "--root",
+                str(roots[side]),
+                "--data",
+                str(data),
+                "--out",
+                str(out),
+            ]
+            command += ["--only", *only] if only else []
+            variables = {**worker_environment(1), "PYTHONPATH": str(roots[side])}
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=folder,
+                    env=variables,
+                    capture_output=True,
+                    text=True,
+                    timeout=LIMIT_S,
+                )
+            except subprocess.TimeoutExpired:
+                raise UserError(
+                    f"{side}: one process took more than {LIMIT_S:g} s; the machine is too slow for this"
+                ) from None
+            if done.returncode or not out.exists():
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise UserError(f"{side}: the worker failed: {last}")
+            return json.loads(out.read_text())
+
+    return run
+
+
+@contextmanager
+def worktree(revision: str) -> Iterator[Path]:
+    """A checkout of a revision in a temporary folder, gone afterwards.
+
+    Raises:
+        UserError: not a git checkout, or no such revision.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkout"
+        _git("worktree", "add", "--detach", str(path), _commit(revision))
+        try:
+            yield path
+        finally:
+            subprocess.run(
+                ["git", "-C", str(ROOT), "worktree", "remove", "--force", str(path)],
+                capture_output=True,
+            )
+
+
+def _commit(revision: str) -> str:
+    return _git("rev-parse", "--verify", f"{revision}^{{commit}}").strip()
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["failed"])[-1]
+        raise UserError(
+            f"git {arguments[0]}: {said}; name a revision that this checkout has with --base"
+        )
+    return done.stdout
+
+
+def pins(root: Path) -> list[str]:
+    """Pinned requirements of a checkout, sorted: equal ones mean that one environment serves both revisions."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    return sorted(set(re.findall(r'"([A-Za-z0-9._-]+==[^";]+)', text)))

@@ -1,0 +1,317 @@
+"""The gate: counts against committed values, verdicts on pairs whose truth is known, and what is written of them."""
+
+import itertools
+import json
+from xml.etree import ElementTree as xml
+
+import numpy as np
+import pytest
+
+from seqbench.errors import UserError
+from seqbench.regression import golden, history, output, pairs, verdict
+from seqbench.regression.golden import Change
+from seqbench.regression.output import Result
+
+VALUES = {"sasrec/L50/train/flops": 1000, "sasrec/test/unmasked/ndcg@10": 0.25}
+
+
+# --- tier 1 -------------------------------------------------------------------------------------------------------
+
+
+def noisy(values, spread):
+    """A probe whose metric depends on the instruction set, as real ones do in the last digits."""
+
+    def run(settings):
+        off = spread if settings.get("ATEN_CPU_CAPABILITY") != "default" else 0.0
+        return {k: v + off if isinstance(v, float) else v for k, v in values.items()}
+
+    return run
+
+
+@pytest.fixture
+def accepted(tmp_path):
+    file = tmp_path / "golden.json"
+    golden.accept(file, noisy(VALUES, 1.3e-6))
+    return file
+
+
+def test_what_was_accepted_passes_and_its_spread_is_its_tolerance(accepted):
+    content = json.loads(accepted.read_text())["by_torch"][golden.torch_version()]
+    assert content["sasrec/L50/train/flops"] == {"value": 1000, "tolerance": 0.0}
+    assert content["sasrec/test/unmasked/ndcg@10"]["tolerance"] == pytest.approx(
+        golden.AMPLE * 1.3e-6, rel=0.1
+    )
+    assert golden.check(accepted, noisy(VALUES, 0)) == []
+    within = {**VALUES, "sasrec/test/unmasked/ndcg@10": 0.25 + 5e-6}
+    assert golden.check(accepted, lambda _: within) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sasrec/L50/train/flops", 1001),
+        ("sasrec/test/unmasked/ndcg@10", 0.25001),
+        ("sasrec/test/unmasked/ndcg@10", 0.2499),
+    ],
+)
+def test_one_changed_value_is_found_and_named(accepted, name, value):
+    (change,) = golden.check(accepted, lambda _: {**VALUES, name: value})
+    assert change.name == name and change.after == value and name in str(change)
+
+
+def test_new_and_missing_values_are_changes(accepted):
+    new, gone = golden.check(accepted, lambda _: {"a": 1, "sasrec/L50/train/flops": 1000})
+    assert (str(new), str(gone)) == ("a: new, 1", "sasrec/test/unmasked/ndcg@10: gone, was 0.25")
+
+
+def test_a_gpu_is_compared_with_itself_only(tmp_path):
+    file = tmp_path / "golden.json"
+    values = {**VALUES, "gpu/A/peak": 100}
+    golden.accept(file, lambda _: values)
+    assert golden.check(file, lambda _: VALUES) == [], "no GPU here"
+    assert golden.check(file, lambda _: {**VALUES, "gpu/B/peak": 7}) == [], "another one"
+    (change,) = golden.check(file, lambda _: {**VALUES, "gpu/A/peak": 101})
+    assert change.name == "gpu/A/peak"
+    golden.accept(file, lambda _: {**VALUES, "gpu/B/peak": 7})
+    assert {"gpu/A/peak", "gpu/B/peak"} < set(
+        json.loads(file.read_text())["by_torch"][golden.torch_version()]
+    )
+
+
+def test_accepting_prints_what_it_changes_and_keeps_other_versions(accepted):
+    content = json.loads(accepted.read_text())
+    content["by_torch"]["1.0"] = {"x": {"value": 1, "tolerance": 0}}
+    accepted.write_text(json.dumps(content))
+    changes = golden.accept(accepted, noisy({**VALUES, "sasrec/L50/train/flops": 990}, 0))
+    assert [str(c) for c in changes] == ["sasrec/L50/train/flops: 1,000 -> 990 (-1.00 %)"]
+    assert "1.0" in json.loads(accepted.read_text())["by_torch"]
+    assert golden.accept(accepted, noisy({**VALUES, "sasrec/L50/train/flops": 990}, 0)) == []
+
+
+def test_a_torch_without_values_and_a_damaged_file_say_what_to_do(tmp_path, accepted, monkeypatch):
+    monkeypatch.setattr(golden, "torch_version", lambda: "9.9")
+    with pytest.raises(UserError, match=r"no values for torch 9\.9 .*regression --accept"):
+        golden.check(accepted, noisy(VALUES, 0))
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    with pytest.raises(UserError, match="damaged; restore it with `git checkout`"):
+        golden.check(broken, noisy(VALUES, 0))
+
+
+# --- tier 2: verdicts ---------------------------------------------------------------------------------------------
+
+
+def blocks(n, factor=1.0, noise=0.02, drift=0.0, seed=0):
+    """Seconds of base and head (n, 2) in the order base, head, head, base; drift: growth per process."""
+    rng = np.random.default_rng(seed)
+    times = 0.1 * np.exp(noise * rng.standard_normal((n, 4)) + drift * np.arange(4))
+    times[:, 1:3] *= factor
+    return times[:, [0, 3]], times[:, 1:3]
+
+
+def test_a_planted_slowdown_needs_confirmation():
+    base, head = blocks(12, 1.12)
+    assert verdict.judge("s", base, head, None).verdict == verdict.UNSURE
+    again = verdict.changes(*blocks(8, 1.12, seed=1))
+    assert verdict.judge("s", base, head, again).verdict == verdict.SLOWER
+    calm = verdict.judge("s", base, head, verdict.changes(*blocks(8, 1.0, seed=1)))
+    assert calm.verdict == verdict.OK and "did not confirm" in calm.reason
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, verdict.OK), (0.85, verdict.FASTER), (1.02, verdict.OK)]
+)
+def test_no_slowdown_passes(factor, expected):
+    assert verdict.judge("s", *blocks(16, factor), None).verdict == expected
+
+
+def test_a_steady_drift_is_not_taken_for_a_change():
+    base, head = blocks(16, 1.0, drift=0.05)
+    assert verdict.judge("s", base, head, None).verdict == verdict.OK
+    assert verdict.estimate(verdict.noise(base)).low > 1.1, "base against itself shows it"
+
+
+def test_a_restless_machine_cannot_tell_and_says_why():
+    found = verdict.judge("s", *blocks(6, 1.05, noise=0.3), None)
+    assert found.verdict == verdict.UNSURE and "restless" in found.reason
+    assert verdict.judge("s", *blocks(3), None).reason == "only 3 blocks of the 4 that are needed"
+
+
+def test_false_alarms_and_detection_by_simulation():
+    """With noise of 2 % and 10 blocks: no false alarm in 200 equal pairs, and a change of 10 % is always found."""
+    false, found = 0, 0
+    for seed in range(200):
+        base, head = blocks(10, 1.0, seed=seed)
+        false += verdict.alarm(verdict.estimate(verdict.changes(base, head)))
+        base, head = blocks(10, 1.10, seed=seed)
+        found += verdict.alarm(verdict.estimate(verdict.changes(base, head)))
+    assert false == 0 and found >= 195
+
+
+def test_the_interval_covers_the_truth():
+    covered = 0
+    for seed in range(300):
+        e = verdict.estimate(verdict.changes(*blocks(12, 1.03, noise=0.05, seed=seed)))
+        covered += e.low <= 1.03 <= e.high
+    assert 0.9 < covered / 300 <= 0.99  # a percentile interval of a median over few blocks
+
+
+# --- tier 2: runner -----------------------------------------------------------------------------------------------
+
+
+class Machine:
+    """Stands in for processes: seconds by stage and side, a clock that they advance, and what was asked for."""
+
+    def __init__(self, factors, noise=0.01, lacking=()):
+        self.factors, self.noise, self.lacking = factors, noise, set(lacking)
+        self.rng, self.now, self.asked = np.random.default_rng(0), 0.0, []
+
+    def __call__(self, side, only):
+        self.now += 10.0
+        self.asked.append((side, only))
+        result = {}
+        for stage, factor in self.factors.items():
+            if only and stage not in only:
+                continue
+            seconds = (
+                0.1
+                * np.exp(self.noise * self.rng.standard_normal())
+                * (factor if side == "head" else 1.0)
+            )
+            result[stage] = (
+                {"error": "ImportError: no such thing"}
+                if (side, stage) in self.lacking
+                else {"s": seconds}
+            )
+        return result
+
+    def clock(self):
+        return self.now
+
+
+def compare(machine, budget=1200.0):
+    return pairs.compare(machine, budget, machine.clock)
+
+
+def test_blocks_are_interleaved_and_end_when_all_is_settled():
+    machine = Machine({"a": 1.0, "b": 1.0})
+    found = compare(machine)
+    asked = [side for side, _ in machine.asked]
+    assert asked[:2] == ["base", "head"], "the first process of each side only warms up"
+    assert asked[2:] == list(pairs.ORDER) * verdict.FEWEST
+    assert {v.stage: v.verdict for v in found.verdicts()} == {"a": verdict.OK, "b": verdict.OK}
+
+
+def test_a_slow_stage_is_confirmed_alone_and_named():
+    machine = Machine({"a": 1.0, "train/sasrec": 1.12})
+    found = compare(machine)
+    assert {v.stage: v.verdict for v in found.verdicts()} == {
+        "a": verdict.OK,
+        "train/sasrec": verdict.SLOWER,
+    }
+    later = list(itertools.dropwhile(lambda ask: ask[1] is None, machine.asked))
+    assert len(later) == 4 * verdict.FEWEST and all(only == ["train/sasrec"] for _, only in later)
+
+
+def test_a_stage_that_a_side_lacks_is_not_compared_and_fails_nothing():
+    found = compare(Machine({"a": 1.0, "new": 1.0}, lacking={("base", "new")}))
+    said = {v.stage: v for v in found.verdicts()}
+    assert (
+        said["new"].verdict == verdict.GONE
+        and said["new"].reason == "base: ImportError: no such thing"
+    )
+    assert verdict.overall(list(said.values())) == verdict.OK
+
+
+def test_the_budget_ends_it_and_says_so():
+    machine = Machine({"a": 1.0}, noise=0.5)
+    found = compare(machine, budget=200.0)
+    assert machine.now <= 200.0
+    assert found.verdicts()[0].verdict == verdict.UNSURE
+
+
+# --- output -------------------------------------------------------------------------------------------------------
+
+
+def results():
+    slow = verdict.judge(
+        "train/sasrec/L50", *blocks(12, 1.12), verdict.changes(*blocks(8, 1.12, seed=1))
+    )
+    same, unsure = (
+        verdict.judge(n, *blocks(b, noise=x), None)
+        for n, b, x in (("evaluate", 12, 0.01), ("report", 5, 0.4))
+    )
+    gone = verdict.Verdict("prepare", verdict.GONE, None, None, "base: no <such> thing")
+    return slow, same, unsure, gone
+
+
+def test_the_outcome_is_the_worst_of_both_tiers():
+    slow, same, unsure, gone = results()
+    change = Change("x", 1, 2)
+    for changes, verdicts, expected in (
+        ([], [same, gone], output.OK), ([change], [same], output.FAILED), ([], [slow, unsure], output.FAILED),
+        ([], [same, unsure], output.INCONCLUSIVE), (None, None, output.OK), ([], None, output.OK),
+    ):  # fmt: skip
+        assert Result(changes, verdicts).outcome == expected
+    assert Result([], None, reason="other pins").outcome == output.INCONCLUSIVE
+    assert sorted(output.STATUS.values()) == [0, 1, 3]
+
+
+def test_every_format_names_what_failed(tmp_path):
+    result = Result(
+        [Change("sasrec/L50/train/saved_bytes", 100, 101)], list(results()), {"machine": "m"}
+    )
+    output.write(result, tmp_path)
+    text, comment = output.to_text(result), (tmp_path / "regression.md").read_text()
+    for said in (text, comment):
+        assert (
+            "sasrec/L50/train/saved_bytes: 100 -> 101 (+1.00 %)" in said
+            and "train/sasrec/L50" in said
+        )
+    content = json.loads((tmp_path / "regression.json").read_text())
+    assert content["outcome"] == "failed" and content["tier2"][0]["change"][
+        "ratio"
+    ] == pytest.approx(1.12, rel=0.03)
+    suite = xml.fromstring((tmp_path / "regression.xml").read_bytes())
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "2", "2")
+    assert (
+        "base: no <such> thing"
+        in (case := suite.find("testcase[@name='prepare']/skipped").get("message"))
+        and case
+    )
+
+
+# --- history ------------------------------------------------------------------------------------------------------
+
+
+def test_change_points_of_a_planted_step_and_of_none():
+    rng = np.random.default_rng(0)
+    level = np.repeat([0.1, 0.12], 15) * np.exp(0.01 * rng.standard_normal(30))
+    assert history.change_points(level) == [15]
+    flat = [
+        history.change_points(0.1 * np.exp(0.02 * np.random.default_rng(s).standard_normal(40)))
+        for s in range(40)
+    ]
+    assert sum(map(bool, flat)) <= 4
+    assert history.change_points(np.array([0.1, 0.2, 0.3])) == []
+
+
+def test_a_history_keeps_machines_apart_and_survives_a_torn_line(tmp_path):
+    file = tmp_path / "history.jsonl"
+    found = pairs.Comparison(head={"a": [[1.0, 3.0]], "b": [[5.0, 5.0]]})
+    for machine in ("m1", "m2", "m1"):
+        facts = {"machine": machine, "machine_name": machine, "packages": {"torch": "2"}}
+        history.append(file, facts, "c0ffee", found)
+    with file.open("a") as lines:
+        lines.write('{"schema": 1, "at"')
+    lines = history.read(file)
+    assert len(lines) == 3
+    found = {
+        (machine, stage): seconds.tolist() for machine, stage, _, seconds in history.series(lines)
+    }
+    assert found == {
+        ("m1", "a"): [2.0, 2.0],
+        ("m1", "b"): [5.0, 5.0],
+        ("m2", "a"): [2.0],
+        ("m2", "b"): [5.0],
+    }
