@@ -12,6 +12,7 @@ import pandas as pd
 from .collect import Tables
 from .experiment import FULL_LENGTH
 from .metrics import METRICS
+from .protocols import variants
 from .tables import known, label, plural
 
 MAIN = "ndcg@10"
@@ -182,7 +183,9 @@ def _few_seeds(tables: Tables) -> Iterator[Flag]:
 def _stand_in(tables: Tables) -> Iterator[Flag]:
     rows = tables.frames["experiments"]
     rows = rows[rows.stand_in.notna()] if len(rows) else rows
-    for dataset, differs in places(rows, "dataset", "stand_in"):
+    bases = variants(tables.datasets)
+    found = {bases.get(name, name): differs for name, differs in places(rows, "dataset", "stand_in")}
+    for dataset, differs in found.items():
         yield Flag("note", f"{dataset} is a stand-in for the publisher's file", f"{differs}")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from . import claims, collect, costs, curves, protocol_views, tuning_views, views
+from . import claims, collect, costs, curves, protocol_views, tuning_views, views, waterfall
 from . import record as records
 from .collect import Tables
 from .errors import UserError
@@ -26,6 +27,7 @@ EFFICIENCY = (
     *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
     *("batch_size", "phase", "metric", "median", "iqr", "n"),
 )
+CONFIG = Path(__file__).resolve().parent.parent / "config"
 DIGITS = "%.6g"  # more than any of these numbers supports
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 COMMAND = "python -m seqbench publish --grid results/grid.json --results results"
@@ -167,7 +169,16 @@ def _natural(text: str) -> list[str | int]:
 def _content(folder: Path, entries: list[Entry]) -> Tables:
     names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
     datasets = {name: collect.read_dataset(folder, name) for name in names}
-    return collect.build(entries, datasets, collect.MARGIN)
+    content = collect.build(entries, datasets, collect.MARGIN)
+    content.settings["waterfall"] = _declared("waterfall").get("report", {}).get("waterfall", [])
+    content.settings["settings"] = _declared("tuned").get("settings", {})
+    return content
+
+
+def _declared(name: str) -> dict[str, Any]:
+    """A configuration file of the project as written; empty if there is none."""
+    file = CONFIG / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 # --- text ---------------------------------------------------------------------------------------------------------------
@@ -187,6 +198,7 @@ def _protocol_tables(content: Tables) -> list[Table]:
 
 def _cost_tables(content: Tables, short: bool) -> list[Table]:
     """Cost on the datasets, and how it grows; in full also what it is made of and every point of the curves."""
+    content = waterfall.without_steps(content)
     keys = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     found = []
     for key in keys:
@@ -208,7 +220,9 @@ def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     shown.append(claims.table(content))
     shown += [
         *_quality_tables(content),
+        *tuning_views.tables(content.settings["settings"]),
         *_protocol_tables(content),
+        *waterfall.tables(content),
         *_cost_tables(content, short=False),
     ]
     body = "\n".join(f"## {markdown(table)}" for table in shown if table.rows)
@@ -241,5 +255,6 @@ def _machine_part(folder: Path) -> str:
     )
     cost = [without(table, *parts) for table in _cost_tables(content, short=True)]
     link = f"results/reference/{folder.name}"
-    body = "\n".join(markdown(table) for table in (*quality, *cost))
+    steps = waterfall.tables(content)
+    body = "\n".join(markdown(table) for table in (*quality, *steps, *cost))
     return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{body}\nAll tables and records: [{link}]({link}/README.md).\n"

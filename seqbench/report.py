@@ -42,11 +42,11 @@ def render(tables: Path, out: Path) -> Path:
         UserError: a table is not there.
     """
     everything, out = collect.read(tables), Path(out)
-    content = protocol_views.without_variants(everything)
+    content = waterfall.without_steps(protocol_views.without_variants(everything))
     drawings, shown = [*drawn(content), *trend.drawn(content)], _tables(content)
     shown["trend"] = trend.tables(content)
     shown["protocols"] = _protocols(everything)
-    shown["waterfall"] = waterfall.tables(content)
+    shown["waterfall"] = waterfall.tables(everything)
     shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)

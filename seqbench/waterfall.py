@@ -7,6 +7,7 @@ The only table with several tracks in it, because the steps between them are its
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -37,6 +38,18 @@ def tables(content: Tables) -> list[Table]:
         if part.track.nunique() > 1:
             found.append(_table(content, steps, part, *key))
     return found
+
+
+def without_steps(content: Tables) -> Tables:
+    """The tables without the tracks that only lead from the first step to the last."""
+    between = (content.settings.get("waterfall") or [])[1:-1]
+    frames = {
+        name: frame[~frame.track.isin(between)]
+        if len(frame) and "track" in frame and between
+        else frame
+        for name, frame in content.frames.items()
+    }
+    return replace(content, frames=frames)
 
 
 def _table(
