@@ -41,6 +41,9 @@ class Tables:
     settings: dict[str, Any]
 
 
+HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
+
+
 def collect(grid_path: Path, results: Path, out: Path) -> None:
     """Read exactly the records that the grid names and write their tables into `out`.
 
@@ -174,7 +177,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not there: run `python -m seqbench collect`")
     if not path.read_text(encoding="utf-8").strip():
         return pd.DataFrame()
-    return pd.read_csv(path)
+    return pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))
 
 
 def _read_json(path: Path, command: str) -> Any:

@@ -184,7 +184,9 @@ def _stand_in(tables: Tables) -> Iterator[Flag]:
     rows = tables.frames["experiments"]
     rows = rows[rows.stand_in.notna()] if len(rows) else rows
     bases = variants(tables.datasets)
-    found = {bases.get(name, name): differs for name, differs in places(rows, "dataset", "stand_in")}
+    found = {
+        bases.get(name, name): differs for name, differs in places(rows, "dataset", "stand_in")
+    }
     for dataset, differs in found.items():
         yield Flag("note", f"{dataset} is a stand-in for the publisher's file", f"{differs}")
 

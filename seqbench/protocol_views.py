@@ -67,8 +67,8 @@ def values(tables: Tables, track: str, base: str) -> Table:
 NOTE = (
     "All items ranked unless said otherwise. Tau-b between the models' means under a protocol and under leave-one-out in file"
     " order; swapped: pairs of models that change places; contradicted: those whose difference is established under both, in"
-    " opposite directions. Values under different splits rank other users or other targets: only the order of the models is"
-    " compared."
+    " opposite directions; agreement.csv names the pairs. Values under different splits rank other users or"
+    " other targets: only the order of the models is compared."
 )
 
 
@@ -132,13 +132,9 @@ def _order(rows: pd.DataFrame) -> list[Cell]:
     row = rows.iloc[0]
     tau = Cell(f"{row.tau:.2f}", value=row.tau) if known(row.tau) else DASH
     mark = "bad" if row.contradicted else ""
-    pairs = row.swapped_pairs if known(row.swapped_pairs) else ""
-    named = "; ".join(
-        " / ".join(label(m) for m in pair.split(" / ")) for pair in pairs.split("; ") if pair
-    )
     return [
         tau,
-        Cell(f"{row.swapped} of {row.pairs}", named, row.swapped),
+        Cell(f"{row.swapped} of {row.pairs}", value=row.swapped),
         Cell(f"{row.contradicted}", value=row.contradicted, mark=mark),
     ]
 

@@ -88,7 +88,7 @@ def _cost_rows(
     models: list[str],
     rivals: list[str],
 ) -> Iterator[list[Cell]]:
-    factor, name = unit_for(unit, rows["median"])
+    factor, name = unit_for(unit, [rows["median"].min()])
     yield [Cell(f"{title} ({name})" if name else title)]
     for step in steps:
         own = pick(rows, track=step)

@@ -42,6 +42,11 @@ def regression(
             else:
                 found = _pairs(other, head, budget_s)
                 verdicts = found.verdicts()
+                reason = (
+                    ""
+                    if found.base
+                    else f"{budget_s:g} s were not enough for one block; raise --budget-s"
+                )
     facts = environment("cpu", 1)
     about = {
         "machine": facts["machine_name"], "base": base or "none", "head": code.identity([])["revision"] or "unknown",

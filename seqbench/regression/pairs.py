@@ -28,7 +28,7 @@ from .verdict import Verdict
 ORDER = ("base", "head", "head", "base")
 STAGES = Path(__file__).with_name("stages.py")
 LIMIT_S = 300.0  # of one process
-CONFIRMING = 0.35  # share of the budget that is kept for confirming alarms
+CONFIRMING = 0.35  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
 Run = Callable[[str, list[str] | None], dict[str, dict]]  # side, stages -> what stages.py wrote
 
 
@@ -74,11 +74,13 @@ def compare(
                 found.failed.setdefault(stage, f"{side}: {result['error']}")
     before = clock()
     longest = 0.0
-    while clock() - start + longest < budget_s * (1 - CONFIRMING):
+    while clock() - start + longest < budget_s * (
+        1 - CONFIRMING * (_blocks(found) >= verdict.FEWEST)
+    ):
         add_block(run, found, None)
         longest = max(longest, clock() - before)
         before = clock()
-        blocks = len(next(iter(found.base.values()), []))
+        blocks = _blocks(found)
         open_ = _unsettled(found)
         say(
             f"block {blocks}: {len(found.base) - len(open_)} of {len(found.base)} stages settled, {clock() - start:.0f} s"
@@ -96,6 +98,10 @@ def compare(
             break
     found.seconds = clock() - start
     return found
+
+
+def _blocks(found: Comparison) -> int:
+    return max((len(rows) for rows in found.base.values()), default=0)
 
 
 def add_block(run: Run, found: Comparison, only: list[str] | None) -> None:

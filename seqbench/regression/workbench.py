@@ -13,7 +13,9 @@ from ..tidy import Entry
 
 SMALL = {"n_users": 1500, "n_items": 2000, "mean_length": 40.0, "max_length": 200, "seed": 1}
 ROWS, USERS, ITEMS = 1_000_000, 20_000, 5_000
-SHOWN = "amazon-beauty"  # of the published records: enough for every kind of table and figure
+SHOWN = (
+    "amazon-beauty"  # of the published records, its trainings: a page of a few tables and figures
+)
 
 
 def make(folder: Path) -> Path:
@@ -43,7 +45,9 @@ def _million(file: Path) -> None:
 
 def _tables(out: Path) -> None:
     for reference in sorted((ROOT / "results" / "reference").glob("*/")):
-        paths = sorted((reference / "runs" / SHOWN).rglob("record.json"))
+        paths = sorted(
+            p for p in (reference / "runs" / SHOWN).rglob("record.json") if "measure" not in p.parts
+        )
         if paths:
             entries: list[Entry] = [
                 collect.read_entry(reference, str(p.parent.relative_to(reference))) for p in paths

@@ -177,7 +177,7 @@ BAD = {
     "not UTF-8": (lambda c: c.update({first_record(c): b"\xff\xfe"}), "UnicodeDecodeError"),
     "not JSON": (lambda c: c.update({first_record(c): b"{"}), "not JSON"),
     "a fact is missing": (lambda c: c.update({"results/data/toy/dataset.json": b"{}"}), "KeyError"),
-    "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "TypeError"),
+    "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "AttributeError"),
     "in another's folder": (move, "matched/other: is the record of runs/full-length/matched/measure"),
 }  # fmt: skip
 

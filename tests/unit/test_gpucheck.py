@@ -21,7 +21,7 @@ from seqbench.imports import closure
 ROOT = Path(__file__).parents[2]
 ABSENT = (
     *("numba", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest"),
-    *("scipy", "requests"),
+    *("scipy", "requests", "ruptures"),
 )
 
 

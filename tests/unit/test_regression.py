@@ -5,8 +5,10 @@ import json
 from xml.etree import ElementTree as xml
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from seqbench import collect, trend
 from seqbench.errors import UserError
 from seqbench.regression import golden, history, output, pairs, verdict
 from seqbench.regression.golden import Change
@@ -315,3 +317,29 @@ def test_a_history_keeps_machines_apart_and_survives_a_torn_line(tmp_path):
         ("m2", "a"): [2.0],
         ("m2", "b"): [5.0],
     }
+
+
+def test_the_report_shows_a_trend_and_where_its_level_changed(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = []
+    for run in range(14):
+        seconds = {"train/sasrec/L50": 0.05 * (1.15 if run >= 8 else 1), "prepare": 0.9}
+        lines.append({
+            "at": f"2026-11-{run + 1:02d}T03:00:00+00:00", "revision": f"{run}e" + "4" * 38, "machine": "m", "machine_name": "box",
+            "seconds": {k: float(v * np.exp(0.01 * rng.standard_normal())) for k, v in seconds.items()},
+        })  # fmt: skip
+    tables = collect.Tables({name: pd.DataFrame() for name in collect.FRAMES}, {}, {})
+    tables.frames["history"] = pd.DataFrame(history.levels(lines), columns=history.COLUMNS)
+    collect.write(tables, tmp_path)
+    tables = collect.read(tmp_path)
+    (table,) = trend.tables(tables)
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert rows["train/sasrec/L50"][3] == "2026-11-09T03:00:00+00:00, 8e4444444444", (
+        "a revision is no number"
+    )
+    assert rows["train/sasrec/L50"][2].startswith("+1") and rows["prepare"][2:] == [
+        "–",
+        "the first run",
+    ]
+    (drawing,) = trend.drawn(tables)
+    assert drawing.name == "trend-m" and len(drawing.figure.axes) == 2
