@@ -7,7 +7,6 @@ the value and what is allowed.
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import best_match
 
+from .config_errors import explain, instead, show, text_hint
 from .errors import UserError
 from .experiment import FULL_LENGTH
 from .modelfile import available_models, is_trainable, model_config_fields
@@ -49,7 +49,7 @@ def validate(
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     error = best_match(Draft202012Validator(schema).iter_errors(config))
     if error is not None:
-        raise UserError(f"config: {_explain(error)}")
+        raise UserError(f"config: {explain(error)}")
     filled = _with_defaults(copy.deepcopy(dict(config)), schema)
     for problem in _problems(filled, models_dir):
         raise UserError(f"config: {problem}")
@@ -97,81 +97,6 @@ def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
     return block
 
 
-# --- structure: one line per error of the schema ------------------------------------------------------------------
-
-
-def _explain(error: ValidationError) -> str:
-    at = _key_path(error.absolute_path)
-    if error.validator == "additionalProperties" and error.schema["additionalProperties"] is False:
-        allowed = list(error.schema["properties"])
-        unknown = next(key for key in error.instance if key not in allowed)
-        return f"{_join(at, unknown)} = {_show(error.instance[unknown])}: unknown key; {_allowed(unknown, allowed)}"
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        return f"{_join(at, missing)} is missing; {at or 'the configuration'} needs {', '.join(error.validator_value)}"
-    if error.validator == "enum":
-        return f"{at} = {_show(error.instance)}: {_allowed(error.instance, error.validator_value)}"
-    if "propertyNames" in error.absolute_schema_path:
-        return f"{_join(at, error.instance)}: a name becomes a folder and {_rule(error)}"
-    return f"{at} = {_show(error.instance)}: {_rule(error)}"
-
-
-def _rule(error: ValidationError) -> str:
-    value = error.validator_value
-    if error.validator == "type":
-        return f"must be {_or(value)}{_text_hint(error.instance)}"
-    rules = {
-        "minimum": f"must be at least {value}",
-        "exclusiveMinimum": f"must be greater than {value}",
-        "minItems": "must not be empty",
-        "minProperties": "must not be empty",
-        "minLength": "must not be empty",
-        "uniqueItems": "has an entry twice",
-        "pattern": f"must match {value}",
-    }
-    return rules.get(error.validator, error.message)
-
-
-def _or(types: str | Sequence[str]) -> str:
-    names = [types] if isinstance(types, str) else types
-    readable = {"object": "a mapping", "array": "a list", "integer": "an integer", "string": "text"}
-    named = [readable.get(n, f"a {n}" if n in ("number", "boolean") else n) for n in names]
-    return " or ".join(named)
-
-
-def _text_hint(value: Any) -> str:
-    """Snakemake hands numbers inside ``--config key={...}`` on as text."""
-    if not isinstance(value, str):
-        return ""
-    try:
-        float(value)
-    except ValueError:
-        return ""
-    return "; a number nested in --config arrives as text: put it into a YAML file and pass that with --configfile"
-
-
-def _key_path(parts: Iterable[str | int]) -> str:
-    path = ""
-    for part in parts:
-        path = f"{path}[{part}]" if isinstance(part, int) else _join(path, part)
-    return path
-
-
-def _join(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _allowed(value: Any, allowed: Iterable[Any]) -> str:
-    names = [str(a) for a in allowed]
-    close = difflib.get_close_matches(str(value), names, n=1)
-    return f"{f'did you mean {close[0]!r}? ' if close else ''}allowed: {', '.join(names)}"
-
-
 # --- meaning: names that must exist, hyper-parameters that a model must have --------------------------------------
 
 
@@ -190,7 +115,7 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
     yield from _not_in("measure.models", config["measure"]["models"], trained)
     for model in config["models"]:
         if model not in models:
-            yield f"models.{model}: no file models/{model}.py; {_allowed(model, models)}"
+            yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"
     for model, blocks in config["models"].items():
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
     yield from _not_in("settings", config["settings"], known["tracks"])
@@ -224,7 +149,7 @@ def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[s
 def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[str]:
     for name in names:
         if name not in allowed:
-            yield f"{key} = {name!r}: unknown; {_allowed(name, allowed)}"
+            yield f"{key} = {name!r}: unknown; {instead(name, allowed)}"
 
 
 def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
@@ -298,9 +223,9 @@ def _bad_values(
 ) -> Iterator[str]:
     for name, value in values.items():
         if name not in fields:
-            yield f"{key}.{name} = {_show(value)}: {model} has no such hyper-parameter; {_allowed(name, fields)}"
+            yield f"{key}.{name} = {show(value)}: {model} has no such hyper-parameter; {instead(name, fields)}"
         elif not _fits(value, annotation := fields[name][0]):
-            yield f"{key}.{name} = {_show(value)}: {model} takes {annotation}{_text_hint(value)}"
+            yield f"{key}.{name} = {show(value)}: {model} takes {annotation}{text_hint(value)}"
 
 
 def _fits(value: Any, annotation: str) -> bool:

@@ -217,7 +217,7 @@ def _warnings(content: Tables) -> str:
 
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
-    shown.append(claims.table(content))
+    shown.append(claims.table(waterfall.without_steps(content)))
     shown += [
         *_quality_tables(content),
         *tuning_views.tables(content.settings["settings"]),

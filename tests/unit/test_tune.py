@@ -3,13 +3,11 @@
 import json
 
 import pytest
-import yaml
 from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
 
-from seqbench import accept, code, config, record, tune, tuning_views
+from seqbench import code, config, record, tune
 from seqbench.errors import UserError
 from seqbench.experiment import Training
-from seqbench.grid import grid
 from seqbench.modelfile import MODELS
 from seqbench.study import Study, studies
 
@@ -207,104 +205,3 @@ def test_a_mistake_is_named_in_one_line(tuning, words):
     with pytest.raises(UserError) as error:
         config.validate(changed(**tuning))
     assert words in str(error.value) and "\n" not in str(error.value)
-
-
-# --- accepting ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def accepted(tmp_path, monkeypatch):
-    """Studies of two models, accepted into a file."""
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
-    for study in studies(config.validate(TUNING), MODELS):
-        tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
-    target = tmp_path / "tuned.yaml"
-    return tmp_path, target, accept.accept(tmp_path, target, config.validate(TUNING))
-
-
-def trainer_of_small_space():
-    inner = trainer([])
-
-    def train(experiment, *rest):
-        hyper = {"n_layers": 1, "dropout": 0.4, **dict(experiment.hyperparameters)}
-        return inner(
-            type(experiment).from_json(
-                json.dumps({**experiment.to_dict(), "hyperparameters": hyper})
-            ),
-            *rest,
-        )
-
-    return train
-
-
-def test_the_winners_become_a_track_that_can_be_run(accepted):
-    _, target, said = accepted
-    written = yaml.safe_load(target.read_text())
-    assert written["run"] == {"datasets": ["toy"], "tracks": ["tuned"]}
-    merged = config.validate(
-        {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
-    )
-    jobs = {e.model: e for e in grid(merged, MODELS).trainings if e.seq_len == 20}
-    assert dict(jobs["sasrec"].hyperparameters) == {"d_model": 32, "n_layers": 1}
-    assert {"d_model", "n_layers", "d_state"} == set(dict(jobs["mamba4rec"].hyperparameters))
-    assert jobs["sasrec"].training.max_steps == 900, "the track trains as long as `matched`"
-    assert len(said) == 2 and said[1].startswith(
-        "toy sasrec: n_layers 1 (was nothing); ndcg@10 0.0"
-    )
-
-
-def test_accepting_again_changes_nothing_and_says_so(accepted):
-    folder, target, _ = accepted
-    before = target.read_bytes()
-    assert accept.accept(folder, target, config.validate(TUNING)) == []
-    assert target.read_bytes() == before
-
-
-def test_the_trials_are_published_as_records(accepted):
-    folder, _, _ = accepted
-    reference = folder / "reference" / "test-machine"
-    for study in studies(config.validate(TUNING), MODELS):
-        assert (reference / study.path / "study.json").exists()
-        for number in range(study.trials):
-            assert record.read_record(reference / study.trial_path(number))["status"] == "ok"
-
-
-def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
-    _, target, _ = accepted
-    written = yaml.safe_load(target.read_text())
-    del written["settings"]["tuned"]["toy"]["sasrec"]
-    with pytest.raises(UserError, match=r"settings\.tuned\.toy\.sasrec is missing: tune it"):
-        config.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
-
-
-def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
-    folder, target, _ = accepted
-    (table,) = tuning_views.tables(yaml.safe_load(target.read_text())["settings"])
-    assert table.name == "tuning-tuned-toy" and len(table.rows) == 2
-    rows = list(tuning_views.trials(folder / "reference" / "test-machine"))
-    assert [(r["model"], r["trial"]) for r in rows] == [
-        (m, k) for m in ("mamba4rec", "sasrec") for k in range(5)
-    ]
-    best = max(r["value"] for r in rows if r["model"] == "sasrec")
-    (sasrec,) = [row for row in table.rows if row[0].value == "sasrec"]
-    assert sasrec[6].value == pytest.approx(best, abs=1e-6)
-
-
-def test_nothing_to_accept_says_what_to_run(tmp_path):
-    with pytest.raises(UserError, match="no study; run `snakemake --cores 2 tune` first"):
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
-
-
-def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted):
-    _, target, _ = accepted
-    written = yaml.safe_load(target.read_text())
-    measured = {"models": ["sasrec"], "lengths": [10]}
-    merged = {
-        **TUNING,
-        "measure": measured,
-        **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()},
-    }
-    for tracks, curves in ((["tuned"], 0), (["matched"], 2)):
-        merged["run"] = {**TUNING["run"], "tracks": tracks}
-        jobs = grid(config.validate(merged), MODELS).measurements
-        assert sum(job.curve is not None for job in jobs) == curves

@@ -1,0 +1,84 @@
+"""Errors of the configuration's schema in words: one line that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jsonschema.exceptions import ValidationError
+
+
+def explain(error: ValidationError) -> str:
+    """One line on an error of the schema."""
+    at = _key_path(error.absolute_path)
+    if error.validator == "additionalProperties" and error.schema["additionalProperties"] is False:
+        allowed = list(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in allowed)
+        return f"{_join(at, unknown)} = {show(error.instance[unknown])}: unknown key; {instead(unknown, allowed)}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{_join(at, missing)} is missing; {at or 'the configuration'} needs {', '.join(error.validator_value)}"
+    if error.validator == "enum":
+        return f"{at} = {show(error.instance)}: {instead(error.instance, error.validator_value)}"
+    if "propertyNames" in error.absolute_schema_path:
+        return f"{_join(at, error.instance)}: a name becomes a folder and {_rule(error)}"
+    return f"{at} = {show(error.instance)}: {_rule(error)}"
+
+
+def _rule(error: ValidationError) -> str:
+    value = error.validator_value
+    if error.validator == "type":
+        return f"must be {_or(value)}{text_hint(error.instance)}"
+    rules = {
+        "minimum": f"must be at least {value}",
+        "exclusiveMinimum": f"must be greater than {value}",
+        "minItems": "must not be empty",
+        "minProperties": "must not be empty",
+        "minLength": "must not be empty",
+        "uniqueItems": "has an entry twice",
+        "pattern": f"must match {value}",
+    }
+    return rules.get(error.validator, error.message)
+
+
+def _or(types: str | Sequence[str]) -> str:
+    names = [types] if isinstance(types, str) else types
+    readable = {"object": "a mapping", "array": "a list", "integer": "an integer", "string": "text"}
+    named = [readable.get(n, f"a {n}" if n in ("number", "boolean") else n) for n in names]
+    return " or ".join(named)
+
+
+def text_hint(value: Any) -> str:
+    """Snakemake hands numbers inside ``--config key={...}`` on as text."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return "; a number nested in --config arrives as text: put it into a YAML file and pass that with --configfile"
+
+
+def _key_path(parts: Iterable[str | int]) -> str:
+    path = ""
+    for part in parts:
+        path = f"{path}[{part}]" if isinstance(part, int) else _join(path, part)
+    return path
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def show(value: Any) -> str:
+    """A value as written, cut when long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def instead(value: Any, allowed: Iterable[Any]) -> str:
+    """What is allowed, the closest first."""
+    names = [str(a) for a in allowed]
+    close = difflib.get_close_matches(str(value), names, n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}allowed: {', '.join(names)}"

@@ -1,0 +1,126 @@
+"""What the gate writes, and the history it keeps: every format names what failed, change points are those planted."""
+
+import json
+from xml.etree import ElementTree as xml
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_regression import blocks
+
+from seqbench import collect, trend
+from seqbench.regression import history, output, pairs, verdict
+from seqbench.regression.golden import Change
+from seqbench.regression.output import Result
+
+# --- output -------------------------------------------------------------------------------------------------------
+
+
+def results():
+    slow = verdict.judge(
+        "train/sasrec/L50", *blocks(12, 1.12), verdict.changes(*blocks(8, 1.12, seed=1))
+    )
+    same, unsure = (
+        verdict.judge(n, *blocks(b, noise=x), None)
+        for n, b, x in (("evaluate", 12, 0.01), ("report", 5, 0.4))
+    )
+    gone = verdict.Verdict("prepare", verdict.GONE, None, None, "base: no <such> thing")
+    return slow, same, unsure, gone
+
+
+def test_the_outcome_is_the_worst_of_both_tiers():
+    slow, same, unsure, gone = results()
+    change = Change("x", 1, 2)
+    for changes, verdicts, expected in (
+        ([], [same, gone], output.OK), ([change], [same], output.FAILED), ([], [slow, unsure], output.FAILED),
+        ([], [same, unsure], output.INCONCLUSIVE), (None, None, output.OK), ([], None, output.OK),
+    ):  # fmt: skip
+        assert Result(changes, verdicts).outcome == expected
+    assert Result([], None, reason="other pins").outcome == output.INCONCLUSIVE
+    assert sorted(output.STATUS.values()) == [0, 1, 3]
+
+
+def test_every_format_names_what_failed(tmp_path):
+    result = Result(
+        [Change("sasrec/L50/train/saved_bytes", 100, 101)], list(results()), {"machine": "m"}
+    )
+    output.write(result, tmp_path)
+    text, comment = output.to_text(result), (tmp_path / "regression.md").read_text()
+    for said in (text, comment):
+        assert (
+            "sasrec/L50/train/saved_bytes: 100 -> 101 (+1.00 %)" in said
+            and "train/sasrec/L50" in said
+        )
+    content = json.loads((tmp_path / "regression.json").read_text())
+    assert content["outcome"] == "failed" and content["tier2"][0]["change"][
+        "ratio"
+    ] == pytest.approx(1.12, rel=0.03)
+    suite = xml.fromstring((tmp_path / "regression.xml").read_bytes())
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "2", "2")
+    assert (
+        "base: no <such> thing"
+        in (case := suite.find("testcase[@name='prepare']/skipped").get("message"))
+        and case
+    )
+
+
+# --- history ------------------------------------------------------------------------------------------------------
+
+
+def test_change_points_of_a_planted_step_and_of_none():
+    rng = np.random.default_rng(0)
+    level = np.repeat([0.1, 0.12], 15) * np.exp(0.01 * rng.standard_normal(30))
+    assert history.change_points(level) == [15]
+    flat = [
+        history.change_points(0.1 * np.exp(0.02 * np.random.default_rng(s).standard_normal(40)))
+        for s in range(40)
+    ]
+    assert sum(map(bool, flat)) <= 4
+    assert history.change_points(np.array([0.1, 0.2, 0.3])) == []
+
+
+def test_a_history_keeps_machines_apart_and_survives_a_torn_line(tmp_path):
+    file = tmp_path / "history.jsonl"
+    found = pairs.Comparison(head={"a": [[1.0, 3.0]], "b": [[5.0, 5.0]]})
+    for machine in ("m1", "m2", "m1"):
+        facts = {"machine": machine, "machine_name": machine, "packages": {"torch": "2"}}
+        history.append(file, facts, "c0ffee", found)
+    with file.open("a") as lines:
+        lines.write('{"schema": 1, "at"')
+    lines = history.read(file)
+    assert len(lines) == 3
+    found = {
+        (machine, stage): seconds.tolist() for machine, stage, _, seconds in history.series(lines)
+    }
+    assert found == {
+        ("m1", "a"): [2.0, 2.0],
+        ("m1", "b"): [5.0, 5.0],
+        ("m2", "a"): [2.0],
+        ("m2", "b"): [5.0],
+    }
+
+
+def test_the_report_shows_a_trend_and_where_its_level_changed(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = []
+    for run in range(14):
+        seconds = {"train/sasrec/L50": 0.05 * (1.15 if run >= 8 else 1), "prepare": 0.9}
+        lines.append({
+            "at": f"2026-11-{run + 1:02d}T03:00:00+00:00", "revision": f"{run}e" + "4" * 38, "machine": "m", "machine_name": "box",
+            "seconds": {k: float(v * np.exp(0.01 * rng.standard_normal())) for k, v in seconds.items()},
+        })  # fmt: skip
+    tables = collect.Tables({name: pd.DataFrame() for name in collect.FRAMES}, {}, {})
+    tables.frames["history"] = pd.DataFrame(history.levels(lines), columns=history.COLUMNS)
+    collect.write(tables, tmp_path)
+    tables = collect.read(tmp_path)
+    (table,) = trend.tables(tables)
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert rows["train/sasrec/L50"][3] == "2026-11-09T03:00:00+00:00, 8e4444444444", (
+        "a revision is no number"
+    )
+    assert rows["train/sasrec/L50"][2].startswith("+1") and rows["prepare"][2:] == [
+        "–",
+        "the first run",
+    ]
+    (drawing,) = trend.drawn(tables)
+    assert drawing.name == "trend-m" and len(drawing.figure.axes) == 2
