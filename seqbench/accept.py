@@ -64,8 +64,8 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         "settings": {TRACK: chosen},
         "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
     }
-    for file, content in trials:
-        _publish(Path(results), file, content)
+    for folder in {_publish(Path(results), file, content) for file, content in trials}:
+        tables(folder)
     text = HEAD + "\n" + yaml.safe_dump(new, sort_keys=True, width=120, default_flow_style=None)
     records.write_atomically(target, text.encode())
     return said
@@ -88,13 +88,13 @@ def _difference(
     return f"{dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
 
 
-def _publish(results: Path, file: Path, content: Mapping[str, Any]) -> None:
-    """Copy a study and the records of its trials to the folder of the machine that made them."""
+def _publish(results: Path, file: Path, content: Mapping[str, Any]) -> Path:
+    """Copy a study and the records of its trials to the folder of the machine that made them, and return it."""
     entries = tune.entries(results, content)
     folder = results / "reference" / machine_of(entries)
     for entry in entries:
         copy_record(results / entry.path, folder / entry.path)
     path = Study.from_json(json.dumps(content["study"])).path
     records.write_atomically(folder / path / tune.SUMMARY, file.read_bytes())
-    tables(folder)
     print(f"{path}: {len(entries)} trials copied to {folder}", file=sys.stderr)
+    return folder
