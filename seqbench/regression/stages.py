@@ -61,7 +61,7 @@ def stages(data: Path) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], ob
             yield f"train/{model}/L{length}", lambda m=model, n=length: (_training(m, n), REPEATS)
             yield (
                 f"inference/{model}/L{length}",
-                lambda m=model, n=length: (_inference(m, n), REPEATS),
+                lambda m=model, n=length: (_inference(m, n), 4 * REPEATS),
             )
     yield "evaluate", lambda: (_evaluation(data), 3)
     yield "prepare", lambda: (_preparing(data), 1)
