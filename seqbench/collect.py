@@ -1,6 +1,6 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
-Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `curves`, `scaling`, `crossovers`, `probes`,
+Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contrasts`, `curves`, `scaling`, `crossovers`, `probes`,
 `protocols`, `agreement` (CSV),
 `effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
 """
@@ -27,7 +27,8 @@ MARGIN = 0.01  # of the better model's mean, where the configuration says nothin
 WORKFLOW = "run `snakemake report` (or `make report`)"
 TIDY = ("effectiveness", "efficiency")
 FRAMES = (
-    *("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves"),
+    *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
+    "curves",
     *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
 )
 
@@ -95,15 +96,15 @@ def read_dataset(results: Path, name: str) -> dict[str, Any]:
 def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tables:
     """Turn records into tables."""
     check_datasets(entries, datasets)
-    effectiveness, summary, comparisons = summarise(entries, margin)
+    quality = summarise(entries, margin)
     measured = [entry for entry in entries if not entry.training]
     growth, crossovers = scaling_rows.summarise(measured)
-    by_protocol, agreement = protocols.summarise(datasets, summary, comparisons)
+    by_protocol, agreement = protocols.summarise(
+        datasets, quality["summary"], quality["comparisons"]
+    )
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
-        "effectiveness": effectiveness,
-        "summary": summary,
-        "comparisons": comparisons,
+        **quality,
         "efficiency": [r for e in measured for r in efficiency_rows(e, e.samples())],
         "curves": [r for e in entries if e.training for r in curve_rows(e)],
         "scaling": growth,

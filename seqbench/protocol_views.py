@@ -15,7 +15,7 @@ from .metrics import METRICS
 from .tables import Cell, Column, Table, decimals, first_digit, known, label
 from .views import DASH, ordered
 
-PER_DATASET = ("summary", "comparisons", "probes", "curves", "effectiveness")
+PER_DATASET = ("summary", "comparisons", "contrasts", "probes", "curves", "effectiveness")
 
 
 def without_variants(tables: Tables) -> Tables:

@@ -13,7 +13,19 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from . import claims, collect, costs, curves, protocol_views, tuning_views, views, waterfall
+from . import (
+    anchors,
+    answers,
+    claims,
+    collect,
+    costs,
+    curves,
+    protocol_views,
+    spent,
+    tuning_views,
+    views,
+    waterfall,
+)
 from . import record as records
 from .collect import Tables
 from .errors import UserError
@@ -72,6 +84,7 @@ def tables(folder: Path) -> None:
         ("crossovers", "crossovers", None),
         ("protocols", "protocols", None),
         ("agreement", "agreement", None),
+        ("contrasts", "contrasts", None),
     ):
         frame = content.frames[source]
         if columns is None and frame.empty:  # no curve was measured
@@ -215,11 +228,20 @@ def _warnings(content: Tables) -> str:
     return "".join(f"- **{flag.title}.** {flag.text}\n" for flag in flags(content))
 
 
+def _findings(content: Tables) -> str:
+    """The page of findings, about the datasets themselves: variants and steps of the waterfall have tables of their own."""
+    main = protocol_views.without_variants(waterfall.without_steps(content))
+    return answers.as_markdown(answers.answers(main))
+
+
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
+    main = protocol_views.without_variants(waterfall.without_steps(content))
+    tracks = [track for (track,) in places(spent.trainings(content), "track")]
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
-    shown.append(claims.table(waterfall.without_steps(content)))
+    shown += [claims.table(main), anchors.table(main)]
     shown += [
         *_quality_tables(content),
+        *(spent.table(content, track) for track in tracks),
         *tuning_views.tables(content.settings["settings"]),
         *_protocol_tables(content),
         *waterfall.tables(content),
@@ -230,31 +252,24 @@ def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     return (
         f"# Results on {machine}\n\n"
         f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv`, `efficiency.csv`, `scaling.csv`,"
-        " `crossovers.csv`, `protocols.csv` and `agreement.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
-        f"{_warnings(content)}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
+        " `crossovers.csv`, `protocols.csv`, `agreement.csv` and `contrasts.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
+        f"{_warnings(content)}\n## Findings\n\n{_findings(content)}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
     )
 
 
 def _machine_part(folder: Path) -> str:
-    """What the project's README shows of one machine: quality, and cost on the datasets."""
+    """What the project's README shows of one machine: warnings, findings, quality and cost in short."""
     content = _content(folder, _entries(folder))
     device = content.settings["environments"][0]
     where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
-    quality = [without(table, "MRR") for table in _quality_tables(content)]
-    parts = (
-        "Encode",
-        "Score",
-        "Top",
-        "Real tokens",
-        "Users per",
-        "Wait",
-        "Residual",
-        "Device context",
-        "Inference memory",
-        "Activations",
-    )
-    cost = [without(table, *parts) for table in _cost_tables(content, short=True)]
+    main = protocol_views.without_variants(waterfall.without_steps(content))
+    tracks = [track for (track,) in places(spent.trainings(main), "track")]
+    shown = [costs.versus(main, track) for track in tracks]
+    shown += [without(table, "MRR") for table in _quality_tables(main)]
+    body = "\n".join(markdown(table) for table in shown if table.rows)
     link = f"results/reference/{folder.name}"
-    steps = waterfall.tables(content)
-    body = "\n".join(markdown(table) for table in (*quality, *steps, *cost))
-    return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{body}\nAll tables and records: [{link}]({link}/README.md).\n"
+    rest = (
+        "Everything else (published values, claims one by one, what was spent, tuning, protocols, waterfall, every cost, how"
+        f" cost grows, the command of each record): [{link}]({link}/README.md)."
+    )
+    return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{_findings(content)}\n{body}\n{rest}\n"

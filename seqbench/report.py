@@ -13,14 +13,16 @@ import jinja2
 import pandas as pd
 
 from . import (
+    anchors,
+    answers,
     claims,
     collect,
     costs,
     curves,
     findings,
-    headline,
     look,
     protocol_views,
+    spent,
     trend,
     tuning_views,
     views,
@@ -47,6 +49,7 @@ def render(tables: Path, out: Path) -> Path:
     shown["trend"] = trend.tables(content)
     shown["protocols"] = _protocols(everything)
     shown["waterfall"] = waterfall.tables(everything)
+    shown["spent"] = [spent.table(everything, track) for track in _trained(everything)]
     shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
@@ -72,7 +75,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     cost = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
-        "claims": [claims.table(content)],
+        "claims": [claims.table(content), anchors.table(content)],
         "versus": [costs.versus(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],
         "failed": [views.failed(content)],
@@ -104,6 +107,10 @@ def _protocols(content: Tables) -> list[Table]:
     return [table for table in found if table.rows]
 
 
+def _trained(content: Tables) -> list[str]:
+    return [track for (track,) in places(spent.trainings(content), "track")]
+
+
 def _on_datasets(content: Tables, key: tuple[str, str, str]) -> list[Table]:
     return [costs.efficiency(content, *key, None, what) for what in costs.KINDS]
 
@@ -132,7 +139,7 @@ def _page(
     return environment.get_template("index.html.j2").render(
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
         flags=findings.flags(content),
-        headline=headline.headline(content),
+        answers=answers.answers(content),
         growth=_growth_sentences(content),
         counts=_counts(content),
         tables=shown,

@@ -32,12 +32,16 @@ class Group:
     names: list[tuple[str, str, str]]  # (masking, ties, metric)
     means: stats.SeedMeans
     resamples: stats.Resampled
+    masking: stats.Resampled  # of what masking adds, one column per metric of COMPARED
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.entries[0].experiment["model"]
 
 
-def summarise(
-    entries: list[Entry], margin: float
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return rows of effectiveness (tidy), summary and comparisons of the trainings that succeeded.
+def summarise(entries: list[Entry], margin: float) -> dict[str, list[dict[str, Any]]]:
+    """Return rows of `effectiveness` (tidy), `summary`, `comparisons` and `contrasts` of the trainings that succeeded.
 
     margin: smallest difference that counts, as a share of the better model's mean.
 
@@ -46,13 +50,25 @@ def summarise(
     """
     trainings = sorted((e for e in entries if e.training and e.ok), key=_place)
     check_same_data(trainings)
-    tidy, summary, comparisons = [], [], []
-    for _, members in groupby(trainings, _place):
-        groups = _groups(list(members), tidy)
-        summary += [row for group in groups for row in _summary_rows(group)]
-        pairs = [row for a, b in combinations(groups, 2) for row in _comparison_rows(a, b, margin)]
-        comparisons += _adjusted(pairs)
-    return tidy, summary, comparisons
+    tidy, summary, comparisons, contrasts = [], [], [], []
+    for _, lengths in groupby(trainings, lambda entry: _place(entry)[:2]):
+        by_length: list[list[Group]] = []
+        for _, members in groupby(lengths, _place):
+            groups = _groups(list(members), tidy)
+            summary += [row for group in groups for row in _summary_rows(group)]
+            pairs = combinations(groups, 2)
+            comparisons += _adjusted(
+                [row for a, b in pairs for row in _comparison_rows(a, b, margin)]
+            )
+            contrasts += [row for group in groups for row in _masking_rows(group)]
+            by_length.append(groups)
+        contrasts += _length_rows(by_length)
+    return {
+        "effectiveness": tidy,
+        "summary": summary,
+        "comparisons": comparisons,
+        "contrasts": contrasts,
+    }
 
 
 def check_same_data(entries: list[Entry]) -> None:
@@ -68,7 +84,7 @@ def _groups(members: list[Entry], tidy: list[dict[str, Any]]) -> list[Group]:
     for entry in members:
         by_model.setdefault(entry.experiment["model"], []).append(entry)
     for seeds in by_model.values():
-        tables = []
+        tables, added = [], []
         for entry in seeds:
             _check_seeds(seeds[0], entry)
             samples = entry.samples()
@@ -78,9 +94,23 @@ def _groups(members: list[Entry], tidy: list[dict[str, Any]]) -> list[Group]:
             tidy += effectiveness_rows(entry, samples)
             table = qualities(samples, "test")
             tables.append(np.column_stack(list(table.values())))
-        found.append((seeds, list(table), stats.seed_means(tables)))
-    resampled = stats.resample([means for _, _, means in found])
-    return [Group(*parts, draws) for parts, draws in zip(found, resampled, strict=True)]
+            added.append(_added_by_masking(table))
+        found.append((seeds, list(table), stats.seed_means(tables), stats.seed_means(added)))
+    resampled = stats.resample([means for _, _, means, _ in found])
+    masking = stats.resample([added for _, _, _, added in found])
+    return [
+        Group(seeds, names, means, draws, gaps)
+        for (seeds, names, means, _), draws, gaps in zip(found, resampled, masking, strict=True)
+    ]
+
+
+def _added_by_masking(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
+    """What every user's value gains when seen items are masked (U, metrics of COMPARED), by one training."""
+    ranked, masked = (
+        np.column_stack([table[masking, "conservative", metric] for metric in COMPARED])
+        for masking in ("unmasked", "seen-masked")
+    )
+    return masked - ranked
 
 
 def _place(entry: Entry) -> tuple[str, str, int]:
@@ -143,6 +173,53 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
             "verdict": stats.verdict(low[0], high[0], least),
             "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
+
+
+# --- one model against itself -------------------------------------------------------------------------------------------
+
+
+def _masking_rows(group: Group) -> Iterator[dict[str, Any]]:
+    """Seen items masked against seen items ranked: the same trainings on the same users."""
+    low, high = stats.interval(group.masking.means)
+    for k, metric in enumerate(COMPARED):
+        seq_len = group.entries[0].experiment["seq_len"]
+        numbers = (group.masking.model.mean[k], low[k], high[k])
+        seeds = group.means.n_seeds
+        yield _contrast("masking", group, "both", metric, seq_len, seq_len, numbers, seeds)
+
+
+def _length_rows(by_length: list[list[Group]]) -> Iterator[dict[str, Any]]:
+    """Every model at every longer history against every shorter one, on the same users.
+
+    Every place is resampled from the same seed, so equally many users are drawn alike: the resamples are paired.
+    """
+    for shorter, longer in combinations(by_length, 2):
+        for short in shorter:
+            for long in longer:
+                if short.model == long.model and len(short.means.users) == len(long.means.users):
+                    yield from _rows_of_two_lengths(short, long)
+
+
+def _rows_of_two_lengths(short: Group, long: Group) -> Iterator[dict[str, Any]]:
+    lengths = [group.entries[0].experiment["seq_len"] for group in (short, long)]
+    for masking, metric in product(MASKINGS, COMPARED):
+        k = short.names.index((masking, "conservative", metric))
+        low, high = significance.difference_interval(long.resamples, short.resamples, k)
+        numbers = (long.means.mean[k] - short.means.mean[k], low[0], high[0])
+        seeds = min(short.means.n_seeds, long.means.n_seeds)
+        yield _contrast("length", long, masking, metric, *lengths, numbers, seeds)
+
+
+def _contrast(
+    what: str, group: Group, masking: str, metric: str, shorter: int, longer: int, numbers: tuple,
+    n_seeds: int,
+) -> dict[str, Any]:  # fmt: skip
+    experiment = group.entries[0].experiment
+    return {
+        **{key: experiment[key] for key in ("dataset", "track", "model")},
+        "contrast": what, "masking": masking, "metric": metric, "seq_len_from": shorter, "seq_len_to": longer,
+        **dict(zip(("difference", "ci_low", "ci_high"), numbers, strict=True)), "n_seeds": n_seeds,
+    }  # fmt: skip
 
 
 def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,10 +1,8 @@
-"""Findings: every flag and problem where it belongs and nowhere else; a headline that claims what was computed."""
+"""Findings: every flag and problem where it belongs and nowhere else."""
 
 import numpy as np
-import pytest
 from builders import (
     BASELINES,
-    SEEDS,
     grid,
     measurement,
     plan,
@@ -16,7 +14,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, findings, headline, report
+from seqbench import collect, findings, report
 from seqbench.metrics import per_user
 
 
@@ -125,34 +123,6 @@ def test_noisy_times_are_flagged(tmp_path):
     frame = tables.frames["efficiency"]
     frame.loc[frame.metric == "step_s", "iqr"] = 0.3 * frame["median"]
     assert [flag.title for flag in findings.flags(tables)] == ["Noisy times"]
-
-
-# --- headline -----------------------------------------------------------------------------------------------------------
-
-
-def test_headline_names_the_leader_and_its_interval(tmp_path):
-    tables = tables_of(tmp_path)
-    ((where, sentence),) = headline.headline(tables)
-    value = np.mean(
-        [per_user(samples("mamba4rec", s)["test/unmasked/rank"], "ndcg@10").mean() for s in SEEDS]
-    )
-    assert sentence.startswith(f"Mamba4Rec has the highest NDCG@10, {value:.3f} [")
-    assert where == "toy, L = 50, track matched"
-    assert "its lead over every other model exceeds the margin" in sentence
-    assert "extrapolated from measured steps" in sentence
-
-
-def test_equal_models_are_not_ranked(tmp_path):
-    same = [training(model=m, seed=s) for m in ("sasrec", "mamba4rec") for s in SEEDS]
-
-    def change():
-        for entry in same:
-            write_training(tmp_path, entry, arrays=samples("sasrec", entry["seed"]))
-
-    tables = tables_of(tmp_path, grid(same), change)
-    assert tables.frames["comparisons"].difference.abs().max() == pytest.approx(0)
-    ((_, sentence),) = headline.headline(tables)
-    assert "is not established" in sentence
 
 
 def test_builders_rank_models_in_order_of_skill():

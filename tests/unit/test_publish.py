@@ -66,7 +66,8 @@ def test_tables_are_made_again_from_the_copies_alone(tmp_path):
         (alone / name).unlink()
     publish.tables(alone)
     assert {f.name: f.read_bytes() for f in alone.iterdir() if f.is_file()} == before
-    tables = {f"{n}.csv" for n in ("effectiveness", "efficiency", "protocols", "agreement")}
+    names = ("effectiveness", "efficiency", "protocols", "agreement", "contrasts")
+    tables = {f"{name}.csv" for name in names}
     assert set(before) == {*tables, "README.md"}
 
 

@@ -1,0 +1,259 @@
+"""The page of findings: the questions that the project was made for, answered from the tables.
+
+Every sentence is computed and has its number and interval. What does not rest on enough seeds, or whose interval does not
+leave the margin, is said to be open. Questions about which nothing was run are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from . import anchors, claims, curves, spent
+from .collect import Tables
+from .costs import MEMORY, SUBJECT, of_curve
+from .findings import MAIN, enough_seeds, lead, pick, place, places
+from .metrics import METRICS
+from .tables import decimals, known, label, metric_label, plural, rounded
+from .views import MASKINGS, ordered
+
+VERDICTS = {
+    "better": "better on",
+    "worse": "worse on",
+    "equivalent": "equal within the margin on",
+    "inconclusive": "undecided on",
+    "seeds": "not judged, with fewer than three seeds, on",
+}
+COSTS = (("train", "epoch_s", "A training epoch"), ("train", "memory", "Peak memory of training"),
+         ("inference", "batch_s", "An inference batch"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question and the sentences that answer it."""
+
+    question: str
+    sentences: list[str]
+
+
+def answers(tables: Tables) -> list[Answer]:
+    """Every question that the tables say something about, in the order of the page."""
+    found = [Answer(question, list(make(tables))) for question, make in QUESTIONS]
+    return [answer for answer in found if answer.sentences]
+
+
+# --- quality ------------------------------------------------------------------------------------------------------------
+
+
+def _best(tables: Tables) -> Iterator[str]:
+    """Per place the highest mean and whether its lead is established."""
+    summary = tables.frames["summary"]
+    for track, dataset, seq_len in places(summary, "track", "dataset", "seq_len"):
+        parts = [_lead(tables, dataset, track, seq_len, masking) for masking in MASKINGS]
+        yield f"{place(dataset, seq_len)}, track {track}: {'; '.join(part for part in parts if part)}."
+
+
+def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> str:
+    best = lead(tables, dataset, track, seq_len, masking)
+    if best is None:
+        return ""
+    digits = decimals([(best.high - best.low) / 2])
+    text = (
+        f"with {MASKINGS[masking].lower()} {label(best.model)} has the highest {metric_label(MAIN)},"
+        f" {best.mean:.{digits}f} [{best.low:.{digits}f}, {best.high:.{digits}f}], "
+    )
+    others = pick(tables.frames["summary"], dataset=dataset, track=track, seq_len=seq_len).model
+    if not best.unproven:
+        return f"{text}and its lead over every other model exceeds the margin"
+    if len(best.unproven) == others.nunique() - 1:
+        return f"{text}a lead that is not established over any other model"
+    return f"{text}a lead over {_listed(best.unproven)} that is not established"
+
+
+def _against(tables: Tables) -> Iterator[str]:
+    """The subject against each other trained model, places sorted by verdict."""
+    rows = pick(tables.frames["comparisons"], metric=MAIN)
+    rows = rows[(rows.model_a == SUBJECT) | (rows.model_b == SUBJECT)] if len(rows) else rows
+    trained = set(spent.trainings(tables).model) - {SUBJECT} if len(rows) else set()
+    judged = {
+        track for track, seeds in places(rows, "track", "trained_seeds") if enough_seeds(seeds)
+    }
+    for (track,) in places(rows, "track"):
+        if track not in judged:
+            yield f"Track {track}: nothing is judged, because it was run with fewer than three seeds."
+    for track, masking in places(rows, "track", "masking"):
+        if track not in judged:
+            continue
+        part = pick(rows, track=track, masking=masking)
+        for rival in ordered(pd.concat([part.model_a, part.model_b])):
+            own = part[(part.model_a == rival) | (part.model_b == rival)]
+            if rival in trained and len(own):
+                yield (
+                    f"{label(SUBJECT)} against {label(rival)}, track {track}, {MASKINGS[masking].lower()}:"
+                    f" {_by_verdict(own)}."
+                )
+
+
+def _by_verdict(rows: pd.DataFrame) -> str:
+    sorted_: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
+    for row in rows.itertuples():
+        sign = 1 if row.model_a == SUBJECT else -1
+        turned = {"better": "worse", "worse": "better"} if sign < 0 else {}
+        verdict = turned.get(row.verdict, row.verdict)
+        verdict = verdict if enough_seeds(row.trained_seeds) else "seeds"
+        low, high = sorted((sign * row.ci_low, sign * row.ci_high))
+        where = place(row.dataset, row.seq_len)
+        sorted_[verdict].append(f"{where} ({difference(sign * row.difference, low, high)})")
+    return "; ".join(f"{VERDICTS[v]} {', '.join(found)}" for v, found in sorted_.items() if found)
+
+
+def difference(value: float, low: float, high: float) -> str:
+    """A difference with its interval, signs written out."""
+    digits = decimals([(high - low) / 2])
+    middle, *ends = (f"{x:+.{digits}f}".replace("-", "−") for x in (value, low, high))
+    return f"{middle} [{', '.join(ends)}]"
+
+
+def _length(tables: Tables) -> Iterator[str]:
+    """What the longest history adds to the shortest, per dataset and masking."""
+    rows = pick(tables.frames["contrasts"], contrast="length", metric=MAIN)
+    rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
+    for dataset, track, masking in places(rows, "dataset", "track", "masking"):
+        part = pick(rows, dataset=dataset, track=track, masking=masking)
+        shortest, longest = part.seq_len_from.min(), part.seq_len_to.max()
+        ends = pick(part, seq_len_from=shortest, seq_len_to=longest)
+        if len(ends):
+            yield (
+                f"{dataset}, track {track}, {MASKINGS[masking].lower()}: histories of {longest} instead of {shortest} change"
+                f" {METRICS[MAIN].label} by {_each(ends)}."
+            )
+
+
+def _each(rows: pd.DataFrame) -> str:
+    listed = []
+    for model in ordered(rows.model):
+        row = pick(rows, model=model).iloc[0]
+        few = "" if enough_seeds(row.n_seeds) else f", {plural(int(row.n_seeds), 'seed')}"
+        listed.append(
+            f"{difference(row.difference, row.ci_low, row.ci_high)} ({label(model)}{few})"
+        )
+    return ", ".join(listed)
+
+
+def _masking(tables: Tables) -> Iterator[str]:
+    """What masking seen items adds on the test, and whether the gap closed while the models were trained."""
+    rows = pick(tables.frames["contrasts"], contrast="masking", metric=MAIN)
+    rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
+    for dataset, track, seq_len in places(rows, "dataset", "track", "seq_len_to"):
+        part = pick(rows, dataset=dataset, track=track, seq_len_to=seq_len)
+        text = f"{place(dataset, seq_len)}, track {track}: masking adds {_each(part)} to the test {METRICS[MAIN].label}."
+        yield " ".join([text, *_gaps(tables, dataset, track, seq_len)])
+
+
+def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[str]:
+    """The gap on validation at the first look and at the chosen step, as a share of the value with seen items ranked."""
+    frame = tables.frames["curves"]
+    part = pick(frame, dataset=dataset, track=track, seq_len=seq_len, split="valid", metric=MAIN)
+    if part.empty:
+        return
+    wide = part.pivot_table(
+        index=["model", "path", "step", "best"], columns="masking", values="value"
+    ).reset_index()
+    wide["gap"] = wide["seen-masked"] / wide["unmasked"] - 1
+    listed = []
+    for model in ordered(wide.model):
+        own = pick(wide, model=model)
+        first = own[own.step == own.groupby("path").step.transform("min")].gap.mean()
+        chosen = own[own.best].gap.mean()
+        if known(first) and known(chosen):
+            listed.append(f"{100 * first:.0f} to {100 * chosen:.0f} % ({label(model)})")
+    if listed:
+        yield (
+            "On validation the gap, as a share of the value with seen items ranked, went from the first look to the chosen step"
+            f" from {', '.join(listed)}."
+        )
+
+
+# --- cost ---------------------------------------------------------------------------------------------------------------
+
+
+def _cost(tables: Tables) -> Iterator[str]:
+    """What the subject costs as a multiple of each other model, over the datasets of one machine and kind of device."""
+    rows = of_curve(tables.frames["efficiency"], None)
+    rows = rows[rows["median"].notna()] if len(rows) else rows
+    for track, machine, kind in places(rows, "track", "machine_name", "device_kind"):
+        part = pick(rows, track=track, machine_name=machine, device_kind=kind)
+        device = part.device.iloc[0]
+        for phase, metric, what in COSTS:
+            name = MEMORY[kind][0] if metric == "memory" else metric
+            text = _ratios(pick(part, phase=phase, metric=name))
+            if text:
+                yield f"{what} of {label(SUBJECT)} costs on {machine} ({device}), track {track}: {text}."
+        yield from curves.sentences(tables, track, machine, kind)
+
+
+def _ratios(rows: pd.DataFrame) -> str:
+    own = pick(rows, model=SUBJECT)
+    parts = []
+    for rival in [m for m in ordered(rows.model) if m != SUBJECT] if len(own) else ():
+        other = pick(rows, model=rival)
+        both = own.merge(other, on=["dataset", "seq_len"], suffixes=("", "_other"))
+        if both.empty:
+            continue
+        ratios = both["median"] / both["median_other"]
+        ends = [
+            f"{rounded(ratios[at], ratios[at])} ({place(both.dataset[at], both.seq_len[at])})"
+            for at in dict.fromkeys((ratios.idxmin(), ratios.idxmax()))
+        ]
+        parts.append(f"{' to '.join(ends)} times {label(rival)}'s")
+    return "; ".join(parts)
+
+
+# --- the paper ----------------------------------------------------------------------------------------------------------
+
+
+def _claims(tables: Tables) -> Iterator[str]:
+    """Verdicts on the paper's sentences, by track; what was not measured is only counted."""
+    found = claims.judge(tables, claims.read())
+    for track in dict.fromkeys(f.track for f in found):
+        own = [f for f in found if f.track == track]
+        judged = [f for f in own if f.verdict != claims.ABSENT]
+        if not judged:
+            continue
+        parts = [
+            f"{verdict}: {', '.join(f'{f.sentence} ({f.measured})' for f in judged if f.verdict == verdict)}"
+            for verdict in (claims.YES, claims.NO, claims.UNSURE)
+            if any(f.verdict == verdict for f in judged)
+        ]
+        absent = len(own) - len(judged)
+        rest = f"; {plural(absent, 'claim')} not measured here" if absent else ""
+        yield f"Track {track}: {'; '.join(parts)}{rest}."
+
+
+def _listed(models: list[str]) -> str:
+    names = [label(model) for model in models]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...] = (
+    ("Is Mamba4Rec better than the others, and by how much?", _against),
+    ("Which model ranks best?", _best),
+    ("What does a longer history do to quality?", _length),
+    ("What does masking seen items do, and does training close the gap?", _masking),
+    ("What does Mamba4Rec cost beside the others on this machine?", _cost),
+    ("Which of the paper's claims stand?", _claims),
+    ("How do these values compare with published ones?", anchors.sentences),
+    ("What was spent?", spent.sentences),
+)
+
+
+def as_markdown(found: list[Answer]) -> str:
+    """The page as Markdown: a question in bold, its sentences as a list."""
+    parts: list[Any] = []
+    for answer in found:
+        items = "\n".join(f"- {sentence}" for sentence in answer.sentences)
+        parts.append(f"**{answer.question}**\n\n{items}\n")
+    return "\n".join(parts)

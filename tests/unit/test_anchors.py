@@ -1,0 +1,108 @@
+"""Published values beside ours: like with like, verdicts by the interval, and reasons from the records."""
+
+import pytest
+import yaml
+from builders import SEEDS, grid, training, write_grid, write_training
+
+from seqbench import anchors, collect
+from seqbench.errors import UserError
+
+
+def tables_of(results, **values):
+    wanted = grid([training(model="sasrec", seed=s) for s in SEEDS])
+    path = write_grid(results, wanted)
+    for entry in wanted["trainings"]:
+        write_training(results, entry, values=values)
+    collect.collect(path, results, results / "tables")
+    return collect.read(results / "tables")
+
+
+def anchor(**changes):
+    base = {"dataset": "toy", "seq_len": 50, "model": "sasrec", "masking": "unmasked", "hr@10": 0.3, "ndcg@10": 0.2,
+            "source": "a paper", "note": "as told"}  # fmt: skip
+    return base | changes
+
+
+def ours(tables, masking="unmasked", metric="ndcg@10"):
+    rows = tables.frames["summary"]
+    keys = (rows.masking == masking) & (rows.metric == metric) & (rows.ties == "conservative")
+    return rows[keys].iloc[0]
+
+
+@pytest.mark.parametrize(("which", "expected"), [("ci_low", "above"), ("mean", "reached"), ("ci_high", "below")])  # fmt: skip
+def test_the_interval_decides(tmp_path, which, expected):
+    tables = tables_of(tmp_path)
+    published = ours(tables)[which] + {"above": -0.001, "reached": 0, "below": 0.001}[expected]
+    (held,) = anchors.held(tables, [anchor(**{"ndcg@10": published})])
+    assert held.verdict == expected
+
+
+def test_like_is_held_against_like(tmp_path):
+    tables = tables_of(tmp_path)
+    between = (ours(tables).ci_high + ours(tables, "seen-masked").ci_low) / 2
+    assert ours(tables).ci_high < between < ours(tables, "seen-masked").ci_low
+    found = anchors.held(
+        tables, [anchor(**{"ndcg@10": between, "masking": m}) for m in ("unmasked", "seen-masked", "unknown")]
+    )  # fmt: skip
+    assert [held.verdict for held in found] == ["below", "above", None]
+
+
+def test_hr_decides_where_only_hr_was_published(tmp_path):
+    tables = tables_of(tmp_path)
+    value = ours(tables, metric="hr@10")["mean"]
+    (held,) = anchors.held(tables, [anchor(**{"ndcg@10": None, "hr@10": value})])
+    assert (held.metric, held.verdict) == ("hr@10", "reached")
+
+
+def test_values_of_models_that_were_not_run_are_left_out(tmp_path):
+    tables = tables_of(tmp_path)
+    others = [anchor(model="bert4rec"), anchor(dataset="other"), anchor(seq_len=200)]
+    assert anchors.held(tables, others) == []
+    assert anchors.table(tables, others).rows == []
+    assert anchors.sentences(tables, others) == []
+
+
+def test_a_miss_is_told_with_what_the_records_know(tmp_path):
+    tables = tables_of(tmp_path, stopped="max_steps", still_improving=True)
+    (sentence,) = anchors.sentences(tables, [anchor(**{"ndcg@10": 0.9})])
+    assert sentence.startswith("Track matched reaches or exceeds 0 of 1 published values")
+    assert "against 0.9000 (a paper); 3 of 3 trainings still improving" in sentence
+    assert "no tuning" in sentence
+    assert f"with seen items masked {ours(tables, 'seen-masked')['mean']:.4f}" in sentence
+    stopped = tables_of(tmp_path / "b")
+    assert "all trainings had stopped improving" in anchors.sentences(stopped, [anchor(**{"ndcg@10": 0.9})])[0]  # fmt: skip
+
+
+def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):
+    tables = tables_of(tmp_path)
+    table = anchors.table(tables, [anchor(masking="seen-masked")])
+    (_, row) = table.rows
+    assert [cell.mark for cell in row[4:6]] == ["muted", ""]
+    assert len(row) == len(table.columns)
+
+
+def test_the_file_of_the_project_is_sound():
+    found = anchors.read()
+    assert {a["model"] for a in found} == {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
+    assert all(
+        a["hr@10"] is None or a["ndcg@10"] is None or a["hr@10"] > a["ndcg@10"] for a in found
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"masking": "both"}, "anchors[0].masking = both: must be one of unmasked, seen-masked, unknown"),
+        ({"hr@10": 31.2}, "anchors[0].hr@10 = 31.2: must lie between 0 and 1"),
+        ({"year": 2024}, "anchors[0].year is unknown"),
+        ({"source": ...}, "anchors[0].source is missing"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_one_line(tmp_path, changes, words):
+    content = {k: v for k, v in anchor(**changes).items() if v is not ...}
+    file = tmp_path / "anchors.yaml"
+    file.write_text(yaml.safe_dump({"anchors": [content]}))
+    with pytest.raises(UserError) as error:
+        anchors.read(file)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
