@@ -1,4 +1,4 @@
-"""Tier 2's runner: two revisions, one machine, one job; a process per side and pair runs all stages.
+"""Tier 2's runner: two revisions, one machine, one job; per side and pair a process runs all stages, another the benchmarks.
 
 Blocks of four processes in the order base, head, head, base. More blocks until every stage is settled or the budget ends;
 stages that raise an alarm are run again alone, and only new pairs confirm it.
@@ -22,7 +22,7 @@ import numpy as np
 from ..code import ROOT
 from ..environment import worker_environment
 from ..errors import UserError
-from . import verdict
+from . import benches, verdict
 from .verdict import Verdict
 
 ORDER = ("base", "head", "head", "base")
@@ -167,42 +167,41 @@ def _said(found: Comparison, stage: str) -> bool:
 
 
 def runner(roots: dict[str, Path], data: Path, python: str = sys.executable) -> Run:
-    """What runs stages.py once for a side, in a process of its own."""
+    """What runs every stage once for a side: stages.py in a process of its own, then the benchmarks in another."""
 
     def run(side: str, only: list[str] | None) -> dict[str, dict]:
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "out.json"
-            command = [
-                python,
-                str(STAGES),
-                "--root",
-                str(roots[side]),
-                "--data",
-                str(data),
-                "--out",
-                str(out),
-            ]
-            command += ["--only", *only] if only else []
-            variables = {**worker_environment(1), "PYTHONPATH": str(roots[side])}
+        variables = {**worker_environment(1), "PYTHONPATH": str(roots[side])}
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
             try:
-                done = subprocess.run(
-                    command,
-                    cwd=folder,
-                    env=variables,
-                    capture_output=True,
-                    text=True,
-                    timeout=LIMIT_S,
-                )
+                found = _stages(roots[side], data, python, folder, variables, only)
+                return found | benches.run(variables, folder, only, LIMIT_S)
             except subprocess.TimeoutExpired:
                 raise UserError(
                     f"{side}: one process took more than {LIMIT_S:g} s; the machine is too slow for this"
                 ) from None
-            if done.returncode or not out.exists():
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise UserError(f"{side}: the worker failed: {last}")
-            return json.loads(out.read_text())
+            except RuntimeError as error:
+                raise UserError(f"{side}: {error}") from None
 
     return run
+
+
+def _stages(
+    root: Path, data: Path, python: str, folder: Path, variables: dict[str, str], only: list[str] | None
+) -> dict[str, dict]:  # fmt: skip
+    wanted = None if only is None else [s for s in only if s not in benches.mine(only)]
+    if wanted == []:
+        return {}
+    out = folder / "out.json"
+    command = [python, str(STAGES), "--root", str(root), "--data", str(data), "--out", str(out)]
+    command += ["--only", *wanted] if wanted else []
+    done = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, timeout=LIMIT_S
+    )
+    if done.returncode or not out.exists():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"the worker failed: {last}")
+    return json.loads(out.read_text())
 
 
 @contextmanager

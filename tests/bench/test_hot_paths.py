@@ -1,6 +1,7 @@
 """Speed of the hot paths on this machine: ``make bench``. In ``make test`` each runs once, untimed.
 
-For finding out what a change costs; published times come from ``measure`` alone.
+For finding out what a change costs; published times come from ``measure`` alone. ``make regression`` runs these under two
+revisions and compares the JSON (``seqbench/regression/benches.py``), so what is timed here is guarded there.
 """
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 import models
 from models._scan import BACKENDS, resolve, selective_scan
 from models._scan.check import scan_inputs
-from seqbench.batches import full_length_batch, training_windows
+from seqbench import stats
+from seqbench.batches import Gatherer, epoch_batches, full_length_batch, training_windows
 from seqbench.data.kcore import k_core
 from seqbench.data.split import leave_one_out
 from seqbench.evaluate import rank_target
+from seqbench.metrics import per_user
 from seqbench.train import training_step
 
 N_ITEMS, ROWS, LENGTH = 1000, 16, 50
@@ -76,6 +79,34 @@ def test_ranking(benchmark):
 def test_cutting_windows(benchmark):
     offsets = np.arange(0, 1_000_001, 100)
     assert benchmark(training_windows, leave_one_out(offsets), 200).targets > 900_000
+
+
+def test_gathering_batches(benchmark):
+    """Fifty batches of windows of mixed lengths, as an epoch draws them."""
+    random = np.random.default_rng(0)
+    offsets = np.concatenate([[0], np.cumsum(random.integers(5, 300, 4000))])
+    items = random.integers(1, N_ITEMS + 1, offsets[-1]).astype(np.int32)
+    windows = training_windows(leave_one_out(offsets), 200)
+    gatherer = Gatherer(items, windows, CPU)
+
+    def gather():
+        rows = epoch_batches(windows, 2048, np.random.default_rng(0), True)[:50]
+        return sum(batch.n_targets for batch in gatherer.batches(rows, torch.Generator()))
+
+    assert benchmark(gather) > 90_000
+
+
+def test_metrics_of_every_user(benchmark):
+    ranks = np.random.default_rng(0).integers(1, 3000, 200_000)
+    values = benchmark(lambda: [per_user(ranks, m) for m in ("hr@10", "ndcg@10", "mrr@10")])
+    assert all(0 < value.mean() < 1 for value in values)
+
+
+def test_bootstrap_over_users(benchmark):
+    """Two hundred resamples of twelve quantities of 6,040 users: a tenth of what a table needs."""
+    users = np.random.default_rng(0).random((6040, 12))
+    draws = benchmark(lambda: stats.resampled_user_means(users, np.random.default_rng(0), 200))
+    assert draws.shape == (200, 12)
 
 
 def test_k_core(benchmark):

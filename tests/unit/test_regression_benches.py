@@ -1,0 +1,77 @@
+"""Benchmarks in the comparison: pytest-benchmark's own JSON in, seconds by stage out; failures named and not fatal."""
+
+import os
+
+import pytest
+
+from seqbench.code import ROOT
+from seqbench.regression import benches, pairs
+
+SOUND = """
+def test_quick(benchmark):
+    assert benchmark(lambda: sum(range(1000))) == 499500
+
+def test_slow(benchmark):
+    assert benchmark(lambda: sum(range(200_000))) > 0
+
+def test_scoring(benchmark):
+    assert benchmark(lambda: 1) == 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of benchmarks in place of the project's."""
+    path = tmp_path / "bench"
+    path.mkdir()
+    (path / "test_paths.py").write_text(SOUND)
+    monkeypatch.setattr(benches, "FOLDER", path)
+    return path
+
+
+def run(tmp_path, only=None):
+    return benches.run({**os.environ, "PYTHONPATH": str(ROOT)}, tmp_path, only, 60)
+
+
+def test_every_benchmark_is_a_stage_but_those_that_are_stages_already(folder, tmp_path):
+    found = run(tmp_path)
+    assert set(found) == {"bench/quick", "bench/slow"}
+    assert 0 < found["bench/quick"]["s"] < found["bench/slow"]["s"] < 1
+
+
+def test_only_those_that_are_asked_for_run_again(folder, tmp_path):
+    assert set(run(tmp_path, ["train/sasrec/L50", "bench/slow"])) == {"bench/slow"}
+    assert set(run(tmp_path, ["bench/slow[numba-64-50]"])) == {"bench/slow"}
+
+
+def test_without_any_of_them_nothing_starts(folder, tmp_path):
+    (folder / "test_paths.py").write_text("raise SystemExit('must not be read')")
+    assert run(tmp_path, ["prepare"]) == {}
+
+
+def test_what_one_revision_lacks_is_named_and_the_rest_is_kept(folder, tmp_path):
+    (folder / "test_more.py").write_text(
+        "def test_new(benchmark):\n    from seqbench import nothing_of_that_name\n"
+    )
+    found = run(tmp_path)
+    assert set(found) == {"bench/quick", "bench/slow", "bench"}
+    assert "nothing_of_that_name" in found["bench"]["error"]
+
+
+def test_a_failure_on_one_side_ends_as_not_comparable_and_not_as_a_crash():
+    def fake(side, only):
+        both = {"prepare": {"s": 1.0}, "bench/quick": {"s": 0.1}}
+        return both | ({"bench": {"error": "ImportError: gone"}} if side == "base" else {})
+
+    clock = iter(range(10_000))
+    found = pairs.compare(fake, 100, lambda: next(clock))
+    verdicts = {v.stage: v for v in found.verdicts()}
+    assert verdicts["bench"].verdict == "not comparable"
+    assert verdicts["bench"].reason == "base: ImportError: gone"
+    assert {"prepare", "bench/quick"} <= set(found.base)
+
+
+def test_the_project_s_own_benchmarks_cover_what_the_gate_promises():
+    text = "".join(file.read_text() for file in benches.FOLDER.glob("test_*.py"))
+    for path in ("k_core", "training_windows", "Gatherer", "rank_target", "per_user", "resampled_user_means", "selective_scan"):  # fmt: skip
+        assert path in text
