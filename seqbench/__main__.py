@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
         "base", "budget-s", "out", "accept")  # fmt: skip
     add("regression-selftest", _selftest, "plant changes in copies of the checkout: does the gate find and name them?",
-        "budget-s", "repeats", "collect?", "out")  # fmt: skip
+        "budget-s", "repeats", "collect?", "rates?", "out")  # fmt: skip
     add(
         "golden",
         _golden,
@@ -101,6 +101,8 @@ _OPTIONS: dict[str, dict] = {
     "repeats": {"type": int, "default": 1, "help": "how often every change is planted (default 1)"},
     "collect?": {"type": int, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
                  "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
+    "rates?": {"type": Path, "nargs": "+", "metavar": "BLOCKS",
+               "help": "only resample the blocks in these folders into rates of detection and of false alarms"},
     "gpu": {"action": "store_true", "help": "only what the visible GPU allocates"},
     "accept": {"action": "store_true", "help": "accept this checkout's counts and golden metrics, print what changes"},
     "data": {"type": Path, "help": "folder of a prepared dataset; without it one is generated"},
@@ -242,13 +244,15 @@ def _regression(a: argparse.Namespace) -> int:
 
 
 def _selftest(a: argparse.Namespace) -> int:
-    from .regression import selftest
+    from .regression import rates, selftest
 
+    if a.rates:
+        print(rates.to_markdown(rates.rates(rates.read(a.rates))), end="")
+        return 0
     if a.collect:
         selftest.collect(*a.collect, a.out / "blocks")
         return 0
-    right = selftest.write(selftest.selftest(a.budget_s, a.repeats), a.out)
-    return 0 if right else 1
+    return 0 if selftest.judged(selftest.selftest(a.budget_s, a.repeats, a.out)) else 1
 
 
 def _golden(a: argparse.Namespace) -> None:

@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..code import ROOT
 
 FOLDER = ROOT / "tests" / "bench"
 PREFIX = "bench/"
-STAGES = ("test_training_step", "test_scoring")  # stages.py times these, in the same processes
+# Left out: what stages.py times in the same process, and one that takes longer than all others.
+STAGES = ("test_training_step", "test_scoring", "2048")
 # Long enough for a median, short enough for many processes: the spread between processes is the larger part.
-SETTINGS = ("--benchmark-enable", "--benchmark-only", "--benchmark-max-time=0.2", "--benchmark-min-rounds=5",
+SETTINGS = ("--benchmark-enable", "--benchmark-only", "--benchmark-max-time=0.1", "--benchmark-min-rounds=5",
             "--benchmark-warmup=on", "--benchmark-warmup-iterations=1", "--benchmark-disable-gc")  # fmt: skip
 
 
-def command(out: Path, only: Sequence[str] | None, python: str = sys.executable) -> list[str]:
-    """What times the benchmarks, or those among the stages ``only``, and writes pytest-benchmark's JSON to ``out``."""
+def arguments(out: Path, only: Sequence[str] | None) -> list[str]:
+    """pytest's arguments to time the benchmarks, or those among the stages ``only``; none if there are none among them.
+
+    The JSON goes to ``out``. pytest runs in the process of the stages, whose imports are most of what a process costs.
+    """
     chosen = " and ".join(f"not {name}" for name in STAGES)
     if only is not None:
         names = {re.split(r"[\[/]", stage.removeprefix(PREFIX))[0] for stage in mine(only)}
+        if not names:
+            return []
         chosen += f" and ({' or '.join(f'test_{name}' for name in sorted(names))})"
     plain = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(FOLDER))
-    return [python, "-m", "pytest", str(FOLDER), *plain, *SETTINGS, f"--benchmark-json={out}", "-k", chosen]  # fmt: skip
+    return [str(FOLDER), *plain, *SETTINGS, f"--benchmark-json={out}", "-k", chosen]
 
 
 def mine(only: Sequence[str]) -> list[str]:
@@ -38,30 +42,10 @@ def mine(only: Sequence[str]) -> list[str]:
     return [stage for stage in only if stage.startswith(PREFIX)]
 
 
-def run(
-    variables: Mapping[str, str], folder: Path, only: Sequence[str] | None, limit_s: float
-) -> dict[str, dict]:
-    """Seconds by stage, the median over a benchmark's rounds, or why there are none.
-
-    Raises:
-        subprocess.TimeoutExpired: they took longer than ``limit_s``.
-    """
-    if only is not None and not mine(only):
-        return {}
-    out = folder / "bench.json"
-    done = subprocess.run(
-        command(out, only), cwd=folder, env=dict(variables), capture_output=True, text=True, timeout=limit_s,
-    )  # fmt: skip
-    found = read(out) if out.exists() and out.stat().st_size else {}
-    if done.returncode:  # a benchmark failed, or the other revision lacks what one imports
-        said = re.findall(r"^E\s+(\w*(?:Error|Exception)\b.*)$", done.stdout, flags=re.MULTILINE)
-        why = said[0] if said else (done.stdout.strip().splitlines() or ["no message"])[-1]
-        return {**found, "bench": {"error": why}}
-    return found
-
-
 def read(file: Path) -> dict[str, dict]:
-    """Seconds by stage of a file that pytest-benchmark wrote."""
+    """Seconds by stage, the median over its rounds, of a file that pytest-benchmark wrote; nothing if there is none."""
+    if not file.exists() or not file.stat().st_size:
+        return {}
     content = json.loads(file.read_text(encoding="utf-8"))
     return {
         PREFIX + entry["name"].removeprefix("test_"): {"s": entry["stats"]["median"]}

@@ -1,4 +1,4 @@
-"""Tier 2's runner: two revisions, one machine, one job; per side and pair a process runs all stages, another the benchmarks.
+"""Tier 2's runner: two revisions, one machine, one job; a process per side and pair runs all stages and benchmarks.
 
 Blocks of four processes in the order base, head, head, base. More blocks until every stage is settled or the budget ends;
 stages that raise an alarm are run again alone, and only new pairs confirm it.
@@ -28,7 +28,9 @@ from .verdict import Verdict
 ORDER = ("base", "head", "head", "base")
 STAGES = Path(__file__).with_name("stages.py")
 LIMIT_S = 300.0  # of one process
-CONFIRMING = 0.35  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
+ABSENT = "it was not run"
+WARMING = ["train/", "inference/"]  # what the first process of each side runs: it compiles
+CONFIRMING = 0.3  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
 Run = Callable[[str, list[str] | None], dict[str, dict]]  # side, stages -> what stages.py wrote
 
 
@@ -69,7 +71,7 @@ def compare(
     """Run blocks until all is settled or ``budget_s`` is over; the first process of each side only warms up."""
     start, found = clock(), Comparison()
     for side in ("base", "head"):
-        for stage, result in run(side, None).items():
+        for stage, result in run(side, WARMING).items():
             if "error" in result:
                 found.failed.setdefault(stage, f"{side}: {result['error']}")
     before = clock()
@@ -87,14 +89,17 @@ def compare(
         )
         if blocks >= verdict.FEWEST and not open_:
             break
-    alarms = _alarms(found)
+    alarms, longest = (
+        _alarms(found),
+        CONFIRMING * longest,
+    )  # a few stages take a part of a block's time
     while alarms and clock() - start + longest < budget_s:
         before = clock()
         _confirm(run, found, alarms)
         longest = clock() - before
         done = len(found.confirming[alarms[0]])
         say(f"confirming {', '.join(alarms)}: block {done}, {clock() - start:.0f} s")
-        if done >= verdict.FEWEST and all(_said(found, stage) for stage in alarms):
+        if done >= verdict.FEWEST_AGAIN and all(_said(found, stage) for stage in alarms):
             break
     found.seconds = clock() - start
     return found
@@ -107,14 +112,14 @@ def _blocks(found: Comparison) -> int:
 def add_block(run: Run, found: Comparison, only: list[str] | None) -> None:
     """Run one block of four processes, of all stages or of some, and add its seconds."""
     results = [run(side, only) for side in ORDER]
-    for stage in results[0]:
+    for stage in dict.fromkeys(name for r in results for name in r):
         if stage in found.failed:
             continue
+        told = [r.get(stage, {"error": ABSENT}) for r in results]
         errors = [
-            f"{side}: {r[stage]['error']}"
-            for side, r in zip(ORDER, results, strict=True)
-            if "error" in r.get(stage, {"error": ""})
+            f"{side}: {t['error']}" for side, t in zip(ORDER, told, strict=True) if "error" in t
         ]
+        errors.sort(key=lambda error: error.endswith(ABSENT))  # a reason before a mere absence
         if errors:
             found.failed[stage] = errors[0]
             found.base.pop(stage, None)
@@ -134,7 +139,7 @@ def _confirm(run: Run, found: Comparison, alarms: list[str]) -> None:
                 verdict.changes(np.array(new.base[stage]), np.array(new.head[stage])).tolist()
             )
         else:
-            found.failed[stage] = new.failed.get(stage, "it was not run again")
+            found.failed[stage] = new.failed.get(stage, ABSENT)
             found.confirming.setdefault(stage, [])
 
 
@@ -167,41 +172,30 @@ def _said(found: Comparison, stage: str) -> bool:
 
 
 def runner(roots: dict[str, Path], data: Path, python: str = sys.executable) -> Run:
-    """What runs every stage once for a side: stages.py in a process of its own, then the benchmarks in another."""
+    """What runs stages.py and the benchmarks once for a side, in a process of their own."""
 
     def run(side: str, only: list[str] | None) -> dict[str, dict]:
-        variables = {**worker_environment(1), "PYTHONPATH": str(roots[side])}
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+            out, timed = Path(name) / "out.json", Path(name) / "bench.json"
+            command = [python, str(STAGES), "--root", str(roots[side])]
+            command += ["--data", str(data), "--out", str(out)]
+            command += ["--bench", json.dumps(benches.arguments(timed, only))]
+            command += [] if only is None else ["--only", *only]
+            variables = {**worker_environment(1), "PYTHONPATH": str(roots[side])}
             try:
-                found = _stages(roots[side], data, python, folder, variables, only)
-                return found | benches.run(variables, folder, only, LIMIT_S)
+                done = subprocess.run(
+                    command, cwd=name, env=variables, capture_output=True, text=True, timeout=LIMIT_S,
+                )  # fmt: skip
             except subprocess.TimeoutExpired:
                 raise UserError(
                     f"{side}: one process took more than {LIMIT_S:g} s; the machine is too slow for this"
                 ) from None
-            except RuntimeError as error:
-                raise UserError(f"{side}: {error}") from None
+            if done.returncode or not out.exists():
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise UserError(f"{side}: the worker failed: {last}")
+            return json.loads(out.read_text()) | benches.read(timed)
 
     return run
-
-
-def _stages(
-    root: Path, data: Path, python: str, folder: Path, variables: dict[str, str], only: list[str] | None
-) -> dict[str, dict]:  # fmt: skip
-    wanted = None if only is None else [s for s in only if s not in benches.mine(only)]
-    if wanted == []:
-        return {}
-    out = folder / "out.json"
-    command = [python, str(STAGES), "--root", str(root), "--data", str(data), "--out", str(out)]
-    command += ["--only", *wanted] if wanted else []
-    done = subprocess.run(
-        command, cwd=folder, env=variables, capture_output=True, text=True, timeout=LIMIT_S
-    )
-    if done.returncode or not out.exists():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"the worker failed: {last}")
-    return json.loads(out.read_text())
 
 
 @contextmanager

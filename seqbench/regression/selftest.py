@@ -6,7 +6,7 @@
     activations    1 % more bytes kept for the backward pass      tier 1 fails and names them
     metric         another discount in NDCG                       tier 1 fails and names it
 
-``collect`` runs blocks of equal and of slowed checkouts; ``rates`` resamples them into a rate of detection and of false alarms.
+Every comparison leaves its seconds, ``collect`` makes more of them without judging; rates.py resamples them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from ..code import ROOT
 from . import golden, pairs, verdict, workbench
@@ -138,14 +136,20 @@ def planted(plant: Plant | None) -> Iterator[Path]:
         yield copy
 
 
-def selftest(budget_s: float, repeats: int, say: Callable[[str], None] = print) -> list[Case]:
-    """Plant every change ``repeats`` times and judge what the gate says; ``budget_s``: of each comparison of times."""
+def selftest(
+    budget_s: float, repeats: int, out: Path, say: Callable[[str], None] = print
+) -> list[Case]:
+    """Plant every change ``repeats`` times and judge what the gate says; ``budget_s``: of each comparison of times.
+
+    The seconds behind each judgement go to ``out``/blocks.
+    """
     cases = []
     with tempfile.TemporaryDirectory() as folder:
         data = workbench.make(Path(folder))
         for plant in plants():
             for _ in range(repeats):
-                cases.append(_case(plant, data, budget_s))
+                cases.append(_case(plant, data, budget_s, _free(out / "blocks", plant.name)))
+                write(cases, out)
                 c = cases[-1]
                 say(
                     f"{c.plant:14} {'right' if c.right else 'WRONG':6} expected {c.expected}; said {c.said} ({c.seconds:.0f} s)"
@@ -153,13 +157,14 @@ def selftest(budget_s: float, repeats: int, say: Callable[[str], None] = print) 
     return cases
 
 
-def _case(plant: Plant, data: Path, budget_s: float) -> Case:
+def _case(plant: Plant, data: Path, budget_s: float, file: Path) -> Case:
     start = time.monotonic()
     with planted(plant) as head:
         changes = {c.name for c in golden.compare(_golden(), _probe(head))}
         slower: set[str] = set()
         if plant.tier != 1:  # a change of counts says nothing about times
             found = pairs.compare(pairs.runner({"base": ROOT, "head": head}, data), budget_s)
+            _write_blocks(found, file)
             slower = {v.stage for v in found.verdicts() if v.verdict == verdict.SLOWER}
     named = changes if plant.tier == 1 else slower
     others = (slower if plant.tier == 1 else changes) | {n for n in named if plant.blamed not in n}
@@ -177,7 +182,7 @@ def _probe(root: Path) -> golden.Values:
     return golden.run_probe(golden.PORTABLE, root=root)
 
 
-# --- rates ----------------------------------------------------------------------------------------------------------
+# --- more blocks ----------------------------------------------------------------------------------------------------
 
 
 def collect(equal: int, slowed: int, out: Path, say: Callable[[str], None] = print) -> None:
@@ -192,44 +197,34 @@ def collect(equal: int, slowed: int, out: Path, say: Callable[[str], None] = pri
                 run = pairs.runner({"base": ROOT, "head": head}, data)
                 found = pairs.Comparison()
                 for side in ("base", "head"):
-                    run(side, None)
+                    run(side, pairs.WARMING)
+                file = _free(out, name)
                 for block in range(count):
                     pairs.add_block(run, found, None)
                     say(f"{name}: block {block + 1} of {count}")
-                    content = {"base": found.base, "head": found.head}
-                    out.mkdir(parents=True, exist_ok=True)
-                    (out / f"{name}.json").write_text(json.dumps(content))
+                    _write_blocks(found, file)
 
 
-def rates(
-    folder: Path, blocks: Sequence[int] = (4, 6, 8, 12), draws: int = 1000, seed: int = 0
-) -> list[dict]:
-    """Per plant, stage and number of blocks: share of resampled gates that alarm, and that alarm twice, as a failure needs."""
-    rng, found = np.random.default_rng(seed), []
-    for file in sorted(folder.glob("*.json")):
-        content = json.loads(file.read_text())
-        for stage, base in content["base"].items():
-            logs = verdict.changes(np.array(base), np.array(content["head"][stage]))
-            for count in blocks:
-                alarms = [[_alarms(logs, count, rng) for _ in range(draws)] for _ in range(2)]
-                both = np.logical_and(*alarms)
-                row = {"planted": file.stem, "stage": stage, "blocks": count, "of": len(logs)}
-                found.append(
-                    {**row, "alarm": float(np.mean(alarms[0])), "failure": float(np.mean(both))}
-                )
-    return found
+def _write_blocks(found: pairs.Comparison, file: Path) -> None:
+    """The raw seconds of a comparison; those of the blocks that only confirmed something are left out."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"base": found.base, "head": found.head}) + "\n")
 
 
-def _alarms(logs: np.ndarray, count: int, rng: np.random.Generator) -> bool:
-    return verdict.alarm(
-        verdict.estimate(logs[rng.integers(0, len(logs), count)], int(rng.integers(2**31)))
-    )
+def _free(folder: Path, name: str) -> Path:
+    """The next file of a plant that does not exist yet: nothing that was measured is overwritten."""
+    numbers = (n for n in range(10_000) if not (folder / f"{name}-{n}.json").exists())
+    return folder / f"{name}-{next(numbers)}.json"
 
 
-def write(cases: list[Case], out: Path) -> bool:
-    """`selftest.json` in a folder; whether every case was right."""
+def write(cases: list[Case], out: Path) -> None:
+    """`selftest.json` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "selftest.json").write_text(json.dumps([asdict(c) for c in cases], indent=1) + "\n")
-    wrong = [c for c in cases if not c.right]
-    print(f"selftest: {len(cases) - len(wrong)} of {len(cases)} right", file=sys.stderr)
-    return not wrong
+
+
+def judged(cases: list[Case]) -> bool:
+    """Whether every case was right; says how many were."""
+    right = sum(c.right for c in cases)
+    print(f"selftest: {right} of {len(cases)} right", file=sys.stderr)
+    return right == len(cases)

@@ -1,8 +1,8 @@
 """Tier 2's worker: times every stage of one checkout once. Run as a file, never imported by the package.
 
-    python stages.py --root CHECKOUT --data FOLDER --out FILE [--only STAGE ...]
+    python stages.py --root CHECKOUT --data FOLDER --out FILE [--only STAGE ...] [--bench ARGUMENTS]
 
-The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
+``--only``: names of stages, or their first part with its slash. ``--bench``: arguments for pytest, as JSON, which then times the benchmarks and writes a file of its own. The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
 revision does not have, or has under another name, is an error of its own and not of the run. Output: JSON, stage -> {"s":
 seconds, the median of a few repetitions, or of the first and only run of what takes seconds} or {"error": why}.
 """
@@ -10,7 +10,10 @@ seconds, the median of a few repetitions, or of the first and only run of what t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import re
 import statistics
 import sys
 import time
@@ -18,7 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LENGTHS, TOKENS, ITEMS = (50, 200), 1600, 2000
-REPEATS = 4
+REPEATS, MORE = (
+    3,
+    10,
+)  # repetitions after a first one: of steps, and of what takes a few milliseconds
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 Stage = tuple[str, Callable[[], object], int]
 
@@ -29,12 +35,15 @@ def main() -> None:
     for name in ("root", "data", "out"):
         parser.add_argument(f"--{name}", required=True, type=Path)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--bench", type=json.loads, default=[])
     a = parser.parse_args()
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [str(a.root), *(p for p in sys.path if Path(p or ".").resolve() != Path(here))]
     found = {}
     for name, make in stages(a.data):
-        if a.only and name not in a.only:
+        if a.only is not None and not any(
+            name == o or o == f"{name.split('/')[0]}/" for o in a.only
+        ):
             continue
         try:
             run, repeats = make()
@@ -45,7 +54,23 @@ def main() -> None:
             found[name] = {
                 "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             }
+    why = _benchmarks(a.bench) if a.bench else ""
+    if why:
+        found["bench"] = {"error": why}
     a.out.write_text(json.dumps(found))
+
+
+def _benchmarks(arguments: list[str]) -> str:
+    """Run pytest; why it did not end well: the first exception it shows, or its last line."""
+    import pytest
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = pytest.main(arguments)
+    if status == 0:
+        return ""
+    shown = re.findall(r"^E\s+(\w*(?:Error|Exception)\b.*)$", said.getvalue(), flags=re.MULTILINE)
+    return shown[0] if shown else (said.getvalue().strip().splitlines() or ["no message"])[-1]
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -61,9 +86,9 @@ def stages(data: Path) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], ob
             yield f"train/{model}/L{length}", lambda m=model, n=length: (_training(m, n), REPEATS)
             yield (
                 f"inference/{model}/L{length}",
-                lambda m=model, n=length: (_inference(m, n), 4 * REPEATS),
+                lambda m=model, n=length: (_inference(m, n), MORE),
             )
-    yield "evaluate", lambda: (_evaluation(data), 3)
+    yield "evaluate", lambda: (_evaluation(data), REPEATS)
     yield "prepare", lambda: (_preparing(data), 1)
     yield "report", lambda: (_rendering(data), 1)
 

@@ -16,6 +16,9 @@ THRESHOLD = 0.05  # relative change that counts
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FEWEST = 4  # blocks before anything is said
+FEWEST_AGAIN = (
+    2  # new blocks before an alarm is confirmed: all of their medians must lie above the threshold
+)
 OK, SLOWER, FASTER, UNSURE, GONE = "same", "slower", "faster", "cannot tell", "not comparable"
 
 
@@ -85,7 +88,7 @@ def judge(
     change, own = estimate(changes(base, head)), estimate(noise(base))
     up, down = 1 + threshold, 1 / (1 + threshold)
     if alarm(change, threshold):
-        if confirming is None or len(confirming) < FEWEST:
+        if confirming is None or len(confirming) < FEWEST_AGAIN:
             return Verdict(stage, UNSURE, change, own, "an alarm that there was no time to confirm")
         again = estimate(confirming)
         if alarm(again, threshold):
