@@ -30,6 +30,9 @@ STAGES = Path(__file__).with_name("stages.py")
 LIMIT_S = 300.0  # of one process
 ABSENT = "it was not run"
 WARMING = ["train/", "inference/"]  # what the first process of each side runs: it compiles
+GRACE = (
+    1 / 3
+)  # of the budget, beyond it: to reach the fewest blocks that say anything, and to confirm an alarm
 CONFIRMING = 0.3  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
 Run = Callable[[str, list[str] | None], dict[str, dict]]  # side, stages -> what stages.py wrote
 
@@ -68,7 +71,10 @@ def compare(
     clock: Callable[[], float] = time.monotonic,
     say: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Run blocks until all is settled or ``budget_s`` is over; the first process of each side only warms up."""
+    """Run blocks until all is settled or ``budget_s`` is over; the first process of each side only warms up.
+
+    A run that would say nothing, for want of one block or of a confirmation, may take ``GRACE`` more.
+    """
     start, found = clock(), Comparison()
     for side in ("base", "head"):
         for stage, result in run(side, WARMING).items():
@@ -77,7 +83,7 @@ def compare(
     before = clock()
     longest = 0.0
     while clock() - start + longest < budget_s * (
-        1 - CONFIRMING * (_blocks(found) >= verdict.FEWEST)
+        1 - CONFIRMING if _blocks(found) >= verdict.FEWEST else 1 + GRACE
     ):
         add_block(run, found, None)
         longest = max(longest, clock() - before)
@@ -93,7 +99,7 @@ def compare(
         _alarms(found),
         CONFIRMING * longest,
     )  # a few stages take a part of a block's time
-    while alarms and clock() - start + longest < budget_s:
+    while alarms and clock() - start + longest < budget_s * (1 + GRACE):
         before = clock()
         _confirm(run, found, alarms)
         longest = clock() - before

@@ -22,8 +22,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .. import code
 from ..code import ROOT
-from . import golden, pairs, verdict, workbench
+from ..environment import environment
+from . import golden, history, pairs, verdict, workbench
 
 # Appended to a module: its function takes a share longer by waiting for the clock, whatever the machine.
 WAIT = """
@@ -141,7 +143,7 @@ def selftest(
 ) -> list[Case]:
     """Plant every change ``repeats`` times and judge what the gate says; ``budget_s``: of each comparison of times.
 
-    The seconds behind each judgement go to ``out``/blocks.
+    The seconds behind each judgement go to ``out``/blocks, those of the checkout as it is also to ``out``/history.jsonl.
     """
     cases = []
     with tempfile.TemporaryDirectory() as folder:
@@ -165,6 +167,9 @@ def _case(plant: Plant, data: Path, budget_s: float, file: Path) -> Case:
         if plant.tier != 1:  # a change of counts says nothing about times
             found = pairs.compare(pairs.runner({"base": ROOT, "head": head}, data), budget_s)
             _write_blocks(found, file)
+            calm = pairs.Comparison(head=found.base)  # the checkout as it is, whatever was planted
+            revision = code.identity([])["revision"] or "unknown"
+            history.append(file.parent.parent / history.FILE, environment("cpu", 1), revision, calm)
             slower = {v.stage for v in found.verdicts() if v.verdict == verdict.SLOWER}
     named = changes if plant.tier == 1 else slower
     others = (slower if plant.tier == 1 else changes) | {n for n in named if plant.blamed not in n}

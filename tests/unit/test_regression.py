@@ -224,6 +224,20 @@ def test_a_stage_that_a_side_lacks_is_not_compared_and_fails_nothing():
 
 def test_the_budget_ends_it_and_says_so():
     machine = Machine({"a": 1.0}, noise=0.5)
-    found = compare(machine, budget=200.0)
-    assert machine.now <= 200.0
+    found = compare(machine, budget=300.0)
+    assert machine.now <= 0.7 * 300, (
+        "what is left is kept for confirming an alarm, of which there is none"
+    )
     assert found.verdicts()[0].verdict == verdict.UNSURE
+
+
+def test_a_run_that_would_say_nothing_may_take_a_third_more():
+    """Blocks of 40 s: four of them, which say something, end at 180 s; two more of one stage confirm an alarm."""
+    calm, slow = Machine({"a": 1.0}), Machine({"a": 1.12})
+    assert compare(calm, budget=150.0).verdicts()[0].verdict == verdict.OK
+    assert calm.now == 180
+    assert compare(slow, budget=200.0).verdicts()[0].verdict == verdict.SLOWER
+    assert slow.now == 260
+    short = Machine({"a": 1.0})
+    assert "blocks of the 4" in compare(short, budget=130.0).verdicts()[0].reason
+    assert short.now <= 130 * 4 / 3
