@@ -244,10 +244,13 @@ def _regression(a: argparse.Namespace) -> int:
 
 
 def _selftest(a: argparse.Namespace) -> int:
+    from .record import write_atomically
     from .regression import rates, selftest
 
     if a.rates:
-        print(rates.to_markdown(rates.rates(rates.read(a.rates))), end="")
+        table = rates.to_markdown(rates.rates(rates.read(a.rates)))
+        write_atomically(a.out / "rates.md", table.encode())
+        print(table, end="")
         return 0
     if a.collect:
         selftest.collect(*a.collect, a.out / "blocks")

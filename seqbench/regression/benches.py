@@ -17,7 +17,7 @@ FOLDER = ROOT / "tests" / "bench"
 PREFIX = "bench/"
 # Left out: what stages.py times in the same process, and one that takes longer than all others.
 STAGES = ("test_training_step", "test_scoring", "2048")
-# Long enough for a median, short enough for many processes: the spread between processes is the larger part.
+# Long enough for a few rounds, short enough for many processes: the spread between processes is the larger part.
 SETTINGS = ("--benchmark-enable", "--benchmark-only", "--benchmark-max-time=0.1", "--benchmark-min-rounds=5",
             "--benchmark-warmup=on", "--benchmark-warmup-iterations=1", "--benchmark-disable-gc")  # fmt: skip
 
@@ -43,11 +43,11 @@ def mine(only: Sequence[str]) -> list[str]:
 
 
 def read(file: Path) -> dict[str, dict]:
-    """Seconds by stage, the median over its rounds, of a file that pytest-benchmark wrote; nothing if there is none."""
+    """Seconds by stage, the least of its rounds, of a file that pytest-benchmark wrote; nothing if there is none."""
     if not file.exists() or not file.stat().st_size:
         return {}
     content = json.loads(file.read_text(encoding="utf-8"))
     return {
-        PREFIX + entry["name"].removeprefix("test_"): {"s": entry["stats"]["median"]}
+        PREFIX + entry["name"].removeprefix("test_"): {"s": entry["stats"]["min"]}
         for entry in content["benchmarks"]
     }

@@ -1,6 +1,6 @@
 """Tier 2's runner: two revisions, one machine, one job; a process per side and pair runs all stages and benchmarks.
 
-Blocks of four processes in the order base, head, head, base. More blocks until every stage is settled or the budget ends;
+Blocks of four processes in the order base, head, head, base. More blocks, of what is not settled yet, until the budget ends;
 stages that raise an alarm are run again alone, and only new pairs confirm it.
 """
 
@@ -30,10 +30,8 @@ STAGES = Path(__file__).with_name("stages.py")
 LIMIT_S = 300.0  # of one process
 ABSENT = "it was not run"
 WARMING = ["train/", "inference/"]  # what the first process of each side runs: it compiles
-GRACE = (
-    1 / 3
-)  # of the budget, beyond it: to reach the fewest blocks that say anything, and to confirm an alarm
-CONFIRMING = 0.3  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
+GRACE = 1 / 3  # of the budget, beyond it: for the fewest blocks that say anything, and to confirm
+CONFIRMING = 0.2  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
 Run = Callable[[str, list[str] | None], dict[str, dict]]  # side, stages -> what stages.py wrote
 
 
@@ -80,35 +78,36 @@ def compare(
         for stage, result in run(side, WARMING).items():
             if "error" in result:
                 found.failed.setdefault(stage, f"{side}: {result['error']}")
-    before = clock()
-    longest = 0.0
-    while clock() - start + longest < budget_s * (
-        1 - CONFIRMING if _blocks(found) >= verdict.FEWEST else 1 + GRACE
-    ):
-        add_block(run, found, None)
-        longest = max(longest, clock() - before)
+    last = 0.0  # seconds of the block before, as a guess at the next one's
+    while not (enough := _blocks(found) >= verdict.FEWEST) or _unsettled(found):
         before = clock()
-        blocks = _blocks(found)
-        open_ = _unsettled(found)
-        say(
-            f"block {blocks}: {len(found.base) - len(open_)} of {len(found.base)} stages settled, {clock() - start:.0f} s"
-        )
-        if blocks >= verdict.FEWEST and not open_:
+        if before - start + last >= budget_s * (1 - CONFIRMING if enough else 1 + GRACE):
             break
-    alarms, longest = (
-        _alarms(found),
-        CONFIRMING * longest,
-    )  # a few stages take a part of a block's time
-    while alarms and clock() - start + longest < budget_s * (1 + GRACE):
+        add_block(run, found, _unsettled(found) if enough else None)
+        last = clock() - before
+        settled = len(found.base) - len(_unsettled(found))
+        say(
+            f"block {_blocks(found)}: {settled} of {len(found.base)} stages settled, {clock() - start:.0f} s"
+        )
+    _confirm_all(run, found, start, budget_s * (1 + GRACE), clock, say)
+    found.seconds = clock() - start
+    return found
+
+
+def _confirm_all(
+    run: Run, found: Comparison, start: float, until_s: float, clock: Callable[[], float],
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Run stages that raised an alarm again, alone, until the new blocks have said something of each."""
+    alarms, last = _alarms(found), 0.0
+    while alarms and clock() - start + last < until_s:
         before = clock()
         _confirm(run, found, alarms)
-        longest = clock() - before
+        last = clock() - before
         done = len(found.confirming[alarms[0]])
         say(f"confirming {', '.join(alarms)}: block {done}, {clock() - start:.0f} s")
         if done >= verdict.FEWEST_AGAIN and all(_said(found, stage) for stage in alarms):
             break
-    found.seconds = clock() - start
-    return found
 
 
 def _blocks(found: Comparison) -> int:

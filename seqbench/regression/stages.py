@@ -4,7 +4,8 @@
 
 ``--only``: names of stages, or their first part with its slash. ``--bench``: arguments for pytest, as JSON, which then times the benchmarks and writes a file of its own. The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
 revision does not have, or has under another name, is an error of its own and not of the run. Output: JSON, stage -> {"s":
-seconds, the median of a few repetitions, or of the first and only run of what takes seconds} or {"error": why}.
+seconds, the least of a few repetitions (what disturbs a process only ever adds), or those of the first and only run of what
+takes seconds} or {"error": why}.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ import contextlib
 import io
 import json
 import re
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LENGTHS, TOKENS, ITEMS = (50, 200), 1600, 2000
-REPEATS, MORE = (
-    3,
-    10,
-)  # repetitions after a first one: of steps, and of what takes a few milliseconds
+REPEATS, MORE = 3, 10  # after a first one; more of what takes a few milliseconds
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 Stage = tuple[str, Callable[[], object], int]
 
@@ -49,7 +46,7 @@ def main() -> None:
             run, repeats = make()
             if repeats > 1:
                 run()  # compiles, allocates, fills caches
-            found[name] = {"s": statistics.median(_timed(run) for _ in range(repeats))}
+            found[name] = {"s": min(_timed(run) for _ in range(repeats))}
         except Exception as error:  # whatever the other revision lacks
             found[name] = {
                 "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -89,7 +86,7 @@ def stages(data: Path) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], ob
                 lambda m=model, n=length: (_inference(m, n), MORE),
             )
     yield "evaluate", lambda: (_evaluation(data), REPEATS)
-    yield "prepare", lambda: (_preparing(data), 1)
+    yield "prepare", lambda: (_preparing(data), REPEATS)
     yield "report", lambda: (_rendering(data), 1)
 
 
