@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
         "base", "budget-s", "out", "accept")  # fmt: skip
     add("regression-selftest", _selftest, "plant changes in copies of the checkout: does the gate find and name them?",
-        "budget-s", "repeats", "collect?", "rates?", "out")  # fmt: skip
+        "budget-s", "repeats", "plants?", "collect?", "rates?", "out")  # fmt: skip
     add(
         "golden",
         _golden,
@@ -101,6 +101,7 @@ _OPTIONS: dict[str, dict] = {
     "repeats": {"type": int, "default": 1, "help": "how often every change is planted (default 1)"},
     "collect?": {"type": int, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
                  "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
+    "plants?": {"nargs": "+", "metavar": "PLANT", "help": "only these of the changes (default: all)"},
     "rates?": {"type": Path, "nargs": "+", "metavar": "BLOCKS",
                "help": "only resample the blocks in these folders into rates of detection and of false alarms"},
     "gpu": {"action": "store_true", "help": "only what the visible GPU allocates"},
@@ -255,7 +256,7 @@ def _selftest(a: argparse.Namespace) -> int:
     if a.collect:
         selftest.collect(*a.collect, a.out / "blocks")
         return 0
-    return 0 if selftest.judged(selftest.selftest(a.budget_s, a.repeats, a.out)) else 1
+    return 0 if selftest.judged(selftest.selftest(a.budget_s, a.repeats, a.out, a.plants)) else 1
 
 
 def _golden(a: argparse.Namespace) -> None:

@@ -176,9 +176,11 @@ def _evidence(tables: Tables, one: Held) -> str:
     """Whether a budget ended too early, how much tuning there was, and the other masking: what the records know."""
     where = {key: one.anchor[key] for key in ("dataset", "seq_len", "model")}
     runs = pick(tables.frames["experiments"], kind="train", status="ok", track=one.track, **where)
-    rising = int(runs.still_improving.sum())
-    parts = [f"{rising} of {len(runs)} trainings still improving when their budget ended" if rising
+    ended = int(runs.still_improving.sum())
+    chosen = f"chosen at step {runs.best_step.mean():,.0f} of {runs.steps.mean():,.0f}"
+    parts = [f"{ended} of {len(runs)} trainings ended by their budget" if ended
              else "all trainings had stopped improving"]  # fmt: skip
+    parts.append(chosen if len(runs) == 1 else f"{chosen} on average")
     tuning = (
         tables.settings.get("settings", {}).get(one.track, {}).get(where["dataset"], {})
         .get(where["model"], {}).get("tuning")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .collect import Tables
 from .findings import pick, place, places
-from .tables import Cell, Column, Table, known, label, plural, whole
+from .tables import Cell, Column, Table, label, plural, whole
 from .views import ordered
 
 HOUR = 3600.0
@@ -26,7 +26,7 @@ def table(tables: Tables, track: str) -> Table:
     rows = pick(trainings(tables), track=track)
     columns = [Column("Model", number=False), Column("Trainings")]
     columns += [Column(text, "Steps, mean") for text in ("Run", "Chosen")]
-    columns += [Column("Epochs, mean"), Column("Still improving")]
+    columns += [Column("Epochs, mean"), Column("Ended by the budget")]
     columns += [
         Column(text, "Hours of one process") for text in ("Training", "Validating and testing")
     ]
@@ -39,8 +39,8 @@ def table(tables: Tables, track: str) -> Table:
         body.append([Cell("All of the track")])
         body += [_row(label(model), pick(rows, model=model)) for model in ordered(rows.model)]
     notes = [
-        "Chosen: the step that validated best, whose weights were tested. Still improving: trainings that the budget of steps"
-        " ended, not the patience. Hours are informative: other work may have run beside a training."
+        "Chosen: the step that validated best, whose weights were tested. Ended by the budget: trainings that the budget of"
+        " steps ended before their patience did; more steps might have helped. Hours are informative: other work may have run beside a training."
     ]
     return Table(
         f"spent-{track}", f"What the trainings of track {track} took", columns, body, notes
@@ -62,24 +62,24 @@ def _hours(seconds: pd.Series) -> Cell:
 
 
 def sentences(tables: Tables) -> list[str]:
-    """Hours per track and model."""
+    """Time per track and model."""
     rows = trainings(tables)
     said = []
     for (track,) in places(rows, "track"):
         own = pick(rows, track=track)
         by_model = [
-            f"{label(model)} {_total(pick(own, model=model)):.1f} h ({plural(len(pick(own, model=model)), 'training')})"
+            f"{label(model)} {_time(part)} ({plural(len(part), 'training')})"
             for model in ordered(own.model)
+            for part in [pick(own, model=model)]
         ]
-        rising = int(own.still_improving.sum())
-        text = f"Track {track}: {_total(own):.1f} hours of one process, of which {', '.join(by_model)}."
-        if rising:
-            text += f" {rising} of {plural(len(own), 'training')} ended with the budget of steps, still improving."
+        ended = int(own.still_improving.sum())
+        text = f"Track {track}: {_time(own)} of one process, of which {', '.join(by_model)}."
+        if ended:
+            text += f" {ended} of {plural(len(own), 'training')} were ended by the budget of steps, before their patience."
         said.append(text)
     return said
 
 
-def _total(rows: pd.DataFrame) -> float:
-    return (
-        sum(rows[key].sum() for key in ("train_s", "evaluate_s") if known(rows[key].sum())) / HOUR
-    )
+def _time(rows: pd.DataFrame) -> str:
+    seconds = rows.train_s.sum() + rows.evaluate_s.sum()
+    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{seconds / 60:.1f} min"

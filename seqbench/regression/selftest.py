@@ -25,6 +25,7 @@ from pathlib import Path
 from .. import code
 from ..code import ROOT
 from ..environment import environment
+from ..errors import UserError
 from . import golden, history, pairs, verdict, workbench
 
 # Appended to a module: its function takes a share longer by waiting for the clock, whatever the machine.
@@ -139,16 +140,23 @@ def planted(plant: Plant | None) -> Iterator[Path]:
 
 
 def selftest(
-    budget_s: float, repeats: int, out: Path, say: Callable[[str], None] = print
-) -> list[Case]:
-    """Plant every change ``repeats`` times and judge what the gate says; ``budget_s``: of each comparison of times.
+    budget_s: float, repeats: int, out: Path, names: list[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Case]:  # fmt: skip
+    """Plant every change, or those named, ``repeats`` times and judge what the gate says; ``budget_s``: of each comparison of times.
 
     The seconds behind each judgement go to ``out``/blocks, those of the checkout as it is also to ``out``/history.jsonl.
+
+    Raises:
+        UserError: there is no plant of a name.
     """
-    cases = []
+    cases, known = [], {plant.name: plant for plant in plants()}
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--plants: there is no plant {name!r}; there are: {', '.join(known)}")
     with tempfile.TemporaryDirectory() as folder:
         data = workbench.make(Path(folder))
-        for plant in plants():
+        for plant in [known[name] for name in names or known]:
             for _ in range(repeats):
                 cases.append(_case(plant, data, budget_s, _free(out / "blocks", plant.name)))
                 write(cases, out)

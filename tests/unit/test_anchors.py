@@ -66,7 +66,10 @@ def test_a_miss_is_told_with_what_the_records_know(tmp_path):
     tables = tables_of(tmp_path, stopped="max_steps", still_improving=True)
     (sentence,) = anchors.sentences(tables, [anchor(**{"ndcg@10": 0.9})])
     assert sentence.startswith("Track matched reaches or exceeds 0 of 1 published values")
-    assert "against 0.9000 (a paper); 3 of 3 trainings still improving" in sentence
+    assert (
+        "against 0.9000 (a paper); 3 of 3 trainings ended by their budget, chosen at step 700 of 800"
+        in sentence
+    )
     assert "no tuning" in sentence
     assert f"with seen items masked {ours(tables, 'seen-masked')['mean']:.4f}" in sentence
     stopped = tables_of(tmp_path / "b")

@@ -167,10 +167,9 @@ def test_what_was_spent_counts_trainings_and_those_the_budget_ended(tmp_path):
 
     tables = tables_of(tmp_path, wanted, change)
     (sentence,) = about(tables, "What was spent")
-    hours = 9 * 62 / 3600
-    assert sentence.startswith(f"Track matched: {hours:.1f} hours of one process")
-    assert "SASRec 0.1 h (3 trainings)" in sentence
-    assert "1 of 9 trainings ended with the budget of steps, still improving" in sentence
+    assert sentence.startswith(f"Track matched: {9 * 62 / 60:.1f} min of one process")
+    assert f"SASRec {3 * 62 / 60:.1f} min (3 trainings)" in sentence
+    assert "1 of 9 trainings were ended by the budget of steps" in sentence
     rows = {row[0].text: row for row in spent.table(tables, "matched").rows if len(row) > 1}
     assert set(rows) == {"Mamba4Rec", "SASRec", "GRU4Rec"}
     assert rows["SASRec"][5].text == "1 of 3"

@@ -49,7 +49,10 @@ def run(tmp_path, only=None):
         *stages,
     ]
     command += ["--bench", json.dumps(benches.arguments(timed, only))]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    outside = {
+        k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")
+    }  # no worker of xdist
+    subprocess.run(command, check=True, capture_output=True, env={**outside, "PYTHONPATH": str(ROOT)})  # fmt: skip
     return json.loads(out.read_text()) | benches.read(timed)
 
 

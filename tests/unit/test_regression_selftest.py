@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from seqbench.code import ROOT
+from seqbench.errors import UserError
 from seqbench.regression import golden, pairs, rates, selftest, verdict, workbench
 
 pytestmark = pytest.mark.skipif(
@@ -128,3 +129,11 @@ def test_a_case_is_right_only_if_it_names_what_was_planted(monkeypatch, tmp_path
         case = selftest._case(model, tmp_path, 1.0, tmp_path / "blocks" / "model-0.json")
         assert case.right is right
         assert json.loads((tmp_path / "blocks" / "model-0.json").read_text())["base"] == found.base
+
+
+def test_an_unknown_plant_is_one_line_and_measures_nothing(tmp_path):
+    with pytest.raises(
+        UserError, match="--plants: there is no plant 'modle'; there are: model, preparing"
+    ):
+        selftest.selftest(1.0, 1, tmp_path, ["modle"])
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,15 @@ verb = sys.argv[1]
 tables = [
     f"{n}.csv"
     for n in (
-        *("experiments", "summary", "comparisons", "curves", "effectiveness", "efficiency"),
+        *(
+            "experiments",
+            "summary",
+            "comparisons",
+            "contrasts",
+            "curves",
+            "effectiveness",
+            "efficiency",
+        ),
         *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
     )
 ]
