@@ -31,6 +31,7 @@ LIMIT_S = 300.0  # of one process
 ABSENT = "it was not run"
 WARMING = ["train/", "inference/"]  # what the first process of each side runs: it compiles
 GRACE = 1 / 3  # of the budget, beyond it: for the fewest blocks that say anything, and to confirm
+STARTING = 0.35  # of a process of all stages goes into starting it
 CONFIRMING = 0.2  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
 Run = Callable[[str, list[str] | None], dict[str, dict]]  # side, stages -> what stages.py wrote
 
@@ -80,10 +81,12 @@ def compare(
                 found.failed.setdefault(stage, f"{side}: {result['error']}")
     last = 0.0  # seconds of the block before, as a guess at the next one's
     while not (enough := _blocks(found) >= verdict.FEWEST) or _unsettled(found):
-        before = clock()
+        before, narrow = clock(), _unsettled(found) if enough else None
+        if narrow and _blocks(found) == verdict.FEWEST:  # the first block of a few stages only
+            last *= STARTING + (1 - STARTING) * len(narrow) / len(found.base)
         if before - start + last >= budget_s * (1 - CONFIRMING if enough else 1 + GRACE):
             break
-        add_block(run, found, _unsettled(found) if enough else None)
+        add_block(run, found, narrow)
         last = clock() - before
         settled = len(found.base) - len(_unsettled(found))
         say(

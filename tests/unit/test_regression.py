@@ -254,3 +254,20 @@ def test_only_what_is_not_settled_runs_again():
     assert asked[: 4 * verdict.FEWEST] == [None] * 4 * verdict.FEWEST
     assert len(asked) > 4 * verdict.FEWEST
     assert all(only == ["restless"] for only in asked[4 * verdict.FEWEST :])
+
+
+def test_a_block_of_few_stages_is_not_expected_to_take_as_long_as_one_of_all():
+    """Full blocks of 44 s end at 198 s; a narrow one of 12 s still fits into what is left of 0.8 x 280 = 224 s."""
+
+    class Quick(Machine):
+        def __call__(self, side, only):
+            found = super().__call__(side, only)
+            self.now += 1.0 if only in (None, pairs.WARMING) else -7.0
+            return found
+
+    machine = Quick({f"calm{k}": 1.0 for k in range(19)} | {"restless": 1.0})
+    machine.noise = {"restless": 0.3} | {f"calm{k}": 0.001 for k in range(19)}
+    found = compare(machine, budget=280.0)
+    assert len(found.base["calm0"]) == verdict.FEWEST
+    assert len(found.base["restless"]) > verdict.FEWEST
+    assert machine.now <= 224
