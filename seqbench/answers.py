@@ -17,7 +17,7 @@ from .collect import Tables
 from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .metrics import METRICS
-from .tables import decimals, known, label, metric_label, plural, rounded
+from .tables import decimals, known, label, metric_label, plural, rounded, signed
 from .views import MASKINGS, ordered
 
 VERDICTS = {
@@ -106,15 +106,8 @@ def _by_verdict(rows: pd.DataFrame) -> str:
         verdict = verdict if enough_seeds(row.trained_seeds) else "seeds"
         low, high = sorted((sign * row.ci_low, sign * row.ci_high))
         where = place(row.dataset, row.seq_len)
-        sorted_[verdict].append(f"{where} ({difference(sign * row.difference, low, high)})")
+        sorted_[verdict].append(f"{where} ({signed(sign * row.difference, low, high)})")
     return "; ".join(f"{VERDICTS[v]} {', '.join(found)}" for v, found in sorted_.items() if found)
-
-
-def difference(value: float, low: float, high: float) -> str:
-    """A difference with its interval, signs written out."""
-    digits = decimals([(high - low) / 2])
-    middle, *ends = (f"{x:+.{digits}f}".replace("-", "−") for x in (value, low, high))
-    return f"{middle} [{', '.join(ends)}]"
 
 
 def _length(tables: Tables) -> Iterator[str]:
@@ -137,9 +130,7 @@ def _each(rows: pd.DataFrame) -> str:
     for model in ordered(rows.model):
         row = pick(rows, model=model).iloc[0]
         few = "" if enough_seeds(row.n_seeds) else f", {plural(int(row.n_seeds), 'seed')}"
-        listed.append(
-            f"{difference(row.difference, row.ci_low, row.ci_high)} ({label(model)}{few})"
-        )
+        listed.append(f"{signed(row.difference, row.ci_low, row.ci_high)} ({label(model)}{few})")
     return ", ".join(listed)
 
 

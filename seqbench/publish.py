@@ -228,20 +228,18 @@ def _warnings(content: Tables) -> str:
     return "".join(f"- **{flag.title}.** {flag.text}\n" for flag in flags(content))
 
 
-def _findings(content: Tables) -> str:
-    """The page of findings, about the datasets themselves: variants and steps of the waterfall have tables of their own."""
-    main = protocol_views.without_variants(waterfall.without_steps(content))
-    return answers.as_markdown(answers.answers(main))
+def _main(content: Tables) -> Tables:
+    """The datasets themselves: variants and steps of the waterfall have tables of their own."""
+    return protocol_views.without_variants(waterfall.without_steps(content))
 
 
 def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
-    main = protocol_views.without_variants(waterfall.without_steps(content))
-    tracks = [track for (track,) in places(spent.trainings(content), "track")]
+    main = _main(content)
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
     shown += [claims.table(main), anchors.table(main)]
     shown += [
         *_quality_tables(content),
-        *(spent.table(content, track) for track in tracks),
+        *(spent.table(content, track) for track in spent.tracks(content)),
         *tuning_views.tables(content.settings["settings"]),
         *_protocol_tables(content),
         *waterfall.tables(content),
@@ -253,7 +251,7 @@ def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
         f"# Results on {machine}\n\n"
         f"Generated from the records in `runs/` by `snakemake publish` (`{COMMAND}`); do not edit. `effectiveness.csv`, `efficiency.csv`, `scaling.csv`,"
         " `crossovers.csv`, `protocols.csv`, `agreement.csv` and `contrasts.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
-        f"{_warnings(content)}\n## Findings\n\n{_findings(content)}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
+        f"{_warnings(content)}\n## Findings\n\n{answers.as_markdown(answers.answers(main))}\n{body}\n## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
     )
 
 
@@ -262,9 +260,8 @@ def _machine_part(folder: Path) -> str:
     content = _content(folder, _entries(folder))
     device = content.settings["environments"][0]
     where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
-    main = protocol_views.without_variants(waterfall.without_steps(content))
-    tracks = [track for (track,) in places(spent.trainings(main), "track")]
-    shown = [costs.versus(main, track) for track in tracks]
+    main = _main(content)
+    shown = [costs.versus(main, track) for track in spent.tracks(main)]
     shown += [without(table, "MRR") for table in _quality_tables(main)]
     body = "\n".join(markdown(table) for table in shown if table.rows)
     link = f"results/reference/{folder.name}"
@@ -272,4 +269,4 @@ def _machine_part(folder: Path) -> str:
         "Everything else (published values, claims one by one, what was spent, tuning, protocols, waterfall, every cost, how"
         f" cost grows, the command of each record): [{link}]({link}/README.md)."
     )
-    return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{_findings(content)}\n{body}\n{rest}\n"
+    return f"### {folder.name} ({where})\n\n{_warnings(content)}\n{answers.as_markdown(answers.answers(main))}\n{body}\n{rest}\n"

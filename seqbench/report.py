@@ -49,7 +49,7 @@ def render(tables: Path, out: Path) -> Path:
     shown["trend"] = trend.tables(content)
     shown["protocols"] = _protocols(everything)
     shown["waterfall"] = waterfall.tables(everything)
-    shown["spent"] = [spent.table(everything, track) for track in _trained(everything)]
+    shown["spent"] = [spent.table(everything, track) for track in spent.tracks(everything)]
     shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
@@ -105,10 +105,6 @@ def _protocols(content: Tables) -> list[Table]:
         for table in (protocol_views.values, protocol_views.ties)
     ]
     return [table for table in found if table.rows]
-
-
-def _trained(content: Tables) -> list[str]:
-    return [track for (track,) in places(spent.trainings(content), "track")]
 
 
 def _on_datasets(content: Tables, key: tuple[str, str, str]) -> list[Table]:

@@ -21,6 +21,11 @@ def trainings(tables: Tables) -> pd.DataFrame:
     return pick(frame, kind="train", status="ok", trained=True) if len(frame) else frame
 
 
+def tracks(tables: Tables) -> list[str]:
+    """Tracks in which something was trained, in order of first use."""
+    return [track for (track,) in places(trainings(tables), "track")]
+
+
 def table(tables: Tables, track: str) -> Table:
     """Per place and model: trainings, where they stopped, and the hours that training and validating took."""
     rows = pick(trainings(tables), track=track)
@@ -65,7 +70,7 @@ def sentences(tables: Tables) -> list[str]:
     """Time per track and model."""
     rows = trainings(tables)
     said = []
-    for (track,) in places(rows, "track"):
+    for track in tracks(tables):
         own = pick(rows, track=track)
         by_model = [
             f"{label(model)} {_time(part)} ({plural(len(part), 'training')})"

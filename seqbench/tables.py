@@ -106,6 +106,13 @@ def decimals(half_widths: Iterable[float]) -> int:
     return max(first_digit(finite[len(finite) // 2]), 3) if finite else 3
 
 
+def signed(value: float, low: float, high: float) -> str:
+    """A difference with its interval, signs written out, in the decimals that the interval supports."""
+    digits = decimals([(high - low) / 2])
+    text, *ends = (f"{number:+.{digits}f}".replace("-", "−") for number in (value, low, high))
+    return f"{text} [{', '.join(ends)}]"
+
+
 def rounded(value: float, uncertainty: float) -> str:
     """Write a number with 2 to 4 significant digits, as its uncertainty supports."""
     if value == 0:

@@ -20,6 +20,7 @@ from .tables import (
     label,
     metric_label,
     share,
+    signed,
     whole,
 )
 
@@ -256,7 +257,6 @@ def _probe_cell(row: pd.Series, digits: int) -> Cell:
 def difference_cell(row: Any, sign: int = 1) -> Cell:
     """A difference with its interval and verdict; sign -1 reads it the other way round."""
     low, high = sorted((sign * row.ci_low, sign * row.ci_high))
-    digits = decimals([(high - low) / 2])
     verdict = row.verdict
     if sign < 0:
         verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
@@ -264,5 +264,5 @@ def difference_cell(row: Any, sign: int = 1) -> Cell:
     word = verdict if settled or verdict == "inconclusive" else f"{verdict}, too few seeds"
     mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
     value = sign * row.difference
-    text, *ends = (f"{number:+.{digits}f}".replace("-", "−") for number in (value, low, high))
-    return Cell(text, f"[{', '.join(ends)}] {word}", value, mark)
+    text, _, ends = signed(value, low, high).partition(" ")
+    return Cell(text, f"{ends} {word}", value, mark)

@@ -54,7 +54,7 @@ def rates(
     logs: Mapping[tuple[str, str], np.ndarray], blocks: Sequence[int] = (4, 8, 12),
     draws: int = DRAWS, seed: int = 0,
 ) -> list[Rate]:  # fmt: skip
-    """Rates of every stage and, over equal checkouts, of any of them."""
+    """Rates of every stage and, over equal checkouts, of any of them (taken as independent of one another)."""
     rng, found = np.random.default_rng(seed), []
     for count in blocks:
         none = 1.0

@@ -2,8 +2,10 @@
 
     python stages.py --root CHECKOUT --data FOLDER --out FILE [--only STAGE ...] [--bench ARGUMENTS]
 
-``--only``: names of stages, or their first part with its slash. ``--bench``: arguments for pytest, as JSON, which then times the benchmarks and writes a file of its own. The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
-revision does not have, or has under another name, is an error of its own and not of the run. Output: JSON, stage -> {"s":
+``--only``: names of stages, or their first part with its slash. ``--bench``: arguments for pytest, as JSON, which then times
+the benchmarks and writes a file of its own. The stages are those of the revision that asks; the code they call is CHECKOUT's,
+first on the path. A stage that the other revision does not have, or has under another name, is an error of its own and not of
+the run. Output: JSON, stage -> {"s":
 seconds, the least of a few repetitions (what disturbs a process only ever adds), or those of the first and only run of what
 takes seconds} or {"error": why}.
 """
