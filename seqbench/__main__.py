@@ -73,6 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: not a positive number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: not a positive whole number")
+    return value
+
+
 _PATH = {"type": Path, "required": True}
 # A name with a question mark is the same option where it may be left out.
 _OPTIONS: dict[str, dict] = {
@@ -95,11 +109,11 @@ _OPTIONS: dict[str, dict] = {
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
     "parts": {"default": "tests scan cost train", "help": "which parts, in quotes (default: all)"},
-    "budget-s": {"type": float, "default": 540.0,
+    "budget-s": {"type": _positive, "default": 540.0,
                  "help": "seconds after which nothing new is started (default 540)"},
     "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
-    "repeats": {"type": int, "default": 1, "help": "how often every change is planted (default 1)"},
-    "collect?": {"type": int, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
+    "repeats": {"type": _count, "default": 1, "help": "how often every change is planted (default 1)"},
+    "collect?": {"type": _count, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
                  "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
     "plants?": {"nargs": "+", "metavar": "PLANT", "help": "only these of the changes (default: all)"},
     "rates?": {"type": Path, "nargs": "+", "metavar": "BLOCKS",
@@ -249,14 +263,14 @@ def _selftest(a: argparse.Namespace) -> int:
     from .regression import rates, selftest
 
     if a.rates:
-        table = rates.to_markdown(rates.rates(rates.read(a.rates)))
+        table = rates.to_markdown(*rates.rates(rates.read(a.rates), a.budget_s), a.budget_s)
         write_atomically(a.out / "rates.md", table.encode())
         print(table, end="")
         return 0
     if a.collect:
         selftest.collect(*a.collect, a.out / "blocks")
         return 0
-    return 0 if selftest.judged(selftest.selftest(a.budget_s, a.repeats, a.out, a.plants)) else 1
+    return selftest.status(selftest.selftest(a.budget_s, a.repeats, a.out, a.plants))
 
 
 def _golden(a: argparse.Namespace) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from .. import code
 from ..code import ROOT
 from ..environment import environment
-from . import golden, history, output, pairs, workbench
+from ..errors import UserError
+from . import golden, history, output, pairs, revisions, workbench
 from .output import Result
+from .pairs import Comparison
+from .workers import Workers
 
 
 def regression(
@@ -29,31 +31,20 @@ def regression(
         )
         return 0
     start = time.monotonic()
+    if base:
+        revisions.commit(base)  # a name that is none is said before anything is measured
     _say("tier 1: counts and golden metrics")
     changes = golden.check()
-    verdicts, reason, found = None, "", None
+    found, reason = None, ""
     if base:
-        with ExitStack() as stack:
-            other = stack.enter_context(pairs.worktree(base))
-            if pairs.pins(other) != pairs.pins(head):
-                reason = (
-                    f"{base} has other pinned packages: its times are not those of its code alone"
-                )
-            else:
-                found = _pairs(other, head, budget_s)
-                verdicts = found.verdicts()
-                reason = (
-                    ""
-                    if found.base
-                    else f"{budget_s:g} s were not enough for one block; raise --budget-s"
-                )
+        with revisions.worktree(base) as other:
+            found, reason = against(other, head, budget_s)
     facts = environment("cpu", 1)
     about = {
-        "machine": facts["machine_name"], "base": base or "none", "head": code.identity([])["revision"] or "unknown",
-        "blocks": max((len(b) for b in found.base.values()), default=0) if found else 0,
-        "seconds": round(time.monotonic() - start),
+        "machine": facts["machine_name"], "base": base or "none", "head": revision(),
+        "blocks": found.full_blocks() if found else 0, "seconds": round(time.monotonic() - start),
     }  # fmt: skip
-    result = Result(changes, verdicts, about, reason)
+    result = Result(changes, found.verdicts() if found else None, about, reason)
     output.write(result, out)
     if found:
         history.append(out / history.FILE, facts, about["head"], found)
@@ -61,11 +52,31 @@ def regression(
     return output.STATUS[result.outcome]
 
 
-def _pairs(base: Path, head: Path, budget_s: float) -> pairs.Comparison:
-    _say("tier 2: base against head, a process per side and pair")
+def against(
+    base: Path, head: Path, budget_s: float, data: Path | None = None
+) -> tuple[Comparison | None, str]:
+    """Compare two checkouts; nothing, and why, if they cannot be compared at all. ``data``: a workbench, if there is one."""
+    pythons = {"base": sys.executable, "head": sys.executable}
+    try:
+        if revisions.pins(base) != revisions.pins(head):
+            _say("tier 2: base has other pins; making its own environment")
+            pythons["base"] = revisions.interpreter(base)
+    except UserError as error:
+        return None, f"base cannot be run: {error}"
+    _say("tier 2: base against head, processes of both in turns")
     with tempfile.TemporaryDirectory() as folder:
-        data = workbench.make(Path(folder))
-        return pairs.compare(pairs.runner({"base": base, "head": head}, data), budget_s, say=_say)
+        workers = Workers({"base": base, "head": head}, data or workbench.make(Path(folder)), pythons)  # fmt: skip
+        found = pairs.compare(workers, budget_s, say=_say)
+    if not found.timed():
+        why = next((v.reason for v in found.verdicts()), "nothing was run")
+        return found, f"nothing could be compared: {why}"
+    return found, ""
+
+
+def revision() -> str:
+    """What head is; changes that are not committed are said."""
+    identity = code.identity([])
+    return (identity["revision"] or "unknown") + ("-dirty" if identity["dirty"] else "")
 
 
 def _say(text: str) -> None:

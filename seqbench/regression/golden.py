@@ -56,12 +56,13 @@ Run = Callable[[Mapping[str, str]], Values]
 
 @dataclass(frozen=True)
 class Change:
-    """One value that is not what it was. before or after is None where there was or is none."""
+    """One value that is not what it was. before or after is None where there was or is none; former: its tolerance before."""
 
     name: str
     before: float | None
     after: float | None
     tolerance: float = 0.0
+    former: float | None = None
 
     def __str__(self) -> str:
         if self.before is None:
@@ -70,6 +71,8 @@ class Change:
             return f"{self.name}: gone, was {_text(self.before)}"
         share = f" ({100 * (self.after / self.before - 1):+.2f} %)" if self.before else ""
         allowed = f", tolerance {self.tolerance:.2g}" if self.tolerance else ""
+        if self.former not in (None, self.tolerance):
+            allowed = f", tolerance {self.former:.2g} -> {self.tolerance:.2g}"
         return f"{self.name}: {_text(self.before)} -> {_text(self.after)}{share}{allowed}"
 
 
@@ -142,7 +145,9 @@ def _gpu(name: str) -> str | None:
 
 
 def accept(file: Path = FILE, run: Run = run_probe) -> list[Change]:
-    """Write this checkout's values with their measured spread, and return what changes by it; other GPUs' values stay."""
+    """Write this checkout's values with their measured spread, and return everything that changes by it, tolerances and what lies
+    within them included; other GPUs' values stay.
+    """
     known, torch = _read(file), torch_version()
     values = measured(run)
     spread: dict[str, float] = {}
@@ -152,17 +157,19 @@ def accept(file: Path = FILE, run: Run = run_probe) -> list[Change]:
             kind = _kind(name)
             spread[kind] = max(spread.get(kind, 0.0), abs(other.get(name, value) - value))
     old = known.get(torch, {})
-    changes = compare(old, values) if old else [Change(n, None, v) for n, v in values.items()]
     here = {_gpu(n) for n in values}
     kept = {n: v for n, v in old.items() if _gpu(n) not in here}
-    known[torch] = {
-        **kept,
-        **{n: {"value": v, "tolerance": _up(spread[_kind(n)])} for n, v in values.items()},
-    }
+    new = {n: {"value": v, "tolerance": _up(spread[_kind(n)])} for n, v in values.items()}
+    known[torch] = {**kept, **new}
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"schema": 1, "by_torch": known}, indent=1, sort_keys=True)
     write_atomically(file, text.encode() + b"\n")
-    return changes
+    return [
+        Change(name, *((v.get(name) or {}).get("value") for v in (old, new)), new.get(name, {}).get("tolerance", 0.0),
+               old.get(name, {}).get("tolerance"))
+        for name in sorted((old.keys() | new.keys()) - kept.keys())
+        if old.get(name) != new.get(name)
+    ]  # fmt: skip
 
 
 def torch_version() -> str:
@@ -184,7 +191,7 @@ def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
         return {}
     try:
         return json.loads(file.read_text(encoding="utf-8"))["by_torch"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{file}: damaged; restore it with `git checkout`, or make it anew: {ACCEPT}"
         ) from None

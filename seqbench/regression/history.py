@@ -1,7 +1,8 @@
 """Tier 3: what one machine measured over time, one JSON line per run, and where its level changed. Informs, never fails.
 
 Machines are told apart by their fingerprint and never compared. Change points: PELT (Killick et al. 2012) of ruptures on the
-logarithms, with a penalty of ``PENALTY`` times the variance of neighbouring runs' differences.
+logarithms, with a penalty of ``PENALTY`` times the variance of a run's noise, read off the differences of neighbouring runs, times
+the logarithm of the number of runs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .pairs import Comparison
 FILE = "history.jsonl"
 PENALTY, SHORTEST = 6.0, 3  # runs between two change points at least
 FEWEST = 2 * SHORTEST
+NEEDED = {"at", "revision", "machine", "machine_name", "seconds"}
 COLUMNS = ("machine_name", "stage", "run", "at", "revision", "seconds", "level")
 
 
@@ -35,15 +37,17 @@ def append(file: Path, facts: Mapping[str, Any], revision: str, found: Compariso
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """Lines of a history, oldest first; a line cut short by a killed run is left out."""
+    """Lines of a history, oldest first; one cut short by a killed run, or of another kind, is left out."""
     if not file.exists():
         return []
     found = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and row.keys() >= NEEDED:
+            found.append(row)
     return sorted(found, key=lambda row: row["at"])
 
 

@@ -20,6 +20,7 @@ MARKS = {
     verdict.SLOWER: "❌",
     verdict.FASTER: "🚀",
     verdict.UNSURE: "❔",
+    verdict.BROKEN: "💥",
     verdict.GONE: "➖",
 }
 
@@ -92,10 +93,13 @@ def to_junit(result: Result) -> bytes:
     for v in result.verdicts or []:
         case = xml.SubElement(suite, "testcase", classname="tier2", name=v.stage)
         words = " ".join(part for part in (v.change.text() if v.change else "", v.reason) if part)
-        if v.verdict == verdict.SLOWER:
+        if v.verdict in (verdict.SLOWER, verdict.BROKEN):
             xml.SubElement(case, "failure", message=words)
         elif v.verdict in (verdict.UNSURE, verdict.GONE):
             xml.SubElement(case, "skipped", message=words)
+    if result.reason:
+        case = xml.SubElement(suite, "testcase", classname="tier2", name="wall time")
+        xml.SubElement(case, "skipped", message=result.reason)
     cases = suite.findall("testcase")
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
@@ -112,16 +116,17 @@ def to_markdown(result: Result) -> str:
         lines += [f"**Counts and golden metrics:** {said}.", ""]
         lines += [*(f"- `{change}`" for change in result.changes), ""] if result.changes else []
     if result.verdicts is not None:
-        slower = [v for v in result.verdicts if v.verdict == verdict.SLOWER]
+        slower = [v for v in result.verdicts if v.verdict in (verdict.SLOWER, verdict.BROKEN)]
         lines += [f"**Wall time, head over base:** {verdict.overall(result.verdicts)}.", ""]
         lines += [
-            f"- {MARKS[v.verdict]} **{v.stage}** {v.change.text()}: {v.reason}" for v in slower
+            f"- {MARKS[v.verdict]} **{v.stage}** {v.change.text() if v.change else v.verdict}: {v.reason}"
+            for v in slower
         ]
         lines += [
             "",
             "<details><summary>Every stage</summary>",
             "",
-            "| | stage | change | base against itself | verdict |",
+            "| | stage | change | equal code | verdict |",
         ]
         lines.append("| --- | --- | --: | --: | --- |")
         for v in _sorted(result.verdicts):
@@ -138,5 +143,12 @@ def to_markdown(result: Result) -> str:
 
 
 def _sorted(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    order = [verdict.SLOWER, verdict.UNSURE, verdict.FASTER, verdict.OK, verdict.GONE]
+    order = [
+        verdict.BROKEN,
+        verdict.SLOWER,
+        verdict.UNSURE,
+        verdict.FASTER,
+        verdict.OK,
+        verdict.GONE,
+    ]
     return sorted(verdicts, key=lambda v: order.index(v.verdict))

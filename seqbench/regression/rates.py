@@ -1,100 +1,164 @@
-"""How often the gate is right: seconds that its self-test left, resampled into rates of detection and of false alarms.
+"""How often the gate is right: blocks that its self-test measured, drawn again and handed to the gate itself.
 
-A block in which a stage was not slowed is an equal one for it, whatever was planted elsewhere. A resampled gate draws blocks
-for a first look and, like the real one, fails a stage only if a second, smaller draw says so too.
+The plan, the statistics and the rules are the gate's own (`pairs.compare`): only its processes and its clock are replaced, by whole
+measured blocks, all stages of a block together, none twice within one gate as long as there are enough.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from . import verdict
+from ..errors import UserError
+from . import pairs, verdict
 
 SLOWED = {"model": "train/sasrec/", "preparing": "prepare"}  # plant -> stages that it slows
-EQUAL = "equal"
-DRAWS = 1000
+EQUAL = "equal"  # any other plant of which blocks exist changes nothing that is timed
+GATES = 500
+BUDGET_S = 300.0
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Share of resampled gates of so many blocks that alarm, and that fail, a stage; ``pairs`` were measured.
+    """Shares of gates drawn from ``pairs`` measured pairs.
 
-    planted: `equal` or the plant's name; stage: a name, or `any` of those of equal checkouts.
+    found: it failed and named what was planted; other: it failed and named something else, too or only; unsure: it failed nothing and
+    some stage stayed open; passed: all was settled. seconds: median length of a gate.
     """
 
     planted: str
-    stage: str
-    blocks: int
     pairs: int
-    alarm: float
-    failure: float
-    median: float  # of head over base, minus 1
-    spread: float  # standard deviation of the log ratios of single pairs
+    gates: int
+    found: float
+    other: float
+    unsure: float
+    passed: float
+    seconds: float
 
 
-def read(folders: Sequence[Path]) -> dict[tuple[str, str], np.ndarray]:
-    """Log ratios (B, 2) of all blocks in these folders by plant (or `equal`) and stage."""
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
+@dataclass(frozen=True)
+class Spread:
+    """One stage where nothing was planted: standard deviations of a pair's log ratio, and shares of verdicts."""
+
+    stage: str
+    pairs: int
+    change: float
+    equal_code: float
+    said: Mapping[str, float]
+
+
+class Drawn:
+    """A runner that draws measured blocks, and the clock that they advance."""
+
+    def __init__(self, blocks: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> None:
+        self._blocks, self._rng, self._left, self.now = blocks, rng, [], 0.0
+
+    def warm(self) -> None:
+        """Nothing to compile."""
+
+    def block(self, only: Sequence[str] | None) -> pairs.Block:
+        """The next block of a shuffled list, or its part; its time is cut as the gate itself expects."""
+        if not self._left:
+            self._left = self._rng.permutation(len(self._blocks)).tolist()
+        block = self._blocks[self._left.pop()]
+        stages = block["stages"]
+        share = 1.0 if only is None else len(only) / len(stages)
+        self.now += block["took_s"] * (pairs.STARTING + (1 - pairs.STARTING) * share)
+        return stages if only is None else {name: stages[name] for name in only}
+
+    def clock(self) -> float:
+        """Seconds so far."""
+        return self.now
+
+
+def read(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Complete blocks by plant, `equal` among them, of the files in these folders.
+
+    Raises:
+        UserError: a folder has no blocks, or a file is none of the self-test's.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
-        for file in sorted(Path(folder).glob("*.json")):
-            plant, content = file.stem.rpartition("-")[0], json.loads(file.read_text())
-            for stage, base in content["base"].items():
-                slowed = plant in SLOWED and stage.startswith(SLOWED[plant])
-                logs = verdict.changes(np.array(base), np.array(content["head"][stage]))
-                found.setdefault((plant if slowed else EQUAL, stage), []).append(logs)
-    return {key: np.concatenate(parts) for key, parts in found.items()}
+        files = sorted(Path(folder).glob("*.json"))
+        if not files:
+            raise UserError(f"{folder}: has no *.json of measured blocks (--rates)")
+        for file in files:
+            plant = file.stem.rpartition("-")[0]
+            try:
+                blocks = [b for b in json.loads(file.read_text())["blocks"] if b["all"]]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{file}: does not hold blocks of the self-test (--rates)") from None  # fmt: skip
+            found.setdefault(plant if plant in SLOWED else EQUAL, []).extend(blocks)
+    return {plant: _complete(blocks) for plant, blocks in found.items()}
+
+
+def _complete(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without blocks in which a stage failed or is missing."""
+    names = {name for block in blocks for name in block["stages"]}
+    return [
+        b for b in blocks
+        if names == b["stages"].keys() and not any("error" in s for s in b["stages"].values())
+    ]  # fmt: skip
 
 
 def rates(
-    logs: Mapping[tuple[str, str], np.ndarray], blocks: Sequence[int] = (4, 8, 12),
-    draws: int = DRAWS, seed: int = 0,
-) -> list[Rate]:  # fmt: skip
-    """Rates of every stage and, over equal checkouts, of any of them (taken as independent of one another)."""
-    rng, found = np.random.default_rng(seed), []
-    for count in blocks:
-        none = 1.0
-        alarms = 1.0
-        for (planted, stage), values in sorted(logs.items()):
-            first = np.array([_alarm(values, count, rng) for _ in range(draws)])
-            again = np.array([_alarm(values, verdict.FEWEST_AGAIN, rng) for _ in range(draws)])
-            failure = float(first.mean() * again.mean())
-            found.append(
-                Rate(planted, stage, count, values.size, float(first.mean()), failure,
-                     float(np.expm1(np.median(values))), float(values.std()))
-            )  # fmt: skip
-            if planted == EQUAL:
-                none, alarms = none * (1 - failure), alarms * (1 - float(first.mean()))
-        pairs = max((v.size for (p, _), v in logs.items() if p == EQUAL), default=0)
-        found.append(Rate(EQUAL, "any", count, pairs, 1 - alarms, 1 - none, 0.0, 0.0))
+    blocks: Mapping[str, Sequence[Mapping[str, Any]]], budget_s: float = BUDGET_S, gates: int = GATES, seed: int = 0,
+) -> tuple[list[Rate], list[Spread]]:  # fmt: skip
+    """How gates of ``budget_s`` seconds end, by plant, and what they say of every stage where nothing is planted."""
+    rng, found, said = np.random.default_rng(seed), [], Counter()
+    for plant, pool in sorted(blocks.items()):
+        ends, seconds = Counter(), []
+        for _ in range(gates):
+            runner = Drawn(pool, rng)
+            verdicts = pairs.compare(runner, budget_s, runner.clock).verdicts()
+            seconds.append(runner.now)
+            ends[_end(plant, verdicts)] += 1
+            if plant == EQUAL:
+                said.update((v.stage, v.verdict) for v in verdicts)
+        share = {end: ends[end] / gates for end in ("found", "other", "unsure", "passed")}
+        found.append(Rate(plant, 2 * len(pool), gates, **share, seconds=float(np.median(seconds))))
+    return found, _spreads(blocks.get(EQUAL, []), said, gates)
+
+
+def _end(plant: str, verdicts: Sequence[verdict.Verdict]) -> str:
+    slower = [v.stage for v in verdicts if v.verdict == verdict.SLOWER]
+    if not slower:
+        return "unsure" if verdict.overall(verdicts) == verdict.UNSURE else "passed"
+    planted = SLOWED.get(plant)
+    return "found" if planted and all(s.startswith(planted) for s in slower) else "other"
+
+
+def _spreads(pool: Sequence[Mapping[str, Any]], said: Counter, gates: int) -> list[Spread]:
+    found = []
+    for stage in pool[0]["stages"] if pool else ():
+        logs, own = (np.array([b["stages"][stage][name] for b in pool]) for name in ("change", "own"))  # fmt: skip
+        shares = {v: said[stage, v] / gates for v in (verdict.OK, verdict.UNSURE, verdict.SLOWER)}
+        found.append(Spread(stage, logs.size, float(logs.std()), float(own.std()), shares))
     return found
 
 
-def _alarm(logs: np.ndarray, count: int, rng: np.random.Generator) -> bool:
-    drawn = logs[rng.integers(0, len(logs), count)]
-    return verdict.alarm(verdict.estimate(drawn, int(rng.integers(2**31))))
-
-
-def to_markdown(found: Sequence[Rate]) -> str:
-    """One row per plant and stage, a pair of columns per number of blocks."""
-    counts = sorted({r.blocks for r in found})
-    heads = "".join(f" {n} blocks: alarm | fails |" for n in counts)
-    lines = [f"| planted | stage | pairs | median change | SD of a pair |{heads}"]
-    lines.append("| --- | --- | --: | --: | --: |" + " --: | --: |" * len(counts))
-    for planted, stage in dict.fromkeys((r.planted, r.stage) for r in found):
-        own = {r.blocks: r for r in found if (r.planted, r.stage) == (planted, stage)}
-        one = own[counts[0]]
-        cells = "".join(
-            f" {100 * own[n].alarm:.1f} % | {100 * own[n].failure:.2f} % |" for n in counts
-        )
-        numbers = (
-            "| | |"
-            if stage == "any"
-            else f"| {100 * one.median:+.1f} % | {100 * one.spread:.1f} % |"
-        )
-        lines.append(f"| {planted} | {stage} | {one.pairs} {numbers}{cells}")
+def to_markdown(found: Sequence[Rate], spreads: Sequence[Spread], budget_s: float = BUDGET_S) -> str:  # fmt: skip
+    """Two tables: gates by plant, stages where nothing is planted."""
+    lines = [
+        f"Gates of {budget_s:g} s, each made of measured blocks drawn again:\n",
+        "| planted | pairs measured | gates | named it, nothing else | named something else | cannot tell | passed | median s |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for r in found:
+        shares = " | ".join(f"{100 * x:.1f} %" for x in (r.found, r.other, r.unsure, r.passed))
+        lines.append(f"| {r.planted} | {r.pairs} | {r.gates} | {shares} | {r.seconds:.0f} |")
+    lines += [
+        "\nStages of equal checkouts:\n",
+        "| stage | pairs | SD of a pair | SD of equal code | same | cannot tell | slower |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    for s in spreads:
+        shares = " | ".join(f"{100 * x:.1f} %" for x in s.said.values())
+        lines.append(f"| {s.stage} | {s.pairs} | {100 * s.change:.1f} % | {100 * s.equal_code:.1f} % | {shares} |")  # fmt: skip
     return "\n".join(lines) + "\n"

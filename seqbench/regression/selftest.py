@@ -6,7 +6,7 @@
     activations    1 % more bytes kept for the backward pass      tier 1 fails and names them
     metric         another discount in NDCG                       tier 1 fails and names it
 
-Every comparison leaves its seconds, ``collect`` makes more of them without judging; rates.py resamples them.
+Every comparison leaves its blocks, ``collect`` measures more of them without judging; rates.py draws them again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import code
 from ..code import ROOT
 from ..environment import environment
 from ..errors import UserError
-from . import golden, history, pairs, verdict, workbench
+from . import command, golden, history, output, pairs, verdict, workbench
+from .workers import Workers
 
 # Appended to a module: its function takes a share longer by waiting for the clock, whatever the machine.
 WAIT = """
@@ -77,19 +77,23 @@ class Plant:
 
 @dataclass(frozen=True)
 class Case:
-    """What the gate said of a plant: ``right`` if it failed where it must, and named nothing else."""
+    """What the gate said of a plant. end: `right` if it failed and named that alone, or passed where nothing slows; `cannot tell` if
+    it failed nothing and left a stage open; else `wrong`.
+    """
 
     plant: str
     expected: str
     said: str
-    right: bool
+    end: str
     seconds: float
+
+
+RIGHT, WRONG = "right", "wrong"
 
 
 def plants() -> list[Plant]:
     """Every planted change; the kept bytes are a hundredth of what SASRec's step keeps at the shorter length."""
-    known = json.loads(golden.FILE.read_text(encoding="utf-8"))["by_torch"][golden.torch_version()]
-    kept = known["sasrec/L50/train/saved_bytes"]["value"]
+    kept = _golden()["sasrec/L50/train/saved_bytes"]["value"]
     return [
         Plant("model", "seqbench/train.py", SLOW_STEP, "train/sasrec/", 2),
         Plant(
@@ -145,7 +149,7 @@ def selftest(
 ) -> list[Case]:  # fmt: skip
     """Plant every change, or those named, ``repeats`` times and judge what the gate says; ``budget_s``: of each comparison of times.
 
-    The seconds behind each judgement go to ``out``/blocks, those of the checkout as it is also to ``out``/history.jsonl.
+    The blocks behind each judgement go to ``out``/blocks, the seconds of the checkout as it is also to ``out``/history.jsonl.
 
     Raises:
         UserError: there is no plant of a name.
@@ -158,37 +162,59 @@ def selftest(
         data = workbench.make(Path(folder))
         for plant in [known[name] for name in names or known]:
             for _ in range(repeats):
-                cases.append(_case(plant, data, budget_s, _free(out / "blocks", plant.name)))
+                cases.append(_case(plant, data, budget_s, out))
                 write(cases, out)
                 c = cases[-1]
-                say(
-                    f"{c.plant:14} {'right' if c.right else 'WRONG':6} expected {c.expected}; said {c.said} ({c.seconds:.0f} s)"
-                )
+                say(f"{c.plant:14} {c.end:12} expected {c.expected}; said {c.said} ({c.seconds:.0f} s)")  # fmt: skip
     return cases
 
 
-def _case(plant: Plant, data: Path, budget_s: float, file: Path) -> Case:
+def _case(plant: Plant, data: Path, budget_s: float, out: Path) -> Case:
     start = time.monotonic()
     with planted(plant) as head:
-        changes = {c.name for c in golden.compare(_golden(), _probe(head))}
-        slower: set[str] = set()
+        changes = golden.compare(_golden(), _probe(head))
+        found, reason = None, ""
         if plant.tier != 1:  # a change of counts says nothing about times
-            found = pairs.compare(pairs.runner({"base": ROOT, "head": head}, data), budget_s)
-            _write_blocks(found, file)
-            calm = pairs.Comparison(head=found.base)  # the checkout as it is, whatever was planted
-            revision = code.identity([])["revision"] or "unknown"
-            history.append(file.parent.parent / history.FILE, environment("cpu", 1), revision, calm)
-            slower = {v.stage for v in found.verdicts() if v.verdict == verdict.SLOWER}
-    named = changes if plant.tier == 1 else slower
-    others = (slower if plant.tier == 1 else changes) | {n for n in named if plant.blamed not in n}
-    right = (bool(named) or not plant.tier) and not others
+            found, reason = command.against(ROOT, head, budget_s, data)
+    if found:
+        _write_blocks(found.blocks, _free(out / "blocks", plant.name))
+        calm = pairs.Comparison(head=found.base)  # the checkout as it is, whatever was planted
+        history.append(out / history.FILE, environment("cpu", 1), command.revision(), calm)
+    result = output.Result(changes, found.verdicts() if found else None, {}, reason)
     expected = f"tier {plant.tier} names {plant.blamed}" if plant.tier else "passes"
-    said = ", ".join(sorted(changes)[:3] + sorted(slower)) or "passes"
-    return Case(plant.name, expected, said, right, time.monotonic() - start)
+    return Case(plant.name, expected, _said(result), _end(plant, result), time.monotonic() - start)
+
+
+def _end(plant: Plant, result: output.Result) -> str:
+    changes, slower = {c.name for c in result.changes or ()}, set(_slower(result))
+    if result.outcome == output.INCONCLUSIVE:
+        return verdict.UNSURE
+    named, others = (changes, slower) if plant.tier == 1 else (slower, changes)
+    others |= {name for name in named if not plant.tier or plant.blamed not in name}
+    return RIGHT if bool(named) == bool(plant.tier) and not others else WRONG
+
+
+def _said(result: output.Result) -> str:
+    named = sorted(c.name for c in result.changes or ())[:3] + _slower(result)
+    if named:
+        return ", ".join(named)
+    verdicts = result.verdicts or []
+    unsure = [v.stage for v in verdicts if v.verdict in (verdict.UNSURE, verdict.GONE)]
+    return result.reason or (f"cannot tell {len(unsure)} of {len(verdicts)} stages" if unsure else "passes")  # fmt: skip
+
+
+def _slower(result: output.Result) -> list[str]:
+    failing = (verdict.SLOWER, verdict.BROKEN)
+    return sorted(v.stage for v in result.verdicts or () if v.verdict in failing)
 
 
 def _golden() -> dict:
-    return json.loads(golden.FILE.read_text(encoding="utf-8"))["by_torch"][golden.torch_version()]
+    known, torch = json.loads(golden.FILE.read_text(encoding="utf-8"))["by_torch"], golden.torch_version()  # fmt: skip
+    if torch not in known:
+        raise UserError(
+            f"{golden.FILE}: no values for torch {torch}, in which changes could be planted: {golden.ACCEPT}"
+        )
+    return known[torch]
 
 
 def _probe(root: Path) -> golden.Values:
@@ -199,7 +225,8 @@ def _probe(root: Path) -> golden.Values:
 
 
 def collect(equal: int, slowed: int, out: Path, say: Callable[[str], None] = print) -> None:
-    """Write seconds of ``equal`` blocks of this checkout against itself and ``slowed`` against each plant of tier 2."""
+    """Measure ``equal`` blocks of this checkout against itself and ``slowed`` against each plant of tier 2."""
+    pythons = dict.fromkeys(("base", "head"), sys.executable)
     with tempfile.TemporaryDirectory() as folder:
         data = workbench.make(Path(folder))
         for name, count, plant in [
@@ -207,21 +234,20 @@ def collect(equal: int, slowed: int, out: Path, say: Callable[[str], None] = pri
             *((p.name, slowed, p) for p in plants() if p.tier == 2),
         ]:
             with planted(plant) as head:
-                run = pairs.runner({"base": ROOT, "head": head}, data)
-                found = pairs.Comparison()
-                for side in ("base", "head"):
-                    run(side, pairs.WARMING)
+                workers, found = Workers({"base": ROOT, "head": head}, data, pythons), pairs.Comparison()  # fmt: skip
                 file = _free(out, name)
                 for block in range(count):
-                    pairs.add_block(run, found, None)
+                    if not block:
+                        workers.warm()
+                    pairs.run(workers, found, None)
                     say(f"{name}: block {block + 1} of {count}")
-                    _write_blocks(found, file)
+                    _write_blocks(found.blocks, file)
 
 
-def _write_blocks(found: pairs.Comparison, file: Path) -> None:
-    """The raw seconds of a comparison; those of the blocks that only confirmed something are left out."""
+def _write_blocks(blocks: list[dict], file: Path) -> None:
+    """Everything that was measured, block by block."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"base": found.base, "head": found.head}) + "\n")
+    file.write_text(json.dumps({"blocks": blocks}) + "\n")
 
 
 def _free(folder: Path, name: str) -> Path:
@@ -236,8 +262,9 @@ def write(cases: list[Case], out: Path) -> None:
     (out / "selftest.json").write_text(json.dumps([asdict(c) for c in cases], indent=1) + "\n")
 
 
-def judged(cases: list[Case]) -> bool:
-    """Whether every case was right; says how many were."""
-    right = sum(c.right for c in cases)
-    print(f"selftest: {right} of {len(cases)} right", file=sys.stderr)
-    return right == len(cases)
+def status(cases: list[Case]) -> int:
+    """Exit status, as the gate's: 1 if any was wrong, else 3 if any was not told, else 0; says how many were right."""
+    ends = [c.end for c in cases]
+    print(f"selftest: {ends.count(RIGHT)} of {len(ends)} right, {ends.count(WRONG)} wrong, "
+          f"{ends.count(verdict.UNSURE)} not told", file=sys.stderr)  # fmt: skip
+    return 1 if WRONG in ends else 3 if verdict.UNSURE in ends else 0

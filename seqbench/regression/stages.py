@@ -1,95 +1,103 @@
-"""Tier 2's worker: times every stage of one checkout once. Run as a file, never imported by the package.
+"""Tier 2's worker: holds every stage of one checkout and times a turn of one whenever it is asked to. Run as a file.
 
-    python stages.py --root CHECKOUT --data FOLDER --out FILE [--only STAGE ...] [--bench ARGUMENTS]
+    python stages.py --root CHECKOUT --data FOLDER --bench FOLDER --fd NUMBER
 
-``--only``: names of stages, or their first part with its slash. ``--bench``: arguments for pytest, as JSON, which then times
-the benchmarks and writes a file of its own. The stages are those of the revision that asks; the code they call is CHECKOUT's,
-first on the path. A stage that the other revision does not have, or has under another name, is an error of its own and not of
-the run. Output: JSON, stage -> {"s":
-seconds, the least of a few repetitions (what disturbs a process only ever adds), or those of the first and only run of what
-takes seconds} or {"error": why}.
+Requests come, and answers go, through the connection with that file descriptor:
+
+    ("names",)       all stages but the benchmarks
+    ("make", stage)  build it and run it once -> {"turns": how many turns it is worth}, or {"error": why}
+    ("turn",)        run what was made last -> {"s": seconds}, or {"error": why}
+    ("benches",)     hand over to benches.py until it is told to stop
+
+The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
+revision does not have, or has under another name, is an error of its own and not of the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-LENGTHS, TOKENS, ITEMS = (50, 200), 1600, 2000
-REPEATS, MORE = 3, 10  # after a first one; more of what takes a few milliseconds
+import benches  # the file beside this one: a script's own folder is first on the path until it is taken off
+
+LENGTHS, TOKENS, ITEMS = (50, 200), 800, 2000
+# Turns of a stage: even numbers, so that both sides are first equally often, but for what takes seconds. Short turns and many of
+# them: what disturbs a shared machine lasts longer than a turn and meets its neighbours alike.
+MANY, SOME, FEW, ONE = 16, 10, 4, 1
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
-Stage = tuple[str, Callable[[], object], int]
 
 
 def main() -> None:
-    """Time all stages, or those named."""
+    """Answer requests until the other end is closed."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in ("root", "data", "out"):
+    for name in ("root", "data", "bench"):
         parser.add_argument(f"--{name}", required=True, type=Path)
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--bench", type=json.loads, default=[])
+    parser.add_argument("--fd", required=True, type=int)
     a = parser.parse_args()
-    here = str(Path(__file__).resolve().parent)
-    sys.path[:] = [str(a.root), *(p for p in sys.path if Path(p or ".").resolve() != Path(here))]
-    found = {}
-    for name, make in stages(a.data):
-        if a.only is not None and not any(
-            name == o or o == f"{name.split('/')[0]}/" for o in a.only
-        ):
-            continue
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [str(a.root), *(p for p in sys.path if Path(p or ".").resolve() != here)]
+    connection, makers = Connection(a.fd), dict(stages(a.data))
+    _import()
+    run: Callable[[], object] = int
+    while True:
         try:
-            run, repeats = make()
-            if repeats > 1:
-                run()  # compiles, allocates, fills caches
-            found[name] = {"s": min(_timed(run) for _ in range(repeats))}
-        except Exception as error:  # whatever the other revision lacks
-            found[name] = {
-                "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            }
-    why = _benchmarks(a.bench) if a.bench else ""
-    if why:
-        found["bench"] = {"error": why}
-    a.out.write_text(json.dumps(found))
+            what, *rest = connection.recv()
+        except EOFError:
+            return
+        if what == "names":
+            connection.send(list(makers))
+        elif what == "make":
+            try:
+                make, turns = makers[rest[0]]
+                run = make()
+                if turns > ONE:
+                    run()  # compiles, allocates, fills caches
+                connection.send({"turns": turns})
+            except Exception as error:  # whatever the other revision lacks
+                connection.send({"error": _text(error)})
+        elif what == "turn":
+            connection.send(_timed(run))
+        else:
+            benches.serve(connection, a.bench)
 
 
-def _benchmarks(arguments: list[str]) -> str:
-    """Run pytest; why it did not end well: the first exception it shows, or its last line."""
-    import pytest
-
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        status = pytest.main(arguments)
-    if status == 0:
-        return ""
-    shown = re.findall(r"^E\s+(\w*(?:Error|Exception)\b.*)$", said.getvalue(), flags=re.MULTILINE)
-    return shown[0] if shown else (said.getvalue().strip().splitlines() or ["no message"])[-1]
+def _import() -> None:
+    """Load what takes seconds while the other workers of the block do the same; what a checkout lacks shows in its stages."""
+    with contextlib.suppress(Exception):
+        import models  # noqa: F401
+        import seqbench.quality
+        import seqbench.report
+        import seqbench.train  # noqa: F401
 
 
-def _timed(run: Callable[[], object]) -> float:
+def _timed(run: Callable[[], object]) -> dict[str, Any]:
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    try:
+        run()
+    except Exception as error:
+        return {"error": _text(error)}
+    return {"s": time.perf_counter() - start}
 
 
-def stages(data: Path) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], object], int]]]]:
-    """Name of every stage and what makes it: a function to time and how often."""
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def stages(data: Path) -> Iterator[tuple[str, tuple[Callable[[], Callable[[], object]], int]]]:
+    """Name of every stage, what makes the function to time, and how many turns it is worth."""
     for model in MODELS:
         for length in LENGTHS:
-            yield f"train/{model}/L{length}", lambda m=model, n=length: (_training(m, n), REPEATS)
-            yield (
-                f"inference/{model}/L{length}",
-                lambda m=model, n=length: (_inference(m, n), MORE),
-            )
-    yield "evaluate", lambda: (_evaluation(data), REPEATS)
-    yield "prepare", lambda: (_preparing(data), REPEATS)
-    yield "report", lambda: (_rendering(data), 1)
+            yield f"train/{model}/L{length}", (lambda m=model, n=length: _training(m, n), SOME)
+            yield f"inference/{model}/L{length}", (lambda m=model, n=length: _inference(m, n), MANY)
+    yield "evaluate", (lambda: _evaluation(data), FEW)
+    yield "prepare", (lambda: _preparing(data), FEW)
+    yield "report", (lambda: _rendering(data), ONE)
 
 
 def _training(name: str, length: int) -> Callable[[], object]:

@@ -11,11 +11,14 @@ from ..code import ROOT
 from ..data import prepare
 from ..tidy import Entry
 
-SMALL = {"n_users": 1500, "n_items": 2000, "mean_length": 40.0, "max_length": 200, "seed": 1}
+SMALL = {"n_users": 1000, "n_items": 2000, "mean_length": 40.0, "max_length": 200, "seed": 1}
 ROWS, USERS, ITEMS = 1_000_000, 20_000, 5_000
-SHOWN = (
-    "amazon-beauty"  # of the published records, its trainings: a page of a few tables and figures
-)
+SHOWN = "amazon-beauty"  # of the published records
+MODELS = (
+    "popularity",
+    "markov",
+    "itemknn",
+)  # of its models: a page with every table of quality and one figure
 
 
 def make(folder: Path) -> Path:
@@ -46,7 +49,9 @@ def _million(file: Path) -> None:
 def _tables(out: Path) -> None:
     for reference in sorted((ROOT / "results" / "reference").glob("*/")):
         paths = sorted(
-            p for p in (reference / "runs" / SHOWN).rglob("record.json") if "measure" not in p.parts
+            p
+            for model in MODELS
+            for p in (reference / "runs" / SHOWN).glob(f"*/{model}/*/record.json")
         )
         if paths:
             entries: list[Entry] = [

@@ -17,11 +17,9 @@ from seqbench.regression.output import Result
 
 
 def results():
-    slow = verdict.judge(
-        "train/sasrec/L50", *blocks(12, 1.12), verdict.changes(*blocks(8, 1.12, seed=1))
-    )
+    slow = verdict.judge("train/sasrec/L50", *blocks(12, 1.12), blocks(8, 1.12, seed=1)[0])
     same, unsure = (
-        verdict.judge(n, *blocks(b, noise=x), None)
+        verdict.judge(n, *blocks(b, noise=x))
         for n, b, x in (("evaluate", 12, 0.01), ("report", 5, 0.4))
     )
     gone = verdict.Verdict("prepare", verdict.GONE, None, None, "base: no <such> thing")
@@ -32,11 +30,14 @@ def test_the_outcome_is_the_worst_of_both_tiers():
     slow, same, unsure, gone = results()
     change = Change("x", 1, 2)
     for changes, verdicts, expected in (
-        ([], [same, gone], output.OK), ([change], [same], output.FAILED), ([], [slow, unsure], output.FAILED),
-        ([], [same, unsure], output.INCONCLUSIVE), (None, None, output.OK), ([], None, output.OK),
+        ([], [same], output.OK), ([change], [same], output.FAILED), ([], [slow, unsure], output.FAILED),
+        ([], [same, unsure], output.INCONCLUSIVE), ([], [same, gone], output.INCONCLUSIVE), (None, None, output.OK),
+        ([], None, output.OK), ([], [same, verdict.Verdict("x", verdict.BROKEN, None, None, "head: no")], output.FAILED),
     ):  # fmt: skip
         assert Result(changes, verdicts).outcome == expected
-    assert Result([], None, reason="other pins").outcome == output.INCONCLUSIVE
+    apart = Result([], None, reason="other pins")
+    assert apart.outcome == output.INCONCLUSIVE
+    assert 'skipped message="other pins"' in output.to_junit(apart).decode()
     assert sorted(output.STATUS.values()) == [0, 1, 3]
 
 
@@ -86,7 +87,7 @@ def test_a_history_keeps_machines_apart_and_survives_a_torn_line(tmp_path):
         facts = {"machine": machine, "machine_name": machine, "packages": {"torch": "2"}}
         history.append(file, facts, "c0ffee", found)
     with file.open("a") as lines:
-        lines.write('{"schema": 1, "at"')
+        lines.write('{"schema": 1}\n[]\n{"schema": 1, "at"')
     lines = history.read(file)
     assert len(lines) == 3
     found = {

@@ -9,7 +9,7 @@ import pytest
 
 from seqbench.code import ROOT
 from seqbench.errors import UserError
-from seqbench.regression import golden, pairs, rates, selftest, verdict, workbench
+from seqbench.regression import command, golden, rates, selftest, verdict, workbench, workers
 
 pytestmark = pytest.mark.skipif(
     golden.torch_version() not in json.loads(golden.FILE.read_text())["by_torch"],
@@ -44,18 +44,6 @@ def test_tier_1_finds_what_is_planted_and_names_nothing_else(name):
         assert 1.005 < kept.after / kept.before < 1.02
 
 
-@pytest.mark.slow
-def test_a_worker_times_the_stages_of_a_checkout_and_reports_what_it_lacks(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    run = pairs.runner({"base": ROOT, "head": tmp_path / "nothing"}, data)
-    stages = ["train/sasrec/L50", "inference/gru4rec/L200", "report"]
-    found = run("base", stages)
-    assert list(found) == stages and all(found[s]["s"] > 0 for s in stages[:2])
-    assert "tables" in found["report"]["error"], "no tables were made for it"
-    assert all("error" in result for result in run("head", stages).values())
-
-
 def test_the_workbench_has_what_the_stages_read(tmp_path, monkeypatch):
     monkeypatch.setattr(workbench, "ROWS", 1000)
     folder = workbench.make(tmp_path)
@@ -65,39 +53,53 @@ def test_the_workbench_has_what_the_stages_read(tmp_path, monkeypatch):
 
 
 def write_blocks(folder, name, factors, noise=0.01, n=30):
-    """Seconds of n blocks: by stage, how much slower head is."""
-    rng = np.random.default_rng(0)
-    base, head = {}, {}
-    for stage, factor in factors.items():
-        seconds = 0.1 * np.exp(noise * rng.standard_normal((n, 4)))
-        base[stage], head[stage] = seconds[:, [0, 3]].tolist(), (factor * seconds[:, 1:3]).tolist()
-    (folder / f"{name}.json").write_text(json.dumps({"base": base, "head": head}))
+    """A file of n blocks: by stage, how much slower head is."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(n):
+        stages = {}
+        for stage, factor in factors.items():
+            seconds = 0.1 * np.exp(noise * rng.standard_normal(4)) * [1, factor, factor, 1]
+            stages[stage] = workers.result(seconds[:, None])
+        found.append({"took_s": 40.0, "all": True, "stages": stages})
+    found.append(
+        {"took_s": 9.0, "all": False, "stages": {"prepare": found[0]["stages"]["prepare"]}}
+    )
+    (folder / f"{name}.json").write_text(json.dumps({"blocks": found}))
 
 
-def test_rates_of_resampled_blocks(tmp_path):
-    """Equal blocks give no failure, blocks slowed by 10 % give one every time."""
+def test_rates_are_those_of_the_gate_itself_on_measured_blocks(tmp_path):
+    """Equal blocks give no failure, blocks slowed by 10 % a right one every time, partial blocks are not drawn."""
     write_blocks(tmp_path, "documentation-0", {"prepare": 1.0, "train/sasrec/L50": 1.0})
     write_blocks(tmp_path, "model-0", {"prepare": 1.0, "train/sasrec/L50": 1.10})
     write_blocks(tmp_path, "model-1", {"prepare": 1.0, "train/sasrec/L50": 1.10})
-    logs = rates.read([tmp_path])
-    assert {key: len(v) for key, v in logs.items()} == {
-        ("equal", "prepare"): 90, ("equal", "train/sasrec/L50"): 30, ("model", "train/sasrec/L50"): 60,
-    }  # fmt: skip
-    found = {(r.planted, r.stage): r for r in rates.rates(logs, blocks=(verdict.FEWEST,), draws=40)}
-    assert found["equal", "prepare"].failure == found["equal", "any"].failure == 0
-    slowed = found["model", "train/sasrec/L50"]
-    assert slowed.failure > 0.95 and slowed.pairs == 120
-    assert slowed.median == pytest.approx(0.10, abs=0.01) and slowed.spread == pytest.approx(0.014, abs=0.003)  # fmt: skip
-    table = rates.to_markdown(list(found.values()))
-    assert "| model | train/sasrec/L50 | 120 | +" in table
-    assert all(line.count("|") == table.splitlines()[0].count("|") for line in table.splitlines())
+    blocks = rates.read([tmp_path])
+    assert {plant: len(pool) for plant, pool in blocks.items()} == {"equal": 30, "model": 60}
+    found, spreads = rates.rates(blocks, budget_s=300.0, gates=30)
+    equal, model = found
+    assert (equal.planted, equal.pairs, equal.passed, equal.seconds) == ("equal", 60, 1.0, 120.0)
+    assert model.found > 0.95 and model.other == 0 and model.seconds > 150, "it confirms"
+    assert [s.stage for s in spreads] == ["prepare", "train/sasrec/L50"]
+    assert spreads[0].change == pytest.approx(0.014, abs=0.003) and spreads[0].said[verdict.OK] == 1
+    table = rates.to_markdown(found, spreads)
+    assert "| model | 120 | 30 | " in table
 
 
-def test_noise_beyond_the_threshold_alarms_and_mostly_fails_to_be_confirmed(tmp_path):
-    write_blocks(tmp_path, "documentation-0", {"prepare": 1.0}, noise=0.15)
-    (one, any_) = rates.rates(rates.read([tmp_path]), blocks=(4,), draws=400)
-    assert 0 < one.failure < one.alarm < 0.25
-    assert any_.failure == pytest.approx(one.failure)
+def test_noise_beyond_the_threshold_is_left_open_and_fails_nothing(tmp_path):
+    write_blocks(tmp_path, "equal-0", {"prepare": 1.0}, noise=0.15)
+    ((equal,), (spread,)) = rates.rates(rates.read([tmp_path]), gates=60)
+    assert equal.unsure > 0.9 and equal.other < 0.02
+    assert spread.equal_code == pytest.approx(0.21, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [(None, None, "has no .*json"), ("model-0.json", "[]", "does not hold blocks"), ("a-0.json", '{"blocks": [{}]}', "does not hold")],
+)  # fmt: skip
+def test_a_folder_without_blocks_is_one_line(tmp_path, name, content, said):
+    if name:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        rates.read([tmp_path])
 
 
 def test_nothing_that_was_measured_is_overwritten(tmp_path):
@@ -106,29 +108,59 @@ def test_nothing_that_was_measured_is_overwritten(tmp_path):
     assert selftest._free(tmp_path, "model").name == "model-1.json"
 
 
-def test_a_case_is_right_only_if_it_names_what_was_planted(monkeypatch, tmp_path):
-    """The gate's answer is made up here; the judgement of it is what is tested."""
-    model = next(p for p in selftest.plants() if p.name == "model")
+class Blocks:
+    """In place of processes: head's stages take so much longer, with so much noise."""
+
+    def __init__(self, slow, noise=0.0):
+        self.slow, self.noise, self.rng = slow, noise, np.random.default_rng(0)
+
+    def warm(self):
+        pass
+
+    def block(self, only):
+        found = {}
+        for stage in only or ("train/sasrec/L50", "prepare"):
+            factor = 1.2 if stage in self.slow else 1.0
+            seconds = np.exp(self.noise * self.rng.standard_normal(4)) * [1, factor, factor, 1]
+            found[stage] = workers.result(seconds[:, None])
+        return found
+
+
+@pytest.mark.parametrize(
+    ("plant", "slow", "noise", "end"),
+    [
+        ("model", ["train/sasrec/L50"], 0.0, "right"),
+        ("model", [], 0.0, "wrong"),
+        ("model", ["train/sasrec/L50", "prepare"], 0.0, "wrong"),
+        ("model", [], 0.3, "cannot tell"),
+        ("documentation", [], 0.0, "right"),
+        ("documentation", [], 0.3, "cannot tell"),
+        ("documentation", ["prepare"], 0.0, "wrong"),
+    ],
+)
+def test_a_case_is_right_only_if_the_gate_names_what_was_planted(monkeypatch, tmp_path, plant, slow, noise, end):  # fmt: skip
+    """The seconds are made up here; the gate, and the judgement of what it says, are what is tested."""
+    (plant,) = [p for p in selftest.plants() if p.name == plant]
     monkeypatch.setattr(
         selftest, "_probe", lambda root: {n: v["value"] for n, v in selftest._golden().items()}
     )
-    monkeypatch.setattr(selftest, "planted", lambda plant: contextlib.nullcontext(tmp_path))
-    for slow, right in (
-        (["train/sasrec/L50"], True),
-        ([], False),
-        (["train/sasrec/L50", "prepare"], False),
-    ):
-        found = pairs.Comparison(
-            base={s: [[1.0, 1.0]] * 4 for s in ("train/sasrec/L50", "prepare")},
-            head={
-                s: [[1.2 if s in slow else 1.0] * 2] * 4 for s in ("train/sasrec/L50", "prepare")
-            },
-            confirming={s: [[0.18, 0.18]] * 4 for s in slow},
-        )
-        monkeypatch.setattr(pairs, "compare", lambda *a, found=found: found)
-        case = selftest._case(model, tmp_path, 1.0, tmp_path / "blocks" / "model-0.json")
-        assert case.right is right
-        assert json.loads((tmp_path / "blocks" / "model-0.json").read_text())["base"] == found.base
+    monkeypatch.setattr(selftest, "planted", lambda plant: contextlib.nullcontext(ROOT))
+    monkeypatch.setattr(command, "Workers", lambda *a: Blocks(slow, noise))
+    case = selftest._case(plant, tmp_path, 0.2 if noise else 60.0, tmp_path)
+    assert case.end == end, case
+    (file,) = (tmp_path / "blocks").glob(f"{plant.name}-*.json")
+    assert len(json.loads(file.read_text())["blocks"]) >= verdict.FEWEST
+    assert (tmp_path / "history.jsonl").read_text().count("\n") == 1
+
+
+def test_a_gate_that_measured_nothing_is_not_right(monkeypatch, tmp_path):
+    (plant,) = [p for p in selftest.plants() if p.name == "documentation"]
+    monkeypatch.setattr(selftest, "_probe", lambda root: {n: v["value"] for n, v in selftest._golden().items()})  # fmt: skip
+    monkeypatch.setattr(selftest, "planted", lambda plant: contextlib.nullcontext(ROOT))
+    monkeypatch.setattr(command, "against", lambda *a: (None, "base cannot be run"))
+    case = selftest._case(plant, tmp_path, 1.0, tmp_path)
+    assert (case.end, case.said) == ("cannot tell", "base cannot be run")
+    assert selftest.status([case]) == 3
 
 
 def test_an_unknown_plant_is_one_line_and_measures_nothing(tmp_path):

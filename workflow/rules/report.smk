@@ -6,6 +6,7 @@ rule collect:
         records(),
         prepared(),
         grid="results/grid.json",
+        history=glob("results/regression/history.jsonl"),
         code=sources("seqbench/collect.py"),
     output:
         TABLES,

@@ -1,0 +1,263 @@
+"""Tier 2's processes: two of base and two of head, alive together, each stage timed in turns of some milliseconds.
+
+A pair is one process of base and one of head that take turns at every stage, base first in one turn and head first in the
+next. What the machine does for longer than a turn meets both alike, which on a shared machine is most of what it does (as in
+Bulej et al. 2020, "Duet benchmarking", but one after the other, so that the two do not share a cache or a memory bus).
+A block is two such pairs in fresh processes, whose layout in memory differs; its order is base, head, head, base. The ratio of two
+processes is the median of the ratios of their neighbouring turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..environment import worker_environment
+from . import benches
+from .pairs import Block
+
+ORDER = ("base", "head", "head", "base")
+SWAPPED = (1, 0, 3, 2)  # every other turn: the other side of each pair first
+STAGES = Path(__file__).with_name("stages.py")
+LIMIT_S = 300.0  # of one request
+WARMED = ("train/", "inference/")  # what is compiled once per checkout
+
+
+class Lost(Exception):
+    """A worker that ended, or did not answer in time; the text says why."""
+
+
+class Worker:
+    """One process of one side."""
+
+    def __init__(self, side: str, python: str, root: Path, data: Path, bench: Path) -> None:
+        self.side, self._arguments = side, (python, root, data, bench)
+        self._start()
+
+    def _start(self) -> None:
+        python, root, data, bench = self._arguments
+        self._connection, theirs = Pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+        with theirs:
+            command = [python, str(STAGES), "--root", str(root), "--data", str(data)]
+            command += ["--bench", str(bench), "--fd", str(theirs.fileno())]
+            variables = {**worker_environment(1), "PYTHONPATH": str(root)}
+            self._process = subprocess.Popen(
+                command, cwd=data, env=variables, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                stdout=self._log, stderr=self._log,
+            )  # fmt: skip
+
+    def send(self, *request: Any) -> None:
+        """Ask for something; the answer is for ``answer`` to fetch."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its answer says why
+            self._connection.send(request)
+
+    def answer(self) -> Any:
+        """What it says to the request before.
+
+        Raises:
+            Lost: it ended or took longer than ``LIMIT_S``.
+        """
+        try:
+            if not self._connection.poll(LIMIT_S):
+                raise Lost(f"no answer within {LIMIT_S:g} s")
+            return self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            status = self._process.wait()
+            self._log.seek(0)
+            lines = self._log.read().decode(errors="replace").strip().splitlines()
+            said = lines[-1] if lines and status > 0 else f"signal {-status}" if status < 0 else "no message"  # fmt: skip
+            raise Lost(f"the process ended: {said}") from None
+
+    def ask(self, *request: Any) -> Any:
+        """Send a request and wait for its answer."""
+        self.send(*request)
+        return self.answer()
+
+    def word(self, word: str | None) -> None:
+        """Within the benchmarks: the name of the next, a round of it, or, if empty, the end."""
+        with contextlib.suppress(BrokenPipeError):
+            self._connection.send(word)
+
+    def close(self) -> None:
+        """End the process; nothing of it is left."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def restart(self) -> None:
+        """A fresh process in its place."""
+        self.close()
+        self._start()
+
+
+class Workers:
+    """Runs blocks of two checkouts, each with an interpreter; ``bench``: the folder of benchmarks."""
+
+    def __init__(
+        self, roots: Mapping[str, Path], data: Path, pythons: Mapping[str, str], bench: Path = benches.FOLDER
+    ) -> None:  # fmt: skip
+        self._roots, self._pythons, self._arguments = roots, pythons, (data, bench)
+
+    @contextlib.contextmanager
+    def _started(self, sides: Sequence[str]) -> Iterator[list[Worker]]:
+        with ExitStack() as stack:
+            workers = []
+            for side in sides:  # all at once: they import for seconds
+                arguments = (self._pythons[side], self._roots[side], *self._arguments)
+                workers.append(Worker(side, *arguments))
+                stack.callback(workers[-1].close)
+            yield workers
+
+    def warm(self) -> None:
+        """Let each checkout compile what it caches on disk, both at the same time; what goes wrong shows in a block."""
+
+        def compile_all(worker: Worker) -> None:
+            for name in worker.ask("names"):
+                if name.startswith(WARMED):
+                    worker.ask("make", name)
+
+        with self._started(("base", "head")) as workers, ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(compile_all, worker) for worker in workers]:
+                with contextlib.suppress(Lost):
+                    done.result()
+
+    def block(self, only: Sequence[str] | None = None) -> Block:
+        """Every stage, or those named, as `pairs.Block` says."""
+        found: Block = {}
+        with self._started(ORDER) as workers:
+            for name in _names(workers):
+                if only is None or name in only:
+                    found[name] = _stage(workers, name)
+            if only is None or any(name.startswith(benches.PREFIX) for name in only):
+                found |= _benchmarks(workers, only)
+        return found
+
+
+def _names(workers: Sequence[Worker]) -> list[str]:
+    for worker in workers:
+        try:
+            return worker.ask("names")
+        except Lost:
+            worker.restart()  # what it may still have to say is not for the next question
+    return ["stages"]  # which every worker is lost at, and says why
+
+
+def _stage(workers: Sequence[Worker], name: str) -> dict[str, Any]:
+    """One stage: built by all four, then turns in the order base, head, head, base and head, base, base, head."""
+    seconds: list[list[float]] = [[] for _ in workers]
+    wrong: dict[str, str] = {}
+    turns = 0
+    for worker in workers:  # all at once: what is built, loaded and compiled is not timed
+        worker.send("make", name)
+    for worker in workers:
+        answer = _safely(worker)
+        turns = answer.get("turns", turns)
+        _note(wrong, worker, answer)
+    for turn in range(0 if wrong else turns):
+        for k in SWAPPED if turn % 2 else range(len(workers)):
+            answer = _safely(workers[k], "turn")
+            _note(wrong, workers[k], answer)
+            if wrong:
+                return _error(wrong)
+            seconds[k].append(answer["s"])
+    return _error(wrong) if wrong else result(seconds)
+
+
+def _safely(worker: Worker, *request: Any) -> dict[str, Any]:
+    """Ask, or only wait for the answer to what was asked before; a lost worker is an error, and a fresh one takes its place."""
+    try:
+        return worker.ask(*request) if request else worker.answer()
+    except Lost as lost:
+        worker.restart()
+        return {"error": str(lost)}
+
+
+def _note(wrong: dict[str, str], worker: Worker, answer: Mapping[str, Any]) -> None:
+    if "error" in answer:
+        wrong.setdefault(worker.side, answer["error"])
+
+
+def _error(wrong: Mapping[str, str]) -> dict[str, Any]:
+    """Head's error before base's: the stages are head's own, and its code must run them."""
+    side = "head" if "head" in wrong else "base"
+    return {"error": wrong[side], "side": side}
+
+
+def result(seconds: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    """What a block says of one stage, from the seconds (4, T) of T turns of its processes, in the order of ``ORDER``."""
+    table = np.array(seconds)
+    first, second, third, last = np.log(table)
+    medians = np.median(table, axis=1)
+    return {
+        "change": [float(np.median(second - first)), float(np.median(third - last))],
+        "own": [float(np.median(last - first)), float(np.median(third - second))],
+        "base": medians[[0, 3]].tolist(),
+        "head": medians[[1, 2]].tolist(),
+    }
+
+
+# --- benchmarks -----------------------------------------------------------------------------------------------------
+
+
+def _benchmarks(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
+    """All benchmarks that head has, or those among ``only``: one pytest per process, a benchmark per turn."""
+    try:
+        return _in_turns(workers, only)
+    except Lost as lost:
+        for worker in workers:
+            worker.restart()
+        return {"bench": {"error": str(lost), "side": "head"}}
+
+
+def _in_turns(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
+    for worker in workers:
+        worker.send("benches")
+    told = [worker.answer() for worker in workers]
+    wrong: dict[str, str] = {}
+    for worker, answer in zip(workers, told, strict=True):
+        _note(wrong, worker, answer)
+    running = [w for w, answer in zip(workers, told, strict=True) if "names" in answer]
+    names = next((a["names"] for w, a in zip(workers, told, strict=True) if w.side == "head" and "names" in a), [])  # fmt: skip
+    for name in names:
+        if not wrong and (only is None or name in only):
+            _rounds([w for w, a in zip(workers, told, strict=True) if name in a["names"]], name)
+    for worker in running:
+        worker.word(None)
+    seconds = [worker.answer()["s"] for worker in running]
+    if wrong:
+        return {"bench": _error(wrong)}
+    found: Block = {}
+    for name in dict.fromkeys(name for s in seconds for name in s):
+        rounds = [s.get(name, ()) for s in seconds]
+        lacking = [w.side for w, r in zip(workers, rounds, strict=True) if len(r) != benches.ROUNDS]
+        if lacking:
+            found[name] = _error(dict.fromkeys(lacking, "the benchmark did not run to its end"))
+        else:
+            found[name] = result(rounds)
+    return found
+
+
+def _rounds(workers: Sequence[Worker], name: str) -> None:
+    """One benchmark: prepared by all at once, then a round in turn until all are done."""
+    for worker in workers:
+        worker.word(name)
+    going = [worker for worker in workers if not worker.answer()["done"]]
+    turn = 0
+    while going:
+        order = [going[k] for k in SWAPPED] if turn % 2 and len(going) == len(ORDER) else going
+        for worker in order:
+            worker.word(name)
+            if worker.answer()["done"]:
+                going = [other for other in going if other is not worker]
+        turn += 1

@@ -1,0 +1,211 @@
+"""Processes of both sides in turns: their order, what a lost one leaves, benchmarks under pytest-benchmark. Stubs but for one."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from seqbench.code import ROOT
+from seqbench.regression import benches, workers
+
+STUB = """
+import argparse, os, sys, time
+from multiprocessing.connection import Connection
+sys.path.insert(0, {folder!r})
+import benches
+parser = argparse.ArgumentParser()
+for name in ("root", "data", "bench", "fd"):
+    parser.add_argument("--" + name)
+a = parser.parse_args()
+side, log, connection, made = os.path.basename(a.root), a.data + "/turns", Connection(int(a.fd)), None
+while True:
+    try:
+        what, *rest = connection.recv()
+    except EOFError:
+        break
+    if what == "names":
+        connection.send(["quick", "lacking", "dying", "hanging", "last"])
+    elif what == "make":
+        made = rest[0]
+        if made == "lacking" and side == "base":
+            connection.send({{"error": "ImportError: not yet"}})
+        elif made == "dying" and side == "head":
+            sys.exit("Segmentation of everything")
+        else:
+            connection.send({{"turns": 4}})
+    elif what == "turn":
+        if made == "hanging" and side == "head":
+            time.sleep(60)
+        with open(log, "a") as file:
+            file.write(made + " " + side + chr(10))
+        turns = sum(line.startswith(made) for line in open(log))
+        connection.send({{"s": turns / 1000}})
+    else:
+        from pathlib import Path
+        benches.serve(connection, Path(a.bench))
+"""
+SOUND = """
+def test_quick(benchmark):
+    assert benchmark(lambda: sum(range(1000))) == 499500
+
+def test_slow(benchmark):
+    assert benchmark(lambda: sum(range(200_000))) > 0
+
+def test_scoring(benchmark):
+    assert benchmark(lambda: 1) == 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of benchmarks in place of the project's."""
+    path = tmp_path / "bench"
+    path.mkdir()
+    (path / "test_paths.py").write_text(SOUND)
+    return path
+
+
+@pytest.fixture
+def stubs(tmp_path, monkeypatch, folder):
+    """Workers of two checkouts named base and head that run no code of the project's but benches.py."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        monkeypatch.delenv(name)  # a worker is no worker of xdist
+    script = tmp_path / "stub.py"
+    script.write_text(STUB.format(folder=str(workers.STAGES.parent)))
+    monkeypatch.setattr(workers, "STAGES", script)
+    roots = {side: tmp_path / side for side in ("base", "head")}
+    for root in roots.values():
+        root.mkdir()
+    return workers.Workers(roots, tmp_path, dict.fromkeys(roots, sys.executable), folder)
+
+
+def test_turns_are_abba_within_a_block_and_within_each_pair(stubs, tmp_path):
+    found = stubs.block(["quick"])
+    order = [line.split()[1] for line in (tmp_path / "turns").read_text().splitlines()]
+    abba, baab = ["base", "head", "head", "base"], ["head", "base", "base", "head"]
+    assert order == [*abba, *baab, *abba, *baab]
+    # The stub's n-th turn takes n ms.
+    turns = [[1, 6, 9, 14], [2, 5, 10, 13], [3, 8, 11, 16], [4, 7, 12, 15]]
+    assert found == {"quick": workers.result(np.array(turns) / 1000)}
+
+
+def test_a_ratio_is_that_of_neighbouring_turns():
+    """The machine doubles its time half-way; every turn of head takes a tenth more than its neighbour."""
+    machine = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    found = workers.result([machine, 1.1 * machine, 1.1 * machine, machine])
+    assert found["change"] == pytest.approx([np.log(1.1)] * 2)
+    assert found["own"] == pytest.approx([0, 0])
+    assert found["base"] == [1.5, 1.5] and found["head"] == pytest.approx([1.65, 1.65])
+
+
+def test_what_one_side_lacks_is_an_error_of_that_side(stubs):
+    found = stubs.block(["lacking", "last"])
+    assert found["lacking"] == {"error": "ImportError: not yet", "side": "base"}
+    assert "change" in found["last"]
+
+
+def test_a_process_that_dies_takes_one_stage_with_it(stubs):
+    found = stubs.block(["dying", "last"])
+    assert found["dying"] == {
+        "error": "the process ended: Segmentation of everything",
+        "side": "head",
+    }
+    assert "change" in found["last"], "a fresh one went on"
+
+
+def test_a_process_that_hangs_is_given_up(stubs, monkeypatch):
+    monkeypatch.setattr(workers, "LIMIT_S", 8.0)
+    found = stubs.block(["hanging", "last"])
+    assert found["hanging"] == {"error": "no answer within 8 s", "side": "head"}
+    assert "change" in found["last"]
+
+
+def test_no_process_is_left(stubs):
+    with stubs._started(("base", "head")) as started:
+        processes = [worker._process for worker in started]
+        assert all(process.poll() is None for process in processes)
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_every_benchmark_is_a_stage_but_those_that_are_stages_already(stubs):
+    found = stubs.block(["bench/quick", "bench/slow", "bench/scoring"])
+    assert list(found) == ["bench/quick", "bench/slow"]
+    quick, slow = (min(found[name]["base"] + found[name]["head"]) for name in found)
+    assert 0 < quick < slow < 1
+
+
+def test_only_the_benchmarks_that_are_asked_for_run(stubs, folder):
+    (folder / "test_more.py").write_text("def test_never(benchmark):\n    raise SystemExit(3)\n")
+    assert list(stubs.block(["bench/slow"])) == ["bench/slow"]
+
+
+def test_rounds_of_a_benchmark_are_abba_too(stubs, folder, tmp_path):
+    """Every round, the first one that does not count included, in the order of the turns of a stage."""
+    (folder / "test_paths.py").write_text(
+        "import os\n\n"
+        "def note():\n    open('turns', 'a').write(os.path.basename(os.environ['PYTHONPATH']) + chr(10))\n\n"
+        "def test_noting(benchmark):\n    benchmark(note)\n"
+    )
+    found = stubs.block(["bench/noting"])
+    order = (tmp_path / "turns").read_text().split()
+    abba, baab = ["base", "head", "head", "base"], ["head", "base", "base", "head"]
+    assert order == [*abba, *baab] * (benches.ROUNDS // 2) + abba
+    assert list(found) == ["bench/noting"]
+
+
+def test_a_benchmark_that_fails_under_one_side_or_is_skipped_on_both(stubs, folder):
+    (folder / "test_more.py").write_text(
+        "import os, pytest\n\n"
+        "def test_here(benchmark):\n    assert 'base' not in os.environ['PYTHONPATH'].split('/')\n    benchmark(int)\n\n"
+        "def test_nowhere(benchmark):\n    pytest.skip('needs a GPU')\n"
+    )
+    found = stubs.block(["bench/here", "bench/nowhere", "bench/quick"])
+    assert found.pop("bench/here") == {
+        "error": "the benchmark did not run to its end",
+        "side": "base",
+    }
+    assert list(found) == ["bench/quick"], "what both skip is not for this machine"
+
+
+def test_benchmarks_that_cannot_be_collected_are_named_and_not_lost_silently(stubs, folder):
+    (folder / "test_more.py").write_text("import nothing_of_that_name\n")
+    found = stubs.block(["bench/quick", "last"])
+    assert set(found) == {"bench", "last"}
+    assert "nothing_of_that_name" in found["bench"]["error"] and found["bench"]["side"] == "head"
+
+
+def test_pytest_s_own_json_is_what_is_read(tmp_path):
+    file = tmp_path / "bench.json"
+    assert benches.read(file) == {}
+    made = [
+        {"name": name, "stats": {"data": rounds}}
+        for name, rounds in (("test_a", [0.2, 0.1]), ("test_b[x-1]", [0.3]))
+    ]
+    file.write_text(json.dumps({"benchmarks": made}))
+    assert benches.read(file) == {"bench/a": [0.2, 0.1], "bench/b[x-1]": [0.3]}
+
+
+def test_the_project_s_own_benchmarks_cover_what_the_gate_promises():
+    text = "".join(file.read_text() for file in benches.FOLDER.glob("test_*.py"))
+    for path in ("k_core", "training_windows", "Gatherer", "rank_target", "per_user", "resampled_user_means", "selective_scan"):  # fmt: skip
+        assert path in text
+    assert not benches.compared("bench/training_step[sasrec]") and not benches.compared("bench/scan[numba-8-2048]")  # fmt: skip
+    assert benches.compared("bench/scan[numba-64-50]")
+
+
+@pytest.mark.slow
+def test_real_workers_time_this_checkout_and_say_what_another_lacks(tmp_path):
+    """Head is an empty folder: every stage fails there, whose stages they are."""
+    pythons = dict.fromkeys(("base", "head"), sys.executable)
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    found = workers.Workers({"base": ROOT, "head": empty}, tmp_path, pythons).block(["train/sasrec/L50", "report"])  # fmt: skip
+    assert list(found) == ["train/sasrec/L50", "report"]
+    assert all(result["side"] == "head" and "No module" in result["error"] for result in found.values())  # fmt: skip
+    both = workers.Workers({"base": ROOT, "head": ROOT}, tmp_path, pythons).block(["inference/gru4rec/L200", "evaluate"])  # fmt: skip
+    times = both["inference/gru4rec/L200"]
+    assert all(s > 0 for s in times["base"] + times["head"])
+    assert abs(np.mean(times["change"])) < 1, "a sign or a unit is wrong"
+    assert both["evaluate"]["side"] == "head" and "dataset" in both["evaluate"]["error"], "no data was made for it"  # fmt: skip
