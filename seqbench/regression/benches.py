@@ -18,7 +18,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "bench"
 PREFIX = "bench/"
-ROUNDS = 16  # of each benchmark, after a first one that does not count
+ROUNDS = 10  # of each benchmark, after a first one that does not count
 # Not compared: what is a stage already, and one that takes longer than all others.
 LEFT_OUT = ("training_step", "scoring", "2048")
 PLAIN = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--benchmark-enable", "--benchmark-disable-gc",

@@ -29,7 +29,7 @@ import benches  # the file beside this one: a script's own folder is first on th
 LENGTHS, TOKENS, ITEMS = (50, 200), 800, 2000
 # Turns of a stage: even numbers, so that both sides are first equally often, but for what takes seconds. Short turns and many of
 # them: what disturbs a shared machine lasts longer than a turn and meets its neighbours alike.
-MANY, SOME, FEW, ONE = 16, 10, 4, 1
+MANY, SOME, FEW, TWO, ONE = 12, 8, 4, 2, 1
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 
 
@@ -96,7 +96,7 @@ def stages(data: Path) -> Iterator[tuple[str, tuple[Callable[[], Callable[[], ob
             yield f"train/{model}/L{length}", (lambda m=model, n=length: _training(m, n), SOME)
             yield f"inference/{model}/L{length}", (lambda m=model, n=length: _inference(m, n), MANY)
     yield "evaluate", (lambda: _evaluation(data), FEW)
-    yield "prepare", (lambda: _preparing(data), FEW)
+    yield "prepare", (lambda: _preparing(data), TWO)
     yield "report", (lambda: _rendering(data), ONE)
 
 
