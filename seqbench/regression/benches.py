@@ -1,4 +1,4 @@
-"""The hot paths in `tests/bench`, timed by pytest-benchmark, a round whenever a worker of tier 2 is asked for one.
+"""The hot paths in `tests/bench`, timed by pytest-benchmark, one whenever a worker of tier 2 is asked for it; the worker's clock.
 
 The benchmarks are those of the revision that asks, as the stages are; what they import is the checkout's under test. They stay
 what they are for everyone else: pytest runs them, pytest-benchmark times them, and its JSON is what is read. Standard library
@@ -10,22 +10,54 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
+import os
 import re
 import tempfile
+import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "bench"
 PREFIX = "bench/"
-ROUNDS = 10  # of each benchmark, after a first one that does not count
+WINDOW_S, FEWEST, MOST = (
+    0.15,
+    5,
+    300,
+)  # seconds of the rounds of a benchmark; how many they are at least and at most
 # Not compared: what is a stage already, and one that takes longer than all others.
 LEFT_OUT = ("training_step", "scoring", "2048")
 PLAIN = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--benchmark-enable", "--benchmark-disable-gc",
          "--benchmark-save-data")  # fmt: skip
 
 
-class Turns:
+def clock() -> float:
+    """Seconds, without those in which this thread was ready to run and others had the CPU: what it computes, sleeps and waits for data.
+
+    Several processes can share a CPU, so that the kernel lets them take turns of milliseconds, and each still says what it took.
+    Where the kernel does not count that time (schedstat(5), Linux only) this is the time on the wall.
+    """
+    while True:
+        before, now = _queued_s(), time.perf_counter()
+        if _queued_s() == before:  # else the CPU went to others between the two
+            return now - before
+
+
+def _queued_s() -> float:
+    try:
+        return int(os.pread(_schedstat(), 64, 0).split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+@lru_cache(maxsize=1)
+def _schedstat() -> int:
+    return os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+
+class OneByOne:
     """A pytest plugin in place of its loop: runs the benchmark that is named next, until none is."""
 
     def __init__(self, connection: Any) -> None:
@@ -37,7 +69,7 @@ class Turns:
         session.config.pluginmanager.register(waiting(self.connection))
 
     def pytest_runtestloop(self, session: Any) -> bool | None:
-        """Send the names that were collected, then take turns; pytest's own loop says what it could not collect."""
+        """Send the names that were collected, then wait for one; pytest's own loop says what it could not collect."""
         if session.testsfailed:
             return None
         self.reached = True
@@ -50,44 +82,44 @@ class Turns:
 
 
 def waiting(connection: Any) -> object:
-    """A plugin whose fixture `benchmark` runs one round per turn: it says when it is ready and waits until it may."""
+    """A plugin whose fixture `benchmark` says when it is warm, and waits until it may run its rounds."""
     import pytest
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    def ready() -> None:
-        connection.send({"done": False})
-        connection.recv()
-
-    class InTurns(BenchmarkFixture):
+    class Waiting(BenchmarkFixture):
         def __call__(self, function: Callable, *args: object, **kwargs: object) -> object:
-            def run() -> object:
-                return function(*args, **kwargs)
+            function(*args, **kwargs)
+            start = clock()
+            function(*args, **kwargs)
+            rounds = min(MOST, max(FEWEST, math.ceil(WINDOW_S / (clock() - start))))
+            connection.send({"done": False})
+            connection.recv()
+            self._timer = clock
+            return self.pedantic(function, args, kwargs, rounds=rounds)
 
-            return self.pedantic(run, setup=ready, rounds=ROUNDS, warmup_rounds=1)
-
-    class Waiting:
+    class Plugin:
         @pytest.fixture
         def benchmark(self, benchmark: BenchmarkFixture) -> BenchmarkFixture:
-            benchmark.__class__ = InTurns  # pytest-benchmark takes nothing but its own kind
+            benchmark.__class__ = Waiting  # pytest-benchmark takes nothing but its own kind
             return benchmark
 
-    return Waiting()
+    return Plugin()
 
 
 def serve(connection: Any, folder: Path) -> None:
     """Answer requests for the benchmarks in ``folder``.
 
-    First {"names": ...} or {"error": why}. Then, for each name, {"done": False} before every round, which waits for a word, and
-    {"done": True} at the end of it. For an empty name, {"s": seconds of the rounds by stage}; one that was skipped or failed has none.
+    First {"names": ...} or {"error": why}. Then, for each name, {"done": False} when it is warm, which waits for a word, and
+    {"done": True} at the end of its rounds. For an empty name, {"s": seconds of the rounds by stage}; one that was skipped or failed has none.
     """
     import pytest
 
     with tempfile.TemporaryDirectory() as out:
-        file, turns, said = Path(out) / "bench.json", Turns(connection), io.StringIO()
+        file, loop, said = Path(out) / "bench.json", OneByOne(connection), io.StringIO()
         arguments = [str(folder), *PLAIN, "--rootdir", str(folder), f"--benchmark-json={file}"]
         with contextlib.redirect_stdout(said):
-            pytest.main(arguments, plugins=[turns])
-        connection.send({"s": read(file)} if turns.reached else {"error": reason(said.getvalue())})
+            pytest.main(arguments, plugins=[loop])
+        connection.send({"s": read(file)} if loop.reached else {"error": reason(said.getvalue())})
 
 
 def stage(test: str) -> str:

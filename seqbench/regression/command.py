@@ -63,7 +63,7 @@ def against(
             pythons["base"] = revisions.interpreter(base)
     except UserError as error:
         return None, f"base cannot be run: {error}"
-    _say("tier 2: base against head, processes of both in turns")
+    _say("tier 2: base against head, processes of both on one CPU")
     with tempfile.TemporaryDirectory() as folder:
         workers = Workers({"base": base, "head": head}, data or workbench.make(Path(folder)), pythons)  # fmt: skip
         found = pairs.compare(workers, budget_s, say=_say)

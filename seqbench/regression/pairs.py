@@ -16,9 +16,8 @@ import numpy as np
 from . import verdict
 from .verdict import Verdict
 
-GRACE = 1 / 3  # of the budget, beyond it: for the fewest blocks that say anything, and to confirm
-STARTING = 0.2  # of a block of all stages goes into starting its processes
-CONFIRMING = 0.2  # share of the budget that is kept for confirming alarms, once there are blocks enough to say anything
+STARTING = 0.25  # of a block of all stages goes into starting its processes
+CONFIRMING = 0.2  # share of the budget that is kept for confirming alarms while there are any
 Block = dict[
     str, dict[str, Any]
 ]  # stage -> {"base": [s, s], "head": [s, s]} or {"error": why, "side": of which}
@@ -105,21 +104,19 @@ def compare(
     clock: Callable[[], float] = time.monotonic,
     say: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Run blocks until all is settled or ``budget_s`` is over.
-
-    A run that would say nothing, for want of one block or of a confirmation, may take ``GRACE`` more.
-    """
+    """Run blocks until all is settled, or as long as the next one is expected to end within ``budget_s``."""
     start, found = clock(), Comparison()
     runner.warm()
     last = 0.0  # seconds of the block before, as a guess at the next one's
     while True:
         before, enough = clock(), found.full_blocks() >= verdict.FEWEST
         left = [s for s in found.timed() if found.verdict(s).open]
+        waits = any(found.verdict(s).waits for s in found.timed())
         if found.blocks and not left:
             break
         if enough and found.full_blocks() == verdict.FEWEST:  # the first block of a few stages only
             last *= STARTING + (1 - STARTING) * len(left) / len(found.timed())
-        if before - start + last >= budget_s * (1 - CONFIRMING if enough else 1 + GRACE):
+        if before - start + last > budget_s * (1 - CONFIRMING if waits else 1):
             break
         last = run(runner, found, left if enough else None, clock=clock)
         timed = found.timed()
@@ -127,7 +124,7 @@ def compare(
         say(
             f"block {found.full_blocks()}: {settled} of {len(timed)} stages settled, {clock() - start:.0f} s"
         )
-    _confirm(runner, found, start, budget_s * (1 + GRACE), clock, say)
+    _confirm(runner, found, start, budget_s, clock, say)
     found.seconds = clock() - start
     return found
 
@@ -140,7 +137,7 @@ def _confirm(
     last = 0.0
     while alarms := [s for s in found.timed() if found.verdict(s).waits]:
         before = clock()
-        if before - start + last >= until_s:
+        if before - start + last > until_s:
             return
         last = run(runner, found, alarms, confirms=True, clock=clock)
         say(f"confirming {', '.join(alarms)}, {clock() - start:.0f} s")

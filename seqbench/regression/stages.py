@@ -1,12 +1,12 @@
-"""Tier 2's worker: holds every stage of one checkout and times a turn of one whenever it is asked to. Run as a file.
+"""Tier 2's worker: holds every stage of one checkout and times one whenever it is asked to. Run as a file.
 
     python stages.py --root CHECKOUT --data FOLDER --bench FOLDER --fd NUMBER
 
 Requests come, and answers go, through the connection with that file descriptor:
 
     ("names",)       all stages but the benchmarks
-    ("make", stage)  build it and run it once -> {"turns": how many turns it is worth}, or {"error": why}
-    ("turn",)        run what was made last -> {"s": seconds}, or {"error": why}
+    ("make", stage)  build it and run it until it is warm -> {}, or {"error": why}
+    ("run",)         run what was made last, as often as it takes -> {"s": seconds of each time}, or {"error": why}
     ("benches",)     hand over to benches.py until it is told to stop
 
 The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,10 +26,12 @@ from typing import Any
 
 import benches  # the file beside this one: a script's own folder is first on the path until it is taken off
 
-LENGTHS, TOKENS, ITEMS = (50, 200), 800, 2000
-# Turns of a stage: even numbers, so that both sides are first equally often, but for what takes seconds. Short turns and many of
-# them: what disturbs a shared machine lasts longer than a turn and meets its neighbours alike.
-MANY, SOME, FEW, TWO, ONE = 12, 8, 4, 2, 1
+LENGTHS, TOKENS, ITEMS = (50, 200), 400, 2000
+WINDOW_S, FEWEST, MOST = (
+    0.25,
+    3,
+    100,
+)  # seconds of the runs of a short stage in one process; their number
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     sys.path[:] = [str(a.root), *(p for p in sys.path if Path(p or ".").resolve() != here)]
     connection, makers = Connection(a.fd), dict(stages(a.data))
     _import()
-    run: Callable[[], object] = int
+    run, times = int, 1
     while True:
         try:
             what, *rest = connection.recv()
@@ -54,15 +56,16 @@ def main() -> None:
             connection.send(list(makers))
         elif what == "make":
             try:
-                make, turns = makers[rest[0]]
-                run = make()
-                if turns > ONE:
+                make, short = makers[rest[0]]
+                run, times = make(), 1
+                if short:
                     run()  # compiles, allocates, fills caches
-                connection.send({"turns": turns})
+                    times = min(MOST, max(FEWEST, math.ceil(WINDOW_S / timed(run))))
+                connection.send({})
             except Exception as error:  # whatever the other revision lacks
                 connection.send({"error": _text(error)})
-        elif what == "turn":
-            connection.send(_timed(run))
+        elif what == "run":
+            connection.send(_run(run, times))
         else:
             benches.serve(connection, a.bench)
 
@@ -76,28 +79,33 @@ def _import() -> None:
         import seqbench.train  # noqa: F401
 
 
-def _timed(run: Callable[[], object]) -> dict[str, Any]:
-    start = time.perf_counter()
+def _run(run: Callable[[], object], times: int) -> dict[str, Any]:
     try:
-        run()
+        return {"s": [timed(run) for _ in range(times)]}
     except Exception as error:
         return {"error": _text(error)}
-    return {"s": time.perf_counter() - start}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one call, by a clock that stands still while the process waits for the CPU."""
+    start = benches.clock()
+    run()
+    return benches.clock() - start
 
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def stages(data: Path) -> Iterator[tuple[str, tuple[Callable[[], Callable[[], object]], int]]]:
-    """Name of every stage, what makes the function to time, and how many turns it is worth."""
+def stages(data: Path) -> Iterator[tuple[str, tuple[Callable[[], Callable[[], object]], bool]]]:
+    """Name of every stage, what makes the function to time, and whether it is short: run once untimed, then many times."""
     for model in MODELS:
         for length in LENGTHS:
-            yield f"train/{model}/L{length}", (lambda m=model, n=length: _training(m, n), SOME)
-            yield f"inference/{model}/L{length}", (lambda m=model, n=length: _inference(m, n), MANY)
-    yield "evaluate", (lambda: _evaluation(data), FEW)
-    yield "prepare", (lambda: _preparing(data), TWO)
-    yield "report", (lambda: _rendering(data), ONE)
+            yield f"train/{model}/L{length}", (lambda m=model, n=length: _training(m, n), True)
+            yield f"inference/{model}/L{length}", (lambda m=model, n=length: _inference(m, n), True)
+    yield "evaluate", (lambda: _evaluation(data), True)
+    yield "prepare", (lambda: _preparing(data), False)
+    yield "report", (lambda: _rendering(data), False)
 
 
 def _training(name: str, length: int) -> Callable[[], object]:

@@ -1,6 +1,6 @@
 """Tier 2's statistics: is head slower than base, faster, or can this machine not tell? Plain arrays of blocks in.
 
-A pair is a process of base and one of head that took turns; a block is two pairs. The change is the median of log(head / base)
+A pair is a process of base and one of head that ran at the same time; a block is two pairs. The change is the median of log(head / base)
 over pairs, with a percentile bootstrap. The same blocks hold as many A/A pairs, the two processes of base and the two of head:
 their interval, made the same way, says what this machine calls a change where there is none.
 """

@@ -1,10 +1,9 @@
-"""Tier 2's processes: two of base and two of head, alive together, each stage timed in turns of some milliseconds.
+"""Tier 2's processes: two of base and two of head, alive together, which share one CPU while a stage is timed.
 
-A pair is one process of base and one of head that take turns at every stage, base first in one turn and head first in the
-next. What the machine does for longer than a turn meets both alike, which on a shared machine is most of what it does (as in
-Bulej et al. 2020, "Duet benchmarking", but one after the other, so that the two do not share a cache or a memory bus).
-A block is two such pairs in fresh processes, whose layout in memory differs; its order is base, head, head, base. The ratio of two
-processes is the median of the ratios of their neighbouring turns.
+A pair is one process of base and one of head; a block is two such pairs, in fresh processes, whose layout in memory differs. All four
+run a stage at the same time on the same CPU, so that the kernel changes between them every few milliseconds and whatever the
+machine does meets all alike (as in Bulej et al. 2020, "Duet benchmarking", but on one CPU and with more than one pair). What
+each took is its time on the wall without that in which the others had the CPU (`benches.clock`).
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from ..environment import worker_environment
 from . import benches
 from .pairs import Block
 
 ORDER = ("base", "head", "head", "base")
-SWAPPED = (1, 0, 3, 2)  # every other turn: the other side of each pair first
 STAGES = Path(__file__).with_name("stages.py")
 LIMIT_S = 300.0  # of one request
 WARMED = ("train/", "inference/")  # what is compiled once per checkout
@@ -84,9 +83,15 @@ class Worker:
         return self.answer()
 
     def word(self, word: str | None) -> None:
-        """Within the benchmarks: the name of the next, a round of it, or, if empty, the end."""
+        """Within the benchmarks: the name of the next, the same again to run it, or, if empty, the end."""
         with contextlib.suppress(BrokenPipeError):
             self._connection.send(word)
+
+    def keep_on(self, cpus: Sequence[int]) -> None:
+        """Let it run on these CPUs only; nothing if there are none to name, or for a process that has ended."""
+        if cpus:
+            with contextlib.suppress(psutil.Error, OSError):
+                psutil.Process(self._process.pid).cpu_affinity(list(cpus))
 
     def close(self) -> None:
         """End the process; nothing of it is left."""
@@ -99,6 +104,30 @@ class Worker:
         """A fresh process in its place."""
         self.close()
         self._start()
+
+
+class Place:
+    """The CPUs that workers may use: all but while something is timed, then the one that others use least at the start of a block."""
+
+    def __init__(self, watch_s: float = 0.5) -> None:
+        try:
+            self._all = psutil.Process().cpu_affinity()
+        except AttributeError:  # the system does not say, and does not let choose
+            self._all = []
+        busy = psutil.cpu_percent(interval=watch_s, percpu=True) if len(self._all) > 1 else []
+        known = [cpu for cpu in self._all if cpu < len(busy)]
+        self._one = [min(known, key=lambda cpu: busy[cpu])] if known else self._all
+
+    @contextlib.contextmanager
+    def one_cpu(self, workers: Sequence[Worker]) -> Iterator[None]:
+        """Keep them on one CPU meanwhile."""
+        for worker in workers:
+            worker.keep_on(self._one)
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.keep_on(self._all)
 
 
 class Workers:
@@ -135,12 +164,13 @@ class Workers:
     def block(self, only: Sequence[str] | None = None) -> Block:
         """Every stage, or those named, as `pairs.Block` says."""
         found: Block = {}
+        place = Place()
         with self._started(ORDER) as workers:
             for name in _names(workers):
                 if only is None or name in only:
-                    found[name] = _stage(workers, name)
+                    found[name] = _stage(workers, name, place)
             if only is None or any(name.startswith(benches.PREFIX) for name in only):
-                found |= _benchmarks(workers, only)
+                found |= _benchmarks(workers, only, place)
         return found
 
 
@@ -153,31 +183,29 @@ def _names(workers: Sequence[Worker]) -> list[str]:
     return ["stages"]  # which every worker is lost at, and says why
 
 
-def _stage(workers: Sequence[Worker], name: str) -> dict[str, Any]:
-    """One stage: built by all four, then turns in the order base, head, head, base and head, base, base, head."""
-    seconds: list[list[float]] = [[] for _ in workers]
+def _stage(workers: Sequence[Worker], name: str, place: Place) -> dict[str, Any]:
+    """One stage: built by all four on any CPU, then run by all four on one."""
     wrong: dict[str, str] = {}
-    turns = 0
-    for worker in workers:  # all at once: what is built, loaded and compiled is not timed
-        worker.send("make", name)
+    _all_at_once(workers, wrong, "make", name)
+    if not wrong:
+        with place.one_cpu(workers):
+            answers = _all_at_once(workers, wrong, "run")
+    return _error(wrong) if wrong else result([answer["s"] for answer in answers])
+
+
+def _all_at_once(workers: Sequence[Worker], wrong: dict[str, str], *request: Any) -> list[dict[str, Any]]:  # fmt: skip
     for worker in workers:
-        answer = _safely(worker)
-        turns = answer.get("turns", turns)
+        worker.send(*request)
+    answers = [_safely(worker) for worker in workers]
+    for worker, answer in zip(workers, answers, strict=True):
         _note(wrong, worker, answer)
-    for turn in range(0 if wrong else turns):
-        for k in SWAPPED if turn % 2 else range(len(workers)):
-            answer = _safely(workers[k], "turn")
-            _note(wrong, workers[k], answer)
-            if wrong:
-                return _error(wrong)
-            seconds[k].append(answer["s"])
-    return _error(wrong) if wrong else result(seconds)
+    return answers
 
 
-def _safely(worker: Worker, *request: Any) -> dict[str, Any]:
-    """Ask, or only wait for the answer to what was asked before; a lost worker is an error, and a fresh one takes its place."""
+def _safely(worker: Worker) -> dict[str, Any]:
+    """Its answer; a lost worker is an error, and a fresh one takes its place."""
     try:
-        return worker.ask(*request) if request else worker.answer()
+        return worker.answer()
     except Lost as lost:
         worker.restart()
         return {"error": str(lost)}
@@ -195,8 +223,12 @@ def _error(wrong: Mapping[str, str]) -> dict[str, Any]:
 
 
 def result(seconds: Sequence[Sequence[float]]) -> dict[str, list[float]]:
-    """What a block says of one stage, from the seconds (4, T) of T turns of its processes, in the order of ``ORDER``."""
-    table = np.array(seconds)
+    """What a block says of one stage, from the seconds of every run of its four processes, in the order of ``ORDER``.
+
+    The n-th runs of all were made at about the same time: a ratio is the median of theirs.
+    """
+    runs = min(map(len, seconds))
+    table = np.array([s[:runs] for s in seconds])
     first, second, third, last = np.log(table)
     medians = np.median(table, axis=1)
     return {
@@ -210,17 +242,17 @@ def result(seconds: Sequence[Sequence[float]]) -> dict[str, list[float]]:
 # --- benchmarks -----------------------------------------------------------------------------------------------------
 
 
-def _benchmarks(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
-    """All benchmarks that head has, or those among ``only``: one pytest per process, a benchmark per turn."""
+def _benchmarks(workers: Sequence[Worker], only: Sequence[str] | None, place: Place) -> Block:
+    """All benchmarks that head has, or those among ``only``: one pytest per process, the same benchmark in all at a time."""
     try:
-        return _in_turns(workers, only)
+        return _one_by_one(workers, only, place)
     except Lost as lost:
         for worker in workers:
             worker.restart()
         return {"bench": {"error": str(lost), "side": "head"}}
 
 
-def _in_turns(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
+def _one_by_one(workers: Sequence[Worker], only: Sequence[str] | None, place: Place) -> Block:
     for worker in workers:
         worker.send("benches")
     told = [worker.answer() for worker in workers]
@@ -231,7 +263,9 @@ def _in_turns(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
     names = next((a["names"] for w, a in zip(workers, told, strict=True) if w.side == "head" and "names" in a), [])  # fmt: skip
     for name in names:
         if not wrong and (only is None or name in only):
-            _rounds([w for w, a in zip(workers, told, strict=True) if name in a["names"]], name)
+            _rounds(
+                [w for w, a in zip(workers, told, strict=True) if name in a["names"]], name, place
+            )
     for worker in running:
         worker.word(None)
     seconds = [worker.answer()["s"] for worker in running]
@@ -240,7 +274,7 @@ def _in_turns(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
     found: Block = {}
     for name in dict.fromkeys(name for s in seconds for name in s):
         rounds = [s.get(name, ()) for s in seconds]
-        lacking = [w.side for w, r in zip(workers, rounds, strict=True) if len(r) != benches.ROUNDS]
+        lacking = [w.side for w, r in zip(workers, rounds, strict=True) if not r]
         if lacking:
             found[name] = _error(dict.fromkeys(lacking, "the benchmark did not run to its end"))
         else:
@@ -248,16 +282,13 @@ def _in_turns(workers: Sequence[Worker], only: Sequence[str] | None) -> Block:
     return found
 
 
-def _rounds(workers: Sequence[Worker], name: str) -> None:
-    """One benchmark: prepared by all at once, then a round in turn until all are done."""
+def _rounds(workers: Sequence[Worker], name: str, place: Place) -> None:
+    """One benchmark: prepared by all on any CPU, then run by all on one."""
     for worker in workers:
         worker.word(name)
-    going = [worker for worker in workers if not worker.answer()["done"]]
-    turn = 0
-    while going:
-        order = [going[k] for k in SWAPPED] if turn % 2 and len(going) == len(ORDER) else going
-        for worker in order:
+    ready = [worker for worker in workers if not worker.answer()["done"]]
+    with place.one_cpu(ready):
+        for worker in ready:
             worker.word(name)
-            if worker.answer()["done"]:
-                going = [other for other in going if other is not worker]
-        turn += 1
+        for worker in ready:
+            worker.answer()

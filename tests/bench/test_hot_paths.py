@@ -19,7 +19,7 @@ from seqbench.evaluate import rank_target
 from seqbench.metrics import per_user
 from seqbench.train import training_step
 
-N_ITEMS, ROWS, LENGTH = 1000, 16, 50
+N_ITEMS, ROWS, LENGTH, BATCHES = 1000, 16, 50, 16
 CPU = torch.device("cpu")
 TRAINED = [n for n in models.available() if getattr(models.load(n), "trainable", True)]
 
@@ -68,12 +68,18 @@ def scan_step(inputs, backend):
 
 
 def test_ranking(benchmark):
+    """Many batches, as a pass over the users has: what one of them takes depends on which pages its scores lie in."""
     generator = torch.Generator().manual_seed(0)
-    scores = torch.rand((256, N_ITEMS + 1), generator=generator)
-    target = torch.randint(1, N_ITEMS + 1, (256,), generator=generator)
-    history = torch.randint(1, N_ITEMS + 1, (256, LENGTH), generator=generator)
-    ranks = benchmark(lambda: rank_target(scores.clone(), target, history))
-    assert ranks["unmasked"][0].shape == (256,)
+    scores = torch.rand((BATCHES, 64, N_ITEMS + 1), generator=generator)
+    target = torch.randint(1, N_ITEMS + 1, (BATCHES, 64), generator=generator)
+    history = torch.randint(1, N_ITEMS + 1, (BATCHES, 64, LENGTH), generator=generator)
+
+    def run():
+        return [
+            rank_target(s.clone(), t, h) for s, t, h in zip(scores, target, history, strict=True)
+        ]
+
+    assert benchmark(run)[0]["unmasked"][0].shape == (64,)
 
 
 def test_cutting_windows(benchmark):

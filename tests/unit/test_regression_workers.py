@@ -1,8 +1,10 @@
-"""Processes of both sides in turns: their order, what a lost one leaves, benchmarks under pytest-benchmark. Stubs but for one."""
+"""Processes of both sides on one CPU: what they are asked, what a lost one leaves, their clock, benchmarks. Stubs but for one."""
 
 import json
 import os
+import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ parser = argparse.ArgumentParser()
 for name in ("root", "data", "bench", "fd"):
     parser.add_argument("--" + name)
 a = parser.parse_args()
-side, log, connection, made = os.path.basename(a.root), a.data + "/turns", Connection(int(a.fd)), None
+side, log, connection, made = os.path.basename(a.root), a.data + "/runs", Connection(int(a.fd)), None
 while True:
     try:
         what, *rest = connection.recv()
@@ -34,14 +36,13 @@ while True:
         elif made == "dying" and side == "head":
             sys.exit("Segmentation of everything")
         else:
-            connection.send({{"turns": 4}})
-    elif what == "turn":
+            connection.send({{}})
+    elif what == "run":
         if made == "hanging" and side == "head":
             time.sleep(60)
         with open(log, "a") as file:
-            file.write(made + " " + side + chr(10))
-        turns = sum(line.startswith(made) for line in open(log))
-        connection.send({{"s": turns / 1000}})
+            file.write(made + " " + side + " " + str(sorted(os.sched_getaffinity(0))) + chr(10))
+        connection.send({{"s": [0.001, 0.002] if side == "base" else [0.0011, 0.0022, 9.0]}})
     else:
         from pathlib import Path
         benches.serve(connection, Path(a.bench))
@@ -81,23 +82,69 @@ def stubs(tmp_path, monkeypatch, folder):
     return workers.Workers(roots, tmp_path, dict.fromkeys(roots, sys.executable), folder)
 
 
-def test_turns_are_abba_within_a_block_and_within_each_pair(stubs, tmp_path):
+def test_all_four_run_on_one_cpu_and_build_on_any(stubs, tmp_path):
     found = stubs.block(["quick"])
-    order = [line.split()[1] for line in (tmp_path / "turns").read_text().splitlines()]
-    abba, baab = ["base", "head", "head", "base"], ["head", "base", "base", "head"]
-    assert order == [*abba, *baab, *abba, *baab]
-    # The stub's n-th turn takes n ms.
-    turns = [[1, 6, 9, 14], [2, 5, 10, 13], [3, 8, 11, 16], [4, 7, 12, 15]]
-    assert found == {"quick": workers.result(np.array(turns) / 1000)}
+    lines = (tmp_path / "runs").read_text().splitlines()
+    assert sorted(line.split()[1] for line in lines) == ["base", "base", "head", "head"]
+    (where,) = {line.split(" ", 2)[2] for line in lines}
+    assert len(json.loads(where)) == 1 and set(json.loads(where)) <= os.sched_getaffinity(0)
+    assert found["quick"]["change"] == pytest.approx([np.log(1.1)] * 2)
 
 
-def test_a_ratio_is_that_of_neighbouring_turns():
-    """The machine doubles its time half-way; every turn of head takes a tenth more than its neighbour."""
+def test_what_is_not_timed_may_use_every_cpu():
+    class Kept:
+        cpus = None
+
+        def keep_on(self, cpus):
+            self.cpus = cpus
+
+    kept, place = Kept(), workers.Place(watch_s=0.01)
+    with place.one_cpu([kept]):
+        assert len(kept.cpus) == 1
+    assert set(kept.cpus) == os.sched_getaffinity(0)
+
+
+def test_a_system_without_affinities_leaves_everything_as_it_is(monkeypatch):
+    monkeypatch.delattr(workers.psutil.Process, "cpu_affinity")
+    place = workers.Place(watch_s=0.01)
+    with place.one_cpu([]):
+        assert place._one == place._all == []
+
+
+def test_a_ratio_is_that_of_runs_at_the_same_time():
+    """The machine doubles its time half-way; every run of head takes a tenth more; one process came to more runs."""
     machine = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
-    found = workers.result([machine, 1.1 * machine, 1.1 * machine, machine])
+    found = workers.result([machine, 1.1 * machine, 1.1 * machine, [*machine, 2.0, 2.0]])
     assert found["change"] == pytest.approx([np.log(1.1)] * 2)
     assert found["own"] == pytest.approx([0, 0])
     assert found["base"] == [1.5, 1.5] and found["head"] == pytest.approx([1.65, 1.65])
+
+
+def test_the_clock_stands_still_while_others_have_the_cpu():
+    """Two processes on one CPU: each sees about half of the wall pass. It does not stand still while a process sleeps."""
+    script = (
+        "import os, sys, time; sys.path.insert(0, sys.argv[1]); import benches\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "print(flush=True); sys.stdin.readline()\n"
+        "wall, own = time.perf_counter(), benches.clock()\n"
+        "while time.perf_counter() - wall < 1: pass\n"
+        "time.sleep(0.2)\n"
+        "print(benches.clock() - own, flush=True)\n"
+    )
+    command = [sys.executable, "-c", script, str(workers.STAGES.parent)]
+    both = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        process.stdout.readline()
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    own = [float(process.communicate()[0]) for process in both]
+    if not benches._queued_s():
+        pytest.skip("this kernel does not count the time that a thread waits for the CPU")
+    assert all(0.2 < s < 1.1 for s in own) and sum(own) < 1.9, "1.2 s on the wall each"
 
 
 def test_what_one_side_lacks_is_an_error_of_that_side(stubs):
@@ -141,18 +188,17 @@ def test_only_the_benchmarks_that_are_asked_for_run(stubs, folder):
     assert list(stubs.block(["bench/slow"])) == ["bench/slow"]
 
 
-def test_rounds_of_a_benchmark_are_abba_too(stubs, folder, tmp_path):
-    """Every round, the first one that does not count included, in the order of the turns of a stage."""
+def test_a_short_benchmark_runs_many_rounds_by_the_clock_of_the_stages(stubs, folder, tmp_path):
     (folder / "test_paths.py").write_text(
         "import os\n\n"
-        "def note():\n    open('turns', 'a').write(os.path.basename(os.environ['PYTHONPATH']) + chr(10))\n\n"
-        "def test_noting(benchmark):\n    benchmark(note)\n"
+        "def note():\n    open('rounds', 'a').write(os.path.basename(os.environ['PYTHONPATH']) + chr(10))\n\n"
+        "def test_noting(benchmark):\n    benchmark(note)\n    assert benchmark._timer.__name__ == 'clock'\n"
     )
     found = stubs.block(["bench/noting"])
-    order = (tmp_path / "turns").read_text().split()
-    abba, baab = ["base", "head", "head", "base"], ["head", "base", "base", "head"]
-    assert order == [*abba, *baab] * (benches.ROUNDS // 2) + abba
+    counted = Counter((tmp_path / "rounds").read_text().split())
     assert list(found) == ["bench/noting"]
+    for side in ("base", "head"):
+        assert 2 * (2 + benches.FEWEST) <= counted[side] <= 2 * (2 + benches.MOST)
 
 
 def test_a_benchmark_that_fails_under_one_side_or_is_skipped_on_both(stubs, folder):
