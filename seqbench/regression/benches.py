@@ -14,19 +14,17 @@ import math
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "bench"
 PREFIX = "bench/"
-WINDOW_S, FEWEST, MOST = (
-    0.15,
-    5,
-    300,
-)  # seconds of the rounds of a benchmark; how many they are at least and at most
+WINDOW_S, FEWEST, MOST = 0.15, 5, 3000  # seconds of a benchmark's rounds; their number
+PASSED, SKIPPED = "passed", "skipped"
 # Not compared: what is a stage already, and one that takes longer than all others.
 LEFT_OUT = ("training_step", "scoring", "2048")
 PLAIN = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--benchmark-enable", "--benchmark-disable-gc",
@@ -37,7 +35,9 @@ def clock() -> float:
     """Seconds, without those in which this thread was ready to run and others had the CPU: what it computes, sleeps and waits for data.
 
     Several processes can share a CPU, so that the kernel lets them take turns of milliseconds, and each still says what it took.
-    Where the kernel does not count that time (schedstat(5), Linux only) this is the time on the wall.
+
+    Raises:
+        OSError: the system does not count that time (``counts``).
     """
     while True:
         before, now = _queued_s(), time.perf_counter()
@@ -45,16 +45,25 @@ def clock() -> float:
             return now - before
 
 
-def _queued_s() -> float:
+def counts() -> bool:
+    """Whether the kernel counts the time that a thread waits for the CPU: Linux does, unless it was built without (proc(5))."""
     try:
-        return int(os.pread(_schedstat(), 64, 0).split()[1]) / 1e9
-    except (OSError, IndexError):
-        return 0.0
+        return int(_schedstat()[2]) > 0  # how often it got the CPU: at least for this
+    except OSError:
+        return False
 
 
-@lru_cache(maxsize=1)
-def _schedstat() -> int:
-    return os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+def _queued_s() -> float:
+    return int(_schedstat()[1]) / 1e9
+
+
+def _schedstat() -> list[bytes]:
+    return os.pread(_file(threading.get_native_id()), 64, 0).split()
+
+
+@cache
+def _file(thread: int) -> int:
+    return os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY)
 
 
 class OneByOne:
@@ -63,6 +72,7 @@ class OneByOne:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.reached = False
+        self.outcome = ""
 
     def pytest_sessionstart(self, session: Any) -> None:
         """Put the fixture in place once pytest-benchmark's own is, so that this one comes first."""
@@ -76,9 +86,17 @@ class OneByOne:
         items = {stage(i.name): i for i in session.items if "benchmark" in i.fixturenames}
         self.connection.send({"names": [name for name in items if compared(name)]})
         while name := self.connection.recv():
+            self.outcome = PASSED
             items[name].ihook.pytest_runtest_protocol(item=items[name], nextitem=None)
-            self.connection.send({"done": True})
+            self.connection.send({"done": True, "outcome": self.outcome})
         return True
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """What became of the benchmark: the first of its phases that did not pass says it."""
+        if self.outcome == PASSED and not report.passed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            said = crash.message if crash else str(report.longrepr)
+            self.outcome = SKIPPED if report.skipped else (said.splitlines() or ["it failed"])[0]
 
 
 def waiting(connection: Any) -> object:
@@ -92,10 +110,13 @@ def waiting(connection: Any) -> object:
             start = clock()
             function(*args, **kwargs)
             rounds = min(MOST, max(FEWEST, math.ceil(WINDOW_S / (clock() - start))))
+            return self.pedantic(function, args, kwargs, rounds=rounds)
+
+        def pedantic(self, *args: Any, **kwargs: Any) -> object:
             connection.send({"done": False})
             connection.recv()
             self._timer = clock
-            return self.pedantic(function, args, kwargs, rounds=rounds)
+            return super().pedantic(*args, **kwargs)
 
     class Plugin:
         @pytest.fixture
@@ -110,7 +131,7 @@ def serve(connection: Any, folder: Path) -> None:
     """Answer requests for the benchmarks in ``folder``.
 
     First {"names": ...} or {"error": why}. Then, for each name, {"done": False} when it is warm, which waits for a word, and
-    {"done": True} at the end of its rounds. For an empty name, {"s": seconds of the rounds by stage}; one that was skipped or failed has none.
+    {"done": True, "outcome": `passed`, `skipped` or why it failed} at the end. For an empty name, {"s": seconds of the rounds by stage}.
     """
     import pytest
 

@@ -11,7 +11,7 @@ from .. import code
 from ..code import ROOT
 from ..environment import environment
 from ..errors import UserError
-from . import golden, history, output, pairs, revisions, workbench
+from . import benches, golden, history, output, pairs, revisions, workbench
 from .output import Result
 from .pairs import Comparison
 from .workers import Workers
@@ -56,6 +56,11 @@ def against(
     base: Path, head: Path, budget_s: float, data: Path | None = None
 ) -> tuple[Comparison | None, str]:
     """Compare two checkouts; nothing, and why, if they cannot be compared at all. ``data``: a workbench, if there is one."""
+    if not benches.counts():
+        return (
+            None,
+            "this system does not count how long a thread waits for the CPU (/proc/self/task/*/schedstat, Linux)",
+        )
     pythons = {"base": sys.executable, "head": sys.executable}
     try:
         if revisions.pins(base) != revisions.pins(head):

@@ -1,6 +1,6 @@
 """Tier 3: what one machine measured over time, one JSON line per run, and where its level changed. Informs, never fails.
 
-Machines are told apart by their fingerprint and never compared. Change points: PELT (Killick et al. 2012) of ruptures on the
+Machines are told apart by their fingerprint and never compared, nor are runs that timed other work (``WORKLOAD``). Change points: PELT (Killick et al. 2012) of ruptures on the
 logarithms, with a penalty of ``PENALTY`` times the variance of a run's noise, read off the differences of neighbouring runs, times
 the logarithm of the number of runs.
 """
@@ -20,6 +20,7 @@ from .pairs import Comparison
 FILE = "history.jsonl"
 PENALTY, SHORTEST = 6.0, 3  # runs between two change points at least
 FEWEST = 2 * SHORTEST
+WORKLOAD = 2  # to be raised whenever a stage or benchmark of tier 2 times something else under its old name
 NEEDED = {"at", "revision", "machine", "machine_name", "seconds"}
 COLUMNS = ("machine_name", "stage", "run", "at", "revision", "seconds", "level")
 
@@ -27,7 +28,7 @@ COLUMNS = ("machine_name", "stage", "run", "at", "revision", "seconds", "level")
 def append(file: Path, facts: Mapping[str, Any], revision: str, found: Comparison) -> None:
     """Add a line: head's median seconds of every stage on this machine."""
     line = {
-        "schema": 1, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "revision": revision,
+        "schema": 1, "workload": WORKLOAD, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "revision": revision,
         "machine": facts["machine"], "machine_name": facts["machine_name"], "packages": facts["packages"],
         "seconds": {stage: float(np.median(values)) for stage, values in found.head.items()},
     }  # fmt: skip
@@ -37,7 +38,7 @@ def append(file: Path, facts: Mapping[str, Any], revision: str, found: Compariso
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """Lines of a history, oldest first; one cut short by a killed run, or of another kind, is left out."""
+    """Lines of a history, oldest first; one cut short by a killed run, of another kind or workload, is left out."""
     if not file.exists():
         return []
     found = []
@@ -46,7 +47,7 @@ def read(file: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and row.keys() >= NEEDED:
+        if isinstance(row, dict) and row.keys() >= NEEDED and row.get("workload") == WORKLOAD:
             found.append(row)
     return sorted(found, key=lambda row: row["at"])
 

@@ -60,7 +60,7 @@ def to_text(result: Result) -> str:
         lines.append(f"tier 1, counts and golden metrics: {len(result.changes) or 'no'} change(s)")
         lines += [f"  {change}" for change in result.changes]
     if result.verdicts is not None:
-        lines.append(f"tier 2, wall time of head over base: {verdict.overall(result.verdicts)}")
+        lines.append(f"tier 2, time of head over base: {verdict.overall(result.verdicts)}")
         width = max((len(v.stage) for v in result.verdicts), default=0)
         for v in _sorted(result.verdicts):
             change = v.change.text() if v.change else ""
@@ -117,7 +117,7 @@ def to_markdown(result: Result) -> str:
         lines += [*(f"- `{change}`" for change in result.changes), ""] if result.changes else []
     if result.verdicts is not None:
         slower = [v for v in result.verdicts if v.verdict in (verdict.SLOWER, verdict.BROKEN)]
-        lines += [f"**Wall time, head over base:** {verdict.overall(result.verdicts)}.", ""]
+        lines += [f"**Time, head over base:** {verdict.overall(result.verdicts)}.", ""]
         lines += [
             f"- {MARKS[v.verdict]} **{v.stage}** {v.change.text() if v.change else v.verdict}: {v.reason}"
             for v in slower

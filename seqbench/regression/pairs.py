@@ -20,7 +20,7 @@ STARTING = 0.25  # of a block of all stages goes into starting its processes
 CONFIRMING = 0.2  # share of the budget that is kept for confirming alarms while there are any
 Block = dict[
     str, dict[str, Any]
-]  # stage -> {"base": [s, s], "head": [s, s]} or {"error": why, "side": of which}
+]  # stage -> {"change", "own": log ratios, "base", "head": seconds; two each} or {"error": why, "side": "base", "head" or "both"}
 
 
 class Runner(Protocol):
@@ -30,7 +30,7 @@ class Runner(Protocol):
         """Compile what is compiled once."""
 
     def block(self, only: Sequence[str] | None) -> Block:
-        """Seconds of all stages, or of those named."""
+        """What all stages took, or those named."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Comparison:
     base (B, 2) and head (B, 2); failures.
 
     blocks: everything that was measured, in order, confirming blocks included: {"took_s": seconds, "all": whether of all stages,
-    "stages": the block}.
+    "stages": the block}. warm_s: what compiling took before them; seconds: of everything.
     """
 
     change: dict[str, list[list[float]]] = field(default_factory=dict)
@@ -49,6 +49,7 @@ class Comparison:
     confirming: dict[str, list[list[float]]] = field(default_factory=dict)
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)  # stage -> side, why
     blocks: list[dict[str, Any]] = field(default_factory=list)
+    warm_s: float = 0.0
     seconds: float = 0.0
 
     def verdict(self, stage: str) -> Verdict:
@@ -107,6 +108,7 @@ def compare(
     """Run blocks until all is settled, or as long as the next one is expected to end within ``budget_s``."""
     start, found = clock(), Comparison()
     runner.warm()
+    found.warm_s = clock() - start
     last = 0.0  # seconds of the block before, as a guess at the next one's
     while True:
         before, enough = clock(), found.full_blocks() >= verdict.FEWEST
@@ -115,7 +117,7 @@ def compare(
         if found.blocks and not left:
             break
         if enough and found.full_blocks() == verdict.FEWEST:  # the first block of a few stages only
-            last *= STARTING + (1 - STARTING) * len(left) / len(found.timed())
+            last = _part(found, left)
         if before - start + last > budget_s * (1 - CONFIRMING if waits else 1):
             break
         last = run(runner, found, left if enough else None, clock=clock)
@@ -124,20 +126,26 @@ def compare(
         say(
             f"block {found.full_blocks()}: {settled} of {len(timed)} stages settled, {clock() - start:.0f} s"
         )
-    _confirm(runner, found, start, budget_s, clock, say)
+    _confirm(runner, found, start + budget_s, clock, say)
     found.seconds = clock() - start
     return found
 
 
 def _confirm(
-    runner: Runner, found: Comparison, start: float, until_s: float, clock: Callable[[], float],
-    say: Callable[[str], None],
+    runner: Runner, found: Comparison, end: float, clock: Callable[[], float], say: Callable[[str], None]
 ) -> None:  # fmt: skip
-    """Run what raised an alarm again, alone, until new blocks have said something of each."""
-    last = 0.0
+    """Run what raised an alarm again, alone, until new blocks have said something of each; none that would not be enough."""
+    last, missing = 0.0, verdict.FEWEST_AGAIN
     while alarms := [s for s in found.timed() if found.verdict(s).waits]:
-        before = clock()
-        if before - start + last > until_s:
+        last = last or _part(found, alarms)
+        if clock() + max(1, missing) * last > end:
             return
         last = run(runner, found, alarms, confirms=True, clock=clock)
-        say(f"confirming {', '.join(alarms)}, {clock() - start:.0f} s")
+        missing -= 1
+        say(f"confirming {', '.join(alarms)}, {end - clock():.0f} s left")
+
+
+def _part(found: Comparison, stages: Sequence[str]) -> float:
+    """Seconds that a block of these stages alone will take, from those of the last block of all."""
+    full = [block["took_s"] for block in found.blocks if block["all"]][-1]
+    return full * (STARTING + (1 - STARTING) * len(stages) / len(found.timed()))

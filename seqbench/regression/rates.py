@@ -29,7 +29,8 @@ class Rate:
     """Shares of gates drawn from ``pairs`` measured pairs.
 
     found: it failed and named what was planted; other: it failed and named something else, too or only; unsure: it failed nothing and
-    some stage stayed open; passed: all was settled. seconds: median length of a gate.
+    some stage stayed open; passed: all was settled. seconds: median length of a gate. left_out: blocks in which a stage failed or is
+    missing, which are not drawn.
     """
 
     planted: str
@@ -40,6 +41,7 @@ class Rate:
     unsure: float
     passed: float
     seconds: float
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Drawn:
         self._blocks, self._rng, self._left, self.now = blocks, rng, [], 0.0
 
     def warm(self) -> None:
-        """Nothing to compile."""
+        """What compiling took where the blocks were measured, in the middle."""
+        self.now += float(np.median([block["warm_s"] for block in self._blocks]))
 
     def block(self, only: Sequence[str] | None) -> pairs.Block:
         """The next block of a shuffled list, or its part; its time is cut as the gate itself expects."""
@@ -78,7 +81,7 @@ class Drawn:
 
 
 def read(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
-    """Complete blocks by plant, `equal` among them, of the files in these folders.
+    """Full blocks by plant, `equal` among them, of the files in these folders.
 
     Raises:
         UserError: a folder has no blocks, or a file is none of the self-test's.
@@ -91,11 +94,12 @@ def read(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
         for file in files:
             plant = file.stem.rpartition("-")[0]
             try:
-                blocks = [b for b in json.loads(file.read_text())["blocks"] if b["all"]]
+                content = json.loads(file.read_text())
+                blocks = [b | {"warm_s": content["warm_s"]} for b in content["blocks"] if b["all"]]
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{file}: does not hold blocks of the self-test (--rates)") from None  # fmt: skip
             found.setdefault(plant if plant in SLOWED else EQUAL, []).extend(blocks)
-    return {plant: _complete(blocks) for plant, blocks in found.items()}
+    return found
 
 
 def _complete(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,7 +116,12 @@ def rates(
 ) -> tuple[list[Rate], list[Spread]]:  # fmt: skip
     """How gates of ``budget_s`` seconds end, by plant, and what they say of every stage where nothing is planted."""
     rng, found, said = np.random.default_rng(seed), [], Counter()
-    for plant, pool in sorted(blocks.items()):
+    for plant, all_blocks in sorted(blocks.items()):
+        pool = _complete(all_blocks)
+        if not pool:
+            raise UserError(
+                f"{plant}: in every measured block a stage failed or is missing (--rates)"
+            )
         ends, seconds = Counter(), []
         for _ in range(gates):
             runner = Drawn(pool, rng)
@@ -122,8 +131,18 @@ def rates(
             if plant == EQUAL:
                 said.update((v.stage, v.verdict) for v in verdicts)
         share = {end: ends[end] / gates for end in ("found", "other", "unsure", "passed")}
-        found.append(Rate(plant, 2 * len(pool), gates, **share, seconds=float(np.median(seconds))))
-    return found, _spreads(blocks.get(EQUAL, []), said, gates)
+        left_out = len(all_blocks) - len(pool)
+        found.append(
+            Rate(
+                plant,
+                2 * len(pool),
+                gates,
+                **share,
+                seconds=float(np.median(seconds)),
+                left_out=left_out,
+            )
+        )
+    return found, _spreads(_complete(blocks.get(EQUAL, [])), said, gates)
 
 
 def _end(plant: str, verdicts: Sequence[verdict.Verdict]) -> str:
@@ -147,12 +166,14 @@ def to_markdown(found: Sequence[Rate], spreads: Sequence[Spread], budget_s: floa
     """Two tables: gates by plant, stages where nothing is planted."""
     lines = [
         f"Gates of {budget_s:g} s, each made of measured blocks drawn again:\n",
-        "| planted | pairs measured | gates | named it, nothing else | named something else | cannot tell | passed | median s |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: |",
+        "| planted | pairs measured | blocks left out | gates | named it, nothing else | named something else | cannot tell | passed | median s |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for r in found:
         shares = " | ".join(f"{100 * x:.1f} %" for x in (r.found, r.other, r.unsure, r.passed))
-        lines.append(f"| {r.planted} | {r.pairs} | {r.gates} | {shares} | {r.seconds:.0f} |")
+        lines.append(
+            f"| {r.planted} | {r.pairs} | {r.left_out} | {r.gates} | {shares} | {r.seconds:.0f} |"
+        )
     lines += [
         "\nStages of equal checkouts:\n",
         "| stage | pairs | SD of a pair | SD of equal code | same | cannot tell | slower |",

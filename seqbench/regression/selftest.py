@@ -177,7 +177,7 @@ def _case(plant: Plant, data: Path, budget_s: float, out: Path) -> Case:
         if plant.tier != 1:  # a change of counts says nothing about times
             found, reason = command.against(ROOT, head, budget_s, data)
     if found:
-        _write_blocks(found.blocks, _free(out / "blocks", plant.name))
+        _write_blocks(found, _free(out / "blocks", plant.name))
         calm = pairs.Comparison(head=found.base)  # the checkout as it is, whatever was planted
         history.append(out / history.FILE, environment("cpu", 1), command.revision(), calm)
     result = output.Result(changes, found.verdicts() if found else None, {}, reason)
@@ -238,16 +238,19 @@ def collect(equal: int, slowed: int, out: Path, say: Callable[[str], None] = pri
                 file = _free(out, name)
                 for block in range(count):
                     if not block:
+                        start = time.monotonic()
                         workers.warm()
+                        found.warm_s = time.monotonic() - start
                     pairs.run(workers, found, None)
                     say(f"{name}: block {block + 1} of {count}")
-                    _write_blocks(found.blocks, file)
+                    _write_blocks(found, file)
 
 
-def _write_blocks(blocks: list[dict], file: Path) -> None:
+def _write_blocks(found: pairs.Comparison, file: Path) -> None:
     """Everything that was measured, block by block."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"blocks": blocks}) + "\n")
+    content = {"warm_s": round(found.warm_s, 2), "blocks": found.blocks}
+    file.write_text(json.dumps(content) + "\n")
 
 
 def _free(folder: Path, name: str) -> Path:

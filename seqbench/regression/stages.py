@@ -5,8 +5,9 @@
 Requests come, and answers go, through the connection with that file descriptor:
 
     ("names",)       all stages but the benchmarks
-    ("make", stage)  build it and run it until it is warm -> {}, or {"error": why}
-    ("run",)         run what was made last, as often as it takes -> {"s": seconds of each time}, or {"error": why}
+    ("make", stage)  build it and, if it is short, run it twice to warm up -> {}, or {"error": why}
+    ("run",)         run what was made last, as often as its window takes -> {"s": seconds of each run, "elsewhere": the CPU time of other
+                     threads and of child processes, as a share of this thread's}, or {"error": why}
     ("benches",)     hand over to benches.py until it is told to stop
 
 The stages are those of the revision that asks; the code they call is CHECKOUT's, first on the path. A stage that the other
@@ -18,7 +19,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import resource
 import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,11 +30,7 @@ from typing import Any
 import benches  # the file beside this one: a script's own folder is first on the path until it is taken off
 
 LENGTHS, TOKENS, ITEMS = (50, 200), 400, 2000
-WINDOW_S, FEWEST, MOST = (
-    0.25,
-    3,
-    100,
-)  # seconds of the runs of a short stage in one process; their number
+WINDOW_S, FEWEST, MOST = 0.25, 3, 3000  # seconds of the runs of a short stage; their number
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 
 
@@ -80,10 +79,19 @@ def _import() -> None:
 
 
 def _run(run: Callable[[], object], times: int) -> dict[str, Any]:
+    here, everywhere = time.thread_time(), _cpu_s()
     try:
-        return {"s": [timed(run) for _ in range(times)]}
+        seconds = [timed(run) for _ in range(times)]
     except Exception as error:
         return {"error": _text(error)}
+    here, everywhere = time.thread_time() - here, _cpu_s() - everywhere
+    return {"s": seconds, "elsewhere": max(0.0, everywhere / here - 1)}
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of children that have ended; times(2) would round them to hundredths."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -98,7 +106,9 @@ def _text(error: Exception) -> str:
 
 
 def stages(data: Path) -> Iterator[tuple[str, tuple[Callable[[], Callable[[], object]], bool]]]:
-    """Name of every stage, what makes the function to time, and whether it is short: run once untimed, then many times."""
+    """Name of every stage, what makes the function to time, and whether it is short: warmed up and run many times. What is not
+    is the first of its process, with all that this loads.
+    """
     for model in MODELS:
         for length in LENGTHS:
             yield f"train/{model}/L{length}", (lambda m=model, n=length: _training(m, n), True)

@@ -117,8 +117,8 @@ def judge(
 
 
 def alarm(change: Estimate, own: Estimate, threshold: float = THRESHOLD) -> bool:
-    """Whether the whole interval lies above the threshold, and above what equal code does here."""
-    return change.low > max(1 + threshold, own.high)
+    """Whether the whole interval lies above the threshold, and above what equal code does here, in whichever direction."""
+    return change.low > max(1 + threshold, own.high, 1 / own.low)
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:

@@ -51,7 +51,11 @@ def test_equal_code_that_differs_decides_that_the_machine_cannot_tell():
     assert found.verdict == verdict.UNSURE and "restless" in found.reason
     assert verdict.judge("s", agree, np.zeros((8, 2))).verdict == verdict.OK
     for factor, alarms in ((1.2, False), (1.6, True)):
-        assert verdict.judge("s", agree + np.log(factor), restless).alarm is alarms
+        for own in (
+            restless,
+            -restless,
+        ):  # which of two equal processes is called the first is arbitrary
+            assert verdict.judge("s", agree + np.log(factor), own).alarm is alarms
     assert verdict.judge("s", *blocks(2)).reason == "only 2 blocks of the 3 that are needed"
 
 
@@ -224,6 +228,15 @@ def test_while_an_alarm_waits_time_is_kept_to_confirm_it():
     calm = Machine({"slow": 1.0, "restless": 1.0}, noise)
     compare(calm, budget=250.0)
     assert calm.asked[verdict.FEWEST :] == [["restless"]] * 4, "no alarm, nothing to keep it for"
+
+
+def test_blocks_that_would_not_be_enough_to_confirm_an_alarm_are_not_begun():
+    """Blocks end at 140 s; one of one stage takes 40 s as well, and two are needed."""
+    slow = Machine({"slow": 1.12}, noise=0.005)
+    (left,) = compare(slow, budget=210.0).verdicts()
+    assert slow.now == 140 and left.reason == "an alarm that there was no time to confirm"
+    again = Machine({"slow": 1.12}, noise=0.005)
+    assert said(compare(again, budget=220.0)) == {"slow": verdict.SLOWER} and again.now == 220
 
 
 def test_only_what_is_not_settled_runs_again():

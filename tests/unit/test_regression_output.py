@@ -90,6 +90,9 @@ def test_a_history_keeps_machines_apart_and_survives_a_torn_line(tmp_path):
         lines.write('{"schema": 1}\n[]\n{"schema": 1, "at"')
     lines = history.read(file)
     assert len(lines) == 3
+    with file.open("a") as more:
+        more.write("\n" + json.dumps(lines[0] | {"workload": history.WORKLOAD - 1}) + "\n")
+    assert history.read(file) == lines, "what timed something else is no part of the series"
     found = {
         (machine, stage): seconds.tolist() for machine, stage, _, seconds in history.series(lines)
     }
