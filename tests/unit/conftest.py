@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fake_workers import fake_in
+from stub_workers import SOUND, stubs_in
 
 from seqbench.data import prepare
 
@@ -23,3 +24,18 @@ def tiny(tmp_path_factory) -> Path:
 def fake(tmp_path):
     """Make a contestant whose worker is a script in the test's folder."""
     return fake_in(tmp_path)
+
+
+@pytest.fixture
+def bench_folder(tmp_path):
+    """A folder of benchmarks in place of the project's."""
+    path = tmp_path / "bench"
+    path.mkdir()
+    (path / "test_paths.py").write_text(SOUND)
+    return path
+
+
+@pytest.fixture
+def stubs(tmp_path, monkeypatch, bench_folder):
+    """Workers of the regression gate whose stages are stubs."""
+    return stubs_in(tmp_path, monkeypatch, bench_folder)

@@ -1,4 +1,4 @@
-"""Processes of both sides on one CPU: what they are asked, what a lost one leaves, their clock, benchmarks. Stubs but for one."""
+"""Processes of both sides on one CPU: what they are asked, what a lost one leaves, their clock. Stubs but for one."""
 
 import json
 import os
@@ -11,85 +11,7 @@ import numpy as np
 import pytest
 
 from seqbench.code import ROOT
-from seqbench.regression import benches, command, workers
-
-STUB = """
-import argparse, os, sys, time
-from multiprocessing.connection import Connection
-sys.path.insert(0, {folder!r})
-import benches
-parser = argparse.ArgumentParser()
-for name in ("root", "data", "bench", "fd"):
-    parser.add_argument("--" + name)
-a = parser.parse_args()
-side, log, connection, made = os.path.basename(a.root), a.data + "/runs", Connection(int(a.fd)), None
-
-def note(what):
-    with open(log, "a") as file:
-        file.write(what + " " + side + " " + str(sorted(os.sched_getaffinity(0))) + chr(10))
-
-while True:
-    try:
-        what, *rest = connection.recv()
-    except EOFError:
-        break
-    if what == "names":
-        connection.send(["quick", "lacking", "dying", "once", "hanging", "threaded", "last"])
-    elif what == "make":
-        made = rest[0]
-        note("make")
-        if made == "lacking" and side == "base":
-            connection.send({{"error": "ImportError: not yet"}})
-        elif made == "dying" and side == "head":
-            sys.exit("Segmentation of everything")
-        elif made == "once" and side == "head" and not os.path.exists(log + "-died"):
-            open(log + "-died", "w").close()
-            os._exit(3)
-        else:
-            connection.send({{}})
-    elif what == "run":
-        if made == "hanging" and side == "head":
-            time.sleep(60)
-        note("run")
-        seconds = [0.001, 0.001, 0.004] if side == "base" else [0.0011, 0.0044, 0.0044, 9.0]
-        connection.send({{"s": seconds, "elsewhere": 0.3 if made == "threaded" else 0.01}})
-    else:
-        from pathlib import Path
-        benches.serve(connection, Path(a.bench))
-"""
-SOUND = """
-def test_quick(benchmark):
-    assert benchmark(lambda: sum(range(1000))) == 499500
-
-def test_slow(benchmark):
-    assert benchmark(lambda: sum(range(200_000))) > 0
-
-def test_scoring(benchmark):
-    assert benchmark(lambda: 1) == 1
-"""
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder of benchmarks in place of the project's."""
-    path = tmp_path / "bench"
-    path.mkdir()
-    (path / "test_paths.py").write_text(SOUND)
-    return path
-
-
-@pytest.fixture
-def stubs(tmp_path, monkeypatch, folder):
-    """Workers of two checkouts named base and head that run no code of the project's but benches.py."""
-    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
-        monkeypatch.delenv(name)  # a worker is no worker of xdist
-    script = tmp_path / "stub.py"
-    script.write_text(STUB.format(folder=str(workers.STAGES.parent)))
-    monkeypatch.setattr(workers, "STAGES", script)
-    roots = {side: tmp_path / side for side in ("base", "head")}
-    for root in roots.values():
-        root.mkdir()
-    return workers.Workers(roots, tmp_path, dict.fromkeys(roots, sys.executable), folder)
+from seqbench.regression import benches, command, process, workers
 
 
 def test_all_four_run_on_one_cpu_and_build_on_any(stubs, tmp_path):
@@ -110,7 +32,7 @@ def test_what_is_not_timed_may_use_every_cpu():
         def keep_on(self, cpus):
             self.cpus = cpus
 
-    kept, place = Kept(), workers.Place(watch_s=0.01)
+    kept, place = Kept(), process.Place(watch_s=0.01)
     with place.one_cpu([kept]):
         assert len(kept.cpus) == 1
     assert set(kept.cpus) == os.sched_getaffinity(0)
@@ -160,17 +82,17 @@ def test_the_clock_stands_still_while_others_have_the_cpu():
         "time.sleep(0.2)\n"
         "print(benches.clock() - own, flush=True)\n"
     )
-    command = [sys.executable, "-c", script, str(workers.STAGES.parent)]
+    command = [sys.executable, "-c", script, str(process.STAGES.parent)]
     both = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    for process in both:
-        process.stdout.readline()
-    for process in both:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    own = [float(process.communicate(timeout=60)[0]) for process in both]
+    for one in both:
+        one.stdout.readline()
+    for one in both:
+        one.stdin.write("\n")
+        one.stdin.flush()
+    own = [float(one.communicate(timeout=60)[0]) for one in both]
     assert all(0.2 < s < 1.1 for s in own) and sum(own) < 1.9, "1.2 s on the wall each"
     start = benches.clock()
     time.sleep(0.2)
@@ -209,7 +131,7 @@ def test_a_process_that_dies_once_is_an_accident(stubs):
 
 
 def test_a_process_that_hangs_is_given_up(stubs, monkeypatch):
-    monkeypatch.setattr(workers, "LIMIT_S", 8.0)
+    monkeypatch.setattr(process, "LIMIT_S", 8.0)
     found = stubs.block(["hanging", "last"])
     assert found["hanging"] == {"error": "no answer within 8 s", "side": "head"}
     assert "change" in found["last"]
@@ -217,100 +139,9 @@ def test_a_process_that_hangs_is_given_up(stubs, monkeypatch):
 
 def test_no_process_is_left(stubs):
     with stubs._started(("base", "head")) as started:
-        processes = [worker._process for worker in started]
-        assert all(process.poll() is None for process in processes)
-    assert all(process.poll() is not None for process in processes)
-
-
-def test_every_benchmark_is_a_stage_but_those_that_are_stages_already(stubs):
-    found = stubs.block(["bench/quick", "bench/slow", "bench/scoring"])
-    assert list(found) == ["bench/quick", "bench/slow"]
-    quick, slow = (min(found[name]["base"] + found[name]["head"]) for name in found)
-    assert 0 < quick < slow < 1
-
-
-def test_only_the_benchmarks_that_are_asked_for_run(stubs, folder):
-    (folder / "test_more.py").write_text("def test_never(benchmark):\n    raise SystemExit(3)\n")
-    assert list(stubs.block(["bench/slow"])) == ["bench/slow"]
-
-
-def test_a_short_benchmark_runs_many_rounds_by_the_clock_of_the_stages(stubs, folder, tmp_path):
-    (folder / "test_paths.py").write_text(
-        "import os\n\n"
-        "def note():\n    open('rounds', 'a').write(os.path.basename(os.environ['PYTHONPATH']) + chr(10))\n\n"
-        "def test_noting(benchmark):\n    benchmark(note)\n    assert benchmark._timer.__name__ == 'clock'\n"
-    )
-    found = stubs.block(["bench/noting"])
-    counted = Counter((tmp_path / "rounds").read_text().split())
-    assert list(found) == ["bench/noting"]
-    for side in ("base", "head"):
-        assert 2 * (2 + benches.FEWEST) < counted[side] <= 2 * (2 + benches.MOST)
-
-
-def test_a_benchmark_that_fails_under_one_side_or_is_skipped_on_both(stubs, folder):
-    (folder / "test_more.py").write_text(
-        "import os, pytest\n\n"
-        "def test_here(benchmark):\n    assert 'base' not in os.environ['PYTHONPATH'].split('/')\n    benchmark(int)\n\n"
-        "def test_nowhere(benchmark):\n    pytest.skip('needs a GPU')\n"
-    )
-    found = stubs.block(["bench/here", "bench/nowhere", "bench/quick"])
-    here = found.pop("bench/here")
-    assert here["side"] == "base" and here["error"].startswith("AssertionError")
-    assert list(found) == ["bench/quick"], "what both skip is not for this machine"
-
-
-def test_a_benchmark_that_fails_on_both_sides_or_only_after_it_was_timed(stubs, folder):
-    (folder / "test_more.py").write_text(
-        "import os\n\n"
-        "def test_both(benchmark):\n    benchmark(lambda: 1 / 0)\n\n"
-        "def test_wrong(benchmark):\n    assert benchmark(lambda: 'head' not in os.environ['PYTHONPATH'].split('/'))\n"
-    )
-    found = stubs.block(["bench/both", "bench/wrong"])
-    assert found["bench/both"] == {"error": "ZeroDivisionError: division by zero", "side": "head"}
-    assert found["bench/wrong"]["side"] == "head"
-
-
-def test_a_worker_that_ends_within_a_benchmark_is_blamed_on_its_own_side(stubs, folder):
-    (folder / "test_more.py").write_text(
-        "import os\n\n"
-        "def test_ending(benchmark):\n    benchmark(lambda: 'base' in os.environ['PYTHONPATH'].split('/') and os._exit(3))\n"
-    )
-    found = stubs.block(["bench/ending"])
-    assert found == {"bench": {"error": "the process ended: no message", "side": "base"}}
-
-
-def test_a_pedantic_benchmark_waits_as_well(stubs, folder):
-    (folder / "test_more.py").write_text(
-        "def test_pedantic(benchmark):\n    benchmark.pedantic(lambda: sum(range(10_000)), rounds=7)\n"
-        "    assert benchmark._timer.__name__ == 'clock'\n"
-    )
-    assert "change" in stubs.block(["bench/pedantic"])["bench/pedantic"]
-
-
-def test_benchmarks_that_cannot_be_collected_are_named_and_not_lost_silently(stubs, folder):
-    (folder / "test_more.py").write_text("import nothing_of_that_name\n")
-    found = stubs.block(["bench/quick", "last"])
-    assert set(found) == {"bench", "last"}
-    assert "nothing_of_that_name" in found["bench"]["error"] and found["bench"]["side"] == "head"
-
-
-def test_pytest_s_own_json_is_what_is_read(tmp_path):
-    file = tmp_path / "bench.json"
-    assert benches.read(file) == {}
-    made = [
-        {"name": name, "stats": {"data": rounds}}
-        for name, rounds in (("test_a", [0.2, 0.1]), ("test_b[x-1]", [0.3]))
-    ]
-    file.write_text(json.dumps({"benchmarks": made}))
-    assert benches.read(file) == {"bench/a": [0.2, 0.1], "bench/b[x-1]": [0.3]}
-
-
-def test_the_project_s_own_benchmarks_cover_what_the_gate_promises():
-    text = "".join(file.read_text() for file in benches.FOLDER.glob("test_*.py"))
-    for path in ("k_core", "training_windows", "Gatherer", "rank_target", "per_user", "resampled_user_means", "selective_scan"):  # fmt: skip
-        assert path in text
-    assert not benches.compared("bench/training_step[sasrec]") and not benches.compared("bench/scan[numba-8-2048]")  # fmt: skip
-    assert benches.compared("bench/scan[numba-64-50]")
+        running = [worker._process for worker in started]
+        assert all(one.poll() is None for one in running)
+    assert all(one.poll() is not None for one in running)
 
 
 @pytest.mark.slow
