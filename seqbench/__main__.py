@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", _doctor, "what this machine can measure, which kernels run, what to do about gaps"
     )
     add("gpu-check", _gpu_check, "tests, kernels, cost and short trainings on a GPU, into one archive",
-        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every")  # fmt: skip
+        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every", "grid?", "share")  # fmt: skip
     add("unpack", _unpack, "merge an archive of gpu-check into results/reference",
         "archive", "results", "readme")  # fmt: skip
     add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
@@ -105,10 +105,12 @@ _OPTIONS: dict[str, dict] = {
     "time-limit": {"type": float, "default": None, "help": "seconds until a worker is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
+    "grid?": {"type": Path, "help": "results/grid.json of the trainings for the part `quality`; data/ lies beside it"},
+    "share": {"type": _count, "default": 1, "help": "trainings at once on the GPU in the part `quality` (default 1)"},
     "results": {**_PATH, "help": "the results folder"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
-    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes (default: all)"},
+    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes, `quality` too (default: all others)"},
     "budget-s": {"type": _positive, "default": 540.0,
                  "help": "seconds after which nothing new is started (default 540)"},
     "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
@@ -239,7 +241,9 @@ def _doctor(_: argparse.Namespace) -> int:
 def _gpu_check(a: argparse.Namespace) -> int:
     from .gpucheck import gpu_check
 
-    return gpu_check(a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every)
+    return gpu_check(
+        a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every, a.grid, a.share
+    )
 
 
 def _unpack(a: argparse.Namespace) -> None:

@@ -25,8 +25,10 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
     "MALLOC_TOP_PAD_": "268435456",
 }
+SHARE = "SEQBENCH_GPU_SHARE"  # set where several trainings are meant to use one GPU at once: how many, and how
 SETTINGS = (
     *ALLOCATOR,
+    SHARE,
     "ATEN_CPU_CAPABILITY",
     "MKL_CBWR",
     "CUDA_VISIBLE_DEVICES",
@@ -57,7 +59,7 @@ def environment(
         "driver": gpu.get("driver"),
         "threads": threads,
         "cpu_capability": cpu_capability,
-        "shared_gpu": gpu.get("shared"),
+        "shared_gpu": True if SHARE in os.environ else gpu.get("shared"),
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
     }
 

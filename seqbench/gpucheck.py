@@ -17,14 +17,16 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from . import gpuquality
 from .code import ROOT
 from .errors import UserError
-from .gpuplan import Plan, dataset, is_done, jobs, table, trainings
+from .gpuplan import Plan, ask, dataset, is_done, jobs, table, trainings
 
-PARTS = ("tests", "scan", "cost", "train")
+PARTS = ("tests", "scan", "cost", "train", "quality")
 # Package to import -> what to install. numba is for CPUs, pandas and matplotlib are for `unpack`.
 NEEDED = {
     "torch": "torch",
@@ -42,19 +44,23 @@ DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 def gpu_check(
     out: Path, parts: str, budget_s: float, data: Path | None,
     allow_cpu: bool = False, tiny: bool = False, every: bool = False,
+    grid: Path | None = None, share: int = 1,
 ) -> int:  # fmt: skip
     """Run the parts, pack what there is, and return an exit status.
 
-    tiny: sizes for a test of this code itself; every: the whole grid of config/gpu.yaml, not its core.
+    tiny: sizes for a test of this code itself; every: the whole grid of config/gpu.yaml, not its core; grid, share: see
+    seqbench.gpuquality.
 
     Raises:
         UserError: an unknown part, a package or a GPU that is missing, data that is none.
     """
-    chosen = _parts(parts)
+    chosen = _parts(parts, grid)
     _check_packages()
     _check_device(allow_cpu)
     _check_data(data)
-    plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every)
+    if grid is not None:
+        gpuquality.trainings(grid)  # refuses what is no grid
+    plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every, grid, share)
     plan.checks.mkdir(parents=True, exist_ok=True)
     states = {part: _attempt(plan, part) for part in chosen}
     print(table(plan))
@@ -80,8 +86,10 @@ def _attempt(plan: Plan, part: str) -> int:
         return FAILED
 
 
-def _parts(text: str) -> tuple[str, ...]:
+def _parts(text: str, grid: Path | None) -> tuple[str, ...]:
     names = tuple(text.split())
+    if grid is None and "quality" in names:
+        raise UserError("parts = 'quality': needs --grid, a results/grid.json of the workflow")
     for name in names:
         if name not in PARTS:
             raise UserError(f"parts = {name!r}: unknown; allowed: {', '.join(PARTS)}")
@@ -161,7 +169,9 @@ def _scan(plan: Plan) -> int:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             found = pool.submit(scan_bench.check_and_time, where, size).result()
         wrong = [r for r in found["check"] if not r["ok"] and r["reason"] is None]
-        return {"status": "failed" if wrong else "passed", "code": identity, **found}
+        timed = [row for row in found["times"] if row["reason"] is None]
+        no_kernel = where.type == "cuda" and not timed
+        return {"status": "failed" if wrong or no_kernel else "passed", "code": identity, **found}
 
     return _once(plan, "scan", identity, run)
 
@@ -187,25 +197,26 @@ def _cost(plan: Plan) -> int:
     """The jobs of measuring, most important first, until the budget ends; those that crashed before come last."""
     from .interleave import measure
 
-    took: list[float] = []
+    spent, processes = 0.0, 0
     todo = [job for job in jobs(plan) if not is_done(plan, job)]
     todo.sort(key=lambda job: (plan.results / job.path).exists())
     crashed = False
     for number, job in enumerate(todo):
-        if plan.left_s() <= max(took, default=0.0):
+        wanted = ask(plan, job)
+        round_ = len(job.models) * len(wanted.phases)  # processes of one
+        if plan.left_s() <= (spent / processes * (round_ + 2) if processes else 0):
             _say(plan, f"cost: {len(todo) - number} jobs are left")
             return UNFINISHED
         _say(plan, f"cost {number + 1}/{len(todo)}: {job.path}")
         begun = time.monotonic()
         folder = None if job.n_items is not None else dataset(plan)
-        ends = measure(job, folder, plan.results / job.path, 1, max(plan.left_s(), 1.0))
-        if (
-            plan.left_s() <= 0 and "timeout" in ends.values()
-        ):  # our deadline, not a size that is too slow
-            shutil.rmtree(plan.results / job.path)
+        out, limit = plan.results / job.path, max(plan.left_s(), 1.0)
+        ends = measure(job, folder, out, 1, limit, replace(wanted, until=plan.deadline))
+        if plan.left_s() <= 0 and "timeout" in ends.values():
+            shutil.rmtree(out)  # our deadline in the first round, not a size that is too slow
             return UNFINISHED
         crashed |= "crashed" in ends.values()
-        took.append(time.monotonic() - begun)
+        spent, processes = spent + time.monotonic() - begun, processes + round_ * job.rounds
     return FAILED if crashed else DONE
 
 
@@ -260,7 +271,16 @@ def _learned(folder: Path) -> dict[str, Any]:
     return {"status": record["status"], "reason": record["reason"], **ends, **facts}
 
 
-_RUN = {"tests": _tests, "scan": _scan, "cost": _cost, "train": _train}
+def _quality(plan: Plan) -> int:
+    """The trainings of a grid, in full: what is left when the budget ends goes on with the next call."""
+    left, failed = gpuquality.train_all(plan)
+    if left:
+        _say(plan, f"quality: {left} trainings are left")
+        return UNFINISHED
+    return FAILED if failed else DONE
+
+
+_RUN = {"tests": _tests, "scan": _scan, "cost": _cost, "train": _train, "quality": _quality}
 
 
 # --- state and output ---------------------------------------------------------------------------------------------------

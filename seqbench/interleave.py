@@ -10,9 +10,11 @@ import multiprocessing
 import os
 import queue
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,31 @@ from .record import data_facts, write_record
 from .run import End, check_precision, device_kind, device_lease, die_with_parent
 
 PHASES = ("train", "inference")
+NOT_ASKED = "this phase was not asked for"
+COUNTED_AT_ONCE_BYTES = 2**35  # of all models on a GPU, up to which their counting shares it
+SLACK = 1.2  # times the round before, that must be left for another one
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What of a job is wanted, where that is less than all of it.
+
+    phases: those to measure; energy_rounds: rounds that get an energy window (None: all); until: ``time.monotonic()``
+    after which no further round begins. The first round is always taken.
+    """
+
+    phases: tuple[str, ...] = PHASES
+    energy_rounds: int | None = None
+    until: float = float("inf")
+
+
+ALL = Ask()
 
 
 def measure(
-    job: Measurement, dataset: Path | None, out: Path, threads: int, time_limit_s: float
-) -> dict[str, str]:
+    job: Measurement, dataset: Path | None, out: Path, threads: int, time_limit_s: float,
+    ask: Ask = ALL,
+) -> dict[str, str]:  # fmt: skip
     """Measure all models of ``job``, write one record per model below ``out``, and return their statuses.
 
     ``time_limit_s`` holds for each process. A phase whose process fails gives the record its status; what
@@ -39,7 +61,7 @@ def measure(
     check_precision(job.precision)
     names = [name for name, _ in job.models]
     found = {name: Found() for name in names}
-    with device_lease() as visible, _variables({**worker_environment(threads), **visible}):
+    with device_lease() as visible, variables({**worker_environment(threads), **visible}):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["seqbench.measure"])
 
@@ -47,22 +69,33 @@ def measure(
             return _in_fresh_process(context, visible, function, arguments, time_limit_s)
 
         limits = run("measure_ceilings", job, threads)
-        for name, phase, round_ in _order(job):
-            if phase in found[name].ends:
-                continue  # it failed before: what fails once is not asked again
-            print(f"{job.path}: {phase} {name}, round {round_ + 1}/{job.rounds}", file=sys.stderr)
-            result = run("measure_phase", job, name, phase, round_, dataset, threads)
-            found[name].add(phase, result)
-        for name in names:
-            print(f"{job.path}: counting {name}", file=sys.stderr)
-            found[name].counts = run("count_phases", job, name, dataset, threads)
+        took = 0.0
+        for round_ in range(job.rounds):
+            begun = time.monotonic()
+            if round_ and begun + SLACK * took > ask.until:
+                print(f"{job.path}: no time for round {round_ + 1}/{job.rounds}", file=sys.stderr)
+                break
+            asked = job if round_ < _energy_rounds(job, ask) else replace(job, energy_window_s=0.0)
+            for name, phase in _turn(job, round_, ask.phases):
+                if phase in found[name].ends:
+                    continue  # it failed before: what fails once is not asked again
+                said = f"{job.path}: {phase} {name}, round {round_ + 1}/{job.rounds}"
+                print(said, file=sys.stderr)
+                result = run("measure_phase", asked, name, phase, round_, dataset, threads)
+                found[name].add(phase, result)
+            took = time.monotonic() - begun
+        _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
         for name in names:  # while the environment that they describe holds
-            _write(job, name, found[name], limits, dataset, out, threads)
+            _write(job, name, found[name], limits, dataset, out, threads, ask)
     return {name: found[name].end.status for name in names}
 
 
+def _energy_rounds(job: Measurement, ask: Ask) -> int:
+    return job.rounds if ask.energy_rounds is None else ask.energy_rounds
+
+
 @contextmanager
-def _variables(changes: dict[str, str]) -> Iterator[None]:
+def variables(changes: dict[str, str]) -> Iterator[None]:
     """Environment of the processes to come; afterwards as before, or the next lease would find a device chosen."""
     before = dict(os.environ)
     os.environ.update(changes)
@@ -90,20 +123,37 @@ class Found:
         else:
             self.parts[phase].append(result)
 
+    def reserved_bytes(self) -> float:
+        """Largest pool of GPU memory of its processes; 0 on a CPU."""
+        parts = [(phase, part["samples"]) for phase in PHASES for part in self.parts[phase]]
+        pools = [samples.get(f"{phase}/peak_reserved_bytes", 0) for phase, samples in parts]
+        return max(map(float, pools), default=0.0)
+
     @property
     def end(self) -> End:
         """How the model ended: as its first phase that failed."""
         return next((self.ends[phase] for phase in PHASES if phase in self.ends), End("ok"))
 
 
-def _order(job: Measurement) -> Iterator[tuple[str, str, int]]:
+def _turn(job: Measurement, round_: int, phases: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Rotate the models from round to round, so that none always runs first or behind the same neighbour."""
     names = [name for name, _ in job.models]
-    for round_ in range(job.rounds):
-        turn = round_ % len(names)
-        for name in names[turn:] + names[:turn]:
-            for phase in PHASES:
-                yield name, phase, round_
+    turn = round_ % len(names)
+    for name in names[turn:] + names[:turn]:
+        for phase in phases:
+            yield name, phase
+
+
+def _count(
+    job: Measurement, found: dict[str, Found], count: Callable[[str], dict[str, Any] | End]
+) -> None:
+    """Counts of all models: on a GPU all at once where their memory allows, because no clock is read."""
+    needed = sum(model.reserved_bytes() for model in found.values())
+    at_once = device_kind() == "cuda" and needed < COUNTED_AT_ONCE_BYTES
+    print(f"{job.path}: counting {', '.join(found)}", file=sys.stderr)
+    with ThreadPoolExecutor(len(found) if at_once else 1) as pool:
+        for name, counts in zip(found, pool.map(count, found), strict=True):
+            found[name].counts = counts
 
 
 def _in_fresh_process(
@@ -152,7 +202,7 @@ def _child(answers: Any, visible: dict[str, str], function: str, *arguments: Any
 
 def _write(
     job: Measurement, name: str, found: Found, limits: dict[str, Any] | End, dataset: Path | None,
-    out: Path, threads: int,
+    out: Path, threads: int, ask: Ask,
 ) -> None:  # fmt: skip
     end, parts = found.end, [part for phase in PHASES for part in found.parts[phase]]
     for phase, failure in found.ends.items():
@@ -171,7 +221,7 @@ def _write(
         status=end.status,
         reason=end.reason,
         experiment=job.for_model(name),
-        values={**facts, **_values(found, limits)},
+        values={**facts, **_values(found, limits, ask)},
         samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
         environment=where,
         data=data_facts(open_dataset(dataset).info if dataset else _synthetic(job)),
@@ -179,12 +229,14 @@ def _write(
     )
 
 
-def _values(found: Found, limits: dict[str, Any] | End) -> dict[str, Any]:
+def _values(found: Found, limits: dict[str, Any] | End, ask: Ask) -> dict[str, Any]:
     """The record's values besides facts: what is missing and why, failures by phase, counts, ceilings, sampling."""
-    missing: dict[str, str] = {}
+    missing = {phase: NOT_ASKED for phase in PHASES if phase not in ask.phases}
     for phase in PHASES:
-        for part in found.parts[phase]:
-            missing |= part["missing"]
+        parts = found.parts[phase]
+        measured = {key for part in parts for key in part["samples"]}
+        for part in parts:
+            missing |= {k: why for k, why in part["missing"].items() if k not in measured}
     for key, result in (("counts", found.counts), ("ceilings", limits)):
         if isinstance(result, End):
             missing[key] = f"{result.status}: {result.reason}"

@@ -7,7 +7,7 @@ apart and never counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def measure_phase(
         device.reset_peaks(where)
         with Sampler(_nvml(where)) as sampler:
             run = _training if phase == "train" else _inference
-            samples, missing = run(job, model, data, round_, where)
+            samples, missing = run(job, model, data, round_, where, sampler)
         for metric, reading in {
             "context_bytes": context, **device.memory(where), **sampler.readings
         }.items():  # fmt: skip
@@ -127,9 +127,20 @@ def _facts(
 # --- phases -------------------------------------------------------------------------------------------------------------
 
 
+def _paced(job: Measurement, clock: Stopwatch, sampler: Sampler) -> Iterator[bool]:
+    """``pace.steps``; what the sampler averages begins with the first step that counts."""
+    warming = True
+    for timed in pace.steps(job, clock):
+        if timed and warming:
+            warming = False
+            sampler.settle()
+        yield timed
+
+
 def _training(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int, where: torch.device
-) -> tuple[Samples, Missing]:
+    job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int,
+    where: torch.device, sampler: Sampler,
+) -> tuple[Samples, Missing]:  # fmt: skip
     """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets and tokens."""
     optimizer = make_optimizer(model, Training(kernels=job.kernels))
     batches = workload.training_batches(job, data, round_, where)
@@ -149,7 +160,7 @@ def _training(
         return loss
 
     warm = 0
-    for timed in pace.steps(job, whole):
+    for timed in _paced(job, whole, sampler):
         warm += not timed
         loss = step()
     if not torch.isfinite(loss):
@@ -170,8 +181,9 @@ def _training(
 
 @torch.inference_mode()
 def _inference(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int, where: torch.device
-) -> tuple[Samples, Missing]:
+    job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int,
+    where: torch.device, sampler: Sampler,
+) -> tuple[Samples, Missing]:  # fmt: skip
     """Timed batches of users, split into encoding the histories, scoring all items, and the top 10."""
     model.eval()
     clocks = {key: Stopwatch(where) for key in ("batch_s", "encode_s", "score_s", "topk_s")}
@@ -188,7 +200,7 @@ def _inference(
                 _top(scores)
 
     warm = 0
-    for timed in pace.steps(job, clocks["batch_s"]):
+    for timed in _paced(job, clocks["batch_s"], sampler):
         warm += not timed
         step()
     samples: Samples = {key: clock.seconds[warm:] for key, clock in clocks.items()}

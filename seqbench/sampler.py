@@ -22,13 +22,20 @@ SUMMARY = {
     "temperature_c": max,
     "utilisation": statistics.fmean,
 }
+STEADY = (
+    "power_w",
+    "sm_clock_mhz",
+    "memory_clock_mhz",
+    "utilisation",
+)  # not of start-up and compiling
 METHODS = {"nvml_process_bytes": "process_bytes", "nvml_device_bytes": "device_bytes"}
 
 
 class Sampler:
     """Context manager; afterwards ``readings`` by metric name, and ``facts`` about the sampling.
 
-    Peaks of memory in bytes, mean power (W) and utilisation (0 to 1), median clocks (MHz), highest temperature (°C).
+    Peaks of memory in bytes, mean power (W) and utilisation (0 to 1), median clocks (MHz), highest temperature (°C);
+    means and medians count from ``settle`` on.
     facts: samples, failed (questions without an answer), interval_s, seconds_per_sample (wall time in the thread),
     overhead_share (of the window, that its thread computed for), throttle_reasons seen (no such key: NVML never told),
     shared (any sample saw another process; None: could not be told). Without a device no thread is started.
@@ -61,6 +68,11 @@ class Sampler:
         self._done.set()
         self._thread.join()
         self._summarise(time.perf_counter() - self._begun)
+
+    def settle(self) -> None:
+        """Forget power, clocks and utilisation so far: what comes now is the work they are asked for."""
+        for metric in STEADY:
+            self._values.pop(metric, None)
 
     def _run(self) -> None:
         """Sample at once and then at every interval; the last sample is taken when the block has ended."""

@@ -29,7 +29,7 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
         **{key: value for key, value in identity(entry).items() if key != "seed"},
         **backend(entry),
         "precision": experiment["precision"],
-        "rounds": experiment["rounds"],
+        "rounds": _rounds(experiment, samples),
         "curve": experiment["curve"],
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
         "parameters": entry.values.get("parameters"),
@@ -44,6 +44,14 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
         if name not in measured and "/" in name:
             row = dict.fromkeys(("median", "iqr", "q25", "q75")) | {"n": 0, "reason": reason}
             yield {**about, **_phase(experiment, name), **row}
+
+
+def _rounds(experiment: dict[str, Any], samples: Samples) -> int:
+    """Fresh processes of each phase: as many as were asked for, unless the time of gpu-check ended first."""
+    taken = [
+        len(samples[f"{p}_s"]) for p in ("train/step", "inference/batch") if f"{p}_s" in samples
+    ]
+    return min(taken, default=experiment["rounds"])
 
 
 def sequences(experiment: dict[str, Any], phase: str) -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seqbench import gpucheck, gpuplan
+from seqbench import claims, gpucheck, gpuplan, scaling
 from seqbench.__main__ import main
 from seqbench.bundle import unpack
 from seqbench.errors import UserError
@@ -105,16 +105,20 @@ def test_make_hands_its_variables_on():
 
 def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     core, every = list(gpuplan.jobs(plan(tmp_path))), list(gpuplan.jobs(plan(tmp_path, every=True)))
-    assert len(core) == 2 * 2 + len(gpuplan.CORE_LENGTHS) - 1
+    assert len(core) == 2 + len(gpuplan.CORE_LENGTHS) >= 2 + scaling.FEWEST_POINTS
     assert len(every) == 2 * (1 + 8 + 8 + 5 + 4) and {job.rounds for job in every} == {3}
     assert {job.path for job in core} <= {job.path for job in every}
-    assert [job.curve for job in core[:4]] == [None, None, "tokens", "tokens"]
-    assert {job.track for job in core[:2]} == {"matched", "paper"}
-    points = [job for job in core if job.curve]
-    assert (points[0].seq_len, points[0].batch_targets) == (200, 2048 * 200)
-    assert [job.rounds for job in points] == [2, 2] + [1] * (len(points) - 2)
-    assert [job.seq_len for job in points] == [200, *gpuplan.CORE_LENGTHS]
-    assert {job.track for job in points[2:]} == {"matched"}
+    assert [(job.track, job.curve) for job in (core[0], core[-1])] == [
+        ("paper", None),
+        ("matched", None),
+    ]
+    points = core[1:-1]
+    assert [job.seq_len for job in points] == list(gpuplan.CORE_LENGTHS)
+    assert {(job.track, job.curve) for job in points} == {("matched", "batch")}
+    assert min(job.rounds for job in core) >= claims.ROUNDS  # fewer would decide none of them
+    asked = [gpuplan.ask(plan(tmp_path), job) for job in core]
+    assert [a.phases for a in asked[1:-1]] == [("train",)] * len(points)
+    assert asked[0].phases == asked[-1].phases == ("train", "inference")
     inference = {job.eval_batch for job in every if job.curve == "sequences"}
     assert 4096 in inference  # the paper's batch
 
@@ -128,7 +132,7 @@ def test_two_configurations_merge_as_snakemake_merges_them():
 def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
     chosen = plan(tmp_path, data=tiny)
     name = json.loads((tiny / "dataset.json").read_text())["name"]
-    assert [job.dataset for job in gpuplan.jobs(chosen)][:2] == [name, name]
+    assert [job.dataset for job in gpuplan.jobs(chosen) if not job.curve] == [name, name]
     assert gpuplan.dataset(chosen) == tiny
     assert (tmp_path / "results/data" / name / "dataset.json").exists()
 
@@ -243,12 +247,14 @@ def test_it_needs_no_more_packages_than_it_names(tmp_path):
 
 def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeypatch):
     from seqbench import code
+    from seqbench.environment import environment
     from seqbench.record import write_record
 
     job = next(gpuplan.jobs(plan(tmp_path, tiny=True)))
     chosen = plan(tmp_path)
 
-    def leave(status="ok", **changes):
+    def leave(status="ok", phases=("train", "inference"), where=None, **changes):
+        where = where or environment("cpu", 1)
         experiment = job.for_model("sasrec") | changes
         facts = {
             "name": "x",
@@ -258,11 +264,9 @@ def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeyp
             "n_interactions": None,
             "stand_in": None,
         }
-        from seqbench.environment import environment
-
         write_record(
-            chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment, values={},
-            environment=environment("cpu", 1), data=facts, code=code.identity(code.measuring_sources("sasrec")),
+            chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment,
+            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=code.identity(code.measuring_sources("sasrec")),
         )  # fmt: skip
 
     assert not gpuplan.is_done(chosen, job)
@@ -273,6 +277,10 @@ def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeyp
     leave("crashed")
     assert not gpuplan.is_done(chosen, job)
     leave(rounds=99)
+    assert not gpuplan.is_done(chosen, job)
+    leave(phases=("train",))  # of a core that asked for less
+    assert not gpuplan.is_done(chosen, job)
+    leave(where=environment("cpu", 1) | {"machine": "another"})
     assert not gpuplan.is_done(chosen, job)
     leave()
     monkeypatch.setattr(code, "identity", lambda _: {"hash": "other"})

@@ -15,11 +15,38 @@ JOB = Measurement(
 
 
 def test_models_take_turns_in_rotating_order():
-    order = list(interleave._order(JOB))
-    assert [(n, r) for n, phase, r in order if phase == "train"] == [
-        ("sasrec", 0), ("gru4rec", 0), ("gru4rec", 1), ("sasrec", 1),
+    turns = [list(interleave._turn(JOB, round_, interleave.PHASES)) for round_ in range(2)]
+    assert [[name for name, phase in turn if phase == "train"] for turn in turns] == [
+        ["sasrec", "gru4rec"], ["gru4rec", "sasrec"],
     ]  # fmt: skip
-    assert len(order) == 2 * 2 * len(interleave.PHASES)
+    assert [len(turn) for turn in turns] == [2 * len(interleave.PHASES)] * 2
+
+
+def test_a_part_of_a_job_can_be_asked_for(tmp_path):
+    job = Measurement(
+        FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
+        rounds=3, steps=2, warmup=1, n_items=30,
+    )  # fmt: skip
+    ask = interleave.Ask(
+        phases=("train",), until=0.0
+    )  # a time that has passed: the first round only
+    assert interleave.measure(job, None, tmp_path, 1, 120.0, ask) == {"sasrec": "ok"}
+    record = read_record(tmp_path / "sasrec")
+    samples = read_samples(tmp_path / "sasrec", record)
+    assert samples["train/step_s"].shape == (1, 2)
+    assert not any(key.startswith("inference/") for key in samples)
+    assert record["values"]["missing"]["inference"] == interleave.NOT_ASKED
+    assert set(record["values"]["counts"]) == {"train", "inference"}  # need no clock
+
+
+def test_what_one_round_measured_is_not_missing():
+    part = {"samples": {"train/energy_j_per_step": 1.0}, "missing": {}, "sampler": {}}
+    later = {"samples": {}, "missing": {"train/energy_j_per_step": "not asked"}, "sampler": {}}
+    found = interleave.Found()
+    found.add("train", part)
+    found.add("train", later)
+    values = interleave._values(found, interleave.End("crashed"), interleave.ALL)
+    assert set(values["missing"]) == {"counts", "ceilings"}
 
 
 def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):

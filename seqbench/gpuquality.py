@@ -1,0 +1,133 @@
+"""The part `quality` of gpu-check: the trainings of a grid, several at once on one GPU, without Snakemake.
+
+A training of the benchmark's size leaves most of a large GPU idle: its steps are short and wait for the host. Side by side,
+with CUDA's Multi-Process Service where it is installed, their quality is the same and only their times say nothing; records
+say how many shared the GPU. Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from . import code
+from .environment import SHARE
+from .errors import UserError
+from .experiment import Experiment
+from .gpuplan import Plan, machine
+from .interleave import variables
+from .record import read_record, write_atomically
+from .run import device_lease, gpu_devices, supervise
+
+CONTROL = "nvidia-cuda-mps-control"
+
+
+def trainings(grid: Path) -> list[Experiment]:
+    """The trainings that the workflow's ``results/grid.json`` names, in its order.
+
+    Raises:
+        UserError: no such file, no grid, or a dataset that was not prepared beside it.
+    """
+    try:
+        listed = json.loads(grid.read_text(encoding="utf-8"))["trainings"]
+        jobs = [Experiment.from_json(json.dumps(job)) for job in listed]
+    except OSError:
+        raise UserError(f"{grid}: no such file; the workflow's rule `grid` writes it") from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{grid}: is no grid.json of the workflow") from None
+    for name in dict.fromkeys(job.dataset for job in jobs):
+        if not (_data(grid, name) / "dataset.json").exists():
+            raise UserError(
+                f"{_data(grid, name)}: holds no dataset.json; `snakemake --until prepare` makes it"
+            )
+    return jobs
+
+
+def _data(grid: Path, name: str) -> Path:
+    return grid.parent / "data" / name
+
+
+def is_done(plan: Plan, job: Experiment) -> bool:
+    """Whether a training has its record: of this machine, description and code, and not one that crashed."""
+    try:
+        record = read_record(plan.results / job.path)
+    except UserError:
+        return False
+    current = code.identity(code.training_sources(job.model))["hash"]
+    same = record["experiment"] == json.loads(json.dumps(job.to_dict()))
+    here = record["environment"]["machine"] == machine()
+    return same and here and record["code"]["hash"] == current and record["status"] != "crashed"
+
+
+def train_all(plan: Plan) -> tuple[int, int]:
+    """Train what has no record yet; how many trainings are left when the budget ends, and how many failed."""
+    todo = [job for job in trainings(plan.grid) if not is_done(plan, job)]
+    for name in dict.fromkeys(job.dataset for job in todo):
+        kept = plan.results / "data" / name / "dataset.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, (_data(plan.grid, name) / "dataset.json").read_bytes())
+    with _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
+        ends = list(pool.map(lambda job: _train(plan, job), todo))
+    failed = [end for end in ends if end in ("crashed", "refused")]
+    return ends.count(None), len(failed)
+
+
+def _train(plan: Plan, job: Experiment) -> str | None:
+    """Status of one training; None: the budget ended first. It goes on from its last saved state then."""
+    if plan.left_s() <= 0:
+        return None
+    folder = plan.results / job.path
+    try:
+        end = supervise(job, _data(plan.grid, job.dataset), folder, 1, plan.left_s())
+    except UserError as error:  # one training's fault, not the others'
+        print(f"{job.path}: {error}", file=sys.stderr)
+        return "refused"
+    if end == "timeout" and plan.left_s() <= 0:
+        for name in ("record.json", "samples.npz", "weights.safetensors"):
+            (folder / name).unlink(missing_ok=True)
+        return None
+    return end
+
+
+@contextmanager
+def _shared_gpu(share: int) -> Iterator[None]:
+    """Lease one GPU for all trainings at once; without a GPU they share nothing but the processors."""
+    with device_lease() as visible, _service(share) as service:
+        said = f"{share} at once, {'MPS' if service else 'in turns'}"
+        shared = {SHARE: said} if share > 1 and gpu_devices() else {}
+        with variables({**visible, **service, **shared}):
+            yield
+
+
+@contextmanager
+def _service(share: int) -> Iterator[dict[str, str]]:
+    """CUDA's Multi-Process Service for the length of a block: kernels of different processes run side by side.
+
+    Yields what its clients need in their environment; nothing where it is not installed or does not start, and processes
+    take turns then.
+    """
+    control = shutil.which(CONTROL)
+    if share < 2 or control is None or not gpu_devices():
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        # It counts the GPUs anew among those it sees itself, so it must see all of them.
+        seen = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"} | found
+        if subprocess.run([control, "-d"], env=seen).returncode:
+            print(f"{CONTROL} does not start: trainings take turns", file=sys.stderr)
+            yield {}
+            return
+        try:
+            yield found
+        finally:
+            with suppress(subprocess.SubprocessError):
+                subprocess.run([control], input="quit\n", text=True, env=seen, timeout=20)

@@ -1,0 +1,164 @@
+"""The part `quality` of gpu-check on CPUs: a grid's trainings side by side, left where the budget ends, and published."""
+
+import json
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seqbench import gpucheck, gpuquality, run
+from seqbench.__main__ import main
+from seqbench.bundle import unpack
+from seqbench.environment import SHARE
+from seqbench.errors import UserError
+from seqbench.experiment import Experiment, Training
+from seqbench.gpuplan import Plan
+
+TRAINING = Training(max_steps=20, eval_every=10, batch_targets=64)
+SMALL = (("d_model", 16),)
+
+
+@pytest.fixture
+def grid(tmp_path, tiny):
+    """A results folder as the workflow leaves it behind `prepare`: grid.json with three trainings, and the data."""
+    folder = tmp_path / "from-workflow"
+    name = json.loads((tiny / "dataset.json").read_text())["name"]
+    shutil.copytree(tiny, folder / "data" / name)
+    jobs = [Experiment(name, "sasrec", "matched", 8, seed, SMALL, TRAINING) for seed in (0, 1)]
+    jobs.append(Experiment(name, "popularity", "matched", 8, 0))
+    listed = [{**job.to_dict(), "path": job.path} for job in jobs]
+    (folder / "grid.json").write_text(json.dumps({"trainings": listed}))
+    return folder / "grid.json"
+
+
+def plan(out, grid, seconds=120.0, share=2):
+    return Plan(out, ("quality",), None, time.monotonic() + seconds, grid=grid, share=share)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        ("{", "is no grid.json"),
+        ('{"trainings": [1]}', "is no grid.json"),
+        ('{"trainings": [{"dataset": "absent", "model": "m", "track": "t", "seq_len": 8, "seed": 0}]}', "prepare"),
+    ],
+)  # fmt: skip
+def test_a_bad_grid_is_one_line(tmp_path, capsys, content, said):
+    file = tmp_path / "grid.json"
+    if content is not None:
+        file.write_text(content)
+    options = ["--parts", "quality", "--allow-cpu", "--grid", str(file)]
+    assert main(["gpu-check", "--out", str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error and str(tmp_path) in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_grid_the_part_says_what_it_needs(tmp_path, capsys):
+    assert main(["gpu-check", "--out", str(tmp_path / "out"), "--parts", "quality"]) == 2
+    assert "needs --grid" in capsys.readouterr().err
+
+
+def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
+    out = tmp_path / "check"
+    run = lambda: gpucheck.gpu_check(out, "quality", 120, None, True, True, False, grid, 2)  # noqa: E731
+    assert run() == gpucheck.DONE
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("record.json")}
+    assert len(made) == 3
+    assert run() == gpucheck.DONE
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    folder = unpack(next(out.glob("*.tar.gz")), tmp_path / "results")
+    records = [json.loads(p.read_text()) for p in folder.rglob("record.json")]
+    assert {r["status"] for r in records} == {"ok"} and len(records) == 3
+    assert "NDCG@10" in (folder / "README.md").read_text()
+
+
+def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkeypatch):
+    chosen = plan(tmp_path / "out", grid)
+    first = gpuquality.trainings(grid)[0]
+    folder = chosen.results / first.path
+    limits = []
+
+    def supervise(job, dataset, out, threads, limit_s):
+        out.mkdir(parents=True)
+        for name in ("record.json", "samples.npz", "resume-0.pt"):
+            (out / name).touch()
+        limits.append(limit_s)
+        return "timeout"
+
+    monkeypatch.setattr(gpuquality, "supervise", supervise)
+    ends = iter((5.0, -1.0))  # what is left before the training and behind it
+    monkeypatch.setattr(Plan, "left_s", lambda _: next(ends, -1.0))
+    assert gpuquality.train_all(replace(chosen, share=1)) == (3, 0)
+    assert len(limits) == 1 and [p.name for p in folder.iterdir()] == ["resume-0.pt"]
+
+
+def test_one_that_is_too_slow_for_itself_keeps_its_record(tmp_path, grid, monkeypatch):
+    monkeypatch.setattr(gpuquality, "supervise", lambda *_: "timeout")
+    assert gpuquality.train_all(plan(tmp_path / "out", grid)) == (0, 0)
+
+
+def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
+    tmp_path, grid, monkeypatch
+):
+    def supervise(job, *_):
+        if job.model == "popularity":
+            raise UserError("the worker refused its input")
+        return "crashed" if job.seed else "ok"
+
+    monkeypatch.setattr(gpuquality, "supervise", supervise)
+    assert gpuquality.train_all(plan(tmp_path / "out", grid)) == (0, 2)
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A GPU as far as device files go, and what was asked of the service's control."""
+    asked = []
+
+    def control(command, env, input=None, **_):
+        asked.append((command[1:], input, env))
+        return subprocess.CompletedProcess(command, 0)
+
+    for module in (run, gpuquality):
+        monkeypatch.setattr(module, "gpu_devices", lambda: [Path("/dev/nvidia0")])
+    monkeypatch.setattr(gpuquality.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(gpuquality.subprocess, "run", control)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    return asked
+
+
+def test_sharing_is_by_the_service_is_said_and_ends(gpu, monkeypatch):
+    import os
+
+    before = dict(os.environ)
+    with gpuquality._shared_gpu(4):
+        assert os.environ[SHARE] == "4 at once, MPS"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"  # leased once: workers lease nothing
+        with run.device_lease() as visible:
+            assert visible == {}
+        assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == gpu[0][2]["CUDA_MPS_PIPE_DIRECTORY"]
+    assert dict(os.environ) == before
+    assert [(arguments, text) for arguments, text, _ in gpu] == [(["-d"], None), ([], "quit\n")]
+    assert not any("CUDA_VISIBLE_DEVICES" in env for *_, env in gpu)
+
+
+def test_one_training_at_a_time_shares_nothing(gpu):
+    import os
+
+    with gpuquality._shared_gpu(1):
+        assert SHARE not in os.environ and os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert not gpu
+
+
+def test_without_the_service_they_take_turns(gpu, monkeypatch):
+    import os
+
+    monkeypatch.setattr(gpuquality.shutil, "which", lambda _: None)
+    with gpuquality._shared_gpu(3):
+        assert os.environ[SHARE] == "3 at once, in turns"
+    assert not gpu
