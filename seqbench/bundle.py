@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import code
 from .errors import UserError
 from .experiment import Experiment, Measurement, build
 from .record import write_atomically
@@ -78,6 +79,7 @@ def unpack(archive: Path, results: Path) -> Path:
             _check_fit(staged / RESULTS, entries, folder)
             if folder.exists():
                 shutil.copytree(folder, merged)
+            _name_revision(staged / RESULTS, entries)
             shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
             publish.tables(merged)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -148,6 +150,25 @@ def _place(experiment: Mapping[str, Any]) -> str:
         return Experiment.from_json(json.dumps(experiment)).path
     job = {k: v for k, v in experiment.items() if k not in ("model", "hyperparameters")}
     return f"{build(Measurement, job).path}/{experiment['model']}"
+
+
+def _name_revision(folder: Path, entries: list) -> None:
+    """Give records of unnamed code the revision that is checked out here, where its sources are byte for byte theirs.
+
+    A machine without the repository's history sees a copied checkout as one with local changes, or as none at all.
+    """
+    here: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in entries:
+        kind, model = entry.record["kind"], entry.experiment["model"]
+        if (kind, model) not in here:
+            sources = code.training_sources if kind == "train" else code.measuring_sources
+            here[kind, model] = code.identity(sources(model))
+        known, said = here[kind, model], entry.record["code"]
+        if said["dirty"] is not False and said["hash"] == known["hash"] and known["dirty"] is False:
+            path = folder / entry.path / "record.json"
+            record = json.loads(path.read_text(encoding="utf-8")) | {"code": known}
+            text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+            write_atomically(path, text.encode())
 
 
 def _machine(archive: Path, entries: list) -> str:

@@ -21,10 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import gpuquality
+from . import gputrain
 from .code import ROOT
 from .errors import UserError
-from .gpuplan import Plan, ask, dataset, is_done, jobs, table, trainings
+from .gpuplan import DONE, FAILED, UNFINISHED, Plan, ask, dataset, is_done, jobs, table
+from .gpustate import identity, read, say, write
 
 PARTS = ("tests", "scan", "cost", "train", "quality")
 # Package to import -> what to install. numba is for CPUs, pandas and matplotlib are for `unpack`.
@@ -38,7 +39,6 @@ NEEDED = {
     "tqdm": "tqdm",
     "pynvml": "nvidia-ml-py",
 }
-DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 
 
 def gpu_check(
@@ -49,7 +49,7 @@ def gpu_check(
     """Run the parts, pack what there is, and return an exit status.
 
     tiny: sizes for a test of this code itself; every: the whole grid of config/gpu.yaml, not its core; grid, share: see
-    seqbench.gpuquality.
+    seqbench.gputrain.
 
     Raises:
         UserError: an unknown part, a package or a GPU that is missing, data that is none.
@@ -59,7 +59,7 @@ def gpu_check(
     _check_device(allow_cpu)
     _check_data(data)
     if grid is not None:
-        gpuquality.trainings(grid)  # refuses what is no grid
+        gputrain.of_grid(grid)  # refuses what is no grid
     plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every, grid, share)
     plan.checks.mkdir(parents=True, exist_ok=True)
     states = {part: _attempt(plan, part) for part in chosen}
@@ -80,9 +80,9 @@ def _attempt(plan: Plan, part: str) -> int:
         return _RUN[part](plan)
     except Exception as error:
         traceback.print_exc()
-        kept = _read(plan, f"{part}.json")  # trainings that passed
+        kept = read(plan, f"{part}.json")  # trainings that passed
         reason = f"{type(error).__name__}: {error}"
-        _write(plan, f"{part}.json", {**kept, "status": "failed", "reason": reason})
+        write(plan, f"{part}.json", {**kept, "status": "failed", "reason": reason})
         return FAILED
 
 
@@ -123,22 +123,18 @@ def _check_data(data: Path | None) -> None:
         open_dataset(data)  # refuses what is damaged
 
 
-def _say(plan: Plan, text: str) -> None:
-    print(f"gpu-check: {text} ({max(plan.left_s(), 0):.0f} s left)", file=sys.stderr, flush=True)
-
-
 # --- parts --------------------------------------------------------------------------------------------------------------
 
 
 def _tests(plan: Plan) -> int:
     """The tests that need a GPU, in this interpreter."""
     if importlib.util.find_spec("pytest") is None:
-        _write(plan, "tests.json", {"status": "not run", "reason": "pytest is not installed"})
+        write(plan, "tests.json", {"status": "not run", "reason": "pytest is not installed"})
         return DONE
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu"]
     command += ["-o", "addopts=", "-p", "no:cacheprovider"]
     report = plan.checks.resolve() / "tests.xml"
-    identity = _code("models/_scan/check.py", "models/mamba4rec.py", "seqbench/measure.py")
+    made_by = identity("models/_scan/check.py", "models/mamba4rec.py", "seqbench/measure.py")
 
     def run() -> dict[str, Any]:
         # Other files may import what only the project's own environment has.
@@ -150,9 +146,9 @@ def _tests(plan: Plan) -> int:
             cwd=ROOT,
             timeout=max(plan.left_s(), 1),
         )
-        return {"status": "passed" if done.returncode == 0 else "failed", "code": identity}
+        return {"status": "passed" if done.returncode == 0 else "failed", "code": made_by}
 
-    return _once(plan, "tests", identity, run)
+    return _once(plan, "tests", made_by, run)
 
 
 def _scan(plan: Plan) -> int:
@@ -160,7 +156,7 @@ def _scan(plan: Plan) -> int:
     from . import device, scan_bench
 
     where = device.pick()
-    identity = _code("models/_scan/check.py", "seqbench/scan_bench.py")
+    made_by = identity("models/_scan/check.py", "seqbench/scan_bench.py")
     size = {"batch": 2, "length": 20, "channels": 16} if plan.tiny else scan_bench.PAPER
 
     def run() -> dict[str, Any]:
@@ -171,25 +167,25 @@ def _scan(plan: Plan) -> int:
         wrong = [r for r in found["check"] if not r["ok"] and r["reason"] is None]
         timed = [row for row in found["times"] if row["reason"] is None]
         no_kernel = where.type == "cuda" and not timed
-        return {"status": "failed" if wrong or no_kernel else "passed", "code": identity, **found}
+        return {"status": "failed" if wrong or no_kernel else "passed", "code": made_by, **found}
 
-    return _once(plan, "scan", identity, run)
+    return _once(plan, "scan", made_by, run)
 
 
 def _once(plan: Plan, part: str, identity: str, run: Callable[[], dict[str, Any]]) -> int:
     """Run a part unless this code has already passed it here."""
-    before = _read(plan, f"{part}.json")
+    before = read(plan, f"{part}.json")
     if before.get("code") == identity and before.get("status") == "passed":
-        _say(plan, f"{part}: done before")
+        say(plan, f"{part}: done before")
         return DONE
     if plan.left_s() <= 0:
         return UNFINISHED
-    _say(plan, part)
+    say(plan, part)
     try:
         found = run()
     except subprocess.TimeoutExpired:
         return UNFINISHED
-    _write(plan, f"{part}.json", found)
+    write(plan, f"{part}.json", found)
     return DONE if found["status"] == "passed" else FAILED
 
 
@@ -205,9 +201,9 @@ def _cost(plan: Plan) -> int:
         wanted = ask(plan, job)
         round_ = len(job.models) * len(wanted.phases)  # processes of one
         if plan.left_s() <= (spent / processes * (round_ + 2) if processes else 0):
-            _say(plan, f"cost: {len(todo) - number} jobs are left")
+            say(plan, f"cost: {len(todo) - number} jobs are left")
             return UNFINISHED
-        _say(plan, f"cost {number + 1}/{len(todo)}: {job.path}")
+        say(plan, f"cost {number + 1}/{len(todo)}: {job.path}")
         begun = time.monotonic()
         folder = None if job.n_items is not None else dataset(plan)
         out, limit = plan.results / job.path, max(plan.left_s(), 1.0)
@@ -220,90 +216,25 @@ def _cost(plan: Plan) -> int:
     return FAILED if crashed else DONE
 
 
-def _train(plan: Plan) -> int:
-    """A short training of each model: does it run, learn and validate on this device? No published quality."""
-    from .run import supervise
-
-    before = _read(plan, "train.json").get("models", {})
-    found = {}
-    for job in trainings(plan):
-        made = {"experiment": job.to_json(), "code": _code(f"models/{job.model}.py", "seqbench/train.py")}  # fmt: skip
-        kept = before.get(job.model, {})
-        if made.items() <= kept.items() and _passed(kept):
-            found[job.model] = kept
-            continue
-        if plan.left_s() <= 0:
-            return UNFINISHED
-        _say(plan, f"train {job.model}")
-        folder = plan.out / "trainings" / job.model
-        supervise(job, dataset(plan), folder, 1, max(plan.left_s(), 1.0))
-        if plan.left_s() <= 0:
-            return UNFINISHED
-        found[job.model] = made | _learned(folder)
-        _write(plan, "train.json", {"status": "not finished", "models": before | found})
-    passed = all(map(_passed, found.values()))
-    _write(plan, "train.json", {"status": "passed" if passed else "failed", "models": found})
-    return DONE if passed else FAILED
-
-
-def _passed(training: dict[str, Any]) -> bool:
-    return training["status"] == "ok" and training["last"] > training["first"]
-
-
-def _learned(folder: Path) -> dict[str, Any]:
-    """Validation NDCG@10 at the first and at the last validation, and seconds of training."""
-    from .record import read_record
-
-    record = read_record(folder)
-    curve = [
-        point["valid"]["unmasked"]["ndcg@10"]
-        for point in record["values"].get("curve") or [{}]
-        if point
-    ]
-    ends = (
-        {"first": curve[0], "last": max(curve[1:], default=curve[0])}
-        if curve
-        else {"first": 0, "last": 0}
-    )
-    facts = {
-        key: record["values"].get(key) for key in ("train_s", "steps", "targets_seen", "backend")
-    }
-    return {"status": record["status"], "reason": record["reason"], **ends, **facts}
-
-
 def _quality(plan: Plan) -> int:
     """The trainings of a grid, in full: what is left when the budget ends goes on with the next call."""
-    left, failed = gpuquality.train_all(plan)
+    left, failed = gputrain.train_all(plan)
     if left:
-        _say(plan, f"quality: {left} trainings are left")
+        say(plan, f"quality: {left} trainings are left")
         return UNFINISHED
     return FAILED if failed else DONE
 
 
-_RUN = {"tests": _tests, "scan": _scan, "cost": _cost, "train": _train, "quality": _quality}
+_RUN = {
+    "tests": _tests,
+    "scan": _scan,
+    "cost": _cost,
+    "train": gputrain.train_short,
+    "quality": _quality,
+}
 
 
-# --- state and output ---------------------------------------------------------------------------------------------------
-
-
-def _code(*files: str) -> str:
-    from . import code
-    from .imports import closure
-
-    return code.identity(closure(code.ROOT, *files, without=code.PLUMBING))["hash"]
-
-
-def _write(plan: Plan, name: str, content: dict[str, Any]) -> None:
-    from .record import write_atomically
-
-    write_atomically(plan.checks / name, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _read(plan: Plan, name: str) -> dict[str, Any]:
-    try:
-        return json.loads((plan.checks / name).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
+# --- output ---------------------------------------------------------------------------------------------------
 
 
 def _pack(plan: Plan) -> None:

@@ -13,6 +13,7 @@ from . import code
 from .code import ROOT
 from .errors import UserError
 
+DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 # Of the curve over lengths at constant sequences per batch, on which the claims about growth are judged: as many as a fit
 # needs, the paper's first, its longest next.
 CORE_LENGTHS = (200, 8192, 2048, 512)

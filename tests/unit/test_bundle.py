@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from builders import THREE, curves_of, measurement, write_dataset, write_measurement
 
+from seqbench import code
 from seqbench.bundle import pack, unpack
 from seqbench.errors import UserError
 
@@ -71,6 +72,31 @@ def test_unpacking_publishes_below_the_machines_name(archive, tmp_path):
     assert "NVIDIA Test" in (folder / "README.md").read_text()
     assert json.loads((folder / "gpu-check/tests.json").read_text()) == {"status": "passed"}
     unpack(archive, tmp_path / "results")  # once more changes nothing
+
+
+@pytest.mark.parametrize("differs", ["nothing", "the sources", "this checkout"])
+def test_a_copied_checkouts_records_get_the_revision_of_the_same_sources(
+    archive, checked, tmp_path, monkeypatch, differs
+):
+    """A machine without the history calls a copy of a committed state changed; its hash says what it is."""
+
+    def leave(said):
+        for path in checked.rglob("record.json"):
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps(record | {"code": said}))
+        pack(checked, archive)
+
+    said = {"hash": "a" * 16, "revision": "0" * 40, "dirty": True}
+    leave(said)
+    here = {
+        "hash": ("b" if differs == "the sources" else "a") * 16,
+        "revision": "1" * 40,
+        "dirty": differs == "this checkout",
+    }
+    monkeypatch.setattr(code, "identity", lambda _: here)
+    folder = unpack(archive, tmp_path / "results")
+    codes = [json.loads(p.read_text())["code"] for p in folder.rglob("record.json")]
+    assert all(found == (here if differs == "nothing" else said) for found in codes) and codes
 
 
 def test_another_experiment_is_not_overwritten(archive, checked, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seqbench import claims, gpucheck, gpuplan, scaling
+from seqbench import claims, gpucheck, gpuplan, gputrain, scaling
 from seqbench.__main__ import main
 from seqbench.bundle import unpack
 from seqbench.errors import UserError
@@ -161,9 +161,9 @@ def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monke
 def test_a_training_that_passed_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setitem(gpuplan.TINY["measure"], "models", ["sasrec", "gru4rec"])
     started, results = [], {"sasrec": "ok", "gru4rec": "crashed"}
-    monkeypatch.setattr("seqbench.run.supervise", lambda job, *_: started.append(job.model))
+    monkeypatch.setattr("seqbench.gputrain.supervise", lambda job, *_: started.append(job.model))
     monkeypatch.setattr(
-        gpucheck,
+        gputrain,
         "_learned",
         lambda folder: {"status": results[folder.name], "first": 0.1, "last": 0.2},
     )
@@ -172,7 +172,7 @@ def test_a_training_that_passed_is_not_run_again(tmp_path, monkeypatch):
     assert run(tmp_path, "train") == gpucheck.DONE
     assert run(tmp_path, "train") == gpucheck.DONE
     assert started == ["sasrec", "gru4rec", "gru4rec"]
-    monkeypatch.setattr(gpucheck, "_code", lambda *_: "other")
+    monkeypatch.setattr(gputrain, "identity", lambda *_: "other")
     assert run(tmp_path, "train") == gpucheck.DONE and len(started) == 5
 
 

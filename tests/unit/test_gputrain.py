@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqbench import gpucheck, gpuquality, run
+from seqbench import gpucheck, gputrain, run
 from seqbench.__main__ import main
 from seqbench.bundle import unpack
 from seqbench.environment import SHARE
@@ -79,7 +79,7 @@ def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
 
 def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkeypatch):
     chosen = plan(tmp_path / "out", grid)
-    first = gpuquality.trainings(grid)[0]
+    first = gputrain.of_grid(grid)[0]
     folder = chosen.results / first.path
     limits = []
 
@@ -90,16 +90,16 @@ def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkey
         limits.append(limit_s)
         return "timeout"
 
-    monkeypatch.setattr(gpuquality, "supervise", supervise)
+    monkeypatch.setattr(gputrain, "supervise", supervise)
     ends = iter((5.0, -1.0))  # what is left before the training and behind it
     monkeypatch.setattr(Plan, "left_s", lambda _: next(ends, -1.0))
-    assert gpuquality.train_all(replace(chosen, share=1)) == (3, 0)
+    assert gputrain.train_all(replace(chosen, share=1)) == (3, 0)
     assert len(limits) == 1 and [p.name for p in folder.iterdir()] == ["resume-0.pt"]
 
 
 def test_one_that_is_too_slow_for_itself_keeps_its_record(tmp_path, grid, monkeypatch):
-    monkeypatch.setattr(gpuquality, "supervise", lambda *_: "timeout")
-    assert gpuquality.train_all(plan(tmp_path / "out", grid)) == (0, 0)
+    monkeypatch.setattr(gputrain, "supervise", lambda *_: "timeout")
+    assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 0)
 
 
 def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
@@ -110,8 +110,8 @@ def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
             raise UserError("the worker refused its input")
         return "crashed" if job.seed else "ok"
 
-    monkeypatch.setattr(gpuquality, "supervise", supervise)
-    assert gpuquality.train_all(plan(tmp_path / "out", grid)) == (0, 2)
+    monkeypatch.setattr(gputrain, "supervise", supervise)
+    assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 2)
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def gpu(monkeypatch, tmp_path):
         asked.append((command[1:], input, env))
         return subprocess.CompletedProcess(command, 0)
 
-    for module in (run, gpuquality):
+    for module in (run, gputrain):
         monkeypatch.setattr(module, "gpu_devices", lambda: [Path("/dev/nvidia0")])
-    monkeypatch.setattr(gpuquality.shutil, "which", lambda name: f"/bin/{name}")
-    monkeypatch.setattr(gpuquality.subprocess, "run", control)
+    monkeypatch.setattr(gputrain.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(gputrain.subprocess, "run", control)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
     return asked
@@ -136,7 +136,7 @@ def test_sharing_is_by_the_service_is_said_and_ends(gpu, monkeypatch):
     import os
 
     before = dict(os.environ)
-    with gpuquality._shared_gpu(4):
+    with gputrain._shared_gpu(4):
         assert os.environ[SHARE] == "4 at once, MPS"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"  # leased once: workers lease nothing
         with run.device_lease() as visible:
@@ -150,7 +150,7 @@ def test_sharing_is_by_the_service_is_said_and_ends(gpu, monkeypatch):
 def test_one_training_at_a_time_shares_nothing(gpu):
     import os
 
-    with gpuquality._shared_gpu(1):
+    with gputrain._shared_gpu(1):
         assert SHARE not in os.environ and os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     assert not gpu
 
@@ -158,7 +158,7 @@ def test_one_training_at_a_time_shares_nothing(gpu):
 def test_without_the_service_they_take_turns(gpu, monkeypatch):
     import os
 
-    monkeypatch.setattr(gpuquality.shutil, "which", lambda _: None)
-    with gpuquality._shared_gpu(3):
+    monkeypatch.setattr(gputrain.shutil, "which", lambda _: None)
+    with gputrain._shared_gpu(3):
         assert os.environ[SHARE] == "3 at once, in turns"
     assert not gpu

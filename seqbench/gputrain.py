@@ -1,4 +1,4 @@
-"""The part `quality` of gpu-check: the trainings of a grid, several at once on one GPU, without Snakemake.
+"""The trainings of gpu-check: short ones that show that all works, and in full those of a grid, several at once on one GPU.
 
 A training of the benchmark's size leaves most of a large GPU idle: its steps are short and wait for the host. Side by side,
 with CUDA's Multi-Process Service where it is installed, their quality is the same and only their times say nothing; records
@@ -17,12 +17,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from . import code
+from . import code, gpuplan
 from .environment import SHARE
 from .errors import UserError
 from .experiment import Experiment
-from .gpuplan import Plan, machine
+from .gpuplan import DONE, FAILED, UNFINISHED, Plan, machine
+from .gpustate import identity, read, say, write
 from .interleave import variables
 from .record import read_record, write_atomically
 from .run import device_lease, gpu_devices, supervise
@@ -30,7 +32,57 @@ from .run import device_lease, gpu_devices, supervise
 CONTROL = "nvidia-cuda-mps-control"
 
 
-def trainings(grid: Path) -> list[Experiment]:
+def train_short(plan: Plan) -> int:
+    """A short training of each model: does it run, learn and validate on this device? No published quality."""
+    before = read(plan, "train.json").get("models", {})
+    found = {}
+    for job in gpuplan.trainings(plan):
+        made = {"experiment": job.to_json(), "code": identity(f"models/{job.model}.py", "seqbench/train.py")}  # fmt: skip
+        kept = before.get(job.model, {})
+        if made.items() <= kept.items() and _passed(kept):
+            found[job.model] = kept
+            continue
+        if plan.left_s() <= 0:
+            return UNFINISHED
+        say(plan, f"train {job.model}")
+        folder = plan.out / "trainings" / job.model
+        supervise(job, gpuplan.dataset(plan), folder, 1, max(plan.left_s(), 1.0))
+        if plan.left_s() <= 0:
+            return UNFINISHED
+        found[job.model] = made | _learned(folder)
+        write(plan, "train.json", {"status": "not finished", "models": before | found})
+    passed = all(map(_passed, found.values()))
+    write(plan, "train.json", {"status": "passed" if passed else "failed", "models": found})
+    return DONE if passed else FAILED
+
+
+def _passed(training: dict[str, Any]) -> bool:
+    return training["status"] == "ok" and training["last"] > training["first"]
+
+
+def _learned(folder: Path) -> dict[str, Any]:
+    """Validation NDCG@10 at the first and at the last validation, and seconds of training."""
+    record = read_record(folder)
+    curve = [
+        point["valid"]["unmasked"]["ndcg@10"]
+        for point in record["values"].get("curve") or [{}]
+        if point
+    ]
+    ends = (
+        {"first": curve[0], "last": max(curve[1:], default=curve[0])}
+        if curve
+        else {"first": 0, "last": 0}
+    )
+    facts = {
+        key: record["values"].get(key) for key in ("train_s", "steps", "targets_seen", "backend")
+    }
+    return {"status": record["status"], "reason": record["reason"], **ends, **facts}
+
+
+# --- of a grid ---
+
+
+def of_grid(grid: Path) -> list[Experiment]:
     """The trainings that the workflow's ``results/grid.json`` names, in its order.
 
     Raises:
@@ -69,7 +121,7 @@ def is_done(plan: Plan, job: Experiment) -> bool:
 
 def train_all(plan: Plan) -> tuple[int, int]:
     """Train what has no record yet; how many trainings are left when the budget ends, and how many failed."""
-    todo = [job for job in trainings(plan.grid) if not is_done(plan, job)]
+    todo = [job for job in of_grid(plan.grid) if not is_done(plan, job)]
     for name in dict.fromkeys(job.dataset for job in todo):
         kept = plan.results / "data" / name / "dataset.json"
         kept.parent.mkdir(parents=True, exist_ok=True)
