@@ -261,7 +261,12 @@ def _machine_part(folder: Path) -> str:
     device = content.settings["environments"][0]
     where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
     main = _main(content)
-    shown = [costs.versus(main, track) for track in spent.tracks(main)]
+    trained = spent.tracks(main)
+    shown = [claims.table(main)] if device["device"] != "cpu" else []  # most of them are about GPUs
+    shown += [costs.versus(main, track) for track in trained]
+    for key in places(main.frames["efficiency"], "track", "machine_name", "device_kind"):
+        if key[0] not in trained:  # its cost stands beside no quality
+            shown += [costs.efficiency(main, *key, None, what) for what in ("efficiency", "energy")]
     shown += [without(table, "MRR") for table in _quality_tables(main)]
     body = "\n".join(markdown(table) for table in shown if table.rows)
     link = f"results/reference/{folder.name}"
