@@ -30,7 +30,8 @@ from .run import End, check_precision, device_kind, device_lease, die_with_paren
 PHASES = ("train", "inference")
 NOT_ASKED = "this phase was not asked for"
 COUNTED_AT_ONCE_BYTES = 2**35  # of all models on a GPU, up to which their counting shares it
-SLACK = 1.2  # times the round before, that must be left for another one
+SLACK = 1.5  # times the round before, that must be left for another one and for the counting
+LEAST_S = 1.0  # for counting, when the time is over
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def measure(
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["seqbench.measure"])
 
-        def run(function: str, *arguments: Any) -> dict[str, Any] | End:
-            return _in_fresh_process(context, visible, function, arguments, time_limit_s)
+        def run(function: str, *arguments: Any, limit_s: float = time_limit_s) -> Any:
+            return _in_fresh_process(context, visible, function, arguments, limit_s)
 
         limits = run("measure_ceilings", job, threads)
         took = 0.0
@@ -84,7 +85,11 @@ def measure(
                 result = run("measure_phase", asked, name, phase, round_, dataset, threads)
                 found[name].add(phase, result)
             took = time.monotonic() - begun
-        _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
+        limit = min(time_limit_s, max(ask.until - time.monotonic(), LEAST_S))
+        _count(
+            job, found,
+            lambda name: run("count_phases", job, name, dataset, threads, limit_s=limit),
+        )  # fmt: skip
         for name in names:  # while the environment that they describe holds
             _write(job, name, found[name], limits, dataset, out, threads, ask)
     return {name: found[name].end.status for name in names}

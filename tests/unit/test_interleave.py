@@ -22,7 +22,8 @@ def test_models_take_turns_in_rotating_order():
     assert [len(turn) for turn in turns] == [2 * len(interleave.PHASES)] * 2
 
 
-def test_a_part_of_a_job_can_be_asked_for(tmp_path):
+def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(interleave, "LEAST_S", 100.0)
     job = Measurement(
         FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
         rounds=3, steps=2, warmup=1, n_items=30,
