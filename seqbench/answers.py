@@ -196,7 +196,7 @@ def _ratios(rows: pd.DataFrame) -> str:
             continue
         ratios = both["median"] / both["median_other"]
         ends = [
-            f"{rounded(ratios[at], ratios[at])} ({place(both.dataset[at], both.seq_len[at])})"
+            f"{rounded(ratios[at], ratios[at] / 20)} ({place(both.dataset[at], both.seq_len[at])})"
             for at in dict.fromkeys((ratios.idxmin(), ratios.idxmax()))
         ]
         parts.append(f"{' to '.join(ends)} times {label(rival)}'s")

@@ -160,7 +160,8 @@ def _ratio(
         return "", ABSENT
     a, b = own.iloc[0], other.iloc[0]
     ratio, low, high = a["median"] / b["median"], a.q25 / b.q75, a.q75 / b.q25
-    measured = f"ratio {rounded(ratio, ratio)} [{rounded(low, low)}, {rounded(high, high)}], published {rounded(published, published)}"
+    shown = (rounded(value, (high - low) / 2) for value in (ratio, low, high))
+    measured = "ratio {} [{}, {}]".format(*shown) + f", published {rounded(published, published)}"
     if min(a["rounds"], b["rounds"]) < ROUNDS:
         return f"{measured}, fewer than {ROUNDS} processes", UNSURE
     if low >= 1:

@@ -44,6 +44,9 @@ class Plan:
     every: bool = False
     grid: Path | None = None  # of the part `quality`
     share: int = 1  # trainings at once, in the part `quality`
+    published: Path = (
+        ROOT / "results" / "reference"
+    )  # records of this machine there need not be made again
 
     @property
     def checks(self) -> Path:
@@ -62,26 +65,35 @@ class Plan:
 
 def is_done(plan: Plan, job: Any) -> bool:
     """Whether every model of a job has its record: of this machine, description and code, and worth keeping."""
+    phases = ask(plan, job).phases
+
+    def has_phases(record: dict[str, Any]) -> bool:
+        values = record["values"]
+        sampled = {phase for phase, rounds in values.get("sampler", {}).items() if rounds}
+        return sampled.union(values.get("failed", {})).issuperset(phases)
+
+    return all(
+        any(map(has_phases, valid_records(plan, f"{job.path}/{name}", job.for_model(name), code.measuring_sources(name))))
+        for name, _ in job.models
+    )  # fmt: skip
+
+
+def valid_records(
+    plan: Plan, path: str, experiment: dict[str, Any], sources: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Records at a path, made here or published, of this machine, this description and this code, that did not crash."""
     from .record import read_record
 
-    phases, here = ask(plan, job).phases, machine()
-    for name, _ in job.models:
+    current, here = code.identity(sources)["hash"], machine()
+    for folder in (plan.results, *sorted(plan.published.glob("*/"))):
         try:
-            record = read_record(plan.results / job.path / name)
+            record = read_record(folder / path)
         except UserError:
-            return False
-        same = record["experiment"] == json.loads(json.dumps(job.for_model(name)))
-        current = code.identity(code.measuring_sources(name))["hash"]
-        if not same or record["code"]["hash"] != current or record["status"] == "crashed":
-            return False
-        values = record["values"]
-        measured = {
-            *values.get("failed", {}),
-            *(p for p, s in values.get("sampler", {}).items() if s),
-        }
-        if record["environment"]["machine"] != here or not measured.issuperset(phases):
-            return False
-    return True
+            continue
+        made = record["code"]["hash"], record["environment"]["machine"], record["experiment"]
+        same = made == (current, here, json.loads(json.dumps(experiment)))
+        if same and record["status"] != "crashed":
+            yield record
 
 
 def machine() -> str:

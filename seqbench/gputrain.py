@@ -23,7 +23,7 @@ from . import code, gpuplan
 from .environment import SHARE
 from .errors import UserError
 from .experiment import Experiment
-from .gpuplan import DONE, FAILED, UNFINISHED, Plan, machine
+from .gpuplan import DONE, FAILED, UNFINISHED, Plan
 from .gpustate import identity, read, say, write
 from .interleave import variables
 from .record import read_record, write_atomically
@@ -109,14 +109,8 @@ def _data(grid: Path, name: str) -> Path:
 
 def is_done(plan: Plan, job: Experiment) -> bool:
     """Whether a training has its record: of this machine, description and code, and not one that crashed."""
-    try:
-        record = read_record(plan.results / job.path)
-    except UserError:
-        return False
-    current = code.identity(code.training_sources(job.model))["hash"]
-    same = record["experiment"] == json.loads(json.dumps(job.to_dict()))
-    here = record["environment"]["machine"] == machine()
-    return same and here and record["code"]["hash"] == current and record["status"] != "crashed"
+    sources = code.training_sources(job.model)
+    return any(gpuplan.valid_records(plan, job.path, job.to_dict(), sources))
 
 
 def train_all(plan: Plan) -> tuple[int, int]:

@@ -77,6 +77,21 @@ def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
     assert "NDCG@10" in (folder / "README.md").read_text()
 
 
+def test_what_is_published_of_this_machine_is_not_trained_again(tmp_path, grid):
+    out = tmp_path / "check"
+    gpucheck.gpu_check(out, "quality", 120, None, True, True, False, grid, 2)
+    folder = unpack(next(out.glob("*.tar.gz")), tmp_path / "results")
+    elsewhere = replace(plan(tmp_path / "new", grid), published=folder.parent)
+    jobs = gputrain.of_grid(grid)
+    assert all(gputrain.is_done(elsewhere, job) for job in jobs)
+    assert not any(gputrain.is_done(plan(tmp_path / "new", grid), job) for job in jobs)
+    record = folder / jobs[0].path / "record.json"
+    content = json.loads(record.read_text())
+    content["environment"]["machine"] = "another"
+    record.write_text(json.dumps(content))
+    assert not gputrain.is_done(elsewhere, jobs[0])
+
+
 def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkeypatch):
     chosen = plan(tmp_path / "out", grid)
     first = gputrain.of_grid(grid)[0]
