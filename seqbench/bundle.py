@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,11 @@ def _name_revision(folder: Path, entries: list) -> None:
         kind, model = entry.record["kind"], entry.experiment["model"]
         if (kind, model) not in here:
             sources = code.training_sources if kind == "train" else code.measuring_sources
-            here[kind, model] = code.identity(sources(model))
-        known, said = here[kind, model], entry.record["code"]
-        if said["dirty"] is not False and said["hash"] == known["hash"] and known["dirty"] is False:
+            with suppress(FileNotFoundError):  # a model that this checkout does not have
+                here[kind, model] = code.identity(sources(model))
+        known, said = here.get((kind, model), {}), entry.record["code"]
+        same = said["hash"] == known.get("hash") and known.get("dirty") is False
+        if said["dirty"] is not False and same:
             path = folder / entry.path / "record.json"
             record = json.loads(path.read_text(encoding="utf-8")) | {"code": known}
             text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import multiprocessing
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -213,10 +212,9 @@ def _cost(plan: Plan) -> int:
         folder = None if job.n_items is not None else dataset(plan)
         out, limit = plan.results / job.path, max(plan.left_s(), 1.0)
         ends = measure(job, folder, out, 1, limit, replace(wanted, until=plan.deadline))
-        if plan.left_s() <= 0 and "timeout" in ends.values():
-            shutil.rmtree(out)  # our deadline in the first round, not a size that is too slow
-            return UNFINISHED
         crashed |= "crashed" in ends.values()
+        if plan.left_s() <= 0 and not is_done(plan, job):
+            return UNFINISHED
         spent, processes = spent + time.monotonic() - begun, processes + round_ * job.rounds
     return FAILED if crashed else DONE
 

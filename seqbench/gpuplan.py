@@ -18,7 +18,7 @@ DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 # needs, the paper's first, its longest next.
 CORE_LENGTHS = (200, 8192, 2048, 512)
 CORE_TRACK = "matched"
-CORE_BUDGET_S = 4.0  # of steps per process of the curve
+CURVE_BUDGET_S = 4.0  # of steps per process of a curve
 SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
 GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
 TINY = {
@@ -67,13 +67,14 @@ def is_done(plan: Plan, job: Any) -> bool:
     """Whether every model of a job has its record: of this machine, description and code, and worth keeping."""
     phases = ask(plan, job).phases
 
-    def has_phases(record: dict[str, Any]) -> bool:
+    def is_whole(record: dict[str, Any]) -> bool:
         values = record["values"]
-        sampled = {phase for phase, rounds in values.get("sampler", {}).items() if rounds}
-        return sampled.union(values.get("failed", {})).issuperset(phases)
+        full = {p for p, rounds in values.get("sampler", {}).items() if len(rounds) >= job.rounds}
+        counted = not values.get("missing", {}).get("counts", "").startswith("timeout")
+        return counted and full.union(values.get("failed", {})).issuperset(phases)
 
     return all(
-        any(map(has_phases, valid_records(plan, f"{job.path}/{name}", job.for_model(name), code.measuring_sources(name))))
+        any(map(is_whole, valid_records(plan, f"{job.path}/{name}", job.for_model(name), code.measuring_sources(name))))
         for name, _ in job.models
     )  # fmt: skip
 
@@ -130,10 +131,8 @@ def jobs(plan: Plan) -> Iterator[Any]:
         return first, not job.curve if first == 1 else 0, order.get(job.curve, 0), near, job.seq_len
 
     for job in sorted(measurements, key=rank):
-        if plan.every or plan.tiny:
-            yield job
-        elif in_core(job):
-            yield replace(job, budget_s=CORE_BUDGET_S) if job.curve else job
+        if plan.every or plan.tiny or in_core(job):
+            yield replace(job, budget_s=CURVE_BUDGET_S) if job.curve else job
 
 
 def trainings(plan: Plan) -> list[Any]:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from . import code, gpuplan
 from .environment import SHARE
@@ -27,7 +31,7 @@ from .gpuplan import DONE, FAILED, UNFINISHED, Plan
 from .gpustate import identity, read, say, write
 from .interleave import variables
 from .record import read_record, write_atomically
-from .run import device_lease, gpu_devices, supervise
+from .run import device_kind, device_lease, gpu_devices, supervise
 
 CONTROL = "nvidia-cuda-mps-control"
 
@@ -108,9 +112,11 @@ def _data(grid: Path, name: str) -> Path:
 
 
 def is_done(plan: Plan, job: Experiment) -> bool:
-    """Whether a training has its record: of this machine, description and code, and not one that crashed."""
+    """Whether a training has its record: of this machine, description, data and code, and not one that crashed."""
     sources = code.training_sources(job.model)
-    return any(gpuplan.valid_records(plan, job.path, job.to_dict(), sources))
+    facts = json.loads((_data(plan.grid, job.dataset) / "dataset.json").read_text(encoding="utf-8"))
+    records = gpuplan.valid_records(plan, job.path, job.to_dict(), sources)
+    return any(r["data"]["hash"] == facts["hash"] and r["status"] != "timeout" for r in records)
 
 
 def train_all(plan: Plan) -> tuple[int, int]:
@@ -120,15 +126,23 @@ def train_all(plan: Plan) -> tuple[int, int]:
         kept = plan.results / "data" / name / "dataset.json"
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, (_data(plan.grid, name) / "dataset.json").read_bytes())
-    with _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
-        ends = list(pool.map(lambda job: _train(plan, job), todo))
+    stop = threading.Event()
+    with _terminable(), _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
+        running = [pool.submit(_train, plan, job, stop) for job in todo]
+        try:
+            ends = [future.result() for future in running]
+        except BaseException:  # Ctrl-C, or a scheduler that wants its machine back
+            stop.set()
+            for worker in psutil.Process().children():
+                worker.kill()
+            raise
     failed = [end for end in ends if end in ("crashed", "refused")]
     return ends.count(None), len(failed)
 
 
-def _train(plan: Plan, job: Experiment) -> str | None:
-    """Status of one training; None: the budget ended first. It goes on from its last saved state then."""
-    if plan.left_s() <= 0:
+def _train(plan: Plan, job: Experiment, stop: threading.Event) -> str | None:
+    """Status of one training; None: it was stopped, by the budget say. It goes on from its last saved state then."""
+    if plan.left_s() <= 0 or stop.is_set():
         return None
     folder = plan.results / job.path
     try:
@@ -136,11 +150,41 @@ def _train(plan: Plan, job: Experiment) -> str | None:
     except UserError as error:  # one training's fault, not the others'
         print(f"{job.path}: {error}", file=sys.stderr)
         return "refused"
-    if end == "timeout" and plan.left_s() <= 0:
+    stopped = end == "timeout" or stop.is_set()
+    reason = None if stopped else _not_its_own(folder)
+    if stopped or reason:
         for name in ("record.json", "samples.npz", "weights.safetensors"):
             (folder / name).unlink(missing_ok=True)
-        return None
-    return end
+    if reason:
+        print(f"{job.path}: {reason}", file=sys.stderr)
+    return None if stopped else "crashed" if reason else end
+
+
+def _not_its_own(folder: Path) -> str | None:
+    """Why a record says nothing about its training, but something about how the GPU was shared; None: it does."""
+    record = read_record(folder)
+    if record["environment"]["device_kind"] != device_kind():
+        return "found no GPU, though there is one; does the Multi-Process Service run? Try SHARE=1"
+    if record["status"] == "oom" and SHARE in os.environ:
+        return "out of memory beside the others: lower SHARE"
+    return None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Make SIGTERM an exception for the length of a block, so that it ends what it started: the service outlives a parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -164,7 +208,7 @@ def _service(share: int) -> Iterator[dict[str, str]]:
     if share < 2 or control is None or not gpu_devices():
         yield {}
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         # It counts the GPUs anew among those it sees itself, so it must see all of them.
         seen = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"} | found

@@ -31,15 +31,15 @@ PHASES = ("train", "inference")
 NOT_ASKED = "this phase was not asked for"
 COUNTED_AT_ONCE_BYTES = 2**35  # of all models on a GPU, up to which their counting shares it
 SLACK = 1.5  # times the round before, that must be left for another one and for the counting
-LEAST_S = 1.0  # for counting, when the time is over
+LEAST_S = 1.0  # of a process, when the time is over
 
 
 @dataclass(frozen=True)
 class Ask:
     """What of a job is wanted, where that is less than all of it.
 
-    phases: those to measure; energy_rounds: rounds that get an energy window (None: all); until: ``time.monotonic()``
-    after which no further round begins. The first round is always taken.
+    phases: those to measure; energy_rounds: rounds that get an energy window (None: all); until: ``time.monotonic()`` at
+    which it ends: no round begins that is not expected to end before it, and a round that it cuts is not kept.
     """
 
     phases: tuple[str, ...] = PHASES
@@ -57,7 +57,7 @@ def measure(
     """Measure all models of ``job``, write one record per model below ``out``, and return their statuses.
 
     ``time_limit_s`` holds for each process. A phase whose process fails gives the record its status; what
-    the other phase measured stays.
+    the other phase measured stays. Nothing is written and returned if ``ask.until`` comes within the first round.
     """
     check_precision(job.precision)
     names = [name for name, _ in job.models]
@@ -66,7 +66,8 @@ def measure(
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["seqbench.measure"])
 
-        def run(function: str, *arguments: Any, limit_s: float = time_limit_s) -> Any:
+        def run(function: str, *arguments: Any) -> dict[str, Any] | End:
+            limit_s = min(time_limit_s, max(ask.until - time.monotonic(), LEAST_S))
             return _in_fresh_process(context, visible, function, arguments, limit_s)
 
         limits = run("measure_ceilings", job, threads)
@@ -83,13 +84,18 @@ def measure(
                 said = f"{job.path}: {phase} {name}, round {round_ + 1}/{job.rounds}"
                 print(said, file=sys.stderr)
                 result = run("measure_phase", asked, name, phase, round_, dataset, threads)
+                if isinstance(result, End) and time.monotonic() >= ask.until:
+                    break  # our end, not its own
                 found[name].add(phase, result)
-            took = time.monotonic() - begun
-        limit = min(time_limit_s, max(ask.until - time.monotonic(), LEAST_S))
-        _count(
-            job, found,
-            lambda name: run("count_phases", job, name, dataset, threads, limit_s=limit),
-        )  # fmt: skip
+            else:
+                took = time.monotonic() - begun
+                continue
+            if not round_:
+                return {}
+            for model in found.values():
+                model.cut(round_)
+            break
+        _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
         for name in names:  # while the environment that they describe holds
             _write(job, name, found[name], limits, dataset, out, threads, ask)
     return {name: found[name].end.status for name in names}
@@ -128,6 +134,10 @@ class Found:
         else:
             self.parts[phase].append(result)
 
+    def cut(self, rounds: int) -> None:
+        """Forget what came after so many rounds."""
+        self.parts = {phase: parts[:rounds] for phase, parts in self.parts.items()}
+
     def reserved_bytes(self) -> float:
         """Largest pool of GPU memory of its processes; 0 on a CPU."""
         parts = [(phase, part["samples"]) for phase in PHASES for part in self.parts[phase]]
@@ -152,9 +162,10 @@ def _turn(job: Measurement, round_: int, phases: tuple[str, ...]) -> Iterator[tu
 def _count(
     job: Measurement, found: dict[str, Found], count: Callable[[str], dict[str, Any] | End]
 ) -> None:
-    """Counts of all models: on a GPU all at once where their memory allows, because no clock is read."""
+    """Counts of all models: on a GPU all at once where their memory is known to allow it, because no clock is read."""
     needed = sum(model.reserved_bytes() for model in found.values())
-    at_once = device_kind() == "cuda" and needed < COUNTED_AT_ONCE_BYTES
+    known = not any(model.ends for model in found.values())
+    at_once = device_kind() == "cuda" and known and needed < COUNTED_AT_ONCE_BYTES
     print(f"{job.path}: counting {', '.join(found)}", file=sys.stderr)
     with ThreadPoolExecutor(len(found) if at_once else 1) as pool:
         for name, counts in zip(found, pool.map(count, found), strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .metrics import METRICS
+from .sampler import STEADY
 from .stats import spread
 from .tidy import Entry, backend, identity
 
@@ -19,6 +20,9 @@ EXPECTED = {
 }
 EXTRAPOLATED = ("epoch_s", "energy_j_per_epoch")
 BACKWARDS = {"inference": ("saved_bytes",)}  # counted as 0 there, which says nothing
+# NVML averages power and utilisation over about a second: of a few steps alone it shows the idle time before them.
+ENERGY = {"train": "energy_j_per_step", "inference": "energy_j_per_batch"}
+TOO_SHORT = "too few seconds of steps: only a round with an energy window has them"
 Samples = dict[str, np.ndarray]
 
 
@@ -40,7 +44,7 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
     for name, values in measured.items():
         result = spread(values)
         yield {**about, **_phase(experiment, name), **asdict(result), "reason": None}
-    for name, reason in _missing(entry).items():
+    for name, reason in _missing(entry, samples).items():
         if name not in measured and "/" in name:
             row = dict.fromkeys(("median", "iqr", "q25", "q75")) | {"n": 0, "reason": reason}
             yield {**about, **_phase(experiment, name), **row}
@@ -65,7 +69,14 @@ def sequences(experiment: dict[str, Any], phase: str) -> int | None:
 def _measured(samples: Samples) -> Samples:
     # Real targets and tokens of each step are what rates are computed from, not results.
     names = [name for name in samples if name.partition("/")[2] in METRICS]
-    return {name: samples[name] for name in names if name != "train/targets"}
+    found = {name: samples[name] for name in names if name != "train/targets"}
+    for phase, energy in ENERGY.items():
+        windows = len(samples.get(f"{phase}/{energy}", ()))  # the first so many rounds had one
+        for metric in STEADY:
+            values = found.pop(f"{phase}/{metric}", None)
+            if values is not None and windows:
+                found[f"{phase}/{metric}"] = values[:windows]
+    return found
 
 
 def _derived(entry: Entry, samples: Samples) -> Samples:
@@ -112,8 +123,10 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
     return found
 
 
-def _missing(entry: Entry) -> dict[str, str]:
-    missing = dict(entry.values.get("missing") or {})
+def _missing(entry: Entry, samples: Samples) -> dict[str, str]:
+    found = {f"{phase}/{metric}" for phase in ENERGY for metric in STEADY}
+    missing = dict.fromkeys(found.intersection(samples), TOO_SHORT)
+    missing |= entry.values.get("missing") or {}
     if "train/energy_j_per_step" in missing:
         missing.setdefault("train/energy_j_per_epoch", missing["train/energy_j_per_step"])
     if not entry.ok:

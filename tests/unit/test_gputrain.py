@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from seqbench import gpucheck, gputrain, run
@@ -112,11 +116,6 @@ def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkey
     assert len(limits) == 1 and [p.name for p in folder.iterdir()] == ["resume-0.pt"]
 
 
-def test_one_that_is_too_slow_for_itself_keeps_its_record(tmp_path, grid, monkeypatch):
-    monkeypatch.setattr(gputrain, "supervise", lambda *_: "timeout")
-    assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 0)
-
-
 def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
     tmp_path, grid, monkeypatch
 ):
@@ -126,7 +125,72 @@ def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
         return "crashed" if job.seed else "ok"
 
     monkeypatch.setattr(gputrain, "supervise", supervise)
+    monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
     assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "share", "said"),
+    [
+        ("ok", "cpu", None, None),
+        ("oom", "cpu", None, None),
+        ("oom", "cpu", "4 at once, MPS", "lower SHARE"),
+        ("ok", "cuda", "4 at once, MPS", "no GPU"),
+    ],
+)
+def test_what_sharing_did_is_no_result_of_a_training(
+    tmp_path, grid, monkeypatch, capsys, status, kind, share, said
+):
+    """kind: where the supervisor knows a device; every record here was made on the CPU."""
+    job = gputrain.of_grid(grid)[0]
+    chosen = replace(plan(tmp_path / "out", grid), share=1)
+    folder = chosen.results / job.path
+
+    def supervise(*_):
+        run.supervise(job, grid.parent / "data" / job.dataset, folder, 1, 100.0)
+        file = folder / "record.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"status": status}))
+        return "ok"  # the worker's own end, whatever it wrote
+
+    monkeypatch.setattr(gputrain, "supervise", supervise)
+    monkeypatch.setattr(gputrain, "device_kind", lambda: kind)
+    if share:
+        monkeypatch.setenv(SHARE, share)
+    end = gputrain._train(chosen, job, threading.Event())
+    assert end == ("crashed" if said else "ok")
+    assert (folder / "record.json").exists() == (said is None)
+    assert said is None or said in capsys.readouterr().err
+
+
+def test_other_data_of_the_same_name_are_trained_on_again(tmp_path, grid):
+    job = gputrain.of_grid(grid)[2]
+    chosen = plan(tmp_path / "out", grid)
+    run.supervise(job, grid.parent / "data" / job.dataset, chosen.results / job.path, 1, 100.0)
+    assert gputrain.is_done(chosen, job)
+    facts = grid.parent / "data" / job.dataset / "dataset.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
+    assert not gputrain.is_done(chosen, job)
+
+
+def test_a_scheduler_that_ends_it_leaves_nothing_behind(tmp_path, grid):
+    """Trainings that would run for minutes: none is left, no record is, and the status says who ended it."""
+    listed = json.loads(grid.read_text())["trainings"][:2]
+    for job in listed:
+        job["training"] |= {"max_steps": 10**6, "patience_steps": 10**6}
+    grid.write_text(json.dumps({"trainings": listed}))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "seqbench", "gpu-check", "--out", str(out), "--allow-cpu"]
+    command += ["--tiny", "--parts", "quality", "--grid", str(grid), "--share", "2"]
+    process = psutil.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "valid ndcg@10" in line:
+            break
+    workers = process.children()
+    process.terminate()
+    process.stderr.read()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert len(workers) == 2 and not any(worker.is_running() for worker in workers)
+    assert not list(out.rglob("record.json"))
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """Measuring: fresh interleaved processes, raw times, null with a reason, and a failure stays its model's own."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -38,6 +41,68 @@ def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
     assert not any(key.startswith("inference/") for key in samples)
     assert record["values"]["missing"]["inference"] == interleave.NOT_ASKED
     assert set(record["values"]["counts"]) == {"train", "inference"}  # need no clock
+
+
+@pytest.mark.parametrize(("late", "rounds"), [(1, None), (3, 1), (4, 1), (5, 2)])
+def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rounds):
+    """Two processes a round; late: the one in which the time ends."""
+    job = Measurement(
+        FULL_LENGTH, "matched", 16, (("sasrec", SMALL), ("gru4rec", SMALL)), rounds=3, n_items=30
+    )
+    clock, asked = [0.0], []
+
+    def process(_, __, function, arguments, ___):
+        if function != "measure_phase":
+            return {"flops": 1}
+        asked.append(arguments[1])
+        if len(asked) == late:
+            clock[0] = 100.0
+            return interleave.End("timeout", "killed")
+        part = {"train/step_s": np.ones(2)}
+        return {"samples": part, "missing": {}, "facts": {}, "sampler": {}}
+
+    monkeypatch.setattr(interleave, "_in_fresh_process", process)
+    monkeypatch.setattr(interleave.time, "monotonic", lambda: clock[0])
+    ends = interleave.measure(job, None, tmp_path, 1, 9.0, interleave.Ask(("train",), until=50.0))
+    assert len(asked) == late
+    if rounds is None:
+        assert ends == {} and not list(tmp_path.rglob("record.json"))
+        return
+    for name in ("sasrec", "gru4rec"):
+        record = read_record(tmp_path / name)
+        assert record["status"] == "ok"
+        assert read_samples(tmp_path / name, record)["train/step_s"].shape == (rounds, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reserved", "failed", "at_once"),
+    [("cuda", 2**30, False, 2), ("cuda", 2**35, False, 1), ("cuda", 2**30, True, 1), ("cpu", 0, False, 1)],
+)  # fmt: skip
+def test_counting_shares_a_gpu_only_where_it_is_known_to_fit(
+    monkeypatch, kind, reserved, failed, at_once
+):
+    found = {name: interleave.Found() for name in ("sasrec", "gru4rec")}
+    part = {"samples": {"train/peak_reserved_bytes": reserved}}
+    for model in found.values():
+        model.add("train", part)
+    if failed:
+        found["sasrec"].add("inference", interleave.End("oom"))
+    monkeypatch.setattr(interleave, "device_kind", lambda: kind)
+    both, most, now = threading.Barrier(2), [0], [0]
+
+    def count(name):
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        if at_once == 2:
+            both.wait(10)  # would not pass one after the other
+        now[0] -= 1
+        return {"flops": len(name)}
+
+    interleave._count(JOB, found, count)
+    assert most[0] == at_once
+    assert {name: model.counts for name, model in found.items()} == {
+        "sasrec": {"flops": 6}, "gru4rec": {"flops": 7},
+    }  # fmt: skip
 
 
 def test_what_one_round_measured_is_not_missing():
@@ -102,7 +167,6 @@ def _kill_self(*_):
 
 
 def _hang(*_):
-    import time
 
     time.sleep(600)
 

@@ -24,6 +24,7 @@ def sampled(monkeypatch):
         monkeypatch.setitem(sys.modules, "pynvml", fake)
         with Sampler(Nvml(), interval_s=0.001) as sampler:
             _until(lambda: sampler.facts["samples"] >= asked)
+            fake.sampler = sampler
             then(fake)
         assert not sampler._thread.is_alive()
         return sampler, fake
@@ -55,6 +56,23 @@ def test_memory_is_the_peak_and_the_last_moment_counts(sampled):
 
     sampler, _ = sampled(then=grow)  # what happened between the last tick and the end is still seen
     assert sampler.readings["nvml_process_bytes"].value == 7 * GIB
+
+
+def test_start_up_is_forgotten_by_means_and_kept_by_peaks(sampled):
+    """Before the work is steady: less power, and the most memory."""
+    settled = []
+
+    def work(fake):
+        fake.processes = [process(os.getpid(), 1 * GIB)]
+        fake.power_mw = 500_000
+        asked = fake.sampler.facts["samples"]
+        _until(lambda: fake.sampler.facts["samples"] >= asked + 2)  # none is half of each
+        fake.sampler.settle()
+        settled.append(True)
+
+    sampler, _ = sampled(then=work)
+    assert settled and sampler.readings["power_w"].value == 500.0
+    assert sampler.readings["nvml_process_bytes"].value == 3 * GIB
 
 
 def test_its_own_cost_is_measured_and_everything_fits_into_a_record(sampled):

@@ -1,0 +1,50 @@
+"""From a measurement's samples to rows: what counts, and what does not though it was sampled."""
+
+import numpy as np
+import pytest
+from builders import measurement, write_measurement
+
+from seqbench import tidy_cost
+from seqbench.collect import read_entry
+
+
+@pytest.fixture
+def entry(tmp_path):
+    wanted = measurement("toy", ("sasrec",))
+    write_measurement(tmp_path, wanted)
+    return read_entry(tmp_path, wanted["records"][0])
+
+
+def rows(entry, **samples):
+    steps = {"train/step_s": np.full((3, 5), 0.04), "train/targets": np.full((3, 5), 2000)}
+    named = {name.replace("__", "/"): np.array(values) for name, values in samples.items()}
+    return {
+        (row["phase"], row["metric"]): row
+        for row in tidy_cost.efficiency_rows(entry, steps | named)
+    }
+
+
+def test_power_is_that_of_rounds_with_an_energy_window(entry):
+    """Rounds of 20 steps end before NVML's average has forgotten the idle time before them."""
+    power = [470.0, 350.0, 320.0]
+    found = rows(entry, train__power_w=power, train__energy_j_per_step=[20.0])
+    assert found["train", "power_w"]["median"] == 470 and found["train", "power_w"]["n"] == 1
+    whole = rows(entry, train__power_w=power, train__energy_j_per_step=[20.0, 20.0, 20.0])
+    assert whole["train", "power_w"]["median"] == 350 and whole["train", "power_w"]["n"] == 3
+
+
+def test_without_an_energy_window_power_and_utilisation_have_a_reason(entry):
+    found = rows(
+        entry, train__power_w=[350.0], train__utilisation=[0.5], train__sm_clock_mhz=[1980]
+    )
+    for metric in ("power_w", "utilisation", "sm_clock_mhz"):
+        assert found["train", metric]["n"] == 0
+        assert found["train", metric]["reason"] == tidy_cost.TOO_SHORT
+    assert ("inference", "power_w") not in found
+
+
+def test_rounds_are_those_that_were_taken(entry):
+    assert entry.experiment["rounds"] == 3
+    assert rows(entry)["train", "step_s"]["rounds"] == 3
+    cut = rows(entry, train__step_s=np.full((2, 5), 0.04), train__targets=np.full((2, 5), 2000))
+    assert cut["train", "step_s"]["rounds"] == 2
