@@ -268,6 +268,7 @@ def _selftest(a: argparse.Namespace) -> int:
 
     if a.rates:
         table = rates.to_markdown(*rates.rates(rates.read(a.rates), a.budget_s), a.budget_s)
+        a.out.mkdir(parents=True, exist_ok=True)
         write_atomically(a.out / "rates.md", table.encode())
         print(table, end="")
         return 0

@@ -99,7 +99,7 @@ def tables(folder: Path) -> None:
 
 
 def update_readme(readme: Path, reference: Path) -> None:
-    """Rewrite the part of a README between the two result markers from the folders of all machines.
+    """Rewrite the part of a README between the two result markers from the folders of all machines, GPUs first.
 
     Raises:
         UserError: the README has no markers.
@@ -107,7 +107,13 @@ def update_readme(readme: Path, reference: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     if not re.search(f"{BEGIN}.*{END}", text, flags=re.DOTALL):
         raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
-    parts = [_machine_part(folder) for folder in sorted(reference.glob("*/")) if _entries(folder)]
+    machines = [
+        (folder, entries)
+        for folder in sorted(reference.glob("*/"))
+        if (entries := _entries(folder))
+    ]
+    machines.sort(key=lambda m: m[1][0].record["environment"]["device_kind"] == "cpu")
+    parts = [_machine_part(*machine) for machine in machines]
     body = "\n".join(parts) or "No results are published yet.\n"
     before, _, rest = text.partition(BEGIN)
     records.write_atomically(
@@ -255,9 +261,9 @@ def _readme(machine: str, content: Tables, entries: list[Entry]) -> str:
     )
 
 
-def _machine_part(folder: Path) -> str:
+def _machine_part(folder: Path, entries: list[Entry]) -> str:
     """What the project's README shows of one machine: warnings, findings, quality and cost in short."""
-    content = _content(folder, _entries(folder))
+    content = _content(folder, entries)
     device = content.settings["environments"][0]
     where = f"{device['device']}, {device['cpu']}" if device["device"] != "cpu" else device["cpu"]
     main = _main(content)

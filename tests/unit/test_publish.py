@@ -12,6 +12,7 @@ from builders import (
     training,
     write_dataset,
     write_grid,
+    write_measurement,
     write_training,
 )
 
@@ -133,6 +134,31 @@ def test_readme_is_rewritten_between_its_markers_only(tmp_path):
     assert "- **Few seeds.**" in first
     publish.update_readme(readme, tmp_path / "reference")
     assert readme.read_text() == first
+
+
+def test_readme_shows_gpus_first_with_the_claims_and_the_cost_of_tracks_that_were_not_trained(
+    tmp_path,
+):
+    published(tmp_path, plan("sasrec"))
+    gpu = {
+        "device": "NVIDIA Test",
+        "device_kind": "cuda",
+        "machine": "1" * 12,
+        "machine_name": "z-gpu",
+    }
+    folder = tmp_path / "reference" / "z-gpu"
+    write_measurement(
+        folder, measurement(models=("mamba4rec", "sasrec"), track="paper"), environment=gpu
+    )
+    write_dataset(folder)
+    publish.tables(folder)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{publish.BEGIN}{publish.END}")
+    publish.update_readme(readme, tmp_path / "reference")
+    first, second = readme.read_text().split("### test-machine")
+    assert "### z-gpu (NVIDIA Test" in first
+    assert "Claims of the paper" in first and "Claims of the paper" not in second
+    assert "Cost on the datasets; z-gpu" in first and "track paper" in first
 
 
 def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from seqbench.__main__ import main
 from seqbench.code import ROOT
 from seqbench.errors import UserError
 from seqbench.regression import command, golden, rates, selftest, verdict, workbench, workers
@@ -82,6 +83,16 @@ def test_rates_are_those_of_the_gate_itself_on_measured_blocks(tmp_path):
     assert spreads[0].change == pytest.approx(0.014, abs=0.003) and spreads[0].said[verdict.OK] == 1
     table = rates.to_markdown(found, spreads)
     assert "| model | 120 | 0 | 30 | " in table
+
+
+def test_rates_go_into_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch, capsys):
+    blocks = tmp_path / "blocks"
+    blocks.mkdir()
+    write_blocks(blocks, "equal-0", {"prepare": 1.0})
+    monkeypatch.setattr(rates, "GATES", 10)
+    options = ["--rates", str(blocks), "--budget-s", "300", "--out", str(tmp_path / "new" / "er")]
+    assert main(["regression-selftest", *options]) == 0
+    assert (tmp_path / "new/er/rates.md").read_text() == capsys.readouterr().out
 
 
 def test_noise_beyond_the_threshold_is_left_open_and_fails_nothing(tmp_path):
