@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .collect import Tables
 from .drawings import Drawing
@@ -26,7 +27,8 @@ def drawn(content: Tables) -> Iterator[Drawing]:
             name = machine.rsplit("(", 1)[-1].strip(")")
             caption = (
                 f"Seconds of every stage on {machine}, relative to its first run. A ring marks the first run at another level"
-                " (change points of the logarithms, PELT); it informs and fails nothing."
+                " (change points of the logarithms, PELT); it informs and fails nothing. Where all stages change at once it is the"
+                " machine: a virtual one can wake up on another host."
             )
             yield Drawing(f"trend-{name}", "trend", "", caption, data, figure(data))
 
@@ -46,6 +48,7 @@ def figure(data: pd.DataFrame) -> Figure:
             new = own.level.diff() > 0
             axis.plot(own.run[new], relative[new], "o", mfc="none", mec=colour, ms=10)
         axis.set_title(kind)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(ncols=2, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes[-1, 0].set_xlabel("Run")
     axes[0, 0].set_ylabel("Relative time")

@@ -128,3 +128,4 @@ def test_the_report_shows_a_trend_and_where_its_level_changed(tmp_path):
     ]
     (drawing,) = trend.drawn(tables)
     assert drawing.name == "trend-m" and len(drawing.figure.axes) == 2
+    assert all(x == int(x) for axis in drawing.figure.axes for x in axis.get_xticks())  # runs
