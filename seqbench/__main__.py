@@ -186,7 +186,6 @@ def _grid(a: argparse.Namespace) -> None:
     config = _json(a.config, "--config")
     content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
     content["settings"] = config.get("settings", {})
-    a.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 
 
@@ -268,7 +267,6 @@ def _selftest(a: argparse.Namespace) -> int:
 
     if a.rates:
         table = rates.to_markdown(*rates.rates(rates.read(a.rates), a.budget_s), a.budget_s)
-        a.out.mkdir(parents=True, exist_ok=True)
         write_atomically(a.out / "rates.md", table.encode())
         print(table, end="")
         return 0

@@ -176,10 +176,10 @@ def _scan(plan: Plan) -> int:
     return _once(plan, "scan", made_by, run)
 
 
-def _once(plan: Plan, part: str, identity: str, run: Callable[[], dict[str, Any]]) -> int:
+def _once(plan: Plan, part: str, made_by: str, run: Callable[[], dict[str, Any]]) -> int:
     """Run a part unless this code has already passed it here."""
     before = read(plan, f"{part}.json")
-    if before.get("code") == identity and before.get("status") == "passed":
+    if before.get("code") == made_by and before.get("status") == "passed":
         say(plan, f"{part}: done before")
         return DONE
     if plan.left_s() <= 0:
@@ -200,7 +200,7 @@ def _cost(plan: Plan) -> int:
     spent, processes = 0.0, 0
     todo = [job for job in jobs(plan) if not is_done(plan, job)]
     todo.sort(key=lambda job: (plan.results / job.path).exists())
-    crashed = False
+    crashed = cut = False
     for number, job in enumerate(todo):
         wanted = ask(plan, job)
         round_ = len(job.models) * len(wanted.phases)  # processes of one
@@ -213,10 +213,9 @@ def _cost(plan: Plan) -> int:
         out, limit = plan.results / job.path, max(plan.left_s(), 1.0)
         ends = measure(job, folder, out, 1, limit, replace(wanted, until=plan.deadline))
         crashed |= "crashed" in ends.values()
-        if plan.left_s() <= 0 and not is_done(plan, job):
-            return UNFINISHED
+        cut |= "crashed" not in ends.values() and not is_done(plan, job)  # fewer rounds, no counts
         spent, processes = spent + time.monotonic() - begun, processes + round_ * job.rounds
-    return FAILED if crashed else DONE
+    return FAILED if crashed else UNFINISHED if cut else DONE
 
 
 def _quality(plan: Plan) -> int:

@@ -106,7 +106,7 @@ def machine() -> str:
 
 
 def ask(plan: Plan, job: Any) -> Any:
-    """What of a job is measured: in the core one energy window per process pair, and curves of training only."""
+    """What of a job is measured: in the core an energy window in the first round only, and of curves training only."""
     from .interleave import ALL, Ask
 
     if plan.every or plan.tiny:

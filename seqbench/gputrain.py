@@ -30,7 +30,7 @@ from .experiment import Experiment
 from .gpuplan import DONE, FAILED, UNFINISHED, Plan
 from .gpustate import identity, read, say, write
 from .interleave import variables
-from .record import read_record, write_atomically
+from .record import discard, read_record, write_atomically
 from .run import device_kind, device_lease, gpu_devices, supervise
 
 CONTROL = "nvidia-cuda-mps-control"
@@ -124,7 +124,6 @@ def train_all(plan: Plan) -> tuple[int, int]:
     todo = [job for job in of_grid(plan.grid) if not is_done(plan, job)]
     for name in dict.fromkeys(job.dataset for job in todo):
         kept = plan.results / "data" / name / "dataset.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, (_data(plan.grid, name) / "dataset.json").read_bytes())
     stop = threading.Event()
     with _terminable(), _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
@@ -153,8 +152,7 @@ def _train(plan: Plan, job: Experiment, stop: threading.Event) -> str | None:
     stopped = end == "timeout" or stop.is_set()
     reason = None if stopped else _not_its_own(folder)
     if stopped or reason:
-        for name in ("record.json", "samples.npz", "weights.safetensors"):
-            (folder / name).unlink(missing_ok=True)
+        discard(folder)
     if reason:
         print(f"{job.path}: {reason}", file=sys.stderr)
     return None if stopped else "crashed" if reason else end

@@ -78,27 +78,37 @@ def measure(
                 print(f"{job.path}: no time for round {round_ + 1}/{job.rounds}", file=sys.stderr)
                 break
             asked = job if round_ < _energy_rounds(job, ask) else replace(job, energy_window_s=0.0)
-            for name, phase in _turn(job, round_, ask.phases):
-                if phase in found[name].ends:
-                    continue  # it failed before: what fails once is not asked again
-                said = f"{job.path}: {phase} {name}, round {round_ + 1}/{job.rounds}"
-                print(said, file=sys.stderr)
-                result = run("measure_phase", asked, name, phase, round_, dataset, threads)
-                if isinstance(result, End) and time.monotonic() >= ask.until:
-                    break  # our end, not its own
-                found[name].add(phase, result)
-            else:
-                took = time.monotonic() - begun
-                continue
-            if not round_:
+            whole = _round(
+                job, round_, ask, found,
+                lambda *which, asked=asked: run("measure_phase", asked, *which, dataset, threads),
+            )  # fmt: skip
+            if not whole and not round_:
                 return {}
-            for model in found.values():
-                model.cut(round_)
-            break
+            if not whole:
+                for model in found.values():
+                    model.cut(round_)
+                break
+            took = time.monotonic() - begun
         _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
         for name in names:  # while the environment that they describe holds
             _write(job, name, found[name], limits, dataset, out, threads, ask)
     return {name: found[name].end.status for name in names}
+
+
+def _round(
+    job: Measurement, round_: int, ask: Ask, found: dict[str, Found],
+    phase_of: Callable[[str, str, int], dict[str, Any] | End],
+) -> bool:  # fmt: skip
+    """Add one round to what was found; False if ``ask.until`` cut it."""
+    for name, phase in _turn(job, round_, ask.phases):
+        if phase in found[name].ends:
+            continue  # it failed before: what fails once is not asked again
+        print(f"{job.path}: {phase} {name}, round {round_ + 1}/{job.rounds}", file=sys.stderr)
+        result = phase_of(name, phase, round_)
+        if isinstance(result, End) and time.monotonic() >= ask.until:
+            return False  # our end, not its own
+        found[name].add(phase, result)
+    return True
 
 
 def _energy_rounds(job: Measurement, ask: Ask) -> int:

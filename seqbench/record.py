@@ -112,10 +112,15 @@ def remove(runs: Path, status: str) -> list[Path]:
     folders = []
     for path in sorted(runs.rglob("record.json")):
         if read_record(path.parent)["status"] == status:
-            for name in ("record.json", "samples.npz", "weights.safetensors"):
-                (path.parent / name).unlink(missing_ok=True)
+            discard(path.parent)
             folders.append(path.parent)
     return folders
+
+
+def discard(folder: Path) -> None:
+    """Delete the record in a folder, samples and weights included; a saved state of training stays."""
+    for name in ("record.json", "samples.npz", "weights.safetensors"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +133,8 @@ def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write through a temporary file in the same folder, flushed to disk, then renamed over ``path``."""
+    """Write through a temporary file in the same folder, made if need be, flushed to disk, then renamed over ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -30,7 +30,7 @@ from .data import open_dataset
 from .environment import environment, worker_environment
 from .errors import UserError
 from .experiment import Experiment
-from .record import data_facts, write_record
+from .record import data_facts, discard, write_record
 
 USER_ERROR = 2  # exit status of a worker that printed what the user has to mend
 _PR_SET_PDEATHSIG = 1
@@ -57,8 +57,7 @@ def supervise(
         UserError: the worker refused its input; it has printed why.
     """
     check_precision(experiment.training.precision)
-    for name in ("record.json", "samples.npz", "weights.safetensors"):
-        (out / name).unlink(missing_ok=True)
+    discard(out)
     command = [
         sys.executable, "-m", "seqbench", "train", "--experiment", experiment.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),

@@ -11,7 +11,9 @@ from typing import Any
 
 from .nvml import NO_DEVICE, Nvml, Reading
 
-INTERVAL_S = 0.1  # NVML refreshes power and utilisation about as often
+INTERVAL_S = (
+    0.1  # NVML refreshes about as often; power and utilisation are averages over up to a second
+)
 # How the samples of a reading become one number.
 SUMMARY = {
     "nvml_process_bytes": max,

@@ -158,6 +158,12 @@ def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monke
     assert order == [*paths[1:], paths[0]]
 
 
+def test_a_job_that_the_time_cut_is_not_done_though_it_left_a_record(tmp_path, monkeypatch):
+    monkeypatch.setattr("seqbench.interleave.measure", lambda *_: {"sasrec": "ok"})
+    monkeypatch.setattr(gpucheck, "is_done", lambda *_: False)  # of fewer rounds than asked for
+    assert run(tmp_path, "cost") == gpucheck.UNFINISHED
+
+
 def test_a_training_that_passed_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setitem(gpuplan.TINY["measure"], "models", ["sasrec", "gru4rec"])
     started, results = [], {"sasrec": "ok", "gru4rec": "crashed"}
