@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", _doctor, "what this machine can measure, which kernels run, what to do about gaps"
     )
     add("gpu-check", _gpu_check, "tests, kernels, cost and short trainings on a GPU, into one archive",
-        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every", "grid?", "share")  # fmt: skip
+        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every", "only", "grid?", "share")  # fmt: skip
     add("unpack", _unpack, "merge an archive of gpu-check into results/reference",
         "archive", "results", "readme")  # fmt: skip
     add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
@@ -105,12 +105,12 @@ _OPTIONS: dict[str, dict] = {
     "time-limit": {"type": float, "default": None, "help": "seconds until a worker is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
-    "grid?": {"type": Path, "help": "results/grid.json of the trainings for the part `quality`; data/ lies beside it"},
-    "share": {"type": _count, "default": 1, "help": "trainings at once on the GPU in the part `quality` (default 1)"},
+    "grid?": {"type": Path, "help": "results/grid.json for the parts `tune` and `quality`; data/ lies beside it"},
+    "share": {"type": _count, "default": 1, "help": "trainings at once on the GPU in the parts `tune` and `quality` (default 1)"},
     "results": {**_PATH, "help": "the results folder"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
-    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes, `quality` too (default: all others)"},
+    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes, `tune` and `quality` too (default: all others)"},
     "budget-s": {"type": _positive, "default": 540.0,
                  "help": "seconds after which nothing new is started (default 540)"},
     "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
@@ -126,6 +126,7 @@ _OPTIONS: dict[str, dict] = {
     "allow-cpu": {"action": "store_true", "help": "run without a GPU, to try the command itself"},
     "tiny": {"action": "store_true", "help": "sizes for a test of the command itself"},
     "every": {"action": "store_true", "help": "the whole grid of config/gpu.yaml, not its core"},
+    "only": {"default": "*", "help": "of cost only jobs whose folder below runs/ matches, 'full-length/*' say (default: all)"},
     "archive": {**_PATH, "help": "the .tar.gz that gpu-check packed"},
     "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
                "help": "which records to remove"},
@@ -182,9 +183,11 @@ def _grid(a: argparse.Namespace) -> None:
     from .grid import grid
     from .modelfile import MODELS
     from .record import write_atomically
+    from .study import studies
 
     config = _json(a.config, "--config")
     content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
+    content["studies"] = [json.loads(s.to_json()) for s in studies(config, MODELS)]
     content["settings"] = config.get("settings", {})
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 
@@ -241,7 +244,7 @@ def _gpu_check(a: argparse.Namespace) -> int:
     from .gpucheck import gpu_check
 
     return gpu_check(
-        a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every, a.grid, a.share
+        a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every, a.grid, a.share, a.only
     )
 
 

@@ -10,6 +10,7 @@ import io
 import json
 import re
 import shutil
+import sys
 import tarfile
 import tempfile
 import zlib
@@ -18,14 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import code
+from . import code, study
 from .errors import UserError
 from .experiment import Experiment, Measurement, build
 from .record import write_atomically
+from .tune import SUMMARY
 
 RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
 LIMIT_BYTES = 512 * 2**20  # of all members, unpacked
-KEPT = ("record.json", "samples.npz", "dataset.json")
+KEPT = ("record.json", "samples.npz", "dataset.json", SUMMARY)
 # What `pack` writes, and nothing else comes out: no part of a path starts with a dot.
 PART = r"[\w-][\w.-]*"
 MEMBER = re.compile(
@@ -63,7 +65,8 @@ def unpack(archive: Path, results: Path) -> Path:
     """Check an archive completely, then merge its records into ``results/reference/<machine>/``; that folder.
 
     A published record is replaced only by one of the same experiment. Tables are made again, in a copy: whatever
-    is wrong with the archive or does not fit what is published shows before anything is changed.
+    is wrong with the archive or does not fit what is published shows before anything is changed. Studies and their
+    trials go to ``results/tune``, where tuning on this machine would have left them.
 
     Raises:
         UserError: not an archive of ``pack``, damaged, unsafe, or in conflict with what is published; nothing changed.
@@ -81,8 +84,11 @@ def unpack(archive: Path, results: Path) -> Path:
             if folder.exists():
                 shutil.copytree(folder, merged)
             _name_revision(staged / RESULTS, entries)
+            searched = _set_apart_studies(staged, results)
             shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
-            publish.tables(merged)
+            if (merged / "runs").exists():
+                publish.tables(merged)
+            merged.mkdir(exist_ok=True)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # JSON that anybody may have written: text that is none, a fact that is missing or of another type.
             what = f"{type(error).__name__}: {str(error)[:100]}"
@@ -92,7 +98,38 @@ def unpack(archive: Path, results: Path) -> Path:
         if (staged / CHECKS).exists():
             shutil.copytree(staged / CHECKS, merged / "gpu-check", dirs_exist_ok=True)
         shutil.copytree(merged, folder, dirs_exist_ok=True)
+        if searched is not None:
+            shutil.copytree(searched, results / study.TRACK, dirs_exist_ok=True)
+            print(
+                f"studies: in {results / study.TRACK}; `make accept-tuning` takes their winners",
+                file=sys.stderr,
+            )
     return folder
+
+
+def _set_apart_studies(staged: Path, results: Path) -> Path | None:
+    """Move studies out of what is merged with published records, and return their folder."""
+    brought, apart = staged / RESULTS / study.TRACK, staged / study.TRACK
+    if not brought.exists():
+        return None
+    for file in brought.rglob(SUMMARY):
+        path = file.relative_to(brought)
+        content, kept = json.loads(file.read_text(encoding="utf-8")), results / study.TRACK / path
+        if (
+            study.Study.from_json(json.dumps(content["study"])).path
+            != f"{study.TRACK}/{path.parent.as_posix()}"
+        ):
+            raise UserError(
+                f"{study.TRACK}/{path}: is the study of another folder; nothing was unpacked"
+            )
+        if (
+            kept.exists()
+            and json.loads(kept.read_text(encoding="utf-8"))["study"] != content["study"]
+        ):
+            raise UserError(
+                f"{kept}: another study stands here; move it away, nothing was unpacked"
+            )
+    return brought.rename(apart)
 
 
 def _extract(archive: Path, target: Path) -> None:
@@ -139,14 +176,17 @@ def _entries(archive: Path, folder: Path) -> list:
             entry.samples()
         except UserError as error:
             raise UserError(f"{archive}: {path}: {str(error).rpartition(': ')[2]}") from None
-        if path != _place(entry.experiment):
-            raise UserError(f"{archive}: {path}: is the record of {_place(entry.experiment)}")
+        if path != _place(entry.experiment, path):
+            raise UserError(f"{archive}: {path}: is the record of {_place(entry.experiment, path)}")
         entries.append(entry)
     return entries
 
 
-def _place(experiment: Mapping[str, Any]) -> str:
-    """Folder of a record below the results folder, from its experiment."""
+def _place(experiment: Mapping[str, Any], found: str) -> str:
+    """Folder of a record below the results folder, from its experiment; that of a trial says its number itself."""
+    if experiment.get("track") == study.TRACK:
+        keys = (experiment[key] for key in ("dataset", "model", "seq_len"))
+        return "{}/{}/{}/L{}/{}".format(study.TRACK, *keys, Path(found).name)
     if "training" in experiment:
         return Experiment.from_json(json.dumps(experiment)).path
     job = {k: v for k, v in experiment.items() if k not in ("model", "hyperparameters")}

@@ -28,7 +28,7 @@ from .gpuplan import DONE, FAILED, UNFINISHED, Plan, ask, dataset, is_done, jobs
 from .gpustate import identity, read, say, write
 from .record import write_atomically
 
-PARTS = ("tests", "scan", "cost", "train", "quality")
+PARTS = ("tests", "scan", "cost", "train", "tune", "quality")
 # Package to import -> what to install. numba is for CPUs, pandas and matplotlib are for `unpack`.
 NEEDED = {
     "torch": "torch",
@@ -40,28 +40,33 @@ NEEDED = {
     "tqdm": "tqdm",
     "pynvml": "nvidia-ml-py",
 }
+NEEDED_BY = {"tune": {"optuna": "optuna"}}  # by one part only
+OF_GRID = {"tune": "studies", "quality": "trainings"}  # part -> what of results/grid.json it takes
 
 
 def gpu_check(
     out: Path, parts: str, budget_s: float, data: Path | None,
     allow_cpu: bool = False, tiny: bool = False, every: bool = False,
-    grid: Path | None = None, share: int = 1,
+    grid: Path | None = None, share: int = 1, only: str = "*",
 ) -> int:  # fmt: skip
     """Run the parts, pack what there is, and return an exit status.
 
-    tiny: sizes for a test of this code itself; every: the whole grid of config/gpu.yaml, not its core; grid, share: see
-    seqbench.gputrain.
+    tiny: sizes for a test of this code itself; every: the whole grid of config/gpu.yaml, not its core; only: of its
+    jobs, those whose folder below runs/ this pattern matches; grid, share: see seqbench.gputrain.
 
     Raises:
-        UserError: an unknown part, a package or a GPU that is missing, data that is none.
+        UserError: an unknown part, a package or a GPU that is missing, data that is none, a pattern that matches nothing.
     """
     chosen = _parts(parts, grid)
-    _check_packages()
+    _check_packages(chosen)
     _check_device(allow_cpu)
     _check_data(data)
-    if grid is not None:
-        gputrain.of_grid(grid)  # refuses what is no grid
-    plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every, grid, share)
+    for part in OF_GRID if grid is not None else ():
+        if part in chosen:
+            gputrain.of_grid(grid, OF_GRID[part])  # refuses what is no grid
+    plan = Plan(out, chosen, data, time.monotonic() + budget_s, tiny, every, grid, share, only)
+    if "cost" in chosen and not any(jobs(plan)):
+        raise UserError(f"only = {only!r}: matches no job of cost, such as full-length/matched/*")
     plan.checks.mkdir(parents=True, exist_ok=True)
     states = {part: _attempt(plan, part) for part in chosen}
     print(table(plan))
@@ -89,16 +94,20 @@ def _attempt(plan: Plan, part: str) -> int:
 
 def _parts(text: str, grid: Path | None) -> tuple[str, ...]:
     names = tuple(text.split())
-    if grid is None and "quality" in names:
-        raise UserError("parts = 'quality': needs --grid, a results/grid.json of the workflow")
+    for name in OF_GRID if grid is None else ():
+        if name in names:
+            raise UserError(f"parts = '{name}': needs --grid, a results/grid.json of the workflow")
     for name in names:
         if name not in PARTS:
             raise UserError(f"parts = {name!r}: unknown; allowed: {', '.join(PARTS)}")
     return tuple(part for part in PARTS if part in names)
 
 
-def _check_packages() -> None:
-    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+def _check_packages(parts: tuple[str, ...] = ()) -> None:
+    needed = dict(NEEDED)
+    for part in parts:
+        needed |= NEEDED_BY.get(part, {})
+    missing = [name for module, name in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(
             f"missing packages: {', '.join(missing)}; `{Path(sys.executable).name} -m pip install {' '.join(missing)}`,"
@@ -218,11 +227,11 @@ def _cost(plan: Plan) -> int:
     return FAILED if crashed else UNFINISHED if cut else DONE
 
 
-def _quality(plan: Plan) -> int:
-    """The trainings of a grid, in full: what is left when the budget ends goes on with the next call."""
-    left, failed = gputrain.train_all(plan)
+def _of_grid(plan: Plan, part: str, run: Callable[[Plan], tuple[int, int]]) -> int:
+    """Studies or trainings of a grid, in full: what is left when the budget ends goes on with the next call."""
+    left, failed = run(plan)
     if left:
-        say(plan, f"quality: {left} trainings are left")
+        say(plan, f"{part}: {left} {OF_GRID[part]} are left")
         return UNFINISHED
     return FAILED if failed else DONE
 
@@ -232,7 +241,8 @@ _RUN = {
     "scan": _scan,
     "cost": _cost,
     "train": gputrain.train_short,
-    "quality": _quality,
+    "tune": lambda plan: _of_grid(plan, "tune", gputrain.search_all),
+    "quality": lambda plan: _of_grid(plan, "quality", gputrain.train_all),
 }
 
 

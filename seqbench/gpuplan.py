@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class Plan:
     tiny: bool = False
     every: bool = False
     grid: Path | None = None  # of the part `quality`
-    share: int = 1  # trainings at once, in the part `quality`
+    share: int = 1  # trainings at once, in the parts `tune` and `quality`
+    only: str = "*"  # of cost: jobs whose folder below runs/ matches
     published: Path = (
         ROOT / "results" / "reference"
     )  # records of this machine there need not be made again
@@ -131,7 +133,8 @@ def jobs(plan: Plan) -> Iterator[Any]:
         return first, not job.curve if first == 1 else 0, order.get(job.curve, 0), near, job.seq_len
 
     for job in sorted(measurements, key=rank):
-        if plan.every or plan.tiny or in_core(job):
+        named = fnmatchcase(job.path.removeprefix("runs/"), plan.only)
+        if named and (plan.every or plan.tiny or in_core(job)):
             yield replace(job, budget_s=CURVE_BUDGET_S) if job.curve else job
 
 
@@ -217,7 +220,7 @@ def table(plan: Plan) -> str:
     from .record import read_record, read_samples
 
     lines = [f"{'job':44} {'model':10} {'step ms':>9} {'batch ms':>9} {'GiB':>6} {'J/step':>7}"]
-    for path in sorted(plan.results.rglob("record.json")):
+    for path in sorted((plan.results / "runs").rglob("record.json")):
         record = read_record(path.parent)
         samples = read_samples(path.parent, record)
 

@@ -1,4 +1,4 @@
-"""The trainings of gpu-check: short ones that show that all works, and in full those of a grid, several at once on one GPU.
+"""The trainings of gpu-check: short ones that show that all works, and in full a grid's and its studies', several at once.
 
 A training of the benchmark's size leaves most of a large GPU idle: its steps are short and wait for the host. Side by side,
 with CUDA's Multi-Process Service where it is installed, their quality is the same and only their times say nothing; records
@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from . import code, gpuplan
+from . import code, gpuplan, tune
 from .environment import SHARE
 from .errors import UserError
 from .experiment import Experiment
@@ -32,6 +32,7 @@ from .gpustate import identity, read, say, write
 from .interleave import variables
 from .record import discard, read_record, write_atomically
 from .run import device_kind, device_lease, gpu_devices, supervise
+from .study import Study
 
 CONTROL = "nvidia-cuda-mps-control"
 
@@ -86,15 +87,16 @@ def _learned(folder: Path) -> dict[str, Any]:
 # --- of a grid ---
 
 
-def of_grid(grid: Path) -> list[Experiment]:
-    """The trainings that the workflow's ``results/grid.json`` names, in its order.
+def of_grid(grid: Path, what: str = "trainings") -> list:
+    """The ``trainings`` (experiments) or ``studies`` that the workflow's ``results/grid.json`` names, in its order.
 
     Raises:
         UserError: no such file, no grid, or a dataset that was not prepared beside it.
     """
+    kind = Study if what == "studies" else Experiment
     try:
-        listed = json.loads(grid.read_text(encoding="utf-8"))["trainings"]
-        jobs = [Experiment.from_json(json.dumps(job)) for job in listed]
+        listed = json.loads(grid.read_text(encoding="utf-8"))[what]
+        jobs = [kind.from_json(json.dumps(job)) for job in listed]
     except OSError:
         raise UserError(f"{grid}: no such file; the workflow's rule `grid` writes it") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
@@ -119,17 +121,54 @@ def is_done(plan: Plan, job: Experiment) -> bool:
     return any(r["data"]["hash"] == facts["hash"] and r["status"] != "timeout" for r in records)
 
 
+def is_searched(plan: Plan, study: Study) -> bool:
+    """Whether a study has its summary, made of trials of this machine, this description, these data and this code."""
+    found = read_study(plan.results / study.path)
+    if found is None or json.dumps(found["study"]) != json.dumps(json.loads(study.to_json())):
+        return False
+    sources = code.training_sources(study.model)
+    trials = (
+        gpuplan.valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"]).to_dict(), sources)
+        for t in found["trials"]
+    )  # fmt: skip
+    return all(next(records, None) is not None for records in trials)
+
+
+def read_study(folder: Path) -> dict[str, Any] | None:
+    """The summary of a study that came to its end."""
+    file = folder / tune.SUMMARY
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
 def train_all(plan: Plan) -> tuple[int, int]:
     """Train what has no record yet; how many trainings are left when the budget ends, and how many failed."""
-    todo = [job for job in of_grid(plan.grid) if not is_done(plan, job)]
-    for name in dict.fromkeys(job.dataset for job in todo):
+    return _side_by_side(plan, [], _unfinished(plan))
+
+
+def search_all(plan: Plan) -> tuple[int, int]:
+    """Run the studies that have not come to their end; how many are left when the budget ends, and how many failed.
+
+    The trials of a study follow one another. What of the GPU they leave idle is the trainings', if those are asked for.
+    """
+    todo = [s for s in of_grid(plan.grid, "studies") if not is_searched(plan, s)]
+    return _side_by_side(plan, todo, _unfinished(plan) if "quality" in plan.parts else [])
+
+
+def _unfinished(plan: Plan) -> list[Experiment]:
+    return [job for job in of_grid(plan.grid) if not is_done(plan, job)]
+
+
+def _side_by_side(plan: Plan, studies: list[Study], trainings: list[Experiment]) -> tuple[int, int]:
+    """Run all, so many at once; of the studies, or of the trainings where there is none, how many are left and failed."""
+    for name in dict.fromkeys(job.dataset for job in [*studies, *trainings]):
         kept = plan.results / "data" / name / "dataset.json"
         write_atomically(kept, (_data(plan.grid, name) / "dataset.json").read_bytes())
     stop = threading.Event()
     with _terminable(), _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
-        running = [pool.submit(_train, plan, job, stop) for job in todo]
+        searching = [pool.submit(_search, plan, study, stop) for study in studies]
+        training = [pool.submit(_train, plan, job, stop) for job in trainings]
         try:
-            ends = [future.result() for future in running]
+            ends = [future.result() for future in [*searching, *training]][: len(studies) or None]
         except BaseException:  # Ctrl-C, or a scheduler that wants its machine back
             stop.set()
             for worker in psutil.Process().children():
@@ -139,11 +178,34 @@ def train_all(plan: Plan) -> tuple[int, int]:
     return ends.count(None), len(failed)
 
 
-def _train(plan: Plan, job: Experiment, stop: threading.Event) -> str | None:
+class _Stopped(Exception):
+    """A trial did not come to its end, and so neither does its study; str: its end, empty if it was the budget's."""
+
+
+def _search(plan: Plan, study: Study, stop: threading.Event) -> str | None:
+    """End of one study; None: it was stopped, by the budget say. It goes on with the trials that are there then."""
+
+    def train(job: Experiment, _: Path, folder: Path, *__: object) -> str:
+        end = _train(plan, job, stop, folder)
+        if end in (None, "crashed", "refused"):
+            raise _Stopped(end or "")
+        return end
+
+    out = plan.results / study.path
+    try:
+        tune.tune(study, _data(plan.grid, study.dataset), out, 1, None, train)
+    except _Stopped as stopped:
+        return str(stopped) or None
+    return "ok"
+
+
+def _train(
+    plan: Plan, job: Experiment, stop: threading.Event, folder: Path | None = None
+) -> str | None:
     """Status of one training; None: it was stopped, by the budget say. It goes on from its last saved state then."""
     if plan.left_s() <= 0 or stop.is_set():
         return None
-    folder = plan.results / job.path
+    folder = folder or plan.results / job.path
     try:
         end = supervise(job, _data(plan.grid, job.dataset), folder, 1, plan.left_s())
     except UserError as error:  # one training's fault, not the others'

@@ -71,7 +71,8 @@ def test_every_package_that_it_reaches_is_named_or_may_be_absent():
     models = [f"models/{name}.py" for name in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")]
     kernels = {"triton", "mamba_ssm", "causal_conv1d"}  # a scan without them says so
     outside = packages_of(closure(ROOT, *files, *models)) - {"seqbench", "models", *kernels}
-    assert outside - set(ABSENT) <= set(gpucheck.NEEDED)
+    by_part = {name for needed in gpucheck.NEEDED_BY.values() for name in needed}
+    assert outside - set(ABSENT) <= {*gpucheck.NEEDED, *by_part}
 
 
 def packages_of(files):

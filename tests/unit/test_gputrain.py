@@ -1,4 +1,5 @@
-"""The part `quality` of gpu-check on CPUs: a grid's trainings side by side, left where the budget ends, and published."""
+"""The parts `tune` and `quality` of gpu-check on CPUs: a grid's studies and trainings side by side, what the budget leaves,
+and what is published."""
 
 import json
 import shutil
@@ -13,13 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from seqbench import gpucheck, gputrain, run
+from seqbench import config, gpucheck, gputrain, run
 from seqbench.__main__ import main
+from seqbench.accept import accept
 from seqbench.bundle import unpack
 from seqbench.environment import SHARE
 from seqbench.errors import UserError
 from seqbench.experiment import Experiment, Training
 from seqbench.gpuplan import Plan
+from seqbench.study import Study
 
 TRAINING = Training(max_steps=20, eval_every=10, batch_targets=64)
 SMALL = (("d_model", 16),)
@@ -67,6 +70,12 @@ def test_without_a_grid_the_part_says_what_it_needs(tmp_path, capsys):
     assert "needs --grid" in capsys.readouterr().err
 
 
+def test_a_pattern_that_matches_no_job_is_one_line(tmp_path, capsys):
+    options = ["--parts", "cost", "--allow-cpu", "--tiny", "--only", "absent/*"]
+    assert main(["gpu-check", "--out", str(tmp_path / "out"), *options]) == 2
+    assert "only = 'absent/*': matches no job" in capsys.readouterr().err
+
+
 def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
     out = tmp_path / "check"
     run = lambda: gpucheck.gpu_check(out, "quality", 120, None, True, True, False, grid, 2)  # noqa: E731
@@ -79,6 +88,88 @@ def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
     records = [json.loads(p.read_text()) for p in folder.rglob("record.json")]
     assert {r["status"] for r in records} == {"ok"} and len(records) == 3
     assert "NDCG@10" in (folder / "README.md").read_text()
+
+
+@pytest.fixture
+def search(grid):
+    """The grid with a study of two trials beside its trainings."""
+    content = json.loads(grid.read_text())
+    space = (("d_model", (("choices", (8, 16)),)),)
+    study = Study(content["trainings"][0]["dataset"], "sasrec", 8, 2, space, 0, SMALL, TRAINING)
+    grid.write_text(json.dumps(content | {"studies": [json.loads(study.to_json())]}))
+    return study
+
+
+def test_studies_and_trainings_side_by_side_until_their_winners_are_accepted(
+    tmp_path, grid, search
+):
+    out, results = tmp_path / "check", tmp_path / "results"
+    run = lambda: gpucheck.gpu_check(out, "tune quality", 120, None, True, True, False, grid, 2)  # noqa: E731
+    assert run() == gpucheck.DONE
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("record.json")}
+    assert len(made) == 5
+    assert run() == gpucheck.DONE
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    folder = unpack(next(out.glob("*.tar.gz")), results)
+    assert len(list(folder.rglob("record.json"))) == 3, "trials are published when accepted"
+    start = config.validate({**gputrain_config(search.dataset)})
+    said = accept(results, tmp_path / "tuned.yaml", start)
+    assert len(said) == 1 and said[0].startswith(f"{search.dataset} sasrec: d_model ")
+    assert len(list((folder / search.path).rglob("record.json"))) == 2
+
+
+def gputrain_config(dataset):
+    block = {"source": "synthetic", "seq_lens": [8], "synthetic": {"n_users": 20, "n_items": 20}}
+    return {
+        "datasets": {dataset: block},
+        "tracks": {"matched": {}},
+        "run": {"datasets": [dataset], "tracks": ["matched"], "models": ["sasrec"], "seeds": [0]},
+        "tune": {"datasets": [dataset], "track": "matched", "trials": 2, "space": {"d_model": {"choices": [8, 16]}}},
+    }  # fmt: skip
+
+
+def test_a_study_that_the_budget_cut_goes_on_with_its_trials(tmp_path, grid, search, monkeypatch):
+    chosen = replace(plan(tmp_path / "out", grid), parts=("tune",))
+    supervise, trained = gputrain.supervise, []
+
+    def one(job, *rest):
+        trained.append(job)
+        return supervise(job, *rest) if len(trained) == 1 else "timeout"
+
+    monkeypatch.setattr(gputrain, "supervise", one)
+    assert gputrain.search_all(chosen) == (1, 0)
+    assert not gputrain.is_searched(chosen, search) and len(trained) == 2
+    monkeypatch.setattr(gputrain, "supervise", lambda *a: trained.append(a[0]) or supervise(*a))
+    assert gputrain.search_all(chosen) == (0, 0)
+    assert gputrain.is_searched(chosen, search)
+    assert len(trained) == 3 and trained[1] == trained[2], "the first trial was not made again"
+    other = replace(search, trials=3)
+    assert not gputrain.is_searched(chosen, other)
+
+
+def test_a_trial_that_crashes_ends_its_study_and_not_the_trainings(
+    tmp_path, grid, search, monkeypatch
+):
+    def end(job, *_):
+        return "crashed" if job.track == "tune" else "ok"
+
+    monkeypatch.setattr(gputrain, "supervise", end)
+    monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
+    chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
+    assert gputrain.search_all(chosen) == (0, 1)
+
+
+def test_another_study_in_its_place_is_not_replaced(tmp_path, grid, search):
+    out, results = tmp_path / "check", tmp_path / "results"
+    gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
+    archive = next(out.glob("*.tar.gz"))
+    unpack(archive, results)
+    file = results / search.path / "study.json"
+    content = json.loads(file.read_text())
+    content["study"]["trials"] = 9
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="another study stands here"):
+        unpack(archive, results)
 
 
 def test_what_is_published_of_this_machine_is_not_trained_again(tmp_path, grid):
