@@ -98,9 +98,9 @@ bench-levers: setup  ## our SASRec with its optimisations off, one after the oth
 	$(BIN)/python -m peers --levers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
 
 # No set-up: the interpreter of the machine is used as it is.
-gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one archive; PYTHON=, OUT=, PARTS=, BUDGET_S=, DATA=, EVERY=1, GRID=, SHARE=, ALLOW_CPU=1
+gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one archive; PYTHON=, OUT=, PARTS=, BUDGET_S=, DATA=, EVERY=1, ONLY=, GRID=, SHARE=, ALLOW_CPU=1
 	@$(PYTHON) -m seqbench gpu-check --out '$(or $(OUT),results/gpu-check)' $(if $(PARTS),--parts '$(PARTS)') \
-	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) $(if $(DATA),--data '$(DATA)') $(if $(EVERY),--every) \
+	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) $(if $(DATA),--data '$(DATA)') $(if $(EVERY),--every) $(if $(ONLY),--only '$(ONLY)') \
 	  $(if $(GRID),--grid '$(GRID)') $(if $(SHARE),--share $(SHARE)) \
 	  $(if $(ALLOW_CPU),--allow-cpu --tiny)
 

@@ -173,11 +173,12 @@ def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[st
 
 def _cost(tables: Tables) -> Iterator[str]:
     """What the subject costs as a multiple of each other model, over the datasets of one machine and kind of device."""
-    rows = of_curve(tables.frames["efficiency"], None)
+    every = tables.frames["efficiency"]
+    rows = of_curve(every, None)
     rows = rows[rows["median"].notna()] if len(rows) else rows
-    for track, machine, kind in places(rows, "track", "machine_name", "device_kind"):
-        part = pick(rows, track=track, machine_name=machine, device_kind=kind)
-        device = part.device.iloc[0]
+    keys = ("track", "machine_name", "device_kind", "device")
+    for track, machine, kind, device in places(every, *keys):
+        part = pick(rows, track=track, machine_name=machine, device_kind=kind, device=device)
         for phase, metric, what in COSTS:
             name = MEMORY[kind][0] if metric == "memory" else metric
             text = _ratios(pick(part, phase=phase, metric=name))
@@ -214,14 +215,26 @@ def _claims(tables: Tables) -> Iterator[str]:
         judged = [f for f in own if f.verdict != claims.ABSENT]
         if not judged:
             continue
-        parts = [
-            f"{verdict}: {', '.join(f'{f.sentence} ({f.measured})' for f in judged if f.verdict == verdict)}"
-            for verdict in (claims.YES, claims.NO, claims.UNSURE)
-            if any(f.verdict == verdict for f in judged)
-        ]
+        for verdict in (claims.YES, claims.NO, claims.UNSURE):
+            of = [f for f in judged if f.verdict == verdict]
+            if of:
+                yield f"{verdict.capitalize()} in track {track} ({len(of)} of {len(judged)}): {_said(of)}."
         absent = len(own) - len(judged)
-        rest = f"; {plural(absent, 'claim')} not measured here" if absent else ""
-        yield f"Track {track}: {'; '.join(parts)}{rest}."
+        if absent:
+            yield f"Not measured here in track {track}: {plural(absent, 'claim')}."
+
+
+def _said(found: list[claims.Finding]) -> str:
+    """Sentences with what was measured; those that differ only behind their colon are said once."""
+    groups: dict[str, list[str]] = {}
+    for f in found:
+        head, colon, tail = f.sentence.rpartition(": ")
+        said = f"{tail} ({f.measured})"
+        groups.setdefault(head + colon or said, []).append(said)
+    return "; ".join(
+        head + ", ".join(tails) if head.endswith(": ") else tails[0]
+        for head, tails in groups.items()
+    )
 
 
 def _listed(models: list[str]) -> str:

@@ -184,11 +184,16 @@ def _growth(
     for rival in claim["rivals"]:
         own, other = pick(rows, model=subject), pick(rows, model=rival)
         sentence = claim["sentence"].format(rival=label(rival))
+        own, other = (part[part.slope_end.notna()] if len(part) else part for part in (own, other))
         if own.empty or other.empty:
             yield sentence, ("", ABSENT)
             continue
         a, b = own.iloc[0], other.iloc[0]
         measured = f"slope {_slope(a)} against {_slope(b)}"
+        if (a.slope_from, a.x_max) != (b.slope_from, b.x_max):
+            yield sentence, (f"{measured}, over different lengths", UNSURE)
+            continue
+        measured += f" from L = {a.slope_from:,.0f} to {a.x_max:,.0f}"
         if min(a.n_rounds, b.n_rounds) < ROUNDS:
             yield sentence, (f"{measured}, fewer than {ROUNDS} processes", UNSURE)
             continue

@@ -24,7 +24,6 @@ SHORT = {
 }
 POOR = 0.1  # largest relative residual above which a curve is no law
 FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
-IN_SENTENCES = ("train", "step_s")
 
 
 def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[str, ...]) -> Table:
@@ -45,7 +44,7 @@ def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[st
     caption = f"How cost grows with {_named(curves)}, {machine} ({kind}), track {track}"
     notes = [
         "Fitted: cost = a + b x^c by least squares on relative errors, a at least 0; 95 % bootstrap intervals over rounds and"
-        " steps. Slope at the end: of the logarithms over the last three points, without a curve. Residual: the largest"
+        " steps. Slope at the end: of the logarithms over the last three points, or both of two, without a curve. Residual: the largest"
         " relative error of the fit; where it is large the exponent describes no law.",
     ]
     name = f"exponents-{'length' if curves == LENGTHS else 'size'}-{track}-{machine}-{kind}"
@@ -115,7 +114,8 @@ def crossings(
             body.append(cells)
     caption = f"Which model is cheaper, and from which {_named(curves)} on, {machine} ({kind}), track {track}"
     notes = [
-        "The last crossing of the measured medians, straight between points in the logarithms, with its 95 % bootstrap interval;"
+        "The last crossing of the measured medians, straight between points in the logarithms, with its 95 % bootstrap interval"
+        " (between two points more than a factor of four apart only those are named);"
         " below it the numbers are the first model's cost over the second's at the two ends. Extrapolated: not measured, from"
         " the fitted curves, at most four times beyond the largest point."
     ]
@@ -135,7 +135,10 @@ def _crossing_cell(row: pd.Series, longest: int) -> Cell:
         return Cell(text, ends + unsure, mark="" if same else "muted")
     other = row.model_b if row.cheaper_max == row.model_a else row.model_a
     winner = other if row.extrapolated else row.cheaper_max
-    text = f"{label(winner)} from {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}]"
+    where = f"{row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}]"
+    if row.bracketed:
+        where = f"between {row.low:,.0f} and {row.high:,.0f}"
+    text = f"{label(winner)} from {where}"
     remarks = [", extrapolated"] * bool(row.extrapolated)
     if not row.extrapolated and row.share < 0.975:
         remarks.append(f"; crosses in {100 * row.share:.0f} % of resamples")
@@ -143,9 +146,27 @@ def _crossing_cell(row: pd.Series, longest: int) -> Cell:
 
 
 def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
-    """What the curves over length say of the training step of the subject and of each rival."""
-    found = []
-    phase, metric = IN_SENTENCES
+    """What the curves over length say of the training step and memory of the subject and of each rival."""
+    found = _of_cost(
+        tables, track, machine, kind, "step_s", "the time of a training step", "is cheaper than"
+    )
+    if kind == "cuda":  # resident memory of a CPU holds more than the model's
+        found += _of_cost(
+            tables,
+            track,
+            machine,
+            kind,
+            MEMORY[kind][0],
+            "the memory that training allocates",
+            "needs less than",
+        )
+    return found
+
+
+def _of_cost(
+    tables: Tables, track: str, machine: str, kind: str, metric: str, what: str, less: str
+) -> list[str]:
+    found, phase = [], "train"
     growth_rows = pick(
         _of(tables, "scaling", track, machine, kind, LENGTHS), phase=phase, metric=metric
     )
@@ -158,12 +179,16 @@ def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
         if part.empty:
             continue
         listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
-        text = f"With {fixed}, a training step grows at the long end as L to the power {', '.join(listed)}."
+        ends = places(part, "slope_from", "x_max")
+        where = (
+            "from L = {:,.0f} to {:,.0f}".format(*ends[0]) if len(ends) == 1 else "at the long end"
+        )
+        text = f"With {fixed}, {what} grows {where} as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed)
         pairs = (
             pairs[(pairs.model_a == SUBJECT) | (pairs.model_b == SUBJECT)] if len(pairs) else pairs
         )
-        found.append(" ".join([text, *(_verdict(row) for row in pairs.itertuples())]))
+        found.append(" ".join([text, *(_verdict(row, less) for row in pairs.itertuples())]))
     return found
 
 
@@ -177,11 +202,17 @@ def _text(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
-def _verdict(row) -> str:
+def _verdict(row, less: str) -> str:
     rival = row.model_b if row.model_a == SUBJECT else row.model_a
     if known(row.x) and not row.extrapolated:
         winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
-        return f"{label(winner)} is cheaper than {label(loser)} from L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on, up to {row.x_max:,.0f}."
+        where = f"L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on"
+        if row.bracketed:
+            where = f"somewhere between L = {row.low:,.0f} and {row.high:,.0f} on"
+        times = f"{1 / row.ratio_max if winner == row.model_a else row.ratio_max:.2g} times there"
+        return (
+            f"{label(winner)} {less} {label(loser)} from {where}, up to {row.x_max:,.0f} ({times})."
+        )
     inside = 0 if row.extrapolated else row.share  # of resamples that cross within the points
     if row.cheaper_min != row.cheaper_max or inside > 0.025:
         return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
@@ -191,7 +222,7 @@ def _verdict(row) -> str:
     low, high = (f"{rounded(f, f)}" for f in factors)
     other = rival if row.cheaper_max == SUBJECT else SUBJECT
     return (
-        f"{label(row.cheaper_max)} is cheaper than {label(other)} at every length that both have:"
+        f"{label(row.cheaper_max)} {less} {label(other)} at every length that both have:"
         f" {low} times at L = {row.x_min:,.0f}, {high} at L = {row.x_max:,.0f}."
     )
 

@@ -23,7 +23,8 @@ RESAMPLES = 1000
 FEWEST_POINTS = 4  # three parameters, and one point that can disagree
 LOWEST, HIGHEST = 0.1, 4.0  # exponents
 STEPS = (0.2, 0.02, 0.002)  # of the search for the exponent, each around the best of the one before
-END_POINTS = 3  # of the long end, for its slope
+END_POINTS = 3  # of the long end, for its slope; two are the fewest that have one
+NEAR = 4.0  # times one point's x, within which the next must lie for a crossing between them to be read off
 BEYOND = 4.0  # times the largest x, up to which a crossing is extrapolated
 CONFIDENCE = 0.95
 
@@ -81,7 +82,7 @@ def _best(x: np.ndarray, t: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarr
 
 
 def end_slope(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Slope (B,) of log t against log x over the last END_POINTS points: t (B, P), x (P,) rising."""
+    """Slope (B,) of log t against log x over the last END_POINTS points, or both of two: t (B, P), x (P,) rising."""
     lx, lt = np.log(x[-END_POINTS:]), np.log(t[:, -END_POINTS:])
     lx = lx - lx.mean()
     return (lt * lx).sum(1) / (lx * lx).sum()
@@ -134,6 +135,12 @@ def crossing(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray
     before, after = d[rows, last], d[rows, last + 1]
     gap = np.where(changes.any(1), before - after, np.nan)
     return np.exp(lx[last] + (lx[last + 1] - lx[last]) * before / gap)
+
+
+def around(x: np.ndarray, at: float) -> tuple[float, float]:
+    """The neighbours among the points x (P,), rising, between which ``at`` lies."""
+    k = int(np.clip(np.searchsorted(x, at), 1, len(x) - 1))
+    return float(x[k - 1]), float(x[k])
 
 
 def extrapolated_crossing(first: Fit, second: Fit) -> np.ndarray:

@@ -37,7 +37,7 @@ def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict
             resampled = scaling.resampled_medians(points) if points else {}
             for model in [*points, *(m for m in missing if m not in points)]:
                 curve, why = points.get(model, {}), missing.get(model)
-                if len(curve) >= scaling.FEWEST_POINTS:
+                if len(curve) >= 2:
                     growth.append(
                         {**where, "model": model, **_growth(curve, resampled[model], why)}
                     )
@@ -123,8 +123,8 @@ def _points(
             samples = entry.samples().get(f"{phase}/{metric}")
         if samples is not None:
             points[model][x] = samples
-        elif metric != EXACT:
-            missing[model].append(f"{x:,}: {_why(entry, phase, metric)}")
+        elif metric != EXACT and (why := _why(entry, phase, metric)):
+            missing[model].append(f"{x:,}: {why}")
     names = list(LABELS)  # as in every table: pairs then name the subject of the project first
     order = sorted(points, key=lambda m: (names.index(m) if m in names else len(names), m))
     return {model: points[model] for model in order}, missing
@@ -135,10 +135,13 @@ def _x(entry: Entry, curve: str, phase: str) -> int:
     return sequences(entry.experiment, phase) if name == "sequences" else entry.experiment[name]
 
 
-def _why(entry: Entry, phase: str, metric: str) -> str:
+def _why(entry: Entry, phase: str, metric: str) -> str | None:
+    """Why a record lacks a cost; None: it was not asked for."""
     failed = (entry.values.get("failed") or {}).get(phase)
     if failed is None:
-        return (entry.values.get("missing") or {}).get(f"{phase}/{metric}", entry.record["status"])
+        status = entry.record["status"]
+        reasons = entry.values.get("missing") or {}
+        return reasons.get(f"{phase}/{metric}", None if status == "ok" else status)
     size = failed.get("requested_bytes")
     return failed["status"] + (f" ({size / 2**30:.1f} GiB asked for)" if size else "")
 
@@ -146,34 +149,45 @@ def _why(entry: Entry, phase: str, metric: str) -> str:
 def _growth(
     curve: dict[float, np.ndarray], resampled: np.ndarray, missing: list[str] | None
 ) -> dict[str, Any]:
-    """Parameters of t = a + b x^c with intervals, the slope at the long end, and how well the curve fits."""
+    """The slope at the long end and, of points enough, parameters of t = a + b x^c and how well that curve fits."""
     x = np.array(sorted(curve), dtype=float)
     own = scaling.medians(curve)
-    fit, fits = scaling.fit_power(x, own), scaling.fit_power(x, resampled)
     rounds = min(len(samples) for samples in curve.values())
     row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
-    scale = x[-1] ** -fit.c, x[-1] ** -fits.c  # b belongs to (x / x_max)^c: to x^c here
-    for name, value, values in (
-        ("a", fit.a, fits.a),
-        ("b", fit.b * scale[0], fits.b * scale[1]),
-        ("c", fit.c, fits.c),
-        ("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled)),
-    ):
-        row[name] = float(value[0])
-        row[f"{name}_low"], row[f"{name}_high"] = scaling.interval(values)
-    ends = fit.at(x[[0, -1]])[0]
-    row["growth"] = float(ends[1] / ends[0])  # fitted, from the smallest to the largest x
-    row["max_residual"] = float(np.abs(fit.residuals).max())
+    row |= _fitted(x, own, resampled) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
+    row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled))
+    row["slope_from"] = x[-scaling.END_POINTS :][0]
     row["missing"] = "; ".join(missing) if missing else None
     return row
 
 
+def _fitted(x: np.ndarray, own: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
+    fit, fits = scaling.fit_power(x, own), scaling.fit_power(x, resampled)
+    scale = x[-1] ** -fit.c, x[-1] ** -fits.c  # b belongs to (x / x_max)^c: to x^c here
+    row = _estimate("a", fit.a, fits.a)
+    row |= _estimate("b", fit.b * scale[0], fits.b * scale[1]) | _estimate("c", fit.c, fits.c)
+    ends = fit.at(x[[0, -1]])[0]
+    row["growth"] = float(ends[1] / ends[0])  # fitted, from the smallest to the largest x
+    return {**row, "max_residual": float(np.abs(fit.residuals).max())}
+
+
+def _not_fitted(own: np.ndarray) -> dict[str, Any]:
+    empty = dict.fromkeys(f"{name}{end}" for name in "abc" for end in ("", "_low", "_high"))
+    return {**empty, "growth": float(own[0, -1] / own[0, 0]), "max_residual": None}
+
+
+def _estimate(name: str, value: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    low, high = scaling.interval(values)
+    return {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
+
+
 def _too_short(curve: dict[float, np.ndarray], missing: list[str]) -> dict[str, Any]:
-    """The row of a model with too few points for a curve: how many, and why not more."""
+    """The row of a model without two points: how many, and why not more."""
     names = ("a", "b", "c", "slope_end")
     empty = dict.fromkeys(f"{name}{end}" for name in names for end in ("", "_low", "_high"))
     ends = {"x_min": min(curve, default=None), "x_max": max(curve, default=None)}
     row = {"n_points": len(curve), **ends, **empty, "growth": None, "max_residual": None}
+    row["slope_from"] = None
     return {**row, "missing": "; ".join(missing)}
 
 
@@ -190,13 +204,16 @@ def _crossover(
     at, resampled = scaling.crossing(x, *own)[0], scaling.crossing(x, a, b)
     row = {
         "x": float(at) if np.isfinite(at) else None,
-        "low": None, "high": None, "extrapolated": False,
+        "low": None, "high": None, "extrapolated": False, "bracketed": False,
         "share": float(np.isfinite(resampled).mean()),
         "x_min": x[0], "x_max": x[-1],
         "ratio_min": float(own[0][0, 0] / own[1][0, 0]), "ratio_max": float(own[0][0, -1] / own[1][0, -1]),
     }  # fmt: skip
     if row["x"] is not None:
         row["low"], row["high"] = scaling.interval(resampled)
+        before, after = scaling.around(x, row["x"])
+        if after > scaling.NEAR * before:  # what lies between is not known to be straight
+            row |= {"low": before, "high": after, "bracketed": True}
     elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - SETTLED:
         row |= _beyond(x, own, a, b)
     return row

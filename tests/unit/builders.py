@@ -173,7 +173,7 @@ def write_measurement(results: Path, entry, *, status="ok", **changes):
             experiment={key: v for key, v in entry.items() if key != "records"} | {"model": model, "hyperparameters": hyper},
             values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
             data=_data(entry["dataset"]) if not full else _data("full-length", None), code=_code(),
-            samples=times(entry, k) if status == "ok" else changes.get("arrays", {}),
+            samples=changes.get("arrays", times(entry, k) if status == "ok" else {}),
         )  # fmt: skip
 
 

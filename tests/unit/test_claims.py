@@ -22,7 +22,9 @@ CLAIMS = {
 }  # fmt: skip
 
 
-def tables(quality=None, value=None, cost=None, growth=None, track="fair", batch=64, rounds=3):
+def tables(
+    quality=None, value=None, cost=None, growth=None, track="fair", batch=64, rounds=3, short=None
+):
     """Tables with at most one fact each; quality: (low, high, verdict, seeds), ours being model_b."""
     place = {
         "track": track,
@@ -66,7 +68,8 @@ def tables(quality=None, value=None, cost=None, growth=None, track="fair", batch
     if growth:
         frames["scaling"] = pd.DataFrame([
             {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "curve": "batch", "phase": "train", "metric": "step_s",
-             "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high}
+             "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_from": 50.0 * (1 + (short or {}).get(m, 0)),
+             "x_max": 800.0}
             for m, low, high in growth
         ])  # fmt: skip
     return Tables(frames, {}, {})
@@ -144,6 +147,13 @@ def test_cost_is_a_ratio_on_a_gpu(cost, expected):
 )
 def test_growth_is_compared_at_the_long_end(growth, expected):
     assert verdict("growth", growth=growth).verdict == expected
+
+
+def test_slopes_over_different_lengths_decide_nothing():
+    found = verdict(
+        "growth", growth=[("ours", 0.9, 1.1), ("theirs", 1.5, 1.7)], short={"theirs": 1}
+    )
+    assert found.verdict == claims.UNSURE and "over different lengths" in found.measured
 
 
 FAST = ("cuda", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)])

@@ -27,6 +27,7 @@ def growth_row(model, c, slope, growth=10.0, missing=None):
         "slope_end_high": slope + 0.05,
         "x_min": 50.0,
         "x_max": 800.0,
+        "slope_from": 200.0,
     }
     return PLACE | {"model": model} | row
 
@@ -45,6 +46,7 @@ def crossover_row(
     }
     row |= {
         "extrapolated": extrapolated,
+        "bracketed": False,
         "ratio_min": ratios[0],
         "ratio_max": ratios[1],
         "x_min": 50.0,
@@ -105,9 +107,9 @@ def test_a_crossing_says_who_is_cheaper_from_where_on(row, text, detail):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"x": 400.0, "share": 1.0}, "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800."),
+        ({"x": 400.0, "share": 1.0}, "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800 (2 times there)."),
         ({"a": "sasrec", "b": "mamba4rec", "x": 400.0, "share": 1.0, "ratios": (0.5, 2.0)},
-         "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800."),
+         "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800 (2 times there)."),
         ({"ratios": (2.0, 1.5)}, "SASRec is cheaper than Mamba4Rec at every length that both have: 2.0 times at L = 50, 1.5 at L = 800."),
         ({"ratios": (1.1, 1.0), "share": 0.4}, "Between Mamba4Rec and SASRec the order is not settled."),
         ({"x": 1600.0, "share": 1.0, "extrapolated": True, "ratios": (2.0, 1.5)},
@@ -121,9 +123,34 @@ def test_a_sentence_claims_what_was_measured_and_nothing_extrapolated(row, words
 def test_growth_is_told_by_the_slope_at_the_long_end():
     sentence = said(crossover_row(ratios=(2.0, 1.5)))
     assert sentence.startswith(
-        "With 64 tokens a batch, a training step grows at the long end as L to the power"
+        "With 64 tokens a batch, the time of a training step grows from L = 200 to 800 as L to the power"
         " 1.00 [0.95, 1.05] for Mamba4Rec, 1.80 [1.75, 1.85] for SASRec."
     )
+
+
+def test_a_crossing_between_points_far_apart_is_only_bracketed():
+    row = crossover_row(x=400.0, share=1.0) | {"low": 50.0, "high": 800.0, "bracketed": True}
+    assert cells(row)[1].text == "Mamba4Rec from between 50 and 800"
+    assert "from somewhere between L = 50 and 800 on, up to 800 (2 times there)" in said(row)
+
+
+def test_slopes_over_different_lengths_name_none():
+    other = growth_row("sasrec", 1.8, 1.8) | {"slope_from": 100.0, "x_max": 400.0}
+    rows = [growth_row("mamba4rec", 1.0, 1.0), other]
+    (sentence,) = curves.sentences(
+        tables(rows, [crossover_row(ratios=(2.0, 1.5))]), "t", "m", "cpu"
+    )
+    assert "grows at the long end as L to the power" in sentence
+
+
+def test_memory_has_a_sentence_on_a_gpu_only():
+    rows = [growth_row("mamba4rec", 1.0, 1.0) | {"metric": "peak_allocated_bytes"}]
+    cross = [crossover_row(ratios=(2.0, 1.5)) | {"metric": "peak_allocated_bytes"}]
+    assert curves.sentences(tables(rows, cross), "t", "m", "cpu") == []
+    rows, cross = ([row | {"device_kind": "cuda"} for row in many] for many in (rows, cross))
+    (sentence,) = curves.sentences(tables(rows, cross), "t", "m", "cuda")
+    assert "the memory that training allocates grows" in sentence
+    assert "SASRec needs less than Mamba4Rec at every length" in sentence
 
 
 def test_a_pair_of_which_one_failed_early_says_how_far_both_go():

@@ -46,7 +46,10 @@ def test_points_of_another_machine_or_thread_count_make_no_common_curve(
     for job in tokens[3:]:
         write_measurement(tmp_path, job, environment=ENVIRONMENT | environment)
     growth, _ = scaling_rows.summarise(entries(tmp_path, tokens))
-    assert rows_of(growth, **STEP) == []
+    assert {(row["n_points"], row["c"]) for row in rows_of(growth, **STEP)} == {
+        (3, None),
+        (2, None),
+    }
 
 
 @pytest.mark.parametrize(("key", "value"), [("track", "another"), ("precision", "bf16")])
@@ -54,7 +57,44 @@ def test_points_of_another_track_or_precision_make_no_common_curve(tmp_path, tok
     jobs = [*tokens[:3], *(job | {key: value} for job in tokens[3:])]
     write_grid(tmp_path, grid([], jobs))
     growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
-    assert rows_of(growth, **STEP) == []
+    assert {(row["n_points"], row["c"]) for row in rows_of(growth, **STEP)} == {
+        (3, None),
+        (2, None),
+    }
+
+
+def test_two_points_have_a_slope_and_no_curve_and_only_bracket_a_crossing(tmp_path, tokens):
+    ends = [tokens[0], tokens[-1]]
+    write_grid(tmp_path, grid([], ends))
+    growth, crossovers = scaling_rows.summarise(entries(tmp_path, ends))
+    low, high = (job["seq_len"] for job in ends)
+    for row in rows_of(growth, **STEP):
+        t = [
+            np.median(e.samples()["train/step_s"])
+            for e in entries(tmp_path, ends)
+            if e.experiment["model"] == row["model"]
+        ]
+        assert row["slope_end"] == pytest.approx(np.log(t[1] / t[0]) / np.log(high / low))
+        assert row["growth"] == pytest.approx(t[1] / t[0])
+        assert (row["c"], row["max_residual"], row["slope_from"], row["x_max"]) == (
+            None,
+            None,
+            low,
+            high,
+        )
+    crossed = [row for row in rows_of(crossovers, **STEP) if row["x"] is not None]
+    assert crossed and all(
+        (r["bracketed"], r["low"], r["high"]) == (True, low, high) for r in crossed
+    )
+
+
+def test_a_phase_that_was_not_asked_for_is_no_gap(tmp_path, tokens):
+    arrays = {"train/step_s": np.ones((3, 10)), "train/peak_rss_bytes": np.full(3, 4e8)}
+    for job in tokens:
+        write_measurement(tmp_path, job, arrays=arrays)
+    growth, _ = scaling_rows.summarise(entries(tmp_path, tokens))
+    assert growth and not rows_of(growth, phase="inference", metric="batch_s")
+    assert all(row["missing"] is None for row in rows_of(growth, **STEP))
 
 
 def test_a_model_that_fails_early_keeps_its_reasons_and_the_others_their_curves(tmp_path, tokens):
