@@ -158,7 +158,7 @@ def sentences(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> li
         own = [h for h in found if h.track == track]
         reached = [h for h in own if h.verdict != BELOW]
         text = f"Track {track} reaches or exceeds {len(reached)} of {len(own)} published values of models trained here."
-        said.append(" ".join([text, *(_miss(tables, h) for h in own if h.verdict == BELOW)]))
+        said += [text, *(f"Missed: {_miss(tables, h)}" for h in own if h.verdict == BELOW)]
     return said
 
 

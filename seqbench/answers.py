@@ -184,7 +184,8 @@ def _cost(tables: Tables) -> Iterator[str]:
             text = _ratios(pick(part, phase=phase, metric=name))
             if text:
                 yield f"{what} of {label(SUBJECT)} costs on {machine} ({device}), track {track}: {text}."
-        yield from curves.sentences(tables, track, machine, kind)
+        for text in curves.sentences(tables, track, machine, kind):
+            yield f"On {machine} ({device}), track {track}: {text[0].lower()}{text[1:]}"
 
 
 def _ratios(rows: pd.DataFrame) -> str:

@@ -232,8 +232,8 @@ def figure_data(
 ) -> pd.DataFrame:
     """Points of the curves with their quartiles, the fitted parameters beside them, and why a point is missing.
 
-    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, growth, max_residual,
-    reason; c_low and c_high are empty where the curve is flat.
+    Columns: curve, fixed, model, phase, metric, x, median, q25, q75, a, b, c, c_low, c_high, slope_end, growth,
+    max_residual, reason; c_low and c_high are empty where the curve is flat.
     """
     fits = _of(tables, "scaling", track, machine, kind, curves)
     rows = _of(tables, "efficiency", track, machine, kind, curves)
@@ -244,7 +244,7 @@ def figure_data(
     x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
     rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
     place = ["curve", "fixed", "phase", "metric", "model"]
-    parameters = ["a", "b", "c", "c_low", "c_high", "growth", "max_residual"]
+    parameters = ["a", "b", "c", "c_low", "c_high", "slope_end", "growth", "max_residual"]
     data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")
     order = {pair: k for k, pair in enumerate(drawn)}
     data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])

@@ -60,6 +60,7 @@ def drawn(content: Tables) -> Iterator[Drawing]:
         yield from _draw(
             "curves", track, rows[[*COLUMNS, "seed", "targets", "seconds", "value", "best"]]
         )
+        yield from _draw("gap", track, _gap_data(pick(frames["curves"], track=track)))
 
 
 FIGURES = {
@@ -105,7 +106,27 @@ FIGURES = {
         "Validation quality (seen items ranked) during training{on}, one line per seed; a marker shows the step whose"
         " weights were kept. Seconds are informative: trainings may have shared their machine.",
     ),
+    "gap": (
+        figures.masking_gap,
+        "Does training close the gap between maskings{on}? By how much of its value with seen items ranked a validation rises when"
+        " they are masked, one line per seed; a model that ranks no seen item would lie at 0 %. A marker shows the step whose weights"
+        " were kept.",
+    ),
 }
+
+
+def _gap_data(rows: pd.DataFrame) -> pd.DataFrame:
+    """By how much of its value with seen items ranked a validation rises when they are masked; a model that ranks anything."""
+    keys = [*COLUMNS, "seed", "targets", "best"]
+    rows = pick(rows, metric=MAIN, split="valid")
+    if rows.empty:
+        return rows
+    ranked, masked = (
+        pick(rows, masking=name)[[*keys, "value"]] for name in ("unmasked", "seen-masked")
+    )
+    both = ranked[ranked.value > 0].merge(masked, on=keys, suffixes=("", "_masked"))
+    both["value"] = both.value_masked / both.value - 1
+    return both[[*keys, "value"]]
 
 
 def _by_length(rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,13 +13,20 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 
 from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .metrics import METRICS
 from .tables import direction, label, metric_label, unit_for
 
 LABEL_WIDTH = 26  # characters of a line beside an axis
+TITLE_WIDTH = 38  # and of one above a panel of half the width
 PHASES = {"train": "training", "inference": "inference"}
 
 
@@ -29,7 +36,10 @@ def effectiveness(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, masking, metric, mean, ci_low, ci_high, oracle (NaN if unknown).
     """
     looks = styles(data.model)
-    places, maskings = unique(data, "dataset", "seq_len"), sorted(set(data.masking), reverse=True)
+    places, maskings = (
+        sorted(unique(data, "dataset", "seq_len")),
+        sorted(set(data.masking), reverse=True),
+    )
     models, metric = list(dict.fromkeys(data.model)), data.metric.iloc[0]
     heights = 0.75 + 0.23 * len(models)
     figure, axes = panels(len(places), len(maskings), heights, sharey="row")
@@ -37,7 +47,7 @@ def effectiveness(data: pd.DataFrame) -> Figure:
         for axis, masking in zip(row, maskings, strict=True):
             part = select(data, dataset=place[0], seq_len=place[1])
             _dots(axis, part[part.masking == masking], models, looks)
-            axis.set_title(f"{_place(*place)}, {_masking(masking)}")
+            axis.set_title(textwrap.fill(f"{_place(*place)}, {_masking(masking)}", TITLE_WIDTH))
             axis.set_xlabel(_better(metric, metric_label(metric)))
     return figure
 
@@ -61,7 +71,7 @@ def quality_against_cost(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, metric, mean, ci_low, ci_high, median, q25, q75 (of epoch_s).
     """
     looks = styles(data.model)
-    places = unique(data, "dataset", "seq_len")
+    places = sorted(unique(data, "dataset", "seq_len"))
     columns = min(3, len(places))
     figure, axes = panels(math.ceil(len(places) / columns), columns, 3.2)
     factor, unit = unit_for("s", data["median"])
@@ -84,7 +94,7 @@ def learning_curves(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, seed, metric, targets, seconds, value, best.
     """
     looks = styles(data.model)
-    places = unique(data, "dataset", "seq_len")
+    places = sorted(unique(data, "dataset", "seq_len"))
     figure, axes = panels(len(places), 2, 2.6, sharey="row")
     for row, place in zip(axes, places, strict=True):
         part = select(data, dataset=place[0], seq_len=place[1])
@@ -93,6 +103,28 @@ def learning_curves(data: pd.DataFrame) -> Figure:
             axis.set_title(_place(*place))
         quality = _better(part.metric.iloc[0], metric_label(part.metric.iloc[0]))
         row[0].set_ylabel(textwrap.fill(f"Validation {quality}", LABEL_WIDTH))
+    return with_legend(figure, data.model)
+
+
+def masking_gap(data: pd.DataFrame) -> Figure:
+    """What masking seen items adds to validation quality, as a share, against targets seen; one line per seed.
+
+    data: dataset, seq_len, model, seed, metric, targets, value (the share), best. One panel per dataset and length.
+    """
+    looks = styles(data.model)
+    places = sorted(unique(data, "dataset", "seq_len"))
+    columns = min(2, len(places))
+    figure, axes = panels(math.ceil(len(places) / columns), columns, 2.6)
+    for axis, place in zip(axes.flat, places, strict=False):
+        part = select(data, dataset=place[0], seq_len=place[1])
+        _curves(axis, part, "targets", looks)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_title(_place(*place))
+        axis.set_ylabel(
+            textwrap.fill(f"Gain of {metric_label(part.metric.iloc[0])} by masking", LABEL_WIDTH)
+        )
+    for axis in axes.flat[len(places) :]:
+        axis.set_visible(False)
     return with_legend(figure, data.model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def growth(data: pd.DataFrame) -> Figure:
     """Medians with their quartiles and the fitted curves: a row of panels per cost, a column per curve.
 
     data: curve, fixed, model, phase, metric, x, median, q25, q75 (empty where a point failed), a, b, c,
-    c_low, c_high (empty: flat) of median = a + b x^c, max_residual, reason (why a point is empty).
+    c_low, c_high (empty: flat) of median = a + b x^c, slope_end, max_residual, reason (why a point is empty).
     """
     looks = styles(data.model)
     columns, rows = unique(data, "curve", "fixed"), unique(data, "phase", "metric")
@@ -59,14 +60,14 @@ def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         error = [middle - line.q25 / factor, line.q75 / factor - middle]
         axis.errorbar(line.x, middle, yerr=error, linestyle="", **look)
         first = line.iloc[0]
-        x = np.geomspace(line.x.min(), line.x.max(), 60)
-        axis.plot(x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1)
-        known = not np.isnan(first.c_low)
-        exponent = f"c = {first.c:.2f} [{first.c_low:.2f}, {first.c_high:.2f}]" if known else "flat"
-        if known and first.max_residual > POOR:
-            exponent += f", off by {100 * first.max_residual:.0f} %"
-        exponent = "too few points" if np.isnan(first.c) else exponent
-        notes.append((exponent, look["color"]))
+        if np.isnan(first.c):  # no curve: what lies between the points is not known
+            axis.plot(line.x, middle, color=look["color"], linewidth=0.8, linestyle=":")
+        else:
+            x = np.geomspace(line.x.min(), line.x.max(), 60)
+            axis.plot(
+                x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1
+            )
+        notes.append((_note(first), look["color"]))
     log_axis(axis.yaxis, found[["q25", "q75"]].to_numpy() / factor)
     _failed(axis, part[part["median"].isna()], looks)
     number_axis(axis, sorted(set(part.x)))
@@ -75,6 +76,17 @@ def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
     axis.legend(handles=handles, loc="upper left", fontsize=7, handlelength=1.2, labelspacing=0.25)
     low, high = axis.get_ylim()
     axis.set_ylim(low, high * (high / low) ** 0.35)  # room for the exponents
+
+
+def _note(first: Any) -> str:
+    """How a curve grows, beside it."""
+    if np.isnan(first.c):
+        slope = f"slope {first.slope_end:.2f}, " if not np.isnan(first.slope_end) else ""
+        return f"{slope}too few points for a curve"
+    if np.isnan(first.c_low):
+        return "flat"
+    off = f", off by {100 * first.max_residual:.0f} %" if first.max_residual > POOR else ""
+    return f"c = {first.c:.2f} [{first.c_low:.2f}, {first.c_high:.2f}]{off}"
 
 
 def _failed(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:

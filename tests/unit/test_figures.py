@@ -79,6 +79,8 @@ ALL = {
     "memory": (figures.memory_against_length, cost(MEMORY, 2e6)),
     "tradeoff": (figures.quality_against_cost, tradeoff()),
     "curves": (figures.learning_curves, curves()),
+    "gap": (figures.masking_gap, curves().drop(columns="seconds")),
+    "a long name": (figures.effectiveness, quality().assign(dataset="amazon-video-games")),
 }
 
 

@@ -51,6 +51,7 @@ def growth(failed=()):
                             "c": c,
                             "c_low": c - 0.05,
                             "c_high": c + 0.05,
+                            "slope_end": c,
                             "max_residual": 0.02,
                         }
                     )
@@ -159,4 +160,6 @@ def test_a_fit_that_does_not_fit_says_by_how_much_and_too_few_points_say_so():
     data.loc[data.model == "gru4rec", ["a", "b", "c", "c_low", "c_high"]] = np.nan
     axis = figures_cost.growth(data).axes[0]
     texts = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert texts[1] == "c = 1.20 [1.15, 1.25], off by 18 %" and texts[3] == "too few points"
+    assert texts[1] == "c = 1.20 [1.15, 1.25], off by 18 %" and texts[3] == (
+        "slope 1.60, too few points for a curve"
+    )

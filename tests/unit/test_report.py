@@ -24,7 +24,7 @@ from builders import (
 from seqbench import collect, report
 from seqbench.metrics import per_user
 
-KINDS = ("curves", "effectiveness", "growth", "memory", "roofline", "time", "tradeoff")
+KINDS = ("curves", "effectiveness", "gap", "growth", "memory", "roofline", "time", "tradeoff")
 
 
 def rendered(results, wanted=None, change=lambda: None, *, draw=False):
