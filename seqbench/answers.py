@@ -53,7 +53,10 @@ def _best(tables: Tables) -> Iterator[str]:
     summary = tables.frames["summary"]
     for track, dataset, seq_len in places(summary, "track", "dataset", "seq_len"):
         parts = [_lead(tables, dataset, track, seq_len, masking) for masking in MASKINGS]
-        yield f"{place(dataset, seq_len)}, track {track}: {'; '.join(part for part in parts if part)}."
+        here = pick(summary, track=track, dataset=dataset, seq_len=seq_len).model
+        absent = [m for m in ordered(pick(summary, track=track).model) if m not in set(here)]
+        without = f" (without {_listed(absent)})" if absent else ""
+        yield f"{place(dataset, seq_len)}, track {track}{without}: {'; '.join(part for part in parts if part)}."
 
 
 def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> str:

@@ -94,6 +94,16 @@ def lengths(results, shift):
     return tables_of(results, wanted, change)
 
 
+def test_a_place_names_the_models_that_were_not_trained_there(tmp_path):
+    wanted = grid([
+        training(model=m, seq_len=length, seed=s)
+        for m, length in (("mamba4rec", 50), ("sasrec", 50), ("sasrec", 200)) for s in SEEDS
+    ])  # fmt: skip
+    both, one = sorted(about(tables_of(tmp_path, wanted), "Which model ranks best"))
+    assert both.startswith("toy, L = 200, track matched (without Mamba4Rec): ")
+    assert one.startswith("toy, L = 50, track matched: ")
+
+
 def test_what_a_longer_history_adds_is_paired_over_users(tmp_path):
     tables = lengths(tmp_path, 2)
     sentences = about(tables, "What does a longer history")
