@@ -54,6 +54,7 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         if content["best"] is None:
             raise UserError(f"{file}: every trial failed; see their records beside it")
         found = tune.settings(content)
+        found["tuning"]["machine"] = machine_of(tune.entries(Path(results), content))
         before = chosen.get(dataset, {}).get(model)
         said += [_difference(dataset, model, before, found)] if before != found else []
         chosen.setdefault(dataset, {})[model] = found
@@ -64,10 +65,11 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         "settings": {TRACK: chosen},
         "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
     }
-    for folder in {_publish(Path(results), file, content) for file, content in trials}:
-        tables(folder)
+    folders = {_publish(Path(results), file, content) for file, content in trials}
     text = HEAD + "\n" + yaml.safe_dump(new, sort_keys=True, width=120, default_flow_style=None)
     records.write_atomically(target, text.encode())
+    for folder in folders:
+        tables(folder)
     return said
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from . import code, study
 from .errors import UserError
-from .experiment import Experiment, Measurement, build
-from .record import write_atomically
-from .tune import SUMMARY
+from .experiment import Experiment, Measurement, build, filled
+from .record import read_record, write_atomically
+from .tune import SUMMARY, validation
 
 RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
 LIMIT_BYTES = 512 * 2**20  # of all members, unpacked
@@ -108,28 +108,59 @@ def unpack(archive: Path, results: Path) -> Path:
 
 
 def _set_apart_studies(staged: Path, results: Path) -> Path | None:
-    """Move studies out of what is merged with published records, and return their folder."""
+    """Move studies out of what is merged with published records, and return their folder.
+
+    Raises:
+        UserError: a study that its trials contradict, or another one or other trials where they would go.
+    """
     brought, apart = staged / RESULTS / study.TRACK, staged / study.TRACK
     if not brought.exists():
         return None
-    for file in brought.rglob(SUMMARY):
-        path = file.relative_to(brought)
-        content, kept = json.loads(file.read_text(encoding="utf-8")), results / study.TRACK / path
-        if (
-            study.Study.from_json(json.dumps(content["study"])).path
-            != f"{study.TRACK}/{path.parent.as_posix()}"
-        ):
-            raise UserError(
-                f"{study.TRACK}/{path}: is the study of another folder; nothing was unpacked"
-            )
-        if (
-            kept.exists()
-            and json.loads(kept.read_text(encoding="utf-8"))["study"] != content["study"]
-        ):
+    for file in sorted(brought.rglob(SUMMARY)):
+        path = f"{study.TRACK}/{file.parent.relative_to(brought).as_posix()}"
+        _check_study(json.loads(file.read_text(encoding="utf-8")), path, staged / RESULTS)
+        kept = results / path / SUMMARY
+        if kept.exists() and _study(kept) != _study(file):
             raise UserError(
                 f"{kept}: another study stands here; move it away, nothing was unpacked"
             )
+    for file in sorted(brought.rglob("record.json")):
+        kept = results / study.TRACK / file.parent.relative_to(brought)
+        if (kept / "record.json").exists() and _made(read_record(kept)) != _made(
+            read_record(file.parent)
+        ):
+            raise UserError(
+                f"{kept}: another trial stands here; move its study away, nothing was unpacked"
+            )
     return brought.rename(apart)
+
+
+def _study(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))["study"]
+
+
+def _made(record: Mapping[str, Any]) -> tuple:
+    """What two records of the same trial have in common."""
+    return (
+        record["experiment"],
+        record["code"]["hash"],
+        record["data"]["hash"],
+        record["environment"]["machine"],
+    )
+
+
+def _check_study(content: Mapping[str, Any], path: str, folder: Path) -> None:
+    """Refuse a summary that is not that of the trials beside it."""
+    described = study.Study.from_json(json.dumps(content["study"]))
+    if described.path != path:
+        raise UserError(f"{path}: is the study of {described.path}; nothing was unpacked")
+    for trial in content["trials"]:
+        record = read_record(folder / described.trial_path(trial["number"]))
+        same = filled(record["experiment"]) == described.experiment(trial["chosen"]).to_dict()
+        if not same or validation(record) != trial["value"]:
+            raise UserError(
+                f"{path}: trial {trial['number']} is not the one that the study names; nothing was unpacked"
+            )
 
 
 def _extract(archive: Path, target: Path) -> None:
@@ -230,7 +261,8 @@ def _check_fit(staged: Path, entries: list, folder: Path) -> None:
     from . import collect, publish
 
     for entry in entries:
-        publish.check_replacement(entry, folder / entry.path)
+        if entry.experiment.get("track") != study.TRACK:  # trials go elsewhere
+            publish.check_replacement(entry, folder / entry.path)
     for facts in sorted((staged / "data").glob("*/dataset.json")):
         name = facts.parent.name
         publish.check_dataset(collect.read_dataset(staged, name), folder, name)

@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from .collect import Tables
+from .curves import lengths
 from .errors import UserError
 from .findings import enough_seeds, pick, places
 from .metrics import METRICS
@@ -190,10 +191,10 @@ def _growth(
             continue
         a, b = own.iloc[0], other.iloc[0]
         measured = f"slope {_slope(a)} against {_slope(b)}"
-        if (a.slope_from, a.x_max) != (b.slope_from, b.x_max):
+        if a.slope_over != b.slope_over:
             yield sentence, (f"{measured}, over different lengths", UNSURE)
             continue
-        measured += f" from L = {a.slope_from:,.0f} to {a.x_max:,.0f}"
+        measured += f" over L = {lengths(a.slope_over)}"
         if min(a.n_rounds, b.n_rounds) < ROUNDS:
             yield sentence, (f"{measured}, fewer than {ROUNDS} processes", UNSURE)
             continue

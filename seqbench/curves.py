@@ -23,6 +23,7 @@ SHORT = {
     ("train", "saved_bytes"): "Activations saved",
 }
 POOR = 0.1  # largest relative residual above which a curve is no law
+SETTLED = 0.975  # share of resamples in which two curves cross, below which nothing is said of it
 FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
 
 
@@ -140,7 +141,7 @@ def _crossing_cell(row: pd.Series, longest: int) -> Cell:
         where = f"between {row.low:,.0f} and {row.high:,.0f}"
     text = f"{label(winner)} from {where}"
     remarks = [", extrapolated"] * bool(row.extrapolated)
-    if not row.extrapolated and row.share < 0.975:
+    if not row.extrapolated and row.share < SETTLED:
         remarks.append(f"; crosses in {100 * row.share:.0f} % of resamples")
     return Cell(text, ends + "".join(remarks), row.x)
 
@@ -179,10 +180,8 @@ def _of_cost(
         if part.empty:
             continue
         listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
-        ends = places(part, "slope_from", "x_max")
-        where = (
-            "from L = {:,.0f} to {:,.0f}".format(*ends[0]) if len(ends) == 1 else "at the long end"
-        )
+        over = places(part, "slope_over")
+        where = f"over L = {lengths(over[0][0])}" if len(over) == 1 else "at the long end"
         text = f"With {fixed}, {what} grows {where} as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed)
         pairs = (
@@ -190,6 +189,12 @@ def _of_cost(
         )
         found.append(" ".join([text, *(_verdict(row, less) for row in pairs.itertuples())]))
     return found
+
+
+def lengths(over: str) -> str:
+    """The lengths that a slope was taken over, in words."""
+    names = [f"{int(text):,}" for text in over.split()]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _exponent(row: pd.Series) -> str:
@@ -204,7 +209,7 @@ def _text(value: float) -> str:
 
 def _verdict(row, less: str) -> str:
     rival = row.model_b if row.model_a == SUBJECT else row.model_a
-    if known(row.x) and not row.extrapolated:
+    if known(row.x) and not row.extrapolated and row.share >= SETTLED:
         winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
         where = f"L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on"
         if row.bracketed:

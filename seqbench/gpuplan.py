@@ -86,6 +86,7 @@ def valid_records(
 ) -> Iterator[dict[str, Any]]:
     """Records at a path, made here or published, of this machine, this description and this code, that did not crash."""
     from .record import read_record
+    from .run import machine
 
     current, here = code.identity(sources)["hash"], machine()
     for folder in (plan.results, *sorted(plan.published.glob("*/"))):
@@ -97,14 +98,6 @@ def valid_records(
         same = made == (current, here, json.loads(json.dumps(experiment)))
         if same and record["status"] != "crashed":
             yield record
-
-
-def machine() -> str:
-    """Fingerprint of the machine that measures now."""
-    from .environment import environment
-    from .run import device_kind
-
-    return environment(device_kind(), None)["machine"]
 
 
 def ask(plan: Plan, job: Any) -> Any:

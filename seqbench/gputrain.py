@@ -116,22 +116,32 @@ def _data(grid: Path, name: str) -> Path:
 def is_done(plan: Plan, job: Experiment) -> bool:
     """Whether a training has its record: of this machine, description, data and code, and not one that crashed."""
     sources = code.training_sources(job.model)
-    facts = json.loads((_data(plan.grid, job.dataset) / "dataset.json").read_text(encoding="utf-8"))
+    facts = _facts(plan, job.dataset)
     records = gpuplan.valid_records(plan, job.path, job.to_dict(), sources)
     return any(r["data"]["hash"] == facts["hash"] and r["status"] != "timeout" for r in records)
 
 
+def _facts(plan: Plan, name: str) -> dict[str, Any]:
+    return json.loads((_data(plan.grid, name) / "dataset.json").read_text(encoding="utf-8"))
+
+
 def is_searched(plan: Plan, study: Study) -> bool:
     """Whether a study has its summary, made of trials of this machine, this description, these data and this code."""
-    found = read_study(plan.results / study.path)
-    if found is None or json.dumps(found["study"]) != json.dumps(json.loads(study.to_json())):
+    folders = (plan.results, *sorted(plan.published.glob("*/")))
+    return any(_is_searched_in(folder, plan, study) for folder in folders)
+
+
+def _is_searched_in(folder: Path, plan: Plan, study: Study) -> bool:
+    found = read_study(folder / study.path)
+    if found is None or found["study"] != json.loads(study.to_json()):
         return False
     sources = code.training_sources(study.model)
+    facts = _facts(plan, study.dataset)
     trials = (
         gpuplan.valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"]).to_dict(), sources)
         for t in found["trials"]
     )  # fmt: skip
-    return all(next(records, None) is not None for records in trials)
+    return all(any(r["data"]["hash"] == facts["hash"] for r in records) for records in trials)
 
 
 def read_study(folder: Path) -> dict[str, Any] | None:
@@ -151,6 +161,8 @@ def search_all(plan: Plan) -> tuple[int, int]:
     The trials of a study follow one another. What of the GPU they leave idle is the trainings', if those are asked for.
     """
     todo = [s for s in of_grid(plan.grid, "studies") if not is_searched(plan, s)]
+    if not todo:
+        return 0, 0
     return _side_by_side(plan, todo, _unfinished(plan) if "quality" in plan.parts else [])
 
 
@@ -187,7 +199,9 @@ def _search(plan: Plan, study: Study, stop: threading.Event) -> str | None:
 
     def train(job: Experiment, _: Path, folder: Path, *__: object) -> str:
         end = _train(plan, job, stop, folder)
-        if end in (None, "crashed", "refused"):
+        if (
+            end is None or not (folder / "record.json").exists()
+        ):  # else it counts, as a failed trial if it failed
             raise _Stopped(end or "")
         return end
 
@@ -196,6 +210,9 @@ def _search(plan: Plan, study: Study, stop: threading.Event) -> str | None:
         tune.tune(study, _data(plan.grid, study.dataset), out, 1, None, train)
     except _Stopped as stopped:
         return str(stopped) or None
+    except Exception as error:  # one study's fault, not the others'
+        print(f"{study.path}: {type(error).__name__}: {error}", file=sys.stderr)
+        return "crashed"
     return "ok"
 
 

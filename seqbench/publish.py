@@ -74,7 +74,12 @@ def tables(folder: Path) -> None:
         UserError: the records differ in what must be equal, or a file is damaged.
     """
     folder = Path(folder)
+    trials = pd.DataFrame(tuning_views.trials(folder), columns=tuning_views.COLUMNS)
+    if len(trials):
+        trials.to_csv(folder / "tuning.csv", index=False, float_format=DIGITS, lineterminator="\n")
     entries = _entries(folder)
+    if len(trials) and not entries:  # tuned here, and nothing else yet
+        return
     machine_of(entries)
     content = _content(folder, entries)
     for name, source, columns in (
@@ -92,9 +97,6 @@ def tables(folder: Path) -> None:
             continue
         frame = frame if columns is None else frame.reindex(columns=list(columns))
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
-    trials = pd.DataFrame(tuning_views.trials(folder), columns=tuning_views.COLUMNS)
-    if len(trials):
-        trials.to_csv(folder / "tuning.csv", index=False, float_format=DIGITS, lineterminator="\n")
     (folder / "README.md").write_text(_readme(folder.name, content, entries), encoding="utf-8")
 
 

@@ -69,6 +69,11 @@ def supervise(
     return end.status
 
 
+def machine() -> str:
+    """Fingerprint of the machine that trains and measures now."""
+    return environment(device_kind(), None)["machine"]
+
+
 def watch(command: list[str], variables: dict[str, str], time_limit_s: float | None) -> End:
     """Run ``command`` to its end or its time limit, passing its messages on; nothing of it outlives this call."""
     worker = subprocess.Popen(

@@ -156,7 +156,7 @@ def _growth(
     row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
     row |= _fitted(x, own, resampled) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
     row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled))
-    row["slope_from"] = x[-scaling.END_POINTS :][0]
+    row["slope_over"] = " ".join(f"{value:g}" for value in x[-scaling.END_POINTS :])
     row["missing"] = "; ".join(missing) if missing else None
     return row
 
@@ -187,7 +187,7 @@ def _too_short(curve: dict[float, np.ndarray], missing: list[str]) -> dict[str, 
     empty = dict.fromkeys(f"{name}{end}" for name in names for end in ("", "_low", "_high"))
     ends = {"x_min": min(curve, default=None), "x_max": max(curve, default=None)}
     row = {"n_points": len(curve), **ends, **empty, "growth": None, "max_residual": None}
-    row["slope_from"] = None
+    row["slope_over"] = None
     return {**row, "missing": "; ".join(missing)}
 
 
@@ -211,8 +211,9 @@ def _crossover(
     }  # fmt: skip
     if row["x"] is not None:
         row["low"], row["high"] = scaling.interval(resampled)
-        before, after = scaling.around(x, row["x"])
-        if after > scaling.NEAR * before:  # what lies between is not known to be straight
+        before, after = scaling.around(x, row["low"])[0], scaling.around(x, row["high"])[1]
+        _, next_ = near = scaling.around(x, row["x"])
+        if next_ > scaling.NEAR * near[0]:  # what lies between is not known to be straight
             row |= {"low": before, "high": after, "bracketed": True}
     elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - SETTLED:
         row |= _beyond(x, own, a, b)

@@ -15,8 +15,9 @@ from typing import Any
 
 from . import code
 from . import record as records
+from .errors import UserError
 from .experiment import Experiment, filled
-from .run import supervise
+from .run import machine, supervise
 from .study import TRAINING_KEYS, Study
 from .tidy import Entry
 
@@ -46,6 +47,7 @@ def tune(
     if study.start():
         search.enqueue_trial(study.start())
     limit = time_limit_s and time_limit_s / study.trials
+    (out / SUMMARY).unlink(missing_ok=True)  # until the end there is no winner
     trials = []
     for number in range(study.trials):
         asked = search.ask()
@@ -79,7 +81,7 @@ def _trial(
     limit: float | None, train: Train,
 ) -> dict[str, Any]:  # fmt: skip
     experiment, folder = study.experiment(chosen), out / Path(study.trial_path(number)).name
-    if not _is_there(folder, experiment):
+    if not _is_there(folder, experiment, dataset):
         train(experiment, dataset, folder, threads, limit)
         (folder / "weights.safetensors").unlink(
             missing_ok=True
@@ -92,14 +94,21 @@ def _trial(
     }  # fmt: skip
 
 
-def _is_there(folder: Path, experiment: Experiment) -> bool:
-    """Whether a trial of an earlier call can be taken: same settings, same code, and it did not crash."""
-    if not (folder / "record.json").exists():
+def _is_there(folder: Path, experiment: Experiment, dataset: Path) -> bool:
+    """Whether a trial of an earlier call can be taken: same settings, code, data and machine, and it did not crash."""
+    try:
+        record = records.read_record(folder)
+    except UserError:  # none, or one that cannot be read
         return False
-    record = records.read_record(folder)
-    same = filled(record["experiment"]) == experiment.to_dict()
-    sources = code.identity(code.training_sources(experiment.model))["hash"]
-    return same and record["code"]["hash"] == sources and record["status"] != "crashed"
+    facts, sources = dataset / "dataset.json", code.training_sources(experiment.model)
+    known = json.loads(facts.read_text(encoding="utf-8"))["hash"] if facts.exists() else None
+    return (
+        filled(record["experiment"]) == experiment.to_dict()
+        and record["code"]["hash"] == code.identity(sources)["hash"]
+        and record["data"]["hash"] == known
+        and record["environment"]["machine"] == machine()
+        and record["status"] != "crashed"
+    )
 
 
 def validation(record: Mapping[str, Any]) -> float | None:
@@ -108,7 +117,9 @@ def validation(record: Mapping[str, Any]) -> float | None:
     if record["status"] != "ok":
         return None
     masking, metric = training["select_masking"], training["select_on"]
-    return max(point["valid"][masking][metric] for point in record["values"]["curve"])
+    return max(
+        (point["valid"][masking][metric] for point in record["values"]["curve"]), default=None
+    )
 
 
 def summary(study: Study, trials: list[dict[str, Any]]) -> dict[str, Any]:

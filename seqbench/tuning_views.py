@@ -62,10 +62,14 @@ def _table(track: str, dataset: str, found: Mapping[str, Any]) -> Table:
         cells.append(Cell(whole(tuning["train_s"]), value=tuning["train_s"]))
         rows.append([Cell(label(model), value=model), *cells, Cell(words)])
     first = next(iter(found.values()))["tuning"]
+    machines = sorted(
+        {c["tuning"]["machine"] for c in found.values() if c["tuning"].get("machine")}
+    )
+    where = f", made on {' and '.join(machines)}" if machines else ""
     note = (
         f"Validation {first['metric']} at L = {first['seq_len']}; the test split was never ranked. Untuned: the first trial, with"
         " the settings before tuning. Every model had the same number of trials of the same number of steps; seconds are those of"
-        " training, informative only. The trials are records."
+        f" training, informative only. The trials are records{where}."
     )
     caption = f"Tuning on {dataset}, track {track}: what the search chose and what it brought"
     return Table(f"tuning-{track}-{dataset}", caption, columns, rows, [note])

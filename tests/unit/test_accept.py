@@ -61,6 +61,18 @@ def test_accepting_again_changes_nothing_and_says_so(accepted):
     assert target.read_bytes() == before
 
 
+def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
+    """With the tables that publishing really makes: there are trials and nothing else."""
+    (study, *_) = studies(config.validate(TUNING), MODELS)
+    tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    target = tmp_path / "tuned.yaml"
+    assert accept.accept(tmp_path, target, config.validate(TUNING))
+    tuning = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"][study.model]["tuning"]
+    assert tuning["machine"] == "test-machine"
+    folder = tmp_path / "reference" / "test-machine"
+    assert len((folder / "tuning.csv").read_text().splitlines()) == 1 + study.trials
+
+
 def test_the_trials_are_published_as_records(accepted):
     folder, _, _ = accepted
     reference = folder / "reference" / "test-machine"
@@ -87,6 +99,7 @@ def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
         (m, k) for m in ("mamba4rec", "sasrec") for k in range(5)
     ]
     best = max(r["value"] for r in rows if r["model"] == "sasrec")
+    assert "made on test-machine" in table.notes[0]
     (sasrec,) = [row for row in table.rows if row[0].value == "sasrec"]
     assert sasrec[6].value == pytest.approx(best, abs=1e-6)
 

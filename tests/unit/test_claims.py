@@ -68,7 +68,7 @@ def tables(
     if growth:
         frames["scaling"] = pd.DataFrame([
             {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "curve": "batch", "phase": "train", "metric": "step_s",
-             "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_from": 50.0 * (1 + (short or {}).get(m, 0)),
+             "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_over": "50 800" if m in (short or {}) else "50 100 800",
              "x_max": 800.0}
             for m, low, high in growth
         ])  # fmt: skip

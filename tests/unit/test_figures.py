@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqbench import figures, look
+from seqbench import drawings, figures, look
 from seqbench.metrics import METRICS
 
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
@@ -188,3 +188,24 @@ def test_saved_files_are_undated_and_the_same_every_time(tmp_path):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
     assert "<dc:date>" not in (tmp_path / "one/quality.svg").read_text()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one/quality.csv"), quality())
+
+
+def test_the_gap_is_what_masking_adds_to_the_same_validation():
+    keys = {
+        "dataset": "d",
+        "seq_len": 5,
+        "model": "m",
+        "metric": "ndcg@10",
+        "split": "valid",
+        "seed": 0,
+    }
+    rows = [
+        keys | {"targets": targets, "best": targets == 20, "masking": masking, "value": value}
+        for targets, ranked, masked in ((10, 0.1, 0.15), (20, 0.2, 0.25), (30, 0.0, 0.1))
+        for masking, value in (("unmasked", ranked), ("seen-masked", masked))
+    ]  # fmt: skip
+    rows += [row | {"split": "test", "value": 9.0} for row in rows]
+    gap = drawings._gap_data(pd.DataFrame(rows))
+    assert list(gap.targets) == [10, 20] and gap.value.tolist() == pytest.approx([0.5, 0.25])
+    assert gap.best.tolist() == [False, True]
+    assert drawings._gap_data(pd.DataFrame()).empty

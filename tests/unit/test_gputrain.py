@@ -17,7 +17,7 @@ import pytest
 from seqbench import config, gpucheck, gputrain, run
 from seqbench.__main__ import main
 from seqbench.accept import accept
-from seqbench.bundle import unpack
+from seqbench.bundle import pack, unpack
 from seqbench.environment import SHARE
 from seqbench.errors import UserError
 from seqbench.experiment import Experiment, Training
@@ -147,16 +147,114 @@ def test_a_study_that_the_budget_cut_goes_on_with_its_trials(tmp_path, grid, sea
     assert not gputrain.is_searched(chosen, other)
 
 
-def test_a_trial_that_crashes_ends_its_study_and_not_the_trainings(
+def test_a_trial_without_a_record_ends_its_study_and_not_the_trainings(
     tmp_path, grid, search, monkeypatch
 ):
+    ran = []
+
     def end(job, *_):
+        ran.append(job.track)
         return "crashed" if job.track == "tune" else "ok"
 
     monkeypatch.setattr(gputrain, "supervise", end)
     monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
     assert gputrain.search_all(chosen) == (0, 1)
+    assert sorted(ran) == ["matched"] * 3 + ["tune"]
+
+
+def test_a_trial_that_crashes_counts_as_failed(tmp_path, grid, search, monkeypatch):
+    supervise = gputrain.supervise
+
+    def end(job, dataset, folder, *rest):
+        status = supervise(job, dataset, folder, *rest)
+        if folder.name == "trial-001":
+            file = folder / "record.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "crashed"}))
+            return "crashed"
+        return status
+
+    monkeypatch.setattr(gputrain, "supervise", end)
+    chosen = replace(plan(tmp_path / "out", grid), parts=("tune",))
+    assert gputrain.search_all(chosen) == (0, 0)
+    content = json.loads((chosen.results / search.path / "study.json").read_text())
+    assert [t["value"] is None for t in content["trials"]] == [False, True]
+
+
+def test_a_study_that_breaks_leaves_the_trainings_alone(
+    tmp_path, grid, search, monkeypatch, capsys
+):
+    ran = []
+    monkeypatch.setattr(gputrain, "_train", lambda _, job, *__: ran.append(job) or "ok")
+    monkeypatch.setattr(gputrain.tune, "tune", lambda *_: 1 / 0)
+    chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
+    assert gputrain.search_all(chosen) == (0, 1) and len(ran) == 3
+    assert f"{search.path}: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_without_a_study_left_nothing_is_begun(tmp_path, grid, search, monkeypatch):
+    monkeypatch.setattr(gputrain, "is_searched", lambda *_: True)
+    monkeypatch.setattr(gputrain, "_side_by_side", lambda *_: pytest.fail("something was begun"))
+    chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
+    assert gputrain.search_all(chosen) == (0, 0)
+
+
+def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searched_again(
+    tmp_path, grid, search
+):
+    out, results = tmp_path / "check", tmp_path / "results"
+    gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
+    unpack(next(out.glob("*.tar.gz")), results)
+    accept(results, tmp_path / "tuned.yaml", config.validate(gputrain_config(search.dataset)))
+    elsewhere = replace(plan(tmp_path / "new", grid), published=results / "reference")
+    assert gputrain.is_searched(elsewhere, search)
+    assert not gputrain.is_searched(replace(elsewhere, published=tmp_path / "none"), search)
+    facts = grid.parent / "data" / search.dataset / "dataset.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
+    assert not gputrain.is_searched(elsewhere, search)
+
+
+@pytest.fixture
+def tuned(tmp_path, grid, search):
+    """The folder of a check that searched, and the results folder that its archive was unpacked into."""
+    out, results = tmp_path / "check", tmp_path / "results"
+    gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
+    unpack(next(out.glob("*.tar.gz")), results)
+    return out, results
+
+
+def changed(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_unpacking_the_same_trials_again_changes_nothing(tuned):
+    out, results = tuned
+    before = {p: p.read_bytes() for p in results.rglob("*.json")}
+    unpack(next(out.glob("*.tar.gz")), results)
+    assert {p: p.read_bytes() for p in results.rglob("*.json")} == before
+
+
+def test_trials_of_another_machine_are_not_replaced(tuned, search):
+    out, results = tuned
+    file = results / search.trial_path(1) / "record.json"
+    there = json.loads(file.read_text())["environment"] | {"machine": "f" * 12}
+    changed(file, environment=there)
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="trial-001: another trial stands here"):
+        unpack(next(out.glob("*.tar.gz")), results)
+    assert file.read_bytes() == before
+
+
+def test_a_study_that_its_trials_contradict_is_refused(tuned, search, tmp_path):
+    out, _ = tuned
+    file = out / "results" / search.path / "study.json"
+    content = json.loads(file.read_text())
+    content["trials"][1]["value"] = 0.9
+    file.write_text(json.dumps(content))
+    pack(out, tmp_path / "bad.tar.gz")
+    with pytest.raises(UserError, match="trial 1 is not the one that the study names"):
+        unpack(tmp_path / "bad.tar.gz", tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere" / "tune").exists()
 
 
 def test_another_study_in_its_place_is_not_replaced(tmp_path, grid, search):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from builders import ENVIRONMENT, THREE, curves_of, grid, write_grid, write_measurement
 
-from seqbench import collect, scaling_rows
+from seqbench import collect, scaling, scaling_rows
 
 
 def entries(results, jobs):
@@ -76,16 +76,33 @@ def test_two_points_have_a_slope_and_no_curve_and_only_bracket_a_crossing(tmp_pa
         ]
         assert row["slope_end"] == pytest.approx(np.log(t[1] / t[0]) / np.log(high / low))
         assert row["growth"] == pytest.approx(t[1] / t[0])
-        assert (row["c"], row["max_residual"], row["slope_from"], row["x_max"]) == (
+        assert (row["c"], row["max_residual"], row["slope_over"], row["x_max"]) == (
             None,
             None,
-            low,
+            f"{low} {high}",
             high,
         )
     crossed = [row for row in rows_of(crossovers, **STEP) if row["x"] is not None]
     assert crossed and all(
         (r["bracketed"], r["low"], r["high"]) == (True, low, high) for r in crossed
     )
+
+
+def test_a_bracket_holds_what_resamples_say_of_the_crossing():
+    """The estimate lies just above a point, part of its interval below it: the lower bracket does too."""
+    x = (50.0, 200.0, 8192.0)
+    rng = np.random.default_rng(0)
+
+    def curve(values):
+        return {
+            at: value * rng.lognormal(0, 0.02, (3, 40)) for at, value in zip(x, values, strict=True)
+        }
+
+    first, second = curve((2.0, 2.0, 2.0)), curve((1.0, 1.99, 6.0))
+    drawn = scaling.resampled_medians({"a": first, "b": second})
+    row = scaling_rows._crossover(first, second, drawn["a"], drawn["b"])
+    assert 200 < row["x"] < 250 and row["bracketed"]
+    assert (row["low"], row["high"]) == (50.0, 8192.0)
 
 
 def test_a_phase_that_was_not_asked_for_is_no_gap(tmp_path, tokens):

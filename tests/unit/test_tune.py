@@ -1,6 +1,7 @@
 """Tuning with a stand-in for training, whose answer is known; resuming, failures, and what goes into the configuration."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
@@ -63,11 +64,24 @@ def trainer(log, failing=()):
     return train
 
 
-def run(folder, study=STUDY, log=None, **changes):
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """The machine that made the stand-in's records."""
+    monkeypatch.setattr(tune, "machine", lambda: ENVIRONMENT["machine"])
+
+
+def data(folder, digest=HASH):
+    """A prepared dataset as far as tuning reads one."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "data" / "dataset.json").write_text(json.dumps({"hash": digest}))
+    return folder / "data"
+
+
+def run(folder, study=STUDY, log=None, digest=HASH, **changes):
     log = [] if log is None else log
     return tune.tune(
         study,
-        folder / "data",
+        data(folder, digest),
         folder / study.path,
         1,
         changes.pop("limit", None),
@@ -112,10 +126,41 @@ def test_an_interrupted_study_goes_on_with_the_trials_that_are_there(tmp_path):
 
     folder = tmp_path / "parts"
     with pytest.raises(Stopped):
-        tune.tune(STUDY, folder, folder / STUDY.path, 1, None, stopping)
+        tune.tune(STUDY, data(folder), folder / STUDY.path, 1, None, stopping)
+    assert not (folder / STUDY.path / "study.json").exists()
     log = []
     assert run(folder, log=log) == whole
     assert [number for number, _ in log] == [3, 4, 5]
+
+
+def test_trials_of_other_data_or_of_another_machine_are_made_again(tmp_path, monkeypatch):
+    run(tmp_path)
+    log = []
+    run(tmp_path, log=log, digest="other")
+    assert len(log) == 6
+    monkeypatch.setattr(tune, "machine", lambda: "another")
+    log = []
+    run(tmp_path, log=log)
+    assert len(log) == 6
+
+
+def test_a_trial_that_cannot_be_read_is_made_again(tmp_path):
+    run(tmp_path)
+    (tmp_path / STUDY.trial_path(3) / "record.json").write_text('{"cut":')
+    log = []
+    run(tmp_path, log=log)
+    assert [number for number, _ in log] == [3]
+
+
+def test_until_a_search_ends_there_is_no_winner_of_an_earlier_one(tmp_path):
+    run(tmp_path)
+
+    def stopping(*_):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        tune.tune(replace(STUDY, seed=4), data(tmp_path), tmp_path / STUDY.path, 1, None, stopping)
+    assert not (tmp_path / STUDY.path / "study.json").exists()
 
 
 def test_trials_of_other_code_are_made_again(tmp_path):
