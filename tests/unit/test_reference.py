@@ -1,0 +1,42 @@
+"""The published results: every row has its records, every record its row, and the README says what the machine's page says."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from seqbench.code import ROOT
+
+MACHINES = sorted((ROOT / "results" / "reference").glob("*/"))
+ROW = ("dataset", "track", "model", "seq_len")
+
+
+def rows(file: Path, *columns: str) -> set[tuple]:
+    with file.open(encoding="utf-8") as lines:
+        return {tuple(row[column] for column in columns) for row in csv.DictReader(lines)}
+
+
+@pytest.mark.parametrize("folder", MACHINES, ids=lambda path: path.name)
+def test_every_row_of_quality_has_records_and_every_record_a_row(folder):
+    places = [path.parts[-5:-1] for path in (folder / "runs").glob("*/*/*/L*-s*/record.json")]
+    assert rows(folder / "effectiveness.csv", *ROW) == {
+        (dataset, track, model, name.partition("-")[0].removeprefix("L"))
+        for dataset, track, model, name in places
+    }
+
+
+@pytest.mark.parametrize("folder", MACHINES, ids=lambda path: path.name)
+def test_every_trial_of_the_table_of_tuning_is_a_record(folder):
+    trials = {path.parts[-5:-1] for path in (folder / "tune").glob("*/*/L*/trial-*/record.json")}
+    file = folder / "tuning.csv"
+    said = rows(file, "dataset", "model", "seq_len", "trial") if file.exists() else set()
+    assert trials == {(d, m, f"L{length}", f"trial-{int(n):03d}") for d, m, length, n in said}
+
+
+@pytest.mark.parametrize("folder", MACHINES, ids=lambda path: path.name)
+def test_the_readme_says_what_the_machines_page_says(folder):
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    findings = page.partition("## Findings")[2].partition("\n## ")[0]
+    sentences = [line for line in findings.splitlines() if line.startswith("- ")]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert sentences and not set(sentences) - set(readme)
