@@ -156,7 +156,7 @@ def _growth(
     row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
     row |= _fitted(x, own, resampled) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
     row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled))
-    row["slope_over"] = " ".join(f"{value:g}" for value in x[-scaling.END_POINTS :])
+    row["slope_over"] = " ".join(f"{value:.0f}" for value in x[-scaling.END_POINTS :])
     row["missing"] = "; ".join(missing) if missing else None
     return row
 
