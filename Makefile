@@ -47,7 +47,7 @@ report: setup  ## the comparison of config/config.yaml
 check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record)
 	$(BIN)/snakemake --cores $(CORES) check
 
-publish: setup  ## write the tables that are committed, to results/reference/<machine>/
+publish: setup  ## write what is committed: results/reference/<machine>/, the page of all machines, the README's findings
 	$(BIN)/snakemake --cores $(CORES) publish
 
 # Status 3, "cannot tell", does not fail; the command itself tells it apart.

@@ -215,12 +215,11 @@ def _check(a: argparse.Namespace) -> int:
 
 
 def _publish(a: argparse.Namespace) -> None:
-    from .publish import publish, update_readme
+    from .publish import publish, together
 
     folder = publish(a.grid, a.results)
     print(f"published: {folder}", file=sys.stderr)
-    if a.readme:
-        update_readme(a.readme, folder.parent)
+    together(folder.parent, a.readme)
 
 
 def _retry(a: argparse.Namespace) -> None:
@@ -250,12 +249,11 @@ def _gpu_check(a: argparse.Namespace) -> int:
 
 def _unpack(a: argparse.Namespace) -> None:
     from .bundle import unpack
-    from .publish import update_readme
+    from .publish import together
 
     folder = unpack(a.archive, a.results)
     print(f"unpacked: {folder}", file=sys.stderr)
-    if a.readme:
-        update_readme(a.readme, folder.parent)
+    together(folder.parent, a.readme)
 
 
 def _regression(a: argparse.Namespace) -> int:

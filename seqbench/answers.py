@@ -114,18 +114,21 @@ def _by_verdict(rows: pd.DataFrame) -> str:
 
 
 def _length(tables: Tables) -> Iterator[str]:
-    """What the longest history adds to the shortest, per dataset and masking."""
+    """What longer histories add to the shortest, per dataset and masking."""
     rows = pick(tables.frames["contrasts"], contrast="length", metric=MAIN)
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
     for dataset, track, masking in places(rows, "dataset", "track", "masking"):
         part = pick(rows, dataset=dataset, track=track, masking=masking)
-        shortest, longest = part.seq_len_from.min(), part.seq_len_to.max()
-        ends = pick(part, seq_len_from=shortest, seq_len_to=longest)
-        if len(ends):
-            yield (
-                f"{dataset}, track {track}, {MASKINGS[masking].lower()}: histories of {longest} instead of {shortest} change"
-                f" {METRICS[MAIN].label} by {_each(ends)}."
-            )
+        shortest = part.seq_len_from.min()
+        from_shortest = pick(part, seq_len_from=shortest)
+        steps = [
+            f"those of {longer} change {METRICS[MAIN].label} by {_each(pick(from_shortest, seq_len_to=longer))}"
+            for longer in sorted(set(from_shortest.seq_len_to))
+        ]
+        yield (
+            f"{dataset}, track {track}, {MASKINGS[masking].lower()}: against histories of {shortest},"
+            f" {'; '.join(steps)}."
+        )
 
 
 def _each(rows: pd.DataFrame) -> str:
@@ -147,8 +150,13 @@ def _masking(tables: Tables) -> Iterator[str]:
         yield " ".join([text, *_gaps(tables, dataset, track, seq_len)])
 
 
-def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[str]:
-    """The gap on validation at the first look and at the chosen step, as a share of the value with seen items ranked."""
+def gaps(
+    tables: Tables, dataset: str, track: str, seq_len: int
+) -> Iterator[tuple[str, float, float]]:
+    """Per model the gap between maskings on validation, at the first look and at the chosen step, means over its trainings.
+
+    The gap is a share of the value with seen items ranked.
+    """
     frame = tables.frames["curves"]
     part = pick(frame, dataset=dataset, track=track, seq_len=seq_len, split="valid", metric=MAIN)
     if part.empty:
@@ -157,13 +165,19 @@ def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[st
         index=["model", "path", "step", "best"], columns="masking", values="value"
     ).reset_index()
     wide["gap"] = wide["seen-masked"] / wide["unmasked"] - 1
-    listed = []
     for model in ordered(wide.model):
         own = pick(wide, model=model)
         first = own[own.step == own.groupby("path").step.transform("min")].gap.mean()
         chosen = own[own.best].gap.mean()
         if known(first) and known(chosen):
-            listed.append(f"{100 * first:.0f} to {100 * chosen:.0f} % ({label(model)})")
+            yield model, first, chosen
+
+
+def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[str]:
+    listed = [
+        f"{100 * first:.0f} to {100 * chosen:.0f} % ({label(model)})"
+        for model, first, chosen in gaps(tables, dataset, track, seq_len)
+    ]
     if listed:
         yield (
             "On validation the gap, as a share of the value with seen items ranked, went from the first look to the chosen step"
@@ -251,7 +265,7 @@ QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...]
     ("Which model ranks best?", _best),
     ("What does a longer history do to quality?", _length),
     ("What does masking seen items do, and does training close the gap?", _masking),
-    ("What does Mamba4Rec cost beside the others on this machine?", _cost),
+    ("What does Mamba4Rec cost beside the others?", _cost),
     ("Which of the paper's claims stand?", _claims),
     ("How do these values compare with published ones?", anchors.sentences),
     ("What was spent?", spent.sentences),

@@ -137,19 +137,27 @@ def _values(
 
 
 def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[tuple[str, Found]]:
-    rows = pick(
-        tables.frames["efficiency"], track=track, device_kind="cuda", dataset=claim["dataset"],
-        seq_len=claim["seq_len"], phase=claim["phase"], metric=claim["metric"],
-    )  # fmt: skip
-    if len(
-        rows
-    ):  # of the paper's workload only: another batch or protocol says nothing about its figures
-        same = (rows.batch_size == claim["batch"]) & (track in claim["tracks"])
-        rows = rows[same & rows["median"].notna()]
-    for rival, figure in claim["rivals"].items():
-        published = f"{claim['subject']:g} against {figure:g}"
-        sentence = claim["sentence"].format(rival=label(rival), published=published)
-        yield sentence, _ratio(rows, subject, rival, claim["subject"] / figure, claim["tolerance"])
+    for gpu, where in _gpus(tables, "efficiency"):
+        rows = pick(
+            tables.frames["efficiency"], track=track, dataset=claim["dataset"], seq_len=claim["seq_len"],
+            phase=claim["phase"], metric=claim["metric"], **gpu,
+        )  # fmt: skip
+        if len(rows):  # of the paper's workload only: no other says anything about its figures
+            same = (rows.batch_size == claim["batch"]) & (track in claim["tracks"])
+            rows = rows[same & rows["median"].notna()]
+        for rival, figure in claim["rivals"].items():
+            published = f"{claim['subject']:g} against {figure:g}"
+            sentence = claim["sentence"].format(rival=label(rival), published=published)
+            ratio = claim["subject"] / figure
+            yield sentence + where, _ratio(rows, subject, rival, ratio, claim["tolerance"])
+
+
+def _gpus(tables: Tables, frame: str) -> Iterator[tuple[dict[str, str], str]]:
+    """Each machine whose GPU was measured, as columns to pick by, and how a sentence names it: only where there are several."""
+    names = places(pick(tables.frames[frame], device_kind="cuda"), "machine_name")
+    for (name,) in names or [("",)]:
+        picked = {"device_kind": "cuda", **({"machine_name": name} if name else {})}
+        yield picked, f" (on {name})" if len(names) > 1 else ""
 
 
 def _ratio(
@@ -178,28 +186,31 @@ def _ratio(
 def _growth(
     tables: Tables, claim: Mapping, subject: str, track: str
 ) -> Iterator[tuple[str, Found]]:
-    rows = pick(
-        tables.frames["scaling"], track=track, device_kind="cuda", curve="batch",
-        phase=claim["phase"], metric=claim["metric"],
-    )  # fmt: skip
-    for rival in claim["rivals"]:
-        own, other = pick(rows, model=subject), pick(rows, model=rival)
-        sentence = claim["sentence"].format(rival=label(rival))
-        own, other = (part[part.slope_end.notna()] if len(part) else part for part in (own, other))
-        if own.empty or other.empty:
-            yield sentence, ("", ABSENT)
-            continue
-        a, b = own.iloc[0], other.iloc[0]
-        measured = f"slope {_slope(a)} against {_slope(b)}"
-        if a.slope_over != b.slope_over:
-            yield sentence, (f"{measured}, over different lengths", UNSURE)
-            continue
-        measured += f" over L = {lengths(a.slope_over)}"
-        if min(a.n_rounds, b.n_rounds) < ROUNDS:
-            yield sentence, (f"{measured}, fewer than {ROUNDS} processes", UNSURE)
-            continue
-        less, more = a.slope_end_high < b.slope_end_low, a.slope_end_low > b.slope_end_high
-        yield sentence, (measured, YES if less else NO if more else UNSURE)
+    for gpu, where in _gpus(tables, "scaling"):
+        rows = pick(
+            tables.frames["scaling"], track=track, curve="batch", phase=claim["phase"],
+            metric=claim["metric"], **gpu,
+        )  # fmt: skip
+        for rival in claim["rivals"]:
+            sentence = claim["sentence"].format(rival=label(rival)) + where
+            yield sentence, _slopes(rows, subject, rival)
+
+
+def _slopes(rows: pd.DataFrame, subject: str, rival: str) -> Found:
+    """Which of two costs grows less at the long end of one curve."""
+    own, other = pick(rows, model=subject), pick(rows, model=rival)
+    own, other = (part[part.slope_end.notna()] if len(part) else part for part in (own, other))
+    if own.empty or other.empty:
+        return "", ABSENT
+    a, b = own.iloc[0], other.iloc[0]
+    measured = f"slope {_slope(a)} against {_slope(b)}"
+    if a.slope_over != b.slope_over:
+        return f"{measured}, over different lengths", UNSURE
+    measured += f" over L = {lengths(a.slope_over)}"
+    if min(a.n_rounds, b.n_rounds) < ROUNDS:
+        return f"{measured}, fewer than {ROUNDS} processes", UNSURE
+    less, more = a.slope_end_high < b.slope_end_low, a.slope_end_low > b.slope_end_high
+    return measured, YES if less else NO if more else UNSURE
 
 
 def _slope(row: pd.Series) -> str:

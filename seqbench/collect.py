@@ -8,6 +8,7 @@ Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contr
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,29 @@ def read_entry(results: Path, path: str) -> Entry:
     return Entry(path, results, records.read_record(results / path))
 
 
+def published(folder: Path) -> list[Entry]:
+    """All records of a published folder, by path, lengths in the order of numbers."""
+    found = (path.parent for path in (folder / "runs").rglob("record.json"))
+    paths = sorted(found, key=lambda path: _natural(str(path)))
+    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
+
+
+def _natural(text: str) -> list[str | int]:
+    """Sorting key that reads digits as numbers: L200 comes before L1600."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
 def read_dataset(results: Path, name: str) -> dict[str, Any]:
     """Return the facts of a prepared dataset."""
     return _read_json(results / "data" / name / "dataset.json", WORKFLOW)
 
 
-def build(entries: list[Entry], datasets: dict[str, Any], margin: float) -> Tables:
-    """Turn records into tables."""
+def build(
+    entries: list[Entry], datasets: dict[str, Any], margin: float, one_machine: bool = True
+) -> Tables:
+    """Turn records into tables; `one_machine` as in `summarise`."""
     check_datasets(entries, datasets)
-    quality = summarise(entries, margin)
+    quality = summarise(entries, margin, one_machine)
     measured = [entry for entry in entries if not entry.training]
     growth, crossovers = scaling_rows.summarise(measured)
     by_protocol, agreement = protocols.summarise(

@@ -40,10 +40,13 @@ class Group:
         return self.entries[0].experiment["model"]
 
 
-def summarise(entries: list[Entry], margin: float) -> dict[str, list[dict[str, Any]]]:
+def summarise(
+    entries: list[Entry], margin: float, one_machine: bool = True
+) -> dict[str, list[dict[str, Any]]]:
     """Return rows of `effectiveness` (tidy), `summary`, `comparisons` and `contrasts` of the trainings that succeeded.
 
-    margin: smallest difference that counts, as a share of the better model's mean.
+    margin: smallest difference that counts, as a share of the better model's mean. one_machine: whether a model's seeds
+    must come from the same machine, as in every grid; pool.py says when they need not.
 
     Raises:
         UserError: records that would be averaged or compared differ in data, machine or settings.
@@ -54,7 +57,7 @@ def summarise(entries: list[Entry], margin: float) -> dict[str, list[dict[str, A
     for _, lengths in groupby(trainings, lambda entry: _place(entry)[:2]):
         by_length: list[list[Group]] = []
         for _, members in groupby(lengths, _place):
-            groups = _groups(list(members), tidy)
+            groups = _groups(list(members), tidy, one_machine)
             summary += [row for group in groups for row in _summary_rows(group)]
             pairs = combinations(groups, 2)
             comparisons += _adjusted(
@@ -79,14 +82,14 @@ def check_same_data(entries: list[Entry]) -> None:
         _same(other, entry, "data", *(e.record["data"]["hash"] for e in (other, entry)))
 
 
-def _groups(members: list[Entry], tidy: list[dict[str, Any]]) -> list[Group]:
+def _groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) -> list[Group]:
     users, found, by_model = None, [], {}
     for entry in members:
         by_model.setdefault(entry.experiment["model"], []).append(entry)
     for seeds in by_model.values():
         tables, added = [], []
         for entry in seeds:
-            _check_seeds(seeds[0], entry)
+            _check_seeds(seeds[0], entry, one_machine)
             samples = entry.samples()
             users = samples["users"] if users is None else users
             if not np.array_equal(users, samples["users"]):
@@ -117,8 +120,10 @@ def _place(entry: Entry) -> tuple[str, str, int]:
     return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
 
 
-def _check_seeds(first: Entry, entry: Entry) -> None:
-    _same(first, entry, "machine", *(e.record["environment"]["machine"] for e in (first, entry)))
+def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:
+    if one_machine:
+        machines = (e.record["environment"]["machine"] for e in (first, entry))
+        _same(first, entry, "machine", *machines)
     settings = [{k: v for k, v in e.experiment.items() if k != "seed"} for e in (first, entry)]
     _same(first, entry, "settings", *settings)
 

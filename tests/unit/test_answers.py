@@ -109,7 +109,7 @@ def test_what_a_longer_history_adds_is_paired_over_users(tmp_path):
     sentences = about(tables, "What does a longer history")
     assert len(sentences) == 2  # one per masking
     assert sentences[0].startswith(
-        "toy, track matched, seen items ranked: histories of 200 instead of 50 change NDCG@10 by +"
+        "toy, track matched, seen items ranked: against histories of 50, those of 200 change NDCG@10 by +"
     )
     frame = tables.frames["contrasts"]
     row = frame[(frame.contrast == "length") & (frame.model == "sasrec") & (frame.metric == "ndcg@10")
@@ -124,6 +124,17 @@ def test_what_a_longer_history_adds_is_paired_over_users(tmp_path):
     unpaired = unpaired[(unpaired.model == "sasrec") & (unpaired.metric == "ndcg@10")
                         & (unpaired.masking == "unmasked") & (unpaired.ties == "conservative")]  # fmt: skip
     assert row.ci_high - row.ci_low < (unpaired.ci_high - unpaired.ci_low).min()
+
+
+def test_every_longer_history_is_held_against_the_shortest(tmp_path):
+    wanted = grid([
+        training(model=m, seq_len=length, seed=s) for m in THREE for length in (50, 100, 200) for s in SEEDS
+    ])  # fmt: skip
+    ranked, _ = about(tables_of(tmp_path, wanted), "What does a longer history")
+    middle, end = ranked.split("; ")
+    assert "against histories of 50, those of 100 change NDCG@10 by " in middle
+    assert end.startswith("those of 200 change NDCG@10 by ")
+    assert all(name in part for part in (middle, end) for name in ("Mamba4Rec", "SASRec", "GRU4Rec"))  # fmt: skip
 
 
 def test_equal_lengths_have_a_contrast_around_zero(tmp_path):

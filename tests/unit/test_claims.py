@@ -23,8 +23,9 @@ CLAIMS = {
 
 
 def tables(
-    quality=None, value=None, cost=None, growth=None, track="fair", batch=64, rounds=3, short=None
-):
+    quality=None, value=None, cost=None, growth=None, track="fair", batch=64, rounds=3, short=None,
+    machines=("gpu",),
+):  # fmt: skip
     """Tables with at most one fact each; quality: (low, high, verdict, seeds), ours being model_b."""
     place = {
         "track": track,
@@ -61,16 +62,16 @@ def tables(
     if cost:
         kind, values = cost
         frames["efficiency"] = pd.DataFrame([
-            place | {"model": m, "device_kind": kind, "phase": "train", "metric": "epoch_s", "median": v, "q25": v - s,
+            place | {"model": m, "device_kind": kind, "machine_name": machine, "phase": "train", "metric": "epoch_s", "median": v, "q25": v - s,
                      "q75": v + s, "batch_size": batch, "rounds": rounds}
-            for m, v, s in values
+            for machine in machines for m, v, s in values
         ])  # fmt: skip
     if growth:
         frames["scaling"] = pd.DataFrame([
-            {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "curve": "batch", "phase": "train", "metric": "step_s",
+            {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "machine_name": machine, "curve": "batch", "phase": "train", "metric": "step_s",
              "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_over": "50 800" if m in (short or {}) else "50 100 800",
              "x_max": 800.0}
-            for m, low, high in growth
+            for machine in machines for m, low, high in growth
         ])  # fmt: skip
     return Tables(frames, {}, {})
 
@@ -163,6 +164,19 @@ SLOW_GROWTH = [("ours", 0.9, 1.1), ("theirs", 1.5, 1.7)]
 @pytest.mark.parametrize("other", [{"batch": 65}, {"track": "another"}])
 def test_another_workload_says_nothing_about_the_papers_cost(other):
     assert verdict("cost", cost=FAST, **other).verdict == claims.ABSENT
+
+
+def test_several_gpus_are_judged_one_by_one_and_named():
+    facts = tables(cost=FAST, growth=SLOW_GROWTH, machines=("one", "two"))
+    slower = facts.frames["efficiency"].machine_name == "two"
+    facts.frames["efficiency"].loc[slower & (facts.frames["efficiency"].model == "ours"), ["median", "q25", "q75"]] *= 4  # fmt: skip
+    found = {f.sentence: f.verdict for f in claims.judge(facts, CLAIMS) if f.verdict != claims.ABSENT}  # fmt: skip
+    assert found == {
+        "less than theirs: 50 against 100 (on one)": claims.YES,
+        "less than theirs: 50 against 100 (on two)": claims.NO,
+        "grows less than theirs (on one)": claims.YES,
+        "grows less than theirs (on two)": claims.YES,
+    }
 
 
 def test_one_process_decides_nothing():

@@ -16,7 +16,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import publish
+from seqbench import collect, publish
 from seqbench.errors import UserError
 
 EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
@@ -125,52 +125,68 @@ def test_readme_is_rewritten_between_its_markers_only(tmp_path):
     published(tmp_path, plan("sasrec"))
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{publish.BEGIN}\nstale\n{publish.END}\nafter\n")
-    publish.update_readme(readme, tmp_path / "reference")
+    publish.together(tmp_path / "reference", readme)
     first = readme.read_text()
     assert first.startswith(f"before\n{publish.BEGIN}\n")
     assert first.endswith(f"{publish.END}\nafter\n")
     assert "stale" not in first
-    assert "### test-machine (Test CPU)" in first
+    assert "Measured on [test-machine](reference/test-machine/README.md)." in first
     assert "- **Few seeds.**" in first
-    publish.update_readme(readme, tmp_path / "reference")
+    publish.together(tmp_path / "reference", readme)
     assert readme.read_text() == first
 
 
-def test_readme_shows_gpus_first_with_the_claims_and_the_cost_of_tracks_that_were_not_trained(
-    tmp_path,
-):
-    published(tmp_path, plan("sasrec"))
-    gpu = {
-        "device": "NVIDIA Test",
-        "device_kind": "cuda",
-        "machine": "1" * 12,
-        "machine_name": "z-gpu",
-    }
-    folder = tmp_path / "reference" / "z-gpu"
-    write_measurement(
-        folder, measurement(models=("mamba4rec", "sasrec"), track="paper"), environment=gpu
-    )
+def gpu_machine(results):
+    """A second machine with a GPU that measured another track."""
+    gpu = {"device": "NVIDIA Test", "device_kind": "cuda", "machine": "1" * 12, "machine_name": "z-gpu"}  # fmt: skip
+    folder = results / "reference" / "z-gpu"
+    job = measurement(models=("mamba4rec", "sasrec"), track="paper")
+    write_measurement(folder, job, environment=gpu)
     write_dataset(folder)
     publish.tables(folder)
+    return folder, gpu
+
+
+def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(tmp_path):
+    published(tmp_path, plan("sasrec"))
+    gpu_machine(tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text(f"{publish.BEGIN}{publish.END}")
-    publish.update_readme(readme, tmp_path / "reference")
-    first, second = readme.read_text().split("### test-machine")
-    assert "### z-gpu (NVIDIA Test" in first
-    assert "Claims of the paper" in first and "Claims of the paper" not in second
-    assert "Cost on the datasets; z-gpu" in first and "track paper" in first
+    publish.together(tmp_path / "reference", readme)
+    front, page = readme.read_text(), (tmp_path / "reference/README.md").read_text()
+    order = "Measured on [z-gpu](reference/z-gpu/README.md) and [test-machine]"
+    assert order in front and order.replace("reference/", "") in page
+    assert "**z-gpu (NVIDIA Test), track paper, toy, L = 50" in front
+    assert "Claims of the paper" in page and "Claims of the paper" not in front
+
+
+def test_a_seed_from_another_machine_completes_a_place(tmp_path):
+    published(tmp_path, plan("sasrec"))
+    folder, gpu = gpu_machine(tmp_path)
+    write_training(folder, training(model="sasrec", seed=2), environment=gpu)
+    write_training(folder, training(model="sasrec", seed=0), environment=gpu)
+    publish.tables(folder)
+    publish.together(tmp_path / "reference")
+    frame = pd.read_csv(tmp_path / "reference" / "effectiveness.csv")
+    assert set(frame.n_seeds[frame.model == "sasrec"]) == {3}
+    page = (tmp_path / "reference" / "README.md").read_text()
+    assert "| toy, L = 50 | test-machine (0, 1); z-gpu (2) |" in page
+    assert "1 training of z-gpu was repeated on test-machine." in page
+    for name, seeds in (("test-machine", 2), ("z-gpu", 2)):  # a machine's own page has its own
+        own = pd.read_csv(tmp_path / "reference" / name / "effectiveness.csv")
+        assert set(own.n_seeds[own.model == "sasrec"]) == {seeds}
 
 
 def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"{publish.BEGIN}{publish.END}")
-    publish.update_readme(readme, tmp_path / "reference")
+    publish.together(tmp_path / "reference", readme)
     assert "No results are published yet." in readme.read_text()
     readme.write_text("nothing")
     with pytest.raises(UserError, match="needs the lines"):
-        publish.update_readme(readme, tmp_path / "reference")
+        publish.together(tmp_path / "reference", readme)
 
 
 def test_lengths_are_listed_in_the_order_of_numbers():
     paths = ["runs/full-length/t/measure/L1600-T8/a", "runs/full-length/t/measure/L200-T8/b"]
-    assert sorted(paths, key=publish._natural) == paths[::-1]
+    assert sorted(paths, key=collect._natural) == paths[::-1]
