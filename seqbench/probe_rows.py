@@ -45,28 +45,45 @@ def _rows_of_place(members: list[Entry]) -> Iterator[dict[str, Any]]:
         by_model.setdefault(entry.experiment["model"], []).append(entry.samples())
     groups = _groups(next(iter(by_model.values()))[0])
     about = {key: members[0].experiment[key] for key in ("dataset", "track", "seq_len")}
-    for model, seeds in by_model.items():
-        real = [per_user(s["test/unmasked/rank"], METRIC) for s in seeds]
-        shuffled = [per_user(s["test-shuffled/unmasked/rank"], METRIC) for s in seeds]
-        head = {**about, "model": model, "metric": METRIC, "n_seeds": len(seeds)}
-        for (probe, group), users in groups.items():
-            yield {**head, "probe": probe, "group": group, **_mean([v[users] for v in real])}
-        for group, values in (
-            ("as it was", real),
-            ("shuffled", shuffled),
-            ("lost", [a - b for a, b in zip(real, shuffled, strict=True)]),
-        ):
-            yield {**head, "probe": "order of the history", "group": group, **_mean(values)}
+    orders = {model: _orders(seeds) for model, seeds in by_model.items()}
+    for (probe, group), users in groups.items():
+        where = {**about, "probe": probe, "group": group}
+        yield from _rows(where, {m: [v[users] for v in o["as it was"]] for m, o in orders.items()})
+    for group in ("as it was", "shuffled", "lost"):
+        where = {**about, "probe": "order of the history", "group": group}
+        yield from _rows(where, {model: order[group] for model, order in orders.items()})
 
 
-def _mean(per_seed: list[np.ndarray]) -> dict[str, Any]:
-    """Mean over users and seeds with its interval; nothing where a group is empty."""
-    if not len(per_seed[0]):
-        return {"n_users": 0, "mean": None, "ci_low": None, "ci_high": None}
-    means = stats.seed_means([values[:, None] for values in per_seed])
-    low, high = stats.interval(stats.resample([means])[0].means)
-    row = {"mean": float(means.mean[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
-    return {"n_users": len(per_seed[0]), **row}
+def _orders(seeds: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    """Every user's value (U,) by seed: with the history as it was, shuffled, and what is lost by that."""
+    real, shuffled = (
+        [per_user(s[f"{split}/unmasked/rank"], METRIC) for s in seeds]
+        for split in ("test", "test-shuffled")
+    )
+    lost = [a - b for a, b in zip(real, shuffled, strict=True)]
+    return {"as it was": real, "shuffled": shuffled, "lost": lost}
+
+
+def _rows(about: dict[str, Any], by_model: dict[str, list[np.ndarray]]) -> Iterator[dict[str, Any]]:
+    """Mean over users and seeds of every model with its interval, all from one draw of users; nothing for a group of none."""
+    n_users = len(next(iter(by_model.values()))[0])
+    if not n_users:
+        for model, seeds in by_model.items():
+            yield _row(about, model, len(seeds), 0, None, None, None)
+        return
+    means = [stats.seed_means([v[:, None] for v in seeds]) for seeds in by_model.values()]
+    for model, own, draws in zip(by_model, means, stats.resample(means), strict=True):
+        low, high = stats.interval(draws.means)
+        ends = (float(value[0]) for value in (own.mean, low, high))
+        yield _row(about, model, own.n_seeds, n_users, *ends)
+
+
+def _row(
+    about: dict[str, Any], model: str, n_seeds: int, n_users: int,
+    mean: float | None, low: float | None, high: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    interval = {"mean": mean, "ci_low": low, "ci_high": high}
+    return {**about, "model": model, "metric": METRIC, "n_seeds": n_seeds, "n_users": n_users, **interval}  # fmt: skip
 
 
 def _groups(samples: dict[str, np.ndarray]) -> Columns:

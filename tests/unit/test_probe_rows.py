@@ -69,3 +69,19 @@ def test_records_without_probes_are_left_out(tmp_path):
     write_grid(tmp_path, wanted)
     write_training(tmp_path, entry, arrays=old)
     assert probe_rows.summarise(collect.load(wanted, tmp_path)) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_group_of_nobody_has_no_mean(tmp_path):
+    entries = [training(model=m, seed=0) for m in ("sasrec", "gru4rec")]
+    write_grid(tmp_path, grid(entries))
+    for entry in entries:
+        arrays = samples(entry["model"], 0) | {"tied": np.zeros(400, dtype=np.int32)}
+        write_training(tmp_path, entry, arrays=arrays)
+    found = probe_rows.summarise(collect.load(grid(entries), tmp_path))
+    empty = of(found, probe="time of the target", group="shared with the item before")
+    assert [(r["model"], r["n_users"], r["mean"], r["ci_low"]) for r in empty] == [
+        ("sasrec", 0, None, None),
+        ("gru4rec", 0, None, None),
+    ]
+    assert {r["n_users"] for r in of(found, group="its own")} == {400}
