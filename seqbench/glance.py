@@ -41,9 +41,7 @@ LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs
 
 def quality(tables: Tables, masking: str) -> Table:
     """Test NDCG@10 by place; a column for every trained model and one for the best that needs no training."""
-    summary = pick(
-        tables.frames["summary"], metric=MAIN, masking=masking, ties="conservative", split="leave-one-out"
-    )  # fmt: skip
+    summary = pick(tables.frames["summary"], metric=MAIN, masking=masking, ties="conservative")
     trained = ordered(spent.trainings(tables).model)
     columns = [Column("Dataset and length", number=False), *[Column(label(m)) for m in trained]]
     columns.append(Column("Best without training"))

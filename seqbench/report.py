@@ -20,6 +20,7 @@ from . import (
     costs,
     curves,
     findings,
+    glance,
     look,
     protocol_views,
     spent,
@@ -75,6 +76,11 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     cost = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
+        "glance": [
+            *(glance.quality(content, m) for m in views.MASKINGS),
+            glance.cost(content),
+            glance.gaps(content),
+        ],
         "claims": [claims.table(content), anchors.table(content)],
         "versus": [costs.versus(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],

@@ -154,6 +154,13 @@ def test_numbers_on_the_page_are_those_of_the_table(built):
     assert f"{float(row['Seen items masked: NDCG@10']):.3f} ± " in page
 
 
+def test_tables_at_a_glance_stand_before_the_sentences(built):
+    page = built[1]
+    question = page.index("Is Mamba4Rec better than the others, and by how much?")
+    for name in ("glance-unmasked", "glance-seen-masked", "glance-cost", "glance-gaps"):
+        assert page.index("</nav>") < page.index(f'<table id="{name}"') < question
+
+
 def test_efficiency_table_holds_recomputed_medians(built):
     rows = read_table(built[0], "efficiency-matched-test-machine-cpu")
     row = next(row for row in rows if row["Model"] == "sasrec")
