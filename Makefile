@@ -68,7 +68,7 @@ tune: setup  ## equal tuning: so many trials per model and dataset; CONFIG= file
 	$(BIN)/snakemake --cores $(CORES) tune $(CONFIGFILES)
 
 accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the trials
-	$(BIN)/python -m seqbench accept-tuning --results results --tuned config/tuned.yaml $(CONFIGFILES)
+	$(BIN)/python -m seqbench accept-tuning --results results --tuned config/tuned.yaml --readme README.md $(CONFIGFILES)
 
 .venv/.setup-test: .venv/.setup
 	@echo "setup: Triton, for the tests of its kernels in its interpreter"

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     add("tune", _tune, "search one model's settings on one dataset, every trial a supervised training",
         "study", "dataset", "out", "threads", "time-limit")  # fmt: skip
     add("accept-tuning", _accept, "write the winners of all studies into config/tuned.yaml, publish the trials",
-        "results", "tuned", "configfile")  # fmt: skip
+        "results", "tuned", "configfile", "readme")  # fmt: skip
     add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
     add("report", _report, "render the tables into a report", "tables", "out")
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
@@ -165,10 +165,12 @@ def _tune(a: argparse.Namespace) -> None:
 def _accept(a: argparse.Namespace) -> None:
     from .accept import accept
     from .config import load
+    from .publish import together
 
     said = accept(a.results, a.tuned, load(a.configfile))
     for line in said or ["nothing has changed"]:
         print(line)
+    together(a.results / "reference", a.readme)
 
 
 def _measure(a: argparse.Namespace) -> None:

@@ -22,15 +22,6 @@ HEAD = """\
 # `tuned`: every model with the settings that were best on validation among the same number of trials of the same length. The
 # trials are records below results/reference/<machine>/tune.
 """
-SHARED = (
-    "batch_targets",
-    "max_steps",
-    "eval_every",
-    "patience_steps",
-    "objective",
-    "precision",
-    "kernels",
-)
 
 
 def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:

@@ -68,10 +68,11 @@ def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
         f"with {MASKINGS[masking].lower()} {label(best.model)} has the highest {metric_label(MAIN)},"
         f" {best.mean:.{digits}f} [{best.low:.{digits}f}, {best.high:.{digits}f}], "
     )
-    others = pick(tables.frames["summary"], dataset=dataset, track=track, seq_len=seq_len).model
-    if not best.unproven:
+    if not best.n_others:
+        return f"{text}with nothing beside it"
+    if best.established:
         return f"{text}and its lead over every other model exceeds the margin"
-    if len(best.unproven) == others.nunique() - 1:
+    if len(best.unproven) == best.n_others:
         return f"{text}a lead that is not established over any other model"
     return f"{text}a lead over {_listed(best.unproven)} that is not established"
 

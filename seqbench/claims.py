@@ -23,7 +23,7 @@ from .curves import lengths
 from .errors import UserError
 from .findings import enough_seeds, pick, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, label, rounded
+from .tables import Cell, Column, Table, label, plural, rounded
 
 FILE = Path(__file__).resolve().parent.parent / "config" / "claims.yaml"
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured here"
@@ -109,7 +109,7 @@ def _difference(row: pd.Series | None, subject: str) -> Found:
         "-", "−"
     )
     if not enough_seeds(row.trained_seeds):
-        return f"{measured}, {int(row.trained_seeds)} seed(s)", UNSURE
+        return f"{measured}, {plural(row.trained_seeds, 'seed')}", UNSURE
     ahead = {1: "better", -1: "worse"}[sign]
     verdict = {ahead: YES, "inconclusive": UNSURE}.get(row.verdict, NO)
     return measured, verdict
@@ -126,7 +126,7 @@ def _values(
     row, published = rows.iloc[0], claim["published"]
     low, high = (published * (1 + sign * claim["tolerance"]) for sign in (-1, 1))
     measured = (
-        f"{row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], {int(row.n_seeds)} seed(s)"
+        f"{row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], {plural(row.n_seeds, 'seed')}"
     )
     inside = low <= row["mean"] <= high
     apart = row.ci_high < low or row.ci_low > high

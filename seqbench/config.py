@@ -65,16 +65,17 @@ def load(files: Iterable[Path] = ()) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for file in (ROOT / "config" / "config.yaml", *files):
         try:
-            config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+            config = merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
         except OSError as error:
             raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
     return validate(config)
 
 
-def _merged(below: Any, above: Any) -> Any:
+def merged(below: Any, above: Any) -> Any:
+    """One configuration over another: mappings key by key, anything else as a whole."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
+    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
 
 
 def definition(block: Mapping[str, Any]) -> str:

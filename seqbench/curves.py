@@ -204,7 +204,7 @@ def _exponent(row: pd.Series) -> str:
 
 def _text(value: float) -> str:
     """Two decimals, and no zero with a sign."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _verdict(row, less: str) -> str:

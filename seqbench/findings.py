@@ -32,13 +32,19 @@ class Flag:
 
 @dataclass(frozen=True)
 class Lead:
-    """The model with the highest mean in one comparison and the models over which its lead is not established."""
+    """The model with the highest mean in one comparison, and the others: those over which its lead is not established."""
 
     model: str
     mean: float
     low: float
     high: float
     unproven: list[str]
+    n_others: int
+
+    @property
+    def established(self) -> bool:
+        """Whether it leads every other model; of one alone nothing is said."""
+        return self.n_others > 0 and not self.unproven
 
 
 def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
@@ -149,9 +155,18 @@ def _nan(tables: Tables) -> Iterator[Flag]:
 
 
 def _improving(tables: Tables) -> Iterator[Flag]:
-    rows = pick(tables.frames["experiments"], kind="train", status="ok", still_improving=True)
-    if len(rows):
-        text = f"The budget ended before the patience did: {_few([_name(r) for r in rows.itertuples()])}."
+    rows = pick(tables.frames["experiments"], kind="train", status="ok", trained=True)
+    ended = pick(rows, still_improving=True)
+    if len(ended):
+        keys = ("model", "track", "dataset", "seq_len")
+        counts = (
+            ended.groupby(list(keys), sort=False).size().sort_values(ascending=False, kind="stable")
+        )
+        names = []
+        for key, n in counts.items():
+            of = len(pick(rows, **dict(zip(keys, key, strict=True))))
+            names.append(f"{label(key[0])} ({key[1]}, {place(*key[2:])}) {n} of {of}")
+        text = f"The budget ended {plural(len(ended), 'training')} of {len(rows)} before the patience did: {_few(names)}."
         yield Flag(
             "warn", "Still improving when stopped", f"{text} More steps might raise their quality."
         )
@@ -196,8 +211,9 @@ def _noisy(tables: Tables) -> Iterator[Flag]:
     cost = cost[cost.metric.isin(["step_s", "batch_s"])] if len(cost) else cost
     noisy = cost[cost.iqr > NOISY * cost["median"]] if len(cost) else cost
     if len(noisy):
-        names = [f"{label(r.model)} {METRICS[r.metric].label.lower()} ({place(r.dataset, r.seq_len)})"
-                 for r in noisy.itertuples()]  # fmt: skip
+        several = cost.machine_name.nunique() > 1
+        names = [f"{label(r.model)} {METRICS[r.metric].label.lower()} ({place(r.dataset, r.seq_len)}"
+                 f"{f', {r.machine_name}' if several else ''})" for r in noisy.itertuples()]  # fmt: skip
         text = f"The interquartile range exceeds {NOISY:.0%} of the median: {_few(names)}."
         yield Flag("note", "Noisy times", text)
 
@@ -210,7 +226,8 @@ def _dirty(tables: Tables) -> Iterator[Flag]:
 
 
 def _shared(tables: Tables) -> Iterator[Flag]:
-    rows = tables.frames["experiments"]
+    """Measurements that were not alone; the times of trainings are published nowhere as cost."""
+    rows = pick(tables.frames["experiments"], kind="measure")
     rows = pick(rows, shared_gpu=True) if "shared_gpu" in rows else rows.iloc[:0]
     if len(rows):
         names = list(dict.fromkeys(_name(row) for row in rows.itertuples()))
@@ -254,7 +271,8 @@ def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -
             ahead = "better" if row.model_a == best.model else "worse"
             if row.verdict != ahead or not enough_seeds(row.trained_seeds):
                 unproven.append(row.model_b if row.model_a == best.model else row.model_a)
-    return Lead(best.model, best["mean"], best.ci_low, best.ci_high, unproven)
+    others = rows.model.nunique() - 1
+    return Lead(best.model, best["mean"], best.ci_low, best.ci_high, unproven, others)
 
 
 def enough_seeds(trained_seeds: float | None) -> bool:

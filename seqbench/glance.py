@@ -1,4 +1,7 @@
-"""Display tables of the front page: quality by place, cost by workload, models side by side; and what a machine changes."""
+"""Display tables at a glance: quality by place and cost by workload, models side by side; and what another machine changes.
+
+One table never holds two tracks, and none of cost two machines.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,26 @@ from scipy.stats import t as student_t
 
 from . import answers, spent, stats
 from .collect import Tables
-from .costs import MEMORY, PHASES, of_curve
+from .costs import MEMORY, PHASES, SUBJECT, of_curve
 from .experiment import FULL_LENGTH
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .metrics import METRICS, per_user
-from .pool import Pool, machine
-from .pool import place as where_trained
+from .pool import Pool, machine, settings
+from .pool import place as place_of
 from .tables import (
     Cell,
     Column,
     Table,
     decimals,
-    known,
     label,
     metric_label,
     plural,
     rounded,
-    signed,
     unit_for,
     whole,
 )
 from .tidy import Entry
-from .views import DASH, MASKINGS, ordered
+from .views import DASH, MASKINGS, difference_cell, ordered
 
 LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
 
@@ -39,32 +40,46 @@ LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs
 # --- quality ------------------------------------------------------------------------------------------------------------
 
 
-def quality(tables: Tables, masking: str) -> Table:
-    """Test NDCG@10 by place; a column for every trained model and one for the best that needs no training."""
-    summary = pick(tables.frames["summary"], metric=MAIN, masking=masking, ties="conservative")
-    trained = ordered(spent.trainings(tables).model)
-    columns = [Column("Dataset and length", number=False), *[Column(label(m)) for m in trained]]
+def quality(tables: Tables, track: str) -> Table:
+    """Test NDCG@10 of a track by place and masking; a column per trained model and one for the best that needs no training.
+
+    A last row per place says what masking adds on validation, at the first look at a training and at the chosen step.
+    """
+    summary = pick(tables.frames["summary"], track=track, metric=MAIN, ties="conservative")
+    trained = ordered(pick(spent.trainings(tables), track=track).model)
+    columns = [Column("Seen items", number=False), *[Column(label(m)) for m in trained]]
     columns.append(Column("Best without training"))
     body: list[list[Cell]] = []
-    for (track,) in places(summary, "track"):
-        rows = pick(summary, track=track)
-        body.append([Cell(f"Track {track}")])
-        for dataset, seq_len in places(rows, "dataset", "seq_len"):
-            part = pick(rows, dataset=dataset, seq_len=seq_len)
+    for dataset, seq_len in places(summary, "dataset", "seq_len"):
+        body.append([Cell(place(dataset, seq_len) + _machines(tables, track, dataset, seq_len))])
+        for masking, title in MASKINGS.items():
+            part = pick(summary, dataset=dataset, seq_len=seq_len, masking=masking)
             best = lead(tables, dataset, track, seq_len, masking)
             cells = [_value(pick(part, model=model), best) for model in trained]
             others = part[~part.model.isin(trained)]
-            top = others[others["mean"] == others["mean"].max()]
-            cells.append(_value(top.head(1), best, named=True))
-            body.append([Cell(place(dataset, seq_len)), *cells])
-    caption = (
-        f"Test {METRICS[MAIN].label}, {MASKINGS[masking].lower()}: mean over seeds, 95 % interval"
-    )
+            top = others[others["mean"] == others["mean"].max()].head(1)
+            name = title.removeprefix("Seen items ")
+            body.append([Cell(name), *cells, _value(top, best, named=True)])
+        gaps = {m: (a, b) for m, a, b in answers.gaps(tables, dataset, track, seq_len)}
+        if gaps:
+            cells = [_gap(*gaps[model]) if model in gaps else DASH for model in trained]
+            body.append([Cell("gain by masking"), *cells, DASH])
+    caption = f"Test {METRICS[MAIN].label}, track {track}: mean over seeds, 95 % interval"
     notes = [
         "Bold: the lead over every other model exceeds the margin, with at least 3 seeds. Italic (underlined in the report): the"
-        " highest mean, but not established."
+        f" highest mean, but not established. Gain by masking: what it adds to validation {METRICS[MAIN].label}, as a share of the value with seen"
+        " items ranked, at the first look at a training and at the step that was chosen."
     ]
-    return Table(f"glance-{masking}", caption, columns, body, notes)
+    return Table(f"glance-{track}", caption, columns, body, notes)
+
+
+def _machines(tables: Tables, track: str, dataset: str, seq_len: int) -> str:
+    """Where the models of a place were trained, if the tables hold several machines."""
+    every = spent.trainings(tables)
+    if every.machine_name.nunique() < 2:
+        return ""
+    here = pick(every, track=track, dataset=dataset, seq_len=seq_len)
+    return f"; trained on {' and '.join(dict.fromkeys(here.machine_name))}" if len(here) else ""
 
 
 def _value(rows: pd.DataFrame, best: object, named: bool = False) -> Cell:
@@ -74,103 +89,114 @@ def _value(rows: pd.DataFrame, best: object, named: bool = False) -> Cell:
     digits = decimals([(row.ci_high - row.ci_low) / 2])
     name = f"{label(row.model)} " if named else ""
     few = "" if named or enough_seeds(row.n_seeds) else f", {plural(row.n_seeds, 'seed')}"
-    mark = "" if best is None or best.model != row.model else "lead" if best.unproven else "best"
+    mark = "" if best.model != row.model else "best" if best.established else "lead"
     interval = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
     return Cell(f"{name}{row['mean']:.{digits}f}", f"{interval}{few}", row["mean"], mark)
-
-
-def gaps(tables: Tables) -> Table:
-    """The gap between maskings on validation, at the first look and at the chosen step, by place and trained model."""
-    trained = ordered(spent.trainings(tables).model)
-    columns = [Column("Dataset and length", number=False), *[Column(label(m)) for m in trained]]
-    body: list[list[Cell]] = []
-    for (track,) in places(tables.frames["curves"], "track"):
-        body.append([Cell(f"Track {track}")])
-        part = pick(tables.frames["curves"], track=track)
-        for dataset, seq_len in places(part, "dataset", "seq_len"):
-            found = {m: (a, b) for m, a, b in answers.gaps(tables, dataset, track, seq_len)}
-            cells = [_gap(*found[model]) if model in found else DASH for model in trained]
-            body.append([Cell(place(dataset, seq_len)), *cells])
-    caption = (
-        f"What masking seen items adds to {METRICS[MAIN].label} on validation, as a share of the value with them ranked: at the"
-        " first look at a training, and at the step that was chosen"
-    )
-    return Table("glance-gaps", caption, columns, body)
 
 
 def _gap(first: float, chosen: float) -> Cell:
     return Cell(f"{100 * first:.0f} → {100 * chosen:.0f} %", value=chosen)
 
 
+def versus(tables: Tables, track: str) -> Table:
+    """The subject against each other trained model of a track by place: paired differences of NDCG@10 with their verdicts."""
+    rows = pick(tables.frames["comparisons"], track=track, metric=MAIN)
+    trained = [m for m in ordered(pick(spent.trainings(tables), track=track).model) if m != SUBJECT]
+    columns = [Column("Dataset and length", number=False)]
+    columns += [Column(label(m), title) for title in MASKINGS.values() for m in trained]
+    body: list[list[Cell]] = []
+    for dataset, seq_len in places(rows, "dataset", "seq_len"):
+        part = pick(rows, dataset=dataset, seq_len=seq_len)
+        cells = [_difference(pick(part, masking=m), rival) for m in MASKINGS for rival in trained]
+        if any(cell is not DASH for cell in cells):
+            body.append([Cell(place(dataset, seq_len)), *cells])
+    caption = f"{label(SUBJECT)} minus each other model in test {METRICS[MAIN].label}, track {track}: paired difference, 95 % interval"
+    return Table(f"glance-versus-{track}", caption, columns, body)
+
+
+def _difference(rows: pd.DataFrame, rival: str) -> Cell:
+    for first, second, sign in ((SUBJECT, rival, 1), (rival, SUBJECT, -1)):
+        found = pick(rows, model_a=first, model_b=second)
+        if len(found):
+            return difference_cell(found.iloc[0], sign)
+    return DASH
+
+
 # --- cost ---------------------------------------------------------------------------------------------------------------
 
 
-def cost(tables: Tables) -> Table:
-    """Time, memory and energy by machine and workload: every dataset at its longest history, both ends of the curve over length."""
-    every = tables.frames["efficiency"]
-    every = every[every["median"].notna()] if len(every) else every
-    models = ordered(every.model) if len(every) else []
-    columns = [Column("Workload", number=False), *[Column(label(model)) for model in models]]
+def cost(tables: Tables, track: str, name: str, kind: str) -> Table:
+    """Time, memory and energy on one machine: every dataset at its longest history, both ends of the curve over length."""
+    rows = pick(tables.frames["efficiency"], track=track, machine_name=name, device_kind=kind)
+    shown = {metric for _, metric in _shown(kind)}
+    rows = rows[rows["median"].notna() & rows.metric.isin(shown)] if len(rows) else rows
+    rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
+    models = ordered(rows.model) if len(rows) else []
+    columns = [Column("Per", number=False), *[Column(label(model)) for model in models]]
     body: list[list[Cell]] = []
-    for track, name, kind, device in places(
-        every, "track", "machine_name", "device_kind", "device"
-    ):
-        own = pick(every, track=track, machine_name=name, device_kind=kind)
-        where = name if kind == "cpu" else f"{name} ({device})"
-        for part in _workloads(own):
-            rows = list(_costs(part, kind, models))
-            if rows:
-                body.append([Cell(f"{where}, track {track}, {_workload(part)}")])
-                body += rows
-    notes = [
-        "Medians over fresh processes of every model in turn, interquartile range (IQR) behind them where it is not zero."
-    ]
-    return Table("glance-cost", "Cost", columns, body, notes)
+    for part in _workloads(rows) if len(rows) else ():
+        body.append([Cell(_workload(part))])
+        body += _costs(part, kind, models)
+    device = f" ({rows.device.iloc[0]})" if len(rows) and kind != "cpu" else ""
+    caption = f"Cost on {name}{device}, track {track}: median over fresh processes of every model in turn, interquartile range (IQR)"
+    return Table(f"glance-cost-{track}-{name}-{kind}", caption, columns, body)
 
 
 def _workloads(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The jobs that are shown; what was measured in one job was measured in turn, with one batch."""
     real = of_curve(rows, None)
     for (dataset,) in places(real, "dataset"):
         own = pick(real, dataset=dataset)
-        yield pick(own, seq_len=own.seq_len.max())
+        longest = pick(own, seq_len=own.seq_len.max())
+        yield from (pick(longest, job=job) for (job,) in places(longest, "job"))
     curve = of_curve(rows, LENGTHS)
-    for seq_len in sorted(set(curve.seq_len))[:1] + sorted(set(curve.seq_len))[1:][-1:]:
-        yield pick(curve, seq_len=seq_len)
+    for (fixed,) in places(curve, "fixed"):
+        own = pick(curve, fixed=fixed)
+        for seq_len in sorted({own.seq_len.min(), own.seq_len.max()}):
+            yield pick(own, seq_len=seq_len)
 
 
 def _workload(part: pd.DataFrame) -> str:
     first = part.iloc[0]
-    sizes = [int(pick(part, phase=phase).batch_size.max()) for phase in PHASES if len(pick(part, phase=phase))]  # fmt: skip
-    units = ("targets a step", "users a batch")
-    batch = ", ".join(f"{whole(n)} {unit}" for n, unit in zip(sizes, units, strict=False))
+    units = {"train": "targets a step", "inference": "users a batch"}
+    sizes = [
+        f"{whole(pick(part, phase=phase).batch_size.max())} {unit}"
+        for phase, unit in units.items()
+        if len(pick(part, phase=phase))
+    ]
+    where = place(first.dataset, first.seq_len)
     if first.dataset == FULL_LENGTH:
-        return (
-            f"full windows of L = {whole(first.seq_len)} over {whole(first.n_items)} items, {batch}"
-        )
-    return f"{place(first.dataset, first.seq_len)}, {batch}"
+        where = f"full windows of L = {whole(first.seq_len)} over {whole(first.n_items)} items"
+    threads = plural(first.threads, "thread")
+    return ", ".join([where, *sizes, first.precision, threads])
+
+
+def _shown(kind: str) -> list[tuple[str, str]]:
+    """Phases and metrics of the rows."""
+    train, memory = ("step_s", MEMORY[kind][0], "energy_j_per_step"), MEMORY[kind][0]
+    return [*(("train", m) for m in train), ("inference", "batch_s"), ("inference", memory)]
 
 
 def _costs(part: pd.DataFrame, kind: str, models: list[str]) -> Iterator[list[Cell]]:
     memory = MEMORY[kind][0]
-    wanted = [("train", "step_s"), ("train", memory), ("train", "energy_j_per_step")]
-    for phase, metric in [*wanted, ("inference", "batch_s"), ("inference", memory)]:
+    for phase, metric in _shown(kind):
         rows = pick(part, phase=phase, metric=metric)
         if rows.empty:
             continue
         factor, unit = unit_for(METRICS[metric].unit, rows["median"])
         text = metric_label(metric, unit).removeprefix(f"{PHASES[phase]}: ")
         said = text if phase == "train" or metric != memory else f"{text}, inference"
-        cells = [_cost_cell(pick(rows, model=model), factor) for model in models]
-        yield [Cell(said), *cells]
+        yield [Cell(said), *(_cost_cell(pick(rows, model=m), factor) for m in models)]
 
 
 def _cost_cell(rows: pd.DataFrame, factor: float) -> Cell:
     if rows.empty:
         return DASH
     row = rows.iloc[0]
-    iqr = row.iqr / factor
-    detail = f"IQR {rounded(iqr, iqr)}" if iqr else ""
-    return Cell(rounded(row["median"] / factor, iqr), detail, row["median"])
+    value, iqr = row["median"] / factor, row.iqr / factor
+    # A spread below a thousandth is none that the number beside it shows.
+    detail = f"IQR {rounded(iqr, iqr)}" if iqr > value / 1000 else ""
+    return Cell(rounded(value, iqr), detail, row["median"])
 
 
 # --- machines -----------------------------------------------------------------------------------------------------------
@@ -183,11 +209,11 @@ def origins(pool: Pool) -> Table:
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(model), number=False) for model in models]
     body: list[list[Cell]] = []
-    at = {where_trained(e): None for e in sorted(trained, key=lambda e: where_trained(e)[1])}
+    at = dict.fromkeys(sorted((place_of(e) for e in trained), key=lambda key: key[1]))
     for track in dict.fromkeys(track for _, track, _ in at):
         body.append([Cell(f"Track {track}")])
         for key in (key for key in at if key[1] == track):
-            own = [e for e in trained if where_trained(e) == key]
+            own = [e for e in trained if place_of(e) == key]
             cells = [_origin([e for e in own if e.experiment["model"] == m]) for m in models]
             body.append([Cell(place(key[0], key[2])), *cells])
     return Table("origins", "Where it was trained: machine (seeds)", columns, body)
@@ -201,62 +227,77 @@ def _origin(entries: list[Entry]) -> Cell:
     return Cell(text) if text else DASH
 
 
-def repeats(tables: Tables, pool: Pool) -> Table:
-    """Trainings of one experiment on two machines: test NDCG@10 with seen items ranked, and how far they differ."""
-    columns = [Column("Training", number=False), Column("First"), Column("Second")]
-    columns.append(Column("Difference"))
+def repeats(pool: Pool) -> Table:
+    """Trainings of one experiment on two machines: test NDCG@10 of both, and how far they differ."""
+    columns = [Column("Training", number=False)]
+    for title in MASKINGS.values():
+        columns += [Column(text, title) for text in ("First", "Second", "Difference")]
     body: list[list[Cell]] = []
     notes = []
     for names in dict.fromkeys((machine(a), machine(b)) for a, b in pool.repeats):
         body.append([Cell(f"{names[0]} (first), {names[1]} (second)")])
         own = [(a, b) for a, b in pool.repeats if (machine(a), machine(b)) == names]
-        values = np.array([[_mean(a), _mean(b)] for a, b in own])
-        body += [_repeat_row(a, *pair) for (a, _), pair in zip(own, values, strict=True)]
-        stds = [std for a, _ in own for std in _std(tables, a)]
-        notes.append(_repeated(names, values[:, 1] - values[:, 0], stds))
-    caption = f"One experiment on two machines: test {METRICS[MAIN].label}, seen items ranked"
+        body += [_repeat_row(a, b) for a, b in own]
+        notes.append(_repeated(names, own, pool.every))
+    caption = f"One experiment on two machines: test {METRICS[MAIN].label}"
     return Table("repeats", caption, columns, body, notes)
 
 
-def repeated(tables: Tables, pool: Pool) -> str:
-    """What the machine changes, as a sentence; empty where nothing was trained twice."""
-    return " ".join(repeats(tables, pool).notes)
+def _mean(entry: Entry, masking: str) -> float:
+    return float(per_user(entry.samples()[f"test/{masking}/rank"], MAIN).mean())
 
 
-def _mean(entry: Entry) -> float:
-    return float(per_user(entry.samples()["test/unmasked/rank"], MAIN).mean())
+def _repeat_row(a: Entry, b: Entry) -> list[Cell]:
+    e = a.experiment
+    tracks = " / ".join(dict.fromkeys(entry.experiment["track"] for entry in (a, b)))
+    cells = [Cell(f"{label(e['model'])} on {place(e['dataset'], e['seq_len'])}, seed {e['seed']} ({tracks})")]  # fmt: skip
+    for masking in MASKINGS:
+        first, second = _mean(a, masking), _mean(b, masking)
+        cells += [Cell(f"{value:.4f}", value=value) for value in (first, second)]
+        change = second - first
+        cells.append(Cell(f"{change:+.4f}".replace("-", "−"), value=change))
+    return cells
 
 
-def _std(tables: Tables, entry: Entry) -> list[float]:
-    """The standard deviation between seeds of that model at that place, if it has several."""
-    keys = ("dataset", "track", "seq_len", "model")
-    rows = pick(
-        tables.frames["summary"], metric=MAIN, masking="unmasked", ties="conservative",
-        **{key: entry.experiment[key] for key in keys},
-    )  # fmt: skip
-    return [std for std in rows["std"] if known(std)]
-
-
-def _repeat_row(entry: Entry, first: float, second: float) -> list[Cell]:
-    e = entry.experiment
-    name = f"{label(e['model'])} on {place(e['dataset'], e['seq_len'])}, seed {e['seed']}"
-    cells = [Cell(f"{value:.4f}", value=value) for value in (first, second)]
-    change = second - first
-    return [Cell(name), *cells, Cell(f"{change:+.4f}".replace("-", "−"), value=change)]
-
-
-def _repeated(names: tuple[str, str], differences: np.ndarray, stds: list[float]) -> str:
-    """What another machine changes, in words: the mean difference, and the spread beside that of seeds."""
-    n = len(differences)
-    text = f"{plural(n, 'training')} of {names[0]} {'was' if n == 1 else 'were'} repeated on {names[1]}"
-    if n < 2:
+def _repeated(names: tuple[str, str], pairs: list[tuple[Entry, Entry]], every: list[Entry]) -> str:
+    """What another machine changes, in words: relative differences, beside the spread of seeds on one machine."""
+    n = plural(len(pairs), "training")
+    text = f"{n} of {names[0]} {'was' if len(pairs) == 1 else 'were'} repeated on {names[1]}"
+    groups: dict[str, list[tuple[Entry, Entry]]] = {}
+    for a, b in pairs:
+        groups.setdefault(settings(a.experiment, "seed", "track"), []).append((a, b))
+    if len(groups) < 2:
         return f"{text}."
-    error = differences.std(ddof=1) / np.sqrt(n)
-    half = student_t.ppf((1 + stats.CONFIDENCE) / 2, n - 1) * error
-    mean = differences.mean()
-    text += f": there test {METRICS[MAIN].label} differs by {signed(mean, mean - half, mean + half)} on average"
+    said = [_relative(list(groups.values()), every, m) for m in MASKINGS]
+    return f"{text} ({len(groups)} models and places). There test {METRICS[MAIN].label} differs by {'; '.join(said)}."
+
+
+def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], masking: str) -> str:
+    changes = [[_mean(b, masking) / _mean(a, masking) - 1 for a, b in group] for group in groups]
+    means = np.array([np.mean(own) for own in changes])  # seeds of one model and place are alike
+    half = student_t.ppf((1 + stats.CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1)
+    half /= np.sqrt(len(means))
+    mean, low, high = 100 * np.array([means.mean(), means.mean() - half, means.mean() + half])
     # Two runs differ by the square root of two times the spread of one.
-    text += f"; the standard deviation of one run between machines is {np.sqrt((differences**2).mean() / 2):.4f}"
-    if stds:
-        text += f", between seeds of these models {np.sqrt(np.mean(np.square(stds))):.4f}"
-    return f"{text}."
+    spread = 100 * np.sqrt(np.mean(np.square(np.concatenate(changes))) / 2)
+    text = f"{signed_percent(mean, low, high)} with {MASKINGS[masking].lower()}, one run's standard deviation between machines being {spread:.1f} %"
+    seeds = [value for group in groups for value in _of_seeds(group[0], every, masking)]
+    if seeds:
+        text += f", between seeds on one machine {100 * np.sqrt(np.mean(np.square(seeds))):.1f} %"
+    return text
+
+
+def signed_percent(value: float, low: float, high: float) -> str:
+    """A relative difference with its interval, in percent with one decimal."""
+    text, *ends = (f"{number:+.1f}".replace("-", "−") for number in (value, low, high))
+    return f"{text} % [{', '.join(ends)}]"
+
+
+def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], masking: str) -> Iterator[float]:
+    """Relative standard deviations over the seeds of a model and place, on each machine that trained several."""
+    for entry in pair:
+        key = settings(entry.experiment, "seed")
+        own = [e for e in every if machine(e) == machine(entry) and settings(e.experiment, "seed") == key]  # fmt: skip
+        values = [_mean(e, masking) for e in own]
+        if len(values) > 1:
+            yield float(np.std(values, ddof=1) / np.mean(values))

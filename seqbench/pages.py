@@ -5,7 +5,7 @@ The README's part is the page of findings: sentences and tables at a glance. Eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from . import (
@@ -15,6 +15,7 @@ from . import (
     costs,
     curves,
     glance,
+    headline,
     protocol_views,
     spent,
     tuning_views,
@@ -23,14 +24,26 @@ from . import (
 )
 from .collect import Tables
 from .experiment import CURVES
-from .findings import flags, places
-from .pool import Pool
+from .findings import flags, place, places
+from .pool import Pool, machine
+from .pool import place as place_of
 from .tables import Table, label, markdown
 from .tidy import Entry, command
 
 REMADE = "python -m seqbench publish --grid results/grid.json --results results"
-# The first is told by the marks in the tables, the second by a table of its own.
-IN_TABLES = ("Which model ranks best?", "What does masking seen items do, and does training close the gap?")  # fmt: skip
+Machines = Sequence[tuple[str, Tables]]  # by name, every experiment that each of them made
+WORDS = (
+    "`L` is the longest history that a model reads. Track `matched` gives all models the same width, depth, loss and budget of updates;"
+    " `tuned` each its best setting among equally many trials; `paper` is the paper's protocol. Items are ranked against the whole catalogue,"
+    " with the items that a user has seen *ranked* too or *masked*. *Better* and *worse* are said where the 95 % interval of the paired"
+    " difference lies beyond 1 % of the better mean, with at least three seeds; everything else is open.\n"
+)
+# What the tables say by their cells and marks; the page of all machines says it in sentences too.
+IN_TABLES = (
+    "Is Mamba4Rec better than the others, and by how much?",
+    "Which model ranks best?",
+    "What does masking seen items do, and does training close the gap?",
+)
 SPENT = "What was spent?"
 
 
@@ -57,76 +70,104 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
     )
 
 
-def of_all(content: Tables, pool: Pool, machines: Sequence[tuple[str, Tables]]) -> str:
+def of_all(content: Tables, pool: Pool, machines: Machines) -> str:
     """Quality from all machines together, with the cost of each: what the README's part says, and the tables behind it."""
     main = _main(content)
-    shown = [
-        claims.table(main),
-        anchors.table(main),
-        *(costs.versus(main, t) for t in spent.tracks(main)),
-    ]
-    shown += [*_quality(main), glance.gaps(main)]
-    shown += [glance.repeats(main, pool), glance.origins(pool), glance.cost(main), views.datasets(main)]  # fmt: skip
+    shown = [claims.table(main), anchors.table(main)]
+    shown += [*_glance(main, spent.tracks(main)), *_quality(main)]
+    shown += [glance.repeats(pool), glance.origins(pool), views.failed(main), views.datasets(main)]
     return (
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(main, pool, machines, '')}\n{_warnings(content)}\n## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
+        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{_warnings(content)}\n"
+        f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
 
-def of_readme(
-    content: Tables, pool: Pool, machines: Sequence[tuple[str, Tables]], link: Path
-) -> str:
+def of_readme(content: Tables, pool: Pool, machines: Machines, link: Path) -> str:
     """The page of findings. link: the folder of all machines, as the README sees it."""
     main = _main(content)
     said = [a for a in _together(main, machines) if a.question not in IN_TABLES]
-    shown = [*(glance.quality(main, masking) for masking in views.MASKINGS), glance.gaps(main), glance.cost(main)]  # fmt: skip
-    tables = "\n".join(markdown(table) for table in shown if table.rows)
+    tables = "\n".join(markdown(t) for t in _glance(main, headline.judged(main)) if t.rows)
+    warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
-        f"{_pooled(main, pool, machines, f'{link}/')}\n{answers.as_markdown(said)}\n{tables}\n"
-        f"Mind:\n\n{_warnings(content)}\n"
-        f"More: [all machines together]({link}/README.md) (every metric, published values, claims one by one, what was trained where);"
+        f"{_bullets(headline.headline(main))}\n{WORDS}\n{_pooled(pool, machines, f'{link}/')}\n{tables}\n{answers.as_markdown(said)}\n"
+        + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
+        + f"More: [all machines together]({link}/README.md) (every metric and track, sentence by sentence, published values, claims one by"
+        " one, what was trained where and what another machine changes);"
         f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
     )
 
 
-def _together(main: Tables, machines: Sequence[tuple[str, Tables]]) -> list[answers.Answer]:
+def _glance(main: Tables, tracks: list[str]) -> list[Table]:
+    """Quality of some tracks, and cost by track and machine."""
+    quality = [table(main, track) for track in tracks for table in (glance.quality, glance.versus)]
+    cost = places(main.frames["efficiency"], "track", "machine_name", "device_kind")
+    return [*quality, *(glance.cost(main, *key) for key in cost)]
+
+
+def _together(main: Tables, machines: Machines) -> list[answers.Answer]:
     """Findings of all machines; what was spent by each of them, on every training it made."""
     found = [a for a in answers.answers(main) if a.question != SPENT]
-    time = [f"On {name}: {text[0].lower()}{text[1:]}" for name, own in machines for text in spent.sentences(own)]  # fmt: skip
+    time = [
+        f"On {name}: {text[0].lower()}{text[1:]}"
+        for name, own in machines
+        for text in spent.sentences(own)
+    ]
     return [*found, answers.Answer(SPENT, time)] if time else found
 
 
-def _pooled(main: Tables, pool: Pool, machines: Sequence[tuple[str, Tables]], prefix: str) -> str:
+def _pooled(pool: Pool, machines: Machines, prefix: str) -> str:
     """How the records of several machines were put together; nothing to say where there is one."""
     pages = [f"[{name}]({prefix}{name}/README.md)" for name, _ in machines]
     if len(pages) == 1:
         return f"Measured on {pages[0]}.\n"
     said = [
-        f"Measured on {' and '.join(pages)}. Cost is told by machine. Quality is taken from all of them, every experiment once.",
-        glance.repeated(main, pool),
-        _borrowed(pool),
+        f"Measured on {' and '.join(pages)}. Cost is told by machine; of quality every experiment of a track stands once, wherever it was"
+        " trained.",
+        *glance.repeats(pool).notes,
+        *_mixed(pool),
+        *_same_settings(pool),
         *(
-            f"Left out, because its data differ: {name} on {where}."
-            for where, name in pool.left_out
+            f"Left out for {why}: records of {name} on {where}."
+            for name, where, why in pool.left_out
         ),
     ]
-    return " ".join(text for text in said if text) + "\n"
+    return " ".join(said) + "\n"
 
 
-def _borrowed(pool: Pool) -> str:
-    trained = {
-        (e.experiment["track"], e.experiment["dataset"], e.experiment["model"]): Path(e.path)
+def _mixed(pool: Pool) -> Iterator[str]:
+    """Places whose models were trained on several machines: what another machine changes is part of their differences."""
+    found: dict[tuple[str, str, int], set[str]] = {}
+    for entry in pool.entries:
+        if entry.training and entry.values.get("steps"):
+            found.setdefault(place_of(entry), set()).add(machine(entry))
+    mixed = [f"{place(d, n)} ({track})" for (d, track, n), where in found.items() if len(where) > 1]
+    if mixed:
+        yield f"That much is in the differences of {'; '.join(mixed)} too, which several machines trained."
+
+
+def _same_settings(pool: Pool) -> Iterator[str]:
+    """Where two tracks are one experiment: trainings that stand in both, and those that were made again."""
+    found = dict.fromkeys(
+        (label(e.experiment["model"]), e.experiment["dataset"], Path(e.path).parts[-3], e.experiment["track"], None)
         for e in pool.borrowed
         if e.values.get("steps")
-    }
-    said = [
-        f"{label(model)} on {dataset} stands in track {track} with its trainings of track {path.parts[-3]}, whose settings are equal."
-        for (track, dataset, model), path in trained.items()
-    ]
-    return " ".join(said)
+    )  # fmt: skip
+    found |= dict.fromkeys(
+        (label(b.experiment["model"]), b.experiment["dataset"], a.experiment["track"], b.experiment["track"], machine(b))
+        for a, b in pool.repeats
+        if a.experiment["track"] != b.experiment["track"]
+    )  # fmt: skip
+    for model, dataset, first, second, where in found:
+        how = (
+            f"trained again on {where}, so what differs is chance"
+            if where
+            else "and the same trainings in both"
+        )
+        yield f"{model} on {dataset} has the same settings in tracks {first} and {second}, {how}."
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
@@ -140,6 +181,10 @@ def _main(content: Tables) -> Tables:
 def _warnings(content: Tables) -> str:
     """The same warnings that stand above the results in the report."""
     return "".join(f"- **{flag.title}.** {flag.text}\n" for flag in flags(content))
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "".join(f"- {sentence}\n" for sentence in sentences)
 
 
 def _sections(shown: Iterable[Table]) -> str:

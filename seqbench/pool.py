@@ -1,8 +1,8 @@
-"""Pool: the trainings that several machines published, as one set, each experiment once.
+"""Pool: the trainings that several machines published, as one set, each experiment of a track once.
 
-What a model learns depends on data, settings, code and seed. A machine only rounds differently, and that moves a result as
-another seed would (``repeats`` are the evidence: one experiment on two machines). So quality may be answered from all machines
-together; what a model costs never leaves its machine.
+What a model learns depends on data, settings, code and seed; a machine rounds differently, which sends a training another way.
+How far that moves a result is measured by the experiments that several machines made (``repeats``). So quality may be
+answered from all machines together, each training's machine named; what a model costs never leaves its machine.
 """
 
 from __future__ import annotations
@@ -18,22 +18,27 @@ from .experiment import Experiment
 from .tidy import Entry
 
 Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
+CHOSEN = (
+    "learning_rate",
+    "weight_decay",
+)  # may differ between the models of a place; the rest is its budget
 
 
 @dataclass(frozen=True)
 class Pool:
     """Trainings by experiment, measurements of every machine, and what had to be decided on the way.
 
-    repeats: pairs of trainings of one experiment on two machines. borrowed: trainings that stand in another track too,
-    because its settings are equal; those are copies that say the other track. left_out: datasets by machine whose data are
-    not those of the others.
+    every: all trainings that came to their end on the pool's data. repeats: pairs of them that are one experiment on two
+    machines. borrowed: trainings that stand in another track too, because its settings are equal; copies that say the other
+    track. left_out: (machine, dataset, why) of records that fit no others.
     """
 
     entries: list[Entry]
     datasets: dict[str, Any]
+    every: list[Entry]
     repeats: list[tuple[Entry, Entry]]
     borrowed: list[Entry]
-    left_out: list[tuple[str, str]]
+    left_out: list[tuple[str, str, str]]
 
 
 def pool(
@@ -41,28 +46,39 @@ def pool(
 ) -> Pool:
     """Choose one training of every experiment.
 
-    At a place (dataset, track, length) the machine with most trainings comes first, and others fill what it lacks. A model's
-    seeds all have the settings of the first machine that has the model there.
+    At a place (dataset, track, length) the machine with most trained models comes first, and others fill in the models and
+    seeds that it lacks: with the same settings for all seeds of a model, and the same budget for all models. A training that
+    failed stays only where no machine brought it to its end.
 
     machines: records by machine. datasets: facts of datasets by machine and name. wanted: experiments that a place may
     borrow from other tracks, where it has trainings of its own.
     """
-    facts, left_out = _one_of_each(machines, datasets)
-    trainings = [
-        entry
-        for entries in machines.values()
-        for entry in entries
-        if entry.training and entry.ok and _same_data(entry, facts)
-    ]
-    taken = [
-        entry
-        for _, members in groupby(sorted(trainings, key=place), place)
-        for entry in _fill(list(members))
-    ]
-    borrowed = list(_borrow(taken, wanted))
-    measured = [e for entries in machines.values() for e in entries if not e.training]
-    repeats = list(_repeats(trainings))
-    return Pool([*taken, *borrowed, *measured], facts, repeats, borrowed, left_out)
+    records = [entry for entries in machines.values() for entry in entries]
+    hashes = _hashes(records)
+    kept, left_out = [], []
+    for entry in records:
+        dataset = entry.experiment["dataset"]
+        if _hash(entry) == hashes.get(dataset, _hash(entry)):
+            kept.append(entry)
+        else:
+            left_out.append((machine(entry), dataset, "other data"))
+    taken: list[Entry] = []
+    trainings = [e for e in kept if e.training]
+    for _, members in groupby(sorted(trainings, key=place), place):
+        chosen, others = _fill(list(members))
+        taken += chosen
+        left_out += [(machine(e), e.experiment["dataset"], "other settings") for e in others]
+    borrowed = list(_borrow(taken, list(wanted)))
+    facts: dict[str, Any] = {}
+    for name in machines:
+        for dataset, own in datasets.get(name, {}).items():
+            if own["hash"] == hashes.get(dataset, own["hash"]):
+                facts.setdefault(dataset, own)
+    every = [e for e in trainings if e.ok]
+    return Pool(
+        [*taken, *borrowed, *(e for e in kept if not e.training)], dict(sorted(facts.items())),
+        every, list(_repeats(every)), borrowed, list(dict.fromkeys(left_out)),
+    )  # fmt: skip
 
 
 def place(entry: Entry) -> tuple[str, str, int]:
@@ -75,77 +91,87 @@ def machine(entry: Entry) -> str:
     return entry.record["environment"]["machine_name"]
 
 
-def _hash(entry: Entry) -> str:
-    return entry.record["data"]["hash"]
-
-
-def _same_data(entry: Entry, facts: Mapping[str, Any]) -> bool:
-    return facts.get(entry.experiment["dataset"], {}).get("hash", _hash(entry)) == _hash(entry)
-
-
-def _settings(experiment: Mapping[str, Any], *without: str) -> str:
+def settings(experiment: Mapping[str, Any], *without: str) -> str:
     """An experiment as text, for comparison, without some of its keys."""
     return json.dumps({k: v for k, v in experiment.items() if k not in without}, sort_keys=True)
 
 
-def _one_of_each(
-    machines: Machines, datasets: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The facts of every dataset whose data most trainings used, and (machine, dataset) of those who used other data."""
-    used = Counter(
-        (e.experiment["dataset"], _hash(e)) for es in machines.values() for e in es if e.training
-    )
-    facts: dict[str, Any] = {}
-    for name in machines:
-        for dataset, own in datasets.get(name, {}).items():
-            best = facts.get(dataset)
-            if best is None or used[dataset, own["hash"]] > used[dataset, best["hash"]]:
-                facts[dataset] = own
-    left_out = [
-        (name, dataset)
-        for name in machines
-        for dataset, own in datasets.get(name, {}).items()
-        if own["hash"] != facts[dataset]["hash"]
-    ]
-    return dict(sorted(facts.items())), left_out
+def _hash(entry: Entry) -> str | None:
+    return entry.record["data"]["hash"]
 
 
-def _fill(members: list[Entry]) -> Iterator[Entry]:
-    """The trainings of one place, which come in the order of machines, each model and seed once."""
-    counts = Counter(machine(entry) for entry in members)
-    ranked = sorted(members, key=lambda e: -counts[machine(e)])
-    settings: dict[str, str] = {}
+def _hashes(records: list[Entry]) -> dict[str, str]:
+    """By dataset the data that most trainings used; of equally many the preferred machine's."""
+    used = Counter((e.experiment["dataset"], _hash(e)) for e in records if e.training)
+    found: dict[str, str] = {}
+    for (dataset, data), _ in used.most_common():
+        found.setdefault(dataset, data)
+    return found
+
+
+def _trained(entry: Entry) -> bool:
+    return bool(entry.values.get("steps"))
+
+
+def _fill(members: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The trainings of one place, which come in the order of machines: each model and seed once, and those that do not fit."""
+    counts = Counter(machine(e) for e in members if e.ok and _trained(e))
+    ranked = sorted(members, key=lambda e: (not e.ok, -counts[machine(e)]))
+    allowed, of_model = None, {}
     found: dict[tuple[str, int], Entry] = {}
+    others = []
     for entry in ranked:
         model, seed = entry.experiment["model"], entry.experiment["seed"]
-        own = _settings(entry.experiment, "seed")
-        if settings.setdefault(model, own) == own:
-            found.setdefault((model, seed), entry)
-    yield from (found[key] for key in sorted(found))
+        own, budget = settings(entry.experiment, "seed"), _budget(entry)
+        if (model, seed) in found:
+            continue
+        if allowed not in (None, budget) or of_model.get(model, own) != own:
+            others.append(entry)
+            continue
+        if _trained(entry):
+            allowed = budget
+        of_model[model] = own
+        found[model, seed] = entry
+    return [found[key] for key in sorted(found)], others
 
 
-def _borrow(taken: list[Entry], wanted: Iterable[Experiment]) -> Iterator[Entry]:
-    """Trainings of equal settings in other tracks, for places that trained some of their models themselves."""
-    here = {(*place(e), e.experiment["model"], e.experiment["seed"]) for e in taken}
-    trained = {place(e) for e in taken if e.values.get("steps")}
+def _budget(entry: Entry) -> str:
+    return settings(entry.experiment["training"], *CHOSEN)
+
+
+def _borrow(taken: list[Entry], wanted: list[Experiment]) -> Iterator[Entry]:
+    """Trainings of equal settings in other tracks, for models that a place lacks.
+
+    Only where the place trained other models itself, all with the settings that are wanted now.
+    """
+    own: dict[tuple, dict[str, str]] = {}
     equal: dict[str, Entry] = {}
     for entry in taken:
-        equal.setdefault(_settings(entry.experiment, "track"), entry)
+        equal.setdefault(settings(entry.experiment, "track"), entry)
+        own.setdefault(place(entry), {})[entry.experiment["model"]] = _of_seeds(entry.experiment)
+    trained = {place(e) for e in taken if _trained(e)}
+    now = {((w.dataset, w.track, w.seq_len), w.model): _of_seeds(w.to_dict()) for w in wanted}
+    current = {
+        at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())
+    }
     for experiment in wanted:
         at = (experiment.dataset, experiment.track, experiment.seq_len)
-        entry = equal.get(_settings(experiment.to_dict(), "track"))
-        if entry and at in trained and (*at, experiment.model, experiment.seed) not in here:
-            record = entry.record
-            said = {**record["experiment"], "track": experiment.track}
-            yield replace(entry, record={**record, "experiment": said})
+        entry = equal.get(settings(experiment.to_dict(), "track"))
+        if entry and at in current and experiment.model not in own[at]:
+            said = {**entry.record["experiment"], "track": experiment.track}
+            yield replace(entry, record={**entry.record, "experiment": said})
+
+
+def _of_seeds(experiment: Mapping[str, Any]) -> str:
+    return settings(experiment, "seed")
 
 
 def _repeats(trainings: list[Entry]) -> Iterator[tuple[Entry, Entry]]:
     """Pairs of trainings of one experiment on two machines, whatever track they stand in; models without training have none."""
     same: dict[str, dict[str, Entry]] = {}
     for entry in trainings:
-        if entry.values.get("steps"):
-            key = _settings(entry.experiment, "track")
+        if _trained(entry):
+            key = settings(entry.experiment, "track")
             same.setdefault(key, {}).setdefault(machine(entry), entry)
     for by_machine in same.values():
         yield from combinations(by_machine.values(), 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from . import collect, config, grid, pages, pool, tuning_views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
-from .experiment import filled
+from .experiment import Experiment, filled
+from .modelfile import is_trainable
 from .summary import SUMMARY
 from .tidy import Entry, experiment_row
 
@@ -28,7 +30,7 @@ EFFICIENCY = (
     *("batch_size", "phase", "metric", "median", "iqr", "n"),
 )
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / "config"
+CONFIG, MODELS = ROOT / "config", ROOT / "models"
 DIGITS = "%.6g"  # more than any of these numbers supports
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -143,9 +145,26 @@ def _pool(reference: Path) -> pool.Pool:
         for name in names
     }
     facts = {name: _datasets(reference / name) for name in names}
-    tuned = CONFIG / "tuned.yaml"
-    wanted = grid.grid(config.load([tuned]), ROOT / "models").trainings if tuned.exists() else ()
-    return pool.pool(machines, facts, wanted)
+    return pool.pool(machines, facts, list(_chosen()))
+
+
+def _chosen() -> Iterator[Experiment]:
+    """The trainings of every tuned track, as far as the configuration knows its datasets and models."""
+    tuned = _declared("tuned")
+    try:
+        merged = config.merged(config.load(), tuned)
+    except UserError:  # it says so where it matters: publishing goes on
+        return
+    for track, by_dataset in tuned.get("settings", {}).items():
+        for dataset, by_model in by_dataset.items():
+            models = [
+                model
+                for model in merged["run"]["models"]
+                if model in by_model or not is_trainable(MODELS / f"{model}.py")
+            ]
+            if dataset in merged["datasets"]:
+                run = {**merged["run"], "datasets": [dataset], "tracks": [track], "models": models}
+                yield from grid.grid({**merged, "run": run, "measure": {}}, MODELS).trainings
 
 
 def _made(reference: Path, name: str) -> Tables:

@@ -77,9 +77,8 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
         "glance": [
-            *(glance.quality(content, m) for m in views.MASKINGS),
-            glance.cost(content),
-            glance.gaps(content),
+            *(glance.quality(content, track) for track in spent.tracks(content)),
+            *(glance.cost(content, *key) for key in cost),
         ],
         "claims": [claims.table(content), anchors.table(content)],
         "versus": [costs.versus(content, track) for track in tracks if len(quality)],

@@ -201,8 +201,13 @@ def _length_rows(by_length: list[list[Group]]) -> Iterator[dict[str, Any]]:
     for shorter, longer in combinations(by_length, 2):
         for short in shorter:
             for long in longer:
-                if short.model == long.model and len(short.means.users) == len(long.means.users):
+                alike = len(short.means.users) == len(long.means.users)
+                if short.model == long.model and alike and _same_budget(short, long):
                     yield from _rows_of_two_lengths(short, long)
+
+
+def _same_budget(short: Group, long: Group) -> bool:
+    return budget(short.entries[0]) == budget(long.entries[0])
 
 
 def _rows_of_two_lengths(short: Group, long: Group) -> Iterator[dict[str, Any]]:

@@ -153,7 +153,7 @@ def _effectiveness_row(
         for metric in QUALITIES:
             row = pick(own, masking=masking, metric=metric).iloc[0]
             best = metric == MAIN and leads[masking].model == first.model
-            mark = ("lead" if leads[masking].unproven else "best") if best else ""
+            mark = ("best" if leads[masking].established else "lead") if best else ""
             cells.append(_quality_cell(row, digits, mark))
         if oracle and masking == "unmasked":
             part = pick(own, masking=masking, metric=MAIN)["mean"].iloc[0] / oracle[MAIN]

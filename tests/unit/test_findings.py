@@ -95,7 +95,7 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
         "Still improving when stopped", "A single seed", "toy is a stand-in for the publisher's file",
         "Uncommitted code",
     }  # fmt: skip
-    assert "SASRec (toy, L = 50, seed 0)" in found["Still improving when stopped"].text
+    assert "SASRec (matched, toy, L = 50) 1 of 1" in found["Still improving when stopped"].text
 
 
 def test_a_fallback_backend_is_named(tmp_path):

@@ -7,6 +7,7 @@ from builders import (
     HASH,
     SEEDS,
     THREE,
+    curve,
     curves_of,
     grid,
     measurement,
@@ -14,15 +15,17 @@ from builders import (
     times,
     training,
     write_grid,
+    write_measurement,
     write_training,
 )
 
-from seqbench import collect, glance, pool, views
+from seqbench import collect, glance, pool
 from seqbench.metrics import per_user
 
 
-def tables_of(results, wanted):
+def tables_of(results, wanted, change=lambda: None):
     write_grid(results, wanted)
+    change()
     entries = collect.load(wanted, results)
     return collect.build(entries, {"toy": collect.read_dataset(results, "toy")}, 0.01)
 
@@ -39,92 +42,160 @@ def cells(table):
     return found
 
 
+def narrowing(model, seed):
+    """A curve whose gap between maskings goes from 50 % at the first look to 20 % at the chosen step, step 700."""
+    points = curve(model, seed)
+    for point in points:
+        share = {100: 1.5, 700: 1.2}.get(point["step"], 1.3)
+        ranked = point["valid"]["unmasked"]
+        point["valid"]["seen-masked"] = {name: share * value for name, value in ranked.items()}
+    return points
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
     trainings = [training(model=m, seed=s) for m in THREE for s in SEEDS]
     trainings += [training(model="popularity"), training(model="bert4rec")]
+    trainings += [training(model=m, seed=s, track="tuned") for m in THREE for s in SEEDS]
     jobs = [measurement(models=THREE), measurement(models=THREE, seq_len=200), *curves_of()]
-    return tables_of(tmp_path_factory.mktemp("results"), grid(trainings, jobs))
-
-
-def test_quality_has_a_row_per_place_and_the_best_without_training(made):
-    found = cells(glance.quality(made, "unmasked"))
-    assert {key[:2] for key in found} == {("Track matched", "toy, L = 50")}
-    at = ("Track matched", "toy, L = 50")
-    mean = np.mean([per_user(samples("sasrec", s)["test/unmasked/rank"], "ndcg@10").mean() for s in SEEDS])  # fmt: skip
-    assert found[*at, "SASRec"].value == pytest.approx(mean)
-    assert found[*at, "SASRec"].detail.startswith("[") and "seed" not in found[*at, "SASRec"].detail
-    assert found[*at, "BERT4Rec"].detail.endswith(", 1 seed")
-    assert found[*at, "Best without training"].text.startswith("Popularity 0.")
-    marks = {key[2]: cell.mark for key, cell in found.items() if cell.mark}
-    assert set(marks) == {"Mamba4Rec"}
-    assert marks["Mamba4Rec"] == "lead"  # BERT4Rec has one seed: not established over it
-
-
-def test_each_masking_has_its_own_values(made):
-    ranked, masked = (
-        cells(glance.quality(made, m))["Track matched", "toy, L = 50", "SASRec"].value
-        for m in views.MASKINGS
+    other = [measurement("full-length", THREE, "matched", length, 1000, "batch", 32) for length in (100, 200)]  # fmt: skip
+    wanted = grid(trainings, [*jobs, *other])
+    change = lambda: write_training(  # noqa: E731
+        results, training(model="gru4rec"), values={"curve": narrowing("gru4rec", 0)}
     )
-    assert ranked < masked
+    return tables_of(results, wanted, change)
 
 
-def test_gaps_are_those_of_the_curves(made):
-    found = cells(glance.gaps(made))
-    # The stand-ins' masked validation is 1.2 times the other, at every step.
-    assert {cell.text for cell in found.values()} == {"20 → 20 %"}
+PLACE = "toy, L = 50"
 
 
-def test_cost_shows_the_longest_history_and_both_ends_of_the_curve(made):
-    found = cells(glance.cost(made))
-    headings = list(dict.fromkeys(key[0] for key in found))
-    workloads = [heading.split(", ", 2)[2] for heading in headings]
-    assert all(heading.startswith("test-machine, track matched, ") for heading in headings)
-    assert workloads == [
-        "toy, L = 200, 2,048 targets a step, 256 users a batch",
-        "full windows of L = 50 over 1,000 items, 400 targets a step, 8 users a batch",
-        "full windows of L = 3,200 over 1,000 items, 25,600 targets a step, 8 users a batch",
+def test_quality_has_the_best_without_training_and_both_maskings(made):
+    found = cells(glance.quality(made, "matched"))
+    assert {key[:2] for key in found} == {(PLACE, row) for row in ("ranked", "masked", "gain by masking")}  # fmt: skip
+    for masking, row in (("unmasked", "ranked"), ("seen-masked", "masked")):
+        mean = np.mean([per_user(samples("sasrec", s)[f"test/{masking}/rank"], "ndcg@10").mean() for s in SEEDS])  # fmt: skip
+        assert found[PLACE, row, "SASRec"].value == pytest.approx(mean)
+    few = {key[2]: cell.detail for key, cell in found.items() if cell.detail.endswith("1 seed")}
+    assert set(few) == {"BERT4Rec"}
+    assert found[PLACE, "ranked", "Best without training"].text.startswith("Popularity 0.")
+
+
+def test_a_lead_is_bold_only_over_models_with_enough_seeds(made):
+    marks = {
+        track: {key[2]: cell.mark for key, cell in cells(glance.quality(made, track)).items() if cell.mark in ("best", "lead")}
+        for track in ("matched", "tuned")
+    }  # fmt: skip
+    assert marks == {"matched": {"Mamba4Rec": "lead"}, "tuned": {"Mamba4Rec": "best"}}
+
+
+def test_a_model_alone_leads_nobody(tmp_path):
+    content = tables_of(tmp_path, grid([training(seed=s) for s in SEEDS]))
+    found = cells(glance.quality(content, "matched"))
+    assert found[PLACE, "ranked", "SASRec"].mark == "lead"
+
+
+def test_a_gap_goes_from_the_first_look_to_the_chosen_step(made):
+    found = cells(glance.quality(made, "matched"))
+    assert found[PLACE, "gain by masking", "SASRec"].text == "20 → 20 %"
+    # One of three seeds narrows from 50 % to 20 %, the others stay at 20 %.
+    assert found[PLACE, "gain by masking", "GRU4Rec"].text == "30 → 20 %"
+
+
+def test_versus_reads_every_difference_from_the_subjects_side(made):
+    rows = made.frames["summary"]
+    rows = rows[(rows.track == "matched") & (rows.metric == "ndcg@10") & (rows.ties == "conservative")]  # fmt: skip
+    mean = dict(zip(zip(rows.model, rows.masking, strict=True), rows["mean"], strict=True))
+    keys = {"SASRec": "sasrec", "GRU4Rec": "gru4rec", "BERT4Rec": "bert4rec"}
+    table = glance.versus(made, "matched")
+    for column, cell in zip(table.columns[1:], table.rows[0][1:], strict=True):
+        masking = {"Seen items ranked": "unmasked", "Seen items masked": "seen-masked"}[column.over]
+        expected = mean["mamba4rec", masking] - mean[keys[column.text], masking]
+        assert cell.value == pytest.approx(expected)
+
+
+def test_cost_shows_the_longest_history_and_both_ends_of_every_curve(made):
+    table = glance.cost(made, "matched", "test-machine", "cpu")
+    found = cells(table)
+    assert table.caption.startswith("Cost on test-machine, track matched: ")
+    assert list(dict.fromkeys(key[0] for key in found)) == [
+        "toy, L = 200, 2,048 targets a step, 256 users a batch, fp32, 1 thread",
+        "full windows of L = 50 over 1,000 items, 400 targets a step, 8 users a batch, fp32, 1 thread",
+        "full windows of L = 3,200 over 1,000 items, 25,600 targets a step, 8 users a batch, fp32, 1 thread",
+        "full windows of L = 100 over 1,000 items, 3,200 targets a step, 32 users a batch, fp32, 1 thread",
+        "full windows of L = 200 over 1,000 items, 6,400 targets a step, 32 users a batch, fp32, 1 thread",
     ]
-    entry = measurement(models=THREE, seq_len=200)
-    median = np.median(times(entry, 1)["train/step_s"])
-    step = next(cell for key, cell in found.items() if key[0] == headings[0] and key[2] == "SASRec" and key[1].startswith("Training step"))  # fmt: skip
-    assert step.value == pytest.approx(median)
-    assert step.detail.startswith("IQR ")
+    for seq_len, sequences, heading in ((100, 32, 3), (50, 8, 1)):
+        job = measurement("full-length", THREE, "matched", seq_len, 1000, "batch", sequences)
+        name = list(dict.fromkeys(key[0] for key in found))[heading]
+        step = next(c for k, c in found.items() if k[0] == name and k[2] == "SASRec" and k[1].startswith("Training step"))  # fmt: skip
+        assert step.value == pytest.approx(np.median(times(job, 1)["train/step_s"]))
+        assert step.detail.startswith("IQR ")
 
 
 def test_a_cost_that_was_not_measured_has_no_row(made):
-    assert not any("nergy" in key[1] for key in cells(glance.cost(made)))
+    rows = {key[1] for key in cells(glance.cost(made, "matched", "test-machine", "cpu"))}
+    assert not any("nergy" in row for row in rows) and len(rows) >= 4
+
+
+def test_inference_alone_is_named_as_such(tmp_path):
+    wanted = grid([], [measurement(models=("sasrec",))])
+    job = wanted["measurements"][0]
+    change = lambda: write_measurement(  # noqa: E731
+        tmp_path, job, arrays={"inference/batch_s": np.ones((3, 10))}
+    )
+    content = tables_of(tmp_path, wanted, change)
+    (heading,) = {key[0] for key in cells(glance.cost(content, "matched", "test-machine", "cpu"))}
+    assert heading == "toy, L = 50, 256 users a batch, fp32, 1 thread"
+
+
+def made_twice(tmp_path, *entries, shift):
+    """The entries of two machines, the second one's ranks lower by a step more for every seed."""
+    other = {"machine": "f" * 12, "machine_name": "other"}
+    for entry in entries:
+        write_training(tmp_path / "one", entry)
+        arrays = samples(entry["model"], entry["seed"])
+        for name in ("test/unmasked/rank", "test/seen-masked/rank"):
+            arrays[name] = arrays[name] + np.int32(shift * (1 + entry["seed"]))
+        write_training(tmp_path / "two", entry, arrays=arrays, environment=ENVIRONMENT | other)
+    machines = {name: collect.published(tmp_path / name) for name in ("one", "two")}
+    return pool.pool(machines, {name: {"toy": {"hash": HASH}} for name in machines})
 
 
 def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
-    wanted = grid([training(seed=s) for s in SEEDS])
-    content = tables_of(tmp_path, wanted)
-    other = {"machine": "f" * 12, "machine_name": "other"}
-    for seed in (0, 1):
-        arrays = samples("sasrec", seed)
-        arrays["test/unmasked/rank"] = arrays["test/unmasked/rank"] + np.int32(1 + seed)
-        entry = training(seed=seed)
-        write_training(tmp_path / "other", entry, arrays=arrays, environment=ENVIRONMENT | other)
-    machines = {"test-machine": collect.published(tmp_path), "other": collect.published(tmp_path / "other")}  # fmt: skip
-    found = pool.pool(machines, {name: {"toy": {"hash": HASH}} for name in machines})
-    table = glance.repeats(content, found)
-    differences = [row[3].value for row in table.rows if len(row) > 1]
-    ranks = [samples("sasrec", s)["test/unmasked/rank"] for s in (0, 1)]
-    expected = [
-        per_user(r + 1 + s, "ndcg@10").mean() - per_user(r, "ndcg@10").mean()
-        for s, r in enumerate(ranks)
-    ]
-    assert differences == pytest.approx(expected)
-    spread = np.sqrt(np.mean(np.square(expected)) / 2)
-    note = glance.repeated(content, found)
-    assert note == table.notes[0]
-    assert note.startswith("2 trainings of test-machine were repeated on other: there test NDCG@10 differs by −")  # fmt: skip
-    assert f"one run between machines is {spread:.4f}, between seeds of these models 0." in note
-    origin = cells(glance.origins(found))["Track matched", "toy, L = 50", "SASRec"]
-    assert origin.text == "test-machine (0, 1, 2)"
+    entries = [training(model=m, seed=s) for m in ("sasrec", "gru4rec") for s in (0, 1)]
+    found = made_twice(tmp_path, *entries, shift=1)
+    table = glance.repeats(found)
+
+    def mean(entry, shift=0):
+        rank = samples(entry["model"], entry["seed"])["test/unmasked/rank"]
+        return per_user(rank + shift, "ndcg@10").mean()
+
+    pairs = {(e["model"], e["seed"]): (mean(e), mean(e, 1 + e["seed"])) for e in entries}
+    shown = [tuple(cell.value for cell in row[1:4]) for row in table.rows if len(row) > 1]
+    expected = [pairs[key] for key in (("gru4rec", 0), ("gru4rec", 1), ("sasrec", 0), ("sasrec", 1))]  # fmt: skip
+    assert np.array([row[:2] for row in shown]) == pytest.approx(np.array(expected))
+    assert [row[2] for row in shown] == pytest.approx([b - a for a, b in expected])
+    relative = np.array([b / a - 1 for a, b in expected])
+    by_model = relative.reshape(2, 2).mean(axis=1)
+    (note,) = table.notes
+    assert note.startswith(
+        "4 trainings of test-machine were repeated on other (2 models and places). There test NDCG@10 differs by "
+        f"−{abs(100 * by_model.mean()):.1f} % ["
+    )
+    spread = 100 * np.sqrt(np.mean(relative**2) / 2)
+    assert f"with seen items ranked, one run's standard deviation between machines being {spread:.1f} %, between seeds on one machine" in note  # fmt: skip
+    assert "with seen items masked" in note
+    origin = cells(glance.origins(found))["Track matched", PLACE, "SASRec"]
+    assert origin.text == "test-machine (0, 1)"
+
+
+def test_repeats_of_one_model_and_place_only_count(tmp_path):
+    found = made_twice(tmp_path, training(seed=0), training(seed=1), shift=1)
+    assert glance.repeats(found).notes == ["2 trainings of test-machine were repeated on other."]
 
 
 def test_nothing_repeated_is_nothing_said(tmp_path):
-    content = tables_of(tmp_path, grid([training(seed=s) for s in SEEDS]))
+    tables_of(tmp_path, grid([training(seed=s) for s in SEEDS]))
     found = pool.pool({"m": collect.published(tmp_path)}, {"m": {"toy": {"hash": HASH}}})
-    assert glance.repeated(content, found) == "" and not glance.repeats(content, found).rows
+    assert not glance.repeats(found).notes and not glance.repeats(found).rows

@@ -4,7 +4,15 @@ import json
 from dataclasses import replace
 
 import pytest
-from builders import ENVIRONMENT, HASH, measurement, training, write_measurement, write_training
+from builders import (
+    ENVIRONMENT,
+    HASH,
+    measurement,
+    training,
+    write_dataset,
+    write_measurement,
+    write_training,
+)
 
 from seqbench import collect, pool
 from seqbench.experiment import Experiment
@@ -14,11 +22,15 @@ OTHER = {"machine": "f" * 12, "machine_name": "other"}
 DATA = {"toy": {"hash": HASH}}
 
 
+def named(name):
+    return {"machine": name, "machine_name": name}
+
+
 @pytest.fixture
 def made(tmp_path):
     def make(name, *entries, **changes):
         """Records of one machine, read back."""
-        environment = ENVIRONMENT | {"machine": name, "machine_name": name}
+        environment = ENVIRONMENT | named(name)
         for entry in entries:
             write_training(tmp_path / name, entry, environment=environment, **changes)
         return collect.published(tmp_path / name)
@@ -51,26 +63,64 @@ def test_of_equally_many_the_preferred_machine_comes_first(made):
         assert said(found) == {("matched", "sasrec", 0, order[0])}
 
 
-def test_seeds_with_other_settings_do_not_fill(made):
+def test_baselines_do_not_decide_which_machine_comes_first(made):
+    names = ("popularity", "markov", "itemknn")
+    one = made("one", *(training(model=m) for m in names), training(seed=0))
+    two = made("two", *(training(seed=s) for s in (0, 1, 2)))
+    found = pool.pool({"one": one, "two": two}, {"one": DATA, "two": DATA})
+    seeds = {(seed, where) for _, model, seed, where in said(found) if model == "sasrec"}
+    assert seeds == {(0, "two"), (1, "two"), (2, "two")}
+
+
+def test_seeds_with_other_settings_do_not_fill_and_are_named(made):
     many = made("many", training(seed=0), training(seed=1))
     other = made("other", training(seed=2, learning_rate=0.01))
     found = pool.pool({"other": other, "many": many}, {"other": DATA, "many": DATA})
     assert said(found) == {("matched", "sasrec", seed, "many") for seed in (0, 1)}
+    assert found.left_out == [("other", "toy", "other settings")]
 
 
-def test_data_that_most_did_not_use_are_left_out_and_named(made):
+def test_models_of_one_place_had_the_same_budget(made):
+    many = made("many", training(seed=0), training(seed=1))
+    longer = made("longer", training(model="gru4rec", max_steps=50000))
+    faster = made("faster", training(model="mamba4rec", learning_rate=0.01))
+    machines = {"longer": longer, "many": many, "faster": faster}
+    found = pool.pool(machines, dict.fromkeys(machines, DATA))
+    assert {model for _, model, _, _ in said(found)} == {"sasrec", "mamba4rec"}
+    assert found.left_out == [("longer", "toy", "other settings")]
+
+
+def test_data_that_most_did_not_use_are_left_out_and_named(made, tmp_path):
+    many = made("many", training(seed=0), training(seed=1))
+    made("odd", training(seed=2), data={"hash": "b" * 64})
+    write_measurement(tmp_path / "odd", measurement(models=("sasrec",)), environment=named("odd"))
+    job = tmp_path / "odd" / measurement(models=("sasrec",))["records"][0] / "record.json"
+    record = json.loads(job.read_text())
+    job.write_text(json.dumps({**record, "data": {**record["data"], "hash": "b" * 64}}))
+    odd = collect.published(tmp_path / "odd")
+    write_dataset(tmp_path)
+    facts = {"toy": collect.read_dataset(tmp_path, "toy")}
+    odd_facts = {"toy": facts["toy"] | {"hash": "b" * 64}}
+    found = pool.pool({"odd": odd, "many": many}, {"odd": odd_facts, "many": facts})
+    assert {seed for _, _, seed, _ in said(found)} == {0, 1} and len(found.entries) == 2
+    assert found.left_out == [("odd", "toy", "other data")] and found.datasets == facts
+    collect.build(found.entries, found.datasets, 0.01, one_machine=False)
+
+
+def test_data_are_told_apart_without_their_facts(made):
     many = made("many", training(seed=0), training(seed=1))
     odd = made("odd", training(seed=2), data={"hash": "b" * 64})
-    found = pool.pool({"odd": odd, "many": many}, {"odd": {"toy": {"hash": "b" * 64}}, "many": DATA})  # fmt: skip
+    found = pool.pool({"odd": odd, "many": many}, {})
     assert {seed for _, _, seed, _ in said(found)} == {0, 1}
-    assert found.left_out == [("odd", "toy")] and found.datasets == DATA
+    assert found.left_out == [("odd", "toy", "other data")]
 
 
-def test_failed_trainings_are_no_results(made):
-    bad = made("bad", training(), status="oom", reason="too large")
-    good = made("good", training())
+def test_a_failure_stays_only_where_no_machine_made_up_for_it(made):
+    bad = made("bad", training(seed=0), training(seed=1), status="oom", reason="too large")
+    good = made("good", training(seed=0))
     found = pool.pool({"bad": bad, "good": good}, {"bad": DATA, "good": DATA})
-    assert said(found) == {("matched", "sasrec", 0, "good")} and not found.repeats
+    assert said(found) == {("matched", "sasrec", 0, "good"), ("matched", "sasrec", 1, "bad")}
+    assert not found.repeats
 
 
 def tuned(entry):
@@ -93,6 +143,9 @@ def test_a_place_borrows_what_another_track_trained_with_equal_settings(made):
     assert all(e.experiment["track"] == "tuned" for e in found.borrowed)
     assert all(isinstance(e, Entry) and e.samples() for e in found.borrowed)
     assert {t for t, *_ in said(found)} == {"matched", "tuned"}
+    rows = collect.build(found.entries, {}, 0.01, one_machine=False).frames["summary"]
+    at = rows[(rows.track == "tuned") & (rows.seq_len == 50)]
+    assert dict(zip(at.model, at.n_seeds, strict=True)) == {"sasrec": 2, "gru4rec": 1}
 
 
 def test_what_a_place_has_itself_is_not_borrowed(made):
@@ -100,6 +153,22 @@ def test_what_a_place_has_itself_is_not_borrowed(made):
     entries = made("m", training(), own)
     found = pool.pool({"m": entries}, {"m": DATA}, [tuned(training())])
     assert not found.borrowed and not found.repeats
+
+
+def test_a_place_of_an_older_tuning_borrows_nothing(made):
+    """Its own model has other settings than are wanted now: one row would mix two tunings."""
+    old = training(model="gru4rec", track="tuned", learning_rate=0.003)
+    entries = made("m", training(), old)
+    now = [tuned(training(model="gru4rec", learning_rate=0.002)), tuned(training())]
+    assert not pool.pool({"m": entries}, {"m": DATA}, now).borrowed
+
+
+def test_a_model_that_the_place_trained_borrows_no_seeds(made):
+    own = training(track="tuned", learning_rate=0.003)
+    entries = made("m", training(seed=1), own)
+    found = pool.pool({"m": entries}, {"m": DATA}, [tuned(training(seed=1))])
+    assert not found.borrowed
+    collect.build(found.entries, {}, 0.01, one_machine=False)
 
 
 def test_measurements_of_every_machine_stay(tmp_path):

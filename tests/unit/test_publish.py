@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+import yaml
 from builders import (
     ENVIRONMENT,
     grid,
@@ -18,6 +20,7 @@ from builders import (
 
 from seqbench import collect, publish
 from seqbench.errors import UserError
+from seqbench.experiment import Experiment
 
 EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
 EFFICIENCY = "dataset,model,track,device,backend,precision,threads,seq_len,batch_size,phase,metric,median,iqr,n"
@@ -156,8 +159,9 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
     front, page = readme.read_text(), (tmp_path / "reference/README.md").read_text()
     order = "Measured on [z-gpu](reference/z-gpu/README.md) and [test-machine]"
     assert order in front and order.replace("reference/", "") in page
-    assert "**z-gpu (NVIDIA Test), track paper, toy, L = 50" in front
-    assert "Claims of the paper" in page and "Claims of the paper" not in front
+    assert "Cost on z-gpu (NVIDIA Test), track paper" in front
+    assert front.index("Cost on z-gpu") < front.index("Cost on test-machine")
+    assert "## Claims of the paper" in page and "## Claims of the paper" not in front
 
 
 def test_a_seed_from_another_machine_completes_a_place(tmp_path):
@@ -170,11 +174,81 @@ def test_a_seed_from_another_machine_completes_a_place(tmp_path):
     frame = pd.read_csv(tmp_path / "reference" / "effectiveness.csv")
     assert set(frame.n_seeds[frame.model == "sasrec"]) == {3}
     page = (tmp_path / "reference" / "README.md").read_text()
-    assert "| toy, L = 50 | test-machine (0, 1); z-gpu (2) |" in page
+    assert "| toy, L = 50 | z-gpu (0, 2); test-machine (1) |" in page
     assert "1 training of z-gpu was repeated on test-machine." in page
+    assert "That much is in the differences of toy, L = 50 (matched) too" in page
+    assert "**toy, L = 50; trained on z-gpu and test-machine**" in page
     for name, seeds in (("test-machine", 2), ("z-gpu", 2)):  # a machine's own page has its own
         own = pd.read_csv(tmp_path / "reference" / name / "effectiveness.csv")
         assert set(own.n_seeds[own.model == "sasrec"]) == {seeds}
+
+
+def test_what_fits_no_others_is_left_out_and_said(tmp_path):
+    published(tmp_path, plan("sasrec"))
+    folder, gpu = gpu_machine(tmp_path)
+    for entry in (training(model="gru4rec"), training(model="mamba4rec")):
+        write_training(folder, entry, environment=gpu, data={"hash": "b" * 64})
+    write_training(folder, training(seed=2, learning_rate=0.1), environment=gpu)
+    shutil.rmtree(folder / "data")
+    publish.together(tmp_path / "reference")
+    page = (tmp_path / "reference" / "README.md").read_text()
+    assert "Left out for other data: records of z-gpu on toy." in page
+    assert "Left out for other settings: records of z-gpu on toy." in page
+    frame = pd.read_csv(tmp_path / "reference" / "effectiveness.csv")
+    assert set(frame.model) == {"popularity", "sasrec"}
+
+
+def test_a_failed_training_is_told_by_all_pages(tmp_path):
+    wanted = plan("sasrec")
+    published(tmp_path, wanted)
+    folder, gpu = gpu_machine(tmp_path)
+    bad = training(model="mamba4rec")
+    write_training(folder, bad, environment=gpu, status="diverged", reason="loss is NaN at step 3")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{publish.BEGIN}{publish.END}")
+    publish.together(tmp_path / "reference", readme)
+    page = (tmp_path / "reference" / "README.md").read_text()
+    assert "1 experiment ended as diverged" in readme.read_text()
+    assert "1 experiment ended as diverged" in page and "loss is NaN at step 3" in page
+
+
+def test_a_track_stands_with_equal_trainings_of_another_and_says_so(tmp_path, monkeypatch):
+    own = training(model="gru4rec", track="tuned", learning_rate=0.002)
+    published(tmp_path, grid([training(), training(model="mamba4rec"), own]))
+    wanted = [Experiment.from_json(json.dumps({k: v for k, v in training(model=m).items() if k != "path"}))
+              for m in ("sasrec", "mamba4rec")]  # fmt: skip
+    monkeypatch.setattr(publish, "_chosen", lambda: [replace(w, track="tuned") for w in wanted])
+    publish.together(tmp_path / "reference")
+    frame = pd.read_csv(tmp_path / "reference" / "effectiveness.csv")
+    assert set(frame.model[frame.track == "tuned"]) == {"gru4rec", "sasrec", "mamba4rec"}
+    page = (tmp_path / "reference" / "README.md").read_text()
+    said = "SASRec on toy has the same settings in tracks matched and tuned, and the same trainings in both."
+    # One machine: nothing was put together, so the page only shows the row.
+    assert said not in page
+    gpu_machine(tmp_path)
+    publish.together(tmp_path / "reference")
+    assert said in (tmp_path / "reference" / "README.md").read_text()
+
+
+def test_tuned_settings_that_fit_no_configuration_do_not_stop_publishing(tmp_path, monkeypatch):
+    """The configuration lost a dataset, and one of its models was never tuned on another."""
+    every = list(publish._chosen())
+    tuned = yaml.safe_load((publish.CONFIG / "tuned.yaml").read_text())
+    del tuned["settings"]["tuned"]["amazon-video-games"]["gru4rec"]
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(tuned))
+    monkeypatch.setattr(publish, "CONFIG", tmp_path)
+    config = publish.config.load()
+    del config["datasets"]["amazon-beauty"]
+    monkeypatch.setattr(publish.config, "load", lambda: config)
+    gone = {(e.dataset, e.model) for e in every} - {(e.dataset, e.model) for e in publish._chosen()}
+    beauty = {key for key in {(e.dataset, e.model) for e in every} if key[0] == "amazon-beauty"}
+    assert len(beauty) == 7 and gone == beauty | {("amazon-video-games", "gru4rec")}
+
+    def refuse():
+        raise UserError("config: damaged")
+
+    monkeypatch.setattr(publish.config, "load", refuse)
+    assert list(publish._chosen()) == []
 
 
 def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path):

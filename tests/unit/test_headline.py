@@ -1,0 +1,84 @@
+"""The answer in a few sentences, from tables whose answer is known."""
+
+import pandas as pd
+from builders import SEEDS, THREE, curves_of, grid, times, training, write_grid
+from test_claims import CLAIMS
+
+from seqbench import collect, headline
+from seqbench.collect import Tables
+
+
+def tables(rows):
+    """Tables of comparisons alone: (track, model_a, model_b, masking, verdict, seeds, length)."""
+    keys = ("track", "model_a", "model_b", "masking", "verdict", "trained_seeds", "seq_len")
+    comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy"} for row in rows]  # fmt: skip
+    models = sorted({name for row in rows for name in row[1:3]})
+    experiments = [
+        {"model": m, "track": track, "kind": "train", "status": "ok", "trained": m != "popularity"}
+        for m in models
+        for track in {row[0] for row in rows}
+    ]
+    frames = {name: pd.DataFrame() for name in ("efficiency", "scaling", "summary")}
+    frames |= {"comparisons": pd.DataFrame(comparisons), "experiments": pd.DataFrame(experiments)}
+    return Tables(frames, {}, {})
+
+
+def quality(rows):
+    return list(headline._quality(tables(rows)))
+
+
+def both(track, a, b, verdicts, seeds=3, seq_len=50):
+    return [(track, a, b, m, v, seeds, seq_len) for m, v in zip(("unmasked", "seen-masked"), verdicts, strict=True)]  # fmt: skip
+
+
+def test_places_are_counted_by_verdict_from_the_subjects_side():
+    rows = both("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
+    rows += both("matched", "sasrec", "mamba4rec", ("worse", "better"), seq_len=100)
+    rows += both("matched", "gru4rec", "mamba4rec", ("equivalent", "worse"))
+    (said,) = quality(rows)
+    assert said == (
+        "Quality, track matched, with seen items ranked (and masked): Mamba4Rec has a better NDCG@10 than SASRec at 2 of 2"
+        " places (0 of 2); than GRU4Rec at 0 of 1 places (1 of 1). It is worse than SASRec at 0 of 2 places (1 of 2); the rest is open."
+    )
+
+
+def test_baselines_and_few_seeds_are_not_counted():
+    rows = both("matched", "mamba4rec", "popularity", ("better", "better"))
+    rows += both("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
+    rows += both("matched", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
+    rows += both("matched", "mamba4rec", "sasrec", ("equivalent", "better"), seq_len=100)
+    content = tables(rows)
+    assert headline.judged(content) == ["matched"]
+    (said,) = headline._quality(content)
+    assert "than SASRec at 0 of 1 places (1 of 1). It is worse nowhere" in said
+    assert "Popularity" not in said
+
+
+def test_time_is_told_at_both_ends_of_the_curve(tmp_path):
+    wanted = grid([training(model=m, seed=s) for m in THREE for s in SEEDS], curves_of())
+    write_grid(tmp_path, wanted)
+    content = collect.build(collect.load(wanted, tmp_path), {}, 0.01)
+    (said,) = [s for s in headline.headline(content) if s.startswith("Time on")]
+    assert said.startswith(
+        "Time on test-machine, track matched, 8 sequences a batch, 1,000 items: "
+    )
+    jobs = {m["seq_len"]: m for m in wanted["measurements"] if m["curve"] == "batch"}
+    import numpy as np
+
+    for length in (50, 3200):
+        own, other = (np.median(times(jobs[length], k)["train/step_s"]) for k in (0, 1))
+        assert f"{own / other:.3f}".lstrip("0")[:3] in said and f"at L = {length:,}" in said
+    assert "L = 800" not in said
+
+
+def test_claims_are_counted_by_track(monkeypatch):
+    from test_claims import FAST
+    from test_claims import tables as facts
+
+    monkeypatch.setattr(headline.claims, "read", lambda: CLAIMS)
+    content = facts(quality=(-0.03, -0.02, "worse", 3), cost=FAST, growth=[("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)])  # fmt: skip
+    (said,) = headline._claims(content)
+    assert (
+        said
+        == "Claims of the paper that were measured: in track fair 2 reproduced and 1 not reproduced."
+    )
