@@ -21,6 +21,7 @@ from . import (
     curves,
     findings,
     glance,
+    headline,
     look,
     protocol_views,
     spent,
@@ -140,6 +141,7 @@ def _page(
     return environment.get_template("index.html.j2").render(
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
         flags=findings.flags(content),
+        headline=headline.headline(content),
         answers=answers.answers(content),
         growth=_growth_sentences(content),
         counts=_counts(content),
