@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import costs, curves, figures, figures_cost, views
+from . import costs, curves, figures, figures_cost, headline, views
 from .collect import Tables
+from .costs import SUBJECT
 from .experiment import FULL_LENGTH
-from .findings import MAIN, pick, places
-from .tables import direction
+from .findings import MAIN, enough_seeds, pick, places
+from .metrics import METRICS
+from .tables import direction, label
 
 COLUMNS = ["dataset", "seq_len", "model", "metric"]
 COST = ["phase", "median", "q25", "q75", "batch_size"]
@@ -36,7 +38,9 @@ class Drawing:
 def drawn(content: Tables) -> Iterator[Drawing]:
     """All figures that the tables have data for, by track; those of cost also by machine."""
     frames = content.frames
+    versus = headline.against(content)
     for (track,) in places(frames["summary"], "track"):
+        yield from _draw("forest", track, _forest_data(content, pick(versus, track=track)))
         yield from _draw("effectiveness", track, _effectiveness_data(content, track))
     cost = frames["efficiency"]
     cost = cost[cost["median"].notna()] if len(cost) else cost
@@ -64,6 +68,11 @@ def drawn(content: Tables) -> Iterator[Drawing]:
 
 
 FIGURES = {
+    "forest": (
+        figures.differences,
+        f"How much better is {label(SUBJECT)}{{on}}? Its test {METRICS[MAIN].label} minus that of each other model, as a share of the better mean,"
+        " with 95 % intervals; right of zero it is better. Filled: established, with at least three seeds; hollow: open. The band is the margin.",
+    ),
     "effectiveness": (
         figures.effectiveness,
         "Test quality of every model with its 95 % interval{on}. A dotted line is the best that any model could reach on generated data.",
@@ -113,6 +122,16 @@ FIGURES = {
         " were kept.",
     ),
 }
+
+
+def _forest_data(content: Tables, rows: pd.DataFrame) -> pd.DataFrame:
+    if rows.empty:
+        return rows
+    enough = rows.trained_seeds.map(enough_seeds)
+    rows = rows.assign(
+        model=rows.rival, margin=content.settings["margin"], settled=enough & (rows.verdict != "inconclusive")
+    )  # fmt: skip
+    return rows[[*COLUMNS, "masking", "share", "share_low", "share_high", "margin", "settled", "verdict"]]  # fmt: skip
 
 
 def _gap_data(rows: pd.DataFrame) -> pd.DataFrame:

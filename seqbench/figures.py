@@ -52,6 +52,36 @@ def effectiveness(data: pd.DataFrame) -> Figure:
     return figure
 
 
+def differences(data: pd.DataFrame) -> Figure:
+    """A forest plot: one model against each other by place, differences as a share of the better mean; a column per masking.
+
+    data: dataset, seq_len, model (the other one), masking, share, share_low, share_high, margin (a share), settled (whether
+    the verdict is established). What is open is drawn hollow; the band is the margin.
+    """
+    looks = styles(data.model)
+    places = sorted(unique(data, "dataset", "seq_len"), reverse=True)
+    maskings, models = sorted(set(data.masking), reverse=True), list(dict.fromkeys(data.model))
+    figure, axes = panels(1, len(maskings), 0.5 + 0.42 * len(places), sharey=True)
+    step = 0.7 / max(len(models), 1)
+    for axis, masking in zip(axes[0], maskings, strict=True):
+        part = data[data.masking == masking]
+        axis.axvspan(-data.margin.max(), data.margin.max(), color="#E3E3E3", lw=0)
+        axis.axvline(0, color="#666666", lw=0.8)
+        for row in part.itertuples():
+            y = places.index((row.dataset, row.seq_len)) + 0.35 - step * (models.index(row.model) + 0.5)  # fmt: skip
+            error = [[row.share - row.share_low], [row.share_high - row.share]]
+            fill = {} if row.settled else {"markerfacecolor": "white"}
+            axis.errorbar(row.share, y, xerr=error, linestyle="", **drawn_as(looks[row.model]), **fill)  # fmt: skip
+        axis.set_yticks(range(len(places)), [_place(*place) for place in places])
+        axis.set_ylim(-0.6, len(places) - 0.4)
+        axis.sharex(axes[0, 0])
+        axis.set_xlabel(f"Difference in {metric_label(data.metric.iloc[0])}, share of the better")
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_title(_masking(masking).capitalize())
+        axis.grid(visible=False, axis="y")
+    return with_legend(figure, data.model)
+
+
 def time_against_length(data: pd.DataFrame) -> Figure:
     """Median times with their interquartile ranges against the sequence length, both axes logarithmic.
 

@@ -25,13 +25,16 @@ def headline(tables: Tables) -> list[str]:
 
 def judged(tables: Tables) -> list[str]:
     """Tracks in which the subject was compared with another trained model over enough seeds."""
-    rows = _comparisons(tables)
+    rows = against(tables)
     rows = rows[[enough_seeds(n) for n in rows.trained_seeds]] if len(rows) else rows
     return [track for (track,) in places(rows, "track")]
 
 
-def _comparisons(tables: Tables) -> pd.DataFrame:
-    """The subject against other trained models, read from its side."""
+def against(tables: Tables) -> pd.DataFrame:
+    """The subject's NDCG@10 held against every other trained model's: rows of `comparisons`, read from its side.
+
+    Adds `rival`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
+    """
     rows = pick(tables.frames["comparisons"], metric=MAIN)
     if rows.empty:
         return rows
@@ -39,14 +42,18 @@ def _comparisons(tables: Tables) -> pd.DataFrame:
     rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)]
     rows = rows[(rows.model_a == SUBJECT) | (rows.model_b == SUBJECT)]
     first = rows.model_a == SUBJECT
+    better = rows[["mean_a", "mean_b"]].max(axis=1)
+    ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
+    mirrored = {"share": "difference", "share_low": "ci_high", "share_high": "ci_low"}
     return rows.assign(
         rival=rows.model_b.where(first, rows.model_a),
         verdict=rows.verdict.where(first, rows.verdict.replace(MIRRORED)),
+        **{key: rows[ends[key]].where(first, -rows[mirrored[key]]) / better for key in ends},
     )
 
 
 def _quality(tables: Tables) -> Iterator[str]:
-    rows = _comparisons(tables)
+    rows = against(tables)
     for track in judged(tables):
         own = pick(rows, track=track)
         own = own[[enough_seeds(n) for n in own.trained_seeds]]

@@ -46,13 +46,15 @@ UNDATED = {
 Looks = dict[str, tuple[str, str]]  # colour and marker by model
 
 
-def save(figure: Figure, data: pd.DataFrame, folder: Path, name: str) -> None:
-    """Write a figure as SVG, PDF and PNG, the same bytes every time, with its data as CSV beside it."""
+def save(
+    figure: Figure, data: pd.DataFrame, folder: Path, name: str, kinds: Iterable[str] = UNDATED
+) -> None:
+    """Write a figure as SVG, PDF and PNG, or some of them, the same bytes every time, with its data as CSV beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, not once per format
-    for kind, metadata in UNDATED.items():
-        figure.savefig(folder / f"{name}.{kind}", metadata=metadata)
+    for kind in kinds:
+        figure.savefig(folder / f"{name}.{kind}", metadata=UNDATED[kind])
     data.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
 
 

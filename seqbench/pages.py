@@ -23,6 +23,7 @@ from . import (
     waterfall,
 )
 from .collect import Tables
+from .drawings import Drawing, drawn
 from .experiment import CURVES
 from .findings import flags, place, places
 from .pool import Pool, machine
@@ -44,6 +45,7 @@ IN_TABLES = (
     "Which model ranks best?",
     "What does masking seen items do, and does training close the gap?",
 )
+FIGURES = "figures"  # folder of the figures, beside the page of all machines
 SPENT = "What was spent?"
 
 
@@ -70,7 +72,15 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
     )
 
 
-def of_all(content: Tables, pool: Pool, machines: Machines) -> str:
+def figures(content: Tables) -> list[Drawing]:
+    """What the pages show: the subject against the others by judged track, and cost against length by machine."""
+    main = _main(content)
+    judged = headline.judged(main)
+    found = [d for d in drawn(main) if d.kind in ("forest", "growth-length")]
+    return [d for d in found if d.kind != "forest" or d.track in judged]
+
+
+def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawing]) -> str:
     """Quality from all machines together, with the cost of each: what the README's part says, and the tables behind it."""
     main = _main(content)
     shown = [claims.table(main), anchors.table(main)]
@@ -80,12 +90,14 @@ def of_all(content: Tables, pool: Pool, machines: Machines) -> str:
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{_warnings(content)}\n"
+        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
 
-def of_readme(content: Tables, pool: Pool, machines: Machines, link: Path) -> str:
+def of_readme(
+    content: Tables, pool: Pool, machines: Machines, figures: list[Drawing], link: Path
+) -> str:
     """The page of findings. link: the folder of all machines, as the README sees it."""
     main = _main(content)
     said = [a for a in _together(main, machines) if a.question not in IN_TABLES]
@@ -93,7 +105,7 @@ def of_readme(content: Tables, pool: Pool, machines: Machines, link: Path) -> st
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
-        f"{_bullets(headline.headline(main))}\n{WORDS}\n{_pooled(pool, machines, f'{link}/')}\n{tables}\n{answers.as_markdown(said)}\n"
+        f"{_bullets(headline.headline(main))}\n{WORDS}\n{_shown(figures, link)}\n{_pooled(pool, machines, f'{link}/')}\n{tables}\n{answers.as_markdown(said)}\n"
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
         + f"More: [all machines together]({link}/README.md) (every metric and track, sentence by sentence, published values, claims one by"
         " one, what was trained where and what another machine changes);"
@@ -181,6 +193,13 @@ def _main(content: Tables) -> Tables:
 def _warnings(content: Tables) -> str:
     """The same warnings that stand above the results in the report."""
     return "".join(f"- **{flag.title}.** {flag.text}\n" for flag in flags(content))
+
+
+def _shown(figures: Iterable[Drawing], folder: Path) -> str:
+    """Figures with their captions."""
+    return "\n".join(
+        f"![{d.name}]({folder / FIGURES / d.name}.svg)\n\n*{d.caption}*\n" for d in figures
+    )
 
 
 def _bullets(sentences: Iterable[str]) -> str:

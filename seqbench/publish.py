@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from . import collect, config, grid, pages, pool, tuning_views
+from . import collect, config, grid, look, pages, pool, tuning_views
 from . import record as records
 from .collect import Tables
 from .errors import UserError
@@ -110,10 +110,15 @@ def together(reference: Path, readme: Path | None = None) -> None:
         summary.to_csv(
             reference / "effectiveness.csv", index=False, float_format=DIGITS, lineterminator="\n"
         )
-        page = pages.of_all(content, found, machines)
+        figures = pages.figures(content)
+        for drawing in figures:
+            look.save(
+                drawing.figure, drawing.data, reference / pages.FIGURES, drawing.name, ["svg"]
+            )
+        page = pages.of_all(content, found, machines, figures)
         (reference / "README.md").write_text(page, encoding="utf-8")
         link = reference if readme is None else _from(readme, reference)
-        body = pages.of_readme(content, found, machines, link)
+        body = pages.of_readme(content, found, machines, figures, link)
     if readme:
         before, _, rest = text.partition(BEGIN)
         after = rest.partition(END)[2]

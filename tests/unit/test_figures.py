@@ -209,3 +209,23 @@ def test_the_gap_is_what_masking_adds_to_the_same_validation():
     assert list(gap.targets) == [10, 20] and gap.value.tolist() == pytest.approx([0.5, 0.25])
     assert gap.best.tolist() == [False, True]
     assert drawings._gap_data(pd.DataFrame()).empty
+
+
+def test_a_forest_plot_draws_what_is_open_hollow_and_the_margin():
+    rows = [
+        {"dataset": d, "seq_len": n, "model": m, "masking": k, "metric": "ndcg@10", "share": x, "share_low": x - 0.02,
+         "share_high": x + 0.03, "margin": 0.01, "settled": settled}
+        for d, n, m, x, settled in (("a", 50, "sasrec", 0.1, True), ("a", 50, "gru4rec", -0.01, False), ("a", 100, "sasrec", 0.2, True))
+        for k in ("unmasked", "seen-masked")
+    ]  # fmt: skip
+    drawing = figures.differences(pd.DataFrame(rows))
+    left, right = drawing.axes
+    assert [t.get_text() for t in left.get_yticklabels()] == ["a, L = 100", "a, L = 50"]
+    assert left.get_title(loc="left") == "Seen items ranked"
+    points = [c for c in left.containers if hasattr(c, "lines")]
+    at = {round(float(c.lines[0].get_xdata()[0]), 3): c.lines[0] for c in points}
+    assert set(at) == {0.1, -0.01, 0.2}
+    hollow = {x for x, line in at.items() if line.get_markerfacecolor() == "white"}
+    assert hollow == {-0.01}
+    assert at[0.1].get_ydata()[0] > at[-0.01].get_ydata()[0] > at[0.2].get_ydata()[0]
+    assert left.get_xlim() == right.get_xlim()

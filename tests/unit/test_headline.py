@@ -1,17 +1,23 @@
 """The answer in a few sentences, from tables whose answer is known."""
 
+import numpy as np
 import pandas as pd
+import pytest
 from builders import SEEDS, THREE, curves_of, grid, times, training, write_grid
-from test_claims import CLAIMS
+from test_claims import CLAIMS, FAST
+from test_claims import tables as facts
 
 from seqbench import collect, headline
 from seqbench.collect import Tables
+from seqbench.tables import rounded
+
+NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "ci_high": 0.04}
 
 
 def tables(rows):
     """Tables of comparisons alone: (track, model_a, model_b, masking, verdict, seeds, length)."""
     keys = ("track", "model_a", "model_b", "masking", "verdict", "trained_seeds", "seq_len")
-    comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy"} for row in rows]  # fmt: skip
+    comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy", **NUMBERS} for row in rows]  # fmt: skip
     models = sorted({name for row in rows for name in row[1:3]})
     experiments = [
         {"model": m, "track": track, "kind": "train", "status": "ok", "trained": m != "popularity"}
@@ -42,6 +48,16 @@ def test_places_are_counted_by_verdict_from_the_subjects_side():
     )
 
 
+def test_a_share_is_read_from_the_subjects_side():
+    rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
+    rows += both("matched", "gru4rec", "mamba4rec", ("better", "better"))
+    found = headline.against(tables(rows)).set_index(["rival", "masking"])
+    ends = ["share", "share_low", "share_high"]
+    assert found.loc[("sasrec", "unmasked"), ends].tolist() == pytest.approx([0.2, 0.1, 0.4])
+    assert found.loc[("gru4rec", "unmasked"), ends].tolist() == pytest.approx([-0.2, -0.4, -0.1])
+    assert found.loc[("gru4rec", "unmasked"), "verdict"] == "worse"
+
+
 def test_baselines_and_few_seeds_are_not_counted():
     rows = both("matched", "mamba4rec", "popularity", ("better", "better"))
     rows += both("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
@@ -63,17 +79,13 @@ def test_time_is_told_at_both_ends_of_the_curve(tmp_path):
         "Time on test-machine, track matched, 8 sequences a batch, 1,000 items: "
     )
     jobs = {m["seq_len"]: m for m in wanted["measurements"] if m["curve"] == "batch"}
-    import numpy as np
-
     for length in (50, 3200):
         own, other = (np.median(times(jobs[length], k)["train/step_s"]) for k in (0, 1))
-        assert f"{own / other:.3f}".lstrip("0")[:3] in said and f"at L = {length:,}" in said
+        assert f"{rounded(own / other, own / other / 20)} times at L = {length:,}" in said
     assert "L = 800" not in said
 
 
 def test_claims_are_counted_by_track(monkeypatch):
-    from test_claims import FAST
-    from test_claims import tables as facts
 
     monkeypatch.setattr(headline.claims, "read", lambda: CLAIMS)
     content = facts(quality=(-0.03, -0.02, "worse", 3), cost=FAST, growth=[("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)])  # fmt: skip

@@ -1,6 +1,7 @@
 """Publish: copies without weights, tables from the copies alone, records of several sittings side by side."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -151,7 +152,7 @@ def gpu_machine(results):
 
 
 def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(tmp_path):
-    published(tmp_path, plan("sasrec"))
+    published(tmp_path, plan("sasrec", "mamba4rec", seeds=(0, 1, 2)))
     gpu_machine(tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text(f"{publish.BEGIN}{publish.END}")
@@ -160,6 +161,11 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
     order = "Measured on [z-gpu](reference/z-gpu/README.md) and [test-machine]"
     assert order in front and order.replace("reference/", "") in page
     assert "Cost on z-gpu (NVIDIA Test), track paper" in front
+    names = re.findall(r"!\[[^]]+\]\(reference/figures/([^)]+)\)", front)
+    assert names == re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)
+    drawn = tmp_path / "reference" / "figures"
+    assert "forest-matched.svg" in names
+    assert {f"{name.removesuffix('.svg')}{end}" for name in names for end in (".svg", ".csv")} == {file.name for file in drawn.iterdir()}  # fmt: skip
     assert front.index("Cost on z-gpu") < front.index("Cost on test-machine")
     assert "## Claims of the paper" in page and "## Claims of the paper" not in front
 

@@ -24,7 +24,17 @@ from builders import (
 from seqbench import collect, report
 from seqbench.metrics import per_user
 
-KINDS = ("curves", "effectiveness", "gap", "growth", "memory", "roofline", "time", "tradeoff")
+KINDS = (
+    "curves",
+    "effectiveness",
+    "forest",
+    "gap",
+    "growth",
+    "memory",
+    "roofline",
+    "time",
+    "tradeoff",
+)
 
 
 def rendered(results, wanted=None, change=lambda: None, *, draw=False):
