@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -102,23 +103,26 @@ def together(reference: Path, readme: Path | None = None) -> None:
     if not re.search(f"{BEGIN}.*{END}", text, flags=re.DOTALL):
         raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
     body = "No results are published yet.\n"
-    found = _pool(reference)
-    if found.entries:
-        content = _settled(collect.build(found.entries, found.datasets, collect.MARGIN, one_machine=False))  # fmt: skip
-        machines = [(name, _made(reference, name)) for name in _by_preference(reference)]
+    machines = _machines(reference)
+    if machines:
+        facts = {name: _datasets(reference / name) for name in machines}
+        found = pool.pool(machines, facts, list(_chosen()))
+        content = _settled(
+            collect.build(found.entries, found.datasets, collect.MARGIN, one_machine=False)
+        )
+        made = [(name, _experiments(entries)) for name, entries in machines.items()]
         summary = content.frames["summary"].reindex(columns=list(SUMMARY))
         summary.to_csv(
             reference / "effectiveness.csv", index=False, float_format=DIGITS, lineterminator="\n"
         )
         figures = pages.figures(content)
-        for drawing in figures:
-            look.save(
-                drawing.figure, drawing.data, reference / pages.FIGURES, drawing.name, ["svg"]
-            )
-        page = pages.of_all(content, found, machines, figures)
+        shutil.rmtree(reference / pages.FIGURES, ignore_errors=True)
+        for d in figures:
+            look.save(d.figure, d.data, reference / pages.FIGURES, d.name, ["svg"])
+        page = pages.of_all(content, found, made, figures)
         (reference / "README.md").write_text(page, encoding="utf-8")
         link = reference if readme is None else _from(readme, reference)
-        body = pages.of_readme(content, found, machines, figures, link)
+        body = pages.of_readme(content, found, made, figures, link)
     if readme:
         before, _, rest = text.partition(BEGIN)
         after = rest.partition(END)[2]
@@ -130,27 +134,17 @@ def _from(readme: Path, folder: Path) -> Path:
     return Path(os.path.relpath(folder.resolve(), readme.resolve().parent))
 
 
-def _by_preference(reference: Path) -> list[str]:
-    """Names of the machines that published records, GPUs first."""
-    found = {}
-    for folder in sorted(reference.glob("*/")):
-        first = next((folder / "runs").rglob("record.json"), None)
-        if first:
-            found[folder.name] = records.read_record(first.parent)["environment"]["device_kind"]
-    return sorted(found, key=lambda name: found[name] == "cpu")
-
-
-def _pool(reference: Path) -> pool.Pool:
-    names = _by_preference(reference)
-    machines = {
-        name: [
-            replace(entry, root=reference, path=f"{name}/{entry.path}")
-            for entry in collect.published(reference / name)
+def _machines(reference: Path) -> dict[str, list[Entry]]:
+    """The records of every machine that published some, their paths below `reference`; GPUs first."""
+    found = {
+        folder.name: [
+            replace(entry, root=reference, path=f"{folder.name}/{entry.path}")
+            for entry in collect.published(folder)
         ]
-        for name in names
+        for folder in sorted(reference.glob("*/"))
     }
-    facts = {name: _datasets(reference / name) for name in names}
-    return pool.pool(machines, facts, list(_chosen()))
+    kinds = {n: es[0].record["environment"]["device_kind"] for n, es in found.items() if es}
+    return {name: found[name] for name in sorted(kinds, key=lambda name: kinds[name] == "cpu")}
 
 
 def _chosen() -> Iterator[Experiment]:
@@ -172,10 +166,9 @@ def _chosen() -> Iterator[Experiment]:
                 yield from grid.grid({**merged, "run": run, "measure": {}}, MODELS).trainings
 
 
-def _made(reference: Path, name: str) -> Tables:
+def _experiments(entries: list[Entry]) -> Tables:
     """Every experiment of one machine, for what it spent."""
-    rows = [experiment_row(entry) for entry in collect.published(reference / name)]
-    return Tables({"experiments": pd.DataFrame(rows)}, {}, {})
+    return Tables({"experiments": pd.DataFrame([experiment_row(e) for e in entries])}, {}, {})
 
 
 # --- copies -------------------------------------------------------------------------------------------------------------
