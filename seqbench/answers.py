@@ -27,8 +27,9 @@ VERDICTS = {
     "inconclusive": "undecided on",
     "seeds": "not judged, with fewer than three seeds, on",
 }
-COSTS = (("train", "epoch_s", "A training epoch"), ("train", "memory", "Peak memory of training"),
-         ("inference", "batch_s", "An inference batch"))  # fmt: skip
+COSTS = (("train", "epoch_s", f"the time of a training epoch of {label(SUBJECT)} over that of another model"),
+         ("train", "memory", f"the peak memory of training {label(SUBJECT)} over that of another model"),
+         ("inference", "batch_s", f"the time of an inference batch of {label(SUBJECT)} over that of another model"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[st
 # --- cost ---------------------------------------------------------------------------------------------------------------
 
 
-def _cost(tables: Tables) -> Iterator[str]:
+def cost(tables: Tables) -> Iterator[str]:
     """What the subject costs as a multiple of each other model, over the datasets of one machine and kind of device."""
     every = tables.frames["efficiency"]
     rows = of_curve(every, None)
@@ -201,9 +202,13 @@ def _cost(tables: Tables) -> Iterator[str]:
             name = MEMORY[kind][0] if metric == "memory" else metric
             text = _ratios(pick(part, phase=phase, metric=name))
             if text:
-                yield f"{what} of {label(SUBJECT)} costs on {machine} ({device}), track {track}: {text}."
+                yield f"On {_on(machine, device)}, track {track}, {what}: {text}."
         for text in curves.sentences(tables, track, machine, kind):
-            yield f"On {machine} ({device}), track {track}: {text[0].lower()}{text[1:]}"
+            yield f"On {_on(machine, device)}, track {track}: {text[0].lower()}{text[1:]}"
+
+
+def _on(machine: str, device: str) -> str:
+    return machine if device == "cpu" else f"{machine} ({device})"
 
 
 def _ratios(rows: pd.DataFrame) -> str:
@@ -219,7 +224,7 @@ def _ratios(rows: pd.DataFrame) -> str:
             f"{rounded(ratios[at], ratios[at] / 20)} ({place(both.dataset[at], both.seq_len[at])})"
             for at in dict.fromkeys((ratios.idxmin(), ratios.idxmax()))
         ]
-        parts.append(f"{' to '.join(ends)} times {label(rival)}'s")
+        parts.append(f"{label(rival)} {' to '.join(ends)}")
     return "; ".join(parts)
 
 
@@ -261,15 +266,18 @@ def _listed(models: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+LENGTH = "What does a longer history do to quality?"
+CLAIMS = "Which of the paper's claims stand?"
+SPENT = "What was spent?"
 QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...] = (
     ("Is Mamba4Rec better than the others, and by how much?", _against),
     ("Which model ranks best?", _best),
-    ("What does a longer history do to quality?", _length),
+    (LENGTH, _length),
     ("What does masking seen items do, and does training close the gap?", _masking),
-    ("What does Mamba4Rec cost beside the others?", _cost),
-    ("Which of the paper's claims stand?", _claims),
+    ("What does Mamba4Rec cost beside the others?", cost),
+    (CLAIMS, _claims),
     ("How do these values compare with published ones?", anchors.sentences),
-    ("What was spent?", spent.sentences),
+    (SPENT, spent.sentences),
 )
 
 

@@ -137,27 +137,29 @@ def _values(
 
 
 def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[tuple[str, Found]]:
-    for gpu, where in _gpus(tables, "efficiency"):
-        rows = pick(
-            tables.frames["efficiency"], track=track, dataset=claim["dataset"], seq_len=claim["seq_len"],
-            phase=claim["phase"], metric=claim["metric"], **gpu,
-        )  # fmt: skip
-        if len(rows):  # of the paper's workload only: no other says anything about its figures
-            same = (rows.batch_size == claim["batch"]) & (track in claim["tracks"])
-            rows = rows[same & rows["median"].notna()]
-        for rival, figure in claim["rivals"].items():
-            published = f"{claim['subject']:g} against {figure:g}"
-            sentence = claim["sentence"].format(rival=label(rival), published=published)
+    rows = pick(
+        tables.frames["efficiency"], device_kind="cuda", track=track, dataset=claim["dataset"],
+        seq_len=claim["seq_len"], phase=claim["phase"], metric=claim["metric"],
+    )  # fmt: skip
+    if len(rows):  # of the paper's workload only: no other says anything about its figures
+        same = (rows.batch_size == claim["batch"]) & (track in claim["tracks"])
+        rows = rows[same & rows["median"].notna()]
+    for rival, figure in claim["rivals"].items():
+        published = f"{claim['subject']:g} against {figure:g}"
+        sentence = claim["sentence"].format(rival=label(rival), published=published)
+        for own, where in _by_gpu(rows):
             ratio = claim["subject"] / figure
-            yield sentence + where, _ratio(rows, subject, rival, ratio, claim["tolerance"])
+            yield sentence + where, _ratio(own, subject, rival, ratio, claim["tolerance"])
 
 
-def _gpus(tables: Tables, frame: str) -> Iterator[tuple[dict[str, str], str]]:
-    """Each machine whose GPU was measured, as columns to pick by, and how a sentence names it: only where there are several."""
-    names = places(pick(tables.frames[frame], device_kind="cuda"), "machine_name")
-    for (name,) in names or [("",)]:
-        picked = {"device_kind": "cuda", **({"machine_name": name} if name else {})}
-        yield picked, f" (on {name})" if len(names) > 1 else ""
+def _by_gpu(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+    """The rows of each machine, and how a sentence names it: only where several measured the claim."""
+    names = places(rows, "machine_name")
+    if len(names) < 2:
+        yield rows, ""
+        return
+    for (name,) in names:
+        yield pick(rows, machine_name=name), f" (on {name})"
 
 
 def _ratio(
@@ -186,14 +188,14 @@ def _ratio(
 def _growth(
     tables: Tables, claim: Mapping, subject: str, track: str
 ) -> Iterator[tuple[str, Found]]:
-    for gpu, where in _gpus(tables, "scaling"):
-        rows = pick(
-            tables.frames["scaling"], track=track, curve="batch", phase=claim["phase"],
-            metric=claim["metric"], **gpu,
-        )  # fmt: skip
-        for rival in claim["rivals"]:
-            sentence = claim["sentence"].format(rival=label(rival)) + where
-            yield sentence, _slopes(rows, subject, rival)
+    rows = pick(
+        tables.frames["scaling"], device_kind="cuda", track=track, curve="batch",
+        phase=claim["phase"], metric=claim["metric"],
+    )  # fmt: skip
+    for rival in claim["rivals"]:
+        sentence = claim["sentence"].format(rival=label(rival))
+        for own, where in _by_gpu(rows):
+            yield sentence + where, _slopes(own, subject, rival)
 
 
 def _slopes(rows: pd.DataFrame, subject: str, rival: str) -> Found:
@@ -239,7 +241,9 @@ def table(tables: Tables, claims: Mapping[str, Any] | None = None) -> Table:
     for sentence, source in dict.fromkeys((f.sentence, f.source) for f in findings):
         cells = [Cell(sentence), Cell(source, mark="muted")]
         for track in tracks:
-            found = next(f for f in findings if (f.sentence, f.track) == (sentence, track))
+            none = Finding(sentence, source, track, "", ABSENT)
+            same = (f for f in findings if (f.sentence, f.track) == (sentence, track))
+            found = next(same, none)
             cells += [Cell(found.measured or "–"), Cell(found.verdict, mark=MARKS[found.verdict])]
         body.append(cells)
     counts = {v: sum(f.verdict == v for f in findings) for v in MARKS}

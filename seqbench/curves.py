@@ -181,7 +181,7 @@ def _of_cost(
             continue
         listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
         over = places(part, "slope_over")
-        where = f"over L = {lengths(over[0][0])}" if len(over) == 1 else "at the long end"
+        where = f"between L = {lengths(over[0][0])}" if len(over) == 1 else "at the long end"
         text = f"With {fixed}, {what} grows {where} as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed)
         pairs = (
@@ -227,7 +227,7 @@ def _verdict(row, less: str) -> str:
     low, high = (f"{rounded(f, f)}" for f in factors)
     other = rival if row.cheaper_max == SUBJECT else SUBJECT
     return (
-        f"{label(row.cheaper_max)} {less} {label(other)} at every length that both have:"
+        f"{label(row.cheaper_max)} {less} {label(other)} at every length measured for both:"
         f" {low} times at L = {row.x_min:,.0f}, {high} at L = {row.x_max:,.0f}."
     )
 

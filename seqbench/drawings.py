@@ -71,7 +71,7 @@ FIGURES = {
     "forest": (
         figures.differences,
         f"How much better is {label(SUBJECT)}{{on}}? Its test {METRICS[MAIN].label} minus that of each other model, as a share of the better mean,"
-        " with 95 % intervals; right of zero it is better. Filled: established, with at least three seeds; hollow: open. The band is the margin.",
+        " with 95 % intervals; right of zero it is better. Filled: better, worse or equal within the margin (the band), with at least three seeds; hollow: open.",
     ),
     "effectiveness": (
         figures.effectiveness,
@@ -80,7 +80,7 @@ FIGURES = {
     "growth-length": (
         figures_cost.growth,
         "Cost against sequence length on full-length synthetic batches{on}: medians and interquartile ranges; lines are"
-        " the fitted curves a + b L^c, c with its 95 % interval. Left: as many tokens in every batch; right: as many sequences.",
+        " the fitted curves a + b L^c, c with its 95 % interval, dotted where there are too few points for a curve.",
     ),
     "growth-size": (
         figures_cost.growth,

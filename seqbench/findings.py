@@ -166,7 +166,7 @@ def _improving(tables: Tables) -> Iterator[Flag]:
         for key, n in counts.items():
             of = len(pick(rows, **dict(zip(keys, key, strict=True))))
             names.append(f"{label(key[0])} ({key[1]}, {place(*key[2:])}) {n} of {of}")
-        text = f"The budget ended {plural(len(ended), 'training')} of {len(rows)} before the patience did: {_few(names)}."
+        text = f"{len(ended)} of {plural(len(rows), 'training')} used up their budget before they stopped improving: {_few(names)}."
         yield Flag(
             "warn", "Still improving when stopped", f"{text} More steps might raise their quality."
         )
@@ -192,7 +192,7 @@ def _few_seeds(tables: Tables) -> Iterator[Flag]:
             " With one seed an interval covers the choice of users, not the luck of the training;"
             f" below {SEEDS_FOR_A_CLAIM} seeds no difference is marked as established."
         )
-        yield Flag("warn", "A single seed" if 1 in counts else "Few seeds", text)
+        yield Flag("warn", "Few seeds", text)
 
 
 def _stand_in(tables: Tables) -> Iterator[Flag]:
@@ -226,7 +226,7 @@ def _dirty(tables: Tables) -> Iterator[Flag]:
 
 
 def _shared(tables: Tables) -> Iterator[Flag]:
-    """Measurements that were not alone; the times of trainings are published nowhere as cost."""
+    """Measurements that were not alone. Trainings may share a GPU: their times are no cost, and where they are told it is said."""
     rows = pick(tables.frames["experiments"], kind="measure")
     rows = pick(rows, shared_gpu=True) if "shared_gpu" in rows else rows.iloc[:0]
     if len(rows):

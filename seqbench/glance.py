@@ -1,11 +1,11 @@
 """Display tables at a glance: quality by place and cost by workload, models side by side; and what another machine changes.
 
-One table never holds two tracks, and none of cost two machines.
+A table of values never holds two tracks, and none of cost two machines; `repeats` holds one experiment in a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -202,9 +202,10 @@ def _cost_cell(rows: pd.DataFrame, factor: float) -> Cell:
 # --- machines -----------------------------------------------------------------------------------------------------------
 
 
-def origins(pool: Pool) -> Table:
-    """Which machine made the trainings of every place, with their seeds."""
+def origins(pool: Pool, datasets: Iterable[str]) -> Table:
+    """Which machine made the trainings of every place on some datasets, with their seeds."""
     trained = [e for e in pool.entries if e.training and e.values.get("steps")]
+    trained = [e for e in trained if e.experiment["dataset"] in set(datasets)]
     models = ordered(pd.Series([e.experiment["model"] for e in trained]))
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(model), number=False) for model in models]
@@ -280,11 +281,11 @@ def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], maski
     mean, low, high = 100 * np.array([means.mean(), means.mean() - half, means.mean() + half])
     # Two runs differ by the square root of two times the spread of one.
     spread = 100 * np.sqrt(np.mean(np.square(np.concatenate(changes))) / 2)
-    text = f"{signed_percent(mean, low, high)} with {MASKINGS[masking].lower()}, one run's standard deviation between machines being {spread:.1f} %"
+    text = f"{signed_percent(mean, low, high)} with {MASKINGS[masking].lower()} (standard deviation of one run: {spread:.1f} % between machines"
     seeds = [value for group in groups for value in _of_seeds(group[0], every, masking)]
     if seeds:
-        text += f", between seeds on one machine {100 * np.sqrt(np.mean(np.square(seeds))):.1f} %"
-    return text
+        text += f", {100 * np.sqrt(np.mean(np.square(seeds))):.1f} % between seeds on one machine"
+    return f"{text})"
 
 
 def signed_percent(value: float, low: float, high: float) -> str:

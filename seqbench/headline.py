@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
-from . import claims, spent
+from . import anchors, answers, claims, spent
 from .collect import Tables
-from .costs import SUBJECT, of_curve
-from .findings import MAIN, enough_seeds, pick, places
+from .costs import MEMORY, SUBJECT, of_curve
+from .findings import MAIN, SEEDS_FOR_A_CLAIM, enough_seeds, pick, places
 from .glance import LENGTHS
 from .metrics import METRICS
 from .tables import label, rounded, whole
@@ -19,8 +20,14 @@ MIRRORED = {"better": "worse", "worse": "better"}
 
 
 def headline(tables: Tables) -> list[str]:
-    """Sentences on quality by track, on time by machine, and on the paper's claims."""
-    return [*_quality(tables), *_time(tables), *_claims(tables)]
+    """Sentences on quality by track, on time and memory by machine, on the paper's claims and on published values."""
+    return [
+        *_quality(tables),
+        *_curve(tables),
+        *_epochs(tables),
+        *_claims(tables),
+        *_anchors(tables),
+    ]
 
 
 def judged(tables: Tables) -> list[str]:
@@ -57,13 +64,23 @@ def _quality(tables: Tables) -> Iterator[str]:
     for track in judged(tables):
         own = pick(rows, track=track)
         own = own[[enough_seeds(n) for n in own.trained_seeds]]
-        rivals = ordered(own.rival)
-        said = [f"than {label(r)} {_counted(pick(own, rival=r), 'better')}" for r in rivals]
-        lost = [r for r in rivals if (pick(own, rival=r).verdict == "worse").any()]
-        worse = [f"than {label(r)} {_counted(pick(own, rival=r), 'worse')}" for r in lost]
+        said = [
+            f"than {label(r)} at {_counted(pick(own, rival=r), 'better')}"
+            for r in ordered(own.rival)
+        ]
+        rest = [
+            f"{words} {label(r)} at {_counted(pick(own, rival=r), verdict)}"
+            for verdict, words in (
+                ("worse", "worse than"),
+                ("equivalent", "equal within the margin to"),
+            )
+            for r in ordered(own.rival)
+            if (pick(own, rival=r).verdict == verdict).any()
+        ]
         yield (
-            f"Quality, track {track}, with seen items ranked (and masked): {label(SUBJECT)} has a better {METRICS[MAIN].label}"
-            f" {'; '.join(said)}. It is worse {'; '.join(worse) or 'nowhere'}; the rest is open."
+            f"Quality, track {track}, seen items ranked (masked), of the places with at least {SEEDS_FOR_A_CLAIM} seeds:"
+            f" {label(SUBJECT)} has a better {METRICS[MAIN].label} {'; '.join(said)}. It is {'; '.join(rest) or 'worse nowhere'};"
+            " the rest is open."
         )
 
 
@@ -71,23 +88,36 @@ def _counted(rows: pd.DataFrame, verdict: str) -> str:
     """At how many places a verdict was given, with seen items ranked and masked."""
     parts = [pick(rows, masking=masking) for masking in MASKINGS]
     ranked, masked = (f"{(part.verdict == verdict).sum()} of {len(part)}" for part in parts)
-    return f"at {ranked} places ({masked})"
+    return f"{ranked} ({masked})"
 
 
-def _time(tables: Tables) -> Iterator[str]:
-    """A training step at both ends of the curve over length, on GPUs, or on CPUs where no GPU was measured."""
-    rows = of_curve(tables.frames["efficiency"], LENGTHS)
-    rows = pick(rows, phase="train", metric="step_s")
-    gpus = pick(rows, device_kind="cuda")
-    rows = gpus if len(gpus) else rows
-    for track, machine, fixed in places(rows, "track", "machine_name", "fixed"):
-        own = pick(rows, track=track, machine_name=machine, fixed=fixed)
-        said = [text for rival in ordered(own.model) if rival != SUBJECT for text in _ratios(own, rival)]  # fmt: skip
+def _curve(tables: Tables) -> Iterator[str]:
+    """Time and memory of a training step at both ends of the curve over length; on CPUs only where no GPU was measured."""
+    every = of_curve(tables.frames["efficiency"], LENGTHS)
+    gpus = pick(every, device_kind="cuda")
+    every = gpus if len(gpus) else every
+    for track, machine, kind, fixed in places(
+        every, "track", "machine_name", "device_kind", "fixed"
+    ):
+        own = pick(every, track=track, machine_name=machine, fixed=fixed, phase="train")
+        parts = {
+            "takes": ("as long as", pick(own, metric="step_s")),
+            "needs": ("the memory of", pick(own, metric=MEMORY[kind][0])),
+        }
+        said = [
+            f"{verb} {'; '.join(texts)}"
+            for verb, (than, rows) in parts.items()
+            if (
+                texts := [
+                    t for r in ordered(rows.model) if r != SUBJECT for t in _ends(rows, r, than)
+                ]
+            )
+        ]
         if said:
-            yield f"Time on {machine}, track {track}, {fixed}: a training step of {label(SUBJECT)} takes {'; '.join(said)}."
+            yield f"Cost on {machine}, track {track}, full synthetic windows, {fixed}: a training step of {label(SUBJECT)} {', and '.join(said)}."
 
 
-def _ratios(rows: pd.DataFrame, rival: str) -> Iterator[str]:
+def _ends(rows: pd.DataFrame, rival: str, than: str) -> Iterator[str]:
     columns = ["seq_len", "median"]
     both = pick(rows, model=SUBJECT)[columns].merge(
         pick(rows, model=rival)[columns], on="seq_len", suffixes=("", "_other")
@@ -99,7 +129,19 @@ def _ratios(rows: pd.DataFrame, rival: str) -> Iterator[str]:
         for length, ratio in zip(both.seq_len, ratios, strict=True)
     ]
     if ends:
-        yield f"{' and '.join(dict.fromkeys((ends[0], ends[-1])))} as long as {label(rival)}'s"
+        yield f"{' and '.join(dict.fromkeys((ends[0], ends[-1])))} {than} {label(rival)}'s"
+
+
+def _epochs(tables: Tables) -> Iterator[str]:
+    """What an epoch, its memory and an inference batch take on real data, on GPUs."""
+    gpus = pick(tables.frames["efficiency"], device_kind="cuda")
+    frames = {
+        **tables.frames,
+        "efficiency": gpus,
+        "scaling": pd.DataFrame(),
+        "crossovers": pd.DataFrame(),
+    }
+    yield from answers.cost(replace(tables, frames=frames))
 
 
 def _claims(tables: Tables) -> Iterator[str]:
@@ -108,6 +150,11 @@ def _claims(tables: Tables) -> Iterator[str]:
     for track in dict.fromkeys(f.track for f in found):
         own = [f.verdict for f in found if f.track == track]
         said = [f"{own.count(v)} {v}" for v in (claims.YES, claims.NO, claims.UNSURE) if v in own]
-        counts.append(f"in track {track} {' and '.join(said)}")
+        counts.append(f"in track {track} {', '.join(said)}")
     if counts:
         yield f"Claims of the paper that were measured: {'; '.join(counts)}."
+
+
+def _anchors(tables: Tables) -> Iterator[str]:
+    """The counts alone: what was missed stands with the published values."""
+    yield from (text for text in anchors.sentences(tables) if not text.startswith(anchors.MISSED))

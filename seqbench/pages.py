@@ -22,10 +22,10 @@ from . import (
     views,
     waterfall,
 )
-from .collect import Tables
+from .collect import MARGIN, Tables
 from .drawings import Drawing, drawn
 from .experiment import CURVES
-from .findings import flags, place, places
+from .findings import SEEDS_FOR_A_CLAIM, flags, places
 from .pool import Pool, machine
 from .pool import place as place_of
 from .tables import Table, label, markdown
@@ -34,19 +34,17 @@ from .tidy import Entry, command
 REMADE = "python -m seqbench publish --grid results/grid.json --results results"
 Machines = Sequence[tuple[str, Tables]]  # by name, every experiment that each of them made
 WORDS = (
-    "`L` is the longest history that a model reads. Track `matched` gives all models the same width, depth, loss and budget of updates;"
-    " `tuned` each its best setting among equally many trials; `paper` is the paper's protocol. Items are ranked against the whole catalogue,"
-    " with the items that a user has seen *ranked* too or *masked*. *Better* and *worse* are said where the 95 % interval of the paired"
-    " difference lies beyond 1 % of the better mean, with at least three seeds; everything else is open.\n"
+    "A *place* is a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same width, depth, loss"
+    " and budget of updates; `tuned` each its best setting among equally many trials; `paper` is the paper's protocol. Items are ranked against"
+    " the whole catalogue, the items that a user has seen *ranked* too or *masked*. *Better* and *worse* are said where the 95 % interval of the"
+    f" paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within, with at least {SEEDS_FOR_A_CLAIM} seeds;"
+    " everything else is open.\n"
 )
-# What the tables say by their cells and marks; the page of all machines says it in sentences too.
-IN_TABLES = (
-    "Is Mamba4Rec better than the others, and by how much?",
-    "Which model ranks best?",
-    "What does masking seen items do, and does training close the gap?",
-)
+IN_README = (
+    answers.LENGTH,
+    answers.CLAIMS,
+)  # the rest of the sentences stands in its tables, or behind its links
 FIGURES = "figures"  # folder of the figures, beside the page of all machines
-SPENT = "What was spent?"
 
 
 def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
@@ -84,13 +82,18 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
     """Quality from all machines together, with the cost of each: what the README's part says, and the tables behind it."""
     main = _main(content)
     shown = [claims.table(main), anchors.table(main)]
-    shown += [*_glance(main, spent.tracks(main)), *_quality(main)]
-    shown += [glance.repeats(pool), glance.origins(pool), views.failed(main), views.datasets(main)]
+    shown += [*_glance(main, spent.tracks(main), ("cuda", "cpu")), *_quality(main)]
+    shown += [
+        glance.repeats(pool),
+        glance.origins(pool, main.frames["summary"].dataset),
+        views.failed(main),
+        views.datasets(main),
+    ]
     return (
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
+        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{WORDS}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
@@ -98,37 +101,44 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
 def of_readme(
     content: Tables, pool: Pool, machines: Machines, figures: list[Drawing], link: Path
 ) -> str:
-    """The page of findings. link: the folder of all machines, as the README sees it."""
+    """The page of findings, with the cost on GPUs if any was measured. link: the folder of all machines, as the README sees it."""
     main = _main(content)
-    said = [a for a in _together(main, machines) if a.question not in IN_TABLES]
-    tables = "\n".join(markdown(t) for t in _glance(main, headline.judged(main)) if t.rows)
+    said = [a for a in _together(main, machines) if a.question in IN_README]
+    kinds = [kind for (kind,) in places(main.frames["efficiency"], "device_kind")]
+    kinds = ["cuda"] if "cuda" in kinds else kinds
+    tables = [table for table in _glance(main, headline.judged(main), kinds) if table.rows]
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
-        f"{_bullets(headline.headline(main))}\n{WORDS}\n{_shown(figures, link)}\n{_pooled(pool, machines, f'{link}/')}\n{tables}\n{answers.as_markdown(said)}\n"
+        f"{_bullets(headline.headline(main))}\n{WORDS}\n{_pooled(pool, machines, f'{link}/')}\n{_shown(figures, link)}\n"
+        + "\n".join(markdown(table) for table in tables)
+        + f"\n{answers.as_markdown(said)}\n"
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
-        + f"More: [all machines together]({link}/README.md) (every metric and track, sentence by sentence, published values, claims one by"
-        " one, what was trained where and what another machine changes);"
+        + f"More: [all machines together]({link}/README.md) (every metric and track, cost on CPUs, published values and what may be behind those"
+        " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
         f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
     )
 
 
-def _glance(main: Tables, tracks: list[str]) -> list[Table]:
-    """Quality of some tracks, and cost by track and machine."""
+def _glance(main: Tables, tracks: list[str], kinds: Iterable[str]) -> list[Table]:
+    """Quality of some tracks, and cost by track and machine on some kinds of device."""
     quality = [table(main, track) for track in tracks for table in (glance.quality, glance.versus)]
     cost = places(main.frames["efficiency"], "track", "machine_name", "device_kind")
-    return [*quality, *(glance.cost(main, *key) for key in cost)]
+    return [
+        *quality,
+        *(glance.cost(main, *key) for kind in kinds for key in cost if key[2] == kind),
+    ]
 
 
 def _together(main: Tables, machines: Machines) -> list[answers.Answer]:
     """Findings of all machines; what was spent by each of them, on every training it made."""
-    found = [a for a in answers.answers(main) if a.question != SPENT]
+    found = [a for a in answers.answers(main) if a.question != answers.SPENT]
     time = [
-        f"On {name}: {text[0].lower()}{text[1:]}"
+        f"On {name}, {text[0].lower()}{text[1:]}"
         for name, own in machines
         for text in spent.sentences(own)
     ]
-    return [*found, answers.Answer(SPENT, time)] if time else found
+    return [*found, answers.Answer(answers.SPENT, time)] if time else found
 
 
 def _pooled(pool: Pool, machines: Machines, prefix: str) -> str:
@@ -137,7 +147,7 @@ def _pooled(pool: Pool, machines: Machines, prefix: str) -> str:
     if len(pages) == 1:
         return f"Measured on {pages[0]}.\n"
     said = [
-        f"Measured on {' and '.join(pages)}. Cost is told by machine; of quality every experiment of a track stands once, wherever it was"
+        f"Measured on {' and '.join(pages)}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was"
         " trained.",
         *glance.repeats(pool).notes,
         *_mixed(pool),
@@ -151,35 +161,38 @@ def _pooled(pool: Pool, machines: Machines, prefix: str) -> str:
 
 
 def _mixed(pool: Pool) -> Iterator[str]:
-    """Places whose models were trained on several machines: what another machine changes is part of their differences."""
-    found: dict[tuple[str, str, int], set[str]] = {}
+    """Datasets whose models, in one track, were trained on several machines: at one length, or at those that are compared."""
+    found: dict[tuple[str, str], set[str]] = {}
     for entry in pool.entries:
         if entry.training and entry.values.get("steps"):
-            found.setdefault(place_of(entry), set()).add(machine(entry))
-    mixed = [f"{place(d, n)} ({track})" for (d, track, n), where in found.items() if len(where) > 1]
+            dataset, track, _ = place_of(entry)
+            found.setdefault((dataset, track), set()).add(machine(entry))
+    mixed = [
+        f"{dataset} (track {track})" for (dataset, track), where in found.items() if len(where) > 1
+    ]
     if mixed:
-        yield f"That much is in the differences of {'; '.join(mixed)} too, which several machines trained."
+        yield f"Several machines trained the models on {' and '.join(mixed)}: what another machine changes is part of the differences there."
 
 
 def _same_settings(pool: Pool) -> Iterator[str]:
     """Where two tracks are one experiment: trainings that stand in both, and those that were made again."""
-    found = dict.fromkeys(
-        (label(e.experiment["model"]), e.experiment["dataset"], Path(e.path).parts[-3], e.experiment["track"], None)
-        for e in pool.borrowed
-        if e.values.get("steps")
-    )  # fmt: skip
-    found |= dict.fromkeys(
-        (label(b.experiment["model"]), b.experiment["dataset"], a.experiment["track"], b.experiment["track"], machine(b))
-        for a, b in pool.repeats
-        if a.experiment["track"] != b.experiment["track"]
-    )  # fmt: skip
-    for model, dataset, first, second, where in found:
-        how = (
-            f"trained again on {where}, so what differs is chance"
-            if where
-            else "and the same trainings in both"
+    pairs = [(a, b, "and the same trainings") for a, b in pool.borrowed if a.values.get("steps")]
+    pairs += [
+        (
+            a,
+            b,
+            f"trained again on {machine(b)}: they differ by chance and by what another machine changes",
         )
-        yield f"{model} on {dataset} has the same settings in tracks {first} and {second}, {how}."
+        for a, b in pool.repeats
+    ]
+    found: dict[tuple, dict[str, None]] = {}
+    for a, b, how in pairs:
+        if a.experiment["track"] != b.experiment["track"]:
+            key = (a.experiment["dataset"], a.experiment["track"], b.experiment["track"], how)
+            found.setdefault(key, {})[label(a.experiment["model"])] = None
+    for (dataset, first, second, how), models in found.items():
+        have = "has" if len(models) == 1 else "have"
+        yield f"On {dataset} {' and '.join(models)} {have} the same settings in tracks {first} and {second}, {how}."
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
@@ -198,7 +211,8 @@ def _warnings(content: Tables) -> str:
 def _shown(figures: Iterable[Drawing], folder: Path) -> str:
     """Figures with their captions."""
     return "\n".join(
-        f"![{d.name}]({folder / FIGURES / d.name}.svg)\n\n*{d.caption}*\n" for d in figures
+        f"![{d.caption.partition(':')[0].partition('?')[0]}]({folder / FIGURES / d.name}.svg)\n\n*{d.caption}*\n"
+        for d in figures
     )
 
 

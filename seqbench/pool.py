@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
+from types import MappingProxyType
 from typing import Any
 
 from .experiment import Experiment
@@ -29,31 +30,35 @@ class Pool:
     """Trainings by experiment, measurements of every machine, and what had to be decided on the way.
 
     every: all trainings that came to their end on the pool's data. repeats: pairs of them that are one experiment on two
-    machines. borrowed: trainings that stand in another track too, because its settings are equal; copies that say the other
-    track. left_out: (machine, dataset, why) of records that fit no others.
+    machines. borrowed: trainings that stand in another track too, because its settings are equal, each with the copy that
+    says the other track. left_out: (machine, dataset, why) of records that fit no others.
     """
 
     entries: list[Entry]
     datasets: dict[str, Any]
     every: list[Entry]
     repeats: list[tuple[Entry, Entry]]
-    borrowed: list[Entry]
+    borrowed: list[tuple[Entry, Entry]]
     left_out: list[tuple[str, str, str]]
 
 
 def pool(
-    machines: Machines, datasets: Mapping[str, Mapping[str, Any]], wanted: Iterable[Experiment] = ()
+    machines: Machines,
+    datasets: Mapping[str, Mapping[str, Any]],
+    wanted: Iterable[Experiment] = (),
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Pool:
     """Choose one training of every experiment.
 
-    At a place (dataset, track, length) the machine with most trained models comes first, and others fill in the models and
+    At a place (dataset, track, length) the machine with most trainings comes first, and others fill in the models and
     seeds that it lacks: with the same settings for all seeds of a model, and the same budget for all models. A training that
     failed stays only where no machine brought it to its end.
 
     machines: records by machine. datasets: facts of datasets by machine and name. wanted: experiments that a place may
-    borrow from other tracks, where it has trainings of its own.
+    borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
+    experiment leaves out: written or not, they are the same setting.
     """
-    records = [entry for entries in machines.values() for entry in entries]
+    records = [_complete(entry, defaults) for entries in machines.values() for entry in entries]
     hashes = _hashes(records)
     kept, left_out = [], []
     for entry in records:
@@ -68,7 +73,8 @@ def pool(
         chosen, others = _fill(list(members))
         taken += chosen
         left_out += [(machine(e), e.experiment["dataset"], "other settings") for e in others]
-    borrowed = list(_borrow(taken, list(wanted)))
+    chosen = [_with_defaults(w.to_dict(), defaults) for w in wanted]
+    borrowed = list(_borrow(taken, chosen))
     facts: dict[str, Any] = {}
     for name in machines:
         for dataset, own in datasets.get(name, {}).items():
@@ -76,14 +82,14 @@ def pool(
                 facts.setdefault(dataset, own)
     every = [e for e in trainings if e.ok]
     return Pool(
-        [*taken, *borrowed, *(e for e in kept if not e.training)], dict(sorted(facts.items())),
+        [*taken, *(copy for _, copy in borrowed), *(e for e in kept if not e.training)], dict(sorted(facts.items())),
         every, list(_repeats(every)), borrowed, list(dict.fromkeys(left_out)),
     )  # fmt: skip
 
 
 def place(entry: Entry) -> tuple[str, str, int]:
     """Dataset, track and length: what stands in one comparison."""
-    return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
+    return _at(entry.experiment)
 
 
 def machine(entry: Entry) -> str:
@@ -96,14 +102,29 @@ def settings(experiment: Mapping[str, Any], *without: str) -> str:
     return json.dumps({k: v for k, v in experiment.items() if k not in without}, sort_keys=True)
 
 
+def _with_defaults(
+    experiment: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    own = experiment["hyperparameters"]
+    return {**experiment, "hyperparameters": {**defaults.get(experiment["model"], {}), **own}}
+
+
+def _complete(entry: Entry, defaults: Mapping[str, Mapping[str, Any]]) -> Entry:
+    said = _with_defaults(entry.record["experiment"], defaults)
+    return replace(entry, record={**entry.record, "experiment": said})
+
+
 def _hash(entry: Entry) -> str | None:
     return entry.record["data"]["hash"]
 
 
-def _hashes(records: list[Entry]) -> dict[str, str]:
-    """By dataset the data that most trainings used; of equally many the preferred machine's."""
-    used = Counter((e.experiment["dataset"], _hash(e)) for e in records if e.training)
-    found: dict[str, str] = {}
+def _hashes(records: list[Entry]) -> dict[str, str | None]:
+    """By dataset the data that most trainings used that came to their end; of equally many the preferred machine's."""
+    used: Counter[tuple[str, str | None]] = Counter()
+    for entry in records:
+        if entry.training:
+            used[entry.experiment["dataset"], _hash(entry)] += bool(entry.ok and _trained(entry))
+    found: dict[str, str | None] = {}
     for (dataset, data), _ in used.most_common():
         found.setdefault(dataset, data)
     return found
@@ -125,7 +146,8 @@ def _fill(members: list[Entry]) -> tuple[list[Entry], list[Entry]]:
         own, budget = settings(entry.experiment, "seed"), _budget(entry)
         if (model, seed) in found:
             continue
-        if allowed not in (None, budget) or of_model.get(model, own) != own:
+        other = _trained(entry) and allowed not in (None, budget)
+        if other or of_model.get(model, own) != own:
             others.append(entry)
             continue
         if _trained(entry):
@@ -139,7 +161,7 @@ def _budget(entry: Entry) -> str:
     return settings(entry.experiment["training"], *CHOSEN)
 
 
-def _borrow(taken: list[Entry], wanted: list[Experiment]) -> Iterator[Entry]:
+def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[Entry, Entry]]:
     """Trainings of equal settings in other tracks, for models that a place lacks.
 
     Only where the place trained other models itself, all with the settings that are wanted now.
@@ -150,16 +172,20 @@ def _borrow(taken: list[Entry], wanted: list[Experiment]) -> Iterator[Entry]:
         equal.setdefault(settings(entry.experiment, "track"), entry)
         own.setdefault(place(entry), {})[entry.experiment["model"]] = _of_seeds(entry.experiment)
     trained = {place(e) for e in taken if _trained(e)}
-    now = {((w.dataset, w.track, w.seq_len), w.model): _of_seeds(w.to_dict()) for w in wanted}
+    now = {(_at(w), w["model"]): _of_seeds(w) for w in wanted}
     current = {
         at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())
     }
     for experiment in wanted:
-        at = (experiment.dataset, experiment.track, experiment.seq_len)
-        entry = equal.get(settings(experiment.to_dict(), "track"))
-        if entry and at in current and experiment.model not in own[at]:
-            said = {**entry.record["experiment"], "track": experiment.track}
-            yield replace(entry, record={**entry.record, "experiment": said})
+        at = _at(experiment)
+        entry = equal.get(settings(experiment, "track"))
+        if entry and at in current and experiment["model"] not in own[at]:
+            said = {**entry.record["experiment"], "track": experiment["track"]}
+            yield entry, replace(entry, record={**entry.record, "experiment": said})
+
+
+def _at(experiment: Mapping[str, Any]) -> tuple[str, str, int]:
+    return tuple(experiment[key] for key in ("dataset", "track", "seq_len"))
 
 
 def _of_seeds(experiment: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from . import record as records
 from .collect import Tables
 from .errors import UserError
 from .experiment import Experiment, filled
-from .modelfile import is_trainable
+from .modelfile import available_models, is_trainable, model_config_fields
 from .summary import SUMMARY
 from .tidy import Entry, experiment_row
 
@@ -106,7 +106,7 @@ def together(reference: Path, readme: Path | None = None) -> None:
     machines = _machines(reference)
     if machines:
         facts = {name: _datasets(reference / name) for name in machines}
-        found = pool.pool(machines, facts, list(_chosen()))
+        found = pool.pool(machines, facts, list(_chosen()), _defaults())
         content = _settled(
             collect.build(found.entries, found.datasets, collect.MARGIN, one_machine=False)
         )
@@ -164,6 +164,16 @@ def _chosen() -> Iterator[Experiment]:
             if dataset in merged["datasets"]:
                 run = {**merged["run"], "datasets": [dataset], "tracks": [track], "models": models}
                 yield from grid.grid({**merged, "run": run, "measure": {}}, MODELS).trainings
+
+
+def _defaults() -> dict[str, dict[str, Any]]:
+    """Every model's hyper-parameters where an experiment says nothing."""
+    return {
+        model: {
+            name: value for name, (_, value) in model_config_fields(MODELS / f"{model}.py").items()
+        }
+        for model in available_models(MODELS)
+    }
 
 
 def _experiments(entries: list[Entry]) -> Tables:

@@ -79,6 +79,10 @@ def sentences(tables: Tables) -> list[str]:
         ]
         ended = int(own.still_improving.sum())
         text = f"Track {track}: {_time(own)} of one process, of which {', '.join(by_model)}."
+        if "shared_gpu" in own and len(pick(own, shared_gpu=True)):
+            text += (
+                " Other trainings ran on the GPU at the same time: these are no costs to compare."
+            )
         if ended:
             text += f" {ended} of {plural(len(own), 'training')} were ended by the budget of steps, before their patience."
         said.append(text)

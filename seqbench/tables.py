@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .metrics import METRICS
@@ -207,14 +207,6 @@ def markdown(table: Table) -> str:
         lines.append(texts)
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{table.caption}\n\n{body}\n" + "".join(f"\n{note}\n" for note in table.notes)
-
-
-def without(table: Table, *labels: str) -> Table:
-    """Return a table without the columns whose header, or the one over it, begins with one of these labels."""
-    heads = [(column.text, column.over) for column in table.columns]
-    kept = [k for k, pair in enumerate(heads) if not any(head.startswith(labels) for head in pair)]
-    rows = [row if _is_heading(table, row) else [row[k] for k in kept] for row in table.rows]
-    return replace(table, columns=[table.columns[k] for k in kept], rows=rows)
 
 
 def _joined(cell: Cell, wrap: str) -> str:

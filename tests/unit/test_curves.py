@@ -110,11 +110,11 @@ def test_a_crossing_says_who_is_cheaper_from_where_on(row, text, detail):
         ({"x": 400.0, "share": 1.0}, "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800 (2 times there)."),
         ({"a": "sasrec", "b": "mamba4rec", "x": 400.0, "share": 1.0, "ratios": (0.5, 2.0)},
          "Mamba4Rec is cheaper than SASRec from L = 400 [360, 440] on, up to 800 (2 times there)."),
-        ({"ratios": (2.0, 1.5)}, "SASRec is cheaper than Mamba4Rec at every length that both have: 2.0 times at L = 50, 1.5 at L = 800."),
+        ({"ratios": (2.0, 1.5)}, "SASRec is cheaper than Mamba4Rec at every length measured for both: 2.0 times at L = 50, 1.5 at L = 800."),
         ({"x": 400.0, "share": 0.6}, "Between Mamba4Rec and SASRec the order is not settled."),
         ({"ratios": (1.1, 1.0), "share": 0.4}, "Between Mamba4Rec and SASRec the order is not settled."),
         ({"x": 1600.0, "share": 1.0, "extrapolated": True, "ratios": (2.0, 1.5)},
-         "SASRec is cheaper than Mamba4Rec at every length that both have: 2.0 times at L = 50, 1.5 at L = 800."),
+         "SASRec is cheaper than Mamba4Rec at every length measured for both: 2.0 times at L = 50, 1.5 at L = 800."),
     ],
 )  # fmt: skip
 def test_a_sentence_claims_what_was_measured_and_nothing_extrapolated(row, words):
@@ -124,7 +124,7 @@ def test_a_sentence_claims_what_was_measured_and_nothing_extrapolated(row, words
 def test_growth_is_told_by_the_slope_at_the_long_end():
     sentence = said(crossover_row(ratios=(2.0, 1.5)))
     assert sentence.startswith(
-        "With 64 tokens a batch, the time of a training step grows over L = 200, 400 and 800 as L to the power"
+        "With 64 tokens a batch, the time of a training step grows between L = 200, 400 and 800 as L to the power"
         " 1.00 [0.95, 1.05] for Mamba4Rec, 1.80 [1.75, 1.85] for SASRec."
     )
 

@@ -92,7 +92,7 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
                                data={"stand_in": "ranks instead of times"}, code={"dirty": True}),
     )  # fmt: skip
     assert set(found) == {
-        "Still improving when stopped", "A single seed", "toy is a stand-in for the publisher's file",
+        "Still improving when stopped", "Few seeds", "toy is a stand-in for the publisher's file",
         "Uncommitted code",
     }  # fmt: skip
     assert "SASRec (matched, toy, L = 50) 1 of 1" in found["Still improving when stopped"].text

@@ -16,7 +16,6 @@ from builders import (
 
 from seqbench import collect, pool
 from seqbench.experiment import Experiment
-from seqbench.tidy import Entry
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}
 DATA = {"toy": {"hash": HASH}}
@@ -107,6 +106,21 @@ def test_data_that_most_did_not_use_are_left_out_and_named(made, tmp_path):
     collect.build(found.entries, found.datasets, 0.01, one_machine=False)
 
 
+def test_failures_and_baselines_do_not_vote_on_the_data(made):
+    made("bad", training(seed=0), training(seed=1), data={"hash": "b" * 64}, status="oom", reason="x")  # fmt: skip
+    bad = made("bad", training(model="popularity"), data={"hash": "b" * 64})
+    good = made("good", training(seed=0))
+    found = pool.pool({"bad": bad, "good": good}, {})
+    assert said(found) == {("matched", "sasrec", 0, "good")}
+
+
+def test_a_baseline_has_no_budget(made):
+    one = made("one", training(seed=0), training(seed=1))
+    two = made("two", training(model="popularity", max_steps=50000))
+    found = pool.pool({"one": one, "two": two}, {"one": DATA, "two": DATA})
+    assert {model for _, model, _, _ in said(found)} == {"sasrec", "popularity"}
+
+
 def test_data_are_told_apart_without_their_facts(made):
     many = made("many", training(seed=0), training(seed=1))
     odd = made("odd", training(seed=2), data={"hash": "b" * 64})
@@ -139,9 +153,9 @@ def test_a_place_borrows_what_another_track_trained_with_equal_settings(made):
     wanted.append(tuned(training(model="bert4rec")))  # nothing equal
     found = pool.pool({"m": entries}, {"m": DATA}, wanted)
     # At L = 100 the track trained nothing of its own: no such place.
-    assert {(e.experiment["seed"], e.experiment["seq_len"]) for e in found.borrowed} == {(0, 50), (1, 50)}  # fmt: skip
-    assert all(e.experiment["track"] == "tuned" for e in found.borrowed)
-    assert all(isinstance(e, Entry) and e.samples() for e in found.borrowed)
+    assert {(e.experiment["seed"], e.experiment["seq_len"]) for _, e in found.borrowed} == {(0, 50), (1, 50)}  # fmt: skip
+    tracks = {(a.experiment["track"], b.experiment["track"]) for a, b in found.borrowed}
+    assert tracks == {("matched", "tuned")} and all(b.samples() for _, b in found.borrowed)
     assert {t for t, *_ in said(found)} == {"matched", "tuned"}
     rows = collect.build(found.entries, {}, 0.01, one_machine=False).frames["summary"]
     at = rows[(rows.track == "tuned") & (rows.seq_len == 50)]
@@ -153,6 +167,15 @@ def test_what_a_place_has_itself_is_not_borrowed(made):
     entries = made("m", training(), own)
     found = pool.pool({"m": entries}, {"m": DATA}, [tuned(training())])
     assert not found.borrowed and not found.repeats
+
+
+def test_a_default_is_the_same_setting_whether_written_or_not(made):
+    own = training(model="gru4rec", track="tuned", learning_rate=0.002)
+    entries = made("m", training(), own)
+    written = replace(tuned(training()), hyperparameters=(("d_model", 64), ("n_layers", 2)))
+    assert not pool.pool({"m": entries}, {"m": DATA}, [written]).borrowed
+    defaults = {"sasrec": {"n_layers": 2}}
+    assert len(pool.pool({"m": entries}, {"m": DATA}, [written], defaults).borrowed) == 1
 
 
 def test_a_place_of_an_older_tuning_borrows_nothing(made):

@@ -49,7 +49,6 @@ def test_the_page_of_all_machines_has_every_row_with_at_least_its_seeds():
 
 
 def test_what_one_machine_alone_made_is_the_same_on_the_page_of_all():
-    """But for the interval: its users are drawn together with those of other places' models."""
     every = summary(ROOT / "results" / "reference")
     owners: dict[tuple, list[tuple]] = {}
     for machine in MACHINES:
@@ -57,9 +56,8 @@ def test_what_one_machine_alone_made_is_the_same_on_the_page_of_all():
             owners.setdefault(key, []).append(found)
     alone = {key: found[0] for key, found in owners.items() if len(found) == 1}
     assert len(alone) > 500
-    same = {key for key, found in alone.items() if every[key][0] == found[0]}
-    assert all(every[key][1] == alone[key][1] for key in same)
-    assert len(same) > 0.9 * len(alone)  # others were completed by another machine
+    # An interval's users are drawn together with all models of a place, its own part of seeds after them.
+    assert all(every[key][:2] == found[:2] for key, found in alone.items())
 
 
 def test_the_readme_says_what_the_page_of_all_machines_says():
