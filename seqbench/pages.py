@@ -185,14 +185,15 @@ def _same_settings(pool: Pool) -> Iterator[str]:
         )
         for a, b in pool.repeats
     ]
-    found: dict[tuple, dict[str, None]] = {}
+    found: dict[tuple, set[str]] = {}
     for a, b, how in pairs:
         if a.experiment["track"] != b.experiment["track"]:
             key = (a.experiment["dataset"], a.experiment["track"], b.experiment["track"], how)
-            found.setdefault(key, {})[label(a.experiment["model"])] = None
+            found.setdefault(key, set()).add(a.experiment["model"])
     for (dataset, first, second, how), models in found.items():
+        names = " and ".join(label(model) for model in views.ordered(models))
         have = "has" if len(models) == 1 else "have"
-        yield f"On {dataset} {' and '.join(models)} {have} the same settings in tracks {first} and {second}, {how}."
+        yield f"On {dataset} {names} {have} the same settings in tracks {first} and {second}, {how}."
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
