@@ -47,7 +47,7 @@ def drawn(content: Tables) -> Iterator[Drawing]:
     for track, machine, kind in places(cost, "track", "machine_name", "device_kind"):
         rows = pick(cost, track=track, machine_name=machine, device_kind=kind)
         memory = costs.MEMORY[kind][0]
-        device = f"{machine} ({rows.device.iloc[0]})"
+        device = machine if kind == "cpu" else f"{machine} ({rows.device.iloc[0]})"
         selected = {
             "growth-length": curves.figure_data(content, track, machine, kind, curves.LENGTHS),
             "growth-size": curves.figure_data(content, track, machine, kind, curves.SIZES),
