@@ -6,6 +6,7 @@ The README's part is the page of findings: sentences and tables at a glance. Eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import (
@@ -17,6 +18,7 @@ from . import (
     glance,
     headline,
     protocol_views,
+    protocols,
     spent,
     tuning_views,
     views,
@@ -201,7 +203,9 @@ def _same_settings(pool: Pool) -> Iterator[str]:
 
 def _main(content: Tables) -> Tables:
     """The datasets themselves: variants and steps of the waterfall have tables of their own."""
-    return protocol_views.without_variants(waterfall.without_steps(content))
+    main = protocol_views.without_variants(waterfall.without_steps(content))
+    variants = protocols.variants(content.datasets)
+    return replace(main, datasets={n: f for n, f in main.datasets.items() if n not in variants})
 
 
 def _warnings(content: Tables) -> str:

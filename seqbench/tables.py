@@ -139,6 +139,8 @@ def metric_label(metric: str, unit: str | None = None) -> str:
     """Label of a metric with its unit, as the table of metrics has them."""
     entry = METRICS[metric]
     unit = entry.unit if unit is None else unit
+    if unit and entry.label.endswith(")"):
+        return f"{entry.label[:-1]}, {unit})"
     return f"{entry.label} ({unit})" if unit else entry.label
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from seqbench import drawings, figures, look
 from seqbench.metrics import METRICS
+from seqbench.tables import metric_label
 
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 LENGTHS = (50, 100, 200, 500, 1000)
@@ -229,3 +230,9 @@ def test_a_forest_plot_draws_what_is_open_hollow_and_the_margin():
     assert hollow == {-0.01}
     assert at[0.1].get_ydata()[0] > at[-0.01].get_ydata()[0] > at[0.2].get_ydata()[0]
     assert left.get_xlim() == right.get_xlim()
+
+
+def test_a_unit_joins_what_already_stands_in_brackets():
+    assert METRICS["peak_allocated_bytes"].label == "Peak allocated (GPU)"
+    assert metric_label("peak_allocated_bytes", "GiB") == "Peak allocated (GPU, GiB)"
+    assert metric_label("step_s", "ms") == f"{METRICS['step_s'].label} (ms)"
