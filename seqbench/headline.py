@@ -13,10 +13,9 @@ from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, SEEDS_FOR_A_CLAIM, enough_seeds, pick, places
 from .glance import LENGTHS
 from .metrics import METRICS
+from .protocols import OPPOSITE
 from .tables import label, rounded, whole
 from .views import MASKINGS, ordered
-
-MIRRORED = {"better": "worse", "worse": "better"}
 
 
 def headline(tables: Tables) -> list[str]:
@@ -54,7 +53,7 @@ def against(tables: Tables) -> pd.DataFrame:
     mirrored = {"share": "difference", "share_low": "ci_high", "share_high": "ci_low"}
     return rows.assign(
         rival=rows.model_b.where(first, rows.model_a),
-        verdict=rows.verdict.where(first, rows.verdict.replace(MIRRORED)),
+        verdict=rows.verdict.where(first, rows.verdict.replace(OPPOSITE)),
         **{key: rows[ends[key]].where(first, -rows[mirrored[key]]) / better for key in ends},
     )
 

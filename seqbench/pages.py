@@ -17,6 +17,7 @@ from . import (
     curves,
     glance,
     headline,
+    pool_views,
     protocol_views,
     protocols,
     spent,
@@ -86,8 +87,8 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
     shown = [claims.table(main), anchors.table(main)]
     shown += [*_glance(main, spent.tracks(main), ("cuda", "cpu")), *_quality(main)]
     shown += [
-        glance.repeats(pool),
-        glance.origins(pool, main.frames["summary"].dataset),
+        pool_views.repeats(pool),
+        pool_views.origins(pool, main.frames["summary"].dataset),
         views.failed(main),
         views.datasets(main),
     ]
@@ -151,7 +152,7 @@ def _pooled(pool: Pool, machines: Machines, prefix: str) -> str:
     said = [
         f"Measured on {' and '.join(pages)}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was"
         " trained.",
-        *glance.repeats(pool).notes,
+        *pool_views.repeats(pool).notes,
         *_mixed(pool),
         *_same_settings(pool),
         *(

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 from builders import (
-    ENVIRONMENT,
-    HASH,
     SEEDS,
     THREE,
     curve,
@@ -19,7 +17,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, glance, pool
+from seqbench import collect, glance
 from seqbench.metrics import per_user
 
 
@@ -147,55 +145,3 @@ def test_inference_alone_is_named_as_such(tmp_path):
     content = tables_of(tmp_path, wanted, change)
     (heading,) = {key[0] for key in cells(glance.cost(content, "matched", "test-machine", "cpu"))}
     assert heading == "toy, L = 50, 256 users a batch, fp32, 1 thread"
-
-
-def made_twice(tmp_path, *entries, shift):
-    """The entries of two machines, the second one's ranks lower by a step more for every seed."""
-    other = {"machine": "f" * 12, "machine_name": "other"}
-    for entry in entries:
-        write_training(tmp_path / "one", entry)
-        arrays = samples(entry["model"], entry["seed"])
-        for name in ("test/unmasked/rank", "test/seen-masked/rank"):
-            arrays[name] = arrays[name] + np.int32(shift * (1 + entry["seed"]))
-        write_training(tmp_path / "two", entry, arrays=arrays, environment=ENVIRONMENT | other)
-    machines = {name: collect.published(tmp_path / name) for name in ("one", "two")}
-    return pool.pool(machines, {name: {"toy": {"hash": HASH}} for name in machines})
-
-
-def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
-    entries = [training(model=m, seed=s) for m in ("sasrec", "gru4rec") for s in (0, 1)]
-    found = made_twice(tmp_path, *entries, shift=1)
-    table = glance.repeats(found)
-
-    def mean(entry, shift=0):
-        rank = samples(entry["model"], entry["seed"])["test/unmasked/rank"]
-        return per_user(rank + shift, "ndcg@10").mean()
-
-    pairs = {(e["model"], e["seed"]): (mean(e), mean(e, 1 + e["seed"])) for e in entries}
-    shown = [tuple(cell.value for cell in row[1:4]) for row in table.rows if len(row) > 1]
-    expected = [pairs[key] for key in (("gru4rec", 0), ("gru4rec", 1), ("sasrec", 0), ("sasrec", 1))]  # fmt: skip
-    assert np.array([row[:2] for row in shown]) == pytest.approx(np.array(expected))
-    assert [row[2] for row in shown] == pytest.approx([b - a for a, b in expected])
-    relative = np.array([b / a - 1 for a, b in expected])
-    by_model = relative.reshape(2, 2).mean(axis=1)
-    (note,) = table.notes
-    assert note.startswith(
-        "4 trainings of test-machine were repeated on other (2 models and places). There test NDCG@10 differs by "
-        f"−{abs(100 * by_model.mean()):.1f} % ["
-    )
-    spread = 100 * np.sqrt(np.mean(relative**2) / 2)
-    assert f"with seen items ranked (standard deviation of one run: {spread:.1f} % between machines, " in note  # fmt: skip
-    assert "with seen items masked" in note
-    origin = cells(glance.origins(found, ["toy"]))["Track matched", PLACE, "SASRec"]
-    assert origin.text == "test-machine (0, 1)"
-
-
-def test_repeats_of_one_model_and_place_only_count(tmp_path):
-    found = made_twice(tmp_path, training(seed=0), training(seed=1), shift=1)
-    assert glance.repeats(found).notes == ["2 trainings of test-machine were repeated on other."]
-
-
-def test_nothing_repeated_is_nothing_said(tmp_path):
-    tables_of(tmp_path, grid([training(seed=s) for s in SEEDS]))
-    found = pool.pool({"m": collect.published(tmp_path)}, {"m": {"toy": {"hash": HASH}}})
-    assert not glance.repeats(found).notes and not glance.repeats(found).rows
