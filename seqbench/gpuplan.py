@@ -66,14 +66,16 @@ class Plan:
 
 
 def is_done(plan: Plan, job: Any) -> bool:
-    """Whether every model of a job has its record: of this machine, description and code, and worth keeping."""
+    """Whether every model of a job has its record: of this machine, description, code and data, and worth keeping."""
     phases = ask(plan, job).phases
+    on = None if job.n_items is not None else _facts(dataset(plan))["hash"]
 
     def is_whole(record: dict[str, Any]) -> bool:
         values = record["values"]
         full = {p for p, rounds in values.get("sampler", {}).items() if len(rounds) >= job.rounds}
         counted = not values.get("missing", {}).get("counts", "").startswith("timeout")
-        return counted and full.union(values.get("failed", {})).issuperset(phases)
+        whole = full.union(values.get("failed", {})).issuperset(phases)
+        return counted and whole and record["data"]["hash"] == on
 
     return all(
         any(map(is_whole, valid_records(plan, f"{job.path}/{name}", job.for_model(name), code.measuring_sources(name))))
@@ -185,7 +187,11 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _name(plan: Plan) -> str:
     if plan.data is None:
         return "generated"
-    return json.loads((plan.data / "dataset.json").read_text(encoding="utf-8"))["name"]
+    return _facts(plan.data)["name"]
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
 
 
 def dataset(plan: Plan) -> Path:

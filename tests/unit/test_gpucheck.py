@@ -252,25 +252,20 @@ def test_it_needs_no_more_packages_than_it_names(tmp_path):
     assert tests == {"status": "not run", "reason": "pytest is not installed"}
 
 
-def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeypatch):
+def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, monkeypatch):
     from seqbench import code
     from seqbench.environment import environment
     from seqbench.record import write_record
 
     job = next(gpuplan.jobs(plan(tmp_path, tiny=True)))
-    chosen = plan(tmp_path)
+    given, counts = {"name": "generated", "hash": "a" * 64}, ("n_users", "n_items", "n_interactions")
+    (tmp_path / "dataset.json").write_text(json.dumps(given))
+    chosen = plan(tmp_path, data=tmp_path)
 
-    def leave(status="ok", phases=("train", "inference"), where=None, **changes):
+    def leave(status="ok", phases=("train", "inference"), where=None, data=given["hash"], **changes):
         where = where or environment("cpu", 1)
         experiment = job.for_model("sasrec") | changes
-        facts = {
-            "name": "x",
-            "hash": None,
-            "n_users": None,
-            "n_items": None,
-            "n_interactions": None,
-            "stand_in": None,
-        }
+        facts = {"name": "generated", "hash": data, "stand_in": None, **dict.fromkeys(counts)}
         write_record(
             chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment,
             values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=code.identity(code.measuring_sources("sasrec")),
@@ -286,6 +281,8 @@ def test_a_job_is_done_only_with_the_same_description_and_code(tmp_path, monkeyp
     leave(rounds=99)
     assert not gpuplan.is_done(chosen, job)
     leave(phases=("train",))  # of a core that asked for less
+    assert not gpuplan.is_done(chosen, job)
+    leave(data="b" * 64)
     assert not gpuplan.is_done(chosen, job)
     leave(where=environment("cpu", 1) | {"machine": "another"})
     assert not gpuplan.is_done(chosen, job)

@@ -74,3 +74,15 @@ def test_tuning_plans_one_study_per_model_and_needs_no_download(checkout, tmp_pa
     assert planned.jobs == {"prepare": 1, "tune": 1, "tune_model": 4, "total": 6} or planned.jobs == {
         "prepare": 1, "tune": 1, "tune_model": 4,
     }, planned.text  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["working directory", "--directory"])
+def test_only_the_checkout_s_own_results_are_told_in_its_readme(checkout, tmp_path, by):
+    ask = ["--dry-run", "--printshellcmds", "publish", "--configfile", DEMO]
+    assert "--results results --readme README.md" in snakemake(checkout, checkout, *ask).text
+    elsewhere = tmp_path / "elsewhere"
+    if by == "--directory":
+        planned = snakemake(checkout, checkout, "--directory", elsewhere, *ask)
+    else:
+        planned = snakemake(checkout, elsewhere, *ask)
+    assert "seqbench publish" in planned.text and "--readme" not in planned.text, planned.text

@@ -80,7 +80,6 @@ rule publish:
         records(),
         prepared(),
         grid="results/grid.json",
-        readme=f"{ROOT}/README.md",
     log:
         "results/logs/publish.log",
     conda:
@@ -88,9 +87,11 @@ rule publish:
     threads: 1
     resources:
         machine=1,
+    params:
+        # The checkout's README tells the checkout's results, not those of a folder elsewhere (--directory).
+        readme="--readme README.md" if Path.cwd().samefile(ROOT) else "",
     shell:
-        "python -m seqbench publish --grid {input.grid} --results results --readme {input.readme}"
-        " 2>&1 | tee {log}"
+        "python -m seqbench publish --grid {input.grid} --results results {params.readme} 2>&1 | tee {log}"
 
 
 localrules:
