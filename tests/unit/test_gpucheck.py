@@ -258,11 +258,16 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     from seqbench.record import write_record
 
     job = next(gpuplan.jobs(plan(tmp_path, tiny=True)))
-    given, counts = {"name": "generated", "hash": "a" * 64}, ("n_users", "n_items", "n_interactions")
+    given, counts = (
+        {"name": "generated", "hash": "a" * 64},
+        ("n_users", "n_items", "n_interactions"),
+    )
     (tmp_path / "dataset.json").write_text(json.dumps(given))
     chosen = plan(tmp_path, data=tmp_path)
 
-    def leave(status="ok", phases=("train", "inference"), where=None, data=given["hash"], **changes):
+    def leave(
+        status="ok", phases=("train", "inference"), where=None, data=given["hash"], **changes
+    ):
         where = where or environment("cpu", 1)
         experiment = job.for_model("sasrec") | changes
         facts = {"name": "generated", "hash": data, "stand_in": None, **dict.fromkeys(counts)}
