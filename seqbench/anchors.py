@@ -152,15 +152,24 @@ def _ours(tables: Tables, anchor: Mapping, track: str, metric: str, masking: str
 
 
 def sentences(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> list[str]:
-    """Counts per track, and each value that was not reached with what may be behind it, as far as records show it."""
+    """Counts per track, and each value that was not reached with what may be behind it, as far as records show it.
+
+    A track that can be held against fewer values than the first one is counted beside it on the same ones.
+    """
     found = [h for h in held(tables, anchors) if h.verdict]
-    said = []
+    said, first = [], [h for h in found if h.track == found[0].track]
     for track in dict.fromkeys(h.track for h in found):
         own = [h for h in found if h.track == track]
-        reached = [h for h in own if h.verdict != BELOW]
-        text = f"Track {track} reaches or exceeds {len(reached)} of {len(own)} published values of models trained here."
-        said += [text, *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict == BELOW)]
+        text = f"Track {track} reaches or exceeds {_reached(own)} published values of models trained here"
+        same = [h for h in first if any(h.anchor is other.anchor for other in own)]
+        if own[0].track != first[0].track and len(same) < len(first):
+            text += f" (of these track {first[0].track}: {_reached(same)})"
+        said += [f"{text}.", *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict == BELOW)]
     return said
+
+
+def _reached(found: list[Held]) -> str:
+    return f"{sum(h.verdict != BELOW for h in found)} of {len(found)}"
 
 
 def _miss(tables: Tables, one: Held) -> str:

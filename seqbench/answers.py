@@ -124,7 +124,7 @@ def _length(tables: Tables) -> Iterator[str]:
         shortest = part.seq_len_from.min()
         from_shortest = pick(part, seq_len_from=shortest)
         steps = [
-            f"those of {longer} change {METRICS[MAIN].label} by {_each(pick(from_shortest, seq_len_to=longer))}"
+            f"those of {longer} change {METRICS[MAIN].label} by {_each(tables, pick(from_shortest, seq_len_to=longer))}"
             for longer in sorted(set(from_shortest.seq_len_to))
         ]
         yield (
@@ -133,13 +133,25 @@ def _length(tables: Tables) -> Iterator[str]:
         )
 
 
-def _each(rows: pd.DataFrame) -> str:
+def _each(tables: Tables, rows: pd.DataFrame) -> str:
     listed = []
     for model in ordered(rows.model):
         row = pick(rows, model=model).iloc[0]
-        few = "" if enough_seeds(row.n_seeds) else f", {plural(int(row.n_seeds), 'seed')}"
-        listed.append(f"{signed(row.difference, row.ci_low, row.ci_high)} ({label(model)}{few})")
+        remarks = [label(model)]
+        if not enough_seeds(row.n_seeds):
+            remarks.append(plural(int(row.n_seeds), "seed"))
+        if _machines_at(tables, row, row.seq_len_from) != _machines_at(tables, row, row.seq_len_to):
+            remarks.append("other machine")
+        text = signed(row.difference, row.ci_low, row.ci_high)
+        listed.append(f"{text} ({', '.join(remarks)})")
     return ", ".join(listed)
+
+
+def _machines_at(tables: Tables, row: pd.Series, seq_len: int) -> set[str]:
+    """Who trained the model of a contrast at one of its lengths."""
+    where = {"dataset": row.dataset, "track": row.track, "model": row.model, "seq_len": seq_len}
+    rows = pick(spent.trainings(tables), **where)
+    return set(rows.machine_name) if len(rows) else set()
 
 
 def _masking(tables: Tables) -> Iterator[str]:
@@ -148,7 +160,7 @@ def _masking(tables: Tables) -> Iterator[str]:
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
     for dataset, track, seq_len in places(rows, "dataset", "track", "seq_len_to"):
         part = pick(rows, dataset=dataset, track=track, seq_len_to=seq_len)
-        text = f"{place(dataset, seq_len)}, track {track}: masking adds {_each(part)} to the test {METRICS[MAIN].label}."
+        text = f"{place(dataset, seq_len)}, track {track}: masking adds {_each(tables, part)} to the test {METRICS[MAIN].label}."
         yield " ".join([text, *_gaps(tables, dataset, track, seq_len)])
 
 

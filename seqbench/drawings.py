@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import costs, curves, figures, figures_cost, headline, views
+from . import costs, curves, figures, figures_cost, versus, views
 from .collect import Tables
 from .costs import SUBJECT
 from .experiment import FULL_LENGTH
@@ -38,9 +38,9 @@ class Drawing:
 def drawn(content: Tables) -> Iterator[Drawing]:
     """All figures that the tables have data for, by track; those of cost also by machine."""
     frames = content.frames
-    versus = headline.against(content)
+    held = versus.against(content)
     for (track,) in places(frames["summary"], "track"):
-        yield from _draw("forest", track, _forest_data(content, pick(versus, track=track)))
+        yield from _draw("forest", track, _forest_data(content, pick(held, track=track)))
         yield from _draw("effectiveness", track, _effectiveness_data(content, track))
     cost = frames["efficiency"]
     cost = cost[cost["median"].notna()] if len(cost) else cost
@@ -80,7 +80,7 @@ FIGURES = {
     "growth-length": (
         figures_cost.growth,
         "Cost against sequence length on full-length synthetic batches{on}: medians and interquartile ranges; lines are"
-        " the fitted curves a + b L^c, c with its 95 % interval, dotted where there are too few points for a curve.",
+        " the fitted curves a + b L^c, c with its 95 % interval; without a line there are too few points for one.",
     ),
     "growth-size": (
         figures_cost.growth,

@@ -60,9 +60,7 @@ def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         error = [middle - line.q25 / factor, line.q75 / factor - middle]
         axis.errorbar(line.x, middle, yerr=error, linestyle="", **look)
         first = line.iloc[0]
-        if np.isnan(first.c):  # no curve: what lies between the points is not known
-            axis.plot(line.x, middle, color=look["color"], linewidth=0.8, linestyle=":")
-        else:
+        if not np.isnan(first.c):  # else nothing is known of what lies between the points
             x = np.geomspace(line.x.min(), line.x.max(), 60)
             axis.plot(
                 x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1

@@ -103,12 +103,12 @@ def valid_records(
 
 
 def ask(plan: Plan, job: Any) -> Any:
-    """What of a job is measured: in the core an energy window in the first round only, and of curves training only."""
+    """What of a job is measured: in the core an energy window in the first round only."""
     from .interleave import ALL, Ask
 
     if plan.every or plan.tiny:
         return ALL
-    return Ask(energy_rounds=1) if job.curve is None else Ask(phases=("train",))
+    return Ask(energy_rounds=1)
 
 
 def jobs(plan: Plan) -> Iterator[Any]:

@@ -1,68 +1,34 @@
-"""The answer in a few sentences: how often the subject is better, what it costs beside the others, how many claims stand."""
+"""The answer in a few sentences: is the subject better and cheaper, how often is it better, how many claims stand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pandas as pd
 
-from . import anchors, answers, claims, spent
+from . import anchors, claims, tradeoff, versus
 from .collect import Tables
-from .costs import MEMORY, SUBJECT, of_curve
-from .findings import MAIN, SEEDS_FOR_A_CLAIM, enough_seeds, pick, places
-from .glance import LENGTHS
+from .costs import SUBJECT
+from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, place, places
 from .metrics import METRICS
-from .protocols import OPPOSITE
-from .tables import label, rounded, whole
-from .views import MASKINGS, ordered
+from .tables import label, plural
+from .views import MASKINGS, QUALITIES, ordered
 
 
 def headline(tables: Tables) -> list[str]:
-    """Sentences on quality by track, on time and memory by machine, on the paper's claims and on published values."""
+    """Sentences on quality and cost together, on quality by track, on the paper's claims and on published values."""
     return [
+        *tradeoff.sentences(tables),
         *_quality(tables),
-        *_curve(tables),
-        *_epochs(tables),
         *_claims(tables),
         *_anchors(tables),
     ]
 
 
-def judged(tables: Tables) -> list[str]:
-    """Tracks in which the subject was compared with another trained model over enough seeds."""
-    rows = against(tables)
-    rows = rows[[enough_seeds(n) for n in rows.trained_seeds]] if len(rows) else rows
-    return [track for (track,) in places(rows, "track")]
-
-
-def against(tables: Tables) -> pd.DataFrame:
-    """The subject's NDCG@10 held against every other trained model's: rows of `comparisons`, read from its side.
-
-    Adds `rival`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
-    """
-    rows = pick(tables.frames["comparisons"], metric=MAIN)
-    if rows.empty:
-        return rows
-    trained = set(spent.trainings(tables).model)
-    rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)]
-    rows = rows[(rows.model_a == SUBJECT) | (rows.model_b == SUBJECT)]
-    first = rows.model_a == SUBJECT
-    better = rows[["mean_a", "mean_b"]].max(axis=1)
-    ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
-    mirrored = {"share": "difference", "share_low": "ci_high", "share_high": "ci_low"}
-    return rows.assign(
-        rival=rows.model_b.where(first, rows.model_a),
-        verdict=rows.verdict.where(first, rows.verdict.replace(OPPOSITE)),
-        **{key: rows[ends[key]].where(first, -rows[mirrored[key]]) / better for key in ends},
-    )
-
-
 def _quality(tables: Tables) -> Iterator[str]:
-    rows = against(tables)
-    for track in judged(tables):
+    rows = versus.settled(versus.against(tables))
+    for track in versus.judged(tables):
         own = pick(rows, track=track)
-        own = own[[enough_seeds(n) for n in own.trained_seeds]]
         said = [
             f"than {label(r)} at {_counted(pick(own, rival=r), 'better')}"
             for r in ordered(own.rival)
@@ -76,11 +42,16 @@ def _quality(tables: Tables) -> Iterator[str]:
             for r in ordered(own.rival)
             if (pick(own, rival=r).verdict == verdict).any()
         ]
-        yield (
-            f"Quality, track {track}, seen items ranked (masked), of the places with at least {SEEDS_FOR_A_CLAIM} seeds:"
-            f" {label(SUBJECT)} has a better {METRICS[MAIN].label} {'; '.join(said)}. It is {'; '.join(rest) or 'worse nowhere'};"
-            " the rest is open."
-        )
+        at = places(own, "dataset", "seq_len")
+        datasets = plural(len({dataset for dataset, _ in at}), "dataset")
+        name = METRICS[MAIN].label
+        yield " ".join([
+            f"Quality, track {track}, seen items ranked (masked), {plural(len(at), 'place')} on {datasets} with at least"
+            f" {SEEDS_FOR_A_CLAIM} seeds: {label(SUBJECT)} has a better {name} {'; '.join(said)}. By {name} it is"
+            f" {'; '.join(rest) or 'worse nowhere'}; the rest is open.",
+            *_opposed(tables, own),
+            *_untrained(tables, own),
+        ])  # fmt: skip
 
 
 def _counted(rows: pd.DataFrame, verdict: str) -> str:
@@ -90,68 +61,57 @@ def _counted(rows: pd.DataFrame, verdict: str) -> str:
     return f"{ranked} ({masked})"
 
 
-def _curve(tables: Tables) -> Iterator[str]:
-    """Time and memory of a training step at both ends of the curve over length; on CPUs only where no GPU was measured."""
-    every = of_curve(tables.frames["efficiency"], LENGTHS)
-    gpus = pick(every, device_kind="cuda")
-    every = gpus if len(gpus) else every
-    for track, machine, kind, fixed in places(
-        every, "track", "machine_name", "device_kind", "fixed"
-    ):
-        own = pick(every, track=track, machine_name=machine, fixed=fixed, phase="train")
-        parts = {
-            "takes": ("as long as", pick(own, metric="step_s")),
-            "needs": ("the memory of", pick(own, metric=MEMORY[kind][0])),
-        }
-        said = [
-            f"{verb} {'; '.join(texts)}"
-            for verb, (than, rows) in parts.items()
-            if (
-                texts := [
-                    t for r in ordered(rows.model) if r != SUBJECT for t in _ends(rows, r, than)
-                ]
-            )
+def _opposed(tables: Tables, decided: pd.DataFrame) -> Iterator[str]:
+    """Where the sign of another metric's difference is not that of a decided difference in the main one."""
+    decided = decided[decided.verdict.isin(["better", "worse"])]
+    keys = ["track", "dataset", "seq_len", "masking", "rival"]
+    found = []
+    for metric in (m for m in QUALITIES if m != MAIN):
+        other = versus.against(tables, metric)
+        if other.empty or decided.empty:
+            continue
+        both = decided[[*keys, "share"]].merge(other, on=keys, suffixes=("_main", ""))
+        found += [
+            f"{METRICS[metric].label} against {label(row.rival)} on {place(row.dataset, row.seq_len)},"
+            f" {MASKINGS[row.masking].lower()}"
+            for row in both[both.share * both.share_main < 0].itertuples()
         ]
-        if said:
-            yield f"Cost on {machine}, track {track}, full synthetic windows, {fixed}: a training step of {label(SUBJECT)} {', and '.join(said)}."
+    if found:
+        yield f"Other metrics point the other way: {'; '.join(found)}."
 
 
-def _ends(rows: pd.DataFrame, rival: str, than: str) -> Iterator[str]:
-    columns = ["seq_len", "median"]
-    both = pick(rows, model=SUBJECT)[columns].merge(
-        pick(rows, model=rival)[columns], on="seq_len", suffixes=("", "_other")
-    )
-    both = both.dropna().sort_values("seq_len")
-    ratios = both["median"] / both["median_other"]
-    ends = [
-        f"{rounded(ratio, ratio / 20)} times at L = {whole(length)}"
-        for length, ratio in zip(both.seq_len, ratios, strict=True)
-    ]
-    if ends:
-        yield f"{' and '.join(dict.fromkeys((ends[0], ends[-1])))} {than} {label(rival)}'s"
-
-
-def _epochs(tables: Tables) -> Iterator[str]:
-    """What an epoch, its memory and an inference batch take on real data, on GPUs."""
-    gpus = pick(tables.frames["efficiency"], device_kind="cuda")
-    frames = {
-        **tables.frames,
-        "efficiency": gpus,
-        "scaling": pd.DataFrame(),
-        "crossovers": pd.DataFrame(),
-    }
-    yield from answers.cost(replace(tables, frames=frames))
+def _untrained(tables: Tables, own: pd.DataFrame) -> Iterator[str]:
+    """At how many of the places a trained model is below the best one that needs no training."""
+    trained = {SUBJECT, *own.rival}
+    counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in MASKINGS} for m in trained}
+    for track, dataset, seq_len, masking in places(own, "track", "dataset", "seq_len", "masking"):
+        rows = below_untrained(tables, track, dataset, seq_len, masking)
+        for row in rows[rows.model.isin(trained)].itertuples():
+            counts[row.model][masking].append(row.below)
+    said = []
+    for model in ordered(pd.Series(list(trained), dtype=object)):
+        ranked, masked = counts[model].values()
+        if any(ranked) or any(masked):
+            said.append(f"{label(model)} at {sum(ranked)} of {len(ranked)} ({sum(masked)} of {len(masked)})")  # fmt: skip
+    if said:
+        yield f"Below the best model that needs no training: {', '.join(said)}."
 
 
 def _claims(tables: Tables) -> Iterator[str]:
-    found = [f for f in claims.judge(tables, claims.read()) if f.verdict != claims.ABSENT]
+    """Verdicts by track; a track in which nothing of the paper was measured is left out."""
     counts = []
-    for track in dict.fromkeys(f.track for f in found):
-        own = [f.verdict for f in found if f.track == track]
-        said = [f"{own.count(v)} {v}" for v in (claims.YES, claims.NO, claims.UNSURE) if v in own]
+    found = claims.judge(tables, claims.read())
+    for track in dict.fromkeys(f.track for f in found if f.verdict != claims.ABSENT):
+        own = [f for f in found if f.track == track]
+        verdicts = [f.verdict for f in own]
+        order = (claims.YES, claims.NO, claims.UNSURE, claims.ABSENT)
+        said = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
+        only = sum(f.direction_holds for f in own)
+        if only:
+            said[verdicts.count(claims.YES) > 0] += f" (of {only} the direction holds, not the figure)"  # fmt: skip
         counts.append(f"in track {track} {', '.join(said)}")
     if counts:
-        yield f"Claims of the paper that were measured: {'; '.join(counts)}."
+        yield f"Claims of the paper, sentence by sentence and metric by metric: {'; '.join(counts)}."
 
 
 def _anchors(tables: Tables) -> Iterator[str]:

@@ -21,28 +21,26 @@ from . import (
     protocol_views,
     protocols,
     spent,
+    tradeoff,
     tuning_views,
+    versus,
     views,
     waterfall,
 )
 from .collect import MARGIN, Tables
 from .drawings import Drawing, drawn
-from .experiment import CURVES
-from .findings import SEEDS_FOR_A_CLAIM, flags, places
+from .experiment import CURVES, Training
+from .findings import SEEDS_FOR_A_CLAIM, places
+from .flags import flags
+from .metrics import METRICS
 from .pool import Pool, machine
 from .pool import place as place_of
-from .tables import Table, label, markdown
+from .tables import Table, label, markdown, whole
 from .tidy import Entry, command
+from .views import MASKINGS
 
 REMADE = "python -m seqbench publish --grid results/grid.json --results results"
 Machines = Sequence[tuple[str, Tables]]  # by name, every experiment that each of them made
-WORDS = (
-    "A *place* is a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same width, depth, loss"
-    " and budget of updates; `tuned` each its best setting among equally many trials; `paper` is the paper's protocol. Items are ranked against"
-    " the whole catalogue, the items that a user has seen *ranked* too or *masked*. *Better* and *worse* are said where the 95 % interval of the"
-    f" paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within, with at least {SEEDS_FOR_A_CLAIM} seeds;"
-    " everything else is open.\n"
-)
 IN_README = (
     answers.LENGTH,
     answers.CLAIMS,
@@ -76,7 +74,7 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
 def figures(content: Tables) -> list[Drawing]:
     """What the pages show: the subject against the others by judged track, and cost against length by machine."""
     main = _main(content)
-    judged = headline.judged(main)
+    judged = versus.judged(main)
     found = [d for d in drawn(main) if d.kind in ("forest", "growth-length")]
     return [d for d in found if d.kind != "forest" or d.track in judged]
 
@@ -84,7 +82,7 @@ def figures(content: Tables) -> list[Drawing]:
 def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawing]) -> str:
     """Quality from all machines together, with the cost of each: what the README's part says, and the tables behind it."""
     main = _main(content)
-    shown = [claims.table(main), anchors.table(main)]
+    shown = [*_tradeoff(main), claims.table(main), anchors.table(main)]
     shown += [*_glance(main, spent.tracks(main), ("cuda", "cpu")), *_quality(main)]
     shown += [
         pool_views.repeats(pool),
@@ -96,7 +94,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{WORDS}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
+        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{_words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
@@ -109,11 +107,14 @@ def of_readme(
     said = [a for a in _together(main, machines) if a.question in IN_README]
     kinds = [kind for (kind,) in places(main.frames["efficiency"], "device_kind")]
     kinds = ["cuda"] if "cuda" in kinds else kinds
-    tables = [table for table in _glance(main, headline.judged(main), kinds) if table.rows]
+    both = [table for table in _tradeoff(main) if table.rows]
+    tables = [table for table in _glance(main, versus.judged(main), kinds) if table.rows]
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
-        f"{_bullets(headline.headline(main))}\n{WORDS}\n{_pooled(pool, machines, f'{link}/')}\n{_shown(figures, link)}\n"
+        f"{_bullets(headline.headline(main))}\n{_words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
+        + "".join(f"{markdown(table)}\n" for table in both)
+        + f"{_shown(figures, link)}\n"
         + "\n".join(markdown(table) for table in tables)
         + f"\n{answers.as_markdown(said)}\n"
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
@@ -121,6 +122,12 @@ def of_readme(
         " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
         f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
     )
+
+
+def _tradeoff(main: Tables) -> list[Table]:
+    """Quality and cost together, by track; the subject's cost as a multiple of each other model's."""
+    tracks = versus.judged(main)
+    return [*(tradeoff.choice(main, track) for track in tracks), tradeoff.multiples(main)]
 
 
 def _glance(main: Tables, tracks: list[str], kinds: Iterable[str]) -> list[Table]:
@@ -200,6 +207,38 @@ def _same_settings(pool: Pool) -> Iterator[str]:
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
+
+
+def _words(main: Tables) -> str:
+    """What the sentences mean by their words."""
+    asked = Training()
+    return (
+        "A *place* is a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same width, depth,"
+        f" loss and budget of updates; `tuned` {_trials(main)}; `paper` is the paper's protocol in RecBole's"
+        " implementation (explicit attention, unfused GELU), so that its costs are also those of other code. Items are ranked against the"
+        " whole catalogue, the items that a user has seen *ranked* too or *masked*; the step of a training whose weights are tested, and the best"
+        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
+        f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
+        f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is open.\n"
+    )
+
+
+def _trials(main: Tables) -> str:
+    """How much the tuned settings were searched for."""
+    by_dataset = main.settings["settings"].get("tuned", {}).values()
+    every = [
+        entry["tuning"] for models in by_dataset for entry in models.values() if "tuning" in entry
+    ]
+    if not every:
+        return "each its best setting among equally many trials"
+    trials, steps = ({tuning[key] for tuning in every} for key in ("trials", "max_steps"))
+    ends = (
+        " to ".join(dict.fromkeys(whole(f(values)) for f in (min, max)))
+        for values in (trials, steps)
+    )
+    return "each the best of {} trials, the first of them `matched`'s setting, of at most {} updates".format(
+        *ends
+    )
 
 
 def _main(content: Tables) -> Tables:

@@ -20,13 +20,16 @@ from . import (
     costs,
     curves,
     findings,
+    flags,
     glance,
     headline,
     look,
     protocol_views,
     spent,
+    tradeoff,
     trend,
     tuning_views,
+    versus,
     views,
     waterfall,
 )
@@ -78,6 +81,8 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
         "glance": [
+            *(tradeoff.choice(content, track) for track in versus.judged(content)),
+            tradeoff.multiples(content),
             *(glance.quality(content, track) for track in spent.tracks(content)),
             *(glance.cost(content, *key) for key in cost),
         ],
@@ -140,7 +145,7 @@ def _page(
     experiments = content.frames["experiments"]
     return environment.get_template("index.html.j2").render(
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
-        flags=findings.flags(content),
+        flags=flags.flags(content),
         headline=headline.headline(content),
         answers=answers.answers(content),
         growth=_growth_sentences(content),

@@ -125,7 +125,7 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
 
 def _missing(entry: Entry, samples: Samples) -> dict[str, str]:
     found = {f"{phase}/{metric}" for phase in ENERGY for metric in STEADY}
-    missing = dict.fromkeys(found.intersection(samples), TOO_SHORT)
+    missing = dict.fromkeys(sorted(found.intersection(samples)), TOO_SHORT)
     missing |= entry.values.get("missing") or {}
     if "train/energy_j_per_step" in missing:
         missing.setdefault("train/energy_j_per_epoch", missing["train/energy_j_per_step"])

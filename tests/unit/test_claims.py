@@ -13,7 +13,7 @@ CLAIMS = {
     "quality": [{"sentence": "ours beats {rival}", "dataset": "d", "seq_len": 5, "masking": "unmasked",
                  "metrics": ["ndcg@10"], "rivals": ["theirs"], "source": "t1"}],
     "values": [{"sentence": "ours reaches .2", "dataset": "d", "seq_len": 5, "masking": "unmasked", "metric": "ndcg@10",
-                "published": 0.2, "tolerance": 0.1, "source": "t1"}],
+                "published": 0.2, "tolerance": 0.1, "tracks": ["fair"], "source": "t1"}],
     "cost": [{"sentence": "less than {rival}: {published}", "dataset": "d", "seq_len": 5, "phase": "train",
               "metric": "epoch_s", "subject": 50.0, "rivals": {"theirs": 100.0}, "tolerance": 0.2, "tracks": ["fair"],
               "batch": 64, "source": "t2"}],
@@ -133,8 +133,7 @@ def test_a_published_value_has_a_tolerance(value, expected):
 def test_cost_is_a_ratio_on_a_gpu(cost, expected):
     found = verdict("cost", cost=cost)
     assert (found.verdict, found.sentence) == (expected, "less than theirs: 50 against 100")
-    if cost and cost[1][0][1] == 8.0:
-        assert "the direction holds, the figure does not" in found.measured
+    assert found.direction_holds == (cost is not None and cost[1][0][1] == 8.0)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +158,10 @@ def test_slopes_over_different_lengths_decide_nothing():
 
 FAST = ("cuda", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)])
 SLOW_GROWTH = [("ours", 0.9, 1.1), ("theirs", 1.5, 1.7)]
+
+
+def test_a_value_of_another_protocol_is_no_claim():
+    assert verdict("values", value=(0.21, 0.20, 0.22, 3), track="another").verdict == claims.ABSENT
 
 
 @pytest.mark.parametrize("other", [{"batch": 65}, {"track": "another"}])

@@ -1,4 +1,4 @@
-"""Findings: every flag and problem where it belongs and nowhere else."""
+"""Flags and problems: each where it belongs and nowhere else."""
 
 import numpy as np
 from builders import (
@@ -14,7 +14,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, findings, report
+from seqbench import collect, flags, report
 from seqbench.metrics import per_user
 
 
@@ -26,7 +26,7 @@ def tables_of(results, wanted=None, change=lambda: None):
 
 
 def flags_of(results, wanted=None, change=lambda: None):
-    return {flag.title: flag for flag in findings.flags(tables_of(results, wanted, change))}
+    return {flag.title: flag for flag in flags.flags(tables_of(results, wanted, change))}
 
 
 # --- flags and problems -------------------------------------------------------------------------------------------------
@@ -46,7 +46,12 @@ def test_a_model_below_popularity_is_a_problem(tmp_path):
         lambda: [write_training(tmp_path, t, arrays=arrays | worst) for t in wanted["trainings"]
                  if t["model"] == "sasrec"],
     )  # fmt: skip
-    assert list(found) == ["A trained model is below Popularity"]
+    below = "Trained models below the best one without training"
+    assert list(found) == ["A trained model is below Popularity", below]
+    assert found[below].text == (
+        "By NDCG@10, of the places where they were trained: matched, unmasked: SASRec 1 of 1; matched, seen-masked: SASRec 1 of 1."
+    )
+    assert "budget: " in found["A trained model is below Popularity"].text
     problems = report.check(tmp_path / "tables")
     assert len(problems) == 2  # both maskings
     assert all(
@@ -95,7 +100,23 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
         "Still improving when stopped", "Few seeds", "toy is a stand-in for the publisher's file",
         "Uncommitted code",
     }  # fmt: skip
-    assert "SASRec (matched, toy, L = 50) 1 of 1" in found["Still improving when stopped"].text
+    assert found["Still improving when stopped"].text.startswith(
+        "1 of 1 training on toy (matched) "
+    )
+
+
+def test_ties_are_told_where_they_decide_and_where_nobody_can_see_them(tmp_path):
+    tables = tables_of(tmp_path)
+    facts = tables.datasets["toy"]
+    few, many = ({"test_decided_by_tie": share} for share in (0.05, 0.43))
+    for ties, said in ((few, None), (many, "43% (toy)."), (None, None)):
+        tables.datasets["toy"] = facts | {"ties": ties}
+        found = [flag.text for flag in flags.flags(tables) if flag.title == "Ties in time"]
+        assert len(found) == (said is not None) and all(said in text for text in found)
+    tables.datasets["toy"] = facts | {"ties": many}
+    tables.datasets["blind"] = facts | {"ties": None, "source": "another"}
+    (flag,) = [flag for flag in flags.flags(tables) if flag.title == "Ties in time"]
+    assert "Not visible in the files of blind." in flag.text
 
 
 def test_a_fallback_backend_is_named(tmp_path):
@@ -122,7 +143,7 @@ def test_noisy_times_are_flagged(tmp_path):
     tables = collect.read(tmp_path / "tables")
     frame = tables.frames["efficiency"]
     frame.loc[frame.metric == "step_s", "iqr"] = 0.3 * frame["median"]
-    assert [flag.title for flag in findings.flags(tables)] == ["Noisy times"]
+    assert [flag.title for flag in flags.flags(tables)] == ["Noisy times"]
 
 
 def test_builders_rank_models_in_order_of_skill():

@@ -70,7 +70,7 @@ PLACE = "toy, L = 50"
 
 def test_quality_has_the_best_without_training_and_both_maskings(made):
     found = cells(glance.quality(made, "matched"))
-    assert {key[:2] for key in found} == {(PLACE, row) for row in ("ranked", "masked", "gain by masking")}  # fmt: skip
+    assert {key[:2] for key in found} == {(PLACE, row) for row in ("ranked", "masked", "validation: gain by masking")}  # fmt: skip
     for masking, row in (("unmasked", "ranked"), ("seen-masked", "masked")):
         mean = np.mean([per_user(samples("sasrec", s)[f"test/{masking}/rank"], "ndcg@10").mean() for s in SEEDS])  # fmt: skip
         assert found[PLACE, row, "SASRec"].value == pytest.approx(mean)
@@ -95,9 +95,9 @@ def test_a_model_alone_leads_nobody(tmp_path):
 
 def test_a_gap_goes_from_the_first_look_to_the_chosen_step(made):
     found = cells(glance.quality(made, "matched"))
-    assert found[PLACE, "gain by masking", "SASRec"].text == "20 → 20 %"
+    assert found[PLACE, "validation: gain by masking", "SASRec"].text == "20 → 20 %"
     # One of three seeds narrows from 50 % to 20 %, the others stay at 20 %.
-    assert found[PLACE, "gain by masking", "GRU4Rec"].text == "30 → 20 %"
+    assert found[PLACE, "validation: gain by masking", "GRU4Rec"].text == "30 → 20 %"
 
 
 def test_versus_reads_every_difference_from_the_subjects_side(made):

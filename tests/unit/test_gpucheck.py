@@ -118,8 +118,9 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     assert {(job.track, job.curve) for job in points} == {("matched", "batch")}
     assert min(job.rounds for job in core) >= claims.ROUNDS  # fewer would decide none of them
     asked = [gpuplan.ask(plan(tmp_path), job) for job in core]
-    assert [a.phases for a in asked[1:-1]] == [("train",)] * len(points)
-    assert asked[0].phases == asked[-1].phases == ("train", "inference")
+    assert {a.phases for a in asked} == {
+        ("train", "inference")
+    }  # the paper's claims are about both
     inference = {job.eval_batch for job in every if job.curve == "sequences"}
     assert 4096 in inference  # the paper's batch
 

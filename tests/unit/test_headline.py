@@ -1,15 +1,11 @@
 """The answer in a few sentences, from tables whose answer is known."""
 
-import numpy as np
 import pandas as pd
-import pytest
-from builders import SEEDS, THREE, curves_of, grid, times, training, write_grid
 from test_claims import CLAIMS, FAST
 from test_claims import tables as facts
 
-from seqbench import collect, headline
+from seqbench import headline, versus
 from seqbench.collect import Tables
-from seqbench.tables import rounded
 
 NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "ci_high": 0.04}
 
@@ -43,20 +39,10 @@ def test_places_are_counted_by_verdict_from_the_subjects_side():
     rows += both("matched", "gru4rec", "mamba4rec", ("equivalent", "worse"))
     (said,) = quality(rows)
     assert said == (
-        "Quality, track matched, seen items ranked (masked), of the places with at least 3 seeds: Mamba4Rec has a better NDCG@10"
-        " than SASRec at 2 of 2 (0 of 2); than GRU4Rec at 0 of 1 (1 of 1). It is worse than SASRec at 0 of 2 (1 of 2); equal within"
+        "Quality, track matched, seen items ranked (masked), 2 places on 1 dataset with at least 3 seeds: Mamba4Rec has a better"
+        " NDCG@10 than SASRec at 2 of 2 (0 of 2); than GRU4Rec at 0 of 1 (1 of 1). By NDCG@10 it is worse than SASRec at 0 of 2 (1 of 2); equal within"
         " the margin to GRU4Rec at 1 of 1 (0 of 1); the rest is open."
     )
-
-
-def test_a_share_is_read_from_the_subjects_side():
-    rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
-    rows += both("matched", "gru4rec", "mamba4rec", ("better", "better"))
-    found = headline.against(tables(rows)).set_index(["rival", "masking"])
-    ends = ["share", "share_low", "share_high"]
-    assert found.loc[("sasrec", "unmasked"), ends].tolist() == pytest.approx([0.2, 0.1, 0.4])
-    assert found.loc[("gru4rec", "unmasked"), ends].tolist() == pytest.approx([-0.2, -0.4, -0.1])
-    assert found.loc[("gru4rec", "unmasked"), "verdict"] == "worse"
 
 
 def test_baselines_and_few_seeds_are_not_counted():
@@ -65,38 +51,52 @@ def test_baselines_and_few_seeds_are_not_counted():
     rows += both("matched", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
     rows += both("matched", "mamba4rec", "sasrec", ("equivalent", "better"), seq_len=100)
     content = tables(rows)
-    assert headline.judged(content) == ["matched"]
+    assert versus.judged(content) == ["matched"]
     (said,) = headline._quality(content)
     assert (
-        "than SASRec at 0 of 1 (1 of 1). It is equal within the margin to SASRec at 1 of 1 (0 of 1)"
+        "than SASRec at 0 of 1 (1 of 1). By NDCG@10 it is equal within the margin to SASRec at 1 of 1 (0 of 1)"
         in said
     )
     assert "Popularity" not in said
 
 
-def test_time_is_told_at_both_ends_of_the_curve(tmp_path):
-    wanted = grid([training(model=m, seed=s) for m in THREE for s in SEEDS], curves_of())
-    write_grid(tmp_path, wanted)
-    content = collect.build(collect.load(wanted, tmp_path), {}, 0.01)
-    (said,) = headline._curve(content)
-    assert said.startswith("Cost on test-machine, track matched, full synthetic windows, 8 sequences a batch, 1,000 items: a training step of Mamba4Rec takes ")  # fmt: skip
-    jobs = {m["seq_len"]: m for m in wanted["measurements"] if m["curve"] == "batch"}
-    time, memory = said.split(", and needs ")
-    for part, name, than in ((time, "step_s", "as long as"), (memory, "peak_rss_bytes", "the memory of")):  # fmt: skip
-        ends = []
-        for length in (50, 3200):
-            own, other = (np.median(times(jobs[length], k)[f"train/{name}"]) for k in (0, 1))
-            ends.append(f"{rounded(own / other, own / other / 20)} times at L = {length:,}")
-        assert f"{' and '.join(ends)} {than} SASRec's" in part
-    assert "L = 800" not in said
+def test_a_metric_that_points_the_other_way_is_named():
+    rows = both("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
+    content = tables(rows)
+    frame = content.frames["comparisons"]
+    turned = frame.assign(metric="hr@10", difference=-0.01, ci_low=-0.02, ci_high=0.01)
+    content.frames["comparisons"] = pd.concat([frame, turned, frame.assign(metric="mrr@10")])
+    (said,) = headline._quality(content)
+    assert said.endswith(
+        "Other metrics point the other way: HR@10 against SASRec on toy, L = 50, seen items ranked."
+    )  # the difference with seen items masked is not decided
+
+
+def test_models_below_one_without_training_are_counted():
+    content = tables(both("matched", "mamba4rec", "sasrec", ("better", "better")))
+    means = {"mamba4rec": (0.3, 0.3), "sasrec": (0.1, 0.3), "markov": (0.2, 0.2)}
+    content.frames["summary"] = pd.DataFrame([
+        {"track": "matched", "dataset": "toy", "seq_len": 50, "masking": masking, "metric": "ndcg@10", "ties": "conservative",
+         "model": model, "mean": mean, "budget": None if model == "markov" else "9 steps"}
+        for model, values in means.items() for masking, mean in zip(("unmasked", "seen-masked"), values, strict=True)
+    ])  # fmt: skip
+    (said,) = headline._quality(content)
+    assert said.endswith("Below the best model that needs no training: SASRec at 1 of 1 (0 of 1).")
 
 
 def test_claims_are_counted_by_track(monkeypatch):
-
     monkeypatch.setattr(headline.claims, "read", lambda: CLAIMS)
     content = facts(quality=(-0.03, -0.02, "worse", 3), cost=FAST, growth=[("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)])  # fmt: skip
     (said,) = headline._claims(content)
+    assert said == (
+        "Claims of the paper, sentence by sentence and metric by metric: in track fair 2 reproduced, 1 not reproduced,"
+        " 1 not measured here."
+    )
+    cheaper = ("cuda", [("ours", 8.0, 0.1), ("theirs", 10.0, 0.1)])
+    (said,) = headline._claims(facts(cost=cheaper))
+    assert "in track fair 1 not reproduced (of 1 the direction holds, not the figure), 3 " in said
+    (said,) = headline._claims(facts(quality=(-0.03, -0.02, "worse", 3), cost=cheaper))
     assert (
-        said
-        == "Claims of the paper that were measured: in track fair 2 reproduced, 1 not reproduced."
+        "in track fair 1 reproduced, 1 not reproduced (of 1 the direction holds, not the figure), 2 "
+        in said
     )

@@ -1,0 +1,78 @@
+"""The subject of the project against each other trained model: quality differences and costs, read from its side."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from . import spent
+from .collect import Tables
+from .costs import MEMORY, SUBJECT, of_curve
+from .findings import MAIN, enough_seeds, pick, places
+from .protocols import OPPOSITE
+
+LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
+COSTS = (
+    *(("train", metric) for metric in ("step_s", "epoch_s", "memory", "energy_j_per_step")),
+    *(("inference", metric) for metric in ("batch_s", "memory")),
+)  # memory: the peak that the kind of device has a number for
+_KEY = ["machine_name", "device_kind", "job", "phase", "what"]
+
+
+def judged(tables: Tables) -> list[str]:
+    """Tracks in which the subject was compared with another trained model over enough seeds."""
+    return [track for (track,) in places(settled(against(tables)), "track")]
+
+
+def settled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons that rest on enough seeds."""
+    return rows[[enough_seeds(n) for n in rows.trained_seeds]] if len(rows) else rows
+
+
+def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:
+    """The subject's quality held against every other trained model's: rows of `comparisons`, read from its side.
+
+    Adds `rival`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
+    """
+    rows = pick(tables.frames["comparisons"], metric=metric)
+    if rows.empty:
+        return rows
+    trained = set(spent.trainings(tables).model)
+    rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)]
+    rows = rows[(rows.model_a == SUBJECT) | (rows.model_b == SUBJECT)]
+    first = rows.model_a == SUBJECT
+    better = rows[["mean_a", "mean_b"]].max(axis=1)
+    ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
+    mirrored = {"share": "difference", "share_low": "ci_high", "share_high": "ci_low"}
+    return rows.assign(
+        rival=rows.model_b.where(first, rows.model_a),
+        verdict=rows.verdict.where(first, rows.verdict.replace(OPPOSITE)),
+        **{key: rows[ends[key]].where(first, -rows[mirrored[key]]) / better for key in ends},
+    )
+
+
+def costs(tables: Tables) -> pd.DataFrame:
+    """Measured costs of trained models on the datasets and along the curve over length: rows of `efficiency`.
+
+    Adds `job` (what was measured in turn, with one batch) and `what` (a metric, or ``memory``); other metrics are dropped.
+    """
+    every = tables.frames["efficiency"]
+    if every.empty:
+        return pd.DataFrame(
+            columns=[*_KEY, "track", "model", "device", "dataset", "seq_len", "curve", "median"]
+        )
+    rows = pd.concat([of_curve(every, None), of_curve(every, LENGTHS)])
+    memory = rows.metric == rows.device_kind.map({kind: names[0] for kind, names in MEMORY.items()})
+    rows = rows.assign(
+        job=rows.path.str.rpartition("/")[0], what=rows.metric.mask(memory, "memory")
+    )
+    rows = rows[rows["median"].notna()]
+    return rows[[pair in COSTS for pair in zip(rows.phase, rows.what, strict=True)]]
+
+
+def ratios(tables: Tables) -> pd.DataFrame:
+    """The subject's median cost over each rival's, as `costs` has them: adds `rival` and `ratio`."""
+    rows = costs(tables)
+    rivals = rows[rows.model != SUBJECT][[*_KEY, "model", "median"]]
+    rivals = rivals.rename(columns={"model": "rival", "median": "other"})
+    both = pick(rows, model=SUBJECT).merge(rivals, on=_KEY)
+    return both.assign(ratio=both["median"] / both.other)

@@ -1,0 +1,163 @@
+"""Quality and cost together, from tables whose answer is known."""
+
+import pandas as pd
+import pytest
+from builders import SEEDS, THREE, curves_of, grid, measurement, training, write_grid
+from test_glance import cells
+
+from seqbench import collect, tradeoff, versus
+from seqbench.collect import Tables
+
+
+def cost(model, median, **changes):
+    """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""
+    base = {"track": "matched", "machine_name": "m", "device": "cpu", "device_kind": "cpu", "dataset": "toy", "seq_len": 50,
+            "n_items": 300, "curve": None, "fixed": None, "phase": "train", "metric": "step_s", "backend": "numba"}  # fmt: skip
+    row = base | changes
+    job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
+    return row | {"model": model, "median": median, "path": f"{job}/{model}"}
+
+
+def comparison(rival, verdicts, seq_len=50, seeds=3):
+    return [
+        {"track": "matched", "dataset": "toy", "seq_len": seq_len, "metric": "ndcg@10", "masking": masking, "verdict": verdict,
+         "model_a": "mamba4rec", "model_b": rival, "mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01,
+         "ci_high": 0.04, "trained_seeds": seeds}
+        for masking, verdict in zip(("unmasked", "seen-masked"), verdicts, strict=True)
+    ]  # fmt: skip
+
+
+def tables(comparisons, costs, crossovers=()):
+    models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
+    experiments = [{"model": m, "track": "matched", "kind": "train", "status": "ok", "trained": True} for m in models]  # fmt: skip
+    rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
+    frames = {name: pd.DataFrame(list(found)) for name, found in rows.items()}
+    return Tables(frames | {"summary": pd.DataFrame()}, {"toy": {"n_items": 300}}, {})
+
+
+WINDOWS = {"dataset": "full-length", "curve": "batch", "fixed": "8 sequences a batch, 300 items"}
+
+
+def test_better_and_cheaper_is_counted_only_where_both_are_known():
+    rows = comparison("sasrec", ("better", "inconclusive"))
+    rows += comparison("sasrec", ("better", "better"), seq_len=100)
+    rows += comparison("sasrec", ("better", "better"), seq_len=200)  # its cost is not known
+    rows += comparison("sasrec", ("better", "better"), seq_len=400, seeds=1)  # too few seeds
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
+    costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 2.0, seq_len=400)]
+    (said,) = tradeoff.sentences(tables(rows, costs))
+    assert said == (
+        "Better and cheaper at once, track matched, cost on m, of the places where both are known: Mamba4Rec has a better NDCG@10,"
+        " seen items ranked (masked), and a shorter training step than SASRec at 1 of 2 (0 of 2; its step takes 0.500 to 1.50"
+        " times as long)."
+    )
+
+
+@pytest.mark.parametrize(("n_items", "known"), [(300, True), (400, False)])
+def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
+    window = {**WINDOWS, "n_items": n_items}
+    costs = [cost("mamba4rec", 1.0, **window), cost("sasrec", 2.0, **window)]
+    said = tradeoff.sentences(tables(comparison("sasrec", ("better", "better")), costs))
+    assert len(said) == known
+    if known:
+        assert "cost on m, full windows as long, of" in said[0]
+        assert "at 1 of 1 (1 of 1; its step takes 0.500 times as long)" in said[0]
+
+
+def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
+    return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": "batch", "phase": "train",
+            "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
+            "bracketed": bracketed, "extrapolated": extrapolated, "x_max": 8192.0, "cheaper_min": ends[0],
+            "cheaper_max": ends[1]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "than SASRec's from about L = 1,045 on;"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True),
+         "than SASRec's from somewhere between L = 200 and 8,192 on;"),
+        (crossing("sasrec", ("sasrec", "sasrec")), "than SASRec's at no length up to 8,192;"),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "than SASRec's at every length up to 8,192;"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), None),
+        (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
+    ],
+)  # fmt: skip
+def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    (text,) = tradeoff.sentences(tables(comparison("sasrec", ("better", "better")), costs, [row]))
+    if said:
+        assert text.endswith(f"On full windows its step is shorter {said} quality was measured up to L = 50 only.")  # fmt: skip
+    else:
+        assert text.endswith("times as long).")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    trainings = [training(model=m, seed=s) for m in THREE for s in SEEDS]
+    wanted = grid([*trainings, training(model="popularity")], [measurement(models=THREE), *curves_of()])  # fmt: skip
+    write_grid(results, wanted)
+    facts = {"toy": collect.read_dataset(results, "toy")}
+    return collect.build(collect.load(wanted, results), facts, 0.01)
+
+
+def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
+    table = tradeoff.choice(made, "matched")
+    assert [column.text for column in table.columns[1:]] == [
+        "Seen items ranked", "Seen items masked", "training step, least", "inference batch, least"
+    ]  # fmt: skip
+    assert [row[0].text for row in table.rows] == ["toy, L = 50", "full windows of L = 3,200"]
+    assert table.rows[0][1].text == "Mamba4Rec" and table.rows[0][1].mark == "best"
+    assert {cell.text for cell in table.rows[1][1:3]} == {"not measured"}
+    rows = versus.costs(made)
+    for at, row in ((50, table.rows[0]), (3200, table.rows[1])):
+        own = rows[(rows.seq_len == at) & (rows.what == "step_s")]
+        own = own[own.curve.isna()] if at == 50 else own[own.curve == "batch"]
+        medians = own.set_index("model")["median"]
+        assert row[3].value == pytest.approx(medians.min())
+        names = {"mamba4rec": "Mamba4Rec", "sasrec": "SASRec", "gru4rec": "GRU4Rec"}
+        assert row[3].text == names[medians.idxmin()]
+        assert ("×" in row[3].detail) == (medians.idxmin() != "mamba4rec")
+
+
+def test_who_cannot_be_told_apart_stands_beside_the_best(made):
+    frame = made.frames["comparisons"].copy()
+    frame.loc[frame.masking == "seen-masked", "verdict"] = "inconclusive"
+    changed = Tables({**made.frames, "comparisons": frame}, made.datasets, made.settings)
+    row = tradeoff.choice(changed, "matched").rows[0]
+    assert row[1].mark == "best"
+    assert (row[2].text, row[2].mark) == ("Mamba4Rec, SASRec, GRU4Rec, Popularity", "")
+
+
+def test_a_choice_without_cost_is_no_table():
+    assert tradeoff.choice(tables(comparison("sasrec", ("better",) * 2), []), "matched").rows == []
+
+
+def test_multiples_are_ranges_on_the_data_and_ends_of_the_curve(made):
+    table = tradeoff.multiples(made)
+    ratios = versus.ratios(made)
+    found = cells(table)
+    assert {key[1].split(": ")[0] for key in found} == {
+        "toy, L = 50", "full windows of L = 50, 8 sequences a batch, 1,000 items",
+        "full windows of L = 3,200, 8 sequences a batch, 1,000 items",
+    }  # fmt: skip
+    assert not any("memory" in key[1] for key in found)  # resident memory is not the model's
+    for (_, row, column), cell in found.items():
+        part = ratios[(ratios.rival == column.lower()) & ratios.what.isin(["step_s", "batch_s"])]
+        part = part[part.phase == ("train" if row.endswith("training step") else "inference")]
+        part = part[part.curve.isna()] if row.startswith("toy") else part[part.curve == "batch"]
+        length = int(row.partition("L = ")[2].split(":")[0].partition(", ")[0].replace(",", "") if row.startswith("toy") else {"5": "50", "3": "3200"}[row.partition("L = ")[2][0]])  # fmt: skip
+        (ratio,) = part[part.seq_len == length].ratio
+        assert cell.value == pytest.approx(ratio)
+        assert (cell.mark == "best") == (ratio < 1)
+
+
+def test_several_places_are_a_range():
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
+    found = cells(tradeoff.multiples(tables([], costs)))
+    (cell,) = found.values()
+    assert next(iter(found))[1] == "2 places: training step"
+    assert (cell.text, cell.mark) == ("0.500 to 1.50", "")

@@ -1,0 +1,39 @@
+"""The subject against the others: read from its side, costs as multiples of theirs."""
+
+import numpy as np
+import pytest
+from builders import THREE, curves_of, grid, measurement, times, training, write_grid
+from test_headline import both, tables
+
+from seqbench import collect, versus
+
+
+def test_a_share_is_read_from_the_subjects_side():
+    rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
+    rows += both("matched", "gru4rec", "mamba4rec", ("better", "better"))
+    found = versus.against(tables(rows)).set_index(["rival", "masking"])
+    ends = ["share", "share_low", "share_high"]
+    assert found.loc[("sasrec", "unmasked"), ends].tolist() == pytest.approx([0.2, 0.1, 0.4])
+    assert found.loc[("gru4rec", "unmasked"), ends].tolist() == pytest.approx([-0.2, -0.4, -0.1])
+    assert found.loc[("gru4rec", "unmasked"), "verdict"] == "worse"
+
+
+def test_a_ratio_is_of_one_job(tmp_path):
+    """Models are compared where they were measured in turn: another length or batch is another job."""
+    jobs = [measurement(models=THREE), *curves_of()]
+    wanted = grid([training(model=m) for m in THREE], jobs)
+    write_grid(tmp_path, wanted)
+    found = versus.ratios(collect.build(collect.load(wanted, tmp_path), {}, 0.01))
+    assert set(found.rival) == {"sasrec", "gru4rec"} and set(found.model) == {"mamba4rec"}
+    assert set(found.curve.dropna()) == {"batch"}
+    for job in (job for job in jobs if job["curve"] in (None, "batch")):
+        rows = found[found.job == job["records"][0].rpartition("/")[0]]
+        for k, rival in ((1, "sasrec"), (2, "gru4rec")):
+            for phase, what, name in (
+                ("train", "step_s", "train/step_s"),
+                ("train", "memory", "train/peak_rss_bytes"),
+                ("inference", "batch_s", "inference/batch_s"),
+            ):
+                (ratio,) = rows[(rows.rival == rival) & (rows.phase == phase) & (rows.what == what)].ratio  # fmt: skip
+                own, other = (np.median(times(job, n)[name]) for n in (0, k))
+                assert ratio == pytest.approx(own / other)
