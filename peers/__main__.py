@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqbench.environment import worker_environment
 from seqbench.errors import UserError
+from seqbench.workerenv import worker_environment
 
 from .contestants import REFERENCE, Contestant, contestants, levers
 from .interactions import open_flat

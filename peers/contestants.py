@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqbench.environment import ALLOCATOR
+from seqbench.workerenv import ALLOCATOR
 
 from .interactions import VALIDATION, Flat
 from .process import ROOT, Failed, without_paths

@@ -227,7 +227,9 @@ def _publish(a: argparse.Namespace) -> None:
 def _retry(a: argparse.Namespace) -> None:
     from .record import remove
 
-    removed = remove(a.results / "runs", a.status)
+    removed = [f for part in ("runs", "tune") for f in remove(a.results / part, a.status)]
+    for study in {folder.parent / "study.json" for folder in removed}:
+        study.unlink(missing_ok=True)  # it sums up a trial that is no more
     for folder in removed:
         print(f"removed {folder}", file=sys.stderr)
     print(

@@ -39,8 +39,7 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     old = yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {}
     chosen = old.get("settings", {}).get(TRACK, {})
     said, trials = [], []
-    for file in files:
-        content = json.loads(file.read_text(encoding="utf-8"))
+    for file, content in _longest(files):
         dataset, model = content["study"]["dataset"], content["study"]["model"]
         if content["best"] is None:
             raise UserError(f"{file}: every trial failed; see their records beside it")
@@ -50,8 +49,21 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         said += [_difference(dataset, model, before, found)] if before != found else []
         chosen.setdefault(dataset, {})[model] = found
         trials.append((file, content))
+    _check_budgets(chosen)
     start = config["tracks"][config["tune"]["track"]]
+    # What a model's trials were trained with beyond the track: hyper-parameters of its own in the track that was tuned.
+    own = {
+        model: {TRACK: blocks[config["tune"]["track"]]}
+        for model, blocks in config["models"].items()
+        if blocks.get(config["tune"]["track"])
+    }
+    own = {
+        model: block
+        for model, block in {**old.get("models", {}), **own}.items()
+        if _is_chosen(model, chosen)
+    }
     new = {
+        **({"models": own} if own else {}),
         "tracks": {TRACK: start},
         "settings": {TRACK: chosen},
         "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
@@ -62,6 +74,45 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     for folder in folders:
         tables(folder)
     return said
+
+
+def _longest(files: list[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """Of every dataset and model the study of the longest history: shorter ones are of an earlier configuration."""
+    found: dict[tuple[str, str], tuple[int, Path, dict[str, Any]]] = {}
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        study = content["study"]
+        key, entry = (study["dataset"], study["model"]), (study["seq_len"], file, content)
+        both = sorted((entry, *([found[key]] if key in found else [])), key=lambda e: e[0])
+        found[key] = both[-1]
+        for _, old, _ in both[:-1]:
+            print(f"{old.parent}: left out, there is a study of longer histories", file=sys.stderr)
+    return [(file, content) for _, file, content in found.values()]
+
+
+def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a dataset whose models were not searched alike.
+
+    Raises:
+        UserError: trials, steps or histories differ.
+    """
+    for dataset, by_model in chosen.items():
+        budgets = {
+            model: tuple(found["tuning"].get(key) for key in ("trials", "max_steps", "seq_len"))
+            for model, found in by_model.items()
+            if "tuning" in found
+        }
+        if len(set(budgets.values())) > 1:
+            said = "; ".join(
+                f"{m}: {t} trials of at most {s} steps, L = {n}" for m, (t, s, n) in budgets.items()
+            )
+            raise UserError(
+                f"{dataset}: the models were not searched alike ({said}); tune all of them with one configuration"
+            )
+
+
+def _is_chosen(model: str, chosen: Mapping[str, Mapping[str, Any]]) -> bool:
+    return any(model in by_model for by_model in chosen.values())
 
 
 def _complete(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:

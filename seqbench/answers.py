@@ -140,18 +140,13 @@ def _each(tables: Tables, rows: pd.DataFrame) -> str:
         remarks = [label(model)]
         if not enough_seeds(row.n_seeds):
             remarks.append(plural(int(row.n_seeds), "seed"))
-        if _machines_at(tables, row, row.seq_len_from) != _machines_at(tables, row, row.seq_len_to):
+        where = {key: row[key] for key in ("dataset", "track", "model")}
+        ends = (row.seq_len_from, row.seq_len_to)
+        if len({frozenset(spent.machines(tables, seq_len=end, **where)) for end in ends}) > 1:
             remarks.append("other machine")
         text = signed(row.difference, row.ci_low, row.ci_high)
         listed.append(f"{text} ({', '.join(remarks)})")
     return ", ".join(listed)
-
-
-def _machines_at(tables: Tables, row: pd.Series, seq_len: int) -> set[str]:
-    """Who trained the model of a contrast at one of its lengths."""
-    where = {"dataset": row.dataset, "track": row.track, "model": row.model, "seq_len": seq_len}
-    rows = pick(spent.trainings(tables), **where)
-    return set(rows.machine_name) if len(rows) else set()
 
 
 def _masking(tables: Tables) -> Iterator[str]:

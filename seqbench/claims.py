@@ -135,12 +135,10 @@ def _values(
     measured = (
         f"{row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], {plural(row.n_seeds, 'seed')}"
     )
-    inside = low <= row["mean"] <= high
+    inside = low <= row.ci_low and row.ci_high <= high
     apart = row.ci_high < low or row.ci_low > high
-    yield (
-        claim["sentence"],
-        (measured, YES if inside and enough_seeds(row.n_seeds) else NO if apart else UNSURE),
-    )
+    verdict = YES if inside else NO if apart else UNSURE
+    yield claim["sentence"], (measured, verdict if enough_seeds(row.n_seeds) else UNSURE)
 
 
 def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[tuple[str, Found]]:
@@ -199,8 +197,19 @@ def _growth(
     )  # fmt: skip
     for rival in claim["rivals"]:
         sentence = claim["sentence"].format(rival=label(rival))
-        for own, where in _by_gpu(rows):
-            yield sentence + where, _slopes(own, subject, rival)
+        for part, where in _by_gpu(rows):
+            for own, which in _by_curve(part):
+                yield sentence + where + which, _slopes(own, subject, rival)
+
+
+def _by_curve(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+    """The rows of each curve of one machine, and how a sentence names it: only where there are several."""
+    keys = places(rows, "fixed", "threads")
+    if len(keys) < 2:
+        yield rows, ""
+        return
+    for fixed, threads in keys:
+        yield pick(rows, fixed=fixed, threads=threads), f" ({fixed}, {plural(threads, 'thread')})"
 
 
 def _slopes(rows: pd.DataFrame, subject: str, rival: str) -> Found:

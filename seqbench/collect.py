@@ -52,7 +52,7 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     Raises:
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
     """
-    grid = _read_json(Path(grid_path), "run `python -m seqbench grid`")
+    grid = read_grid(grid_path)
     entries = load(grid, Path(results))
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
     margin = grid.get("report", {}).get("margin", MARGIN)
@@ -75,8 +75,9 @@ def load(grid: dict[str, Any], results: Path) -> list[Entry]:
     for wanted in grid["measurements"]:
         shared = {k: v for k, v in wanted.items() if k not in ("records", "models")}
         for path in wanted["records"]:
-            entry = read_entry(results, path)
-            _check_settings(entry, shared, results)
+            entry, model = read_entry(results, path), path.rpartition("/")[2]
+            own = {"model": model, "hyperparameters": dict(wanted["models"])[model]}
+            _check_settings(entry, shared | own, results)
             entries.append(entry)
     return entries
 
@@ -99,6 +100,11 @@ def published(folder: Path) -> list[Entry]:
 def _natural(text: str) -> list[str | int]:
     """Sorting key that reads digits as numbers: L200 comes before L1600."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
+def read_grid(path: Path) -> dict[str, Any]:
+    """Return what `grid` wrote."""
+    return _read_json(Path(path), "run `snakemake --until grid -- report`, which makes it")
 
 
 def read_dataset(results: Path, name: str) -> dict[str, Any]:

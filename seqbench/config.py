@@ -68,6 +68,9 @@ def load(files: Iterable[Path] = ()) -> dict[str, Any]:
             config = merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
         except OSError as error:
             raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
+        except yaml.YAMLError as error:
+            why = " ".join(str(error).split())
+            raise UserError(f"{file}: is no YAML: {why}") from None
     return validate(config)
 
 
@@ -136,14 +139,15 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
 
 def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[str]:
     """A track with settings of its own has them for every model that it runs, or it would mix tuned with untuned."""
+    models = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
     for track in config["run"]["tracks"]:
         chosen = config["settings"].get(track)
         for dataset in config["run"]["datasets"] if chosen else []:
-            for model in config["run"]["models"]:
+            for model in models:
                 if model in trained and model not in chosen.get(dataset, {}):
                     yield (
                         f"settings.{track}.{dataset}.{model} is missing: tune it (tune.datasets, `snakemake tune`,"
-                        f" `make accept-tuning`) or take it out of run"
+                        f" `make accept-tuning`) or take it out of run and measure"
                     )
 
 
@@ -199,8 +203,14 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
 def _bad_space(
     config: Mapping[str, Any], fields: Mapping[str, Mapping[str, tuple[str, Any]]]
 ) -> Iterator[str]:
-    """A space names what every tuned model has, and its values fit."""
+    """A space names what every tuned model has, its values fit, and its rules are some."""
     tune = config["tune"]
+    for key, space in (
+        ("tune.space", tune["space"]),
+        *((f"tune.spaces.{m}", s) for m, s in tune["spaces"].items()),
+    ):
+        for name, rule in space.items():
+            yield from _bad_rule(f"{key}.{name}", rule)
     models = tune["models"] or [m for m in config["run"]["models"] if "d_model" in fields[m]]
     spaces = [(f"tune.spaces.{model}", model, space) for model, space in tune["spaces"].items()]
     spaces += [("tune.space", model, tune["space"]) for model in models if tune["datasets"]]
@@ -210,6 +220,21 @@ def _bad_space(
                 continue
             for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
                 yield from _bad_values(key, {name: value}, model, fields[model])
+
+
+def _bad_rule(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
+    """What Optuna would refuse, or take for something else, when the first trial is proposed."""
+    if "choices" in rule:
+        return
+    low, high, step, log = rule["low"], rule["high"], rule.get("step"), rule.get("log", False)
+    if low > high:
+        yield f"{key}.low = {show(low)}: must not be above high = {show(high)}"
+    if log and step is not None:
+        yield f"{key}.step = {show(step)}: log takes no step"
+    if log and low <= 0:
+        yield f"{key}.low = {show(low)}: log needs a low above 0"
+    if step is not None and step <= 0:
+        yield f"{key}.step = {show(step)}: must be greater than 0"
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:

@@ -50,14 +50,23 @@ def _or(types: str | Sequence[str]) -> str:
 
 
 def text_hint(value: Any) -> str:
-    """Snakemake hands numbers inside ``--config key={...}`` on as text."""
+    """Numbers that arrive as text: YAML reads 1e-3 so, and Snakemake those inside ``--config key={...}``."""
     if not isinstance(value, str):
         return ""
     try:
         float(value)
     except ValueError:
         return ""
+    if "e" in value.lower() and "." not in value:
+        return f"; YAML reads {value} as text: write {_with_point(value)}"
     return "; a number nested in --config arrives as text: put it into a YAML file and pass that with --configfile"
+
+
+def _with_point(value: str) -> str:
+    """A number with an exponent as YAML reads it: with a point, and a sign at the exponent."""
+    mantissa, _, exponent = value.lower().partition("e")
+    sign = "" if exponent.startswith(("-", "+")) else "+"
+    return f"{mantissa}.0e{sign}{exponent}"
 
 
 def _key_path(parts: Iterable[str | int]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from .collect import Tables
 from .costs import MEMORY, SUBJECT
 from .findings import pick, places
-from .tables import Cell, Column, Table, known, label, rounded
+from .tables import Cell, Column, Table, known, label, plural, rounded
 from .views import DASH, ordered
 
 LENGTHS = ("tokens", "batch")
@@ -37,9 +37,9 @@ def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[st
         columns.append(Column("Residual", SHORT[pair]))
     columns.append(Column("Not measured", number=False))
     body: list[list[Cell]] = []
-    for curve, fixed in places(rows, "curve", "fixed"):
-        part = pick(rows, curve=curve, fixed=fixed)
-        body.append([Cell(f"{X_NAMES[curve]}{_range(part)}: {fixed}")])
+    for curve, fixed, threads in places(rows, "curve", "fixed", "threads"):
+        part = pick(rows, curve=curve, fixed=fixed, threads=threads)
+        body.append([Cell(f"{X_NAMES[curve]}{_range(part)}: {fixed}{_by(rows, threads)}")])
         for model in ordered(part.model):
             body.append(_growth_row(pick(part, model=model), model, shown))
     caption = f"How cost grows with {_named(curves)}, {machine} ({kind}), track {track}"
@@ -50,6 +50,11 @@ def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[st
     ]
     name = f"exponents-{'length' if curves == LENGTHS else 'size'}-{track}-{machine}-{kind}"
     return Table(name, caption, columns, body, notes)
+
+
+def _by(rows: pd.DataFrame, threads: int) -> str:
+    """How many threads a curve was measured with, where curves of one machine differ in it."""
+    return f", {plural(threads, 'thread')}" if rows.threads.nunique() > 1 else ""
 
 
 def _range(part: pd.DataFrame) -> str:
@@ -102,10 +107,12 @@ def crossings(
     columns = [Column("Pair", number=False)]
     columns += [Column(SHORT[pair], number=False) for pair in shown]
     body: list[list[Cell]] = []
-    for curve, fixed in places(rows, "curve", "fixed"):
-        part = pick(rows, curve=curve, fixed=fixed)
+    for curve, fixed, threads in places(rows, "curve", "fixed", "threads"):
+        part = pick(rows, curve=curve, fixed=fixed, threads=threads)
         low, high = int(part.x_min.min()), int(part.x_max.max())
-        body.append([Cell(f"{X_NAMES[curve]} from {low:,} to {high:,}: {fixed}")])
+        body.append(
+            [Cell(f"{X_NAMES[curve]} from {low:,} to {high:,}: {fixed}{_by(rows, threads)}")]
+        )
         for first, second in places(part, "model_a", "model_b"):
             own = pick(part, model_a=first, model_b=second)
             cells = [Cell(f"{label(first)}, {label(second)}", value=f"{first},{second}")]
@@ -174,16 +181,16 @@ def _of_cost(
     cross = pick(
         _of(tables, "crossovers", track, machine, kind, LENGTHS), phase=phase, metric=metric
     )
-    for curve, fixed in places(growth_rows, "curve", "fixed"):
-        part = pick(growth_rows, curve=curve, fixed=fixed)
+    for curve, fixed, threads in places(growth_rows, "curve", "fixed", "threads"):
+        part = pick(growth_rows, curve=curve, fixed=fixed, threads=threads)
         part = part[part.slope_end.notna()]
         if part.empty:
             continue
         listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
         over = places(part, "slope_over")
         where = f"between L = {lengths(over[0][0])}" if len(over) == 1 else "at the long end"
-        text = f"With {fixed}, {what} grows {where} as L to the power {', '.join(listed)}."
-        pairs = pick(cross, curve=curve, fixed=fixed)
+        text = f"With {fixed}{_by(growth_rows, threads)}, {what} grows {where} as L to the power {', '.join(listed)}."
+        pairs = pick(cross, curve=curve, fixed=fixed, threads=threads)
         pairs = (
             pairs[(pairs.model_a == SUBJECT) | (pairs.model_b == SUBJECT)] if len(pairs) else pairs
         )
@@ -248,6 +255,10 @@ def figure_data(
     rows = rows[[pair in drawn for pair in zip(rows.phase, rows.metric, strict=True)]]
     x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
     rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
+    if rows.threads.nunique() > 1:
+        fits, rows = (
+            f.assign(fixed=f.fixed + [_by(f, n) for n in f.threads]) for f in (fits, rows)
+        )
     place = ["curve", "fixed", "phase", "metric", "model"]
     parameters = ["a", "b", "c", "c_low", "c_high", "slope_end", "growth", "max_residual"]
     data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")

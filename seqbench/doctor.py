@@ -17,7 +17,7 @@ import models
 from models._errors import ModelError
 from models._scan import BACKENDS, HOW_TO_GET, resolve
 
-from . import device, environment
+from . import device, environment, workerenv
 from .ceilings import ceilings
 from .nvml import (
     HIDDEN,
@@ -120,7 +120,7 @@ def machine() -> Iterator[Row]:
         )
     free = psutil.virtual_memory().available / 2**30
     yield Row("memory free now", NOTE, f"{free:.0f} GiB")
-    own = [name for name in environment.ALLOCATOR if name in os.environ]
+    own = [name for name in workerenv.ALLOCATOR if name in os.environ]
     words = (
         "yours: " + ", ".join(own)
         if own

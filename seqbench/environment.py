@@ -16,15 +16,9 @@ from typing import Any
 import psutil
 
 from .nvml import Nvml
+from .workerenv import ALLOCATOR
 
 PACKAGES = ("torch", "numpy", "numba", "triton", "mamba-ssm", "causal-conv1d", "nvidia-ml-py")
-# glibc gives large blocks back to the system at once and takes page faults to get them again, which costs a
-# training step on a CPU up to a third of its time. Set for workers unless the user set them.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "17179869184",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 SHARE = "SEQBENCH_GPU_SHARE"  # set where several trainings are meant to use one GPU at once: how many, and how
 SETTINGS = (
     *ALLOCATOR,
@@ -62,15 +56,6 @@ def environment(
         "shared_gpu": True if SHARE in os.environ else gpu.get("shared"),
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
     }
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Environment variables of a worker process: thread pools and allocator; the user's own settings win."""
-    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    variables = {**ALLOCATOR, **os.environ, **dict.fromkeys(pools, str(threads))}
-    if platform.machine() == "x86_64":  # there PyTorch multiplies by MKL; OpenBLAS is called from
-        variables["OPENBLAS_NUM_THREADS"] = "1"  # compiled kernels, which have threads of their own
-    return variables
 
 
 def _version(name: str) -> str | None:

@@ -22,8 +22,8 @@ CORE_TRACK = "matched"
 CURVE_BUDGET_S = 4.0  # of steps per process of a curve
 SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
 GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
+GENERATED_TINY = {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}
 TINY = {
-    "datasets": {"generated": {"synthetic": {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}}},
     "tracks": {"matched": {"hyperparameters": {"d_model": 16}, "training": {"batch_targets": 64}}},
     "run": {"tracks": ["matched"]},
     "measure": {
@@ -165,7 +165,12 @@ def configuration(plan: Plan) -> dict[str, Any]:
         config = _merged(config, yaml.safe_load(text))
     name = _name(plan)
     block = config["datasets"].get(
-        name, {"source": "synthetic", "k_core": 1, "synthetic": GENERATED}
+        name,
+        {
+            "source": "synthetic",
+            "k_core": 1,
+            "synthetic": GENERATED_TINY if plan.tiny else GENERATED,
+        },
     )
     block = {**block, "seq_lens": [8 if plan.tiny else 200]}
     config["run"] |= {"datasets": [name], "seeds": [0]}
@@ -186,7 +191,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _name(plan: Plan) -> str:
     if plan.data is None:
-        return "generated"
+        return "generated-tiny" if plan.tiny else "generated"  # a folder each: they share no data
     return _facts(plan.data)["name"]
 
 

@@ -22,10 +22,11 @@ import numpy as np
 
 from . import code
 from .data import open_dataset
-from .environment import environment, worker_environment
+from .environment import environment
 from .experiment import FULL_LENGTH, Measurement
 from .record import data_facts, write_record
 from .run import End, check_precision, device_kind, device_lease, die_with_parent
+from .workerenv import worker_environment
 
 PHASES = ("train", "inference")
 NOT_ASKED = "this phase was not asked for"

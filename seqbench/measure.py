@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import models
+from models._errors import ModelError
 
 from . import counting, device, evaluate, pace, workload
 from .ceilings import ceilings
@@ -92,7 +93,7 @@ def _expecting_failures(
     torch.set_num_threads(threads)
     try:
         return work(open_dataset(dataset) if dataset else None, device.pick())
-    except (UserError, evaluate.Diverged) as error:
+    except (UserError, ModelError, evaluate.Diverged) as error:
         return End("diverged" if isinstance(error, evaluate.Diverged) else "crashed", str(error))
     except pace.TooSlow as error:
         return End("timeout", str(error))

@@ -20,7 +20,7 @@ def steps(job: Measurement, clock: Stopwatch) -> Iterator[bool]:
     """One value per step to take, whether it counts: as many as asked for, fewer where the budget ends.
 
     Raises:
-        TooSlow: one step after the first, which compiles, takes longer than the budget.
+        TooSlow: one step takes longer than the budget; a first one that compiles and is not counted may.
     """
     budget, begun = job.budget_s or float("inf"), time.perf_counter()
     timed = 0

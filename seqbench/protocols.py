@@ -14,6 +14,8 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
+from .data.split import HOLDOUT
+
 METRIC = "ndcg@10"
 BASE, MASKED = "leave-one-out", "seen items masked"
 FEWEST = 3  # models, below which an order says nothing
@@ -87,13 +89,19 @@ def _file(name: str, facts: Mapping[str, Any]) -> tuple:
 
 def _name(facts: Mapping[str, Any]) -> str:
     split = facts.get("split") or {"kind": BASE}
-    words = [] if split["kind"] == BASE else [f"{split['kind']} split"]
+    words = [] if split["kind"] == BASE else [f"{split['kind']} split{_held_out(split)}"]
     order = facts.get("order_variant") or "file"
     if order == "float32":
         words.append("float32 clock")
     elif order != "file":
         words.append(f"ties shuffled, {order.replace(':', ' ')}")
     return ", ".join(words) or BASE
+
+
+def _held_out(split: Mapping[str, Any]) -> str:
+    """The share of time that a temporal split holds out, where it is not the usual one."""
+    share = split.get("holdout", HOLDOUT)
+    return "" if share == HOLDOUT else f", {share:g} held out"
 
 
 def _by_base(protocols: list[Protocol]) -> dict[str, list[Protocol]]:

@@ -5,7 +5,6 @@ Weights stay behind. Records of several sittings accumulate; one is replaced onl
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -43,7 +42,7 @@ def publish(grid_path: Path, results: Path) -> Path:
         UserError: the grid's records come from several machines, or one would replace another experiment.
     """
     results = Path(results)
-    grid = json.loads(Path(grid_path).read_text(encoding="utf-8"))
+    grid = collect.read_grid(grid_path)
     entries = collect.load(grid, results)
     folder = results / "reference" / machine_of(entries)
     for entry in entries:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import IO
 
@@ -27,10 +28,11 @@ from safetensors.numpy import save_file
 
 from . import code
 from .data import open_dataset
-from .environment import environment, worker_environment
+from .environment import environment
 from .errors import UserError
 from .experiment import Experiment
 from .record import data_facts, discard, write_record
+from .workerenv import worker_environment
 
 USER_ERROR = 2  # exit status of a worker that printed what the user has to mend
 _PR_SET_PDEATHSIG = 1
@@ -65,7 +67,7 @@ def supervise(
     with device_lease() as visible:
         end = watch(command, {**worker_environment(threads), **visible}, time_limit_s)
     if end.status != "ok":
-        _record_failure(experiment, dataset, out, threads, end)
+        record_failure(experiment, dataset, out, threads, end)
     return end.status
 
 
@@ -140,7 +142,7 @@ def device_lease() -> Iterator[dict[str, str]]:
         return
     while True:
         for index in range(devices):
-            with open(Path(tempfile.gettempdir()) / f"seqbench-gpu{index}.lock", "a") as lock:
+            with _lock_file(index) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -151,14 +153,24 @@ def device_lease() -> Iterator[dict[str, str]]:
         time.sleep(0.2)
 
 
+def _lock_file(index: int) -> IO[str]:
+    """The file that is locked for a GPU, opened to read: whoever came first owns it, and a lock needs no more."""
+    path = Path(tempfile.gettempdir()) / f"seqbench-gpu{index}.lock"
+    if not path.exists():
+        path.touch()
+    return path.open(encoding="utf-8")
+
+
 def gpu_devices() -> list[Path]:
     """NVIDIA device files of this machine."""
     return sorted(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def device_kind() -> str:
-    """Where a worker computes, as far as can be told without torch."""
-    return "cuda" if gpu_devices() else "cpu"
+    """Where a worker computes, as far as can be told without torch: a GPU that is hidden, or that PyTorch was not built for, is none."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    built = "+cpu" not in metadata.version("torch")
+    return "cuda" if gpu_devices() and built and not hidden else "cpu"
 
 
 def check_precision(precision: str) -> None:
@@ -171,9 +183,10 @@ def check_precision(precision: str) -> None:
         raise UserError("precision tf32: exists on NVIDIA GPUs only; use fp32 or bf16 here")
 
 
-def _record_failure(
+def record_failure(
     experiment: Experiment, dataset: Path, out: Path, threads: int, end: End
 ) -> None:
+    """Write the record of a training that left none."""
     out.mkdir(parents=True, exist_ok=True)
     print(f"{experiment.path}: {end.status}: {end.reason}", file=sys.stderr)
     empty: dict[str, np.ndarray] = {}

@@ -6,7 +6,6 @@ never meet.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import combinations
@@ -69,7 +68,8 @@ def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Ent
     for entry in entries:
         if not entry.training and entry.experiment.get("curve"):
             groups[_key(entry)].append(entry)
-    for members in sorted(groups.values(), key=lambda m: list(X).index(m[0].experiment["curve"])):
+    curves = [part for members in groups.values() for part in _of_equal_tokens(members)]
+    for members in sorted(curves, key=lambda m: list(X).index(m[0].experiment["curve"])):
         first = members[0]
         about = {key: identity(first)[key] for key in CURVE}
         settings = {key: first.experiment[key] for key in ("precision", "curve")}
@@ -80,13 +80,33 @@ def _key(entry: Entry) -> tuple:
     e = entry.experiment
     rows = sequences(e, "train")
     constant = {
-        # A whole number of sequences leaves a few tokens over: equal but for that.
-        "tokens": (round(math.log2(e["batch_targets"])), e["n_items"]),
+        "tokens": (e["n_items"],),
         "batch": (rows, e["n_items"]),
         "sequences": (e["seq_len"], e["n_items"]),
         "catalogue": (e["seq_len"], rows),
     }[e["curve"]]
     return (*(identity(entry)[key] for key in CURVE), e["precision"], e["curve"], *constant)
+
+
+def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
+    """Points at constant tokens, apart where no number of tokens gives both.
+
+    A batch is the whole sequences that fit into the tokens asked for, one at least: b tokens in sequences of L mean that
+    b to b + L - 1 were asked for, and of a single sequence up to 2 L - 1.
+    """
+    if members[0].experiment["curve"] != "tokens":
+        return [members]
+    groups: list[tuple[int, int, list[Entry]]] = []  # least, most tokens asked for, members
+    for entry in sorted(members, key=lambda m: m.experiment["seq_len"]):
+        length, tokens = entry.experiment["seq_len"], entry.experiment["batch_targets"]
+        low, high = (tokens if tokens > length else 1), tokens + length - 1
+        at = next((k for k, g in enumerate(groups) if max(low, g[0]) <= min(high, g[1])), None)
+        if at is None:
+            groups.append((low, high, [entry]))
+        else:
+            least, most, own = groups[at]
+            groups[at] = (max(low, least), min(high, most), [*own, entry])
+    return [own for *_, own in groups]
 
 
 def _fixed(members: list[Entry]) -> str:

@@ -21,6 +21,12 @@ def trainings(tables: Tables) -> pd.DataFrame:
     return pick(frame, kind="train", status="ok", trained=True) if len(frame) else frame
 
 
+def machines(tables: Tables, **where: object) -> set[str]:
+    """Names of the machines that made the trainings with these values."""
+    rows = pick(trainings(tables), **where)
+    return set(rows.machine_name) if len(rows) else set()
+
+
 def tracks(tables: Tables) -> list[str]:
     """Tracks in which something was trained, in order of first use."""
     return [track for (track,) in places(trainings(tables), "track")]

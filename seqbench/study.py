@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
 from .experiment import Experiment, Pairs, Training, build
 from .grid import base_training, hyperparameters
 from .modelfile import is_trainable, model_config_fields
@@ -79,9 +80,12 @@ class Study:
         """Inverse of ``to_json``.
 
         Raises:
-            UserError: a field that is missing or unknown.
+            UserError: not JSON, or a field that is missing or unknown.
         """
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"study: not JSON ({error}); pass what the workflow prints") from None
         values["hyperparameters"] = tuple(sorted(values.get("hyperparameters", {}).items()))
         values["space"] = _space(values.get("space", {}))
         values["training"] = build(Training, values.get("training", {}))

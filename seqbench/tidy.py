@@ -121,7 +121,10 @@ def command(entry: Entry) -> str:
     if not entry.training:
         verb, flag, out = "measure", "--measurement", f"results/{Path(entry.path).parent}"
         model, hyperparameters = experiment.pop("model"), experiment.pop("hyperparameters")
-        experiment.setdefault("models", [[model, hyperparameters]])
+        models = experiment.get(
+            "models", [[model, hyperparameters]]
+        )  # pairs in a record, a mapping in a job
+        experiment["models"] = [[name, dict(values)] for name, values in models]
     text = json.dumps(experiment, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
     real = entry.record["data"]["hash"] is not None
     dataset = f" --dataset results/data/{experiment['dataset']}" if real else ""

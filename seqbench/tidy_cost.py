@@ -43,11 +43,11 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
     measured |= {f"device/{k}": np.array(v) for k, v in limits.items() if k in METRICS}
     for name, values in measured.items():
         result = spread(values)
-        yield {**about, **_phase(experiment, name), **asdict(result), "reason": None}
+        yield {**about, **_phase(entry, name), **asdict(result), "reason": None}
     for name, reason in _missing(entry, samples).items():
         if name not in measured and "/" in name:
             row = dict.fromkeys(("median", "iqr", "q25", "q75")) | {"n": 0, "reason": reason}
-            yield {**about, **_phase(experiment, name), **row}
+            yield {**about, **_phase(entry, name), **row}
 
 
 def _rounds(experiment: dict[str, Any], samples: Samples) -> int:
@@ -93,10 +93,15 @@ def _derived(entry: Entry, samples: Samples) -> Samples:
     if "train/energy_j_per_step" in samples and per_epoch:
         derived["train/energy_j_per_epoch"] = samples["train/energy_j_per_step"] * per_epoch
     if "inference/batch_s" in samples:
-        n_users = entry.record["data"]["n_users"] or entry.experiment["eval_batch"]
-        users = min(entry.experiment["eval_batch"], n_users)
-        derived["inference/users_per_s"] = users / samples["inference/batch_s"]
+        derived["inference/users_per_s"] = _users(entry) / samples["inference/batch_s"]
     return derived
+
+
+def _users(entry: Entry) -> int:
+    """Users of an inference batch: as many as were asked for, unless the test split has fewer."""
+    counted = (entry.values.get("counts") or {}).get("inference") or {}
+    n_users = counted.get("sequences") or entry.record["data"]["n_users"]
+    return min(entry.experiment["eval_batch"], n_users or entry.experiment["eval_batch"])
 
 
 def _counted(entry: Entry, samples: Samples) -> Samples:
@@ -148,12 +153,17 @@ def _failures(entry: Entry) -> dict[str, str]:
     return found
 
 
-def _phase(experiment: dict[str, Any], name: str) -> dict[str, Any]:
+def _phase(entry: Entry, name: str) -> dict[str, Any]:
+    """Phase and metric, and how large a batch was: targets of a training step, users of inference."""
     phase, _, metric = name.partition("/")
-    sizes = {"train": "batch_targets", "inference": "eval_batch"}
+    experiment = entry.experiment
+    in_batch = {"train": sequences(experiment, "train"), "inference": _users(entry)}.get(phase)
+    targets = experiment["batch_targets"]
+    if experiment["n_items"] is not None and experiment.get("objective") == "prefix":
+        targets = in_batch  # one at the end of every full window
     return {
-        "batch_size": experiment[sizes[phase]] if phase in sizes else None,
-        "sequences": sequences(experiment, phase) if phase in sizes else None,
+        "batch_size": {"train": targets, "inference": in_batch}.get(phase),
+        "sequences": in_batch,
         "phase": phase,
         "metric": metric,
         "extrapolated": metric in EXTRAPOLATED,

@@ -7,6 +7,7 @@ same again and takes the records that are there. Torch-free: it only supervises.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -16,8 +17,8 @@ from typing import Any
 from . import code
 from . import record as records
 from .errors import UserError
-from .experiment import Experiment, filled
-from .run import machine, supervise
+from .experiment import Experiment, Training, filled
+from .run import End, machine, record_failure, supervise
 from .study import TRAINING_KEYS, Study
 from .tidy import Entry
 
@@ -69,11 +70,13 @@ def tune(
 def _suggest(trial: Any, name: str, rule: Mapping[str, Any]) -> Any:
     if "choices" in rule:
         return trial.suggest_categorical(name, list(rule["choices"]))
-    whole = all(isinstance(rule[key], int) for key in ("low", "high"))
+    whole = all(isinstance(rule[key], int) for key in ("low", "high", "step") if key in rule)
     suggest = trial.suggest_int if whole else trial.suggest_float
     options = {key: rule[key] for key in ("step", "log") if key in rule}
     value = suggest(name, rule["low"], rule["high"], **options)
-    return value if whole else round(value, 6)
+    if whole or not value:
+        return value
+    return round(value, max(6, 2 - math.floor(math.log10(abs(value)))))  # three digits at least
 
 
 def _trial(
@@ -82,7 +85,15 @@ def _trial(
 ) -> dict[str, Any]:  # fmt: skip
     experiment, folder = study.experiment(chosen), out / Path(study.trial_path(number)).name
     if not _is_there(folder, experiment, dataset):
-        train(experiment, dataset, folder, threads, limit)
+        try:
+            train(experiment, dataset, folder, threads, limit)
+        except UserError as error:
+            if (
+                number == 0
+            ):  # the settings before tuning: nothing that was proposed here is to blame
+                raise
+            why = f"{' '.join(f'{k} = {v}' for k, v in chosen.items())}: {error}"
+            record_failure(experiment, dataset, folder, threads, End("crashed", why))
         (folder / "weights.safetensors").unlink(
             missing_ok=True
         )  # a trial is made for its validation
@@ -147,8 +158,8 @@ def settings(content: Mapping[str, Any]) -> dict[str, Any]:
         "tuning": {
             "seq_len": content["study"]["seq_len"], "trials": len(content["trials"]),
             "failed": sum(t["value"] is None for t in content["trials"]),
-            "max_steps": content["study"]["training"].get("max_steps"),
-            "metric": content["study"]["training"].get("select_on", "ndcg@10"),
+            "max_steps": content["study"]["training"].get("max_steps", Training().max_steps),
+            "metric": content["study"]["training"].get("select_on", Training().select_on),
             "best": round(best["value"], 6), "trial": best["number"], "median": round(content["median"], 6),
             "default": content["default"] and round(content["default"], 6), "train_s": round(content["train_s"], 1),
         },

@@ -40,6 +40,11 @@ def tables(settings: Mapping[str, Any]) -> Iterator[Table]:
                 yield _table(track, dataset, found)
 
 
+def written(value: Any) -> str:
+    """A setting as text: numbers without trailing zeros, names as they are."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _table(track: str, dataset: str, found: Mapping[str, Any]) -> Table:
     columns = [Column("Model", number=False)]
     columns += [
@@ -51,7 +56,7 @@ def _table(track: str, dataset: str, found: Mapping[str, Any]) -> Table:
     for model in sorted(found, key=lambda m: -found[m]["tuning"]["best"]):
         chosen, tuning = found[model], found[model]["tuning"]
         values = {**chosen.get("hyperparameters", {}), **chosen.get("training", {})}
-        words = ", ".join(f"{key} {value:g}" for key, value in sorted(values.items()))
+        words = ", ".join(f"{key} {written(value)}" for key, value in sorted(values.items()))
         cells = [
             Cell(whole(tuning[key]), value=tuning[key]) for key in ("trials", "failed", "max_steps")
         ]

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..code import ROOT
 from ..errors import UserError
 from ..record import write_atomically
-from ..run import gpu_devices
+from ..run import device_kind
 
 FILE = ROOT / "results" / "reference" / "golden.json"
 ACCEPT = "python -m seqbench regression --accept"
@@ -99,7 +99,7 @@ def run_probe(settings: Mapping[str, str], gpu: bool = False, root: Path = ROOT)
 def measured(run: Run = run_probe) -> Values:
     """All values of this checkout: portable ones, and what a GPU allocates if there is one."""
     values = run(PORTABLE)
-    if run is run_probe and gpu_devices():
+    if run is run_probe and device_kind() == "cuda":
         values |= run_probe(ONE_THREAD, gpu=True)
     return values
 

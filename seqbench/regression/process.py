@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from ..environment import worker_environment
+from ..workerenv import worker_environment
 
 STAGES = Path(__file__).with_name("stages.py")
 LIMIT_S = 120.0  # of one request

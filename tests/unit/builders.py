@@ -160,6 +160,9 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
 
 def write_measurement(results: Path, entry, *, status="ok", **changes):
     """Write one record per model of a measurement; slower and larger with length, by model."""
+    models = [
+        [name, sorted(map(list, hyper.items()))] for name, hyper in entry["models"]
+    ]  # as records have them
     for k, (path, (model, hyper)) in enumerate(zip(entry["records"], entry["models"], strict=True)):
         full = entry["dataset"] == "full-length"
         values = {
@@ -170,7 +173,7 @@ def write_measurement(results: Path, entry, *, status="ok", **changes):
         }  # fmt: skip
         record.write_record(
             results / path, kind="measure", status=status, reason=changes.get("reason"),
-            experiment={key: v for key, v in entry.items() if key != "records"} | {"model": model, "hyperparameters": hyper},
+            experiment={key: v for key, v in entry.items() if key != "records"} | {"models": models, "model": model, "hyperparameters": hyper},
             values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
             data=_data(entry["dataset"]) if not full else _data("full-length", None), code=_code(),
             samples=changes.get("arrays", times(entry, k) if status == "ok" else {}),

@@ -90,6 +90,66 @@ def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
         config.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
 
 
+def test_a_model_that_is_only_measured_needs_settings_too(accepted):
+    _, target, _ = accepted
+    written = yaml.safe_load(target.read_text())
+    del written["settings"]["tuned"]["toy"]["sasrec"]
+    mine = {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
+    mine["run"] = {**mine["run"], "models": ["mamba4rec"]}
+    mine["measure"] = {"models": ["mamba4rec", "sasrec"]}
+    with pytest.raises(UserError, match=r"sasrec is missing: tune it .* out of run and measure"):
+        config.validate(mine)
+
+
+def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    own = {**TUNING, "models": {"sasrec": {"matched": {"d_inner": 128, "n_heads": 1}}}}
+    for study in studies(config.validate(own), MODELS):
+        tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    target = tmp_path / "tuned.yaml"
+    accept.accept(tmp_path, target, config.validate(own))
+    written = yaml.safe_load(target.read_text())
+    merged = config.validate(
+        {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
+    )
+    (job,) = [e for e in grid(merged, MODELS).trainings if e.model == "sasrec" and e.seq_len == 20]
+    trial = record.read_record(tmp_path / "tune/toy/sasrec/L20/trial-000")["experiment"]
+    stand_in = {"dropout"}  # which the stand-in for training adds
+    assert dict(job.hyperparameters).keys() == trial["hyperparameters"].keys() - stand_in
+    assert dict(job.hyperparameters)["d_inner"] == 128
+
+
+def test_the_study_of_the_longest_history_wins(tmp_path, monkeypatch, capsys):
+    """By name L9 would come after L20."""
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    for lengths in ([9], [10, 20]):
+        asked = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": lengths}}}
+        for study in studies(config.validate(asked), MODELS):
+            tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    target = tmp_path / "tuned.yaml"
+    accept.accept(tmp_path, target, config.validate(TUNING))
+    found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
+    assert {m: chosen["tuning"]["seq_len"] for m, chosen in found.items()} == {"mamba4rec": 20, "sasrec": 20}  # fmt: skip
+    assert "sasrec/L9: left out, there is a study of longer histories" in capsys.readouterr().err
+
+
+def test_models_that_were_not_searched_alike_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    for model, trials in (("sasrec", 5), ("mamba4rec", 6)):
+        asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "trials": trials}}
+        for study in studies(config.validate(asked), MODELS):
+            tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    target = tmp_path / "tuned.yaml"
+    with pytest.raises(UserError, match=r"toy: .* not searched alike \(mamba4rec: 6 trials of at most 300 steps, L = 20; sasrec: 5 "):  # fmt: skip
+        accept.accept(tmp_path, target, config.validate(TUNING))
+    assert not target.exists() and not (tmp_path / "reference").exists()
+
+
+def test_a_setting_that_is_a_name_is_shown_as_one():
+    assert tuning_views.written("fused") == "fused"
+    assert tuning_views.written(0.002246) == "0.002246" and tuning_views.written(64) == "64"
+
+
 def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
     folder, target, _ = accepted
     (table,) = tuning_views.tables(yaml.safe_load(target.read_text())["settings"])

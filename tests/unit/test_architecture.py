@@ -160,3 +160,12 @@ def test_no_step_reads_what_a_later_one_writes():
         if not file.endswith("__init__.py")
     }
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the cycle
+
+
+def test_what_sets_a_workers_environment_counts_as_code_of_what_is_measured():
+    """The allocator and the thread pools change times; what a record says of its machine does not."""
+    from seqbench import code
+
+    measuring, training = code.measuring_sources("sasrec"), code.training_sources("sasrec")
+    assert "seqbench/workerenv.py" in measuring and "seqbench/environment.py" not in measuring
+    assert not {"seqbench/workerenv.py", "seqbench/environment.py"}.intersection(training)

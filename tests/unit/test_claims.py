@@ -69,7 +69,7 @@ def tables(
     if growth:
         frames["scaling"] = pd.DataFrame([
             {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "machine_name": machine, "curve": "batch", "phase": "train", "metric": "step_s",
-             "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_over": "50 800" if m in (short or {}) else "50 100 800",
+             "fixed": "8 sequences", "threads": 1, "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_over": "50 800" if m in (short or {}) else "50 100 800",
              "x_max": 800.0}
             for machine in machines for m, low, high in growth
         ])  # fmt: skip
@@ -108,6 +108,8 @@ def test_quality_follows_the_interval_and_the_seeds(quality, expected):
         ((0.15, 0.14, 0.16, 3), claims.NO),
         ((0.17, 0.15, 0.19, 3), claims.UNSURE),  # outside the tolerance, but not surely
         ((0.30, 0.29, 0.31, 5), claims.NO),
+        ((0.15, 0.14, 0.16, 1), claims.UNSURE),  # one seed proves nothing, this way either
+        ((0.20, 0.15, 0.25, 3), claims.UNSURE),  # the mean is inside, the interval is not
         (None, claims.ABSENT),
     ],
 )
@@ -182,6 +184,21 @@ def test_several_gpus_are_judged_one_by_one_and_named():
         "grows less than theirs (on one)": claims.YES,
         "grows less than theirs (on two)": claims.YES,
     }
+
+
+def test_two_curves_of_one_gpu_are_judged_one_by_one_and_never_mixed():
+    facts = tables(growth=[*SLOW_GROWTH, ("ours", 2.0, 2.1), ("theirs", 1.5, 1.7)])
+    facts.frames["scaling"]["fixed"] = ["8 sequences"] * 2 + ["256 sequences"] * 2
+    facts.frames["scaling"]["threads"] = 1
+    only = {key: CLAIMS[key] for key in ("source", "subject", "growth")}
+    found = {f.sentence: f.verdict for f in claims.judge(facts, only)}
+    assert found == {
+        "grows less than theirs (8 sequences, 1 thread)": claims.YES,
+        "grows less than theirs (256 sequences, 1 thread)": claims.NO,
+    }
+    rest = facts.frames["scaling"].iloc[[0, 3]]  # ours on one curve, theirs on the other
+    (one, two) = claims.judge(Tables({**facts.frames, "scaling": rest}, {}, {}), only)
+    assert one.verdict == two.verdict == claims.ABSENT
 
 
 def test_a_gpu_that_measured_another_track_is_no_claim_of_this_one():

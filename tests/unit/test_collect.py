@@ -234,6 +234,14 @@ def test_a_record_of_other_settings_is_refused(tmp_path, plan):
         collect.collect(path, tmp_path, tmp_path / "tables")
 
 
+def test_a_measurement_of_other_hyperparameters_is_refused(tmp_path, plan):
+    path = write_grid(tmp_path, plan)
+    plan["measurements"][0]["models"][1][1] = {"d_model": 999}
+    path.write_text(json.dumps(plan))
+    with pytest.raises(UserError, match=r"sasrec.*made with hyperparameters.*the grid asks for"):
+        collect.collect(path, tmp_path, tmp_path / "tables")
+
+
 def test_dataset_facts_of_other_data_are_refused(tmp_path, plan):
     refused(
         tmp_path, plan, "made from other data than data/toy",

@@ -113,6 +113,9 @@ MISTAKES = [
     ("run.seeds", [1, 1], "run.seeds = [1, 1]: has an entry twice"),
     ("run.seeds", 3, "run.seeds = 3: must be a list"),
     ("run.seeds", ["7"], "run.seeds[0] = '7': must be an integer; a number nested in --config arrives as text"),
+    ("tracks.fair.training.learning_rate", "1e-3", "tracks.fair.training.learning_rate = '1e-3': must be a number; YAML reads 1e-3 as text: write 1.0e-3"),
+    ("tracks.fair.training.learning_rate", "2E5", "tracks.fair.training.learning_rate = '2E5': must be a number; YAML reads 2E5 as text: write 2.0e+5"),
+    ("tracks.fair.training.select_on", "ndcg@20", "tracks.fair.training.select_on = 'ndcg@20': "),
     ("run.seeds", [1.5], "run.seeds[0] = 1.5: must be an integer"),
     ("run.seeds", None, "run.seeds is missing; run needs datasets, tracks, models, seeds"),
     ("run.models", ["nett"], "run.models = 'nett': unknown; did you mean 'net'? allowed: chain, net"),
@@ -242,3 +245,11 @@ def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):
     config = changed("measure", {"models": ["net"], "real": False, "lengths": [10], "tokens": None})
     jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
     assert [job.curve for job in jobs] == ["batch"]
+
+
+def test_a_file_that_is_no_yaml_is_one_line(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("run: [1, 2\nseeds: 3")
+    with pytest.raises(UserError, match=r"mine\.yaml: is no YAML: ") as error:
+        configuration.load([file])
+    assert "\n" not in str(error.value)

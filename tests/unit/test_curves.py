@@ -8,7 +8,7 @@ from seqbench.collect import Tables
 
 PLACE = {
     "track": "t", "machine_name": "m", "device_kind": "cpu", "curve": "tokens", "fixed": "64 tokens a batch",
-    "phase": "train", "metric": "step_s",
+    "phase": "train", "metric": "step_s", "threads": 1,
 }  # fmt: skip
 
 
@@ -67,6 +67,18 @@ def said(*rows):
     content = tables([growth_row("mamba4rec", 1.0, 1.0), growth_row("sasrec", 1.6, 1.8)], rows)
     (sentence,) = curves.sentences(content, "t", "m", "cpu")
     return sentence
+
+
+def test_curves_of_other_threads_stand_apart_and_say_so():
+    rows = [growth_row("sasrec", 1.6, 1.8), {**growth_row("sasrec", 1.1, 1.2), "threads": 4}]
+    table = curves.growth(tables(rows), "t", "m", "cpu", curves.LENGTHS)
+    headings = [row[0].text for row in table.rows if len(row) == 1]
+    assert [text.rpartition(", ")[2] for text in headings] == ["1 thread", "4 threads"]
+    assert [row[1].text for row in table.rows if len(row) > 1] == ["1.60", "1.10"]
+    said = curves.sentences(tables(rows), "t", "m", "cpu")
+    assert ["1 thread, the time" in said[0], "4 threads, the time" in said[1]] == [True, True]
+    (alone,) = curves.sentences(tables(rows[:1]), "t", "m", "cpu")
+    assert "thread" not in alone
 
 
 def test_a_row_holds_exponent_slope_residual_and_what_is_missing():

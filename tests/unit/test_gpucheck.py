@@ -139,6 +139,14 @@ def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
     assert (tmp_path / "results/data" / name / "dataset.json").exists()
 
 
+def test_tiny_and_whole_runs_share_no_data_and_a_given_dataset_may_be_tried_tiny(tmp_path, tiny):
+    names = [gpuplan._name(plan(tmp_path, tiny=small)) for small in (False, True)]
+    assert names == ["generated", "generated-tiny"]
+    chosen = plan(tmp_path, data=tiny, tiny=True)
+    name = json.loads((tiny / "dataset.json").read_text())["name"]
+    assert {job.dataset for job in gpuplan.jobs(chosen)} == {name, "full-length"}
+
+
 # --- parts that fail
 
 

@@ -44,12 +44,16 @@ def test_retry_removes_what_it_says(capsys, tmp_path, tiny):
 
     experiment = Experiment("tiny", "sasrec", "m", 5, 0)
     out = tmp_path / "runs/x"
-    run._record_failure(experiment, tiny, out, 1, run.End("timeout", "too slow"))
+    run.record_failure(experiment, tiny, out, 1, run.End("timeout", "too slow"))
+    trial = tmp_path / "tune/x/trial-000"
+    run.record_failure(experiment, tiny, trial, 1, run.End("timeout", "too slow"))
+    (trial.parent / "study.json").touch()
     assert read_record(out)["status"] == "timeout"
     assert main(["retry", "--status", "oom", "--results", str(tmp_path)]) == 0
-    assert (out / "record.json").exists()
+    assert (out / "record.json").exists() and (trial.parent / "study.json").exists()
     assert main(["retry", "--status", "timeout", "--results", str(tmp_path)]) == 0
     assert not (out / "record.json").exists()
+    assert not (trial / "record.json").exists() and not (trial.parent / "study.json").exists()
 
 
 def test_the_module_runs_and_lists_its_verbs():

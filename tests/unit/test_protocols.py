@@ -48,6 +48,19 @@ def test_variants_share_their_file_and_k_core():
     assert found == {**expected, ("toy", "seen-masked"): "seen items masked"}
 
 
+def test_two_temporal_splits_have_two_names():
+    split = VARIANTS["toy-t"]["split"]
+    shares = {
+        "toy": {},
+        "toy-1": {"split": {**split, "holdout": 0.1}},
+        "toy-2": {"split": {**split, "holdout": 0.2}},
+    }
+    found = protocols.protocols_of({name: facts(**changes) for name, changes in shares.items()})
+    assert {p.dataset: p.name for p in found if p.dataset != "toy"} == {
+        "toy-1": "temporal split", "toy-2": "temporal split, 0.2 held out",
+    }  # fmt: skip
+
+
 def test_other_files_and_generated_data_are_no_variants():
     elsewhere = {**PROVENANCE, "sha256": "e" * 64}
     generated = {**PROVENANCE, "sha256": None}

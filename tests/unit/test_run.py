@@ -128,5 +128,33 @@ def test_tf32_without_a_gpu_is_refused(monkeypatch):
     with pytest.raises(UserError, match="tf32: exists on NVIDIA GPUs only"):
         run.check_precision("tf32")
     run.check_precision("bf16")
-    monkeypatch.setattr(run, "gpu_devices", lambda: ["nvidia0"])
+    monkeypatch.setattr(run, "device_kind", lambda: "cuda")
     run.check_precision("tf32")
+
+
+def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
+    """Whoever came first owns the file; the next user may read it, and a lock needs no more."""
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    with run._lock_file(0) as first, run._lock_file(0) as again:
+        assert first.name == again.name == str(tmp_path / "seqbench-gpu0.lock")
+        assert not first.writable() and not again.writable()
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "torch", "kind"),
+    [
+        (["nvidia0"], None, "2.11.0+cu130", "cuda"),
+        (["nvidia0"], "1", "2.11.0", "cuda"),
+        (["nvidia0"], "", "2.11.0", "cpu"),
+        (["nvidia0"], "-1", "2.11.0", "cpu"),
+        (["nvidia0"], None, "2.13.0+cpu", "cpu"),
+        ([], None, "2.11.0", "cpu"),
+    ],
+)
+def test_a_gpu_that_pytorch_cannot_use_is_none(monkeypatch, devices, visible, torch, kind):
+    monkeypatch.setattr(run, "gpu_devices", lambda: devices)
+    monkeypatch.setattr(run.metadata, "version", lambda _: torch)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert run.device_kind() == kind

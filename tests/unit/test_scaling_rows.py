@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from builders import ENVIRONMENT, THREE, curves_of, grid, write_grid, write_measurement
+from builders import (
+    ENVIRONMENT,
+    THREE,
+    curves_of,
+    grid,
+    measurement,
+    write_grid,
+    write_measurement,
+)
 
 from seqbench import collect, scaling, scaling_rows
 
@@ -50,6 +58,23 @@ def test_points_of_another_machine_or_thread_count_make_no_common_curve(
         (3, None),
         (2, None),
     }
+
+
+@pytest.mark.parametrize("tokens", [3000, 6000, 12000, 48000, 8192])
+def test_a_curve_at_constant_tokens_is_one_whatever_their_number(tmp_path, tokens):
+    lengths = [n for n in (50, 200, 512, 1024, 4096, 8192) if n <= tokens]
+    jobs = [measurement("full-length", THREE, "matched", n, 1000, "tokens", tokens // n) for n in lengths]  # fmt: skip
+    write_grid(tmp_path, grid([], jobs))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
+    assert {row["n_points"] for row in rows_of(growth, **STEP)} == {len(lengths)}
+
+
+def test_two_numbers_of_tokens_make_two_curves(tmp_path):
+    jobs = [measurement("full-length", THREE, "matched", n, 1000, "tokens", t // n) for t in (8192, 10000) for n in (50, 100, 200)]  # fmt: skip
+    write_grid(tmp_path, grid([], jobs))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
+    found = {(row["fixed"], row["n_points"]) for row in rows_of(growth, **STEP)}
+    assert found == {("8,150 tokens a batch, 1,000 items", 3), ("10,000 tokens a batch, 1,000 items", 3)}  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value"), [("track", "another"), ("precision", "bf16")])

@@ -48,3 +48,22 @@ def test_rounds_are_those_that_were_taken(entry):
     assert rows(entry)["train", "step_s"]["rounds"] == 3
     cut = rows(entry, train__step_s=np.full((2, 5), 0.04), train__targets=np.full((2, 5), 2000))
     assert cut["train", "step_s"]["rounds"] == 2
+
+
+def test_users_are_those_that_were_in_a_batch(entry, monkeypatch):
+    assert entry.experiment["eval_batch"] == 256
+    one = {"inference/batch_s": np.full((3, 5), 0.5)}
+    found = rows(entry, **{k.replace("/", "__"): v for k, v in one.items()})
+    assert found["inference", "users_per_s"]["median"] == 512
+    entry.values["counts"]["inference"] = {**entry.values["counts"]["inference"], "sequences": 166}
+    found = rows(entry, **{k.replace("/", "__"): v for k, v in one.items()})
+    assert found["inference", "users_per_s"]["median"] == 332
+    assert found["inference", "batch_s"]["batch_size"] == 166
+
+
+def test_a_full_window_of_a_prefix_track_has_one_target(tmp_path):
+    wanted = measurement("full-length", ("sasrec",), "paper", 50, 1000, "batch", 8)
+    for objective, targets in (("all-positions", 400), ("prefix", 8)):
+        write_measurement(tmp_path, {**wanted, "objective": objective})
+        step = rows(read_entry(tmp_path, wanted["records"][0]))["train", "step_s"]
+        assert (step["batch_size"], step["sequences"]) == (targets, 8)

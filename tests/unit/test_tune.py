@@ -188,6 +188,71 @@ def test_a_failed_trial_counts_and_the_time_is_shared(tmp_path):
     assert content["trials"][1]["status"] == "oom" and {limit for _, limit in log} == {10.0}
 
 
+def test_values_that_a_model_refuses_cost_a_trial_and_not_the_study(tmp_path, monkeypatch):
+    failed = []
+
+    def record_failure(experiment, dataset, out, threads, end):
+        failed.append((int(out.name.removeprefix("trial-")), end))
+        trainer([], failing=(failed[-1][0],))(experiment, dataset, out, threads, None)
+
+    monkeypatch.setattr(tune, "record_failure", record_failure)
+    good = trainer([])
+
+    def train(experiment, dataset, out, threads, limit):
+        if out.name == "trial-002":
+            raise UserError("d_model 64 is not divisible by n_heads 3")
+        return good(experiment, dataset, out, threads, limit)
+
+    content = tune.tune(STUDY, data(tmp_path), tmp_path / STUDY.path, 1, None, train)
+    assert [t["value"] is None for t in content["trials"]] == [False, False, True, False, False, False]  # fmt: skip
+    ((number, end),) = failed
+    assert number == 2 and end.status == "crashed"
+    assert "dropout = " in end.reason and "not divisible by n_heads 3" in end.reason
+
+
+def test_a_study_whose_first_trial_is_refused_stops(tmp_path):
+    """Those are the settings before tuning: something else is wrong."""
+
+    def train(*_):
+        raise UserError("no data")
+
+    with pytest.raises(UserError, match="no data"):
+        tune.tune(STUDY, data(tmp_path), tmp_path / STUDY.path, 1, None, train)
+
+
+class Asked:
+    """Stands in for Optuna's trial: the value that it was told to propose."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def suggest_int(self, *_, **__):
+        return int(self.value)
+
+    def suggest_float(self, *_, **__):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("rule", "proposed", "expected"),
+    [
+        ({"low": 1, "high": 4}, 3, 3),
+        ({"low": 0, "high": 1, "step": 0.1}, 0.30000000000000004, 0.3),
+        ({"low": 0.0003, "high": 0.003, "log": True}, 0.00072512345, 0.000725),
+        ({"low": 1e-8, "high": 1e-4, "log": True}, 4.951234e-07, 4.95e-07),
+        ({"low": 0.0, "high": 1.0}, 0.0, 0.0),
+    ],
+)
+def test_a_proposed_number_keeps_three_digits_at_least(rule, proposed, expected):
+    value = tune._suggest(Asked(proposed), "x", rule)
+    assert value == expected and type(value) is type(expected)
+
+
+def test_a_study_that_is_no_json_is_one_line():
+    with pytest.raises(UserError, match="study: not JSON"):
+        Study.from_json("{")
+
+
 def test_a_study_survives_its_json():
     study = Study("a", "b", 5, 2, PAIRS, 1, (("x", 1),), Training(max_steps=7, kernels="torch"))
     assert Study.from_json(study.to_json()) == study
@@ -244,6 +309,22 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
             "tune.spaces.mamba4rec.d_state = 'x'",
         ),
         ({"trials": 0}, "tune.trials = 0: must be at least 1"),
+        (
+            {"space": {"dropout": {"low": 0.5, "high": 0.1}}},
+            "tune.space.dropout.low = 0.5: must not be above high = 0.1",
+        ),
+        (
+            {"space": {"dropout": {"low": 0.0, "high": 0.5, "log": True}}},
+            "tune.space.dropout.low = 0.0: log needs a low above 0",
+        ),
+        (
+            {
+                "spaces": {
+                    "sasrec": {"dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}
+                }
+            },
+            "tune.spaces.sasrec.dropout.step = 0.1: log takes no step",
+        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tuning, words):

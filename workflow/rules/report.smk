@@ -28,6 +28,7 @@ rule render:
         code=sources("seqbench/report.py"),
         template=glob(f"{ROOT}/report/template/*"),
         claims=f"{ROOT}/config/claims.yaml",
+        anchors=f"{ROOT}/config/anchors.yaml",
     output:
         report(
             "report/index.html",
