@@ -98,6 +98,20 @@ def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):
     assert len(row) == len(table.columns)
 
 
+def test_every_place_has_its_own_rows_and_what_is_undecided_a_dash(tmp_path):
+    tables = tables_of(tmp_path)
+    rows = tables.frames["summary"]
+    tables.frames["summary"] = pd.concat([rows, rows.assign(seq_len=100)])
+    only_hr = anchor(**{"ndcg@10": None})
+    found = anchors.table(tables, [anchor(), anchor(masking="unknown", seq_len=100), only_hr]).rows
+    assert [row[0].text for row in found if len(row) == 1] == [
+        "toy, L = 50: ours is NDCG@10", "toy, L = 100: ours is NDCG@10"
+    ]  # fmt: skip
+    assert [len(row) > 1 for row in found] == [False, True, True, False, True]
+    assert found[4][6].text == "–" and found[1][6].text == "above"
+    assert found[1][4].text[0].isdigit() and found[2][4].text.startswith("HR@10 ")
+
+
 def test_the_file_of_the_project_is_sound():
     found = anchors.read()
     assert {a["model"] for a in found} == {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}

@@ -8,8 +8,8 @@ from seqbench import significance
 
 def test_paired_t_of_known_differences():
     """Differences 1, 2, 3, 4: mean 2.5 over a standard deviation of 1.29 is 1.94; t = 3.87."""
-    second = np.zeros((4, 2))
-    first = np.array([[1.0, 0], [2, 0], [3, 0], [4, 0]])
+    second = np.array([[5.0, 7], [6, 8], [7, 9], [9, 0]])
+    first = second + np.array([[1.0, 0], [2, 0], [3, 0], [4, 0]])
     p, effect = significance.paired_t(first, second)
     assert effect[0] == pytest.approx(2.5 / np.sqrt(5 / 3))
     assert p[0] == pytest.approx(0.0305, abs=1e-4)  # two-sided, three degrees of freedom

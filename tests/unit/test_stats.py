@@ -27,6 +27,22 @@ def test_seed_means_of_known_tables():
     assert means.seed_error[0] == pytest.approx(1.0)  # no interaction: all of it is the training's
 
 
+def test_what_users_and_trainings_do_together_is_not_the_trainings():
+    """Residuals of users and seeds -1, 0, 1 and 1, 0, -1: 4 / ((2 - 1) (3 - 1) 3) is the users' part of the seeds' variance, 0."""
+    means = stats.seed_means([np.array([[1.0], [2.0], [6.0]]), np.array([[3.0], [2.0], [4.0]])])
+    assert means.std[0] == 0
+    assert means.seed_variance[0] == pytest.approx((0 - 4 / 6) / 2)
+    assert means.seed_error[0] == 0
+
+
+def test_two_seeds_are_as_unsure_as_one_degree_of_freedom():
+    means = stats.seed_means([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])])
+    noise = stats.seed_noise(means, np.random.default_rng(0), 40000) / means.seed_error
+    assert np.quantile(noise, 0.75) == pytest.approx(1.0, abs=0.03)  # of Cauchy's distribution
+    one = stats.seed_means([np.array([[1.0], [2.0]])])
+    assert not stats.seed_noise(one, np.random.default_rng(0), 10).any()
+
+
 def test_one_seed_has_no_spread():
     means = stats.seed_means([np.array([[1.0], [2.0]])])
     assert np.isnan(means.std[0])
@@ -63,6 +79,9 @@ def test_equal_models_differ_by_nothing_because_users_are_paired():
         (-0.05, -0.02, "worse"),
         (-0.009, 0.009, "equivalent"),
         (-0.05, 0.05, "inconclusive"),
+        (0.01, 0.05, "inconclusive"),  # the margin itself is not beyond it
+        (-0.05, -0.01, "inconclusive"),
+        (-0.01, 0.01, "equivalent"),
     ],
 )
 def test_verdict(low, high, expected):
