@@ -23,7 +23,7 @@ from .curves import lengths
 from .errors import UserError
 from .findings import enough_seeds, pick, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, label, plural, rounded
+from .tables import Cell, Column, Table, label, plural, rounded, unit_for
 
 FILE = Path(__file__).resolve().parent.parent / "config" / "claims.yaml"
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured here"
@@ -177,7 +177,8 @@ def _ratio(
     a, b = own.iloc[0], other.iloc[0]
     ratio, low, high = a["median"] / b["median"], a.q25 / b.q75, a.q75 / b.q25
     shown = (rounded(value, (high - low) / 2) for value in (ratio, low, high))
-    measured = "ratio {} [{}, {}]".format(*shown) + f", published {rounded(published, published)}"
+    measured = f"{_beside(a, b)}: " + "ratio {} [{}, {}]".format(*shown)
+    measured += f", published {rounded(published, published)}"
     if min(a["rounds"], b["rounds"]) < ROUNDS:
         return f"{measured}, fewer than {ROUNDS} processes", UNSURE
     if low >= 1:
@@ -186,6 +187,14 @@ def _ratio(
         return measured, UNSURE
     near = published / (1 + tolerance) <= ratio <= published * (1 + tolerance)
     return (measured, YES) if near else (f"{measured}; {DIRECTION}", NO)
+
+
+def _beside(a: pd.Series, b: pd.Series) -> str:
+    """Two medians of one cost with its name: memory is not the same by the allocator's pool and by what is in it."""
+    metric = METRICS[a.metric]
+    factor, unit = unit_for(metric.unit, (a["median"], b["median"]))
+    values = (rounded(row["median"] / factor, row.iqr / factor) for row in (a, b))
+    return f"{metric.label.lower().replace('gpu', 'GPU')} {' against '.join(values)} {unit}"
 
 
 def _growth(
