@@ -162,7 +162,7 @@ def sentences(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> li
         own = [h for h in found if h.track == track]
         text = f"Track {track} reaches or exceeds {_reached(own)} published values of models trained here"
         same = [h for h in first if any(h.anchor is other.anchor for other in own)]
-        if own[0].track != first[0].track and len(same) < len(first):
+        if own[0].track != first[0].track and 0 < len(same) < len(first):
             text += f" (of these track {first[0].track}: {_reached(same)})"
         said += [f"{text}.", *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict == BELOW)]
     return said

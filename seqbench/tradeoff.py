@@ -18,8 +18,11 @@ from .tables import Cell, Column, Table, known, label, rounded, whole
 from .views import DASH, MASKINGS, ordered
 
 STEP = {"phase": "train", "what": "step_s"}
-BATCH = {"phase": "inference", "what": "batch_s"}
-MEMORY = {"phase": "train", "what": "memory"}
+LEAST = {
+    ("train", "step_s"): "Fastest training step",
+    ("inference", "batch_s"): "Fastest inference batch",
+    ("train", "memory"): "Least training memory",
+}  # what a model is chosen by
 NAMES = {
     ("train", "step_s"): "training step",
     ("train", "epoch_s"): "training epoch",
@@ -134,7 +137,7 @@ def choice(tables: Tables, track: str) -> Table:
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(title, f"Best {METRICS[MAIN].label}", number=False) for title in MASKINGS.values()]  # fmt: skip
     for machine, kind, device in where:
-        columns += [Column(f"{NAMES[key]}, least", named(machine, device), number=False) for key in _chosen(kind)]  # fmt: skip
+        columns += [Column(LEAST[key], named(machine, device), number=False) for key in _chosen(kind)]  # fmt: skip
     body: list[list[Cell]] = []
     for dataset, seq_len in sorted(places(verdicts, "dataset", "seq_len")):
         cells = [Cell(place(dataset, seq_len))]
@@ -156,7 +159,7 @@ def choice(tables: Tables, track: str) -> Table:
     caption = f"Which model for which case, track {track}"
     notes = [
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
-        " not told apart from the highest mean, which comes first. Least: the lowest median of the trained models, and how many times that"
+        " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
         f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
@@ -164,8 +167,7 @@ def choice(tables: Tables, track: str) -> Table:
 
 def _chosen(kind: str) -> list[tuple[str, str]]:
     """Costs to choose by: resident memory of a CPU holds more than the model's."""
-    chosen = [STEP, BATCH, MEMORY] if kind == "cuda" else [STEP, BATCH]
-    return [(key["phase"], key["what"]) for key in chosen]
+    return [key for key in LEAST if kind == "cuda" or key[1] != "memory"]
 
 
 def _best(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Cell:
