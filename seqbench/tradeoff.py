@@ -47,7 +47,12 @@ def meeting(tables: Tables, rows: pd.DataFrame, dataset: str, seq_len: int) -> p
     if len(own) or dataset not in tables.datasets:
         return own
     n_items = tables.datasets[dataset]["n_items"]
-    return pick(of_curve(rows, versus.LENGTHS), seq_len=seq_len, n_items=n_items)
+    return _largest(pick(of_curve(rows, versus.LENGTHS), seq_len=seq_len, n_items=n_items))
+
+
+def _largest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of several curves over full windows the one with most sequences in a batch."""
+    return rows[rows.sequences == rows.sequences.max()] if len(rows) else rows
 
 
 def _both(tables: Tables, track: str) -> Iterator[str]:
@@ -151,7 +156,7 @@ def choice(tables: Tables, track: str) -> Table:
         cells = [Cell(f"full windows of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
         for machine, kind, _ in where:
             own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
-            cells += _cheapest(own, kind)
+            cells += _cheapest(_largest(own), kind)
         body.append(cells)
     rows_of = [[row[k] for row in body] for k in range(len(columns))]
     kept = [k for k, cells in enumerate(rows_of) if any(cell is not DASH for cell in cells)]

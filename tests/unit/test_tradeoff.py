@@ -12,7 +12,7 @@ from seqbench.collect import Tables
 def cost(model, median, **changes):
     """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""
     base = {"track": "matched", "machine_name": "m", "device": "cpu", "device_kind": "cpu", "dataset": "toy", "seq_len": 50,
-            "n_items": 300, "curve": None, "fixed": None, "phase": "train", "metric": "step_s", "backend": "numba"}  # fmt: skip
+            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "phase": "train", "metric": "step_s", "backend": "numba"}  # fmt: skip
     row = base | changes
     job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
     return row | {"model": model, "median": median, "path": f"{job}/{model}"}
@@ -35,7 +35,12 @@ def tables(comparisons, costs, crossovers=()):
     return Tables(frames | {"summary": pd.DataFrame()}, {"toy": {"n_items": 300}}, {})
 
 
-WINDOWS = {"dataset": "full-length", "curve": "batch", "fixed": "8 sequences a batch, 300 items"}
+WINDOWS = {
+    "dataset": "full-length",
+    "curve": "batch",
+    "fixed": "8 sequences a batch, 300 items",
+    "sequences": 8,
+}
 
 
 def test_better_and_cheaper_is_counted_only_where_both_are_known():
@@ -63,6 +68,22 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     if known:
         assert "cost on m, full windows as long, of" in said[0]
         assert "at 1 of 1 (1 of 1; its step takes 0.500 times as long)" in said[0]
+
+
+def test_of_two_curves_the_larger_batch_is_met():
+    larger = {
+        **WINDOWS,
+        "fixed": "256 sequences a batch, 300 items",
+        "sequences": 256,
+        "machine_name": "m",
+    }
+    costs = [cost("mamba4rec", 1.0, **WINDOWS), cost("sasrec", 2.0, **WINDOWS)]
+    costs += [{**cost(m, v, **larger), "path": f"larger/{m}"} for m, v in (("mamba4rec", 9.0), ("sasrec", 3.0))]  # fmt: skip
+    content = tables(comparison("sasrec", ("better", "better")), costs)
+    (said,) = tradeoff.sentences(content)
+    assert "at 0 of 1 (0 of 1; its step takes 3.00 times as long)" in said
+    (row,) = tradeoff.choice(content, "matched").rows
+    assert (row[-1].text, row[-1].detail) == ("SASRec", "Mamba4Rec ×3.00")
 
 
 def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):

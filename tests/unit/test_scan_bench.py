@@ -1,0 +1,31 @@
+"""Times of scans and layers: every backend of the device has its rows, and a layer's weights make a layer."""
+
+import torch
+
+from seqbench import scan_bench
+
+SIZE = {"batch": 2, "length": 12, "channels": 16}
+
+
+def test_every_backend_of_the_device_has_rows_of_scan_and_layer(monkeypatch):
+    monkeypatch.setattr(scan_bench, "compare", lambda where: [])
+    monkeypatch.setattr(scan_bench, "REPEATS", 2)
+    found = scan_bench.check_and_time(torch.device("cpu"), SIZE)
+    for part in ("times", "layers"):
+        assert [(row["backend"], row["states"]) for row in found[part]] == [("numba", 16), ("numba", 32)]  # fmt: skip
+        assert all(row["forward_s"] > 0 and row["backward_s"] > 0 for row in found[part])
+    assert {row["peak_bytes"] for row in found["layers"]} == {None}  # of a GPU
+
+
+def test_a_backend_that_is_not_there_is_a_row_with_a_reason():
+    cpu = torch.device("cpu")
+    for row in (part("fused", cpu, 16, SIZE) for part in (scan_bench._scan, scan_bench._layer)):
+        assert row.keys() == {"backend", "states", "reason"} and "NVIDIA GPU" in row["reason"]
+
+
+def test_the_layers_weights_reach_its_output():
+    x, *weights = scan_bench._weights(torch.device("cpu"), 16, **SIZE)
+    out = scan_bench.mamba_mixer(x, scan_bench.MixerParams(*weights), "reference")
+    assert out.shape == x.shape == (2, 12, 8)
+    grads = torch.autograd.grad(out.square().sum(), [x, *weights])
+    assert all(g.abs().max() > 0 for g in grads)
