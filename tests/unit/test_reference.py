@@ -1,11 +1,13 @@
 """The published results: every row has its records, every record its row, and the README says what its page says."""
 
 import csv
+import shlex
 from pathlib import Path
 
 import pytest
 
 from seqbench.code import ROOT
+from seqbench.experiment import Experiment, Measurement
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
 ROW = ("dataset", "track", "model", "seq_len")
@@ -31,6 +33,19 @@ def test_every_trial_of_the_table_of_tuning_is_a_record(folder):
     file = folder / "tuning.csv"
     said = rows(file, "dataset", "model", "seq_len", "trial") if file.exists() else set()
     assert trials == {(d, m, f"L{length}", f"trial-{int(n):03d}") for d, m, length, n in said}
+
+
+@pytest.mark.parametrize("folder", MACHINES, ids=lambda path: path.name)
+def test_every_command_of_the_page_names_its_job(folder):
+    """As a shell splits it; its job's folder is where the command writes."""
+    text = (folder / "README.md").read_text(encoding="utf-8").rpartition("## Commands")[2]
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("python -m ")]
+    assert len(commands) > 10
+    for words in commands:
+        given = dict(zip(words[4::2], words[5::2], strict=True))
+        kind = Experiment if words[3] == "run" else Measurement
+        job = kind.from_json(given["--experiment" if words[3] == "run" else "--measurement"])
+        assert given["--out"] == f"results/{job.path}"
 
 
 def summary(folder: Path) -> dict[tuple, tuple[str, str, str]]:
