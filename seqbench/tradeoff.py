@@ -6,6 +6,7 @@ Quality and cost meet where both are known: at a dataset and length, or on full 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -55,44 +56,59 @@ def _largest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.sequences == rows.sequences.max()] if len(rows) else rows
 
 
+@dataclass(frozen=True)
+class Met:
+    """The subject beside one rival at a place whose cost one machine measured: its step over the rival's, and by masking
+    whether it ranks better."""
+
+    machine: str
+    rival: str
+    ratio: float
+    better: dict[str, bool]
+
+
+def _met(tables: Tables, verdicts: pd.DataFrame, steps: pd.DataFrame) -> Iterator[Met]:
+    """Every place and machine where quality and cost are known."""
+    for machine, rival in places(steps, "machine_name", "rival"):
+        own, held = pick(steps, machine_name=machine, rival=rival), pick(verdicts, rival=rival)
+        for dataset, seq_len in places(held, "dataset", "seq_len"):
+            here = meeting(tables, own, dataset, seq_len)
+            if len(here):
+                rows = pick(held, dataset=dataset, seq_len=seq_len)
+                better = dict(zip(rows.masking, rows.verdict == "better", strict=True))
+                yield Met(machine, rival, here.ratio.iloc[0], better)
+
+
 def _both(tables: Tables, track: str) -> Iterator[str]:
     verdicts = pick(versus.settled(versus.against(tables)), track=track)
     steps = pick(versus.ratios(tables), track=track, **STEP)
+    met = list(_met(tables, verdicts, steps))
+    rivals = ordered(pd.Series([m.rival for m in met], dtype=object))
+    if not met:
+        return
+    said = [f"than {label(r)} at {_at_once([m for m in met if m.rival == r])}" for r in rivals]
+    yield (
+        f"Better and cheaper at once, track {track}: {label(SUBJECT)} has a better {METRICS[MAIN].label}, seen items ranked (masked),"
+        f" and a shorter training step {', '.join(said)} of the places where quality and cost are known, counted by machine."
+    )
     for machine, kind, device in places(steps, "machine_name", "device_kind", "device"):
         own = pick(steps, machine_name=machine, device_kind=kind)
-        texts = [t for r in ordered(verdicts.rival) for t in _at_once(tables, verdicts, own, r)]
-        if not texts:
+        here = [m for m in met if m.machine == machine]
+        if not here:
             continue
-        how = "" if len(of_curve(own, None)) else ", full windows as long"
-        said = (
-            f"Better and cheaper at once, track {track}, cost on {named(machine, device)}{how}, of the places where both are known:"
-            f" {label(SUBJECT)} has a better {METRICS[MAIN].label}, seen items ranked (masked), and a shorter training step"
-            f" {'; '.join(texts)}."
-        )
-        cheaper = [t for r in ordered(own.rival) for t in _cheaper_from(tables, own, r)]
+        windows = "" if len(of_curve(own, None)) else " (full windows as long)"
+        times = [f"{span(m.ratio for m in here if m.rival == r)} times as long as {label(r)}'s" for r in rivals]  # fmt: skip
+        text = f"On {named(machine, device)} at these places{windows} its training step takes {', '.join(times)}."
+        cheaper = [t for r in rivals for t in _cheaper_from(tables, own, r)]
         if cheaper:
-            said += f" On full windows its step is shorter {', '.join(cheaper)}; quality was measured up to L = {whole(verdicts.seq_len.max())} only."
-        yield said
+            text += f" On full windows it is shorter {', '.join(cheaper)}; quality was measured up to L = {whole(verdicts.seq_len.max())} only."
+        yield text
 
 
-def _at_once(
-    tables: Tables, verdicts: pd.DataFrame, steps: pd.DataFrame, rival: str
-) -> Iterator[str]:
-    """How often the subject is better, cheaper and both, of the places where quality and cost are known."""
-    counts, factors = {masking: [] for masking in MASKINGS}, []
-    own = pick(steps, rival=rival)
-    for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
-        here = meeting(tables, own, dataset, seq_len)
-        if here.empty:
-            continue
-        ratio = here.ratio.iloc[0]
-        factors.append(ratio)
-        for masking, found in counts.items():
-            row = pick(verdicts, rival=rival, dataset=dataset, seq_len=seq_len, masking=masking)
-            found += [verdict == "better" and ratio < 1 for verdict in row.verdict]
-    if factors:
-        ranked, masked = (f"{sum(found)} of {len(found)}" for found in counts.values())
-        yield f"than {label(rival)} at {ranked} ({masked}; its step takes {span(factors)} times as long)"
+def _at_once(met: list[Met]) -> str:
+    counts = {m: [one.better[m] and one.ratio < 1 for one in met if m in one.better] for m in MASKINGS}  # fmt: skip
+    ranked, masked = (f"{sum(found)} of {len(found)}" for found in counts.values())
+    return f"{ranked} ({masked})"
 
 
 def _cheaper_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[str]:
@@ -123,6 +139,7 @@ def named(machine: str, device: str) -> str:
 
 def span(values: Iterable[float]) -> str:
     """The least and the largest of some factors."""
+    values = list(values)
     low, high = min(values), max(values)
     ends = dict.fromkeys(rounded(value, value / 50) for value in (low, high))
     return " to ".join(ends)

@@ -51,12 +51,15 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
     costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 2.0, seq_len=400)]
-    (said,) = tradeoff.sentences(tables(rows, costs))
-    assert said == (
-        "Better and cheaper at once, track matched, cost on m, of the places where both are known: Mamba4Rec has a better NDCG@10,"
-        " seen items ranked (masked), and a shorter training step than SASRec at 1 of 2 (0 of 2; its step takes 0.500 to 1.50"
-        " times as long)."
-    )
+    assert tradeoff.sentences(tables(rows, costs)) == [
+        "Better and cheaper at once, track matched: Mamba4Rec has a better NDCG@10, seen items ranked (masked), and a shorter training"
+        " step than SASRec at 1 of 2 (0 of 2) of the places where quality and cost are known, counted by machine.",
+        "On m at these places its training step takes 0.500 to 1.50 times as long as SASRec's.",
+    ]
+    costs += [cost(m, v, machine_name="gpu", device="A GPU", device_kind="cuda") for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]  # fmt: skip
+    first, *each = tradeoff.sentences(tables(rows, costs))
+    assert "than SASRec at 2 of 3 (0 of 3)" in first
+    assert each[1] == "On gpu (A GPU) at these places its training step takes 0.250 times as long as SASRec's."  # fmt: skip
 
 
 @pytest.mark.parametrize(("n_items", "known"), [(300, True), (400, False)])
@@ -64,10 +67,10 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     window = {**WINDOWS, "n_items": n_items}
     costs = [cost("mamba4rec", 1.0, **window), cost("sasrec", 2.0, **window)]
     said = tradeoff.sentences(tables(comparison("sasrec", ("better", "better")), costs))
-    assert len(said) == known
+    assert len(said) == 2 * known
     if known:
-        assert "cost on m, full windows as long, of" in said[0]
-        assert "at 1 of 1 (1 of 1; its step takes 0.500 times as long)" in said[0]
+        assert "than SASRec at 1 of 1 (1 of 1)" in said[0]
+        assert said[1].startswith("On m at these places (full windows as long) its training step takes 0.500 times")  # fmt: skip
 
 
 def test_of_two_curves_the_larger_batch_is_met():
@@ -80,8 +83,8 @@ def test_of_two_curves_the_larger_batch_is_met():
     costs = [cost("mamba4rec", 1.0, **WINDOWS), cost("sasrec", 2.0, **WINDOWS)]
     costs += [{**cost(m, v, **larger), "path": f"larger/{m}"} for m, v in (("mamba4rec", 9.0), ("sasrec", 3.0))]  # fmt: skip
     content = tables(comparison("sasrec", ("better", "better")), costs)
-    (said,) = tradeoff.sentences(content)
-    assert "at 0 of 1 (0 of 1; its step takes 3.00 times as long)" in said
+    first, said = tradeoff.sentences(content)
+    assert "at 0 of 1 (0 of 1)" in first and "takes 3.00 times as long" in said
     (row,) = tradeoff.choice(content, "matched").rows
     assert (row[-1].text, row[-1].detail) == ("SASRec", "Mamba4Rec ×3.00")
 
@@ -107,11 +110,11 @@ def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
 )  # fmt: skip
 def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
-    (text,) = tradeoff.sentences(tables(comparison("sasrec", ("better", "better")), costs, [row]))
+    _, text = tradeoff.sentences(tables(comparison("sasrec", ("better", "better")), costs, [row]))
     if said:
-        assert text.endswith(f"On full windows its step is shorter {said} quality was measured up to L = 50 only.")  # fmt: skip
+        assert text.endswith(f"On full windows it is shorter {said} quality was measured up to L = 50 only.")  # fmt: skip
     else:
-        assert text.endswith("times as long).")
+        assert text.endswith("times as long as SASRec's.")
 
 
 @pytest.fixture(scope="module")
