@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import anchors, claims, curves, spent
+from . import anchors, claims, curves, reach, spent
 from .collect import Tables
 from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
@@ -212,6 +212,7 @@ def cost(tables: Tables) -> Iterator[str]:
                 yield f"On {_on(machine, device)}, track {track}, {what}: {text}."
         for text in curves.sentences(tables, track, machine, kind):
             yield f"On {_on(machine, device)}, track {track}: {text[0].lower()}{text[1:]}"
+    yield from reach.sentences(tables)
 
 
 def _on(machine: str, device: str) -> str:

@@ -6,19 +6,21 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from . import anchors, claims, tradeoff, versus
-from .collect import Tables
+from . import anchors, claims, reach, tradeoff, versus
+from .collect import MARGIN, Tables
 from .costs import SUBJECT
+from .experiment import Training
 from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, place, places
 from .metrics import METRICS
-from .tables import label, plural
+from .tables import label, plural, whole
 from .views import MASKINGS, QUALITIES, ordered
 
 
 def headline(tables: Tables) -> list[str]:
-    """Sentences on quality and cost together, on quality by track, on the paper's claims and on published values."""
+    """Sentences on quality and cost together, on the time to a quality, on quality by track, on the paper's claims and on published values."""
     return [
         *tradeoff.sentences(tables),
+        *reach.sentences(tables),
         *_quality(tables),
         *_claims(tables),
         *_anchors(tables),
@@ -117,3 +119,38 @@ def _claims(tables: Tables) -> Iterator[str]:
 def _anchors(tables: Tables) -> Iterator[str]:
     """The counts alone: what was missed stands with the published values."""
     yield from (text for text in anchors.sentences(tables) if not text.startswith(anchors.MISSED))
+
+
+# --- what the sentences mean ---------------------------------------------------------------------------------------------
+
+
+def words(tables: Tables) -> str:
+    """What the sentences mean by their words."""
+    asked = Training()
+    return (
+        "A *place* is a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same width, depth,"
+        f" loss and budget of updates; `tuned` {_trials(tables)}; `paper` is the paper's protocol in RecBole's"
+        " implementation (explicit attention, unfused GELU), so that its costs are also those of other code. Items are ranked against the"
+        " whole catalogue, the items that a user has seen *ranked* too or *masked*; the step of a training whose weights are tested, and the best"
+        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
+        f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
+        f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is open.\n"
+    )
+
+
+def _trials(tables: Tables) -> str:
+    """How much the tuned settings were searched for."""
+    by_dataset = tables.settings["settings"].get("tuned", {}).values()
+    every = [
+        entry["tuning"] for models in by_dataset for entry in models.values() if "tuning" in entry
+    ]
+    if not every:
+        return "each its best setting among equally many trials"
+    trials, steps = ({tuning[key] for tuning in every} for key in ("trials", "max_steps"))
+    ends = (
+        " to ".join(dict.fromkeys(whole(f(values)) for f in (min, max)))
+        for values in (trials, steps)
+    )
+    return "each the best of {} trials, the first of them `matched`'s setting, of at most {} updates".format(
+        *ends
+    )

@@ -20,6 +20,7 @@ from . import (
     pool_views,
     protocol_views,
     protocols,
+    reach,
     spent,
     tradeoff,
     tuning_views,
@@ -27,17 +28,15 @@ from . import (
     views,
     waterfall,
 )
-from .collect import MARGIN, Tables
+from .collect import Tables
 from .drawings import Drawing, drawn
-from .experiment import CURVES, Training
-from .findings import SEEDS_FOR_A_CLAIM, places
+from .experiment import CURVES
+from .findings import places
 from .flags import flags
-from .metrics import METRICS
 from .pool import Pool, machine
 from .pool import place as place_of
-from .tables import Table, label, markdown, whole
+from .tables import Table, label, markdown
 from .tidy import Entry, command
-from .views import MASKINGS
 
 REMADE = "python -m seqbench publish --grid results/grid.json --results results"
 Machines = Sequence[tuple[str, Tables]]  # by name, every experiment that each of them made
@@ -55,6 +54,7 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
     shown += [claims.table(main), anchors.table(main)]
     shown += [
         *_quality(content),
+        *(reach.table(main, track) for track in spent.tracks(main)),
         *(spent.table(content, track) for track in spent.tracks(content)),
         *tuning_views.tables(content.settings["settings"]),
         *_protocols(content),
@@ -94,7 +94,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{_words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
+        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
@@ -107,12 +107,12 @@ def of_readme(
     said = [a for a in _together(main, machines) if a.question in IN_README]
     kinds = [kind for (kind,) in places(main.frames["efficiency"], "device_kind")]
     kinds = ["cuda"] if "cuda" in kinds else kinds
-    both = [table for table in _tradeoff(main) if table.rows]
+    both = [table for table in _tradeoff(main, reach.SHARES[-1:]) if table.rows]
     tables = [table for table in _glance(main, versus.judged(main), kinds) if table.rows]
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
-        f"{_bullets(headline.headline(main))}\n{_words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
+        f"{_bullets(headline.headline(main))}\n{headline.words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
         + "".join(f"{markdown(table)}\n" for table in both)
         + f"{_shown(figures, link)}\n"
         + "\n".join(markdown(table) for table in tables)
@@ -124,10 +124,15 @@ def of_readme(
     )
 
 
-def _tradeoff(main: Tables) -> list[Table]:
-    """Quality and cost together, by track; the subject's cost as a multiple of each other model's."""
+def _tradeoff(main: Tables, shares: Sequence[float] = reach.SHARES) -> list[Table]:
+    """Quality and cost together, by track; the subject's cost as a multiple of each other model's; time to quality."""
     tracks = versus.judged(main)
-    return [*(tradeoff.choice(main, track) for track in tracks), tradeoff.multiples(main)]
+    together = [tradeoff.choice(main, track) for track in tracks]
+    return [
+        *together,
+        tradeoff.multiples(main),
+        *(reach.table(main, track, shares) for track in tracks),
+    ]
 
 
 def _glance(main: Tables, tracks: list[str], kinds: Iterable[str]) -> list[Table]:
@@ -207,38 +212,6 @@ def _same_settings(pool: Pool) -> Iterator[str]:
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
-
-
-def _words(main: Tables) -> str:
-    """What the sentences mean by their words."""
-    asked = Training()
-    return (
-        "A *place* is a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same width, depth,"
-        f" loss and budget of updates; `tuned` {_trials(main)}; `paper` is the paper's protocol in RecBole's"
-        " implementation (explicit attention, unfused GELU), so that its costs are also those of other code. Items are ranked against the"
-        " whole catalogue, the items that a user has seen *ranked* too or *masked*; the step of a training whose weights are tested, and the best"
-        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
-        f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
-        f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is open.\n"
-    )
-
-
-def _trials(main: Tables) -> str:
-    """How much the tuned settings were searched for."""
-    by_dataset = main.settings["settings"].get("tuned", {}).values()
-    every = [
-        entry["tuning"] for models in by_dataset for entry in models.values() if "tuning" in entry
-    ]
-    if not every:
-        return "each its best setting among equally many trials"
-    trials, steps = ({tuning[key] for tuning in every} for key in ("trials", "max_steps"))
-    ends = (
-        " to ".join(dict.fromkeys(whole(f(values)) for f in (min, max)))
-        for values in (trials, steps)
-    )
-    return "each the best of {} trials, the first of them `matched`'s setting, of at most {} updates".format(
-        *ends
-    )
 
 
 def _main(content: Tables) -> Tables:

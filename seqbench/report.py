@@ -25,6 +25,7 @@ from . import (
     headline,
     look,
     protocol_views,
+    reach,
     spent,
     tradeoff,
     trend,
@@ -83,6 +84,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
         "glance": [
             *(tradeoff.choice(content, track) for track in versus.judged(content)),
             tradeoff.multiples(content),
+            *(reach.table(content, track) for track in spent.tracks(content)),
             *(glance.quality(content, track) for track in spent.tracks(content)),
             *(glance.cost(content, *key) for key in cost),
         ],

@@ -1,0 +1,168 @@
+"""Time to quality: how long each model trains until it is about as good as the best of the subject's rivals.
+
+A step is not the same work for everyone, and not everyone needs as many. Per place the goal is a share of the best
+validation value that a rival of the subject reaches, averaged over its seeds; a training gets there at its first validation
+that is at least as good. Time is steps times the measured step of the same batch on the same data, never the training's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from . import versus
+from .collect import Tables
+from .costs import SUBJECT, of_curve
+from .experiment import Training
+from .findings import pick, place, places
+from .metrics import METRICS
+from .tables import Cell, Column, Table, decimals, label, plural, rounded, unit_for, whole
+from .tradeoff import named, span
+from .views import DASH, ordered
+
+SHARES = (0.95, 0.99)
+COLUMNS = (
+    *("track", "dataset", "seq_len", "share", "rival", "goal", "model", "n_seeds", "n_reached"),
+    *("steps", "steps_low", "steps_high"),
+)
+MASKING, METRIC = Training().select_masking, Training().select_on  # what trainings are chosen by
+
+
+def rows(tables: Tables) -> pd.DataFrame:
+    """Per place, share and model: trainings, those that reached the goal, and their steps (mean, least, most).
+
+    rival: whose value the goal is a share of. Places without a trained rival are left out.
+    """
+    curves = pick(tables.frames["curves"], split="valid", metric=METRIC, masking=MASKING)
+    found = []
+    for track, dataset, seq_len in places(curves, "track", "dataset", "seq_len"):
+        here = pick(curves, track=track, dataset=dataset, seq_len=seq_len)
+        best = here.groupby(["model", "path"]).value.max().groupby("model").mean()
+        rivals = best.drop(SUBJECT, errors="ignore")
+        for share in SHARES if len(rivals) else ():
+            goal = share * rivals.max()
+            about = {"track": track, "dataset": dataset, "seq_len": seq_len, "share": share,
+                     "rival": rivals.idxmax(), "goal": goal}  # fmt: skip
+            for model in ordered(here.model):
+                own = pick(here, model=model)
+                steps = own[own.value >= goal].groupby("path").step.min()
+                counts = {"model": model, "n_seeds": own.path.nunique(), "n_reached": len(steps)}
+                ends = {"steps": steps.mean(), "steps_low": steps.min(), "steps_high": steps.max()}
+                found.append({**about, **counts, **ends})
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def costs(tables: Tables) -> pd.DataFrame:
+    """Time and energy to quality, a row per row of `rows` and machine: adds machine_name, device, device_kind, what, value.
+
+    what: ``step_s`` (value in seconds) or ``energy_j_per_step`` (in joules); value, low, high of mean, least and most steps.
+    """
+    every = of_curve(versus.costs(tables), None)
+    every = every[every.what.isin(["step_s", "energy_j_per_step"])]
+    key = ["track", "dataset", "seq_len", "model"]
+    cost = every[[*key, "machine_name", "device", "device_kind", "what", "median"]]
+    both = rows(tables).merge(cost, on=key)
+    for name, steps in (("value", "steps"), ("low", "steps_low"), ("high", "steps_high")):
+        both[name] = both[steps] * both["median"]
+    return both
+
+
+# --- for people ---------------------------------------------------------------------------------------------------------
+
+
+def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table:
+    """Steps, and on every machine that measured them time and energy, by place; a column per trained model."""
+    steps, priced = pick(rows(tables), track=track), pick(costs(tables), track=track)
+    steps, priced = (part[part.share.isin(shares)] for part in (steps, priced))
+    models = ordered(steps.model)
+    columns = [Column("Until", number=False), *[Column(label(model)) for model in models]]
+    body: list[list[Cell]] = []
+    for dataset, seq_len in places(steps, "dataset", "seq_len"):
+        own = pick(steps, dataset=dataset, seq_len=seq_len)
+        digits = decimals([own.goal.max() / 100])
+        first = own.iloc[0]
+        body.append([Cell(f"{place(dataset, seq_len)}; all of it is {label(first.rival)}'s {first.goal / first.share:.{digits}f}")])  # fmt: skip
+        for share in shares:
+            part = pick(own, share=share)
+            said = f"{100 * share:g} %"
+            body.append([Cell(f"{said}: steps"), *_cells(part, models, "steps", 1)])
+            here = pick(priced, dataset=dataset, seq_len=seq_len, share=share)
+            for machine, device, what in places(here, "machine_name", "device", "what"):
+                line = pick(here, machine_name=machine, device=device, what=what)
+                factor, unit = unit_for({"step_s": "s"}.get(what, "J"), line.value)
+                name = "time" if what == "step_s" else "energy"
+                body.append([Cell(f"{said}: {name} on {named(machine, device)} ({unit})"), *_cells(line, models, "value", factor)])  # fmt: skip
+    caption = f"Training until a share of the best other model's validation {METRICS[METRIC].label} is reached, track {track}"
+    notes = [
+        f"Best other: of all trained models but {label(SUBJECT)}, mean over seeds, seen items ranked. Mean over seeds [least, most]; trainings are"
+        " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch."
+        " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
+    ]
+    return Table(f"reach-{track}", caption, columns, body, notes)
+
+
+def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> Iterator[Cell]:
+    low, high = ("steps_low", "steps_high") if value == "steps" else ("low", "high")
+    sure = part[part.n_reached == part.n_seeds]
+    for model in models:
+        own = pick(part, model=model)
+        if own.empty:
+            yield DASH
+            continue
+        row = own.iloc[0]
+        if not row.n_reached:
+            yield Cell("not reached", mark="muted")
+            continue
+        texts = [
+            whole(row[key]) if value == "steps" else rounded(row[key] / factor, row[value] / factor / 50)
+            for key in (value, low, high)
+        ]  # fmt: skip
+        few = "" if row.n_reached == row.n_seeds else f", {row.n_reached} of {plural(row.n_seeds, 'seed')}"  # fmt: skip
+        mark = ""
+        if not few and row[value] == sure[value].min():
+            others = part[(part.model != model) & (part.n_reached > 0)]
+            mark = "best" if (others[low] > row[high]).all() and row.n_seeds > 1 else "lead"
+        yield Cell(texts[0], f"[{texts[1]}, {texts[2]}]{few}", row[value], mark)
+
+
+def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
+    """By judged track and machine, how long the subject trains to a share of the best rival's value beside each rival."""
+    every = pick(costs(tables), share=share, what="step_s")
+    judged = versus.judged(tables)
+    for track, machine, device in places(every, "track", "machine_name", "device"):
+        own = pick(every, track=track, machine_name=machine, device=device)
+        rivals = [model for model in ordered(own.model) if model != SUBJECT]
+        said = [
+            f"against {label(rival)}, {text}" for rival in rivals if (text := _beside(own, rival))
+        ]
+        if said and track in judged:
+            goal = f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
+            yield f"Time to quality, track {track}, on {named(machine, device)}: to {goal} {label(SUBJECT)} needs, {'; '.join(said)}."
+
+
+def _beside(priced: pd.DataFrame, rival: str) -> str:
+    """Ratios where every seed of both gets there; where not, who does."""
+    factors = []
+    counts = {
+        "it alone gets there with every seed": 0,
+        "the other alone does": 0,
+        "neither does": 0,
+    }
+    for dataset, seq_len in places(priced, "dataset", "seq_len"):
+        here = pick(priced, dataset=dataset, seq_len=seq_len).set_index("model")
+        if SUBJECT not in here.index or rival not in here.index:
+            continue
+        own, other = (here.loc[model] for model in (SUBJECT, rival))
+        sure = [row.n_reached == row.n_seeds for row in (own, other)]
+        if all(sure):
+            factors.append(own.value / other.value)
+        else:
+            counts[list(counts)[sure.index(True) if any(sure) else 2]] += 1
+    n = len(factors) + sum(counts.values())
+    parts = (
+        [f"{span(factors)} times the training time at {len(factors)} of {plural(n, 'place')}"]
+        if factors
+        else []
+    )
+    return ", ".join([*parts, *(f"{words} at {k} of {n}" for words, k in counts.items() if k)])

@@ -1,0 +1,120 @@
+"""Time to quality, from learning curves whose answer is known."""
+
+import pandas as pd
+import pytest
+from test_glance import cells
+from test_tradeoff import comparison, cost
+from test_tradeoff import tables as facts
+
+from seqbench import reach
+
+LOOKS = {  # values of two seeds at steps 100, 200, ...
+    "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120]),
+    "sasrec": ([0.050, 0.080, 0.094, 0.100], [0.060, 0.093, 0.100]),
+    "gru4rec": ([0.010, 0.099, 0.090], [0.010, 0.020, 0.030]),
+}
+
+
+def tables(looks=None, costs=(), seq_len=50, **changes):
+    """Learning curves with seen items ranked and, twice as high, masked; everything of one place."""
+    curves = [
+        {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k,
+         "split": split, "masking": masking, "metric": "ndcg@10", "value": value * (2 if masking == "seen-masked" else 1)}
+        for model, seeds in (looks or LOOKS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
+        for split in ("valid", "test") for masking in ("unmasked", "seen-masked")
+    ]  # fmt: skip
+    rivals = [m for m in (looks or LOOKS) if m != "mamba4rec"]
+    found = facts(
+        [row for r in rivals for row in comparison(r, ("better",) * 2, seq_len)], list(costs)
+    )
+    found.frames["curves"] = pd.DataFrame([row | changes for row in curves])
+    return found
+
+
+def test_the_goal_is_a_share_of_the_best_rivals_mean_and_the_first_look_at_it_counts():
+    found = reach.rows(tables()).set_index(["share", "model"])
+    assert set(found.rival) == {"sasrec"}  # .100 on average, GRU4Rec .0645
+    assert found.loc[0.95].goal.tolist() == pytest.approx([0.095] * 3)
+    own = found.loc[(0.95, "mamba4rec")]
+    assert (own.n_reached, own.n_seeds, own.steps, own.steps_low, own.steps_high) == (
+        2,
+        2,
+        150,
+        100,
+        200,
+    )
+    other = found.loc[(0.95, "sasrec")]
+    assert (other.n_reached, other.steps, other.steps_low, other.steps_high) == (2, 350, 300, 400)
+    once = found.loc[(0.95, "gru4rec")]  # fell again, but was there
+    assert (once.n_reached, once.n_seeds, once.steps) == (1, 2, 200)
+
+
+def test_the_subject_alone_has_no_goal():
+    assert reach.rows(tables({"mamba4rec": LOOKS["mamba4rec"]})).empty
+    assert reach.table(tables({"mamba4rec": LOOKS["mamba4rec"]}), "matched").rows == []
+
+
+COSTS = [cost("mamba4rec", 0.6), cost("sasrec", 0.2), cost("gru4rec", 0.1)]
+JOULES = {
+    "metric": "energy_j_per_step",
+    "device_kind": "cuda",
+    "device": "A GPU",
+    "machine_name": "g",
+}
+
+
+def test_time_is_steps_times_the_measured_step_of_the_same_place():
+    windows = {"dataset": "full-length", "curve": "batch", "fixed": "x"}
+    other = [cost("mamba4rec", 9.0, seq_len=100), cost("mamba4rec", 9.0, **windows)]
+    found = reach.costs(tables(costs=[*COSTS, *other, cost("sasrec", 30.0, **JOULES)]))
+    own = found[(found.share == 0.95) & (found.model == "mamba4rec")]
+    assert own[["value", "low", "high"]].to_numpy().tolist() == [pytest.approx([90, 60, 120])]
+    joules = found[(found.share == 0.95) & (found.what == "energy_j_per_step")]
+    assert joules[["model", "value"]].to_numpy().tolist() == [["sasrec", 350 * 30.0]]
+
+
+def test_the_table_marks_who_is_there_first_and_who_never_gets_there():
+    table = reach.table(tables(costs=COSTS), "matched", (0.95,))
+    found = {key[1:]: cell for key, cell in cells(table).items()}
+    assert table.rows[0][0].text == "toy, L = 50; all of it is SASRec's 0.1000"
+    steps = {name: found["95 %: steps", name] for name in ("Mamba4Rec", "SASRec", "GRU4Rec")}
+    assert [(c.text, c.detail, c.mark) for c in steps.values()] == [
+        ("150", "[100, 200]", "lead"),  # GRU4Rec's only seed that gets there takes 200 too
+        ("350", "[300, 400]", ""),
+        ("200", "[200, 200], 1 of 2 seeds", ""),
+    ]
+    times = {name: found["95 %: time on m (min)", name] for name in ("Mamba4Rec", "SASRec")}
+    assert [(c.text, c.mark) for c in times.values()] == [("1.50", ""), ("1.17", "lead")]
+    never = {**LOOKS, "gru4rec": ([0.01], [0.02])}
+    found = {
+        key[1:]: cell for key, cell in cells(reach.table(tables(never), "matched", (0.95,))).items()
+    }
+    assert found["95 %: steps", "Mamba4Rec"].mark == "best"
+    assert found["95 %: steps", "GRU4Rec"].text == "not reached"
+
+
+def test_one_seed_is_never_established():
+    looks = {model: seeds[:1] for model, seeds in LOOKS.items()}
+    marks = {c.mark for c in cells(reach.table(tables(looks), "matched", (0.95,))).values()}
+    assert "lead" in marks and "best" not in marks
+
+
+def test_the_sentence_has_ratios_where_every_seed_gets_there_and_counts_elsewhere():
+    (said,) = reach.sentences(tables(costs=COSTS), 0.95)
+    assert said == (
+        "Time to quality, track matched, on m: to 95 % of the best other model's validation NDCG@10 Mamba4Rec needs, against SASRec,"
+        " 1.29 times the training time at 1 of 1 place; against GRU4Rec, it alone gets there with every seed at 1 of 1."
+    )
+    swapped = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01], [0.02])}
+    (said,) = reach.sentences(tables(swapped, COSTS), 0.95)
+    assert (
+        "against SASRec, the other alone does at 1 of 1; against GRU4Rec, neither does at 1 of 1."
+        in said
+    )
+
+
+def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
+    assert list(reach.sentences(tables())) == []
+    few = tables(costs=COSTS)
+    few.frames["comparisons"]["trained_seeds"] = 2
+    assert list(reach.sentences(few, 0.95)) == []
