@@ -15,9 +15,9 @@ from . import versus
 from .collect import Tables
 from .costs import SUBJECT, of_curve
 from .experiment import Training
-from .findings import pick, place, places
+from .findings import enough_seeds, pick, place, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, decimals, label, plural, rounded, unit_for, whole
+from .tables import Cell, Column, Table, decimals, label, plural, rounded, unit_for
 from .tradeoff import named, span
 from .views import DASH, ordered
 
@@ -115,7 +115,7 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
             yield Cell("not reached", mark="muted")
             continue
         texts = [
-            whole(row[key]) if value == "steps" else rounded(row[key] / factor, row[value] / factor / 50)
+            f"{row[key]:,.0f}" if value == "steps" else rounded(row[key] / factor, row[value] / factor / 50)
             for key in (value, low, high)
         ]  # fmt: skip
         few = "" if row.n_reached == row.n_seeds else f", {row.n_reached} of {plural(row.n_seeds, 'seed')}"  # fmt: skip
@@ -142,7 +142,7 @@ def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
 
 
 def _beside(priced: pd.DataFrame, rival: str) -> str:
-    """Ratios where every seed of both gets there; where not, who does."""
+    """Ratios where every seed of both gets there; where not, who does. Places with too few seeds are left out."""
     factors = []
     counts = {
         "it alone gets there with every seed": 0,
@@ -154,6 +154,8 @@ def _beside(priced: pd.DataFrame, rival: str) -> str:
         if SUBJECT not in here.index or rival not in here.index:
             continue
         own, other = (here.loc[model] for model in (SUBJECT, rival))
+        if not enough_seeds(min(own.n_seeds, other.n_seeds)):
+            continue
         sure = [row.n_reached == row.n_seeds for row in (own, other)]
         if all(sure):
             factors.append(own.value / other.value)
@@ -165,4 +167,6 @@ def _beside(priced: pd.DataFrame, rival: str) -> str:
         if factors
         else []
     )
+    if not n:
+        return ""
     return ", ".join([*parts, *(f"{words} at {k} of {n}" for words, k in counts.items() if k)])

@@ -58,12 +58,13 @@ def _largest(rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Met:
-    """The subject beside one rival at a place whose cost one machine measured: its step over the rival's, and by masking
-    whether it ranks better."""
+    """The subject beside one rival at a place whose cost one machine measured: its step over the rival's, whether it is
+    shorter beyond both quartiles, and by masking whether it ranks better."""
 
     machine: str
     rival: str
     ratio: float
+    cheaper: bool
     better: dict[str, bool]
 
 
@@ -76,7 +77,8 @@ def _met(tables: Tables, verdicts: pd.DataFrame, steps: pd.DataFrame) -> Iterato
             if len(here):
                 rows = pick(held, dataset=dataset, seq_len=seq_len)
                 better = dict(zip(rows.masking, rows.verdict == "better", strict=True))
-                yield Met(machine, rival, here.ratio.iloc[0], better)
+                first = here.iloc[0]
+                yield Met(machine, rival, first.ratio, first.ratio_high < 1, better)
 
 
 def _both(tables: Tables, track: str) -> Iterator[str]:
@@ -106,7 +108,7 @@ def _both(tables: Tables, track: str) -> Iterator[str]:
 
 
 def _at_once(met: list[Met]) -> str:
-    counts = {m: [one.better[m] and one.ratio < 1 for one in met if m in one.better] for m in MASKINGS}  # fmt: skip
+    counts = {m: [one.better[m] and one.cheaper for one in met if m in one.better] for m in MASKINGS}  # fmt: skip
     ranked, masked = (f"{sum(found)} of {len(found)}" for found in counts.values())
     return f"{ranked} ({masked})"
 
@@ -228,7 +230,7 @@ def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:
         body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(SUBJECT)}: {backends}")])  # fmt: skip
         body += _multiples(own, kind, rivals)
     caption = f"Cost of {label(SUBJECT)} over that of each other model"
-    notes = [f"Medians. Below 1 {label(SUBJECT)} is cheaper (bold). Two numbers: the least and the largest ratio over the places."]  # fmt: skip
+    notes = [f"Medians. Below 1 {label(SUBJECT)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
     if "bert4rec" in rivals:
         notes.append(
             f"Of the targets of a step {label('bert4rec')} predicts only those it masks: its steps are cheaper, and it needs more of them."
@@ -263,5 +265,5 @@ def _quantities(
 def _multiple(rows: pd.DataFrame) -> Cell:
     if rows.empty:
         return DASH
-    mark = "best" if rows.ratio.max() < 1 else ""
+    mark = "best" if rows.ratio_high.max() < 1 else ""
     return Cell(span(rows.ratio), value=rows.ratio.mean(), mark=mark)

@@ -57,9 +57,8 @@ def costs(tables: Tables) -> pd.DataFrame:
     """
     every = tables.frames["efficiency"]
     if every.empty:
-        return pd.DataFrame(
-            columns=[*_KEY, "track", "model", "device", "dataset", "seq_len", "curve", "median"]
-        )
+        about = ("track", "model", "device", "dataset", "seq_len", "curve", "median", "q25", "q75")
+        return pd.DataFrame(columns=[*_KEY, *about])
     rows = pd.concat([of_curve(every, None), of_curve(every, LENGTHS)])
     memory = rows.metric == rows.device_kind.map({kind: names[0] for kind, names in MEMORY.items()})
     rows = rows.assign(
@@ -70,9 +69,16 @@ def costs(tables: Tables) -> pd.DataFrame:
 
 
 def ratios(tables: Tables) -> pd.DataFrame:
-    """The subject's median cost over each rival's, as `costs` has them: adds `rival` and `ratio`."""
+    """The subject's median cost over each rival's, as `costs` has them: adds `rival`, `ratio`, `ratio_low`, `ratio_high`.
+
+    The bounds pair the lower quartile of one with the upper of the other.
+    """
     rows = costs(tables)
-    rivals = rows[rows.model != SUBJECT][[*_KEY, "model", "median"]]
+    rivals = rows[rows.model != SUBJECT][[*_KEY, "model", "median", "q25", "q75"]]
     rivals = rivals.rename(columns={"model": "rival", "median": "other"})
-    both = pick(rows, model=SUBJECT).merge(rivals, on=_KEY)
-    return both.assign(ratio=both["median"] / both.other)
+    both = pick(rows, model=SUBJECT).merge(rivals, on=_KEY, suffixes=("", "_other"))
+    return both.assign(
+        ratio=both["median"] / both.other,
+        ratio_low=both.q25 / both.q75_other,
+        ratio_high=both.q75 / both.q25_other,
+    )

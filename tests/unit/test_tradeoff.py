@@ -15,7 +15,8 @@ def cost(model, median, **changes):
             "n_items": 300, "curve": None, "fixed": None, "sequences": None, "phase": "train", "metric": "step_s", "backend": "numba"}  # fmt: skip
     row = base | changes
     job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
-    return row | {"model": model, "median": median, "path": f"{job}/{model}"}
+    quartiles = {"q25": 0.99 * median, "q75": 1.01 * median}
+    return quartiles | row | {"model": model, "median": median, "path": f"{job}/{model}"}
 
 
 def comparison(rival, verdicts, seq_len=50, seeds=3):
@@ -60,6 +61,16 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     first, *each = tradeoff.sentences(tables(rows, costs))
     assert "than SASRec at 2 of 3 (0 of 3)" in first
     assert each[1] == "On gpu (A GPU) at these places its training step takes 0.250 times as long as SASRec's."  # fmt: skip
+
+
+def test_a_step_within_the_quartiles_is_not_cheaper():
+    rows = comparison("sasrec", ("better", "better"))
+    for q75, counted in ((0.999, "1 of 1 (1 of 1)"), (1.01, "0 of 1 (0 of 1)")):
+        costs = [cost("mamba4rec", 0.95, q75=q75), cost("sasrec", 1.01, q25=1.0)]
+        content = tables(rows, costs)
+        assert f"than SASRec at {counted} of the places" in tradeoff.sentences(content)[0]
+        (cell,) = cells(tradeoff.multiples(content)).values()
+        assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
 
 
 @pytest.mark.parametrize(("n_items", "known"), [(300, True), (400, False)])
@@ -175,7 +186,8 @@ def test_multiples_are_ranges_on_the_data_and_ends_of_the_curve(made):
         length = int(row.partition("L = ")[2].split(":")[0].partition(", ")[0].replace(",", "") if row.startswith("toy") else {"5": "50", "3": "3200"}[row.partition("L = ")[2][0]])  # fmt: skip
         (ratio,) = part[part.seq_len == length].ratio
         assert cell.value == pytest.approx(ratio)
-        assert (cell.mark == "best") == (ratio < 1)
+        (high,) = part[part.seq_len == length].ratio_high
+        assert (cell.mark == "best") == (high < 1)
 
 
 def test_several_places_are_a_range():
