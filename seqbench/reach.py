@@ -118,12 +118,16 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
             f"{row[key]:,.0f}" if value == "steps" else rounded(row[key] / factor, row[value] / factor / 50)
             for key in (value, low, high)
         ]  # fmt: skip
-        few = "" if row.n_reached == row.n_seeds else f", {row.n_reached} of {plural(row.n_seeds, 'seed')}"  # fmt: skip
+        every = row.n_reached == row.n_seeds
+        details = [f"[{texts[1]}, {texts[2]}]"] if row.n_reached > 1 else []
+        if not every or row.n_seeds == 1:
+            seeds = plural(row.n_seeds, "seed")
+            details.append(seeds if every else f"{row.n_reached} of {seeds}")
         mark = ""
-        if not few and row[value] == sure[value].min():
+        if every and row[value] == sure[value].min():
             others = part[(part.model != model) & (part.n_reached > 0)]
             mark = "best" if (others[low] > row[high]).all() and row.n_seeds > 1 else "lead"
-        yield Cell(texts[0], f"[{texts[1]}, {texts[2]}]{few}", row[value], mark)
+        yield Cell(texts[0], ", ".join(details), row[value], mark)
 
 
 def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
