@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     old = yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {}
     chosen = old.get("settings", {}).get(TRACK, {})
     said, trials = [], []
-    for file, content in _longest(files):
+    for file, content in _current(files, config):
         dataset, model = content["study"]["dataset"], content["study"]["model"]
         if content["best"] is None:
             raise UserError(f"{file}: every trial failed; see their records beside it")
@@ -76,18 +76,21 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _longest(files: list[Path]) -> list[tuple[Path, dict[str, Any]]]:
-    """Of every dataset and model the study of the longest history: shorter ones are of an earlier configuration."""
-    found: dict[tuple[str, str], tuple[int, Path, dict[str, Any]]] = {}
+def _current(files: list[Path], config: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Of every dataset and model one study: that of the history which the configuration tunes, else the longest."""
+    found: dict[tuple[str, str], list[tuple[int, Path, dict[str, Any]]]] = {}
     for file in files:
         content = json.loads(file.read_text(encoding="utf-8"))
         study = content["study"]
-        key, entry = (study["dataset"], study["model"]), (study["seq_len"], file, content)
-        both = sorted((entry, *([found[key]] if key in found else [])), key=lambda e: e[0])
-        found[key] = both[-1]
-        for _, old, _ in both[:-1]:
-            print(f"{old.parent}: left out, there is a study of longer histories", file=sys.stderr)
-    return [(file, content) for _, file, content in found.values()]
+        entry = (study["seq_len"], file, content)
+        found.setdefault((study["dataset"], study["model"]), []).append(entry)
+    for (dataset, _), entries in found.items():
+        tuned = max(config["datasets"].get(dataset, {}).get("seq_lens", [0]))
+        entries.sort(key=lambda entry: (entry[0] == tuned, entry[0]))
+        *others, (seq_len, file, content) = entries
+        for _, other, _ in others:
+            print(f"{other.parent}: left out for the study at L = {seq_len}", file=sys.stderr)
+        yield file, content
 
 
 def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from .errors import UserError
 from .findings import enough_seeds, pick, places
 from .metrics import METRICS
 from .tables import Cell, Column, Table, label, plural, rounded, unit_for
+from .views import DASH
 
 FILE = Path(__file__).resolve().parent.parent / "config" / "claims.yaml"
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured here"
@@ -89,6 +90,10 @@ def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
         for kind, maker in makers.items()
         for claim in claims.get(kind, [])
         for track in tracks
+        if track
+        in claim.get(
+            "tracks", tracks
+        )  # another protocol says nothing about the figures of this one
         for sentence, found in maker(tables, claim, subject, track)
     ]
 
@@ -127,7 +132,7 @@ def _values(
 ) -> Iterator[tuple[str, Found]]:
     place = {key: claim[key] for key in ("dataset", "seq_len", "masking", "metric")}
     rows = pick(tables.frames["summary"], track=track, model=subject, ties="conservative", **place)
-    if rows.empty or track not in claim["tracks"]:  # another protocol says nothing about its value
+    if rows.empty:
         yield claim["sentence"], ("", ABSENT)
         return
     row, published = rows.iloc[0], claim["published"]
@@ -147,8 +152,7 @@ def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[
         seq_len=claim["seq_len"], phase=claim["phase"], metric=claim["metric"],
     )  # fmt: skip
     if len(rows):  # of the paper's workload only: no other says anything about its figures
-        same = (rows.batch_size == claim["batch"]) & (track in claim["tracks"])
-        rows = rows[same & rows["median"].notna()]
+        rows = rows[(rows.batch_size == claim["batch"]) & rows["median"].notna()]
     for rival, figure in claim["rivals"].items():
         published = f"{claim['subject']:g} against {figure:g}"
         sentence = claim["sentence"].format(rival=label(rival), published=published)
@@ -264,9 +268,10 @@ def table(tables: Tables, claims: Mapping[str, Any] | None = None) -> Table:
     for sentence, source in dict.fromkeys((f.sentence, f.source) for f in findings):
         cells = [Cell(sentence), Cell(source, mark="muted")]
         for track in tracks:
-            none = Finding(sentence, source, track, "", ABSENT)
-            same = (f for f in findings if (f.sentence, f.track) == (sentence, track))
-            found = next(same, none)
+            found = next((f for f in findings if (f.sentence, f.track) == (sentence, track)), None)
+            if found is None:  # no claim about this track
+                cells += [DASH, DASH]
+                continue
             cells += [Cell(found.measured or "–"), Cell(found.verdict, mark=MARKS[found.verdict])]
         body.append(cells)
     counts = {v: sum(f.verdict == v for f in findings) for v in MARKS}

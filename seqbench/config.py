@@ -217,9 +217,24 @@ def _bad_space(
     for key, model, space in spaces:
         for name, rule in space.items():
             if name in ("learning_rate", "weight_decay"):
+                yield from _bad_numbers(f"{key}.{name}", rule)
                 continue
+            if "int" in fields[model].get(name, ("",))[0] and "step" in rule:
+                yield from _bad_values(
+                    f"{key}.{name}", {"step": rule["step"]}, model, {"step": fields[model][name]}
+                )
             for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
                 yield from _bad_values(key, {name: value}, model, fields[model])
+
+
+def _bad_numbers(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
+    """A learning rate is above 0, a weight decay not below it."""
+    for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number:
+            yield f"{key} = {show(value)}: must be a number{text_hint(value)}"
+        elif value < 0 or (value == 0 and key.endswith("learning_rate")):
+            yield f"{key} = {show(value)}: must be {'greater than' if key.endswith('learning_rate') else 'at least'} 0"
 
 
 def _bad_rule(key: str, rule: Mapping[str, Any]) -> Iterator[str]:

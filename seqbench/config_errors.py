@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import yaml
 from jsonschema.exceptions import ValidationError
 
 
@@ -57,7 +58,7 @@ def text_hint(value: Any) -> str:
         float(value)
     except ValueError:
         return ""
-    if "e" in value.lower() and "." not in value:
+    if "e" in value.lower() and isinstance(yaml.safe_load(value), str):
         return f"; YAML reads {value} as text: write {_with_point(value)}"
     return "; a number nested in --config arrives as text: put it into a YAML file and pass that with --configfile"
 
@@ -66,7 +67,8 @@ def _with_point(value: str) -> str:
     """A number with an exponent as YAML reads it: with a point, and a sign at the exponent."""
     mantissa, _, exponent = value.lower().partition("e")
     sign = "" if exponent.startswith(("-", "+")) else "+"
-    return f"{mantissa}.0e{sign}{exponent}"
+    point = "" if "." in mantissa else ".0"
+    return f"{mantissa}{point}e{sign}{exponent}"
 
 
 def _key_path(parts: Iterable[str | int]) -> str:

@@ -257,7 +257,8 @@ def figure_data(
     rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
     if rows.threads.nunique() > 1:
         fits, rows = (
-            f.assign(fixed=f.fixed + [_by(f, n) for n in f.threads]) for f in (fits, rows)
+            f.assign(fixed=f.fixed + [f", {plural(n, 'thread')}" for n in f.threads])
+            for f in (fits, rows)
         )
     place = ["curve", "fixed", "phase", "metric", "model"]
     parameters = ["a", "b", "c", "c_low", "c_high", "slope_end", "growth", "max_residual"]

@@ -27,6 +27,7 @@ from .tables import known, label, plural
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided, above which it is told
+MASKINGS = {"unmasked": "seen items ranked", "seen-masked": "seen items masked"}
 FEW = 6  # examples named before the rest is counted
 
 
@@ -84,7 +85,7 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
             if own.any()
         ]
         if said:
-            found.append(f"{track}, {masking}: {', '.join(said)}")
+            found.append(f"{track}, {MASKINGS[masking]}: {', '.join(said)}")
     if found:
         text = (
             f"By {METRICS[MAIN].label}, of the places where they were trained: {'; '.join(found)}."
@@ -176,8 +177,12 @@ def _noisy(tables: Tables) -> Iterator[Flag]:
     noisy = cost[cost.iqr > NOISY * cost["median"]] if len(cost) else cost
     if len(noisy):
         several = cost.machine_name.nunique() > 1
-        names = [f"{label(r.model)} {METRICS[r.metric].label.lower()} ({place(r.dataset, r.seq_len)}"
-                 f"{f', {r.machine_name}' if several else ''})" for r in noisy.itertuples()]  # fmt: skip
+        names = [
+            f"{label(r.model)} {METRICS[r.metric].label.lower()} ({r.track}, {place(r.dataset, r.seq_len)}"
+            f"{f', {r.machine_name}' if several else ''})"
+            for r in noisy.itertuples()
+        ]
+        names = list(dict.fromkeys(names))
         text = f"The interquartile range exceeds {NOISY:.0%} of the median: {_few(names)}."
         yield Flag("note", "Noisy times", text)
 

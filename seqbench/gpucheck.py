@@ -169,8 +169,9 @@ def _scan(plan: Plan) -> int:
     from . import device, scan_bench
 
     where = device.pick()
-    made_by = identity("models/_scan/check.py", "seqbench/scan_bench.py")
     size = {"batch": 2, "length": 20, "channels": 16} if plan.tiny else scan_bench.PAPER
+    of = f"{where.type} {' x '.join(map(str, size.values()))}"  # another device or size is another result
+    made_by = f"{identity('models/_scan/check.py', 'seqbench/scan_bench.py')} {of}"
 
     def run() -> dict[str, Any]:
         # In a process of its own, which takes its context and memory along: nothing that is measured

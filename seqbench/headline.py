@@ -64,22 +64,22 @@ def _counted(rows: pd.DataFrame, verdict: str) -> str:
 
 
 def _opposed(tables: Tables, decided: pd.DataFrame) -> Iterator[str]:
-    """Where the sign of another metric's difference is not that of a decided difference in the main one."""
-    decided = decided[decided.verdict.isin(["better", "worse"])]
+    """Where another metric decides the other way."""
     keys = ["track", "dataset", "seq_len", "masking", "rival"]
     found = []
     for metric in (m for m in QUALITIES if m != MAIN):
-        other = versus.against(tables, metric)
+        other = versus.settled(versus.against(tables, metric))
         if other.empty or decided.empty:
             continue
-        both = decided[[*keys, "share"]].merge(other, on=keys, suffixes=("_main", ""))
+        both = decided[[*keys, "verdict"]].merge(other, on=keys, suffixes=("_main", ""))
         found += [
             f"{METRICS[metric].label} against {label(row.rival)} on {place(row.dataset, row.seq_len)},"
             f" {MASKINGS[row.masking].lower()}"
-            for row in both[both.share * both.share_main < 0].itertuples()
+            for row in both.itertuples()
+            if {row.verdict, row.verdict_main} == {"better", "worse"}
         ]
     if found:
-        yield f"Other metrics point the other way: {'; '.join(found)}."
+        yield f"Other metrics decide the other way: {'; '.join(found)}."
 
 
 def _untrained(tables: Tables, own: pd.DataFrame) -> Iterator[str]:

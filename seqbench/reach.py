@@ -35,6 +35,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     rival: whose value the goal is a share of. Places without a trained rival are left out.
     """
     curves = pick(tables.frames["curves"], split="valid", metric=METRIC, masking=MASKING)
+    trainings = pick(tables.frames["experiments"], kind="train")
     found = []
     for track, dataset, seq_len in places(curves, "track", "dataset", "seq_len"):
         here = pick(curves, track=track, dataset=dataset, seq_len=seq_len)
@@ -47,7 +48,9 @@ def rows(tables: Tables) -> pd.DataFrame:
             for model in ordered(here.model):
                 own = pick(here, model=model)
                 steps = own[own.value >= goal].groupby("path").step.min()
-                counts = {"model": model, "n_seeds": own.path.nunique(), "n_reached": len(steps)}
+                begun = pick(trainings, track=track, dataset=dataset, seq_len=seq_len, model=model)
+                n_seeds = max(len(begun), own.path.nunique())  # one that failed has no curve
+                counts = {"model": model, "n_seeds": n_seeds, "n_reached": len(steps)}
                 ends = {"steps": steps.mean(), "steps_low": steps.min(), "steps_high": steps.max()}
                 found.append({**about, **counts, **ends})
     return pd.DataFrame(found, columns=list(COLUMNS))
@@ -96,7 +99,9 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
     caption = f"Training until a share of the best other model's validation {METRICS[METRIC].label} is reached, track {track}"
     notes = [
         f"Best other: of all trained models but {label(SUBJECT)}, mean over seeds, seen items ranked. Mean over seeds [least, most]; trainings are"
-        " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch."
+        " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch;"
+        " those of different places or tracks may be of different days, on which the same work took up to half as long again, those of one place are of"
+        " one sitting."
         " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
     ]
     return Table(f"reach-{track}", caption, columns, body, notes)
@@ -126,7 +131,8 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
         mark = ""
         if every and row[value] == sure[value].min():
             others = part[(part.model != model) & (part.n_reached > 0)]
-            mark = "best" if (others[low] > row[high]).all() and row.n_seeds > 1 else "lead"
+            first = (others[low] > row[high]).all() and enough_seeds(row.n_seeds)
+            mark = "best" if first else "lead"
         yield Cell(texts[0], ", ".join(details), row[value], mark)
 
 
@@ -137,22 +143,18 @@ def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
     for track, machine, device in places(every, "track", "machine_name", "device"):
         own = pick(every, track=track, machine_name=machine, device=device)
         rivals = [model for model in ordered(own.model) if model != SUBJECT]
-        said = [
-            f"against {label(rival)}, {text}" for rival in rivals if (text := _beside(own, rival))
-        ]
+        said = "; ".join(text for rival in rivals if (text := _beside(own, rival)))
         if said and track in judged:
             goal = f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
-            yield f"Time to quality, track {track}, on {named(machine, device)}: to {goal} {label(SUBJECT)} needs, {'; '.join(said)}."
+            yield (
+                f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal} with every seed?"
+                f" {said[:1].upper()}{said[1:]}."
+            )
 
 
 def _beside(priced: pd.DataFrame, rival: str) -> str:
     """Ratios where every seed of both gets there; where not, who does. Places with too few seeds are left out."""
-    factors = []
-    counts = {
-        "it alone gets there with every seed": 0,
-        "the other alone does": 0,
-        "neither does": 0,
-    }
+    factors, alone, other_alone, neither = [], 0, 0, 0
     for dataset, seq_len in places(priced, "dataset", "seq_len"):
         here = pick(priced, dataset=dataset, seq_len=seq_len).set_index("model")
         if SUBJECT not in here.index or rival not in here.index:
@@ -163,14 +165,12 @@ def _beside(priced: pd.DataFrame, rival: str) -> str:
         sure = [row.n_reached == row.n_seeds for row in (own, other)]
         if all(sure):
             factors.append(own.value / other.value)
-        else:
-            counts[list(counts)[sure.index(True) if any(sure) else 2]] += 1
-    n = len(factors) + sum(counts.values())
-    parts = (
-        [f"{span(factors)} times the training time at {len(factors)} of {plural(n, 'place')}"]
-        if factors
-        else []
-    )
-    if not n:
-        return ""
-    return ", ".join([*parts, *(f"{words} at {k} of {n}" for words, k in counts.items() if k)])
+        alone += sure == [True, False]
+        other_alone += sure == [False, True]
+        neither += not any(sure)
+    n = len(factors) + alone + other_alone + neither
+    counts = {"both": len(factors), f"only {label(SUBJECT)}": alone, f"only {label(rival)}": other_alone, "neither": neither}  # fmt: skip
+    said = [f"{who} at {k} of {n}" for who, k in counts.items() if k]
+    if factors:
+        said[0] += f", {label(SUBJECT)} in {span(factors)} times {label(rival)}'s training time"
+    return f"beside {label(rival)} {', '.join(said)}" if said else ""

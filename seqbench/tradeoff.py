@@ -52,8 +52,11 @@ def meeting(tables: Tables, rows: pd.DataFrame, dataset: str, seq_len: int) -> p
 
 
 def _largest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of several curves over full windows the one with most sequences in a batch."""
-    return rows[rows.sequences == rows.sequences.max()] if len(rows) else rows
+    """Of several jobs over full windows as long the one with most sequences in a batch, over most items."""
+    if rows.empty:
+        return rows
+    order = rows.sort_values(["sequences", "n_items"], ascending=False, kind="stable")
+    return rows[rows.job == order.job.iloc[0]]
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,12 @@ def _both(tables: Tables, track: str) -> Iterator[str]:
         windows = "" if len(of_curve(own, None)) else " (full windows as long)"
         times = [f"{span(m.ratio for m in here if m.rival == r)} times as long as {label(r)}'s" for r in rivals]  # fmt: skip
         text = f"On {named(machine, device)} at these places{windows} its training step takes {', '.join(times)}."
-        cheaper = [t for r in rivals for t in _cheaper_from(tables, own, r)]
+        cheaper = [pair for r in rivals for pair in _cheaper_from(tables, own, r)]
+        for fixed in dict.fromkeys(fixed for fixed, _ in cheaper):
+            said = ", ".join(words for f, words in cheaper if f == fixed)
+            text += f" On full windows, {fixed}, it is shorter {said}."
         if cheaper:
-            text += f" On full windows it is shorter {', '.join(cheaper)}; quality was measured up to L = {whole(verdicts.seq_len.max())} only."
+            text += f" Quality was measured up to L = {whole(verdicts.seq_len.max())} only."
         yield text
 
 
@@ -113,8 +119,8 @@ def _at_once(met: list[Met]) -> str:
     return f"{ranked} ({masked})"
 
 
-def _cheaper_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[str]:
-    """From which length on the subject's step is shorter, as the curve over length says."""
+def _cheaper_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, str]]:
+    """By curve over length, from which length on the subject's step is shorter."""
     first = steps.iloc[0]
     rows = pick(
         tables.frames["crossovers"], track=first.track, machine_name=first.machine_name,
@@ -126,12 +132,15 @@ def _cheaper_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[s
         than = f"than {label(rival)}'s"
         if row.cheaper_min == row.cheaper_max:
             which = "at every length" if row.cheaper_max == SUBJECT else "at no length"
-            yield f"{than} {which} up to {whole(row.x_max)}"
+            text = f"{than} {which} up to {whole(row.x_max)}"
         elif known(row.x) and row.cheaper_max == SUBJECT and not row.extrapolated:
             at = f"about L = {row.x:,.0f}"
             if row.bracketed:
                 at = f"somewhere between L = {whole(row.low)} and {whole(row.high)}"
-            yield f"{than} from {at} on"
+            text = f"{than} from {at} on"
+        else:
+            continue
+        yield row.fixed, text
 
 
 def named(machine: str, device: str) -> str:
@@ -184,7 +193,8 @@ def choice(tables: Tables, track: str) -> Table:
     notes = [
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
-        f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large."
+        f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes: the"
+        " table of multiples names them."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
 
@@ -242,7 +252,7 @@ def _multiples(own: pd.DataFrame, kind: str, rivals: list[str]) -> Iterator[list
     real = of_curve(own, None)
     where = places(real, "dataset", "seq_len")
     name = place(*where[0]) if len(where) == 1 else f"{len(where)} places"
-    yield from _quantities(real, name, kind, rivals)
+    yield from _quantities(real, name, kind, rivals, sized=True)
     windows = of_curve(own, versus.LENGTHS)
     for (fixed,) in places(windows, "fixed"):
         part = pick(windows, fixed=fixed)
@@ -252,14 +262,21 @@ def _multiples(own: pd.DataFrame, kind: str, rivals: list[str]) -> Iterator[list
 
 
 def _quantities(
-    rows: pd.DataFrame, name: str, kind: str, rivals: list[str]
+    rows: pd.DataFrame, name: str, kind: str, rivals: list[str], sized: bool = False
 ) -> Iterator[list[Cell]]:
+    """sized: with the size of the batches, where the name does not say it."""
     for phase, what in versus.COSTS:
         part = pick(rows, phase=phase, what=what)
         # An epoch is so many steps, and resident memory of a CPU holds more than the model's.
         if part.empty or what == "epoch_s" or (what == "memory" and kind == "cpu"):
             continue
-        yield [Cell(f"{name}: {NAMES[phase, what]}"), *(_multiple(pick(part, rival=r)) for r in rivals)]  # fmt: skip
+        ends = dict.fromkeys(whole(f(part.batch_size)) for f in (min, max))
+        unit = "targets" if phase == "train" else "users"
+        size = f", {' to '.join(ends)} {unit}" if sized else ""
+        yield [
+            Cell(f"{name}: {NAMES[phase, what]}{size}"),
+            *(_multiple(pick(part, rival=r)) for r in rivals),
+        ]
 
 
 def _multiple(rows: pd.DataFrame) -> Cell:

@@ -53,19 +53,38 @@ def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:
 def costs(tables: Tables) -> pd.DataFrame:
     """Measured costs of trained models on the datasets and along the curve over length: rows of `efficiency`.
 
-    Adds `job` (what was measured in turn, with one batch) and `what` (a metric, or ``memory``); other metrics are dropped.
+    Adds `job` (what was measured in turn, with one batch) and `what` (a metric, or ``memory``); other metrics are dropped, and so
+    are jobs on a dataset with another batch or precision than what was trained there: a measurement may outlive its trainings.
     """
     every = tables.frames["efficiency"]
-    if every.empty:
+    rows = pd.concat([of_curve(every, None), of_curve(every, LENGTHS)]) if len(every) else every
+    rows = rows[rows["median"].notna()] if len(rows) else rows
+    if rows.empty:
         about = ("track", "model", "device", "dataset", "seq_len", "curve", "median", "q25", "q75")
-        return pd.DataFrame(columns=[*_KEY, *about])
-    rows = pd.concat([of_curve(every, None), of_curve(every, LENGTHS)])
+        return pd.DataFrame(columns=[*_KEY, *about, "batch_size", "sequences", "n_items"])
     memory = rows.metric == rows.device_kind.map({kind: names[0] for kind, names in MEMORY.items()})
     rows = rows.assign(
         job=rows.path.str.rpartition("/")[0], what=rows.metric.mask(memory, "memory")
     )
-    rows = rows[rows["median"].notna()]
-    return rows[[pair in COSTS for pair in zip(rows.phase, rows.what, strict=True)]]
+    shown = pd.Series(zip(rows.phase, rows.what, strict=True), rows.index).isin(COSTS)
+    return rows[shown & _as_trained(tables, rows)]
+
+
+def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
+    """Whether a row is of a curve, or of a job with the batch and the precision of the trainings at its place, if there are any."""
+    where = ["track", "dataset", "seq_len"]
+    trained = spent.trainings(tables)
+    if trained.empty or "batch_targets" not in trained:
+        return pd.Series(True, rows.index)
+    known = set(trained[[*where, "batch_targets", "precision"]].itertuples(index=False, name=None))
+    places_ = {key[:3] for key in known}
+    batch = rows.job.map(pick(rows, phase="train").groupby("job").batch_size.first())
+    keys = zip(*(rows[name] for name in where), batch, rows.precision, strict=True)
+    kept = [
+        (curve == curve and curve is not None) or key[:3] not in places_ or key in known or key[3] != key[3]
+        for curve, key in zip(rows.curve, keys, strict=True)
+    ]  # fmt: skip
+    return pd.Series(kept, rows.index)
 
 
 def ratios(tables: Tables) -> pd.DataFrame:

@@ -119,7 +119,7 @@ def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_
     assert dict(job.hyperparameters)["d_inner"] == 128
 
 
-def test_the_study_of_the_longest_history_wins(tmp_path, monkeypatch, capsys):
+def test_the_study_that_the_configuration_asks_for_wins(tmp_path, monkeypatch, capsys):
     """By name L9 would come after L20."""
     monkeypatch.setattr(accept, "tables", lambda folder: None)
     for lengths in ([9], [10, 20]):
@@ -130,7 +130,11 @@ def test_the_study_of_the_longest_history_wins(tmp_path, monkeypatch, capsys):
     accept.accept(tmp_path, target, config.validate(TUNING))
     found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
     assert {m: chosen["tuning"]["seq_len"] for m, chosen in found.items()} == {"mamba4rec": 20, "sasrec": 20}  # fmt: skip
-    assert "sasrec/L9: left out, there is a study of longer histories" in capsys.readouterr().err
+    assert "sasrec/L9: left out for the study at L = 20" in capsys.readouterr().err
+    short = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": [9]}}}
+    accept.accept(tmp_path, target, config.validate(short))
+    found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
+    assert {chosen["tuning"]["seq_len"] for chosen in found.values()} == {9}, "what the configuration tunes"  # fmt: skip
 
 
 def test_models_that_were_not_searched_alike_are_refused(tmp_path, monkeypatch):

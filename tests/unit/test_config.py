@@ -115,6 +115,7 @@ MISTAKES = [
     ("run.seeds", ["7"], "run.seeds[0] = '7': must be an integer; a number nested in --config arrives as text"),
     ("tracks.fair.training.learning_rate", "1e-3", "tracks.fair.training.learning_rate = '1e-3': must be a number; YAML reads 1e-3 as text: write 1.0e-3"),
     ("tracks.fair.training.learning_rate", "2E5", "tracks.fair.training.learning_rate = '2E5': must be a number; YAML reads 2E5 as text: write 2.0e+5"),
+    ("tracks.fair.training.learning_rate", "1.5e3", "tracks.fair.training.learning_rate = '1.5e3': must be a number; YAML reads 1.5e3 as text: write 1.5e+3"),
     ("tracks.fair.training.select_on", "ndcg@20", "tracks.fair.training.select_on = 'ndcg@20': "),
     ("run.seeds", [1.5], "run.seeds[0] = 1.5: must be an integer"),
     ("run.seeds", None, "run.seeds is missing; run needs datasets, tracks, models, seeds"),

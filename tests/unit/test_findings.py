@@ -49,7 +49,7 @@ def test_a_model_below_popularity_is_a_problem(tmp_path):
     below = "Trained models below the best one without training"
     assert list(found) == ["A trained model is below Popularity", below]
     assert found[below].text == (
-        "By NDCG@10, of the places where they were trained: matched, unmasked: SASRec 1 of 1; matched, seen-masked: SASRec 1 of 1."
+        "By NDCG@10, of the places where they were trained: matched, seen items ranked: SASRec 1 of 1; matched, seen items masked: SASRec 1 of 1."
     )
     assert "budget: " in found["A trained model is below Popularity"].text
     problems = report.check(tmp_path / "tables")

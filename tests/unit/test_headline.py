@@ -64,12 +64,14 @@ def test_a_metric_that_points_the_other_way_is_named():
     rows = both("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
     content = tables(rows)
     frame = content.frames["comparisons"]
-    turned = frame.assign(metric="hr@10", difference=-0.01, ci_low=-0.02, ci_high=0.01)
-    content.frames["comparisons"] = pd.concat([frame, turned, frame.assign(metric="mrr@10")])
+    turned = frame.assign(metric="hr@10", difference=-0.02, ci_low=-0.03, ci_high=-0.01)
+    turned["verdict"] = "worse"
+    undecided = turned.assign(metric="mrr@10", verdict="inconclusive")
+    content.frames["comparisons"] = pd.concat([frame, turned, undecided])
     (said,) = headline._quality(content)
     assert said.endswith(
-        "Other metrics point the other way: HR@10 against SASRec on toy, L = 50, seen items ranked."
-    )  # the difference with seen items masked is not decided
+        "Other metrics decide the other way: HR@10 against SASRec on toy, L = 50, seen items ranked."
+    )  # NDCG@10 with seen items masked is not decided, nor is MRR@10
 
 
 def test_models_below_one_without_training_are_counted():

@@ -5,14 +5,14 @@ import pytest
 from builders import SEEDS, THREE, curves_of, grid, measurement, training, write_grid
 from test_glance import cells
 
-from seqbench import collect, tradeoff, versus
+from seqbench import collect, reach, tradeoff, versus
 from seqbench.collect import Tables
 
 
 def cost(model, median, **changes):
     """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""
     base = {"track": "matched", "machine_name": "m", "device": "cpu", "device_kind": "cpu", "dataset": "toy", "seq_len": 50,
-            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "phase": "train", "metric": "step_s", "backend": "numba"}  # fmt: skip
+            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "phase": "train", "metric": "step_s", "backend": "numba", "batch_size": 2048, "precision": "fp32"}  # fmt: skip
     row = base | changes
     job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
     quartiles = {"q25": 0.99 * median, "q75": 1.01 * median}
@@ -30,7 +30,11 @@ def comparison(rival, verdicts, seq_len=50, seeds=3):
 
 def tables(comparisons, costs, crossovers=()):
     models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
-    experiments = [{"model": m, "track": "matched", "kind": "train", "status": "ok", "trained": True} for m in models]  # fmt: skip
+    experiments = [
+        {"model": m, "track": "matched", "dataset": "toy", "seq_len": row["seq_len"], "kind": "train", "status": "ok", "trained": True,
+         "batch_targets": 2048, "precision": "fp32"}
+        for m in models for row in comparisons or [{"seq_len": 50}]
+    ]  # fmt: skip
     rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
     frames = {name: pd.DataFrame(list(found)) for name, found in rows.items()}
     return Tables(frames | {"summary": pd.DataFrame()}, {"toy": {"n_items": 300}}, {})
@@ -100,9 +104,50 @@ def test_of_two_curves_the_larger_batch_is_met():
     assert (row[-1].text, row[-1].detail) == ("SASRec", "Mamba4Rec ×3.00")
 
 
+def test_of_two_catalogues_one_is_met_and_nothing_is_divided_across():
+    costs = [cost(m, v, **WINDOWS) for m, v in (("mamba4rec", 4.0), ("sasrec", 2.0))]
+    smaller = {
+        **WINDOWS,
+        "n_items": 30,
+        "fixed": "8 sequences a batch, 30 items",
+        "machine_name": "m",
+        "seq_len": 50,
+    }
+    costs += [{**cost(m, v, **smaller), "path": f"smaller/{m}"} for m, v in (("mamba4rec", 3.0), ("sasrec", 0.1))]  # fmt: skip
+    found = tables(comparison("sasrec", ("better", "better"), seq_len=20), costs)
+    windows = tradeoff.choice(found, "matched").rows[-1]
+    assert windows[0].text == "full windows of L = 50"
+    assert (windows[-1].text, windows[-1].detail) == ("SASRec", "Mamba4Rec ×2.00")
+
+
+def test_a_job_of_another_batch_than_the_trainings_is_no_cost_of_theirs():
+    """Measurements stay when the batch of a track changes; trainings are replaced."""
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    stale = [{**cost(m, v, batch_size=8192), "path": f"stale/{m}"} for m, v in (("mamba4rec", 9.0), ("sasrec", 3.0))]  # fmt: skip
+    rows = comparison("sasrec", ("better", "better"))
+    assert tradeoff.sentences(tables(rows, [*stale, *costs])) == tradeoff.sentences(tables(rows, costs))  # fmt: skip
+    half = [{**row, "precision": "bf16"} for row in costs]
+    assert tradeoff.sentences(tables(rows, half)) == []
+
+
+@pytest.mark.parametrize("left", ["nothing", "another curve", "failures"])
+def test_without_a_usable_cost_nothing_is_said_and_nothing_breaks(left):
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    if left == "another curve":
+        costs = [{**row, "curve": "catalogue"} for row in costs]
+    costs = [] if left == "nothing" else costs
+    content = tables(comparison("sasrec", ("better", "better")), costs)
+    if left == "failures":
+        content.frames["efficiency"]["median"] = float("nan")
+    assert tradeoff.sentences(content) == []
+    assert tradeoff.choice(content, "matched").rows == tradeoff.multiples(content).rows == []
+    content.frames["curves"] = pd.DataFrame()
+    assert list(reach.sentences(content)) == [] and reach.table(content, "matched").rows == []
+
+
 def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
     return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": "batch", "phase": "train",
-            "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
+            "fixed": "8 sequences a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
             "bracketed": bracketed, "extrapolated": extrapolated, "x_max": 8192.0, "cheaper_min": ends[0],
             "cheaper_max": ends[1]}  # fmt: skip
 
@@ -110,11 +155,11 @@ def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "than SASRec's from about L = 1,045 on;"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "than SASRec's from about L = 1,045 on"),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True),
-         "than SASRec's from somewhere between L = 200 and 8,192 on;"),
-        (crossing("sasrec", ("sasrec", "sasrec")), "than SASRec's at no length up to 8,192;"),
-        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "than SASRec's at every length up to 8,192;"),
+         "than SASRec's from somewhere between L = 200 and 8,192 on"),
+        (crossing("sasrec", ("sasrec", "sasrec")), "than SASRec's at no length up to 8,192"),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "than SASRec's at every length up to 8,192"),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), None),
         (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
     ],
@@ -123,7 +168,7 @@ def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     _, text = tradeoff.sentences(tables(comparison("sasrec", ("better", "better")), costs, [row]))
     if said:
-        assert text.endswith(f"On full windows it is shorter {said} quality was measured up to L = 50 only.")  # fmt: skip
+        assert text.endswith(f"On full windows, 8 sequences a batch, it is shorter {said}. Quality was measured up to L = 50 only.")  # fmt: skip
     else:
         assert text.endswith("times as long as SASRec's.")
 
@@ -181,7 +226,7 @@ def test_multiples_are_ranges_on_the_data_and_ends_of_the_curve(made):
     assert not any("memory" in key[1] for key in found)  # resident memory is not the model's
     for (_, row, column), cell in found.items():
         part = ratios[(ratios.rival == column.lower()) & ratios.what.isin(["step_s", "batch_s"])]
-        part = part[part.phase == ("train" if row.endswith("training step") else "inference")]
+        part = part[part.phase == ("train" if "training step" in row else "inference")]
         part = part[part.curve.isna()] if row.startswith("toy") else part[part.curve == "batch"]
         length = int(row.partition("L = ")[2].split(":")[0].partition(", ")[0].replace(",", "") if row.startswith("toy") else {"5": "50", "3": "3200"}[row.partition("L = ")[2][0]])  # fmt: skip
         (ratio,) = part[part.seq_len == length].ratio
@@ -195,5 +240,5 @@ def test_several_places_are_a_range():
     costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
     found = cells(tradeoff.multiples(tables([], costs)))
     (cell,) = found.values()
-    assert next(iter(found))[1] == "2 places: training step"
+    assert next(iter(found))[1] == "2 places: training step, 2,048 targets"
     assert (cell.text, cell.mark) == ("0.500 to 1.50", "")

@@ -310,6 +310,22 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         ),
         ({"trials": 0}, "tune.trials = 0: must be at least 1"),
         (
+            {"space": {"learning_rate": {"choices": ["1e-3", 0.001]}}},
+            "tune.space.learning_rate = '1e-3': must be a number; YAML reads 1e-3 as text: write 1.0e-3",
+        ),
+        (
+            {"space": {"learning_rate": {"low": 0.0, "high": 1.0}}},
+            "tune.space.learning_rate = 0.0: must be greater than 0",
+        ),
+        (
+            {"space": {"weight_decay": {"choices": [-0.1]}}},
+            "tune.space.weight_decay = -0.1: must be at least 0",
+        ),
+        (
+            {"space": {"n_layers": {"low": 1, "high": 4, "step": 0.5}}},
+            "tune.space.n_layers.step = 0.5: sasrec takes int",
+        ),
+        (
             {"space": {"dropout": {"low": 0.5, "high": 0.1}}},
             "tune.space.dropout.low = 0.5: must not be above high = 0.1",
         ),
