@@ -57,6 +57,13 @@ def test_a_training_that_failed_is_a_seed_that_did_not_get_there():
     assert tuple(found.loc[(0.95, "sasrec"), ["n_reached", "n_seeds"]]) == (3, 4)
 
 
+def test_as_good_as_the_goal_is_there():
+    goal = 0.95 * 0.1
+    content = tables({"mamba4rec": ([0.05, goal, 0.2],), "sasrec": ([0.1],)})
+    found = reach.rows(content).set_index(["share", "model"])
+    assert found.loc[(0.95, "mamba4rec"), "steps"] == 200
+
+
 def test_the_subject_alone_has_no_goal():
     assert reach.rows(tables({"mamba4rec": LOOKS["mamba4rec"]})).empty
     assert reach.table(tables({"mamba4rec": LOOKS["mamba4rec"]}), "matched").rows == []

@@ -242,3 +242,9 @@ def test_several_places_are_a_range():
     (cell,) = found.values()
     assert next(iter(found))[1] == "2 places: training step, 2,048 targets"
     assert (cell.text, cell.mark) == ("0.500 to 1.50", "")
+
+
+def test_whose_steps_predict_fewer_targets_is_told_where_it_matters():
+    for rival, told in (("sasrec", False), ("bert4rec", True)):
+        found = tradeoff.multiples(tables([], [cost("mamba4rec", 1.0), cost(rival, 2.0)]))
+        assert any("predicts only those it masks" in note for note in found.notes) == told
