@@ -18,6 +18,7 @@ from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .metrics import METRICS
 from .tables import decimals, known, label, metric_label, plural, rounded, signed
+from .tradeoff import named
 from .views import MASKINGS, ordered
 
 VERDICTS = {
@@ -209,14 +210,10 @@ def cost(tables: Tables) -> Iterator[str]:
             name = MEMORY[kind][0] if metric == "memory" else metric
             text = _ratios(pick(part, phase=phase, metric=name))
             if text:
-                yield f"On {_on(machine, device)}, track {track}, {what}: {text}."
+                yield f"On {named(machine, device)}, track {track}, {what}: {text}."
         for text in curves.sentences(tables, track, machine, kind):
-            yield f"On {_on(machine, device)}, track {track}: {text[0].lower()}{text[1:]}"
+            yield f"On {named(machine, device)}, track {track}: {text[0].lower()}{text[1:]}"
     yield from reach.sentences(tables)
-
-
-def _on(machine: str, device: str) -> str:
-    return machine if device == "cpu" else f"{machine} ({device})"
 
 
 def _ratios(rows: pd.DataFrame) -> str:

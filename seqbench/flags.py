@@ -24,10 +24,10 @@ from .findings import (
 from .metrics import METRICS
 from .protocols import variants
 from .tables import known, label, plural
+from .views import MASKINGS
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided, above which it is told
-MASKINGS = {"unmasked": "seen items ranked", "seen-masked": "seen items masked"}
 FEW = 6  # examples named before the rest is counted
 
 
@@ -85,7 +85,7 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
             if own.any()
         ]
         if said:
-            found.append(f"{track}, {MASKINGS[masking]}: {', '.join(said)}")
+            found.append(f"{track}, {MASKINGS[masking].lower()}: {', '.join(said)}")
     if found:
         text = (
             f"By {METRICS[MAIN].label}, of the places where they were trained: {'; '.join(found)}."

@@ -56,8 +56,8 @@ def rows(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def costs(tables: Tables) -> pd.DataFrame:
-    """Time and energy to quality, a row per row of `rows` and machine: adds machine_name, device, device_kind, what, value.
+def costs(tables: Tables, steps: pd.DataFrame) -> pd.DataFrame:
+    """Time and energy to quality, a row per row of ``steps``, from `rows`, and machine: adds machine_name, device, device_kind, what, value.
 
     what: ``step_s`` (value in seconds) or ``energy_j_per_step`` (in joules); value, low, high of mean, least and most steps.
     """
@@ -65,9 +65,9 @@ def costs(tables: Tables) -> pd.DataFrame:
     every = every[every.what.isin(["step_s", "energy_j_per_step"])]
     key = ["track", "dataset", "seq_len", "model"]
     cost = every[[*key, "machine_name", "device", "device_kind", "what", "median"]]
-    both = rows(tables).merge(cost, on=key)
-    for name, steps in (("value", "steps"), ("low", "steps_low"), ("high", "steps_high")):
-        both[name] = both[steps] * both["median"]
+    both = steps.merge(cost, on=key)
+    for name, taken in (("value", "steps"), ("low", "steps_low"), ("high", "steps_high")):
+        both[name] = both[taken] * both["median"]
     return both
 
 
@@ -76,8 +76,9 @@ def costs(tables: Tables) -> pd.DataFrame:
 
 def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table:
     """Steps, and on every machine that measured them time and energy, by place; a column per trained model."""
-    steps, priced = pick(rows(tables), track=track), pick(costs(tables), track=track)
-    steps, priced = (part[part.share.isin(shares)] for part in (steps, priced))
+    steps = pick(rows(tables), track=track)
+    steps = steps[steps.share.isin(shares)]
+    priced = costs(tables, steps)
     models = ordered(steps.model)
     columns = [Column("Until", number=False), *[Column(label(model)) for model in models]]
     body: list[list[Cell]] = []
@@ -138,7 +139,7 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
 
 def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
     """By judged track and machine, how long the subject trains to a share of the best rival's value beside each rival."""
-    every = pick(costs(tables), share=share, what="step_s")
+    every = pick(costs(tables, pick(rows(tables), share=share)), what="step_s")
     judged = versus.judged(tables)
     for track, machine, device in places(every, "track", "machine_name", "device"):
         own = pick(every, track=track, machine_name=machine, device=device)

@@ -26,7 +26,6 @@ LEAST = {
 }  # what a model is chosen by
 NAMES = {
     ("train", "step_s"): "training step",
-    ("train", "epoch_s"): "training epoch",
     ("train", "memory"): "peak memory of training (allocated)",
     ("train", "energy_j_per_step"): "energy of a training step",
     ("inference", "batch_s"): "inference batch",
@@ -186,8 +185,7 @@ def choice(tables: Tables, track: str) -> Table:
             own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
             cells += _cheapest(_largest(own), kind)
         body.append(cells)
-    rows_of = [[row[k] for row in body] for k in range(len(columns))]
-    kept = [k for k, cells in enumerate(rows_of) if any(cell is not DASH for cell in cells)]
+    kept = [k for k in range(len(columns)) if any(row[k] is not DASH for row in body)]
     columns, body = [columns[k] for k in kept], [[row[k] for k in kept] for row in body]
     caption = f"Which model for which case, track {track}"
     notes = [
@@ -267,8 +265,7 @@ def _quantities(
     """sized: with the size of the batches, where the name does not say it."""
     for phase, what in versus.COSTS:
         part = pick(rows, phase=phase, what=what)
-        # An epoch is so many steps, and resident memory of a CPU holds more than the model's.
-        if part.empty or what == "epoch_s" or (what == "memory" and kind == "cpu"):
+        if part.empty or (what == "memory" and kind == "cpu"):  # resident: more than the model's
             continue
         ends = dict.fromkeys(whole(f(part.batch_size)) for f in (min, max))
         unit = "targets" if phase == "train" else "users"

@@ -12,7 +12,7 @@ from .protocols import OPPOSITE
 
 LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
 COSTS = (
-    *(("train", metric) for metric in ("step_s", "epoch_s", "memory", "energy_j_per_step")),
+    *(("train", metric) for metric in ("step_s", "memory", "energy_j_per_step")),
     *(("inference", metric) for metric in ("batch_s", "memory")),
 )  # memory: the peak that the kind of device has a number for
 _KEY = ["machine_name", "device_kind", "job", "phase", "what"]
@@ -74,17 +74,14 @@ def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
     """Whether a row is of a curve, or of a job with the batch and the precision of the trainings at its place, if there are any."""
     where = ["track", "dataset", "seq_len"]
     trained = spent.trainings(tables)
-    if trained.empty or "batch_targets" not in trained:
+    if trained.empty:
         return pd.Series(True, rows.index)
-    known = set(trained[[*where, "batch_targets", "precision"]].itertuples(index=False, name=None))
-    places_ = {key[:3] for key in known}
-    batch = rows.job.map(pick(rows, phase="train").groupby("job").batch_size.first())
-    keys = zip(*(rows[name] for name in where), batch, rows.precision, strict=True)
-    kept = [
-        (curve == curve and curve is not None) or key[:3] not in places_ or key in known or key[3] != key[3]
-        for curve, key in zip(rows.curve, keys, strict=True)
-    ]  # fmt: skip
-    return pd.Series(kept, rows.index)
+    batches = set(places(trained, *where, "batch_targets", "precision"))
+    trained_at = {batch[:3] for batch in batches}
+    targets = rows.job.map(pick(rows, phase="train").groupby("job").batch_size.first())
+    keys = list(zip(*(rows[name] for name in where), targets, rows.precision, strict=True))
+    fits = pd.Series([key in batches or key[:3] not in trained_at for key in keys], rows.index)
+    return rows.curve.notna() | targets.isna() | fits
 
 
 def ratios(tables: Tables) -> pd.DataFrame:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import yaml
-from test_tune import TUNING, trainer
+from test_study import TUNING
+from test_tune import trainer
 
 from seqbench import accept, config, record, tune, tuning_views
 from seqbench.errors import UserError

@@ -81,7 +81,8 @@ JOULES = {
 def test_time_is_steps_times_the_measured_step_of_the_same_place():
     windows = {"dataset": "full-length", "curve": "batch", "fixed": "x"}
     other = [cost("mamba4rec", 9.0, seq_len=100), cost("mamba4rec", 9.0, **windows)]
-    found = reach.costs(tables(costs=[*COSTS, *other, cost("sasrec", 30.0, **JOULES)]))
+    content = tables(costs=[*COSTS, *other, cost("sasrec", 30.0, **JOULES)])
+    found = reach.costs(content, reach.rows(content))
     own = found[(found.share == 0.95) & (found.model == "mamba4rec")]
     assert own[["value", "low", "high"]].to_numpy().tolist() == [pytest.approx([100, 60, 120])]
     joules = found[(found.share == 0.95) & (found.what == "energy_j_per_step")]

@@ -1,0 +1,108 @@
+"""What is tuned: studies from a configuration, and mistakes in it, one line each."""
+
+import pytest
+from test_tune import PAIRS
+
+from seqbench import config
+from seqbench.errors import UserError
+from seqbench.experiment import Training
+from seqbench.modelfile import MODELS
+from seqbench.study import Study, studies
+
+TUNING = {
+    "datasets": {"toy": {"source": "synthetic", "k_core": 1, "seq_lens": [10, 20]}},
+    "tracks": {"matched": {"hyperparameters": {"d_model": 32}, "training": {"max_steps": 900, "eval_every": 10}}},
+    "run": {"datasets": ["toy"], "tracks": ["matched"], "models": ["sasrec", "mamba4rec", "popularity"], "seeds": [0]},
+    "tune": {
+        "datasets": ["toy"], "trials": 5, "training": {"max_steps": 300}, "space": {"n_layers": {"choices": [1, 2]}},
+        "spaces": {"mamba4rec": {"d_state": {"choices": [16, 32]}}},
+    },
+}  # fmt: skip
+
+
+def test_a_study_that_is_no_json_is_one_line():
+    with pytest.raises(UserError, match="study: not JSON"):
+        Study.from_json("{")
+
+
+def test_a_study_survives_its_json():
+    study = Study("a", "b", 5, 2, PAIRS, 1, (("x", 1),), Training(max_steps=7, kernels="torch"))
+    assert Study.from_json(study.to_json()) == study
+
+
+def changed(**tuning):
+    return {**TUNING, "tune": {**TUNING["tune"], **tuning}}
+
+
+def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
+    found = studies(config.validate(TUNING), MODELS)
+    assert [(s.model, s.seq_len, s.trials) for s in found] == [
+        ("sasrec", 20, 5),
+        ("mamba4rec", 20, 5),
+    ]
+    assert {s.training for s in found} == {Training(max_steps=300, eval_every=10)}
+    assert [dict(s.space).keys() for s in found] == [{"n_layers"}, {"n_layers", "d_state"}]
+    assert [s.start() for s in found] == [{"n_layers": 2}, {"n_layers": 1, "d_state": 32}], (
+        "as the files have it"
+    )
+    assert len({s.path for s in found}) == 2
+
+
+@pytest.mark.parametrize(
+    ("tuning", "words"),
+    [
+        ({"datasets": ["toys"]}, "tune.datasets = 'toys': unknown; did you mean 'toy'?"),
+        ({"track": "fair"}, "tune.track = 'fair': unknown"),
+        ({"models": ["popularity"]}, "tune.models = 'popularity': unknown"),
+        (
+            {"space": {"n_layer": {"choices": [1]}}},
+            "tune.space.n_layer = 1: sasrec has no such hyper-parameter",
+        ),
+        (
+            {"space": {"dropout": {"low": "a", "high": 1}}},
+            "tune.space.dropout.low = 'a': must be a number",
+        ),
+        ({"space": {"dropout": {"low": 0.1}}}, "tune.space.dropout"),
+        (
+            {"spaces": {"mamba4rec": {"d_state": {"choices": ["x"]}}}},
+            "tune.spaces.mamba4rec.d_state = 'x'",
+        ),
+        ({"trials": 0}, "tune.trials = 0: must be at least 1"),
+        (
+            {"space": {"learning_rate": {"choices": ["1e-3", 0.001]}}},
+            "tune.space.learning_rate = '1e-3': must be a number; YAML reads 1e-3 as text: write 1.0e-3",
+        ),
+        (
+            {"space": {"learning_rate": {"low": 0.0, "high": 1.0}}},
+            "tune.space.learning_rate = 0.0: must be greater than 0",
+        ),
+        (
+            {"space": {"weight_decay": {"choices": [-0.1]}}},
+            "tune.space.weight_decay = -0.1: must be at least 0",
+        ),
+        (
+            {"space": {"n_layers": {"low": 1, "high": 4, "step": 0.5}}},
+            "tune.space.n_layers.step = 0.5: sasrec takes int",
+        ),
+        (
+            {"space": {"dropout": {"low": 0.5, "high": 0.1}}},
+            "tune.space.dropout.low = 0.5: must not be above high = 0.1",
+        ),
+        (
+            {"space": {"dropout": {"low": 0.0, "high": 0.5, "log": True}}},
+            "tune.space.dropout.low = 0.0: log needs a low above 0",
+        ),
+        (
+            {
+                "spaces": {
+                    "sasrec": {"dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}
+                }
+            },
+            "tune.spaces.sasrec.dropout.step = 0.1: log takes no step",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tuning, words):
+    with pytest.raises(UserError) as error:
+        config.validate(changed(**tuning))
+    assert words in str(error.value) and "\n" not in str(error.value)
