@@ -101,8 +101,7 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
     notes = [
         f"Best other: of all trained models but {label(SUBJECT)}, mean over seeds, seen items ranked. Mean over seeds [least, most]; trainings are"
         " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch;"
-        " those of different places or tracks may be of different days, on which the same work took up to half as long again, those of one place are of"
-        " one sitting."
+        " those of one place and track are of one sitting, those of others may be of days on which the machine was faster or slower."
         " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
     ]
     return Table(f"reach-{track}", caption, columns, body, notes)
