@@ -6,16 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from test_gpuplan import plan
 
-from seqbench import claims, gpucheck, gpuplan, gputrain, scaling
+from seqbench import gpucheck, gpuplan, gputrain
 from seqbench.__main__ import main
 from seqbench.bundle import unpack
 from seqbench.errors import UserError
-from seqbench.gpuplan import Plan
 from seqbench.imports import closure
 
 ROOT = Path(__file__).parents[2]
@@ -23,12 +22,6 @@ ABSENT = (
     *("numba", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest"),
     *("scipy", "requests", "ruptures"),
 )
-
-
-def plan(out, **changes):
-    return Plan(
-        **{"out": out, "parts": (), "data": None, "deadline": time.monotonic() + 60} | changes
-    )
 
 
 # --- refusals
@@ -99,52 +92,6 @@ def test_make_hands_its_variables_on():
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "python9 -m seqbench gpu-check" in said and "--parts 'scan cost'" in said
     assert "--allow-cpu --tiny" in said
-
-
-# --- the plan
-
-
-def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
-    core, every = list(gpuplan.jobs(plan(tmp_path))), list(gpuplan.jobs(plan(tmp_path, every=True)))
-    assert len(core) == 2 + len(gpuplan.CORE_LENGTHS) >= 2 + scaling.FEWEST_POINTS
-    assert len(every) == 2 * (1 + 8 + 8 + 5 + 4) and {job.rounds for job in every} == {3}
-    assert {job.path for job in core} <= {job.path for job in every}
-    assert [(job.track, job.curve) for job in (core[0], core[-1])] == [
-        ("paper", None),
-        ("matched", None),
-    ]
-    points = core[1:-1]
-    assert [job.seq_len for job in points] == list(gpuplan.CORE_LENGTHS)
-    assert {(job.track, job.curve) for job in points} == {("matched", "batch")}
-    assert min(job.rounds for job in core) >= claims.ROUNDS  # fewer would decide none of them
-    asked = [gpuplan.ask(plan(tmp_path), job) for job in core]
-    assert {a.phases for a in asked} == {
-        ("train", "inference")
-    }  # the paper's claims are about both
-    inference = {job.eval_batch for job in every if job.curve == "sequences"}
-    assert 4096 in inference  # the paper's batch
-
-
-def test_two_configurations_merge_as_snakemake_merges_them():
-    base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2}
-    assert gpuplan._merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
-    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
-
-
-def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
-    chosen = plan(tmp_path, data=tiny)
-    name = json.loads((tiny / "dataset.json").read_text())["name"]
-    assert [job.dataset for job in gpuplan.jobs(chosen) if not job.curve] == [name, name]
-    assert gpuplan.dataset(chosen) == tiny
-    assert (tmp_path / "results/data" / name / "dataset.json").exists()
-
-
-def test_tiny_and_whole_runs_share_no_data_and_a_given_dataset_may_be_tried_tiny(tmp_path, tiny):
-    names = [gpuplan._name(plan(tmp_path, tiny=small)) for small in (False, True)]
-    assert names == ["generated", "generated-tiny"]
-    chosen = plan(tmp_path, data=tiny, tiny=True)
-    name = json.loads((tiny / "dataset.json").read_text())["name"]
-    assert {job.dataset for job in gpuplan.jobs(chosen)} == {name, "full-length"}
 
 
 # --- parts that fail
@@ -261,50 +208,6 @@ def test_it_needs_no_more_packages_than_it_names(tmp_path):
     assert tests == {"status": "not run", "reason": "pytest is not installed"}
 
 
-def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, monkeypatch):
-    from seqbench import code
-    from seqbench.environment import environment
-    from seqbench.record import write_record
-
-    job = next(gpuplan.jobs(plan(tmp_path, tiny=True)))
-    given, counts = (
-        {"name": "generated", "hash": "a" * 64},
-        ("n_users", "n_items", "n_interactions"),
-    )
-    (tmp_path / "dataset.json").write_text(json.dumps(given))
-    chosen = plan(tmp_path, data=tmp_path)
-
-    def leave(
-        status="ok", phases=("train", "inference"), where=None, data=given["hash"], **changes
-    ):
-        where = where or environment("cpu", 1)
-        experiment = job.for_model("sasrec") | changes
-        facts = {"name": "generated", "hash": data, "stand_in": None, **dict.fromkeys(counts)}
-        write_record(
-            chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment,
-            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=code.identity(code.measuring_sources("sasrec")),
-        )  # fmt: skip
-
-    assert not gpuplan.is_done(chosen, job)
-    leave()
-    assert gpuplan.is_done(chosen, job)
-    leave("oom")
-    assert gpuplan.is_done(chosen, job)  # an answer too
-    leave("crashed")
-    assert not gpuplan.is_done(chosen, job)
-    leave(rounds=99)
-    assert not gpuplan.is_done(chosen, job)
-    leave(phases=("train",))  # of a core that asked for less
-    assert not gpuplan.is_done(chosen, job)
-    leave(data="b" * 64)
-    assert not gpuplan.is_done(chosen, job)
-    leave(where=environment("cpu", 1) | {"machine": "another"})
-    assert not gpuplan.is_done(chosen, job)
-    leave()
-    monkeypatch.setattr(code, "identity", lambda _: {"hash": "other"})
-    assert not gpuplan.is_done(chosen, job)
-
-
 def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch):
     def broken(_):
         raise RuntimeError("no kernel image")
@@ -316,3 +219,12 @@ def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch):
         "status": "failed", "reason": "RuntimeError: no kernel image",
     }  # fmt: skip
     assert list(tmp_path.glob("gpu-check-*.tar.gz"))
+
+
+def test_a_scan_of_another_size_is_another_result(tmp_path, monkeypatch):
+    """A tiny try in the same folder must not stand for the paper's size."""
+    asked = []
+    monkeypatch.setattr(gpucheck, "_once", lambda plan, part, made_by, run: asked.append(made_by))
+    for small in (True, False, True):
+        gpucheck._scan(plan(tmp_path, tiny=small))
+    assert asked[0] == asked[2] != asked[1] and asked[1].endswith("cpu 2048 x 200 x 128")
