@@ -1,102 +1,45 @@
-"""The answer in a few sentences: is the subject better and cheaper, how often is it better, how many claims stand."""
+"""The answer in a few sentences: is the subject better and cheaper at once, how many claims and published values stand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
-from . import anchors, claims, reach, tradeoff, versus
+from . import anchors, claims, scorecard, versus
 from .collect import MARGIN, Tables
-from .costs import SUBJECT
 from .experiment import Training
-from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, place, places
+from .findings import MAIN, SEEDS_FOR_A_CLAIM, place
 from .metrics import METRICS
-from .tables import label, plural, whole
-from .views import MASKINGS, QUALITIES, ordered
+from .tables import label, whole
+from .views import MASKINGS, QUALITIES
 
 
 def headline(tables: Tables) -> list[str]:
-    """Sentences on quality and cost together, on the time to a quality, on quality by track, on the paper's claims and on published values."""
+    """Sentences on quality and cost together, on metrics that disagree, on the paper's claims and on published values."""
     return [
-        *tradeoff.sentences(tables),
-        *reach.sentences(tables),
-        *_quality(tables),
+        *scorecard.sentences(tables),
+        *_opposed(tables),
         *_claims(tables),
         *_anchors(tables),
     ]
 
 
-def _quality(tables: Tables) -> Iterator[str]:
-    rows = versus.settled(versus.against(tables))
-    for track in versus.judged(tables):
-        own = pick(rows, track=track)
-        said = [
-            f"than {label(r)} at {_counted(pick(own, rival=r), 'better')}"
-            for r in ordered(own.rival)
-        ]
-        rest = [
-            f"{words} {label(r)} at {_counted(pick(own, rival=r), verdict)}"
-            for verdict, words in (
-                ("worse", "worse than"),
-                ("equivalent", "equal within the margin to"),
-            )
-            for r in ordered(own.rival)
-            if (pick(own, rival=r).verdict == verdict).any()
-        ]
-        at = places(own, "dataset", "seq_len")
-        datasets = plural(len({dataset for dataset, _ in at}), "dataset")
-        name = METRICS[MAIN].label
-        yield " ".join([
-            f"Quality, track {track}, seen items ranked (masked), {plural(len(at), 'place')} on {datasets} with at least"
-            f" {SEEDS_FOR_A_CLAIM} seeds: {label(SUBJECT)} has a better {name} {'; '.join(said)}. By {name} it is"
-            f" {'; '.join(rest) or 'worse nowhere'}; the rest is open.",
-            *_opposed(tables, own),
-            *_untrained(tables, own),
-        ])  # fmt: skip
-
-
-def _counted(rows: pd.DataFrame, verdict: str) -> str:
-    """At how many places a verdict was given, with seen items ranked and masked."""
-    parts = [pick(rows, masking=masking) for masking in MASKINGS]
-    ranked, masked = (f"{(part.verdict == verdict).sum()} of {len(part)}" for part in parts)
-    return f"{ranked} ({masked})"
-
-
-def _opposed(tables: Tables, decided: pd.DataFrame) -> Iterator[str]:
+def _opposed(tables: Tables) -> Iterator[str]:
     """Where another metric decides the other way."""
     keys = ["track", "dataset", "seq_len", "masking", "rival"]
-    found = []
+    decided, found = versus.settled(versus.against(tables)), []
     for metric in (m for m in QUALITIES if m != MAIN):
         other = versus.settled(versus.against(tables, metric))
         if other.empty or decided.empty:
             continue
         both = decided[[*keys, "verdict"]].merge(other, on=keys, suffixes=("_main", ""))
         found += [
-            f"{METRICS[metric].label} against {label(row.rival)} on {place(row.dataset, row.seq_len)},"
+            f"{METRICS[metric].label} against {label(row.rival)} on {place(row.dataset, row.seq_len)}, track {row.track},"
             f" {MASKINGS[row.masking].lower()}"
             for row in both.itertuples()
             if {row.verdict, row.verdict_main} == {"better", "worse"}
         ]
     if found:
         yield f"Other metrics decide the other way: {'; '.join(found)}."
-
-
-def _untrained(tables: Tables, own: pd.DataFrame) -> Iterator[str]:
-    """At how many of the places a trained model is below the best one that needs no training."""
-    trained = {SUBJECT, *own.rival}
-    counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in MASKINGS} for m in trained}
-    for track, dataset, seq_len, masking in places(own, "track", "dataset", "seq_len", "masking"):
-        rows = below_untrained(tables, track, dataset, seq_len, masking)
-        for row in rows[rows.model.isin(trained)].itertuples():
-            counts[row.model][masking].append(row.below)
-    said = []
-    for model in ordered(pd.Series(list(trained), dtype=object)):
-        ranked, masked = counts[model].values()
-        if any(ranked) or any(masked):
-            said.append(f"{label(model)} at {sum(ranked)} of {len(ranked)} ({sum(masked)} of {len(masked)})")  # fmt: skip
-    if said:
-        yield f"Below the best model that needs no training: {', '.join(said)}."
 
 
 def _claims(tables: Tables) -> Iterator[str]:

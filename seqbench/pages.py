@@ -21,6 +21,7 @@ from . import (
     protocol_views,
     protocols,
     reach,
+    scorecard,
     spent,
     tradeoff,
     tuning_views,
@@ -94,7 +95,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(pool, machines, '')}\n{_bullets(headline.headline(main))}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
+        f"{_pooled(pool, machines, '')}\n{_answer(main)}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
@@ -112,7 +113,7 @@ def of_readme(
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
-        f"{_bullets(headline.headline(main))}\n{headline.words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
+        f"{_answer(main)}\n{headline.words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
         + "".join(f"{markdown(table)}\n" for table in both)
         + f"{_shown(figures, link)}\n"
         + "\n".join(markdown(table) for table in tables)
@@ -232,6 +233,12 @@ def _shown(figures: Iterable[Drawing], folder: Path) -> str:
         f"![{d.caption.partition(':')[0].partition('?')[0]}]({folder / FIGURES / d.name}.svg)\n\n*{d.caption}*\n"
         for d in figures
     )
+
+
+def _answer(main: Tables) -> str:
+    """The answer in a few sentences and, by track, in a table."""
+    cards = [scorecard.table(main, track) for track in versus.judged(main)]
+    return "\n".join([_bullets(headline.headline(main)), *map(markdown, cards)])
 
 
 def _bullets(sentences: Iterable[str]) -> str:

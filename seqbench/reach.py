@@ -8,6 +8,7 @@ that is at least as good. Time is steps times the measured step of the same batc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -136,15 +137,51 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
         yield Cell(texts[0], ", ".join(details), row[value], mark)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """The subject beside one rival at a place, by the step that one machine measured.
+
+    own, other: whether every seed of the subject, of the rival, gets to the goal. ratio: the subject's time over the rival's,
+    where both do. sooner: whether every seed of the subject is there before any of the rival's.
+    """
+
+    machine: str
+    device: str
+    rival: str
+    dataset: str
+    seq_len: int
+    own: bool
+    other: bool
+    ratio: float | None
+    sooner: bool
+
+
+def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside]:
+    """Every place and machine of a track that measured the steps of both, where both were trained with enough seeds."""
+    priced = pick(costs(tables, pick(rows(tables), track=track, share=share)), what="step_s")
+    found = []
+    for where in places(priced, "machine_name", "device", "dataset", "seq_len"):
+        machine, device, dataset, seq_len = where
+        here = pick(priced, machine_name=machine, device=device, dataset=dataset, seq_len=seq_len)
+        here = here.set_index("model")
+        for rival in ordered(here.index.drop(SUBJECT)) if SUBJECT in here.index else ():
+            one, two = (here.loc[model] for model in (SUBJECT, rival))
+            if not enough_seeds(min(one.n_seeds, two.n_seeds)):
+                continue
+            own, other = (row.n_reached == row.n_seeds for row in (one, two))
+            ratio = one.value / two.value if own and other else None
+            sooner = bool(own and (not two.n_reached or one.high < two.low))
+            found.append(Beside(machine, device, rival, dataset, seq_len, bool(own), bool(other), ratio, sooner))  # fmt: skip
+    return found
+
+
 def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
     """By judged track and machine, how long the subject trains to a share of the best rival's value beside each rival."""
-    every = pick(costs(tables, pick(rows(tables), share=share)), what="step_s")
-    judged = versus.judged(tables)
-    for track, machine, device in places(every, "track", "machine_name", "device"):
-        own = pick(every, track=track, machine_name=machine, device=device)
-        rivals = [model for model in ordered(own.model) if model != SUBJECT]
-        said = "; ".join(text for rival in rivals if (text := _beside(own, rival)))
-        if said and track in judged:
+    for track in versus.judged(tables):
+        every = beside(tables, track, share)
+        for machine, device in dict.fromkeys((b.machine, b.device) for b in every):
+            own = [b for b in every if (b.machine, b.device) == (machine, device)]
+            said = "; ".join(_beside([b for b in own if b.rival == r]) for r in ordered(b.rival for b in own))  # fmt: skip
             goal = f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
             yield (
                 f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal} with every seed?"
@@ -152,25 +189,23 @@ def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
             )
 
 
-def _beside(priced: pd.DataFrame, rival: str) -> str:
-    """Ratios where every seed of both gets there; where not, who does. Places with too few seeds are left out."""
-    factors, alone, other_alone, neither = [], 0, 0, 0
-    for dataset, seq_len in places(priced, "dataset", "seq_len"):
-        here = pick(priced, dataset=dataset, seq_len=seq_len).set_index("model")
-        if SUBJECT not in here.index or rival not in here.index:
-            continue
-        own, other = (here.loc[model] for model in (SUBJECT, rival))
-        if not enough_seeds(min(own.n_seeds, other.n_seeds)):
-            continue
-        sure = [row.n_reached == row.n_seeds for row in (own, other)]
-        if all(sure):
-            factors.append(own.value / other.value)
-        alone += sure == [True, False]
-        other_alone += sure == [False, True]
-        neither += not any(sure)
-    n = len(factors) + alone + other_alone + neither
-    counts = {"both": len(factors), f"only {label(SUBJECT)}": alone, f"only {label(rival)}": other_alone, "neither": neither}  # fmt: skip
-    said = [f"{who} at {k} of {n}" for who, k in counts.items() if k]
-    if factors:
-        said[0] += f", {label(SUBJECT)} in {span(factors)} times {label(rival)}'s training time"
-    return f"beside {label(rival)} {', '.join(said)}" if said else ""
+def _beside(found: list[Beside]) -> str:
+    """Who gets to the goal, and the ratios of time where both do."""
+    rival = label(found[0].rival)
+    text = f"beside {rival} {counted(found)}"
+    ratios = [b.ratio for b in found if b.ratio is not None]
+    if ratios:
+        text += f", {label(SUBJECT)} in {span(ratios)} times {rival}'s training time where both do"
+    return text
+
+
+def counted(found: list[Beside]) -> str:
+    """At how many places both, one alone or neither gets to the goal with every seed."""
+    names = {
+        (True, True): "both",
+        (True, False): f"only {label(SUBJECT)}",
+        (False, True): f"only {label(found[0].rival)}",
+        (False, False): "neither",
+    }
+    ends = [(b.own, b.other) for b in found]
+    return ", ".join(f"{who} at {ends.count(end)} of {len(found)}" for end, who in names.items() if end in ends)  # fmt: skip

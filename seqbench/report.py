@@ -26,6 +26,7 @@ from . import (
     look,
     protocol_views,
     reach,
+    scorecard,
     spent,
     tradeoff,
     trend,
@@ -81,6 +82,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     cost = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
+        "scorecard": [scorecard.table(content, track) for track in versus.judged(content)],
         "glance": [
             *(tradeoff.choice(content, track) for track in versus.judged(content)),
             tradeoff.multiples(content),

@@ -6,7 +6,6 @@ Quality and cost meet where both are known: at a dataset and length, or on full 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -15,10 +14,9 @@ from .collect import Tables
 from .costs import SUBJECT, of_curve
 from .findings import MAIN, lead, pick, place, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, known, label, rounded, whole
+from .tables import Cell, Column, Table, label, rounded, whole
 from .views import DASH, MASKINGS, ordered
 
-STEP = {"phase": "train", "what": "step_s"}
 LEAST = {
     ("train", "step_s"): "Fastest training step",
     ("inference", "batch_s"): "Fastest inference batch",
@@ -31,11 +29,6 @@ NAMES = {
     ("inference", "batch_s"): "inference batch",
     ("inference", "memory"): "peak memory of inference (allocated)",
 }
-
-
-def sentences(tables: Tables) -> list[str]:
-    """By track, at how many places the subject is better and cheaper at once, and from which length on it is cheaper."""
-    return [text for track in versus.judged(tables) for text in _both(tables, track)]
 
 
 # --- where both are known -----------------------------------------------------------------------------------------------
@@ -56,90 +49,6 @@ def _largest(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     order = rows.sort_values(["sequences", "n_items"], ascending=False, kind="stable")
     return rows[rows.job == order.job.iloc[0]]
-
-
-@dataclass(frozen=True)
-class Met:
-    """The subject beside one rival at a place whose cost one machine measured: its step over the rival's, whether it is
-    shorter beyond both quartiles, and by masking whether it ranks better."""
-
-    machine: str
-    rival: str
-    ratio: float
-    cheaper: bool
-    better: dict[str, bool]
-
-
-def _met(tables: Tables, verdicts: pd.DataFrame, steps: pd.DataFrame) -> Iterator[Met]:
-    """Every place and machine where quality and cost are known."""
-    for machine, rival in places(steps, "machine_name", "rival"):
-        own, held = pick(steps, machine_name=machine, rival=rival), pick(verdicts, rival=rival)
-        for dataset, seq_len in places(held, "dataset", "seq_len"):
-            here = meeting(tables, own, dataset, seq_len)
-            if len(here):
-                rows = pick(held, dataset=dataset, seq_len=seq_len)
-                better = dict(zip(rows.masking, rows.verdict == "better", strict=True))
-                first = here.iloc[0]
-                yield Met(machine, rival, first.ratio, first.ratio_high < 1, better)
-
-
-def _both(tables: Tables, track: str) -> Iterator[str]:
-    verdicts = pick(versus.settled(versus.against(tables)), track=track)
-    steps = pick(versus.ratios(tables), track=track, **STEP)
-    met = list(_met(tables, verdicts, steps))
-    rivals = ordered(pd.Series([m.rival for m in met], dtype=object))
-    if not met:
-        return
-    said = [f"than {label(r)} at {_at_once([m for m in met if m.rival == r])}" for r in rivals]
-    yield (
-        f"Better and cheaper at once, track {track}: {label(SUBJECT)} has a better {METRICS[MAIN].label}, seen items ranked (masked),"
-        f" and a shorter training step {', '.join(said)} of the places where quality and cost are known, counted by machine."
-    )
-    for machine, kind, device in places(steps, "machine_name", "device_kind", "device"):
-        own = pick(steps, machine_name=machine, device_kind=kind)
-        here = [m for m in met if m.machine == machine]
-        if not here:
-            continue
-        windows = "" if len(of_curve(own, None)) else " (full windows as long)"
-        times = [f"{span(m.ratio for m in here if m.rival == r)} times as long as {label(r)}'s" for r in rivals]  # fmt: skip
-        text = f"On {named(machine, device)} at these places{windows} its training step takes {', '.join(times)}."
-        cheaper = [pair for r in rivals for pair in _cheaper_from(tables, own, r)]
-        for fixed in dict.fromkeys(fixed for fixed, _ in cheaper):
-            said = ", ".join(words for f, words in cheaper if f == fixed)
-            text += f" On full windows, {fixed}, it is shorter {said}."
-        if cheaper:
-            text += f" Quality was measured up to L = {whole(verdicts.seq_len.max())} only."
-        yield text
-
-
-def _at_once(met: list[Met]) -> str:
-    counts = {m: [one.better[m] and one.cheaper for one in met if m in one.better] for m in MASKINGS}  # fmt: skip
-    ranked, masked = (f"{sum(found)} of {len(found)}" for found in counts.values())
-    return f"{ranked} ({masked})"
-
-
-def _cheaper_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, str]]:
-    """By curve over length, from which length on the subject's step is shorter."""
-    first = steps.iloc[0]
-    rows = pick(
-        tables.frames["crossovers"], track=first.track, machine_name=first.machine_name,
-        device_kind=first.device_kind, curve=versus.LENGTHS, phase="train", metric="step_s",
-    )  # fmt: skip
-    for row in rows.itertuples():
-        if {row.model_a, row.model_b} != {SUBJECT, rival}:
-            continue
-        than = f"than {label(rival)}'s"
-        if row.cheaper_min == row.cheaper_max:
-            which = "at every length" if row.cheaper_max == SUBJECT else "at no length"
-            text = f"{than} {which} up to {whole(row.x_max)}"
-        elif known(row.x) and row.cheaper_max == SUBJECT and not row.extrapolated:
-            at = f"about L = {row.x:,.0f}"
-            if row.bracketed:
-                at = f"somewhere between L = {whole(row.low)} and {whole(row.high)}"
-            text = f"{than} from {at} on"
-        else:
-            continue
-        yield row.fixed, text
 
 
 def named(machine: str, device: str) -> str:

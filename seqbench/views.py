@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -29,7 +30,7 @@ MASKINGS = {"unmasked": "Seen items ranked", "seen-masked": "Seen items masked"}
 DASH = Cell("–", mark="muted")
 
 
-def ordered(models: pd.Series) -> list[str]:
+def ordered(models: Iterable[str]) -> list[str]:
     """Models in the order of every table: known names first, as in LABELS, then the others by name."""
     names = list(LABELS)
     return sorted(set(models), key=lambda m: (names.index(m) if m in names else len(names), m))

@@ -161,6 +161,9 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
     order = "Measured on [z-gpu](reference/z-gpu/README.md) and [test-machine]"
     assert order in front and order.replace("reference/", "") in page
     assert "Cost on z-gpu (NVIDIA Test), track paper" in front
+    for text in (front, page):  # the answer comes first
+        assert text.index("- Better and cheaper at once") < text.index("Mamba4Rec against each other model, track matched")  # fmt: skip
+        assert text.index("Its cost over the other's on test-machine: 1 place**") < text.index("A *place* is")  # fmt: skip
     names = re.findall(r"!\[[^]]+\]\(reference/figures/([^)]+)\)", front)
     assert names == re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)
     drawn = tmp_path / "reference" / "figures"

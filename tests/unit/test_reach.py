@@ -125,11 +125,38 @@ def test_the_sentence_has_ratios_where_every_seed_gets_there_and_counts_elsewher
     (said,) = reach.sentences(tables(costs=COSTS), 0.95)
     assert said == (
         "Time to quality, track matched, on m: who reaches 95 % of the best other model's validation NDCG@10 with every seed?"
-        " Beside SASRec both at 1 of 1, Mamba4Rec in 1.36 times SASRec's training time; beside GRU4Rec only Mamba4Rec at 1 of 1."
+        " Beside SASRec both at 1 of 1, Mamba4Rec in 1.36 times SASRec's training time where both do; beside GRU4Rec only Mamba4Rec"
+        " at 1 of 1."
     )
     swapped = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01], [0.02], [0.01])}
     (said,) = reach.sentences(tables(swapped, COSTS), 0.95)
     assert "Beside SASRec only SASRec at 1 of 1; beside GRU4Rec neither at 1 of 1." in said
+
+
+@pytest.mark.parametrize(
+    ("other", "step", "sooner"),
+    [
+        (([0.05, 0.1],) * 3, 1.0, False),  # the subject's slowest seed takes as long
+        (([0.05, 0.1],) * 3, 1.01, True),
+        (([0.05, 0.1], [0.05, 0.1], [0.1, 0.05]), 1.5, False),  # one of its seeds is there first
+        (([0.01], [0.01], [0.1, 0.1]), 0.9, False),  # one seed is not enough for it, but was there
+        (([0.01], [0.01], [0.01]), 0.1, True),
+    ],
+)
+def test_sooner_is_before_any_seed_of_the_other(other, step, sooner):
+    """The goal is GRU4Rec's .1 by 95 %: the subject is there after 200 steps, by the slower seed."""
+    looks = {"mamba4rec": ([0.05, 0.1], [0.1], [0.1]), "sasrec": other, "gru4rec": ([0.1],) * 3}
+    prices = [cost("mamba4rec", 1.0), cost("sasrec", step), cost("gru4rec", 9.0)]
+    (found,) = (b for b in reach.beside(tables(looks, prices), "matched", 0.95) if b.rival == "sasrec")  # fmt: skip
+    assert (found.own, found.sooner) == (True, sooner)
+    assert found.other == (found.ratio is not None)
+
+
+def test_who_does_not_get_there_is_not_sooner():
+    looks = {"mamba4rec": ([0.1], [0.1], [0.01]), "sasrec": ([0.1],) * 3, "gru4rec": ([0.01],) * 3}
+    found = {b.rival: b for b in reach.beside(tables(looks, COSTS), "matched", 0.95)}
+    assert not found["sasrec"].sooner and not found["gru4rec"].sooner
+    assert found["sasrec"].ratio is None and (found["sasrec"].own, found["sasrec"].other) == (False, True)  # fmt: skip
 
 
 def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
@@ -139,3 +166,6 @@ def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
     assert list(reach.sentences(few, 0.95)) == []
     two = {model: seeds[:2] for model, seeds in LOOKS.items()}
     assert list(reach.sentences(tables(two, COSTS), 0.95)) == []
+    assert (
+        list(reach.sentences(tables(costs=COSTS[1:]), 0.95)) == []
+    )  # the subject's step is not known

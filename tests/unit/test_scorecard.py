@@ -1,0 +1,251 @@
+"""The answer at a glance, from tables whose answer is known."""
+
+import pandas as pd
+import pytest
+from test_headline import both
+from test_headline import tables as verdicts
+from test_reach import COSTS as PRICES
+from test_reach import LOOKS
+from test_reach import tables as trained
+from test_tradeoff import WINDOWS, comparison, cost, tables
+
+from seqbench import scorecard, versus
+
+
+def card(content, track="matched"):
+    """Cells by the row's words and the rival; a machine's rows below the machine's name."""
+    table, found, over = scorecard.table(content, track), {}, ""
+    for row in table.rows:
+        if len(row) == 1:
+            over = row[0].text.removeprefix("Its cost over the other's on ") + ": "
+            continue
+        for column, cell in zip(table.columns[1:], row[1:], strict=True):
+            found[over + row[0].text, column.text] = cell
+    return found
+
+
+def texts(content, name):
+    """Texts of the cells whose row ends so, by row and rival."""
+    return {key: cell.text for key, cell in card(content).items() if key[0].endswith(name)}
+
+
+# --- quality ------------------------------------------------------------------------------------------------------------
+
+
+def quality(rows):
+    content = verdicts(rows)
+    content.frames.update({name: pd.DataFrame() for name in ("curves", "crossovers")})
+    return content
+
+
+def test_places_are_counted_by_verdict_from_the_subjects_side():
+    rows = both("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
+    rows += both("matched", "sasrec", "mamba4rec", ("worse", "better"), seq_len=100)
+    rows += both("matched", "gru4rec", "mamba4rec", ("equivalent", "worse"))
+    content = quality(rows)
+    found = {key: (c.text, c.detail, c.mark) for key, c in card(content).items()}
+    assert {key: cell for key, cell in found.items() if "how much" not in key[0]} == {
+        ("Better NDCG@10, seen items ranked", "SASRec"): ("2 of 2", "", "best"),
+        ("Better NDCG@10, seen items masked", "SASRec"): ("0 of 2", "worse at 1", ""),
+        ("Better NDCG@10, seen items ranked", "GRU4Rec"): ("0 of 1", "equal at 1", ""),
+        ("Better NDCG@10, seen items masked", "GRU4Rec"): ("1 of 1", "", "best"),
+    }
+    assert found["… by how much, of the better mean", "SASRec"][0] == "−20.0 to +20.0 %"
+    assert found["… by how much, of the better mean", "GRU4Rec"][0] == "−20.0 %"
+    assert scorecard.table(content, "matched").caption == (
+        "Mamba4Rec against each other model, track matched: 2 places on 1 dataset with at least 3 seeds"
+    )
+
+
+def test_open_differences_are_not_called_worse():
+    rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
+    rows += both("matched", "mamba4rec", "sasrec", ("inconclusive", "better"), seq_len=100)
+    cell = card(quality(rows))["Better NDCG@10, seen items ranked", "SASRec"]
+    assert (cell.text, cell.detail, cell.mark) == ("1 of 2", "worse nowhere", "")
+
+
+def test_baselines_and_few_seeds_are_not_counted():
+    rows = both("matched", "mamba4rec", "popularity", ("better", "better"))
+    rows += both("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
+    rows += both("matched", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
+    rows += both("matched", "mamba4rec", "sasrec", ("equivalent", "better"), seq_len=100)
+    content = quality(rows)
+    assert versus.judged(content) == ["matched"]
+    assert scorecard.table(content, "paper").rows == []
+    found = card(content)
+    assert {rival for _, rival in found} == {"SASRec"}
+    assert found["Better NDCG@10, seen items ranked", "SASRec"].text == "0 of 1"
+    assert found["Better NDCG@10, seen items masked", "SASRec"].text == "1 of 1"
+
+
+def test_models_below_one_without_training_are_counted():
+    content = quality(both("matched", "mamba4rec", "sasrec", ("better", "better")))
+    means = {"mamba4rec": (0.3, 0.3), "sasrec": (0.1, 0.3), "markov": (0.2, 0.2)}
+    content.frames["summary"] = pd.DataFrame([
+        {"track": "matched", "dataset": "toy", "seq_len": 50, "masking": masking, "metric": "ndcg@10", "ties": "conservative",
+         "model": model, "mean": mean, "budget": None if model == "markov" else "9 steps"}
+        for model, values in means.items() for masking, mean in zip(("unmasked", "seen-masked"), values, strict=True)
+    ])  # fmt: skip
+    assert scorecard.table(content, "matched").notes[-1] == (
+        "Below the best model that needs no training: SASRec at 1 of 1 (0 of 1)."
+    )
+
+
+# --- quality and cost ---------------------------------------------------------------------------------------------------
+
+
+def test_better_and_cheaper_is_counted_only_where_both_are_known():
+    rows = comparison("sasrec", ("better", "inconclusive"))
+    rows += comparison("sasrec", ("better", "better"), seq_len=100)
+    rows += comparison("sasrec", ("better", "better"), seq_len=200)  # its cost is not known
+    rows += comparison("sasrec", ("better", "better"), seq_len=400, seeds=1)  # too few seeds
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
+    costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 2.0, seq_len=400)]
+    assert list(scorecard.sentences(tables(rows, costs))) == [
+        "Better and cheaper at once, track matched: Mamba4Rec has a better NDCG@10, seen items ranked (masked), and a shorter training"
+        " step than SASRec at 1 of 2 (0 of 2) of the places where both are known, counted by machine."
+    ]
+    found = card(tables(rows, costs))
+    assert found["m: 2 places: Training step", "SASRec"].text == "0.500 to 1.50"
+    assert found["m: 2 places: Better and a shorter step at once", "SASRec"].text == "1 of 2 (0 of 2)"  # fmt: skip
+    costs += [cost(m, v, machine_name="gpu", device="A GPU", device_kind="cuda") for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]  # fmt: skip
+    costs += [cost(m, v, metric="peak_allocated_bytes", machine_name="gpu", device="A GPU", device_kind="cuda") for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
+    (said,) = scorecard.sentences(tables(rows, costs))
+    assert "than SASRec at 2 of 3 (0 of 3)" in said
+    found = {key[0]: cell for key, cell in card(tables(rows, costs)).items() if "gpu" in key[0]}
+    assert {key: (cell.text, cell.mark) for key, cell in found.items()} == {
+        "gpu (A GPU): 1 place: Training step": ("0.250", "best"),
+        "gpu (A GPU): 1 place: Peak memory of training (allocated)": ("1.50", ""),
+        "gpu (A GPU): 1 place: Better and a shorter step at once": ("1 of 1 (0 of 1)", ""),
+    }
+
+
+def test_a_step_within_the_quartiles_is_not_cheaper():
+    rows = comparison("sasrec", ("better", "better"))
+    for q75, counted in ((0.999, "1 of 1 (1 of 1)"), (1.01, "0 of 1 (0 of 1)")):
+        costs = [cost("mamba4rec", 0.95, q75=q75), cost("sasrec", 1.01, q25=1.0)]
+        content = tables(rows, costs)
+        assert f"than SASRec at {counted} of the places" in next(scorecard.sentences(content))
+        cell = card(content)["m: 1 place: Training step", "SASRec"]
+        assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
+
+
+@pytest.mark.parametrize(("n_items", "known"), [(300, True), (400, False)])
+def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
+    window = {**WINDOWS, "n_items": n_items}
+    costs = [cost("mamba4rec", 1.0, **window), cost("sasrec", 2.0, **window)]
+    content = tables(comparison("sasrec", ("better", "better")), costs)
+    assert len(list(scorecard.sentences(content))) == known
+    found = texts(content, "Training step")
+    assert list(found.values()) == ["0.500"] * known
+    assert list(found) == [("m: 1 place, full windows as long: Training step", "SASRec")] * known
+
+
+def test_of_two_curves_the_larger_batch_is_met():
+    larger = {**WINDOWS, "fixed": "256 sequences a batch, 300 items", "sequences": 256}
+    costs = [cost("mamba4rec", 1.0, **WINDOWS), cost("sasrec", 2.0, **WINDOWS)]
+    costs += [{**cost(m, v, **larger), "path": f"larger/{m}"} for m, v in (("mamba4rec", 9.0), ("sasrec", 3.0))]  # fmt: skip
+    content = tables(comparison("sasrec", ("better", "better")), costs)
+    assert list(texts(content, "Training step").values()) == ["3.00"]
+    assert list(texts(content, "step at once").values()) == ["0 of 1 (0 of 1)"]
+
+
+def test_a_job_of_another_batch_than_the_trainings_is_no_cost_of_theirs():
+    """Measurements stay when the batch of a track changes; trainings are replaced."""
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    stale = [{**cost(m, v, batch_size=8192), "path": f"stale/{m}"} for m, v in (("mamba4rec", 9.0), ("sasrec", 3.0))]  # fmt: skip
+    rows = comparison("sasrec", ("better", "better"))
+    assert card(tables(rows, [*stale, *costs])) == card(tables(rows, costs))
+    half = [{**row, "precision": "bf16"} for row in costs]
+    assert list(scorecard.sentences(tables(rows, half))) == []
+
+
+@pytest.mark.parametrize("left", ["nothing", "another curve", "failures"])
+def test_without_a_usable_cost_only_quality_is_told(left):
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    if left == "another curve":
+        costs = [{**row, "curve": "catalogue"} for row in costs]
+    costs = [] if left == "nothing" else costs
+    content = tables(comparison("sasrec", ("better", "better")), costs)
+    if left == "failures":
+        content.frames["efficiency"]["median"] = float("nan")
+    assert list(scorecard.sentences(content)) == []
+    assert {key[0].partition(",")[0] for key in card(content)} == {
+        "Better NDCG@10",
+        "… by how much",
+    }
+
+
+def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
+    return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": "batch", "phase": "train",
+            "fixed": "8 sequences a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
+            "bracketed": bracketed, "extrapolated": extrapolated, "x_max": 8192.0, "cheaper_min": ends[0],
+            "cheaper_max": ends[1]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "from about L = 1,045 on"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on"),
+        (crossing("sasrec", ("sasrec", "sasrec")), "at no L up to 8,192"),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "at every L up to 8,192"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), None),
+        (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
+    ],
+)  # fmt: skip
+def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    content = tables(comparison("sasrec", ("better", "better")), costs, [row])
+    found = texts(content, "full windows, 8 sequences a batch")
+    assert list(found.values()) == ([said] if said else [])
+
+
+def test_a_curve_that_says_nothing_of_one_rival_says_so():
+    rows = [*comparison("sasrec", ("better", "better")), *comparison("gru4rec", ("better", "better"))]  # fmt: skip
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0), cost("gru4rec", 2.0)]
+    content = tables(rows, costs, [crossing("gru4rec", ("mamba4rec", "mamba4rec"))])
+    found = texts(content, "8 sequences a batch")
+    assert [found[key] for key in sorted(found)] == ["at every L up to 8,192", "not known"]
+
+
+# --- quality and the training that it takes -----------------------------------------------------------------------------
+
+
+def test_the_training_until_a_quality_is_told_by_place():
+    """SASRec's .0990: Mamba4Rec is there after 200, 300 and 200 steps of .2 s, SASRec after 400, 300 and 400 of .2 s."""
+    looks = {**LOOKS, "gru4rec": ([0.01, 0.0995], [0.01], [0.01])}
+    content = trained(looks, [cost("mamba4rec", 0.2), *PRICES[1:]])
+    found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
+    ratio = (200 + 300 + 200) / (400 + 300 + 400)
+    assert (found["SASRec"].text, found["SASRec"].detail) == (f"{ratio:.3f}", "both at 1 of 1")
+    assert found["SASRec"].mark == ""  # its slowest seed takes as long as SASRec's fastest
+    assert (found["GRU4Rec"].text, found["GRU4Rec"].mark) == ("only Mamba4Rec at 1 of 1", "")
+    faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
+    (said,) = scorecard.sentences(faster)
+    assert said.endswith(
+        "and a shorter training step than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1); and a shorter training until 99 %"
+        " of the best other model's validation NDCG@10 than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1) of the places"
+        " where both are known, counted by machine."
+    )
+    found = {key[1]: cell for key, cell in card(faster).items() if "Training until 99 %" in key[0]}
+    assert [found[name].mark for name in ("SASRec", "GRU4Rec")] == ["best", "best"]
+
+
+def test_sooner_but_not_better_does_not_count():
+    content = trained(costs=[cost("mamba4rec", 0.05), *PRICES[1:]])
+    frame = content.frames["comparisons"]
+    masked = (frame.model_b == "sasrec") & (frame.masking == "seen-masked")
+    content.frames["comparisons"] = frame.assign(verdict=frame.verdict.mask(masked, "equivalent"))
+    found = {key[1]: cell.text for key, cell in card(content).items() if "until then at once" in key[0]}  # fmt: skip
+    assert found == {"SASRec": "1 of 1 (0 of 1)", "GRU4Rec": "1 of 1 (1 of 1)"}
+
+
+def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
+    looks = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01],) * 3}
+    content = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
+    found = {key[1]: cell for key, cell in card(content).items() if "Training until" in key[0]}
+    assert [found[name].text for name in ("SASRec", "GRU4Rec")] == ["only SASRec at 1 of 1", "neither at 1 of 1"]  # fmt: skip
+    said = {key[1]: cell.text for key, cell in card(content).items() if "until then" in key[0]}
+    assert said == {"SASRec": "0 of 1 (0 of 1)", "GRU4Rec": "0 of 1 (0 of 1)"}
