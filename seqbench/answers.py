@@ -17,15 +17,14 @@ from .collect import Tables
 from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .metrics import METRICS
-from .tables import decimals, known, label, metric_label, plural, rounded, signed
-from .tradeoff import named
+from .tables import decimals, known, label, metric_label, named, plural, rounded, signed
 from .views import MASKINGS, ordered
 
 VERDICTS = {
     "better": "better on",
     "worse": "worse on",
     "equivalent": "equal within the margin on",
-    "inconclusive": "undecided on",
+    "inconclusive": "inconclusive on",
     "seeds": "not judged, with fewer than three seeds, on",
 }
 COSTS = (("train", "epoch_s", f"the time of a training epoch of {label(SUBJECT)} over that of another model"),
@@ -72,6 +71,8 @@ def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
     )
     if not best.n_others:
         return f"{text}with nothing beside it"
+    if best.established and best.n_others == 1:
+        return f"{text}and its lead over the only other model here exceeds the margin"
     if best.established:
         return f"{text}and its lead over every other model exceeds the margin"
     if len(best.unproven) == best.n_others:

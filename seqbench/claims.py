@@ -43,8 +43,9 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence in one track: what was measured, in words, and the verdict."""
+    """One sentence in one track: what was measured, in words, and the verdict. kind: the list of the file it stands in."""
 
+    kind: str
     sentence: str
     source: str
     track: str
@@ -86,7 +87,7 @@ def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
     tracks = [track for (track,) in places(tables.frames["experiments"], "track")]
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
     return [
-        Finding(sentence, claim["source"], track, *found)
+        Finding(kind, sentence, claim["source"], track, *found)
         for kind, maker in makers.items()
         for claim in claims.get(kind, [])
         for track in tracks

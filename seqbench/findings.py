@@ -95,15 +95,18 @@ def below_popularity(tables: Tables) -> list[str]:
 def below_untrained(
     tables: Tables, track: str, dataset: str, seq_len: int, masking: str
 ) -> pd.DataFrame:
-    """Trained models of one comparison: rows of `summary`, and `below`, whether a model without training has a higher NDCG@10."""
+    """Trained models of one comparison: rows of `summary`, and `below`, whether a model without training has a higher NDCG@10.
+
+    Empty where no model without training stands beside them.
+    """
     rows = pick(
         tables.frames["summary"], metric=MAIN, ties="conservative", track=track, dataset=dataset, seq_len=seq_len,
         masking=masking,
     )  # fmt: skip
-    if rows.empty:
-        return pd.DataFrame({"model": [], "below": []})
-    trained = rows[rows.budget.notna()]  # a budget is what trained models have
-    best = rows["mean"][rows.budget.isna()].max()
+    untrained = rows.budget.isna() if len(rows) else ()  # a budget is what trained models have
+    if not any(untrained):
+        return pd.DataFrame({"model": pd.Series(dtype=object), "below": pd.Series(dtype=bool)})
+    trained, best = rows[~untrained], rows["mean"][untrained].max()
     return trained.assign(below=trained["mean"] < best)
 
 

@@ -87,9 +87,7 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
         if said:
             found.append(f"{track}, {MASKINGS[masking].lower()}: {', '.join(said)}")
     if found:
-        text = (
-            f"By {METRICS[MAIN].label}, of the places where they were trained: {'; '.join(found)}."
-        )
+        text = f"By {METRICS[MAIN].label}, of the places where both are: {'; '.join(found)}."
         yield Flag("warn", "Trained models below the best one without training", text)
 
 
@@ -109,10 +107,10 @@ def _improving(tables: Tables) -> Iterator[Flag]:
             of = len(pick(rows, dataset=dataset, track=track))
             names.append(f"{n} of {plural(of, 'training')} on {dataset} ({track})")
         text = (
-            f"{_few(names)} used up their budget before they stopped improving. More steps might raise their quality: what is"
-            " said of them holds at their budget."
+            f"{_few(names)} used up their budget before validation stopped improving for long enough to end them. More"
+            " steps might raise their quality: what is said of them holds at their budget."
         )
-        yield Flag("warn", "Still improving when stopped", text)
+        yield Flag("warn", "Ended by the budget", text)
 
 
 def _fallback(tables: Tables) -> Iterator[Flag]:

@@ -12,6 +12,13 @@ from .metrics import METRICS
 from .tables import label, whole
 from .views import MASKINGS, QUALITIES
 
+KINDS = {
+    "quality": "who ranks better:",
+    "values": "its own values:",
+    "cost": "cost on a GPU:",
+    "growth": "growth of cost with length, mostly our reading:",
+}
+
 
 def headline(tables: Tables) -> list[str]:
     """Sentences on quality and cost together, on metrics that disagree, on the paper's claims and on published values."""
@@ -43,20 +50,21 @@ def _opposed(tables: Tables) -> Iterator[str]:
 
 
 def _claims(tables: Tables) -> Iterator[str]:
-    """Verdicts by track; a track in which nothing of the paper was measured is left out."""
-    counts = []
+    """Verdicts by track and kind of claim; what a track says nothing about is left out."""
     found = claims.judge(tables, claims.read())
     for track in dict.fromkeys(f.track for f in found if f.verdict != claims.ABSENT):
-        own = [f for f in found if f.track == track]
-        verdicts = [f.verdict for f in own]
-        order = (claims.YES, claims.NO, claims.UNSURE, claims.ABSENT)
-        said = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
-        only = sum(f.direction_holds for f in own)
-        if only:
-            said[verdicts.count(claims.YES) > 0] += f" (of {only} the direction holds, not the figure)"  # fmt: skip
-        counts.append(f"in track {track} {', '.join(said)}")
-    if counts:
-        yield f"Claims of the paper, sentence by sentence and metric by metric: {'; '.join(counts)}."
+        said = []
+        for kind, words in KINDS.items():
+            own = [f for f in found if (f.track, f.kind) == (track, kind)]
+            verdicts = [f.verdict for f in own]
+            order = (claims.YES, claims.NO, claims.UNSURE, claims.ABSENT)
+            parts = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
+            only = sum(f.direction_holds for f in own)
+            if only:
+                parts[verdicts.count(claims.YES) > 0] += f" (of {only} the direction holds, not the figure)"  # fmt: skip
+            if set(verdicts) - {claims.ABSENT}:
+                said.append(f"{words} {', '.join(parts)}")
+        yield f"Claims of the paper in track {track}, by sentence and metric: {'; '.join(said)}."
 
 
 def _anchors(tables: Tables) -> Iterator[str]:
@@ -77,7 +85,18 @@ def words(tables: Tables) -> str:
         " whole catalogue, the items that a user has seen *ranked* too or *masked*; the step of a training whose weights are tested, and the best"
         f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
         f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
-        f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is open.\n"
+        f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is *inconclusive*. *Full windows* are"
+        f" synthetic histories of full length.{_never_twice(tables)}\n"
+    )
+
+
+def _never_twice(tables: Tables) -> str:
+    """Which of the two rankings is whose: only where no user has an item twice."""
+    if any(facts.get("repeats") for facts in tables.datasets.values()):
+        return ""
+    return (
+        " No user of these datasets has an item twice, so what was seen is never the answer: who would not show it again reads"
+        " *masked*, who compares with RecBole's and the paper's figures reads *ranked*."
     )
 
 

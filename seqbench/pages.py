@@ -67,6 +67,7 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
         f"# Results on {name}\n\n"
         f"Generated from the records in `runs/` by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv`, `efficiency.csv`, `scaling.csv`,"
         " `crossovers.csv`, `protocols.csv`, `agreement.csv` and `contrasts.csv` hold the same numbers. A record is described in `results/README.md`.\n\n"
+        "What the words mean, and all machines together: [the page of all machines](../README.md).\n\n"
         f"{_warnings(content)}\n## Findings\n\n{answers.as_markdown(answers.answers(main))}\n{_sections(shown)}\n"
         f"## Commands\n\nEach record again, from the root of the checkout:\n\n```sh\n{commands}\n```\n"
     )
@@ -108,31 +109,32 @@ def of_readme(
     said = [a for a in _together(main, machines) if a.question in IN_README]
     kinds = [kind for (kind,) in places(main.frames["efficiency"], "device_kind")]
     kinds = ["cuda"] if "cuda" in kinds else kinds
-    both = [table for table in _tradeoff(main, reach.SHARES[-1:]) if table.rows]
-    tables = [table for table in _glance(main, versus.judged(main), kinds) if table.rows]
+    judged = versus.judged(main)
+    chosen = [tradeoff.choice(main, track) for track in judged]
+    tables = [table for table in _glance(main, judged, kinds) if table.rows]
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     return (
         f"{_answer(main)}\n{headline.words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
-        + "".join(f"{markdown(table)}\n" for table in both)
+        + "".join(f"{markdown(table)}\n" for table in chosen if table.rows)
         + f"{_shown(figures, link)}\n"
         + "\n".join(markdown(table) for table in tables)
         + f"\n{answers.as_markdown(said)}\n"
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
-        + f"More: [all machines together]({link}/README.md) (every metric and track, cost on CPUs, published values and what may be behind those"
+        + f"More: [all machines together]({link}/README.md) (every metric and track, cost on CPUs and as multiples, time to quality step by step, published values and what may be behind those"
         " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
         f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
     )
 
 
-def _tradeoff(main: Tables, shares: Sequence[float] = reach.SHARES) -> list[Table]:
+def _tradeoff(main: Tables) -> list[Table]:
     """Quality and cost together, by track; the subject's cost as a multiple of each other model's; time to quality."""
     tracks = versus.judged(main)
     together = [tradeoff.choice(main, track) for track in tracks]
     return [
         *together,
         tradeoff.multiples(main),
-        *(reach.table(main, track, shares) for track in tracks),
+        *(reach.table(main, track) for track in tracks),
     ]
 
 

@@ -18,8 +18,7 @@ from .costs import SUBJECT, of_curve
 from .experiment import Training
 from .findings import enough_seeds, pick, place, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, decimals, label, plural, rounded, unit_for
-from .tradeoff import named, span
+from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, span, unit_for
 from .views import DASH, ordered
 
 SHARES = (0.95, 0.99)
@@ -208,4 +207,5 @@ def counted(found: list[Beside]) -> str:
         (False, False): "neither",
     }
     ends = [(b.own, b.other) for b in found]
-    return ", ".join(f"{who} at {ends.count(end)} of {len(found)}" for end, who in names.items() if end in ends)  # fmt: skip
+    said = [f"{who} at {ends.count(end)}" for end, who in names.items() if end in ends]
+    return f"{', '.join(said)} of {len(found)}"

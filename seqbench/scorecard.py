@@ -1,35 +1,37 @@
-"""The answer at a glance: the subject against each other model in quality and in cost, a sentence and a table per track.
+"""The answer at a glance: the subject against each other model in quality and in cost, in sentences and a table per track.
 
-Quality counts places (a dataset at one length) by verdict; cost is told by machine, as the subject's over the other's.
+Quality counts places (a dataset at one length) by verdict, where enough seeds were trained. Cost is told by machine, as the
+subject's over the other's, wherever it was measured. Both at once is counted where both are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from . import reach, versus
+from . import curves, reach, versus
 from .collect import Tables
 from .costs import SUBJECT, of_curve
 from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, known, label, plural, whole
-from .tradeoff import NAMES, meeting, named, span
+from .tables import Cell, Column, Table, known, label, named, plural, span, whole
+from .tradeoff import NAMES, meeting
 from .views import DASH, MASKINGS, ordered
 
 STEP = ("train", "step_s")
-GOAL = f"{100 * reach.SHARES[-1]:g} % of the best other model's validation {METRICS[reach.METRIC].label}"
+OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
+Counted = Callable[["Met"], "bool | None"]
 
 
 @dataclass(frozen=True)
 class Met:
     """The subject beside one rival at a place whose cost one machine measured.
 
-    better: by masking, whether it ranks better. ratios: by (phase, what) the row of `versus.ratios`. until: the training to a
-    share of the best rival's quality, if its time is known.
+    better: by masking, whether it ranks better; empty with too few seeds. ratios: by (phase, what) the row of
+    `versus.ratios`. until: by share of the best rival's quality the training until it, if its time is known.
     """
 
     machine: str
@@ -39,74 +41,121 @@ class Met:
     rival: str
     better: dict[str, bool]
     ratios: dict[tuple[str, str], Any]
-    until: reach.Beside | None
+    until: dict[float, reach.Beside]
 
-    @property
     def cheaper(self) -> bool | None:
         """Whether its training step is shorter beyond both quartiles; None where it is not known."""
         return self.ratios[STEP].ratio_high < 1 if STEP in self.ratios else None
 
-    @property
-    def sooner(self) -> bool | None:
-        """Whether it trains for less time to the goal; None where that is not known."""
-        return self.until.sooner if self.until else None
+    def sooner(self, share: float) -> bool | None:
+        """Whether every seed of it is at the goal before any of the rival's; None where neither's seeds all get there."""
+        goal = self.until.get(share)
+        return goal.sooner if goal and (goal.own or goal.other) else None
 
 
 def met(tables: Tables, track: str) -> list[Met]:
-    """Every place and machine of a track where quality, over enough seeds, and a cost are known."""
-    verdicts = pick(versus.settled(versus.against(tables)), track=track)
+    """Every place and machine of a track where the subject and a rival were compared and a cost is known."""
+    verdicts = pick(versus.against(tables), track=track)
+    settled = versus.settled(verdicts)
     every = pick(versus.ratios(tables), track=track)
-    until = {(b.machine, b.rival, b.dataset, b.seq_len): b for b in reach.beside(tables, track)}
+    until = {
+        (b.machine, b.rival, b.dataset, b.seq_len, share): b
+        for share in reach.SHARES
+        for b in reach.beside(tables, track, share)
+    }
     found = []
     for machine, kind, rival in places(every, "machine_name", "device_kind", "rival"):
         own = pick(every, machine_name=machine, device_kind=kind, rival=rival)
-        held = pick(verdicts, rival=rival)
-        for dataset, seq_len in places(held, "dataset", "seq_len"):
+        for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
             costs = {
                 key: meeting(tables, pick(own, phase=key[0], what=key[1]), dataset, seq_len)
                 for key in versus.COSTS
             }
             ratios = {key: rows.iloc[0] for key, rows in costs.items() if len(rows)}
             if ratios:
-                rows = pick(held, dataset=dataset, seq_len=seq_len)
-                better = dict(zip(rows.masking, rows.verdict == "better", strict=True))
-                goal = until.get((machine, rival, dataset, seq_len))
-                found.append(Met(machine, kind, dataset, seq_len, rival, better, ratios, goal))
+                rows = pick(settled, rival=rival, dataset=dataset, seq_len=seq_len)
+                better = (
+                    dict(zip(rows.masking, rows.verdict == "better", strict=True))
+                    if len(rows)
+                    else {}
+                )
+                keys = {share: (machine, rival, dataset, seq_len, share) for share in reach.SHARES}
+                goals = {share: until[key] for share, key in keys.items() if key in until}
+                found.append(Met(machine, kind, dataset, seq_len, rival, better, ratios, goals))
     return found
 
 
-# --- in a sentence ------------------------------------------------------------------------------------------------------
+def goal(share: float) -> str:
+    """What a training is measured until."""
+    return f"{100 * share:g} % of the best other model's validation {METRICS[reach.METRIC].label}"
+
+
+# --- in sentences -------------------------------------------------------------------------------------------------------
 
 
 def sentences(tables: Tables) -> Iterator[str]:
-    """By judged track, at how many places the subject is better and cheaper at once: by the step, and by the training."""
+    """By judged track how often the subject ranks better, then by machine what it costs and how often it is both at once."""
     for track in versus.judged(tables):
+        verdicts = pick(versus.settled(versus.against(tables)), track=track)
+        rivals = ordered(verdicts.rival)
+        yield _quality(track, verdicts, rivals)
         here = met(tables, track)
-        rivals = ordered(m.rival for m in here)
-        said = [
-            f"{what} {', '.join(f'than {label(r)} at {count}' for r, count in counts.items())}"
-            for what, is_cheaper in (
-                ("a shorter training step", lambda m: m.cheaper),
-                (f"a shorter training until {GOAL}", lambda m: m.sooner),
-            )
-            if (counts := {r: text for r in rivals if (text := _at_once(here, r, is_cheaper))})
-        ]
-        if said:
-            yield (
-                f"Better and cheaper at once, track {track}: {label(SUBJECT)} has a better {METRICS[MAIN].label}, seen items ranked (masked),"
-                f" and {'; and '.join(said)} of the places where both are known, counted by machine."
-            )
+        rows = pick(versus.ratios(tables), track=track)
+        for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
+            own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
+            steps = pick(rows, machine_name=machine, device_kind=kind)
+            windows = "" if len(of_curve(steps, None)) else " (full windows as long)"
+            said = list(_cost(own, rivals))
+            if said:
+                yield f"Track {track} on {named(machine, device)}{windows}: {'; '.join(said)}."
 
 
-def _at_once(here: list[Met], rival: str, is_cheaper: Callable[[Met], bool | None]) -> str:
-    """At how many places it is better and cheaper, of those where both are known: seen items ranked, and masked."""
-    known_here = [m for m in here if m.rival == rival and is_cheaper(m) is not None]
-    counts = [
-        [bool(m.better[masking] and is_cheaper(m)) for m in known_here if masking in m.better]
-        for masking in MASKINGS
-    ]
-    ranked, masked = (f"{sum(found)} of {len(found)}" for found in counts)
-    return f"{ranked} ({masked})" if known_here else ""
+def _quality(track: str, verdicts: pd.DataFrame, rivals: list[str]) -> str:
+    def counts(verdict: str, words: str) -> Iterator[str]:
+        for rival in rivals:
+            parts = [pick(verdicts, rival=rival, masking=masking).verdict == verdict for masking in MASKINGS]  # fmt: skip
+            if verdict == "better" or any(part.any() for part in parts):
+                ranked, masked = (part.sum() for part in parts)
+                yield f"{words}{label(rival)} at {ranked} ({masked})"
+
+    at = places(verdicts, "dataset", "seq_len")
+    datasets = plural(len({dataset for dataset, _ in at}), "dataset")
+    worse = ", ".join(counts("worse", "than ")) or "nowhere"
+    return (
+        f"Track {track}, of {plural(len(at), 'place')} (a dataset at one length) on {datasets}, seen items ranked (masked): {label(SUBJECT)} has"
+        f" a better {METRICS[MAIN].label} {', '.join(counts('better', 'than '))}; a worse one {worse}."
+    )
+
+
+def _cost(own: list[Met], rivals: list[str]) -> Iterator[str]:
+    by_rival = {r: [m.ratios[STEP].ratio for m in own if m.rival == r and STEP in m.ratios] for r in rivals}  # fmt: skip
+    times = [f"{span(ratios)} times {label(r)}'s" for r, ratios in by_rival.items() if ratios]
+    if times:
+        yield f"its training step takes {', '.join(times)}"
+    share = reach.SHARES[-1]
+    for words, test in (
+        ("better and with a shorter step at once", Met.cheaper),
+        (f"better and sooner at {goal(share)} at once", lambda m: m.sooner(share)),
+    ):
+        counts = {r: count for r in rivals if (count := _at_once(own, r, test))}
+        if any(any(passed) for passed, _ in counts.values()):
+            yield f"{words}: " + ", ".join(f"than {label(r)} at {_said(count)}" for r, count in counts.items())  # fmt: skip
+        elif counts:
+            yield f"{words}: nowhere"
+
+
+def _at_once(
+    here: list[Met], rival: str, test: Counted
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """At how many places it is better and passes, and of how many: by masking, where both are known."""
+    both = [m for m in here if m.rival == rival and m.better and test(m) is not None]
+    found = [[m.better[masking] and test(m) for m in both if masking in m.better] for masking in MASKINGS]  # fmt: skip
+    return (tuple(map(sum, found)), tuple(map(len, found))) if both else None
+
+
+def _said(count: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
+    ranked, masked = (f"{passed} of {n}" for passed, n in zip(*count, strict=True))
+    return f"{ranked} ({masked})"
 
 
 # --- in a table ---------------------------------------------------------------------------------------------------------
@@ -117,16 +166,13 @@ def table(tables: Tables, track: str) -> Table:
     verdicts = pick(versus.settled(versus.against(tables)), track=track)
     rivals = ordered(verdicts.rival) if len(verdicts) else []
     at = places(verdicts, "dataset", "seq_len")
-    columns = [
-        Column(f"{label(SUBJECT)} against", number=False),
-        *[Column(label(rival)) for rival in rivals],
-    ]
+    columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(rival)) for rival in rivals]]  # fmt: skip
     body: list[list[Cell]] = []
     for masking, title in MASKINGS.items():
         own = pick(verdicts, masking=masking)
         body += [
             [Cell(f"Better {METRICS[MAIN].label}, {title.lower()}"), *(_places(pick(own, rival=r)) for r in rivals)],
-            [Cell("… by how much, of the better mean"), *(_share(pick(own, rival=r)) for r in rivals)],
+            [Cell("Difference, % of the better model's"), *(_share(pick(own, rival=r)) for r in rivals)],
         ]  # fmt: skip
     here = met(tables, track)
     rows = pick(versus.ratios(tables), track=track)
@@ -135,7 +181,7 @@ def table(tables: Tables, track: str) -> Table:
         if own:
             steps = pick(rows, machine_name=machine, device_kind=kind)
             where = plural(len({(m.dataset, m.seq_len) for m in own}), "place")
-            windows = "" if len(of_curve(steps, None)) else ", full windows as long"
+            windows = "" if len(of_curve(steps, None)) else " by synthetic histories of full length"
             body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {where}{windows}")])  # fmt: skip
             body += _of_machine(tables, own, steps, kind, rivals)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
@@ -143,24 +189,43 @@ def table(tables: Tables, track: str) -> Table:
         f"{label(SUBJECT)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
         f" {SEEDS_FOR_A_CLAIM} seeds"
     )
-    notes = [
-        "From the least to the largest over the places; in brackets with seen items masked. Bold: better or cheaper at every place, cheaper"
-        f" beyond the quartiles. Quality was measured up to L = {whole(max(length for _, length in at))}." if at else "",
-        *_untrained(tables, track, rivals),
-    ]  # fmt: skip
-    return Table(f"scorecard-{track}", caption, columns, body if at else [], [n for n in notes if n])  # fmt: skip
+    notes = list(_notes(tables, track, at, rivals)) if at else []
+    return Table(f"scorecard-{track}", caption, columns, body if at else [], notes)
+
+
+def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> Iterator[str]:
+    yield (
+        "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items ranked, in brackets"
+        " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
+        " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting."
+        f" Quality was measured up to L = {whole(max(length for _, length in at))}."
+    )
+    ended = list(_ended(tables, track))
+    if ended:
+        yield f"Ended by their budget: {', '.join(ended)}. What is said of them holds at that budget."
+    if "bert4rec" in rivals:
+        yield f"Of the targets of a step {label('bert4rec')} predicts only those it masks: an equal budget holds fewer of its predictions."
+    yield from _untrained(tables, track, rivals)
+
+
+def _ended(tables: Tables, track: str) -> Iterator[str]:
+    """Datasets with trainings that used up their budget, and how many."""
+    trainings = pick(tables.frames["experiments"], track=track, kind="train", status="ok", trained=True)  # fmt: skip
+    for (dataset,) in places(trainings, "dataset") if "still_improving" in trainings else ():
+        own = pick(trainings, dataset=dataset)
+        n = len(pick(own, still_improving=True))
+        if n:
+            yield f"{n} of {plural(len(own), 'training')} on {dataset}"
 
 
 def _places(rows: pd.DataFrame) -> Cell:
-    """At how many places it is better; where it is worse or equal too."""
+    """At how many places it is better, and what it is at the others."""
     if rows.empty:
         return DASH
-    counts = {v: int((rows.verdict == v).sum()) for v in ("better", "worse", "equivalent")}
-    words = {"worse": "worse at", "equivalent": "equal at"}
-    said = [f"{word} {counts[v]}" for v, word in words.items() if counts[v]] or ["worse nowhere"]
-    every = counts["better"] == len(rows)
+    counts = {v: int((rows.verdict == v).sum()) for v in ("better", *OTHERS)}
+    said = ", ".join(f"{OTHERS[v]} at {counts[v]}" for v in OTHERS if counts[v])
     text = f"{counts['better']} of {len(rows)}"
-    return Cell(text, "" if every else ", ".join(said), counts["better"], "best" if every else "")
+    return Cell(text, said, counts["better"], "" if said else "best")
 
 
 def _share(rows: pd.DataFrame) -> Cell:
@@ -174,28 +239,29 @@ def _of_machine(
     tables: Tables, own: list[Met], rows: pd.DataFrame, kind: str, rivals: list[str]
 ) -> Iterator[list[Cell]]:
     """Costs that say something on this kind of device (resident memory of a CPU holds more than the model's), then both at once."""
+
+    def line(name: str, cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+        cells = list(cells)
+        if any(cell is not DASH for cell in cells):
+            yield [Cell(name), *cells]
+
     by_rival = {r: [m for m in own if m.rival == r] for r in rivals}
     for key in versus.COSTS:
-        if key[1] == "memory" and kind == "cpu":
-            continue
-        cells = [_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals]
-        if any(cell is not DASH for cell in cells):
-            yield [Cell(_capital(NAMES[key])), *cells]
-    windows = {r: list(_shorter_from(tables, rows, r)) for r in rivals}
-    for fixed in dict.fromkeys(fixed for found in windows.values() for fixed, _ in found):
-        cells = [Cell(dict(windows[r]).get(fixed, "not known")) for r in rivals]
-        yield [Cell(f"Shorter training step, full windows, {fixed}"), *cells]
-    cells = [_until([m.until for m in by_rival[r] if m.until]) for r in rivals]
-    if any(cell is not DASH for cell in cells):
-        yield [Cell(f"Training until {GOAL}"), *cells]
-    for words, is_cheaper in (
-        ("a shorter step", lambda m: m.cheaper),
-        ("a shorter training until then", lambda m: m.sooner),
-    ):
-        counts = [_at_once(own, r, is_cheaper) for r in rivals]
-        if any(counts):
-            cells = [Cell(text) if text else DASH for text in counts]
-            yield [Cell(f"Better and {words} at once"), *cells]
+        if key[1] != "memory" or kind == "cuda":
+            name = NAMES[key][:1].upper() + NAMES[key][1:]
+            yield from line(name, (_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
+    crossings = {r: dict(_shorter_from(tables, rows, r)) for r in rivals}
+    for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
+        name = f"Shorter training step, synthetic histories of full length, {fixed}"
+        yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
+    for share in reach.SHARES:
+        found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
+        yield from line(f"Training until {goal(share)}", (_until(found[r]) for r in rivals))
+    tests: list[tuple[str, Counted]] = [("with a shorter step", Met.cheaper)]
+    tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
+    for words, test in tests:
+        counts = (_at_once(own, r, test) for r in rivals)
+        yield from line(f"Better and {words} at once", (Cell(_said(count)) if count else DASH for count in counts))  # fmt: skip
 
 
 def _times(rows: list[Any]) -> Cell:
@@ -207,33 +273,33 @@ def _times(rows: list[Any]) -> Cell:
 
 
 def _until(found: list[reach.Beside]) -> Cell:
-    """Ratios of time where every seed of both gets there, and who does elsewhere."""
+    """Ratios of time where every seed of both gets there; at how many places who does."""
     if not found:
         return DASH
     ratios = [b.ratio for b in found if b.ratio is not None]
     every = all(b.sooner for b in found)
-    text = span(ratios) if ratios else reach.counted(found)
-    return Cell(text, reach.counted(found) if ratios else "", mark="best" if every else "")
+    text = span(ratios) if ratios else "never both"
+    return Cell(text, reach.counted(found), mark="best" if every else "")
 
 
-def _shorter_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, str]]:
+def _shorter_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, Cell]]:
     """By curve over length (what was held fixed), from which length on the subject's step is shorter."""
     first = steps.iloc[0]
     rows = pick(
         tables.frames["crossovers"], track=first.track, machine_name=first.machine_name,
-        device_kind=first.device_kind, curve=versus.LENGTHS, phase="train", metric="step_s",
+        device_kind=first.device_kind, phase="train", metric="step_s",
     )  # fmt: skip
-    for row in rows.itertuples():
+    for row in rows[rows.curve.isin(curves.LENGTHS)].itertuples() if len(rows) else ():
         if {row.model_a, row.model_b} != {SUBJECT, rival}:
             continue
+        ends = f"{whole(row.low)} and {whole(row.high)}" if known(row.low) else ""
         if row.cheaper_min == row.cheaper_max:
             which = "at every" if row.cheaper_max == SUBJECT else "at no"
-            yield row.fixed, f"{which} L up to {whole(row.x_max)}"
+            yield row.fixed, Cell(f"{which} L up to {whole(row.x_max)}")
         elif known(row.x) and row.cheaper_max == SUBJECT and not row.extrapolated:
-            at = f"from about L = {row.x:,.0f} on"
-            if row.bracketed:
-                at = f"from somewhere between L = {whole(row.low)} and {whole(row.high)} on"
-            yield row.fixed, at
+            between = Cell(f"from somewhere between L = {ends} on")
+            about = Cell(f"from L = {row.x:,.0f} on", f"[{ends.replace(' and ', ', ')}]", row.x)
+            yield row.fixed, between if row.bracketed else about
 
 
 def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
@@ -251,8 +317,4 @@ def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
         if any(ranked) or any(masked):
             said.append(f"{label(model)} at {sum(ranked)} of {len(ranked)} ({sum(masked)} of {len(masked)})")  # fmt: skip
     if said:
-        yield f"Below the best model that needs no training: {', '.join(said)}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        yield f"By their means below the best model that needs no training: {', '.join(said)}."

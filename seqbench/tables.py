@@ -150,6 +150,19 @@ def direction(metric: str) -> str:
     return "" if better is None else ("higher is better" if better else "lower is better")
 
 
+def named(machine: str, device: str) -> str:
+    """A machine with its device, where that is no CPU."""
+    return machine if device == "cpu" else f"{machine} ({device})"
+
+
+def span(values: Iterable[float]) -> str:
+    """The least and the largest of some factors."""
+    values = list(values)
+    low, high = min(values), max(values)
+    ends = dict.fromkeys(rounded(value, value / 50) for value in (low, high))
+    return " to ".join(ends)
+
+
 def whole(value: float | None) -> str:
     """Write a count with thousands separated; a dash where there is none."""
     return f"{int(value):,}" if known(value) else "–"

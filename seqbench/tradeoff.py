@@ -1,20 +1,20 @@
-"""Quality and cost together: is the subject better and cheaper at once, and which model fits which case?
+"""Quality and cost together: which model fits which case, and what the subject costs as a multiple of each other model.
 
 Quality and cost meet where both are known: at a dataset and length, or on full windows as long, over a catalogue as large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from . import versus
+from . import reach, versus
 from .collect import Tables
 from .costs import SUBJECT, of_curve
-from .findings import MAIN, lead, pick, place, places
+from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .metrics import METRICS
-from .tables import Cell, Column, Table, label, rounded, whole
+from .tables import Cell, Column, Table, label, named, rounded, span, whole
 from .views import DASH, MASKINGS, ordered
 
 LEAST = {
@@ -22,6 +22,7 @@ LEAST = {
     ("inference", "batch_s"): "Fastest inference batch",
     ("train", "memory"): "Least training memory",
 }  # what a model is chosen by
+SOONEST = f"Soonest at {100 * reach.SHARES[-1]:g} %"
 NAMES = {
     ("train", "step_s"): "training step",
     ("train", "memory"): "peak memory of training (allocated)",
@@ -51,24 +52,11 @@ def _largest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.job == order.job.iloc[0]]
 
 
-def named(machine: str, device: str) -> str:
-    """A machine with its device, where that is no CPU."""
-    return machine if device == "cpu" else f"{machine} ({device})"
-
-
-def span(values: Iterable[float]) -> str:
-    """The least and the largest of some factors."""
-    values = list(values)
-    low, high = min(values), max(values)
-    ends = dict.fromkeys(rounded(value, value / 50) for value in (low, high))
-    return " to ".join(ends)
-
-
 # --- tables -------------------------------------------------------------------------------------------------------------
 
 
 def choice(tables: Tables, track: str) -> Table:
-    """By place: who ranks best, or who cannot be told apart, and which model trains and infers fastest on each machine.
+    """By place: who ranks best, or who cannot be told apart, and on each machine who is fastest and who is soonest as good.
 
     Below the places the longest windows whose cost was measured, where no quality is known.
     """
@@ -78,7 +66,8 @@ def choice(tables: Tables, track: str) -> Table:
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(title, f"Best {METRICS[MAIN].label}", number=False) for title in MASKINGS.values()]  # fmt: skip
     for machine, kind, device in where:
-        columns += [Column(LEAST[key], named(machine, device), number=False) for key in _chosen(kind)]  # fmt: skip
+        columns += [Column(text, named(machine, device), number=False) for text in (*(LEAST[key] for key in _chosen(kind)), SOONEST)]  # fmt: skip
+    until = pick(reach.costs(tables, reach.rows(tables)), track=track, share=reach.SHARES[-1], what="step_s")  # fmt: skip
     body: list[list[Cell]] = []
     for dataset, seq_len in sorted(places(verdicts, "dataset", "seq_len")):
         cells = [Cell(place(dataset, seq_len))]
@@ -86,13 +75,14 @@ def choice(tables: Tables, track: str) -> Table:
         for machine, kind, _ in where:
             own = pick(rows, machine_name=machine, device_kind=kind)
             cells += _cheapest(meeting(tables, own, dataset, seq_len), kind)
+            cells.append(_soonest(pick(until, machine_name=machine, device_kind=kind, dataset=dataset, seq_len=seq_len)))  # fmt: skip
         body.append(cells)
     windows = of_curve(rows, versus.LENGTHS)
     for seq_len in sorted({windows.seq_len.max()} - set(verdicts.seq_len)) if len(windows) else ():
         cells = [Cell(f"full windows of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
         for machine, kind, _ in where:
             own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
-            cells += _cheapest(_largest(own), kind)
+            cells += [*_cheapest(_largest(own), kind), DASH]
         body.append(cells)
     kept = [k for k in range(len(columns)) if any(row[k] is not DASH for row in body)]
     columns, body = [columns[k] for k in kept], [[row[k] for k in kept] for row in body]
@@ -100,8 +90,9 @@ def choice(tables: Tables, track: str) -> Table:
     notes = [
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
-        f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes: the"
-        " table of multiples names them."
+        f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
+        f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
+        f" {label(SUBJECT)}, of those whose every seed gets there."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
 
@@ -120,17 +111,34 @@ def _best(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
     return Cell(", ".join(label(model) for model in (best.model, *ordered(best.unproven))))
 
 
+def _soonest(rows: pd.DataFrame) -> Cell:
+    """Who gets to the share of the best rival's quality in the least time, of those whose every seed does."""
+    if rows.empty:
+        return DASH
+    sure = rows[(rows.n_reached == rows.n_seeds) & rows.n_seeds.map(enough_seeds)]
+    if sure.empty:
+        return Cell("none", mark="muted")
+    return _least(sure, "value")
+
+
 def _cheapest(rows: pd.DataFrame, kind: str) -> Iterator[Cell]:
     for phase, what in _chosen(kind):
         own = pick(rows, phase=phase, what=what)
         if own.empty:
             yield DASH
             continue
-        least = own.loc[own["median"].idxmin()]
-        subject = pick(own, model=SUBJECT)["median"]
-        times = subject.iloc[0] / least["median"] if len(subject) else 1
-        detail = f"{label(SUBJECT)} ×{rounded(times, times / 50)}" if least.model != SUBJECT else ""
-        yield Cell(label(least.model), detail, least["median"])
+        yield _least(own, "median")
+
+
+def _least(rows: pd.DataFrame, value: str) -> Cell:
+    """The model with the lowest value, and how many times that the subject needs."""
+    least = rows.loc[rows[value].idxmin()]
+    subject = pick(rows, model=SUBJECT)[value]
+    times = subject.iloc[0] / least[value] if len(subject) else 1
+    detail = ""
+    if least.model != SUBJECT and len(subject):
+        detail = f"{label(SUBJECT)} ×{rounded(times, times / 50)}"
+    return Cell(label(least.model), detail, least[value])
 
 
 def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:

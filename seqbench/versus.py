@@ -11,6 +11,7 @@ from .findings import MAIN, enough_seeds, pick, places
 from .protocols import OPPOSITE
 
 LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
+TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 COSTS = (
     *(("train", metric) for metric in ("step_s", "memory", "energy_j_per_step")),
     *(("inference", metric) for metric in ("batch_s", "memory")),
@@ -19,8 +20,9 @@ _KEY = ["machine_name", "device_kind", "job", "phase", "what"]
 
 
 def judged(tables: Tables) -> list[str]:
-    """Tracks in which the subject was compared with another trained model over enough seeds."""
-    return [track for (track,) in places(settled(against(tables)), "track")]
+    """Tracks in which the subject was compared with another trained model over enough seeds, in the order of `TRACKS`."""
+    found = [track for (track,) in places(settled(against(tables)), "track")]
+    return sorted(found, key=lambda t: TRACKS.index(t) if t in TRACKS else len(TRACKS))
 
 
 def settled(rows: pd.DataFrame) -> pd.DataFrame:

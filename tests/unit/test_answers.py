@@ -49,6 +49,12 @@ def test_a_better_rival_is_told_as_such_and_with_the_sign_turned(tmp_path):
     assert "better on" not in first
 
 
+def test_a_lead_over_the_only_other_model_is_called_that(tmp_path):
+    wanted = grid([training(model=m, seed=s) for m in ("mamba4rec", "sasrec") for s in SEEDS])
+    (best,) = about(tables_of(tmp_path, wanted), "Which model ranks best")
+    assert best.count("its lead over the only other model here exceeds the margin") == 2
+
+
 def test_two_seeds_judge_nothing(tmp_path):
     wanted = grid([training(model=m, seed=s) for m in ("mamba4rec", "sasrec") for s in (0, 1)])
     tables = tables_of(tmp_path, wanted)

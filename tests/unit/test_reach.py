@@ -6,7 +6,7 @@ from test_glance import cells
 from test_tradeoff import comparison, cost
 from test_tradeoff import tables as facts
 
-from seqbench import reach
+from seqbench import reach, tradeoff
 
 LOOKS = {  # values of three seeds at steps 100, 200, ...
     "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120], [0.090, 0.100, 0.110]),
@@ -169,3 +169,19 @@ def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
     assert (
         list(reach.sentences(tables(costs=COSTS[1:]), 0.95)) == []
     )  # the subject's step is not known
+
+
+@pytest.mark.parametrize(
+    ("looks", "text", "detail"),
+    [
+        (LOOKS, "SASRec", "Mamba4Rec ×1.91"),  # 700 / 3 steps of .6 s against 1,100 / 3 of .2
+        ({**LOOKS, "sasrec": ([0.1], [0.1], [0.01])}, "Mamba4Rec", ""),
+        ({**LOOKS, "mamba4rec": ([0.01],) * 3}, "SASRec", ""),
+        ({m: seeds[:2] for m, seeds in LOOKS.items()}, "none", ""),
+    ],
+)
+def test_a_choice_names_who_is_soonest_as_good(looks, text, detail):
+    table = tradeoff.choice(tables(looks, COSTS), "matched")
+    cell = table.rows[0][-1]
+    assert table.columns[-1].text == "Soonest at 99 %"
+    assert (cell.text, cell.detail) == (text, detail)

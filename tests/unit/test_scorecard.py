@@ -44,24 +44,28 @@ def test_places_are_counted_by_verdict_from_the_subjects_side():
     rows += both("matched", "gru4rec", "mamba4rec", ("equivalent", "worse"))
     content = quality(rows)
     found = {key: (c.text, c.detail, c.mark) for key, c in card(content).items()}
-    assert {key: cell for key, cell in found.items() if "how much" not in key[0]} == {
+    assert {key: cell for key, cell in found.items() if "Difference" not in key[0]} == {
         ("Better NDCG@10, seen items ranked", "SASRec"): ("2 of 2", "", "best"),
-        ("Better NDCG@10, seen items masked", "SASRec"): ("0 of 2", "worse at 1", ""),
+        ("Better NDCG@10, seen items masked", "SASRec"): (
+            "0 of 2",
+            "worse at 1, inconclusive at 1",
+            "",
+        ),
         ("Better NDCG@10, seen items ranked", "GRU4Rec"): ("0 of 1", "equal at 1", ""),
         ("Better NDCG@10, seen items masked", "GRU4Rec"): ("1 of 1", "", "best"),
     }
-    assert found["… by how much, of the better mean", "SASRec"][0] == "−20.0 to +20.0 %"
-    assert found["… by how much, of the better mean", "GRU4Rec"][0] == "−20.0 %"
+    assert found["Difference, % of the better model's", "SASRec"][0] == "−20.0 to +20.0 %"
+    assert found["Difference, % of the better model's", "GRU4Rec"][0] == "−20.0 %"
     assert scorecard.table(content, "matched").caption == (
         "Mamba4Rec against each other model, track matched: 2 places on 1 dataset with at least 3 seeds"
     )
 
 
-def test_open_differences_are_not_called_worse():
+def test_what_is_not_better_is_told_by_verdict():
     rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
     rows += both("matched", "mamba4rec", "sasrec", ("inconclusive", "better"), seq_len=100)
     cell = card(quality(rows))["Better NDCG@10, seen items ranked", "SASRec"]
-    assert (cell.text, cell.detail, cell.mark) == ("1 of 2", "worse nowhere", "")
+    assert (cell.text, cell.detail, cell.mark) == ("1 of 2", "inconclusive at 1", "")
 
 
 def test_baselines_and_few_seeds_are_not_counted():
@@ -87,7 +91,7 @@ def test_models_below_one_without_training_are_counted():
         for model, values in means.items() for masking, mean in zip(("unmasked", "seen-masked"), values, strict=True)
     ])  # fmt: skip
     assert scorecard.table(content, "matched").notes[-1] == (
-        "Below the best model that needs no training: SASRec at 1 of 1 (0 of 1)."
+        "By their means below the best model that needs no training: SASRec at 1 of 1 (0 of 1)."
     )
 
 
@@ -101,24 +105,38 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     rows += comparison("sasrec", ("better", "better"), seq_len=400, seeds=1)  # too few seeds
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
-    costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 2.0, seq_len=400)]
+    costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 4.0, seq_len=400)]
     assert list(scorecard.sentences(tables(rows, costs))) == [
-        "Better and cheaper at once, track matched: Mamba4Rec has a better NDCG@10, seen items ranked (masked), and a shorter training"
-        " step than SASRec at 1 of 2 (0 of 2) of the places where both are known, counted by machine."
+        "Track matched, of 3 places (a dataset at one length) on 1 dataset, seen items ranked (masked): Mamba4Rec has a better NDCG@10"
+        " than SASRec at 3 (2); a worse one nowhere.",
+        "Track matched on m: its training step takes 0.250 to 1.50 times SASRec's; better and with a shorter step at once: than SASRec"
+        " at 1 of 2 (0 of 2).",
     ]
     found = card(tables(rows, costs))
-    assert found["m: 2 places: Training step", "SASRec"].text == "0.500 to 1.50"
-    assert found["m: 2 places: Better and a shorter step at once", "SASRec"].text == "1 of 2 (0 of 2)"  # fmt: skip
-    costs += [cost(m, v, machine_name="gpu", device="A GPU", device_kind="cuda") for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]  # fmt: skip
-    costs += [cost(m, v, metric="peak_allocated_bytes", machine_name="gpu", device="A GPU", device_kind="cuda") for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
-    (said,) = scorecard.sentences(tables(rows, costs))
-    assert "than SASRec at 2 of 3 (0 of 3)" in said
+    assert found["m: 3 places: Training step", "SASRec"].text == "0.250 to 1.50"  # also few seeds
+    assert found["m: 3 places: Better and with a shorter step at once", "SASRec"].text == "1 of 2 (0 of 2)"  # fmt: skip
+    gpu = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
+    costs += [cost(m, v, **gpu) for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]
+    costs += [cost(m, v, metric="peak_allocated_bytes", **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
+    *_, said = scorecard.sentences(tables(rows, costs))
+    assert said == (
+        "Track matched on gpu (A GPU): its training step takes 0.250 times SASRec's; better and with a shorter step at once: than SASRec"
+        " at 1 of 1 (0 of 1)."
+    )
     found = {key[0]: cell for key, cell in card(tables(rows, costs)).items() if "gpu" in key[0]}
     assert {key: (cell.text, cell.mark) for key, cell in found.items()} == {
         "gpu (A GPU): 1 place: Training step": ("0.250", "best"),
         "gpu (A GPU): 1 place: Peak memory of training (allocated)": ("1.50", ""),
-        "gpu (A GPU): 1 place: Better and a shorter step at once": ("1 of 1 (0 of 1)", ""),
+        "gpu (A GPU): 1 place: Better and with a shorter step at once": ("1 of 1 (0 of 1)", ""),
     }
+
+
+def test_where_it_is_worse_is_said():
+    rows = comparison("sasrec", ("worse", "inconclusive"))
+    rows += comparison("gru4rec", ("better", "better"))
+    assert next(scorecard.sentences(tables(rows, []))).endswith(
+        "a better NDCG@10 than SASRec at 0 (0), than GRU4Rec at 1 (1); a worse one than SASRec at 1 (0)."
+    )
 
 
 def test_a_step_within_the_quartiles_is_not_cheaper():
@@ -126,7 +144,8 @@ def test_a_step_within_the_quartiles_is_not_cheaper():
     for q75, counted in ((0.999, "1 of 1 (1 of 1)"), (1.01, "0 of 1 (0 of 1)")):
         costs = [cost("mamba4rec", 0.95, q75=q75), cost("sasrec", 1.01, q25=1.0)]
         content = tables(rows, costs)
-        assert f"than SASRec at {counted} of the places" in next(scorecard.sentences(content))
+        said = "nowhere" if counted[0] == "0" else f"than SASRec at {counted}"
+        assert list(scorecard.sentences(content))[1].endswith(f"at once: {said}.")
         cell = card(content)["m: 1 place: Training step", "SASRec"]
         assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
 
@@ -136,10 +155,13 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     window = {**WINDOWS, "n_items": n_items}
     costs = [cost("mamba4rec", 1.0, **window), cost("sasrec", 2.0, **window)]
     content = tables(comparison("sasrec", ("better", "better")), costs)
-    assert len(list(scorecard.sentences(content))) == known
+    assert len(list(scorecard.sentences(content))) == 1 + known
     found = texts(content, "Training step")
     assert list(found.values()) == ["0.500"] * known
-    assert list(found) == [("m: 1 place, full windows as long: Training step", "SASRec")] * known
+    assert (
+        list(found)
+        == [("m: 1 place by synthetic histories of full length: Training step", "SASRec")] * known
+    )
 
 
 def test_of_two_curves_the_larger_batch_is_met():
@@ -158,7 +180,7 @@ def test_a_job_of_another_batch_than_the_trainings_is_no_cost_of_theirs():
     rows = comparison("sasrec", ("better", "better"))
     assert card(tables(rows, [*stale, *costs])) == card(tables(rows, costs))
     half = [{**row, "precision": "bf16"} for row in costs]
-    assert list(scorecard.sentences(tables(rows, half))) == []
+    assert len(list(scorecard.sentences(tables(rows, half)))) == 1  # of quality alone
 
 
 @pytest.mark.parametrize("left", ["nothing", "another curve", "failures"])
@@ -170,16 +192,16 @@ def test_without_a_usable_cost_only_quality_is_told(left):
     content = tables(comparison("sasrec", ("better", "better")), costs)
     if left == "failures":
         content.frames["efficiency"]["median"] = float("nan")
-    assert list(scorecard.sentences(content)) == []
+    assert len(list(scorecard.sentences(content))) == 1
     assert {key[0].partition(",")[0] for key in card(content)} == {
         "Better NDCG@10",
-        "… by how much",
+        "Difference",
     }
 
 
-def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
-    return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": "batch", "phase": "train",
-            "fixed": "8 sequences a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
+def crossing(rival, ends, x=None, bracketed=False, extrapolated=False, curve="batch"):
+    return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": curve, "phase": "train",
+            "fixed": "8 sequences a batch" if curve == "batch" else "64 tokens a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
             "bracketed": bracketed, "extrapolated": extrapolated, "x_max": 8192.0, "cheaper_min": ends[0],
             "cheaper_max": ends[1]}  # fmt: skip
 
@@ -187,19 +209,27 @@ def crossing(rival, ends, x=None, bracketed=False, extrapolated=False):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "from about L = 1,045 on"),
-        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on"),
-        (crossing("sasrec", ("sasrec", "sasrec")), "at no L up to 8,192"),
-        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "at every L up to 8,192"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "from L = 1,045 on [200, 8,192]"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on "),
+        (crossing("sasrec", ("sasrec", "sasrec")), "at no L up to 8,192 "),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "at every L up to 8,192 "),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), None),
         (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec"), curve="catalogue"), None),
     ],
 )  # fmt: skip
 def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     content = tables(comparison("sasrec", ("better", "better")), costs, [row])
-    found = texts(content, "full windows, 8 sequences a batch")
-    assert list(found.values()) == ([said] if said else [])
+    found = [cell for key, cell in card(content).items() if "of full length" in key[0]]
+    assert [f"{cell.text} {cell.detail}" for cell in found] == ([said] if said else [])
+
+
+def test_both_curves_over_length_have_their_row():
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    rows = [crossing("sasrec", ("mamba4rec", "mamba4rec"), curve=curve) for curve in ("tokens", "batch")]  # fmt: skip
+    found = card(tables(comparison("sasrec", ("better", "better")), costs, rows))
+    assert [key[0].rpartition(", ")[2] for key in found if "of full length" in key[0]] == ["64 tokens a batch", "8 sequences a batch"]  # fmt: skip
 
 
 def test_a_curve_that_says_nothing_of_one_rival_says_so():
@@ -221,13 +251,14 @@ def test_the_training_until_a_quality_is_told_by_place():
     ratio = (200 + 300 + 200) / (400 + 300 + 400)
     assert (found["SASRec"].text, found["SASRec"].detail) == (f"{ratio:.3f}", "both at 1 of 1")
     assert found["SASRec"].mark == ""  # its slowest seed takes as long as SASRec's fastest
-    assert (found["GRU4Rec"].text, found["GRU4Rec"].mark) == ("only Mamba4Rec at 1 of 1", "")
+    cell = found["GRU4Rec"]
+    assert (cell.text, cell.detail, cell.mark) == ("never both", "only Mamba4Rec at 1 of 1", "")
     faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
-    (said,) = scorecard.sentences(faster)
-    assert said.endswith(
-        "and a shorter training step than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1); and a shorter training until 99 %"
-        " of the best other model's validation NDCG@10 than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1) of the places"
-        " where both are known, counted by machine."
+    *_, said = scorecard.sentences(faster)
+    assert said == (
+        "Track matched on m: its training step takes 0.250 times SASRec's, 0.500 times GRU4Rec's; better and with a shorter step at once:"
+        " than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1); better and sooner at 99 % of the best other model's validation"
+        " NDCG@10 at once: than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1)."
     )
     found = {key[1]: cell for key, cell in card(faster).items() if "Training until 99 %" in key[0]}
     assert [found[name].mark for name in ("SASRec", "GRU4Rec")] == ["best", "best"]
@@ -238,14 +269,33 @@ def test_sooner_but_not_better_does_not_count():
     frame = content.frames["comparisons"]
     masked = (frame.model_b == "sasrec") & (frame.masking == "seen-masked")
     content.frames["comparisons"] = frame.assign(verdict=frame.verdict.mask(masked, "equivalent"))
-    found = {key[1]: cell.text for key, cell in card(content).items() if "until then at once" in key[0]}  # fmt: skip
+    found = {key[1]: cell.text for key, cell in card(content).items() if "sooner at 99 %" in key[0]}  # fmt: skip
     assert found == {"SASRec": "1 of 1 (0 of 1)", "GRU4Rec": "1 of 1 (1 of 1)"}
 
 
 def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
     looks = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01],) * 3}
     content = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
-    found = {key[1]: cell for key, cell in card(content).items() if "Training until" in key[0]}
-    assert [found[name].text for name in ("SASRec", "GRU4Rec")] == ["only SASRec at 1 of 1", "neither at 1 of 1"]  # fmt: skip
-    said = {key[1]: cell.text for key, cell in card(content).items() if "until then" in key[0]}
-    assert said == {"SASRec": "0 of 1 (0 of 1)", "GRU4Rec": "0 of 1 (0 of 1)"}
+    found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
+    assert [found[name].detail for name in ("SASRec", "GRU4Rec")] == ["only SASRec at 1 of 1", "neither at 1 of 1"]  # fmt: skip
+    said = {key[1]: cell.text for key, cell in card(content).items() if "sooner at 99 %" in key[0]}
+    assert said == {"SASRec": "0 of 1 (0 of 1)", "GRU4Rec": "–"}  # of a time nobody has, nothing
+
+
+def test_the_share_of_the_goal_matters():
+    """At 95 % the subject takes 100, 100 and 200 steps, SASRec 300 and more; at 99 % their slowest and fastest meet."""
+    content = trained(LOOKS, [cost("mamba4rec", 0.2), *PRICES[1:]])
+    found = {key[0].partition("sooner at ")[2]: cell.text for key, cell in card(content).items() if "sooner" in key[0] and key[1] == "SASRec"}  # fmt: skip
+    assert found == {"95 % at once": "1 of 1 (1 of 1)", "99 % at once": "0 of 1 (0 of 1)"}
+
+
+def test_budgets_and_fewer_predictions_are_told():
+    content = tables([*comparison("sasrec", ("better",) * 2), *comparison("bert4rec", ("better",) * 2)], [])  # fmt: skip
+    frame = content.frames["experiments"]
+    content.frames["experiments"] = frame.assign(still_improving=frame.model != "sasrec")
+    notes = " ".join(scorecard.table(content, "matched").notes)
+    n = len(frame)
+    assert f"Ended by their budget: {(frame.model != 'sasrec').sum()} of {n} trainings on toy." in notes  # fmt: skip
+    assert "BERT4Rec predicts only those it masks" in notes
+    notes = " ".join(scorecard.table(tables(comparison("sasrec", ("better",) * 2), []), "matched").notes)  # fmt: skip
+    assert "BERT4Rec" not in notes and "budget" not in notes

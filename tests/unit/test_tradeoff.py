@@ -108,7 +108,7 @@ def made(tmp_path_factory):
 def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
     table = tradeoff.choice(made, "matched")
     assert [column.text for column in table.columns[1:]] == [
-        "Seen items ranked", "Seen items masked", "Fastest training step", "Fastest inference batch"
+        "Seen items ranked", "Seen items masked", "Fastest training step", "Fastest inference batch", "Soonest at 99 %"
     ]  # fmt: skip
     assert [row[0].text for row in table.rows] == ["toy, L = 50", "full windows of L = 3,200"]
     assert table.rows[0][1].text == "Mamba4Rec" and table.rows[0][1].mark == "best"

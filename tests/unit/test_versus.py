@@ -37,3 +37,8 @@ def test_a_ratio_is_of_one_job(tmp_path):
                 (ratio,) = rows[(rows.rival == rival) & (rows.phase == phase) & (rows.what == what)].ratio  # fmt: skip
                 own, other = (np.median(times(job, n)[name]) for n in (0, k))
                 assert ratio == pytest.approx(own / other)
+
+
+def test_the_comparison_itself_comes_first():
+    rows = [row for track in ("mine", "tuned", "matched") for row in both(track, "mamba4rec", "sasrec", ("better",) * 2)]  # fmt: skip
+    assert versus.judged(tables(rows)) == ["matched", "tuned", "mine"]
