@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from .collect import Tables
 from .costs import MEMORY, SUBJECT
 from .findings import pick, places
+from .scaling_rows import SETTLED
 from .tables import Cell, Column, Table, known, label, plural, rounded
 from .views import DASH, ordered
 
@@ -23,7 +26,6 @@ SHORT = {
     ("train", "saved_bytes"): "Activations saved",
 }
 POOR = 0.1  # largest relative residual above which a curve is no law
-SETTLED = 0.975  # share of resamples in which two curves cross, below which nothing is said of it
 FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
 
 
@@ -214,9 +216,22 @@ def _text(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
-def _verdict(row, less: str) -> str:
-    rival = row.model_b if row.model_a == SUBJECT else row.model_a
+def settled(row: Any) -> tuple[str, bool] | None:
+    """Of a row of `crossovers`, which model is cheaper at the long end, and whether only from the crossing on; None: not settled."""
     if known(row.x) and not row.extrapolated and row.share >= SETTLED:
+        return row.cheaper_max, True
+    inside = 0 if row.extrapolated else row.share  # of resamples that cross within the points
+    if row.cheaper_min != row.cheaper_max or inside > 1 - SETTLED:
+        return None
+    return row.cheaper_max, False
+
+
+def _verdict(row: Any, less: str) -> str:
+    rival = row.model_b if row.model_a == SUBJECT else row.model_a
+    found = settled(row)
+    if found is None:
+        return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
+    if found[1]:
         winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
         where = f"L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on"
         if row.bracketed:
@@ -225,9 +240,6 @@ def _verdict(row, less: str) -> str:
         return (
             f"{label(winner)} {less} {label(loser)} from {where}, up to {row.x_max:,.0f} ({times})."
         )
-    inside = 0 if row.extrapolated else row.share  # of resamples that cross within the points
-    if row.cheaper_min != row.cheaper_max or inside > 0.025:
-        return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
     factors = [
         1 / r if row.model_a == row.cheaper_max else r for r in (row.ratio_min, row.ratio_max)
     ]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from . import curves, reach, versus
 from .collect import Tables
-from .costs import SUBJECT, of_curve
+from .costs import SUBJECT
 from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, places
 from .metrics import METRICS
 from .tables import Cell, Column, Table, known, label, named, plural, span, whole
@@ -43,6 +43,11 @@ class Met:
     ratios: dict[tuple[str, str], Any]
     until: dict[float, reach.Beside]
 
+    @property
+    def full(self) -> bool:
+        """Whether the cost is of synthetic histories of full length, because the dataset was not measured."""
+        return any(known(row.curve) for row in self.ratios.values())
+
     def cheaper(self) -> bool | None:
         """Whether its training step is shorter beyond both quartiles; None where it is not known."""
         return self.ratios[STEP].ratio_high < 1 if STEP in self.ratios else None
@@ -67,11 +72,12 @@ def met(tables: Tables, track: str) -> list[Met]:
     for machine, kind, rival in places(every, "machine_name", "device_kind", "rival"):
         own = pick(every, machine_name=machine, device_kind=kind, rival=rival)
         for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
-            costs = {
-                key: meeting(tables, pick(own, phase=key[0], what=key[1]), dataset, seq_len)
+            here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
+            ratios = {
+                key: rows.iloc[0]
                 for key in versus.COSTS
+                if len(rows := pick(here, phase=key[0], what=key[1]))
             }
-            ratios = {key: rows.iloc[0] for key, rows in costs.items() if len(rows)}
             if ratios:
                 rows = pick(settled, rival=rival, dataset=dataset, seq_len=seq_len)
                 better = (
@@ -103,11 +109,16 @@ def sentences(tables: Tables) -> Iterator[str]:
         rows = pick(versus.ratios(tables), track=track)
         for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
             own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
-            steps = pick(rows, machine_name=machine, device_kind=kind)
-            windows = "" if len(of_curve(steps, None)) else " (full windows as long)"
             said = list(_cost(own, rivals))
             if said:
-                yield f"Track {track} on {named(machine, device)}{windows}: {'; '.join(said)}."
+                yield f"Track {track} on {named(machine, device)}, {_measured(own)}: {'; '.join(said)}."
+
+
+def _measured(own: list[Met]) -> str:
+    """At how many places one machine's costs were measured, and at how many of them not on the dataset itself."""
+    n, full = (len({(m.dataset, m.seq_len) for m in part}) for part in (own, [m for m in own if m.full]))  # fmt: skip
+    windows = {0: "", n: " by full windows"}.get(full, f", {full} of them by full windows")
+    return f"{plural(n, 'place')}{windows}"
 
 
 def _quality(track: str, verdicts: pd.DataFrame, rivals: list[str]) -> str:
@@ -180,9 +191,7 @@ def table(tables: Tables, track: str) -> Table:
         own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
         if own:
             steps = pick(rows, machine_name=machine, device_kind=kind)
-            where = plural(len({(m.dataset, m.seq_len) for m in own}), "place")
-            windows = "" if len(of_curve(steps, None)) else " by synthetic histories of full length"
-            body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {where}{windows}")])  # fmt: skip
+            body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {_measured(own)}")])  # fmt: skip
             body += _of_machine(tables, own, steps, kind, rivals)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     caption = (
@@ -197,7 +206,7 @@ def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> It
     yield (
         "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items ranked, in brackets"
         " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
-        " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting."
+        " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
         f" Quality was measured up to L = {whole(max(length for _, length in at))}."
     )
     ended = list(_ended(tables, track))
@@ -250,9 +259,9 @@ def _of_machine(
         if key[1] != "memory" or kind == "cuda":
             name = NAMES[key][:1].upper() + NAMES[key][1:]
             yield from line(name, (_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
-    crossings = {r: dict(_shorter_from(tables, rows, r)) for r in rivals}
+    crossings = {r: dict(_shorter(tables, rows, r)) for r in rivals}
     for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
-        name = f"Shorter training step, synthetic histories of full length, {fixed}"
+        name = f"Shorter training step, full windows, {fixed}"
         yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
     for share in reach.SHARES:
         found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
@@ -282,24 +291,33 @@ def _until(found: list[reach.Beside]) -> Cell:
     return Cell(text, reach.counted(found), mark="best" if every else "")
 
 
-def _shorter_from(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, Cell]]:
-    """By curve over length (what was held fixed), from which length on the subject's step is shorter."""
+def _shorter(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, Cell]]:
+    """By curve over length (what was held fixed), at which lengths the subject's step is shorter."""
     first = steps.iloc[0]
     rows = pick(
         tables.frames["crossovers"], track=first.track, machine_name=first.machine_name,
         device_kind=first.device_kind, phase="train", metric="step_s",
     )  # fmt: skip
-    for row in rows[rows.curve.isin(curves.LENGTHS)].itertuples() if len(rows) else ():
-        if {row.model_a, row.model_b} != {SUBJECT, rival}:
-            continue
-        ends = f"{whole(row.low)} and {whole(row.high)}" if known(row.low) else ""
-        if row.cheaper_min == row.cheaper_max:
-            which = "at every" if row.cheaper_max == SUBJECT else "at no"
-            yield row.fixed, Cell(f"{which} L up to {whole(row.x_max)}")
-        elif known(row.x) and row.cheaper_max == SUBJECT and not row.extrapolated:
-            between = Cell(f"from somewhere between L = {ends} on")
-            about = Cell(f"from L = {row.x:,.0f} on", f"[{ends.replace(' and ', ', ')}]", row.x)
-            yield row.fixed, between if row.bracketed else about
+    rows = rows[rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
+    several = len(places(rows, "threads")) > 1
+    for row in rows.itertuples():
+        if {row.model_a, row.model_b} == {SUBJECT, rival}:
+            threads = f", {plural(row.threads, 'thread')}" if several else ""
+            yield f"{row.fixed}{threads}", _where(row)
+
+
+def _where(row: Any) -> Cell:
+    found = curves.settled(row)
+    if found is None:
+        return Cell("not settled", mark="muted")
+    cheaper, crosses = found
+    if not crosses:
+        which = "at every" if cheaper == SUBJECT else "at no"
+        return Cell(f"{which} L up to {whole(row.x_max)}")
+    side = "from {} on" if cheaper == SUBJECT else "up to {}"
+    if row.bracketed:
+        return Cell(side.format(f"somewhere between L = {whole(row.low)} and {whole(row.high)}"))
+    return Cell(side.format(f"L = {row.x:,.0f}"), f"[{whole(row.low)}, {whole(row.high)}]", row.x)
 
 
 def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:

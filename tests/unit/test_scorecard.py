@@ -109,7 +109,7 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     assert list(scorecard.sentences(tables(rows, costs))) == [
         "Track matched, of 3 places (a dataset at one length) on 1 dataset, seen items ranked (masked): Mamba4Rec has a better NDCG@10"
         " than SASRec at 3 (2); a worse one nowhere.",
-        "Track matched on m: its training step takes 0.250 to 1.50 times SASRec's; better and with a shorter step at once: than SASRec"
+        "Track matched on m, 3 places: its training step takes 0.250 to 1.50 times SASRec's; better and with a shorter step at once: than SASRec"
         " at 1 of 2 (0 of 2).",
     ]
     found = card(tables(rows, costs))
@@ -120,7 +120,7 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     costs += [cost(m, v, metric="peak_allocated_bytes", **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
     *_, said = scorecard.sentences(tables(rows, costs))
     assert said == (
-        "Track matched on gpu (A GPU): its training step takes 0.250 times SASRec's; better and with a shorter step at once: than SASRec"
+        "Track matched on gpu (A GPU), 1 place: its training step takes 0.250 times SASRec's; better and with a shorter step at once: than SASRec"
         " at 1 of 1 (0 of 1)."
     )
     found = {key[0]: cell for key, cell in card(tables(rows, costs)).items() if "gpu" in key[0]}
@@ -158,10 +158,28 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     assert len(list(scorecard.sentences(content))) == 1 + known
     found = texts(content, "Training step")
     assert list(found.values()) == ["0.500"] * known
-    assert (
-        list(found)
-        == [("m: 1 place by synthetic histories of full length: Training step", "SASRec")] * known
-    )
+    assert list(found) == [("m: 1 place by full windows: Training step", "SASRec")] * known
+
+
+def test_places_measured_otherwise_are_told_apart():
+    """One place on its dataset, one only by full windows; what the dataset lacks is not filled up by windows."""
+    rows = comparison("sasrec", ("better", "better")) + comparison("sasrec", ("better", "better"), seq_len=100)  # fmt: skip
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    for seq_len in (50, 100):
+        costs += [cost(m, v, **WINDOWS, seq_len=seq_len) for m, v in (("mamba4rec", 6.0), ("sasrec", 2.0))]  # fmt: skip
+        costs += [cost(m, v, **WINDOWS, seq_len=seq_len, phase="inference", metric="batch_s") for m, v in (("mamba4rec", 8.0), ("sasrec", 2.0))]  # fmt: skip
+    found = card(tables(rows, costs))
+    over = "m: 2 places, 1 of them by full windows: "
+    assert found[f"{over}Training step", "SASRec"].text == "0.500 to 3.00"
+    assert found[f"{over}Inference batch", "SASRec"].text == "4.00"
+
+
+def test_two_numbers_of_threads_are_two_curves():
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    rows = [crossing("sasrec", ("sasrec", "mamba4rec"), x, threads=n) for x, n in ((300, 1), (900, 2))]  # fmt: skip
+    found = card(tables(comparison("sasrec", ("better", "better")), costs, rows))
+    said = {key[0].rpartition(", ")[2]: cell.text for key, cell in found.items() if "full windows, " in key[0]}  # fmt: skip
+    assert said == {"1 thread": "from L = 300 on", "2 threads": "from L = 900 on"}
 
 
 def test_of_two_curves_the_larger_batch_is_met():
@@ -199,11 +217,14 @@ def test_without_a_usable_cost_only_quality_is_told(left):
     }
 
 
-def crossing(rival, ends, x=None, bracketed=False, extrapolated=False, curve="batch"):
+def crossing(
+    rival, ends, x=None, bracketed=False, extrapolated=False, curve="batch", share=None, threads=1
+):
+    share = float(x is not None) if share is None else share  # of the resamples that cross
     return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": curve, "phase": "train",
             "fixed": "8 sequences a batch" if curve == "batch" else "64 tokens a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
-            "bracketed": bracketed, "extrapolated": extrapolated, "x_max": 8192.0, "cheaper_min": ends[0],
-            "cheaper_max": ends[1]}  # fmt: skip
+            "bracketed": bracketed, "extrapolated": extrapolated, "share": share, "threads": threads, "x_max": 8192.0,
+            "cheaper_min": ends[0], "cheaper_max": ends[1]}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -213,7 +234,12 @@ def crossing(rival, ends, x=None, bracketed=False, extrapolated=False, curve="ba
         (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on "),
         (crossing("sasrec", ("sasrec", "sasrec")), "at no L up to 8,192 "),
         (crossing("sasrec", ("mamba4rec", "mamba4rec")), "at every L up to 8,192 "),
-        (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), None),
+        (crossing("sasrec", ("mamba4rec", "sasrec"), 700), "up to L = 700 [200, 8,192]"),
+        (crossing("sasrec", ("mamba4rec", "sasrec"), 700, bracketed=True), "up to somewhere between L = 200 and 8,192 "),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, share=0.55), "not settled "),
+        (crossing("sasrec", ("sasrec", "sasrec"), 700), "up to L = 700 [200, 8,192]"),  # there and back
+        (crossing("sasrec", ("sasrec", "sasrec"), share=0.1), "not settled "),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), "not settled "),
         (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
         (crossing("sasrec", ("mamba4rec", "mamba4rec"), curve="catalogue"), None),
     ],
@@ -221,7 +247,7 @@ def crossing(rival, ends, x=None, bracketed=False, extrapolated=False, curve="ba
 def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     content = tables(comparison("sasrec", ("better", "better")), costs, [row])
-    found = [cell for key, cell in card(content).items() if "of full length" in key[0]]
+    found = [cell for key, cell in card(content).items() if "full windows, " in key[0]]
     assert [f"{cell.text} {cell.detail}" for cell in found] == ([said] if said else [])
 
 
@@ -229,7 +255,7 @@ def test_both_curves_over_length_have_their_row():
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     rows = [crossing("sasrec", ("mamba4rec", "mamba4rec"), curve=curve) for curve in ("tokens", "batch")]  # fmt: skip
     found = card(tables(comparison("sasrec", ("better", "better")), costs, rows))
-    assert [key[0].rpartition(", ")[2] for key in found if "of full length" in key[0]] == ["64 tokens a batch", "8 sequences a batch"]  # fmt: skip
+    assert [key[0].rpartition(", ")[2] for key in found if "full windows, " in key[0]] == ["64 tokens a batch", "8 sequences a batch"]  # fmt: skip
 
 
 def test_a_curve_that_says_nothing_of_one_rival_says_so():
@@ -256,7 +282,7 @@ def test_the_training_until_a_quality_is_told_by_place():
     faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
     *_, said = scorecard.sentences(faster)
     assert said == (
-        "Track matched on m: its training step takes 0.250 times SASRec's, 0.500 times GRU4Rec's; better and with a shorter step at once:"
+        "Track matched on m, 1 place: its training step takes 0.250 times SASRec's, 0.500 times GRU4Rec's; better and with a shorter step at once:"
         " than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1); better and sooner at 99 % of the best other model's validation"
         " NDCG@10 at once: than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1)."
     )
