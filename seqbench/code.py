@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ PLUMBING = frozenset(
 
 
 def training_sources(model: str) -> list[str]:
-    """Files of the checkout that decide what a training of ``model`` yields, as relative paths."""
+    """Files of the checkout that decide what a training of ``model`` yields, as relative paths.
+
+    `worker.py`, which starts it, is not among them: it may set threads and choose the device, and nothing else.
+    """
     return closure(ROOT, "seqbench/train.py", f"models/{model}.py", without=PLUMBING)
 
 
@@ -41,6 +45,28 @@ def measuring_sources(*models: str) -> list[str]:
     """Files of the checkout that decide what measuring ``models`` yields, as relative paths."""
     files = [f"models/{model}.py" for model in models]
     return closure(ROOT, "seqbench/interleave.py", "seqbench/measure.py", *files, without=PLUMBING)
+
+
+def begun(sources: Iterable[str]) -> Callable[[], dict[str, Any]]:
+    """To be called before ``sources`` run: returns what gives their identity afterwards, as they were when they began.
+
+    A file may be edited while a process runs what it held before. Then the record keeps the hash of what ran and is
+    marked as made with local changes.
+    """
+    names = list(sources)
+    first = identity(names)
+
+    def then() -> dict[str, Any]:
+        if identity(names)["hash"] == first["hash"]:
+            return first
+        print(
+            f"sources were edited while they ran (one of {', '.join(names[:3])}, ...): the record names the code that"
+            " ran; delete it to have it made by the new one",
+            file=sys.stderr,
+        )
+        return first | {"dirty": True}
+
+    return then
 
 
 def identity(sources: Iterable[str]) -> dict[str, Any]:

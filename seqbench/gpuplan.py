@@ -88,16 +88,17 @@ def valid_records(
 ) -> Iterator[dict[str, Any]]:
     """Records at a path, made here or published, of this machine, this description and this code, that did not crash."""
     from .record import read_record
-    from .run import machine
+    from .run import machines
 
-    current, here = code.identity(sources)["hash"], machine()
+    current, here = code.identity(sources)["hash"], machines()
     for folder in (plan.results, *sorted(plan.published.glob("*/"))):
         try:
             record = read_record(folder / path)
         except UserError:
             continue
-        made = record["code"]["hash"], record["environment"]["machine"], record["experiment"]
-        same = made == (current, here, json.loads(json.dumps(experiment)))
+        made = record["code"]["hash"], record["experiment"]
+        same = made == (current, json.loads(json.dumps(experiment)))
+        same = same and record["environment"]["machine"] in here
         if same and record["status"] != "crashed":
             yield record
 

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from .data import open_dataset
 from .environment import environment
 from .experiment import FULL_LENGTH, Measurement
 from .record import data_facts, write_record
-from .run import End, check_precision, device_kind, device_lease, die_with_parent
+from .run import End, check_precision, device_kind, device_lease, die_with_parent, variables
 from .workerenv import worker_environment
 
 PHASES = ("train", "inference")
@@ -62,6 +61,7 @@ def measure(
     """
     check_precision(job.precision)
     names = [name for name, _ in job.models]
+    identities = {name: code.begun(code.measuring_sources(name)) for name in names}
     found = {name: Found() for name in names}
     with device_lease() as visible, variables({**worker_environment(threads), **visible}):
         context = multiprocessing.get_context("forkserver")
@@ -92,7 +92,7 @@ def measure(
             took = time.monotonic() - begun
         _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
         for name in names:  # while the environment that they describe holds
-            _write(job, name, found[name], limits, dataset, out, threads, ask)
+            _write(job, name, found[name], limits, dataset, out, threads, ask, identities[name]())
     return {name: found[name].end.status for name in names}
 
 
@@ -114,18 +114,6 @@ def _round(
 
 def _energy_rounds(job: Measurement, ask: Ask) -> int:
     return job.rounds if ask.energy_rounds is None else ask.energy_rounds
-
-
-@contextmanager
-def variables(changes: dict[str, str]) -> Iterator[None]:
-    """Environment of the processes to come; afterwards as before, or the next lease would find a device chosen."""
-    before = dict(os.environ)
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @dataclass
@@ -229,7 +217,7 @@ def _child(answers: Any, visible: dict[str, str], function: str, *arguments: Any
 
 def _write(
     job: Measurement, name: str, found: Found, limits: dict[str, Any] | End, dataset: Path | None,
-    out: Path, threads: int, ask: Ask,
+    out: Path, threads: int, ask: Ask, identity: dict[str, Any],
 ) -> None:  # fmt: skip
     end, parts = found.end, [part for phase in PHASES for part in found.parts[phase]]
     for phase, failure in found.ends.items():
@@ -252,7 +240,7 @@ def _write(
         samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
         environment=where,
         data=data_facts(open_dataset(dataset).info if dataset else _synthetic(job)),
-        code=code.identity(code.measuring_sources(name)),
+        code=identity,
     )
 
 

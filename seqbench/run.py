@@ -16,12 +16,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -60,20 +60,41 @@ def supervise(
     """
     check_precision(experiment.training.precision)
     discard(out)
+    identity = code.begun(code.training_sources(experiment.model))
     command = [
         sys.executable, "-m", "seqbench", "train", "--experiment", experiment.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
     with device_lease() as visible:
         end = watch(command, {**worker_environment(threads), **visible}, time_limit_s)
-    if end.status != "ok":
-        record_failure(experiment, dataset, out, threads, end)
+        if end.status != "ok":
+            with variables(visible):  # which GPU it was
+                record_failure(experiment, dataset, out, threads, end, identity())
     return end.status
 
 
-def machine() -> str:
-    """Fingerprint of the machine that trains and measures now."""
-    return environment(device_kind(), None)["machine"]
+def machines() -> set[str]:
+    """Fingerprints of what a worker may be given here: one for every kind of GPU, or that of the processor."""
+    found = set()
+    for visible in _leases() or [{}]:
+        with variables(visible):
+            found.add(environment(device_kind(), None)["machine"])
+    return found
+
+
+@contextmanager
+def variables(changes: Mapping[str, str]) -> Iterator[None]:
+    """Environment of this process and of those to come for a while; then as before, or the next lease would find a device chosen."""
+    if not changes:
+        yield
+        return
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def watch(command: list[str], variables: dict[str, str], time_limit_s: float | None) -> End:
@@ -136,21 +157,31 @@ def device_lease() -> Iterator[dict[str, str]]:
 
     Nothing to lease without a GPU, or where CUDA_VISIBLE_DEVICES is set already (a cluster sets it).
     """
-    devices = len(gpu_devices())
-    if not devices or "CUDA_VISIBLE_DEVICES" in os.environ:
+    leases = _leases()
+    if not leases:
         yield {}
         return
     while True:
-        for index in range(devices):
+        for index, visible in enumerate(leases):
             with _lock_file(index) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
-                # Counted by bus, as NVML does: CUDA's own order is by speed.
-                yield {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+                yield visible
                 return
         time.sleep(0.2)
+
+
+def _leases() -> list[dict[str, str]]:
+    """What shows a worker each GPU of this machine; none where there is no choice to make."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return []
+    # Counted by bus, as NVML does: CUDA's own order is by speed.
+    return [
+        {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        for index in range(len(gpu_devices()))
+    ]
 
 
 def _lock_file(index: int) -> IO[str]:
@@ -168,9 +199,10 @@ def gpu_devices() -> list[Path]:
 
 def device_kind() -> str:
     """Where a worker computes, as far as can be told without torch: a GPU that is hidden, or that PyTorch was not built for, is none."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    shown = visible.isdigit() or visible.startswith(("GPU-", "MIG-"))  # CUDA sees nothing else
     built = "+cpu" not in metadata.version("torch")
-    return "cuda" if gpu_devices() and built and not hidden else "cpu"
+    return "cuda" if gpu_devices() and built and shown else "cpu"
 
 
 def check_precision(precision: str) -> None:
@@ -184,9 +216,10 @@ def check_precision(precision: str) -> None:
 
 
 def record_failure(
-    experiment: Experiment, dataset: Path, out: Path, threads: int, end: End
-) -> None:
-    """Write the record of a training that left none."""
+    experiment: Experiment, dataset: Path, out: Path, threads: int, end: End,
+    identity: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write the record of a training that left none. identity: of the code that it ran; without one that of now."""
     out.mkdir(parents=True, exist_ok=True)
     print(f"{experiment.path}: {end.status}: {end.reason}", file=sys.stderr)
     empty: dict[str, np.ndarray] = {}
@@ -200,5 +233,5 @@ def record_failure(
         values={},
         environment=environment(device_kind(), threads),
         data=data_facts(open_dataset(dataset).info),
-        code=code.identity(code.training_sources(experiment.model)),
+        code=identity or code.identity(code.training_sources(experiment.model)),
     )

@@ -18,7 +18,7 @@ from . import code
 from . import record as records
 from .errors import UserError
 from .experiment import Experiment, Training, filled
-from .run import End, machine, record_failure, supervise
+from .run import End, machines, record_failure, supervise
 from .study import TRAINING_KEYS, Study
 from .tidy import Entry
 
@@ -117,7 +117,7 @@ def _is_there(folder: Path, experiment: Experiment, dataset: Path) -> bool:
         filled(record["experiment"]) == experiment.to_dict()
         and record["code"]["hash"] == code.identity(sources)["hash"]
         and record["data"]["hash"] == known
-        and record["environment"]["machine"] == machine()
+        and record["environment"]["machine"] in machines()
         and record["status"] != "crashed"
     )
 

@@ -25,6 +25,7 @@ from .record import data_facts, write_record
 
 def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -> None:
     """Train or fit, evaluate, and write weights, samples and record into ``out``."""
+    identity = code.begun(code.training_sources(experiment.model))
     torch.set_num_threads(threads)
     where = device.pick()
     dataset = open_dataset(dataset_folder)
@@ -53,7 +54,7 @@ def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -
         samples=samples,
         environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
         data=data_facts(dataset.info),
-        code=code.identity(code.training_sources(experiment.model)),
+        code=identity(),
     )
 
 

@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
+from fake_nvml import FakeNvml
 
-from seqbench import run
+from seqbench import code, run
 from seqbench.errors import UserError
 from seqbench.experiment import Experiment, Training
 from seqbench.record import read_record, read_samples
@@ -147,6 +148,8 @@ def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
         (["nvidia0"], "1", "2.11.0", "cuda"),
         (["nvidia0"], "", "2.11.0", "cpu"),
         (["nvidia0"], "-1", "2.11.0", "cpu"),
+        (["nvidia0"], "NoDevFiles", "2.11.0", "cpu"),  # what CUDA does not know hides all
+        (["nvidia0"], "GPU-1234", "2.11.0", "cuda"),
         (["nvidia0"], None, "2.13.0+cpu", "cpu"),
         ([], None, "2.11.0", "cpu"),
     ],
@@ -158,3 +161,56 @@ def test_a_gpu_that_pytorch_cannot_use_is_none(monkeypatch, devices, visible, to
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert run.device_kind() == kind
+
+
+def test_every_kind_of_gpu_of_this_machine_is_one_it_may_be_given(monkeypatch):
+    """NVML cannot say which of two different GPUs is meant until a lease shows one."""
+    fake = FakeNvml(names=["NVIDIA A", "NVIDIA B", "NVIDIA A", "NVIDIA A"])
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(run, "device_kind", lambda: "cuda")
+    monkeypatch.setattr(run, "gpu_devices", lambda: ["nvidia0", "nvidia1", "nvidia2"])
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    with run.device_lease() as visible, run.variables(visible):
+        given = run.environment("cuda", 1)
+    assert given["device"] == "NVIDIA A" and given["machine"] in run.machines()
+    assert len(run.machines()) == 2
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert run.machines() == {run.environment("cuda", 1)["machine"]} != {given["machine"]}
+
+
+def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    (tmp_path / "a.py").write_text("one")
+    then = code.begun(["a.py"])
+    first = then()
+    assert first == code.identity(["a.py"]) and not capsys.readouterr().err
+    (tmp_path / "a.py").write_text("two")
+    found = then()
+    assert (found["hash"], found["dirty"]) == (first["hash"], True)
+    assert "sources were edited while they ran" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(3)"])
+def test_editing_a_source_during_a_training_does_not_change_its_record(monkeypatch, tmp_path, tiny, ending):  # fmt: skip
+    """By the worker that ends well, and by the supervisor of one that does not."""
+    before = code.identity(code.training_sources("sasrec"))["hash"]
+    seen, identity = [], code.identity
+
+    def edited(sources):  # everything after the first look is of edited files
+        seen.append(1)
+        return {**identity(sources), "hash": before if len(seen) == 1 else "0" * 16}
+
+    monkeypatch.setattr(code, "identity", edited)
+    if ending:
+        record = supervise_with(monkeypatch, tmp_path, tiny, ending)
+    else:
+        from seqbench import worker as training
+
+        training.run(EXPERIMENT, tiny, tmp_path / "out", 1)
+        record = read_record(tmp_path / "out")
+    assert record["code"] == {**record["code"], "hash": before, "dirty": True}

@@ -65,7 +65,7 @@ def trainer(log, failing=()):
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     """The machine that made the stand-in's records."""
-    monkeypatch.setattr(tune, "machine", lambda: ENVIRONMENT["machine"])
+    monkeypatch.setattr(tune, "machines", lambda: {ENVIRONMENT["machine"]})
 
 
 def data(folder, digest=HASH):
@@ -136,7 +136,7 @@ def test_trials_of_other_data_or_of_another_machine_are_made_again(tmp_path, mon
     log = []
     run(tmp_path, log=log, digest="other")
     assert len(log) == 6
-    monkeypatch.setattr(tune, "machine", lambda: "another")
+    monkeypatch.setattr(tune, "machines", lambda: {"another"})
     log = []
     run(tmp_path, log=log)
     assert len(log) == 6
