@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import yaml
 from . import record as records
 from . import tune
 from .errors import UserError
-from .publish import copy_record, machine_of, tables
+from .publish import copy_record, machine_of, staged, tables
 from .study import Study
+from .tidy import Entry
 
 TRACK = "tuned"
 HEAD = """\
@@ -31,12 +34,12 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     there is no study stay.
 
     Raises:
-        UserError: no study, or one of which every trial failed.
+        UserError: no study, or one of which every trial failed, or trials that do not fit what is published; nothing changed.
     """
     files = sorted((Path(results) / "tune").glob(f"*/*/*/{tune.SUMMARY}"))
     if not files:
         raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
-    old = yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {}
+    old = (yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else None) or {}
     chosen = old.get("settings", {}).get(TRACK, {})
     said, trials = [], []
     for file, content in _current(files, config):
@@ -68,11 +71,19 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         "settings": {TRACK: chosen},
         "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
     }
-    folders = {_publish(Path(results), file, content) for file, content in trials}
     text = HEAD + "\n" + yaml.safe_dump(new, sort_keys=True, width=120, default_flow_style=None)
-    records.write_atomically(target, text.encode())
-    for folder in folders:
-        tables(folder)
+    with ExitStack() as stack:
+        copies: dict[Path, Path] = {}
+        for file, content in trials:
+            entries = tune.entries(Path(results), content)
+            folder = Path(results) / "reference" / machine_of(entries)
+            if folder not in copies:
+                copies[folder] = stack.enter_context(staged(folder))
+            _publish(Path(results), file, content, entries, copies[folder])
+            print(f"{file.parent}: {len(entries)} trials copied to {folder}", file=sys.stderr)
+        for copy in copies.values():
+            tables(copy)
+        records.write_atomically(target, text.encode())
     return said
 
 
@@ -135,13 +146,12 @@ def _difference(
     return f"{dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
 
 
-def _publish(results: Path, file: Path, content: Mapping[str, Any]) -> Path:
-    """Copy a study and the records of its trials to the folder of the machine that made them, and return it."""
-    entries = tune.entries(results, content)
-    folder = results / "reference" / machine_of(entries)
+def _publish(
+    results: Path, file: Path, content: Mapping[str, Any], entries: list[Entry], folder: Path
+) -> None:
+    """Copy a study and the records of its trials to a machine's folder, in the place of an earlier one's."""
+    path = Study.from_json(json.dumps(content["study"])).path
+    shutil.rmtree(folder / path, ignore_errors=True)
     for entry in entries:
         copy_record(results / entry.path, folder / entry.path)
-    path = Study.from_json(json.dumps(content["study"])).path
     records.write_atomically(folder / path / tune.SUMMARY, file.read_bytes())
-    print(f"{path}: {len(entries)} trials copied to {folder}", file=sys.stderr)
-    return folder

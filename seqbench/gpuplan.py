@@ -158,12 +158,12 @@ def configuration(plan: Plan) -> dict[str, Any]:
     """The configuration as the workflow would merge it, with one dataset: the one given, or a generated one."""
     import yaml
 
-    from .config import validate
+    from .config import merged, validate
 
     config: dict[str, Any] = {}
     for name in ("config", "paper", "gpu"):
         text = (ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8")
-        config = _merged(config, yaml.safe_load(text))
+        config = merged(config, yaml.safe_load(text))
     name = _name(plan)
     block = config["datasets"].get(
         name,
@@ -175,19 +175,10 @@ def configuration(plan: Plan) -> dict[str, Any]:
     )
     block = {**block, "seq_lens": [8 if plan.tiny else 200]}
     config["run"] |= {"datasets": [name], "seeds": [0]}
-    config = _merged(config, {"datasets": {name: block}})
+    config = merged(config, {"datasets": {name: block}})
     if plan.tiny:
-        config = _merged(config, TINY)
+        config = merged(config, TINY)
     return validate(config)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Mappings key by key, everything else as a whole: as Snakemake does with two configuration files."""
-    both = dict(base)
-    for key, value in over.items():
-        deep = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = _merged(both[key], value) if deep else value
-    return both
 
 
 def _name(plan: Plan) -> str:

@@ -65,7 +65,7 @@ def _orders(seeds: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
 
 
 def _rows(about: dict[str, Any], by_model: dict[str, list[np.ndarray]]) -> Iterator[dict[str, Any]]:
-    """Mean over users and seeds of every model with its interval, all from one draw of users; nothing for a group of none."""
+    """Mean over users and seeds of every model with its interval, all from one draw of users; of a group of none the count alone."""
     n_users = len(next(iter(by_model.values()))[0])
     if not n_users:
         for model, seeds in by_model.items():

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def publish(grid_path: Path, results: Path) -> Path:
     """Copy the grid's records and facts of datasets, remake the tables there, and return the machine's folder.
 
     Raises:
-        UserError: the grid's records come from several machines, or one would replace another experiment.
+        UserError: the grid's records come from several machines, or do not fit what is published; nothing changed.
     """
     results = Path(results)
     grid = collect.read_grid(grid_path)
@@ -49,12 +51,30 @@ def publish(grid_path: Path, results: Path) -> Path:
         check_replacement(entry, folder / entry.path)
     for name in grid["datasets"]:
         check_dataset(collect.read_dataset(results, name), folder, name)
-    for entry in entries:
-        copy_record(results / entry.path, folder / entry.path)
-    for name in grid["datasets"]:
-        _copy(results / "data" / name, folder / "data" / name, ("dataset.json",))
-    tables(folder)
+    with staged(folder) as new:
+        for entry in entries:
+            copy_record(results / entry.path, new / entry.path)
+        for name in grid["datasets"]:
+            _copy(results / "data" / name, new / "data" / name, ("dataset.json",))
+        tables(new)
     return folder
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A copy of a machine's folder to change. It takes the folder's place at the end, unless something was refused."""
+    above = folder.parent.parent
+    above.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=above, prefix=".publish-") as name:
+        new, old = Path(name) / folder.name, Path(name) / "old"
+        if folder.exists():
+            shutil.copytree(folder, new)
+        new.mkdir(exist_ok=True)
+        yield new
+        folder.parent.mkdir(exist_ok=True)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
 
 
 def tables(folder: Path) -> None:
@@ -190,7 +210,12 @@ def machine_of(entries: list[Entry]) -> str:
     first = entries[0].record["environment"]
     for entry in entries[1:]:
         other = entry.record["environment"]
-        if any(first[key] != other[key] for key in ("machine", "machine_name")):
+        if first["machine_name"] == other["machine_name"] and first["machine"] != other["machine"]:
+            raise UserError(
+                f"{entries[0].path} and {entry.path} come from two machines named {first['machine_name']} ({first['machine']} and"
+                f" {other['machine']}: another processor or memory); only one of them can be published under that name"
+            )
+        if first["machine"] != other["machine"]:
             raise UserError(
                 f"{entries[0].path} and {entry.path} come from two machines ({first['machine_name']} and"
                 f" {other['machine_name']}): publish them from grids of their own"

@@ -24,8 +24,8 @@ from .tables import (
     signed,
     whole,
 )
+from .tidy import QUALITIES
 
-QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
 MASKINGS = {"unmasked": "Seen items ranked", "seen-masked": "Seen items masked"}
 DASH = Cell("–", mark="muted")
 

@@ -15,7 +15,7 @@ ALLOCATOR = {
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Environment variables of a worker process: thread pools and allocator; the user's own settings win."""
+    """Environment variables of a worker process: thread pools of so many threads, and the allocator, whose settings by the user win."""
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     variables = {**ALLOCATOR, **os.environ, **dict.fromkeys(pools, str(threads))}
     if platform.machine() == "x86_64":  # there PyTorch multiplies by MKL; OpenBLAS is called from

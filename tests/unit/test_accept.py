@@ -83,6 +83,35 @@ def test_the_trials_are_published_as_records(accepted):
             assert record.read_record(reference / study.trial_path(number))["status"] == "ok"
 
 
+def test_a_shorter_study_leaves_nothing_of_the_longer_one(accepted):
+    folder, target, _ = accepted
+    shorter = config.validate({**TUNING, "tune": {**TUNING["tune"], "trials": 2}})
+    for study in studies(shorter, MODELS):
+        tune.tune(study, folder, folder / study.path, 1, None, trainer_of_small_space())
+    accept.accept(folder, target, shorter)
+    (machine,) = (folder / "reference").iterdir()
+    for study in studies(shorter, MODELS):
+        published = {p.parent.name for p in (machine / study.path).rglob("record.json")}
+        assert published == {"trial-000", "trial-001"}
+
+
+def test_what_cannot_be_published_is_not_accepted_either(accepted, monkeypatch):
+    folder, target, _ = accepted
+
+    def refuse(_):
+        raise UserError("does not fit")
+
+    def state():
+        return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    target.write_text("")  # as somebody left it: all is written anew
+    before = state()
+    monkeypatch.setattr(accept, "tables", refuse)
+    with pytest.raises(UserError, match="does not fit"):
+        accept.accept(folder, target, config.validate(TUNING))
+    assert state() == before
+
+
 def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())

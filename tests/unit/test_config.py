@@ -254,3 +254,9 @@ def test_a_file_that_is_no_yaml_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"mine\.yaml: is no YAML: ") as error:
         configuration.load([file])
     assert "\n" not in str(error.value)
+
+
+def test_two_configurations_merge_as_snakemake_merges_them():
+    base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2}
+    assert configuration.merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}

@@ -34,12 +34,6 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     assert 4096 in inference  # the paper's batch
 
 
-def test_two_configurations_merge_as_snakemake_merges_them():
-    base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2}
-    assert gpuplan._merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
-    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
-
-
 def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
     chosen = plan(tmp_path, data=tiny)
     name = json.loads((tiny / "dataset.json").read_text())["name"]

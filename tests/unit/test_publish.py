@@ -108,6 +108,25 @@ def test_two_machines_are_refused(tmp_path):
     assert not (tmp_path / "reference").exists()
 
 
+@pytest.mark.parametrize("what", ["another machine of that name", "seeds that do not fit"])
+def test_what_is_refused_changes_nothing_that_is_published(tmp_path, what):
+    """The second host with such a GPU; settings of a model that changed between its seeds."""
+    folder = published(tmp_path, plan("sasrec"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    wanted = plan("sasrec", "gru4rec", seeds=(5, 6))
+    other = {"machine": "f" * 12} if what.startswith("another") else {}
+    if not other:
+        for entry in wanted["trainings"]:
+            entry.get("training", {}).update(max_steps=5)
+    path = write_grid(tmp_path, wanted)
+    for entry in wanted["trainings"]:
+        write_training(tmp_path, entry, environment=ENVIRONMENT | other)
+    with pytest.raises(UserError, match=r"two machines named test-machine|differ in settings|published with"):  # fmt: skip
+        publish.publish(path, tmp_path)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.glob(".publish-*"))
+
+
 def test_other_data_are_refused(tmp_path):
     published(tmp_path, plan("sasrec"))
     wanted = plan("mamba4rec")
@@ -162,7 +181,7 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
     assert order in front and order.replace("reference/", "") in page
     assert "Cost on z-gpu (NVIDIA Test), track paper" in front
     for text in (front, page):  # the answer comes first
-        assert text.index("- Better and cheaper at once") < text.index("Mamba4Rec against each other model, track matched")  # fmt: skip
+        assert text.index("- Track matched, of 1 place") < text.index("Mamba4Rec against each other model, track matched")  # fmt: skip
         assert text.index("Its cost over the other's on test-machine: 1 place**") < text.index("A *place* is")  # fmt: skip
     names = re.findall(r"!\[[^]]+\]\(reference/figures/([^)]+)\)", front)
     assert names == re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)

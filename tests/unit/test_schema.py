@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -86,18 +87,9 @@ def test_the_synthetic_keys_and_defaults_are_those_of_the_dataclass():
 
 
 def merged(*names):
-    """What Snakemake makes of a second --configfile: mappings merge key by key, anything else is replaced."""
-
-    def merge(old, new):
-        both = isinstance(old, dict) and isinstance(new, dict)
-        return (
-            {k: merge(old.get(k), new.get(k, old.get(k))) for k in {**old, **new}} if both else new
-        )
-
-    result = {}
-    for name in names:
-        result = merge(result, yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
-    return result
+    """What Snakemake makes of several --configfile."""
+    files = [yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")) for name in names]
+    return functools.reduce(configuration.merged, files)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_reruns(demo, stubbed, tmp_path):
     assert "wildcards: dataset=demo, track=matched, model=sasrec" in plan.text
     assert demo("report", "--cores", "4").status == 0
 
+    edit(stubbed / "seqbench" / "study.py")  # grid.json names the studies too
+    plan = demo("report", "-n")
+    assert plan.jobs["grid"] == 1 and "train" not in plan.jobs
+
     (caption,) = (stubbed / "workflow" / "report").glob("figure.rst")
     edit(caption)
     edit(stubbed / "seqbench" / "errors.py")

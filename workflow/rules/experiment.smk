@@ -3,7 +3,7 @@
 
 rule grid:
     input:
-        code=sources("seqbench/grid.py", "seqbench/config.py"),
+        code=sources("seqbench/grid.py", "seqbench/config.py", "seqbench/study.py"),
         models=[f"{ROOT}/models/{name}.py" for name in available_models(ROOT / "models")],
     output:
         "results/grid.json",
