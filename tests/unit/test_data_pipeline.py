@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,3 +312,11 @@ def test_synthetic(tmp_path):
     assert prepare("demo", definition, tmp_path, tmp_path / "again") == info
     with pytest.raises(UserError, match="synthetic data take k_core: 1"):
         prepare("demo", definition | {"k_core": 5}, tmp_path, tmp_path / "out")
+
+
+def test_the_workflow_knows_the_files_that_are_always_written(tmp_path):
+    lengths = {"n_users": 20, "n_items": 10}
+    prepare("demo", {"source": "synthetic", "synthetic": lengths}, tmp_path, tmp_path / "out")
+    rule = (Path(__file__).parents[2] / "workflow/rules/data.smk").read_text()
+    declared = re.findall(r'"results/data/\{dataset\}/(.+)"', rule)
+    assert sorted(declared) == sorted(path.name for path in (tmp_path / "out").iterdir())
