@@ -18,6 +18,7 @@ KEYWORDS = set(
     [
         "$ref",
         "additionalProperties",
+        "allOf",
         "default",
         "description",
         "enum",
@@ -29,6 +30,7 @@ KEYWORDS = set(
         "minProperties",
         "minimum",
         "pattern",
+        "patternProperties",
         "properties",
         "propertyNames",
         "required",
