@@ -17,8 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.verb(arguments) or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_forced(str(error))}", file=sys.stderr)
         return 2
+
+
+def _forced(message: str) -> str:
+    """How data are prepared anew even if dataset.json is there; data/store.py says less, and its hash is in every record."""
+    command = "prepare it with: snakemake --cores 1 "
+    return message.replace(command, f"{command}--force ")
 
 
 def _parser() -> argparse.ArgumentParser:

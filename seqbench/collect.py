@@ -43,6 +43,11 @@ class Tables:
     settings: dict[str, Any]
 
 
+# Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
+NAMES = (
+    *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
+    *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
+)
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
 
@@ -199,7 +204,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not there: run `python -m seqbench collect`")
     if not path.read_text(encoding="utf-8").strip():
         return pd.DataFrame()
-    return pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))
+    frame = pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))
+    if mine := [column for column in frame if column in NAMES]:
+        names = pd.read_csv(path, usecols=mine, dtype=str, keep_default_na=False, na_values=[""])
+        frame[mine] = names[mine]  # read apart: what counts as missing holds for a whole file
+    return frame
 
 
 def _read_json(path: Path, command: str) -> Any:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
 from .config_errors import explain, instead, show, text_hint
@@ -24,6 +25,23 @@ from .modelfile import available_models, is_trainable, model_config_fields
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 MODELS = ROOT / "models"
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    """No bool, and no whole float either: 50.0 would name a folder L50.0 that no rule makes."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: Any, value: Any) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
+)
 
 # Python types of an annotation in a model's Config; bool is an int in Python and is told apart below.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -47,7 +65,7 @@ def validate(
         UserError: a key or value that is not allowed, in one line.
     """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    error = best_match(_Validator(schema).iter_errors(config))
     if error is not None:
         raise UserError(f"config: {explain(error)}")
     filled = _with_defaults(copy.deepcopy(dict(config)), schema)

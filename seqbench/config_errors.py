@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,7 +31,10 @@ def explain(error: ValidationError) -> str:
 def _rule(error: ValidationError) -> str:
     value = error.validator_value
     if error.validator == "type":
-        return f"must be {_or(value)}{text_hint(error.instance)}"
+        needed = _or(value)
+        if isinstance(error.instance, float) and not math.isfinite(error.instance):
+            needed = needed.replace("a number", "a finite number")
+        return f"must be {needed}{text_hint(error.instance)}"
     rules = {
         "minimum": f"must be at least {value}",
         "exclusiveMinimum": f"must be greater than {value}",

@@ -2,12 +2,18 @@
 
 A format is a row in LAYOUTS. All of them are delimited text, so one fast parser reads them; when
 it stumbles, a slow second reading finds the line to blame.
+
+Quotes may enclose a value. Between commas such a value may span lines; elsewhere a file in which
+one would is one whose quotes are text (a title `"Alien`), and no line joins the next.
 """
 
 import csv
 import io
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -72,13 +78,16 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     """Parse a whole file; UserError naming `file`, the line and the value of the first bad row."""
     import pyarrow as pa
 
-    names = _first_row(content, layout, file)
+    quoted = _quoted(content, layout)
+    names = _first_row(content, layout, file, quoted)
     columns = _column_numbers(names, layout, file)
     try:
-        table = _read_table(content, layout, columns, len(names))
+        table = _read_table(content, layout, columns, len(names), quoted)
     except pa.ArrowInvalid as error:
-        _blame(content, layout, columns, file)
+        _blame(content, layout, columns, file, quoted)
         raise UserError(f"{file} cannot be parsed: {error}") from None
+    if quoted:
+        _check_joined_lines(content, layout, columns, file, table.num_rows)
     if not table.num_rows:
         raise UserError(f"{file} holds no rows")
     arrays = {name: table[name].chunk(0) for name in columns}
@@ -88,7 +97,7 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in ids}
     finite = all(np.isfinite(values).all() for values in numbers.values())
     if not finite or any(missing in names for missing in MISSING for names in ids.values()):
-        _blame(content, layout, columns, file)
+        _blame(content, layout, columns, file, quoted)
     return Interactions(
         codes["user"],
         codes["item"],
@@ -99,7 +108,24 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     )
 
 
-def _read_table(content: bytes, layout: Layout, columns: dict[str, int], n_columns: int):
+def _quoted(content: bytes, layout: Layout) -> bool:
+    """Whether quotes of this file enclose values; False as well where it holds none."""
+    if b'"' not in content or layout.delimiter == ",":
+        return b'"' in content
+    reader = csv.reader(chain(_lines(content), [""]), delimiter=layout.delimiter[0])
+    try:  # the line behind the last one shows a value that is still open there
+        return all(reader.line_num == row for row, _ in enumerate(reader, 1))
+    except csv.Error:
+        return False
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    return io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
+
+
+def _read_table(
+    content: bytes, layout: Layout, columns: dict[str, int], n_columns: int, quoted: bool
+):
     """pyarrow table of the wanted columns, ids dictionary-coded, numbers int64 or else float64."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -118,7 +144,11 @@ def _read_table(content: bytes, layout: Layout, columns: dict[str, int], n_colum
                 column_names=[f"f{cell}" for cell in range((n_columns - 1) * stride + 1)],
                 skip_rows=1 if layout.header else 0,
             ),
-            arrow_csv.ParseOptions(delimiter=layout.delimiter[0]),
+            arrow_csv.ParseOptions(
+                delimiter=layout.delimiter[0],
+                quote_char='"' if quoted else False,
+                newlines_in_values=quoted,
+            ),
             arrow_csv.ConvertOptions(
                 include_columns=list(names.values()), column_types=types, null_values=[]
             ),
@@ -131,14 +161,14 @@ def _read_table(content: bytes, layout: Layout, columns: dict[str, int], n_colum
     return table.rename_columns(list(names)).unify_dictionaries().combine_chunks()
 
 
-def _first_row(content: bytes, layout: Layout, file: str) -> list[str]:
+def _first_row(content: bytes, layout: Layout, file: str, quoted: bool) -> list[str]:
     """Cells of the first line: the columns' names if there is a header (types cut off)."""
     first = content[:LONGEST_HEADER_BYTES].split(b"\n", 1)[0].decode("utf-8-sig", "replace")
     first = first.rstrip("\r")
     if not first.strip():
         raise UserError(f"{file} is empty or begins with an empty line")
     try:
-        cells = next(csv.reader([first], delimiter=layout.delimiter[0]))[:: len(layout.delimiter)]
+        cells = next(csv.reader([first], **_dialect(layout, quoted)))[:: len(layout.delimiter)]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not delimited text ({error})") from None
     return [cell.split(":")[0] for cell in cells] if layout.header == "typed" else cells
@@ -166,23 +196,58 @@ def _column_number(field: str, column: str | int, names: list[str], header: bool
     raise UserError(f"{file} has no column {column!r} for {field}; it has {have}")
 
 
-def _blame(content: bytes, layout: Layout, columns: dict[str, int], file: str) -> None:
+def _dialect(layout: Layout, quoted: bool) -> dict:
+    """How Python's csv reads what `_read_table` does."""
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    return {"delimiter": layout.delimiter[0], "quoting": quoting}
+
+
+def _check_joined_lines(
+    content: bytes, layout: Layout, columns: dict[str, int], file: str, n_rows: int
+) -> None:
+    """UserError if fewer rows than lines were read, unless sound quotes enclose the line breaks."""
+    n_lines = sum(1 for _ in re.finditer(rb"[^\r\n]+", content)) - bool(layout.header)
+    if n_rows == n_lines:
+        return
+    text = content.decode("utf-8-sig", "replace")  # columns that nobody reads may be anything
+    expected = _check_rows(text, layout, columns, file, quoted=True)
+    if n_rows != expected:
+        raise UserError(
+            f"{file}: {n_rows} rows were read, {expected} expected from its {n_lines} lines; "
+            "take the line breaks out of its quoted values"
+        )
+
+
+def _blame(
+    content: bytes, layout: Layout, columns: dict[str, int], file: str, quoted: bool
+) -> None:
     """Read line by line and raise UserError for the first bad row; returns when none is found."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}, line {line}: not UTF-8 text") from None
-    reader = csv.reader(io.StringIO(text), delimiter=layout.delimiter[0])
-    stride, width = len(layout.delimiter), None
+    _check_rows(text, layout, columns, file, quoted)
+
+
+def _check_rows(text: str, layout: Layout, columns: dict[str, int], file: str, quoted: bool) -> int:
+    """Number of rows; UserError naming the line in which the first bad one begins."""
+    strict = quoted and layout.delimiter == ","  # elsewhere `"Heroes" (live)` is a title
+    reader = csv.reader(io.StringIO(text), **_dialect(layout, quoted), strict=strict)
+    stride, width, n_rows, line = len(layout.delimiter), None, 0, 1
     try:
-        for index, cells in enumerate(cells for cells in reader if cells):
-            width = width or len(cells)
-            skip = index == 0 and layout.header
-            if problem := None if skip else _bad_row(cells, width, columns, stride):
-                raise UserError(f"{file}, line {reader.line_num}: {problem}")
+        for cells in reader:
+            if cells:
+                width = width or len(cells)
+                skip = n_rows == 0 and layout.header
+                if problem := None if skip else _bad_row(cells, width, columns, stride):
+                    raise UserError(f"{file}, line {line}: {problem}")
+                n_rows += 1
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{file}, line {reader.line_num}: {error}") from None
+        hint = "; close the quote, or double the quotes inside a quoted value" if strict else ""
+        raise UserError(f"{file}, line {line}: {error}{hint}") from None
+    return n_rows - bool(layout.header)
 
 
 def _bad_row(cells: list[str], width: int, columns: dict[str, int], stride: int) -> str | None:

@@ -20,6 +20,7 @@ from seqbench.errors import UserError
 
 TIME_KINDS = ("unix", "rank", "partial", "none")
 PLAUSIBLE_UNIX_S = (1e8, 1e11)  # 1973 to 5138: beyond lie ranks and milliseconds
+FEWEST_TRAINED = 2  # events of a user that train: the second is learned from the first
 NO_TIES = {
     "rank": "the time column is a rank within the user, ties in time are not visible",
     "partial": "some times are unknown",
@@ -63,6 +64,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     if "times" in arrays:  # whole seconds, once the order and its ties are settled
         arrays["times"] = np.floor(arrays["times"]).astype(np.int64)
     info |= _split(name, definition, time, arrays)
+    _check_learnable(name, arrays, info)
     store.save(out, arrays, ids, info)
     _announce(info)
     return info
@@ -138,6 +140,7 @@ def _build_synthetic(name: str, definition: dict, out: Path) -> dict:
     arrays = {"items": items, "offsets": offsets, "rows": np.arange(len(items), dtype=np.int64)}
     ids = {"user_ids": range(config.n_users), "item_ids": range(1, config.n_items + 1)}
     info = _info(name, {"k_core": 1} | definition, arrays, ids, "none")
+    _check_learnable(name, arrays, info)
     info["order"] = "as generated"
     info["provenance"] = _provenance("synthetic", None) | {"synthetic": dataclasses.asdict(config)}
     info["oracle"] = oracle_metrics(process, items, offsets)
@@ -181,6 +184,25 @@ def _split(name: str, definition: dict, time: str, arrays: dict) -> dict:
     items, offsets = arrays["items"], arrays["offsets"]
     rule = split.declare(name, definition, time, items, offsets, arrays.get("times"))
     return {"split": rule, "hash": store.content_hash(items, offsets, rule)}
+
+
+def _check_learnable(name: str, arrays: dict, info: dict) -> None:
+    """Refuse data without a target to select a model on, or without one to train it on.
+
+    A training would run to the end of its patience and then have nothing, or fail at its first batch.
+    """
+    found = split.split_of(arrays["offsets"], arrays.get("times"), info)
+    longest, trained = info["lengths"]["max"], int((found.ends - found.offsets[:-1]).max())
+    if not all(len(users) for users in found.users.values()):
+        raise UserError(
+            f"datasets.{name}: no user has {split.FEWEST} events, the longest history has {longest}, "
+            "so nobody can be evaluated; use data with longer histories"
+        )
+    if trained < FEWEST_TRAINED:
+        raise UserError(
+            f"datasets.{name}: no user has {FEWEST_TRAINED} events left to train on, the longest history has "
+            f"{longest} and the split {info['split']['kind']} leaves {trained}; use data with longer histories"
+        )
 
 
 def _ties(arrays: dict, time: str, key: str | None) -> dict:

@@ -158,6 +158,21 @@ def test_parquet_and_csv_hold_the_same(tmp_path, plan):
         pd.testing.assert_frame_equal(parquet.fillna(np.nan), csv.fillna(np.nan), check_dtype=False)
 
 
+@pytest.mark.parametrize("name", ["2024", "007", "1e5", "nan", "null", "na"])
+def test_a_name_stays_the_text_it_is(tmp_path, name):
+    """Of a dataset, a track, a machine: the schema allows them, and pandas reads numbers and gaps from them."""
+    wanted = grid(
+        [training(name, m, name) for m in ("sasrec", "mamba4rec")], [measurement(name, track=name)]
+    )
+    path = write_grid(tmp_path, wanted, environment={"machine_name": name})
+    collect.collect(path, tmp_path, tmp_path / "tables")
+    frames = collect.read(tmp_path / "tables").frames
+    for table in ("experiments", "effectiveness", "summary", "comparisons", "efficiency", "curves"):
+        assert set(frames[table].dataset) == set(frames[table].track) == {name}, table
+    assert set(frames["effectiveness"].machine_name) == {name}
+    assert frames["summary"]["mean"].dtype == float
+
+
 def test_tables_are_the_same_bytes_every_time(tmp_path, plan):
     path = write_grid(tmp_path, plan)
     for out in ("one", "two"):

@@ -106,6 +106,7 @@ def test_blocks_with_a_precedence_are_not_filled(models_dir):
     } == {(5, 3)}
 
 
+INF, NAN = float("inf"), float("nan")
 MISTAKES = [
     ("run.seeed", [1], "run.seeed = [1]: unknown key; did you mean 'seeds'? allowed: datasets, tracks, models, seeds"),
     ("run.seeds", [-1], "run.seeds[0] = -1: must be at least 0"),
@@ -118,6 +119,21 @@ MISTAKES = [
     ("tracks.fair.training.learning_rate", "1.5e3", "tracks.fair.training.learning_rate = '1.5e3': must be a number; YAML reads 1.5e3 as text: write 1.5e+3"),
     ("tracks.fair.training.select_on", "ndcg@20", "tracks.fair.training.select_on = 'ndcg@20': "),
     ("run.seeds", [1.5], "run.seeds[0] = 1.5: must be an integer"),
+    ("run.seeds", [0.0], "run.seeds[0] = 0.0: must be an integer"),
+    ("datasets.tiny.seq_lens", [50.0], "datasets.tiny.seq_lens[0] = 50.0: must be an integer"),
+    ("measure.tokens", 64.0, "measure.tokens = 64.0: must be an integer or null"),
+    ("tune.trials", 12.0, "tune.trials = 12.0: must be an integer"),
+    ("tracks.fair.training.max_steps", 5.0, "tracks.fair.training.max_steps = 5.0: must be an integer"),
+    ("tracks.fair.training.learning_rate", INF, "tracks.fair.training.learning_rate = inf: must be a finite number"),
+    ("tracks.fair.training.weight_decay", NAN, "tracks.fair.training.weight_decay = nan: must be a finite number"),
+    ("measure.budget_s", INF, "measure.budget_s = inf: must be a finite number or null"),
+    ("tracks.fair.hyperparameters.dropout", NAN, "tracks.fair.hyperparameters.dropout = nan: must be a finite number"),
+    ("tune.space", {"dropout": {"choices": [0.1, INF]}}, "tune.space.dropout.choices[1] = inf: must be a finite number"),
+    ("tune.space", {"dropout": {"low": NAN, "high": 1}}, "tune.space.dropout.low = nan: must be a finite number"),
+    ("models.net.fair.d_model", 0, "models.net.fair.d_model = 0: must be at least 1"),
+    ("tracks.fair.hyperparameters.n_layers", 0, "tracks.fair.hyperparameters.n_layers = 0: must be at least 1"),
+    ("tune.space", {"d_model": {"choices": [32, 0]}}, "tune.space.d_model.choices[1] = 0: must be at least 1"),
+    ("tune.space", {"d_model": {"low": 0, "high": 9}}, "tune.space.d_model.low = 0: must be at least 1"),
     ("run.seeds", None, "run.seeds is missing; run needs datasets, tracks, models, seeds"),
     ("run.models", ["nett"], "run.models = 'nett': unknown; did you mean 'net'? allowed: chain, net"),
     ("run.models", ["_helpers"], "run.models = '_helpers': unknown; allowed: chain, net"),

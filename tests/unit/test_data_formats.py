@@ -66,6 +66,47 @@ def test_text_quirks():
     assert rows(parse(content, columns={"time": "t"})) == [("a,b", "é", 1), ("00", "nano", 2)]
 
 
+TITLED = {"columns": {"user": "user", "item": "item", "time": "t"}}
+STRAY = 'user,item,title,t\nu1,i1,"Alien,10\nu1,i2,x,11\nu2,i2,y" z,12\nu2,i3,w,14\n'
+STRAY_ROWS = [("u1", "i1", 10), ("u1", "i2", 11), ("u2", "i2", 12), ("u2", "i3", 14)]
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ";", "::"])
+def test_a_stray_quote_joins_no_lines(delimiter):
+    """Where only commas may be quoted across lines, quotes that would do so are part of a title."""
+    content = STRAY.replace(",", delimiter).encode()
+    parsed = parse(content, delimiter=delimiter, **TITLED)
+    assert rows(parsed) == STRAY_ROWS
+
+
+@pytest.mark.parametrize("title", ['"Alien', 'He said "Go"', '"Heroes" (live)', '"', '""'])
+def test_a_stray_quote_in_the_first_or_last_line(title):
+    content = f"1\ti1\t{title}\t9\n2\ti2\t{title}\t8\n".encode()
+    parsed = parse(content, delimiter="\t", header=False, columns={"user": 0, "item": 1, "time": 3})
+    assert rows(parsed) == [("1", "i1", 9), ("2", "i2", 8)]
+    parsed = parse(f"user\titem\ttitle\n1\t5\t{title}".encode(), delimiter="\t")
+    assert rows(parsed) == [("1", "5", None)]
+
+
+def test_quotes_enclose_values_whatever_the_delimiter():
+    content = b'"user";"item";"t"\n"7";"a;b";"9"\n"8";"say ""x""";"8"\n'
+    parsed = parse(content, delimiter=";", columns={"time": "t"})
+    assert rows(parsed) == [("7", "a;b", 9), ("8", 'say "x"', 8)]
+
+
+def test_line_breaks_in_quoted_values_between_commas():
+    content = b'user,item,title,t\n1,5,"two\nlines, \r\n""or\xff"" more",9\n\n2,6,"x",8\n'
+    assert rows(parse(content, **TITLED)) == [("1", "5", 9), ("2", "6", 8)]
+
+
+def test_line_breaks_in_quoted_values_at_the_border_of_two_blocks():
+    text = "word\n" * 2000
+    content = b"user,item,title,t\n" + b"".join(
+        b'%d,5,"%s",9\n' % (k, text.encode()) for k in range(400)
+    )
+    assert rows(parse(content, **TITLED)) == [(str(k), "5", 9) for k in range(400)]
+
+
 def test_missing_last_newline_and_repeats():
     parsed = parse(b"user,item\n1,5\n1,5\n1,6", header=True)
     assert rows(parsed) == [("1", "5", None), ("1", "5", None), ("1", "6", None)]
@@ -101,6 +142,9 @@ TIMED = {"columns": {"time": "t"}}
         (b"user,item,t\n1,5\n", TIMED, "line 2: 2 columns, expected 3"),
         (b"user,item,t\n1,5,9,9\n", TIMED, "line 2: 4 columns, expected 3"),
         (b"user,item\n1,\xff\n", {}, "line 2: not UTF-8 text"),
+        (STRAY.encode(), TITLED, "a.csv, line 2: ',' expected after '\"'; close the quote"),
+        (b'user,item,t\n1,5,9\n2,"6,9\n3,7,9\n', TIMED, "line 3: unexpected end of data; close"),
+        (b'user,item,x\n1,5,"9\n2,6,9\n3,7,9', {}, "line 2: unexpected end of data; close"),
         (b"user,item\n", {}, "a.csv holds no rows"),
         (b"user,item\r1,5\r", {}, "a.csv, line 1: not delimited text"),
         (b"", {}, "a.csv is empty"),

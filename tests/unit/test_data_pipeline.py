@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,11 +164,13 @@ def test_times_that_are_no_times(tmp_path, changes, order, reason):
 
 
 def test_position_wins_over_time(tmp_path):
-    (tmp_path / "own.csv").write_text(f"user,item,time,n\n1,a,{T},2\n1,b,{T},1\n1,c,{T},0\n")
+    (tmp_path / "own.csv").write_text(
+        f"user,item,time,n\n1,a,{T},3\n1,b,{T},2\n1,c,{T},1\n1,d,{T},0\n"
+    )
     columns = {"time": "time", "position": "n"}
     definition = own(tmp_path / "own.csv", columns=columns, k_core=1)
     info = prepare("own", definition, tmp_path, tmp_path / "out")
-    assert open_dataset(tmp_path / "out").items.tolist() == [3, 2, 1]
+    assert open_dataset(tmp_path / "out").items.tolist() == [4, 3, 2, 1]
     assert info["ties"] is None and "position column" in info["ties_reason"]
 
 
@@ -181,6 +185,58 @@ def test_order_variants(tmp_path):
     assert "float32" in prepared["float32"][1] and "seed 3" in prepared["seed:3"][1]
     seeded = {tuple(items) for order, (items, _) in prepared.items() if order.startswith("seed")}
     assert seeded == {(1, 2, 3, 2, 3, 1, 2), (1, 2, 3, 2, 1, 3, 2)}
+
+
+def many(counts):
+    """Rows of users with so many events each, on 5 items."""
+    return [(u, k % 5, k) for u, n in enumerate(counts) for k in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([2] * 40, "datasets.own: no user has 3 events, the longest history has 2"),
+        (
+            [3] * 40,
+            "datasets.own: no user has 2 events left to train on, the longest history has 3",
+        ),
+    ],
+)
+def test_data_that_nothing_can_be_learned_or_tested_on_are_refused(tmp_path, counts, message):
+    definition = own(write_rows(tmp_path, many(counts)), k_core=1)
+    with pytest.raises(UserError, match=message):
+        prepare("own", definition, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("counts", [[4], [3, 2], [2, 3, 1]])
+def test_data_that_just_suffice(tmp_path, counts):
+    """One user to evaluate and one pair of events to train on, whoever has them."""
+    definition = own(write_rows(tmp_path, many(counts)), k_core=1)
+    prepare("own", definition, tmp_path, tmp_path / "out")
+    parts = open_dataset(tmp_path / "out").split
+    assert len(parts.users["valid"]) == 1 and (parts.ends - parts.offsets[:-1]).max() == 2
+
+
+def test_a_temporal_split_needs_events_to_train_on_too(tmp_path):
+    """Every user has one early event, then one in each of the two held-out periods."""
+    rows = [(u, k, 1000 * k + u) for u in range(10) for k in range(3)]
+    definition = own(write_rows(tmp_path, rows), k_core=1, split="temporal", holdout=0.33)
+    with pytest.raises(
+        UserError, match=r"no user has 2 events left to train on, .* the split temporal leaves 1"
+    ):
+        prepare("own", definition, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("length", "message"), [(2, "no user has 3 events"), (3, "no user has 2 events")]
+)
+def test_synthetic_histories_can_be_too_short_too(tmp_path, length, message):
+    lengths = {"min_length": length, "mean_length": length, "max_length": length}
+    definition = {"source": "synthetic", "synthetic": {"n_users": 50, "n_items": 20} | lengths}
+    with pytest.raises(UserError, match=f"datasets.demo: {message}"):
+        prepare("demo", definition, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_repeats():
@@ -256,3 +312,11 @@ def test_synthetic(tmp_path):
     assert prepare("demo", definition, tmp_path, tmp_path / "again") == info
     with pytest.raises(UserError, match="synthetic data take k_core: 1"):
         prepare("demo", definition | {"k_core": 5}, tmp_path, tmp_path / "out")
+
+
+def test_the_workflow_knows_the_files_that_are_always_written(tmp_path):
+    lengths = {"n_users": 20, "n_items": 10}
+    prepare("demo", {"source": "synthetic", "synthetic": lengths}, tmp_path, tmp_path / "out")
+    rule = (Path(__file__).parents[2] / "workflow/rules/data.smk").read_text()
+    declared = re.findall(r'"results/data/\{dataset\}/(.+)"', rule)
+    assert sorted(declared) == sorted(path.name for path in (tmp_path / "out").iterdir())

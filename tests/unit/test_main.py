@@ -1,6 +1,7 @@
 """The command line: bad input is one line and status 2, never a traceback."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -30,6 +31,16 @@ def test_data_that_are_not_prepared_are_named(capsys, tmp_path):
     missing = str(tmp_path / "none")
     assert main(["train", "--experiment", text, "--dataset", missing, "--out", str(tmp_path)]) == 2
     assert f"{missing}/dataset.json" in capsys.readouterr().err
+
+
+def test_damaged_data_are_prepared_with_force(capsys, tiny, tmp_path):
+    """dataset.json is there, so Snakemake alone would find nothing to be done."""
+    data = shutil.copytree(tiny, tmp_path / "data")
+    (data / "items.npy").write_bytes(b"garbage")
+    text = Experiment("tiny", "sasrec", "m", 5, 0).to_json()
+    arguments = ["--experiment", text, "--dataset", str(data), "--out", str(tmp_path / "out")]
+    assert main(["train", *arguments]) == 2
+    assert f"with: snakemake --cores 1 --force {data}/dataset.json\n" in capsys.readouterr().err
 
 
 def test_a_backend_that_is_not_here_says_how_to_get_it(capsys, tiny, tmp_path):

@@ -15,6 +15,7 @@ from builders import (
     measurement,
     plan,
     samples,
+    training,
     write_dataset,
     write_grid,
     write_measurement,
@@ -272,6 +273,13 @@ def test_a_grid_in_which_everything_failed_still_renders(tmp_path):
     assert "No training ended ok." in page
     assert "10 experiments ended as crashed" in page
     assert len(report.check(tmp_path / "tables")) == 10 + 3  # the ends of curves are no problem
+
+
+@pytest.mark.parametrize("name", ["2024", "nan"])
+def test_a_name_that_looks_like_something_else_still_renders(tmp_path, name):
+    trainings = [training(name, m, name, seed=s) for m in THREE for s in SEEDS]
+    page = rendered(tmp_path, grid(trainings, [measurement(name, THREE, name)]))
+    assert f"effectiveness-{name}-{name}" in page
 
 
 def test_a_grid_without_measurements_still_renders(tmp_path):

@@ -19,6 +19,7 @@ KEYWORDS = set(
     [
         "$ref",
         "additionalProperties",
+        "allOf",
         "default",
         "description",
         "enum",
@@ -30,6 +31,7 @@ KEYWORDS = set(
         "minProperties",
         "minimum",
         "pattern",
+        "patternProperties",
         "properties",
         "propertyNames",
         "required",

@@ -41,7 +41,8 @@ start = time.monotonic()
 about = ""
 if verb == "prepare":
     about = options["--name"]
-    write(options["--out"], "dataset.json", "items.npy", "offsets.npy")
+    arrays = ("items.npy", "offsets.npy", "rows.npy")
+    write(options["--out"], "dataset.json", *arrays, "user_ids.txt", "item_ids.txt")
 elif verb == "run":
     about = options["--out"]
     if f"/{os.environ.get('SEQBENCH_STUB_FAIL')}/" in about:

@@ -77,3 +77,14 @@ def test_a_job_that_fails_leaves_the_others_alone(demo, tmp_path):
     assert "error: as asked" in result.text
     done = {about.split("/")[4] for verb, about, *_ in job_log(tmp_path / "work") if verb == "run"}
     assert done == {"mamba4rec", "sasrec", "bert4rec", "popularity", "markov", "itemknn"}
+
+
+def test_prepared_files_that_are_lost_or_damaged_are_made_again(demo, tmp_path):
+    """By the commands that a user has: the lost file asked for, or the advice of data/store.py with --force."""
+    info, lost = "results/data/demo/dataset.json", "results/data/demo/rows.npy"
+    assert demo(info, "--cores", "1").jobs == {"prepare": 1}
+    (tmp_path / "work" / lost).unlink()
+    assert demo(lost, "--cores", "1").jobs == {"prepare": 1}
+    assert (tmp_path / "work" / lost).exists()
+    assert "Nothing to be done" in demo(info, "-n").text
+    assert demo("--cores", "1", "--force", info, "-n").jobs == {"prepare": 1}

@@ -8,10 +8,15 @@ rule prepare:
             "seqbench/data/__init__.py",
             without=code.PLUMBING - {"seqbench/data/pipeline.py"},
         ),
+    # All but times.npy, which only data with real times have. Snakemake looks only for those that are asked for: data that
+    # are damaged are made again with --force, by themselves, so that nothing trained on them is out of date.
     output:
         "results/data/{dataset}/dataset.json",
         "results/data/{dataset}/items.npy",
         "results/data/{dataset}/offsets.npy",
+        "results/data/{dataset}/rows.npy",
+        "results/data/{dataset}/user_ids.txt",
+        "results/data/{dataset}/item_ids.txt",
     log:
         "results/logs/prepare/{dataset}.log",
     conda:
