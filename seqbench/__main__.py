@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -102,7 +103,7 @@ _OPTIONS: dict[str, dict] = {
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": int, "default": 1, "help": "CPU threads of the worker (default 1)"},
-    "time-limit": {"type": float, "default": None, "help": "seconds until a worker is stopped"},
+    "time-limit": {"type": float, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
     "grid?": {"type": Path, "help": "results/grid.json for the parts `tune` and `quality`; data/ lies beside it"},
@@ -175,10 +176,12 @@ def _accept(a: argparse.Namespace) -> None:
 
 def _measure(a: argparse.Namespace) -> None:
     from .experiment import Measurement
-    from .interleave import measure
+    from .interleave import Ask, measure
 
-    job = Measurement.from_json(a.measurement)
-    measure(job, a.dataset, a.out, a.threads, a.time_limit or float("inf"))
+    job, limit_s = Measurement.from_json(a.measurement), a.time_limit or float("inf")
+    # Of the job, not of each process: a scheduler that ends the job would end it without a record.
+    ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
+    measure(job, a.dataset, a.out, a.threads, limit_s, ask)
 
 
 def _grid(a: argparse.Namespace) -> None:
