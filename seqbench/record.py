@@ -118,9 +118,19 @@ def remove(runs: Path, status: str) -> list[Path]:
 
 
 def discard(folder: Path) -> None:
-    """Delete the record in a folder, samples and weights included; a saved state of training stays."""
+    """Delete the record in a folder, samples and weights included; a saved state of training stays unless it crashed."""
+    # A state that cannot be loaded, cut off by a full disk say, would make every further training crash.
+    for state in folder.glob("resume-*.pt") if _crashed(folder) else ():
+        state.unlink(missing_ok=True)
     for name in ("record.json", "samples.npz", "weights.safetensors"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _crashed(folder: Path) -> bool:
+    try:
+        return read_record(folder)["status"] == "crashed"
+    except UserError:  # none, or one that cannot be read
+        return False
 
 
 def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,15 @@ def test_retry_removes_only_records_of_that_status(tmp_path):
     assert list((tmp_path / "full").iterdir()) == []
 
 
+@pytest.mark.parametrize(("status", "left"), [("crashed", []), ("timeout", ["resume-0.pt"])])
+def test_only_a_crash_costs_the_saved_state_of_training(tmp_path, status, left):
+    """Where loading it is what crashed, it would crash for ever; a timeout goes on from it."""
+    write(tmp_path, status=status, reason="something")
+    (tmp_path / "resume-0.pt").touch()
+    record.discard(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == left
+
+
 def test_the_environment_is_an_allow_list_without_names_of_host_user_or_folder():
     import getpass
     import os

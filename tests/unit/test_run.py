@@ -68,6 +68,18 @@ def test_a_crash_names_the_signal_or_the_last_message(monkeypatch, tmp_path, tin
     assert record["status"] == "crashed" and record["reason"].endswith("RuntimeError: lost it")
 
 
+def test_a_state_that_cannot_be_loaded_crashes_one_training_only(monkeypatch, tmp_path, tiny):
+    """The first attempt crashes on the file, as the trainer would; the second one finds it gone."""
+    state = tmp_path / "out/resume-0.pt"
+    state.parent.mkdir()
+    state.touch()
+    code = f"import os; os.path.exists({str(state)!r}) and open({str(state)!r}).read()[0]"
+    record = supervise_with(monkeypatch, tmp_path, tiny, code)
+    assert record["status"] == "crashed" and "IndexError" in record["reason"]
+    monkeypatch.setattr(run, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
+    assert run.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, 60.0) == "ok"
+
+
 def test_bad_input_is_not_a_result(monkeypatch, tmp_path, tiny):
     with pytest.raises(UserError):
         supervise_with(monkeypatch, tmp_path, tiny, "raise SystemExit(2)")
