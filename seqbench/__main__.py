@@ -227,17 +227,24 @@ def _publish(a: argparse.Namespace) -> None:
     together(folder.parent, a.readme)
 
 
-def _retry(a: argparse.Namespace) -> None:
-    from .record import remove
+def _retry(a: argparse.Namespace) -> int:
+    from .record import discard, having
 
-    removed = [f for part in ("runs", "tune") for f in remove(a.results / part, a.status)]
-    for study in {folder.parent / "study.json" for folder in removed}:
-        study.unlink(missing_ok=True)  # it sums up a trial that is no more
-    for folder in removed:
+    parts = [having(a.results / part, a.status) for part in ("runs", "tune")]
+    folders = [folder for found, _ in parts for folder in found]
+    unreadable = [why for _, reasons in parts for why in reasons]
+    # Before the trials that it sums up: cut short in between, it would still look complete.
+    for study in {folder.parent / "study.json" for folder in folders}:
+        study.unlink(missing_ok=True)
+    for folder in folders:
+        discard(folder)
         print(f"removed {folder}", file=sys.stderr)
+    for why in unreadable:
+        print(why, file=sys.stderr)
     print(
-        f"{len(removed)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
+        f"{len(folders)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
     )
+    return 1 if unreadable else 0
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -78,7 +78,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such record; run the workflow to make it") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not JSON ({error}); delete it and run the workflow again"
         ) from None
@@ -107,14 +107,16 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
         return {name: arrays[name] for name in arrays.files}
 
 
-def remove(runs: Path, status: str) -> list[Path]:
-    """Delete every record with ``status`` below ``runs``, samples and weights included; their folders."""
-    folders = []
+def having(runs: Path, status: str) -> tuple[list[Path], list[str]]:
+    """Folders of every record with ``status`` below ``runs``; of those that cannot be read, why, in one line each."""
+    folders, unreadable = [], []
     for path in sorted(runs.rglob("record.json")):
-        if read_record(path.parent)["status"] == status:
-            discard(path.parent)
-            folders.append(path.parent)
-    return folders
+        try:
+            if read_record(path.parent)["status"] == status:
+                folders.append(path.parent)
+        except UserError as error:
+            unreadable.append(str(error))
+    return folders, unreadable
 
 
 def discard(folder: Path) -> None:

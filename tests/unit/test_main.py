@@ -56,6 +56,40 @@ def test_retry_removes_what_it_says(capsys, tmp_path, tiny):
     assert not (trial / "record.json").exists() and not (trial.parent / "study.json").exists()
 
 
+def test_a_damaged_record_stops_no_retry_of_the_others(capsys, tmp_path, tiny):
+    from seqbench import run
+
+    experiment = Experiment("tiny", "sasrec", "m", 5, 0)
+    trials = [tmp_path / f"tune/x/trial-{number:03d}" for number in range(3)]
+    for folder in trials:
+        run.record_failure(experiment, tiny, folder, 1, run.End("crashed", "a bug"))
+    (trials[0].parent / "study.json").touch()
+    (trials[1] / "record.json").write_text("{")
+    capsys.readouterr()
+    assert main(["retry", "--status", "crashed", "--results", str(tmp_path)]) == 1
+    left = [path.relative_to(trials[0].parent).as_posix() for path in tmp_path.rglob("*.json")]
+    assert left == ["trial-001/record.json"]
+    said = capsys.readouterr().err
+    assert f"{trials[1] / 'record.json'}: not JSON" in said and said.count("\n") == 4
+    assert [f"removed {folder}" in said for folder in trials] == [True, False, True]
+
+
+def test_a_study_goes_before_its_trials(monkeypatch, tmp_path, tiny):
+    """Where deleting them is cut short, what is left of a study is none that looks complete."""
+    from seqbench import record, run
+
+    def cut_short(folder):
+        raise KeyboardInterrupt
+
+    trial = tmp_path / "tune/x/trial-000"
+    run.record_failure(Experiment("tiny", "sasrec", "m", 5, 0), tiny, trial, 1, run.End("oom", "?"))
+    (trial.parent / "study.json").touch()
+    monkeypatch.setattr(record, "discard", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        main(["retry", "--status", "oom", "--results", str(tmp_path)])
+    assert not (trial.parent / "study.json").exists()
+
+
 def test_the_module_runs_and_lists_its_verbs():
     done = subprocess.run(
         [sys.executable, "-m", "seqbench", "--help"], capture_output=True, text=True, check=True
