@@ -152,6 +152,30 @@ def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
         assert not first.writable() and not again.writable()
 
 
+def test_a_lock_is_for_all_users_whatever_the_umask_of_the_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    before = os.umask(0o077)
+    try:
+        run._lock_file(0).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
+    """Root reads everything, so the refusal is a stand-in."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / "seqbench-gpu0.lock").touch(mode=0o600)
+    monkeypatch.setattr(run.Path, "open", refuse)
+    with pytest.raises(UserError, match=r"seqbench-gpu0\.lock: cannot be read.*`chmod 644 "):
+        run._lock_file(0)
+    assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o600  # not ours to change
+
+
 @pytest.mark.parametrize(
     ("devices", "visible", "torch", "kind"),
     [
