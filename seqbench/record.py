@@ -172,14 +172,20 @@ def _pack(samples: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+def experiment_problem(experiment: Mapping[str, Any]) -> str | None:
+    """Why no record could hold a job of this description, or None."""
+    return _problem(experiment, "experiment")
+
+
 @lru_cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8")))
+def _validator(part: str | None) -> Draft202012Validator:
+    schema = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return Draft202012Validator(schema["properties"][part] if part else schema)
 
 
-def _problem(record: Any) -> str | None:
-    """The first way in which ``record`` breaks the schema, or None."""
-    for error in _validator().iter_errors(record):
-        where = ".".join(str(part) for part in error.absolute_path) or "record"
+def _problem(record: Any, part: str | None = None) -> str | None:
+    """The first way in which ``record``, or one part of it, breaks the schema, or None."""
+    for error in _validator(part).iter_errors(record):
+        where = ".".join(str(at) for at in error.absolute_path) or part or "record"
         return f"{where}: {error.message[:200]}"
     return None
