@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import UserError
+from .refusals import words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,14 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.verb(arguments) or 0
     except UserError as error:
-        print(f"error: {_forced(str(error))}", file=sys.stderr)
-        return 2
+        return _refused(error)
+    except (OSError, UnicodeDecodeError) as error:
+        if arguments.verb is _train:  # a crash, of which its supervisor makes a record
+            raise
+        return _refused(error)
 
 
-def _forced(message: str) -> str:
-    """How data are prepared anew even if dataset.json is there; data/store.py says less, and its hash is in every record."""
-    command = "prepare it with: snakemake --cores 1 "
-    return message.replace(command, f"{command}--force ")
+def _refused(error: Exception) -> int:
+    print(f"error: {words(error)}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +113,7 @@ _OPTIONS: dict[str, dict] = {
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": int, "default": 1, "help": "CPU threads of the worker (default 1)"},
-    "time-limit": {"type": float, "default": None, "help": "seconds until a worker is stopped"},
+    "time-limit": {"type": float, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
     "grid?": {"type": Path, "help": "results/grid.json for the parts `tune` and `quality`; data/ lies beside it"},
@@ -141,31 +146,36 @@ _OPTIONS: dict[str, dict] = {
 
 def _prepare(a: argparse.Namespace) -> None:
     from .data import prepare
+    from .jobs import parse
 
-    info = prepare(a.name, _json(a.definition, "--definition"), a.data_dir, a.out)
+    info = prepare(a.name, parse(a.definition, "--definition"), a.data_dir, a.out)
     print(f"{a.name}: {info['n_users']:,} users, {info['n_items']:,} items, "
           f"{info['n_interactions']:,} interactions in {a.out}", file=sys.stderr)  # fmt: skip
 
 
 def _run(a: argparse.Namespace) -> None:
     from .experiment import Experiment
+    from .jobs import read
     from .run import supervise
 
-    supervise(Experiment.from_json(a.experiment), a.dataset, a.out, a.threads, a.time_limit)
+    job = read(Experiment, a.experiment)
+    supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
 def _train(a: argparse.Namespace) -> None:
     from .experiment import Experiment
+    from .jobs import read
     from .worker import run
 
-    run(Experiment.from_json(a.experiment), a.dataset, a.out, a.threads)
+    run(read(Experiment, a.experiment), a.dataset, _writable(a.out), a.threads)
 
 
 def _tune(a: argparse.Namespace) -> None:
+    from .jobs import read
     from .study import Study
     from .tune import tune
 
-    tune(Study.from_json(a.study), a.dataset, a.out, a.threads, a.time_limit)
+    tune(read(Study, a.study), a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
 def _accept(a: argparse.Namespace) -> None:
@@ -173,6 +183,7 @@ def _accept(a: argparse.Namespace) -> None:
     from .config import load
     from .publish import together
 
+    _check_readme(a.readme)
     said = accept(a.results, a.tuned, load(a.configfile))
     for line in said or ["nothing has changed"]:
         print(line)
@@ -181,19 +192,23 @@ def _accept(a: argparse.Namespace) -> None:
 
 def _measure(a: argparse.Namespace) -> None:
     from .experiment import Measurement
-    from .interleave import measure
+    from .interleave import Ask, measure
+    from .jobs import read
 
-    job = Measurement.from_json(a.measurement)
-    measure(job, a.dataset, a.out, a.threads, a.time_limit or float("inf"))
+    job, limit_s = read(Measurement, a.measurement), a.time_limit or float("inf")
+    # Of the job, not of each process: a scheduler that ends the job would end it without a record.
+    ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
+    measure(job, a.dataset, _writable(a.out), a.threads, limit_s, ask)
 
 
 def _grid(a: argparse.Namespace) -> None:
     from .grid import grid
+    from .jobs import parse
     from .modelfile import MODELS
     from .record import write_atomically
     from .study import studies
 
-    config = _json(a.config, "--config")
+    config = parse(a.config, "--config")
     content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
     content["studies"] = [json.loads(s.to_json()) for s in studies(config, MODELS)]
     content["settings"] = config.get("settings", {})
@@ -225,22 +240,30 @@ def _check(a: argparse.Namespace) -> int:
 def _publish(a: argparse.Namespace) -> None:
     from .publish import publish, together
 
+    _check_readme(a.readme)
     folder = publish(a.grid, a.results)
     print(f"published: {folder}", file=sys.stderr)
     together(folder.parent, a.readme)
 
 
-def _retry(a: argparse.Namespace) -> None:
-    from .record import remove
+def _retry(a: argparse.Namespace) -> int:
+    from .record import discard, having
 
-    removed = [f for part in ("runs", "tune") for f in remove(a.results / part, a.status)]
-    for study in {folder.parent / "study.json" for folder in removed}:
-        study.unlink(missing_ok=True)  # it sums up a trial that is no more
-    for folder in removed:
+    parts = [having(a.results / part, a.status) for part in ("runs", "tune")]
+    folders = [folder for found, _ in parts for folder in found]
+    unreadable = [why for _, reasons in parts for why in reasons]
+    # Before the trials that it sums up: cut short in between, it would still look complete.
+    for study in {folder.parent / "study.json" for folder in folders}:
+        study.unlink(missing_ok=True)
+    for folder in folders:
+        discard(folder)
         print(f"removed {folder}", file=sys.stderr)
+    for why in unreadable:
+        print(why, file=sys.stderr)
     print(
-        f"{len(removed)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
+        f"{len(folders)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
     )
+    return 1 if unreadable else 0
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -261,6 +284,7 @@ def _unpack(a: argparse.Namespace) -> None:
     from .bundle import unpack
     from .publish import together
 
+    _check_readme(a.readme)
     folder = unpack(a.archive, a.results)
     print(f"unpacked: {folder}", file=sys.stderr)
     together(folder.parent, a.readme)
@@ -300,11 +324,30 @@ def _selfcheck(_: argparse.Namespace) -> int:
     return selfcheck()
 
 
-def _json(text: str, option: str) -> dict:
+def _writable(out: Path) -> Path:
+    """The folder, made before the work: what finds no place after hours of it is lost."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{option}: not JSON ({error})") from None
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}; name a folder to write into") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: not writable; name a folder to write into")
+    return out
+
+
+def _check_readme(readme: Path | None) -> None:
+    """Refuse a README that could not be rewritten before anything else is written."""
+    from .publish import BEGIN, END
+
+    if readme is None:
+        return
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is no UTF-8"
+        raise UserError(f"--readme {readme}: {why}; name a README with result tables") from None
+    if END not in text.partition(BEGIN)[2]:
+        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
 
 
 if __name__ == "__main__":

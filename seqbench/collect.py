@@ -108,8 +108,17 @@ def _natural(text: str) -> list[str | int]:
 
 
 def read_grid(path: Path) -> dict[str, Any]:
-    """Return what `grid` wrote."""
-    return _read_json(Path(path), "run `snakemake --until grid -- report`, which makes it")
+    """Return what `grid` wrote.
+
+    Raises:
+        UserError: no such file, or one without a list that a grid has.
+    """
+    command = "run `snakemake --until grid -- report`, which makes it"
+    grid = _read_json(Path(path), command)
+    for key in ("trainings", "measurements", "datasets"):
+        if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
+            raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
+    return grid
 
 
 def read_dataset(results: Path, name: str) -> dict[str, Any]:
@@ -216,5 +225,5 @@ def _read_json(path: Path, command: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not there: {command}") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None

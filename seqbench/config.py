@@ -86,6 +86,8 @@ def load(files: Iterable[Path] = ()) -> dict[str, Any]:
             config = merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
         except OSError as error:
             raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file}: is no UTF-8 ({error}); save it as UTF-8") from None
         except yaml.YAMLError as error:
             why = " ".join(str(error).split())
             raise UserError(f"{file}: is no YAML: {why}") from None

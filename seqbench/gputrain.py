@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -179,15 +179,23 @@ def _side_by_side(plan: Plan, studies: list[Study], trainings: list[Experiment])
     with _terminable(), _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
         searching = [pool.submit(_search, plan, study, stop) for study in studies]
         training = [pool.submit(_train, plan, job, stop) for job in trainings]
+        all_ = [*searching, *training]
         try:
-            ends = [future.result() for future in [*searching, *training]][: len(studies) or None]
+            ends = [future.result() for future in all_][: len(studies) or None]
         except BaseException:  # Ctrl-C, or a scheduler that wants its machine back
             stop.set()
-            for worker in psutil.Process().children():
-                worker.kill()
+            _kill_workers(all_)
             raise
     failed = [end for end in ends if end in ("crashed", "refused")]
     return ends.count(None), len(failed)
+
+
+def _kill_workers(futures: list[Future]) -> None:
+    """Kill what the threads started until all have ended: one that had not seen the stop may start a worker yet."""
+    while wait(futures, timeout=0.1).not_done:
+        for worker in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
 
 
 class _Stopped(Exception):
@@ -225,13 +233,16 @@ def _train(
     folder = folder or plan.results / job.path
     try:
         end = supervise(job, _data(plan.grid, job.dataset), folder, 1, plan.left_s())
+        stopped = end == "timeout" or stop.is_set()
+        reason = None if stopped else _not_its_own(folder)
+        if stopped or reason:
+            discard(folder)
     except UserError as error:  # one training's fault, not the others'
         print(f"{job.path}: {error}", file=sys.stderr)
         return "refused"
-    stopped = end == "timeout" or stop.is_set()
-    reason = None if stopped else _not_its_own(folder)
-    if stopped or reason:
-        discard(folder)
+    except Exception as error:  # so is what nobody expected
+        print(f"{job.path}: {type(error).__name__}: {error}", file=sys.stderr)
+        return "crashed"
     if reason:
         print(f"{job.path}: {reason}", file=sys.stderr)
     return None if stopped else "crashed" if reason else end

@@ -39,12 +39,14 @@ class Ask:
     """What of a job is wanted, where that is less than all of it.
 
     phases: those to measure; energy_rounds: rounds that get an energy window (None: all); until: ``time.monotonic()`` at
-    which it ends: no round begins that is not expected to end before it, and a round that it cuts is not kept.
+    which it ends: no round begins that is not expected to end before it, and a round that it cuts is not kept; cut_first:
+    whether a first round that it cuts is recorded, what is missing as a timeout.
     """
 
     phases: tuple[str, ...] = PHASES
     energy_rounds: int | None = None
     until: float = float("inf")
+    cut_first: bool = False
 
 
 ALL = Ask()
@@ -57,7 +59,8 @@ def measure(
     """Measure all models of ``job``, write one record per model below ``out``, and return their statuses.
 
     ``time_limit_s`` holds for each process. A phase whose process fails gives the record its status; what
-    the other phase measured stays. Nothing is written and returned if ``ask.until`` comes within the first round.
+    the other phase measured stays. Nothing is written and returned if ``ask.until`` comes within the first round, unless
+    ``ask.cut_first``.
     """
     check_precision(job.precision)
     names = [name for name, _ in job.models]
@@ -83,11 +86,11 @@ def measure(
                 job, round_, ask, found,
                 lambda *which, asked=asked: run("measure_phase", asked, *which, dataset, threads),
             )  # fmt: skip
-            if not whole and not round_:
+            if not whole and not round_ and not ask.cut_first:
                 return {}
             if not whole:
                 for model in found.values():
-                    model.cut(round_)
+                    model.cut(round_, ask.phases)
                 break
             took = time.monotonic() - begun
         _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
@@ -133,9 +136,12 @@ class Found:
         else:
             self.parts[phase].append(result)
 
-    def cut(self, rounds: int) -> None:
-        """Forget what came after so many rounds."""
-        self.parts = {phase: parts[:rounds] for phase, parts in self.parts.items()}
+    def cut(self, rounds: int, phases: tuple[str, ...]) -> None:
+        """Forget what came after so many rounds; of a cut first one, keep what there is: the phases without are timeouts."""
+        self.parts = {phase: parts[: rounds or 1] for phase, parts in self.parts.items()}
+        for phase in phases:
+            if not self.parts[phase] and phase not in self.ends:
+                self.ends[phase] = End("timeout", "the time of its job ended in the first round")
 
     def reserved_bytes(self) -> float:
         """Largest pool of GPU memory of its processes; 0 on a CPU."""

@@ -78,7 +78,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such record; run the workflow to make it") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not JSON ({error}); delete it and run the workflow again"
         ) from None
@@ -107,20 +107,34 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
         return {name: arrays[name] for name in arrays.files}
 
 
-def remove(runs: Path, status: str) -> list[Path]:
-    """Delete every record with ``status`` below ``runs``, samples and weights included; their folders."""
-    folders = []
+def having(runs: Path, status: str) -> tuple[list[Path], list[str]]:
+    """Folders of every record with ``status`` below ``runs``; of those that cannot be read, why, in one line each."""
+    folders, unreadable = [], []
     for path in sorted(runs.rglob("record.json")):
-        if read_record(path.parent)["status"] == status:
-            discard(path.parent)
-            folders.append(path.parent)
-    return folders
+        try:
+            if read_record(path.parent)["status"] == status:
+                folders.append(path.parent)
+        except UserError as error:
+            unreadable.append(str(error))
+    return folders, unreadable
 
 
 def discard(folder: Path) -> None:
-    """Delete the record in a folder, samples and weights included; a saved state of training stays."""
+    """Delete the record in a folder, samples and weights included; a saved state of training stays unless it may be what failed."""
+    # A state that cannot be loaded, cut off by a full disk say, would make every further training crash.
+    for state in folder.glob("resume-*.pt") if _failed_itself(folder) else ():
+        state.unlink(missing_ok=True)
     for name in ("record.json", "samples.npz", "weights.safetensors"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _failed_itself(folder: Path) -> bool:
+    """Whether a record tells of a crash of its own, and not of a process that somebody killed."""
+    try:
+        record = read_record(folder)
+    except UserError:  # none, or one that cannot be read
+        return False
+    return record["status"] == "crashed" and not (record["reason"] or "").startswith("killed by ")
 
 
 def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,14 +174,20 @@ def _pack(samples: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+def experiment_problem(experiment: Mapping[str, Any]) -> str | None:
+    """Why no record could hold a job of this description, or None."""
+    return _problem(experiment, "experiment")
+
+
 @lru_cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8")))
+def _validator(part: str | None) -> Draft202012Validator:
+    schema = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return Draft202012Validator(schema["properties"][part] if part else schema)
 
 
-def _problem(record: Any) -> str | None:
-    """The first way in which ``record`` breaks the schema, or None."""
-    for error in _validator().iter_errors(record):
-        where = ".".join(str(part) for part in error.absolute_path) or "record"
+def _problem(record: Any, part: str | None = None) -> str | None:
+    """The first way in which ``record``, or one part of it, breaks the schema, or None."""
+    for error in _validator(part).iter_errors(record):
+        where = ".".join(str(at) for at in error.absolute_path) or part or "record"
         return f"{where}: {error.message[:200]}"
     return None

@@ -187,9 +187,16 @@ def _leases() -> list[dict[str, str]]:
 def _lock_file(index: int) -> IO[str]:
     """The file that is locked for a GPU, opened to read: whoever came first owns it, and a lock needs no more."""
     path = Path(tempfile.gettempdir()) / f"seqbench-gpu{index}.lock"
-    if not path.exists():
-        path.touch()
-    return path.open(encoding="utf-8")
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+        path.chmod(0o644)  # the next user reads it, whatever the umask of this one
+    try:
+        return path.open(encoding="utf-8")
+    except PermissionError:
+        raise UserError(
+            f"{path}: cannot be read, so GPU {index} cannot be shared with its owner: ask for `chmod 644 {path}`,"
+            " or choose a GPU with CUDA_VISIBLE_DEVICES"
+        ) from None
 
 
 def gpu_devices() -> list[Path]:

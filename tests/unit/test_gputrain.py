@@ -108,6 +108,49 @@ def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
     assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 2)
 
 
+@pytest.mark.parametrize("where", ["supervise", "_not_its_own"])
+def test_what_nobody_expected_of_one_training_leaves_the_others_their_turn(
+    tmp_path, grid, monkeypatch, capsys, where
+):
+    """A full disk while the record is written, say, or a record that cannot be read."""
+    calls = iter(range(3))
+
+    def break_once(*_):
+        if next(calls) == 0:
+            raise OSError("No space left on device")
+        return "ok" if where == "supervise" else None
+
+    monkeypatch.setattr(gputrain, "supervise", lambda *_: "ok")
+    monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
+    monkeypatch.setattr(gputrain, where, break_once)
+    assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 1)
+    assert "OSError: No space left on device" in capsys.readouterr().err
+
+
+def test_a_worker_that_starts_after_the_stop_is_killed_too(tmp_path, grid, monkeypatch):
+    """The first thread's exit stops all while the second one is between its last look at the stop and its start."""
+    stopped, workers, children_of = threading.Event(), [], psutil.Process.children
+
+    def supervise(job, *_):
+        if job.seed == 0:
+            raise SystemExit(143)
+        assert stopped.wait(30)
+        workers.append(subprocess.Popen(["sleep", "20"]))
+        workers[0].wait()
+        return "oom"
+
+    def children(self):
+        found = children_of(self)
+        stopped.set()  # behind the first look for workers: there was none yet
+        return found
+
+    monkeypatch.setattr(psutil.Process, "children", children)
+    monkeypatch.setattr(gputrain, "supervise", supervise)
+    with pytest.raises(SystemExit):
+        gputrain.train_all(plan(tmp_path / "out", grid))
+    assert workers[0].returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "share", "said"),
     [

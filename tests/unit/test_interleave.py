@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seqbench import interleave
+from seqbench.__main__ import main
 from seqbench.experiment import FULL_LENGTH, Measurement
 from seqbench.record import read_record, read_samples
 
@@ -72,6 +73,35 @@ def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rou
         record = read_record(tmp_path / name)
         assert record["status"] == "ok"
         assert read_samples(tmp_path / name, record)["train/step_s"].shape == (rounds, 2)
+
+
+def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
+    """Every process takes half of it, so it ends in the second model's turn: its record says so, the first one's is kept."""
+    job = Measurement(
+        FULL_LENGTH, "matched", 16, (("sasrec", SMALL), ("gru4rec", SMALL)), rounds=3, n_items=30
+    )
+    clock, spent = [0.0], []
+
+    def process(_, __, function, ___, limit_s):
+        if function != "measure_phase":
+            return {"flops": 1}
+        spent.append(min(50.0, limit_s))
+        clock[0] += spent[-1]
+        if limit_s < 50.0:
+            return interleave.End("timeout", "killed")
+        return {"samples": {"train/step_s": np.ones(2)}, "missing": {}, "facts": {}, "sampler": {}}
+
+    monkeypatch.setattr(interleave, "_in_fresh_process", process)
+    monkeypatch.setattr(interleave.time, "monotonic", lambda: clock[0])
+    arguments = ["--measurement", job.to_json(), "--out", str(tmp_path), "--time-limit", "120"]
+    assert main(["measure", *arguments]) == 0
+    assert spent == [50.0, 50.0, 20.0]
+    kept, cut = (read_record(tmp_path / name) for name in ("sasrec", "gru4rec"))
+    assert kept["status"] == "ok" and cut["status"] == "timeout"
+    assert "time of its job" in cut["reason"] and set(cut["values"]["failed"]) == {
+        "train",
+        "inference",
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ import sys
 
 import pytest
 
+from seqbench import __main__ as command
+from seqbench import jobs
 from seqbench.__main__ import main
-from seqbench.experiment import Experiment
+from seqbench.config import load, validate
+from seqbench.experiment import Experiment, Measurement, Training
 from seqbench.record import read_record
+from seqbench.study import Study
 
 
 def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
@@ -24,6 +28,172 @@ def test_an_unknown_key_is_named_with_what_is_allowed(capsys, tmp_path, change):
     assert main(["run", "--experiment", text, "--dataset", "x", "--out", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert "unknown key" in message and "allowed: " in message and message.count("\n") == 1
+
+
+EXPERIMENT = json.loads(Experiment("d", "sasrec", "m", 5, 0).to_json())
+MEASUREMENT = {"dataset": "d", "track": "m", "seq_len": 5, "models": [["sasrec", {}]]}
+JOBS = {
+    "run": ["--dataset", "x", "--experiment"],
+    "train": ["--dataset", "x", "--experiment"],
+    "tune": ["--dataset", "x", "--study"],
+    "measure": ["--measurement"],
+    "prepare": ["--name", "d", "--data-dir", "x", "--definition"],
+    "grid": ["--config"],
+}
+
+
+def refused(capsys, *arguments):
+    """The one line of a command that ends with status 2."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize("verb", JOBS)
+@pytest.mark.parametrize("text", ["[]", "null", "3"])
+def test_json_that_is_no_mapping_is_one_line(capsys, tmp_path, verb, text):
+    said = refused(capsys, verb, "--out", tmp_path / "out", *JOBS[verb], text)
+    assert f" = {text}: must be a mapping" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seq_len": "4"}, "seq_len = '4': must be of type int"),
+        ({"seq_len": 4.0}, "seq_len = 4.0: must be of type int"),
+        ({"seq_len": 1}, "seq_len: 1 is less than the minimum"),
+        ({"seed": True}, "seed = True: must be of type int"),
+        ({"seed": -1}, "seed: -1 is less than the minimum"),
+        ({"hyperparameters": []}, "not as the workflow prints it"),
+        ({"hyperparameters": {"dropout": float("nan")}}, "not JSON (Out of range"),
+        ({"training": []}, "must be a mapping, not list"),
+        ({"training": {"max_steps": "3"}}, "training.max_steps = '3': must be of type int"),
+        ({"training": {"learning_rate": None}}, "training.learning_rate = None: must be of type float"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_record_could_hold_is_refused_before_training(
+    capsys, tmp_path, change, said
+):
+    text = json.dumps({**EXPERIMENT, **change})
+    for verb in ("run", "train"):
+        assert said in refused(capsys, verb, "--out", tmp_path / "out", *JOBS[verb], text)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seq_len": 1}, "seq_len: 1 is less than the minimum"),
+        ({"budget_s": "1"}, "budget_s = '1': must be of type float or NoneType"),
+        ({"models": [1]}, "not as the workflow prints it"),
+    ],
+)
+def test_so_is_one_of_a_measurement(capsys, tmp_path, change, said):
+    text = json.dumps({**MEASUREMENT, **change})
+    assert said in refused(capsys, "measure", "--out", tmp_path / "out", *JOBS["measure"], text)
+
+
+def test_so_is_one_of_a_study(capsys, tmp_path):
+    study = {"dataset": "d", "model": "sasrec", "seq_len": 1, "trials": 2, "space": {}}
+    arguments = ["tune", "--out", tmp_path / "out", *JOBS["tune"]]
+    assert "seq_len: 1 is less" in refused(capsys, *arguments, json.dumps(study))
+    assert "trials = 2.5" in refused(capsys, *arguments, json.dumps(study | {"trials": 2.5}))
+
+
+def test_jobs_as_the_workflow_prints_them_are_read():
+    """Whole numbers for floats and a null that means none are what it may print."""
+    experiment = Experiment("d", "sasrec", "m", 5, 0, (), Training(learning_rate=1))
+    measurement = Measurement("d", "m", 5, (("sasrec", (("d_model", 8),)),), budget_s=3)
+    study = Study("d", "sasrec", 5, 2, (("dropout", (("choices", (0.1, 0.2)),)),))
+    for job in (experiment, measurement, Measurement.from_json(json.dumps(MEASUREMENT)), study):
+        assert jobs.read(type(job), job.to_json()) == job
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        for verb, job in (("run", EXPERIMENT), ("train", EXPERIMENT), ("measure", MEASUREMENT)):
+            said = refused(capsys, verb, "--out", out, *JOBS[verb], json.dumps(job))
+            assert f"--out {out}: " in said and "name a folder" in said
+    monkeypatch.setattr(command.os, "access", lambda *_: False)  # root may write everywhere
+    arguments = ["run", "--out", tmp_path / "shut", *JOBS["run"], json.dumps(EXPERIMENT)]
+    assert f"--out {tmp_path / 'shut'}: not writable" in refused(capsys, *arguments)
+
+
+def test_what_the_system_refuses_is_one_line(capsys, tmp_path):
+    out = ["--results", tmp_path, "--out", tmp_path / "out"]
+    assert f"{tmp_path}: Is a directory" in refused(capsys, "collect", "--grid", tmp_path, *out)
+    (tmp_path / "file").touch()
+    config = json.dumps(validate(load()))
+    said = refused(capsys, "grid", "--config", config, "--out", tmp_path / "file/grid.json")
+    assert f"{tmp_path / 'file'}" in said
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), UnicodeDecodeError("utf-8", b"x", 0, 1, "bad")])  # fmt: skip
+def test_what_the_system_refuses_a_worker_is_a_crash_of_which_there_is_a_record(
+    tmp_path, monkeypatch, error
+):
+    from seqbench import worker
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(worker, "run", fail)
+    with pytest.raises(type(error)):
+        main(["train", "--out", str(tmp_path), *JOBS["train"], json.dumps(EXPERIMENT)])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"trainings": [], "datasets": []}', "has no list `measurements`"),
+        (b"[]", "has no list `trainings`"),
+        (b"\xff", "not JSON"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_one_line(capsys, tmp_path, content, said):
+    grid = tmp_path / "grid.json"
+    grid.write_bytes(content)
+    for verb in (["collect", "--out", tmp_path / "out"], ["publish"]):
+        line = refused(capsys, *verb, "--grid", grid, "--results", tmp_path)
+        assert line.startswith(f"error: {grid}: ") and said in line
+
+
+def test_a_configuration_file_that_is_no_text_is_one_line(capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(b"run: {seeds: [0]}  # \xe9")
+    arguments = ["--results", tmp_path, "--tuned", tmp_path / "tuned.yaml", "--configfile", file]
+    assert f"{file}: is no UTF-8" in refused(capsys, "accept-tuning", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file"), (b"\xff", "is no UTF-8"), (b"no markers", "needs the lines")],
+)
+def test_a_readme_is_checked_before_anything_is_written(
+    capsys, tmp_path, monkeypatch, content, said
+):
+    from seqbench import accept, bundle, publish
+
+    def write(*_):
+        raise AssertionError("written")
+
+    for module, name in ((publish, "publish"), (accept, "accept"), (bundle, "unpack")):
+        monkeypatch.setattr(module, name, write)
+    readme = tmp_path / "README.md"
+    if content is not None:
+        readme.write_bytes(content)
+    options = ["--results", tmp_path, "--readme", readme]
+    for verb in (
+        ["publish", "--grid", "x"],
+        ["accept-tuning", "--tuned", "x"],
+        ["unpack", "--archive", "x"],
+    ):
+        line = refused(capsys, *verb, *options)
+        assert str(readme) in line and said in line
 
 
 def test_data_that_are_not_prepared_are_named(capsys, tmp_path):
@@ -65,6 +235,40 @@ def test_retry_removes_what_it_says(capsys, tmp_path, tiny):
     assert main(["retry", "--status", "timeout", "--results", str(tmp_path)]) == 0
     assert not (out / "record.json").exists()
     assert not (trial / "record.json").exists() and not (trial.parent / "study.json").exists()
+
+
+def test_a_damaged_record_stops_no_retry_of_the_others(capsys, tmp_path, tiny):
+    from seqbench import run
+
+    experiment = Experiment("tiny", "sasrec", "m", 5, 0)
+    trials = [tmp_path / f"tune/x/trial-{number:03d}" for number in range(3)]
+    for folder in trials:
+        run.record_failure(experiment, tiny, folder, 1, run.End("crashed", "a bug"))
+    (trials[0].parent / "study.json").touch()
+    (trials[1] / "record.json").write_text("{")
+    capsys.readouterr()
+    assert main(["retry", "--status", "crashed", "--results", str(tmp_path)]) == 1
+    left = [path.relative_to(trials[0].parent).as_posix() for path in tmp_path.rglob("*.json")]
+    assert left == ["trial-001/record.json"]
+    said = capsys.readouterr().err
+    assert f"{trials[1] / 'record.json'}: not JSON" in said and said.count("\n") == 4
+    assert [f"removed {folder}" in said for folder in trials] == [True, False, True]
+
+
+def test_a_study_goes_before_its_trials(monkeypatch, tmp_path, tiny):
+    """Where deleting them is cut short, what is left of a study is none that looks complete."""
+    from seqbench import record, run
+
+    def cut_short(folder):
+        raise KeyboardInterrupt
+
+    trial = tmp_path / "tune/x/trial-000"
+    run.record_failure(Experiment("tiny", "sasrec", "m", 5, 0), tiny, trial, 1, run.End("oom", "?"))
+    (trial.parent / "study.json").touch()
+    monkeypatch.setattr(record, "discard", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        main(["retry", "--status", "oom", "--results", str(tmp_path)])
+    assert not (trial.parent / "study.json").exists()
 
 
 def test_the_module_runs_and_lists_its_verbs():

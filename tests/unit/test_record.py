@@ -71,12 +71,40 @@ def test_samples_of_another_record_are_refused(tmp_path):
         record.read_samples(tmp_path / "a", record.read_record(tmp_path / "a"))
 
 
-def test_retry_removes_only_records_of_that_status(tmp_path):
+@pytest.mark.parametrize("damaged", [b"{", b"\xff", b"[]"])
+def test_records_of_a_status_are_found_beside_damaged_ones(tmp_path, damaged):
     write(tmp_path / "fine")
     write(tmp_path / "full", status="oom", reason="no memory")
-    assert record.remove(tmp_path, "oom") == [tmp_path / "full"]
+    file = tmp_path / "again/record.json"
+    file.parent.mkdir()
+    file.write_bytes(damaged)
+    folders, (why,) = record.having(tmp_path, "oom")
+    assert folders == [tmp_path / "full"]
+    assert why.startswith(f"{file}: ") and "delete it" in why and "\n" not in why
+
+
+def test_a_discarded_record_leaves_nothing_and_touches_no_other(tmp_path):
+    write(tmp_path / "fine")
+    write(tmp_path / "full", status="oom", reason="no memory")
+    record.discard(tmp_path / "full")
     assert (tmp_path / "fine/record.json").exists()
     assert list((tmp_path / "full").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "left"),
+    [
+        ("crashed", "exit status 1: EOFError", []),
+        ("crashed", "killed by SIGTERM", ["resume-0.pt"]),
+        ("timeout", "too slow", ["resume-0.pt"]),
+    ],
+)
+def test_only_its_own_crash_costs_the_saved_state_of_training(tmp_path, status, reason, left):
+    """Where loading it is what crashed, it would crash for ever; what was stopped goes on from it."""
+    write(tmp_path, status=status, reason=reason)
+    (tmp_path / "resume-0.pt").touch()
+    record.discard(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == left
 
 
 def test_the_environment_is_an_allow_list_without_names_of_host_user_or_folder():

@@ -69,6 +69,18 @@ def test_a_crash_names_the_signal_or_the_last_message(monkeypatch, tmp_path, tin
     assert record["status"] == "crashed" and record["reason"].endswith("RuntimeError: lost it")
 
 
+def test_a_state_that_cannot_be_loaded_crashes_one_training_only(monkeypatch, tmp_path, tiny):
+    """The first attempt crashes on the file, as the trainer would; the second one finds it gone."""
+    state = tmp_path / "out/resume-0.pt"
+    state.parent.mkdir()
+    state.touch()
+    code = f"import os; os.path.exists({str(state)!r}) and open({str(state)!r}).read()[0]"
+    record = supervise_with(monkeypatch, tmp_path, tiny, code)
+    assert record["status"] == "crashed" and "IndexError" in record["reason"]
+    monkeypatch.setattr(run, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
+    assert run.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, 60.0) == "ok"
+
+
 def test_bad_input_is_not_a_result(monkeypatch, tmp_path, tiny):
     with pytest.raises(UserError):
         supervise_with(monkeypatch, tmp_path, tiny, "raise SystemExit(2)")
@@ -139,6 +151,30 @@ def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
     with run._lock_file(0) as first, run._lock_file(0) as again:
         assert first.name == again.name == str(tmp_path / "seqbench-gpu0.lock")
         assert not first.writable() and not again.writable()
+
+
+def test_a_lock_is_for_all_users_whatever_the_umask_of_the_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    before = os.umask(0o077)
+    try:
+        run._lock_file(0).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
+    """Root reads everything, so the refusal is a stand-in."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / "seqbench-gpu0.lock").touch(mode=0o600)
+    monkeypatch.setattr(run.Path, "open", refuse)
+    with pytest.raises(UserError, match=r"seqbench-gpu0\.lock: cannot be read.*`chmod 644 "):
+        run._lock_file(0)
+    assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o600  # not ours to change
 
 
 @pytest.mark.parametrize(

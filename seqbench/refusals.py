@@ -1,0 +1,22 @@
+"""What a command says when it ends for something that the user has to mend: one line, never a traceback."""
+
+from __future__ import annotations
+
+from .errors import UserError
+
+
+def words(error: Exception) -> str:
+    """One line on an error of the user's or of the system's (a path, a permission, a file that is no text)."""
+    if isinstance(error, UserError):
+        return _forced(str(error))
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file that should be text is no UTF-8 ({error})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check this path"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _forced(message: str) -> str:
+    """How data are prepared anew even if dataset.json is there; data/store.py says less, and its hash is in every record."""
+    command = "prepare it with: snakemake --cores 1 "
+    return message.replace(command, f"{command}--force ")
