@@ -202,11 +202,12 @@ def _entries(archive: Path, folder: Path) -> list:
         raise UserError(f"{archive}: holds no records; run the part `cost` of gpu-check first")
     entries = []
     for path in paths:
-        entry = collect.read_entry(folder, path)
         try:
+            entry = collect.read_entry(folder, path)
             entry.samples()
         except UserError as error:
-            raise UserError(f"{archive}: {path}: {str(error).rpartition(': ')[2]}") from None
+            what = str(error).replace(f"{folder}/{path}/", "").partition("; delete it")[0]
+            raise UserError(f"{archive}: {path}: {what}; nothing was unpacked") from None
         if path != _place(entry.experiment, path):
             raise UserError(f"{archive}: {path}: is the record of {_place(entry.experiment, path)}")
         entries.append(entry)

@@ -200,7 +200,7 @@ def move(content):
 
 
 BAD = {
-    "not UTF-8": (lambda c: c.update({first_record(c): b"\xff\xfe"}), "UnicodeDecodeError"),
+    "not UTF-8": (lambda c: c.update({first_record(c): b"\xff\xfe"}), r"record\.json: not JSON \('utf-8'"),
     "not JSON": (lambda c: c.update({first_record(c): b"{"}), "not JSON"),
     "a fact is missing": (lambda c: c.update({"results/data/toy/dataset.json": b"{}"}), "KeyError"),
     "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "AttributeError"),
@@ -215,6 +215,7 @@ def test_what_makes_no_tables_is_one_line_and_changes_nothing(archive, tmp_path,
     with pytest.raises(UserError, match=said) as caught:
         unpack(archive, tmp_path / "results")
     assert "\n" not in str(caught.value) and not (tmp_path / "results").exists()
+    assert str(caught.value).startswith(f"{archive}: ") and "/archive/" not in str(caught.value)
 
 
 def test_a_machines_name_cannot_lead_outside(checked, tmp_path):
