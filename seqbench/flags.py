@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from .collect import Tables
+from .experiment import Training
 from .findings import (
     MAIN,
     SEEDS_FOR_A_CLAIM,
@@ -28,6 +29,7 @@ from .views import MASKINGS
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided, above which it is told
+APART = 0.5  # lowest seed as a share of the highest, below which a mean says little
 FEW = 6  # examples named before the rest is counted
 
 
@@ -111,6 +113,26 @@ def _improving(tables: Tables) -> Iterator[Flag]:
             " steps might raise their quality: what is said of them holds at their budget."
         )
         yield Flag("warn", "Ended by the budget", text)
+
+
+def _apart(tables: Tables) -> Iterator[Flag]:
+    """Models of which one seed ended far below another: most likely it never left the plateau of its first steps."""
+    rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=MAIN,
+                masking=Training().select_masking, trained=True)  # fmt: skip
+    keys = ("track", "dataset", "seq_len", "model")
+    found = []
+    for track, dataset, seq_len, model in places(rows, *keys):
+        own = pick(rows, track=track, dataset=dataset, seq_len=seq_len, model=model)
+        values = own.sort_values("seed").value
+        if values.min() < APART * values.max():
+            said = ", ".join(f"{value:.3f}" for value in values)
+            found.append(f"{label(model)} on {place(dataset, seq_len)} ({track}): {said}")
+    if found:
+        text = (
+            f"Test {METRICS[MAIN].label} by seed, {MASKINGS[Training().select_masking].lower()}: {'; '.join(found)}. A mean over such"
+            " seeds describes none of them, and what is said of the model there is said of settings that do not always train."
+        )
+        yield Flag("warn", "Seeds far apart", text)
 
 
 def _fallback(tables: Tables) -> Iterator[Flag]:
@@ -211,6 +233,6 @@ def _throttled(tables: Tables) -> Iterator[Flag]:
 
 
 _FLAGS = (
-    *(_failed, _below, _nan, _below_untrained, _improving, _fallback, _shared, _few_seeds),
+    *(_failed, _below, _nan, _below_untrained, _apart, _improving, _fallback, _shared, _few_seeds),
     *(_stand_in, _tied, _throttled, _noisy, _dirty),
 )

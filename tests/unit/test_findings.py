@@ -1,6 +1,7 @@
 """Flags and problems: each where it belongs and nowhere else."""
 
 import numpy as np
+import pytest
 from builders import (
     BASELINES,
     grid,
@@ -72,6 +73,27 @@ def test_a_place_without_a_baseline_counts_for_nothing(tmp_path):
     )  # fmt: skip
     text = found["Trained models below the best one without training"].text
     assert "SASRec 1 of 1;" in text and "of 2" not in text
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.45, True), (0.6, False)])
+def test_a_seed_that_did_not_train_is_told(tmp_path, share, told):
+    """Of two seeds of SASRec one finds the items of fewer users."""
+    wanted = plan()
+    second = next(t for t in wanted["trainings"] if (t["model"], t["seed"]) == ("sasrec", 1))
+    arrays = samples("sasrec", 0)
+    own = dict(arrays)
+    for name in (n for n in arrays if n.startswith("test/") and n.endswith("rank")):
+        ranks = arrays[name].copy()
+        found = np.flatnonzero(ranks <= 10)
+        ranks[found[int(share * len(found)) :]] = 290
+        own[name] = ranks
+    flagged = flags_of(tmp_path, wanted, lambda: [
+        write_training(tmp_path, t, arrays=own if t is second else arrays)
+        for t in wanted["trainings"] if t["model"] == "sasrec"
+    ])  # fmt: skip
+    assert ("Seeds far apart" in flagged) == told
+    if told:
+        assert "SASRec on toy, L = 50 (matched): 0." in flagged["Seeds far apart"].text
 
 
 def test_a_baseline_below_popularity_is_no_problem(tmp_path):
