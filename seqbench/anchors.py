@@ -3,10 +3,11 @@
 Like with like: a value with seen items ranked is held against ours with seen items ranked. Verdicts, by NDCG@10 (by HR@10
 where only that was published):
 
-    above      our interval lies above the published value
-    reached    it holds the published value
-    below      it lies below
-    –          the source does not say how it treats seen items, or nothing was run
+    above         our interval lies above the published value
+    reached       it holds the published value, and our mean is not far below it
+    below         it lies below
+    inconclusive  it holds the published value only because it is wide: our mean is far below
+    –             the source does not say how it treats seen items, or nothing was run
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ FILE = Path(__file__).resolve().parent.parent / "config" / "anchors.yaml"
 KEYS = {"dataset", "seq_len", "model", "masking", "hr@10", "ndcg@10", "source", "note"}
 UNKNOWN = "unknown"
 MISSED = "Missed"  # how a sentence about such a value begins
-ABOVE, REACHED, BELOW = "above", "reached", "below"
-MARKS = {ABOVE: "best", REACHED: "", BELOW: "bad"}
+ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"
+MARKS = {ABOVE: "best", REACHED: "", BELOW: "bad", UNSURE: "muted"}
+NEAR = 0.9  # share of the published value that our mean must have for an interval that holds it to reach it
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def _held(tables: Tables, anchors: list[dict[str, Any]]) -> Iterator[Held]:
 
 def verdict(row: pd.Series, published: float) -> str:
     """Where our interval lies beside a published value."""
-    return ABOVE if row.ci_low > published else BELOW if row.ci_high < published else REACHED
+    if row.ci_low > published or row.ci_high < published:
+        return ABOVE if row.ci_low > published else BELOW
+    return REACHED if row["mean"] >= NEAR * published else UNSURE
 
 
 def table(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> Table:
@@ -108,8 +112,8 @@ def table(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> Table:
             same = {h.track: h for h in own if id(h.anchor) == key}
             body.append(_row(tables, next(iter(same.values())).anchor, same, tracks))
     notes = [
-        "above, reached, below: where our 95 % interval lies beside the published value, with seen items treated as there"
-        " (by HR@10 where only that was published). Where a source does not say how it treats them, both of ours stand beside"
+        "above, reached, below: where our 95 % interval lies beside the published value, with seen items treated as there;"
+        f" inconclusive: it holds the value, but our mean is less than {NEAR:.0%} of it (by HR@10 where only that was published). Where a source does not say how it treats them, both of ours stand beside"
         " it and nothing is decided. Other preprocessing, tuning and training stand behind these values: they say whether"
         " ours are plausible, not which code is better."
     ]
@@ -164,12 +168,15 @@ def sentences(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> li
         same = [h for h in first if any(h.anchor is other.anchor for other in own)]
         if own[0].track != first[0].track and 0 < len(same) < len(first):
             text += f" (of these track {first[0].track}: {_reached(same)})"
-        said += [f"{text}.", *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict == BELOW)]
+        said += [
+            f"{text}.",
+            *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict in (BELOW, UNSURE)),
+        ]
     return said
 
 
 def _reached(found: list[Held]) -> str:
-    return f"{sum(h.verdict != BELOW for h in found)} of {len(found)}"
+    return f"{sum(h.verdict in (ABOVE, REACHED) for h in found)} of {len(found)}"
 
 
 def _miss(tables: Tables, one: Held) -> str:

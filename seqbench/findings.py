@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from .collect import Tables
-from .experiment import FULL_LENGTH
+from .experiment import FULL_LENGTH, Training
 from .metrics import METRICS
 from .tables import known, label
 
 MAIN = "ndcg@10"
 SEEDS_FOR_A_CLAIM = 3
+APART = 0.5  # lowest seed as a share of the highest, below which a mean says little
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,21 @@ def below_untrained(
         return pd.DataFrame({"model": pd.Series(dtype=object), "below": pd.Series(dtype=bool)})
     trained, best = rows[~untrained], rows["mean"][untrained].max()
     return trained.assign(below=trained["mean"] < best)
+
+
+def seeds_apart(tables: Tables) -> Iterator[tuple[str, str]]:
+    """Models of which one seed ended far below another, most likely because it never left the plateau of its first steps.
+
+    By track, in words: model, place and the test NDCG@10 of every seed, with seen items treated as where trainings are chosen.
+    """
+    rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=MAIN,
+                masking=Training().select_masking, trained=True)  # fmt: skip
+    for track, dataset, seq_len, model in places(rows, "track", "dataset", "seq_len", "model"):
+        own = pick(rows, track=track, dataset=dataset, seq_len=seq_len, model=model)
+        values = own.sort_values("seed").value
+        if values.min() < APART * values.max():
+            said = ", ".join(f"{value:.3f}" for value in values)
+            yield track, f"{label(model)} on {place(dataset, seq_len)}: {said}"
 
 
 def not_a_number(tables: Tables) -> list[str]:

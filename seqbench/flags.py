@@ -21,6 +21,7 @@ from .findings import (
     pick,
     place,
     places,
+    seeds_apart,
 )
 from .metrics import METRICS
 from .protocols import variants
@@ -29,7 +30,6 @@ from .views import MASKINGS
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided, above which it is told
-APART = 0.5  # lowest seed as a share of the highest, below which a mean says little
 FEW = 6  # examples named before the rest is counted
 
 
@@ -116,17 +116,7 @@ def _improving(tables: Tables) -> Iterator[Flag]:
 
 
 def _apart(tables: Tables) -> Iterator[Flag]:
-    """Models of which one seed ended far below another: most likely it never left the plateau of its first steps."""
-    rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=MAIN,
-                masking=Training().select_masking, trained=True)  # fmt: skip
-    keys = ("track", "dataset", "seq_len", "model")
-    found = []
-    for track, dataset, seq_len, model in places(rows, *keys):
-        own = pick(rows, track=track, dataset=dataset, seq_len=seq_len, model=model)
-        values = own.sort_values("seed").value
-        if values.min() < APART * values.max():
-            said = ", ".join(f"{value:.3f}" for value in values)
-            found.append(f"{label(model)} on {place(dataset, seq_len)} ({track}): {said}")
+    found = [f"{words} ({track})" for track, words in seeds_apart(tables)]
     if found:
         text = (
             f"Test {METRICS[MAIN].label} by seed, {MASKINGS[Training().select_masking].lower()}: {'; '.join(found)}. A mean over such"

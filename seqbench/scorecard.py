@@ -15,7 +15,7 @@ import pandas as pd
 from . import curves, reach, versus
 from .collect import Tables
 from .costs import SUBJECT
-from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, places
+from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, places, seeds_apart
 from .metrics import METRICS
 from .tables import Cell, Column, Table, known, label, named, plural, span, whole
 from .tradeoff import NAMES, meeting
@@ -212,6 +212,9 @@ def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> It
     ended = list(_ended(tables, track))
     if ended:
         yield f"Ended by their budget: {', '.join(ended)}. What is said of them holds at that budget."
+    apart = [words for own, words in seeds_apart(tables) if own == track]
+    if apart:
+        yield f"Seeds far apart, by test {METRICS[MAIN].label}: {'; '.join(apart)}. These settings do not always train."
     if "bert4rec" in rivals:
         yield f"Of the targets of a step {label('bert4rec')} predicts only those it masks: an equal budget holds fewer of its predictions."
     yield from _untrained(tables, track, rivals)

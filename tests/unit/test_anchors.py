@@ -48,6 +48,19 @@ def test_like_is_held_against_like(tmp_path):
     assert [held.verdict for held in found] == ["below", "above", None]
 
 
+def test_a_wide_interval_alone_reaches_nothing(tmp_path):
+    """Seeds of which one did not train have an interval that holds nearly everything."""
+    tables = tables_of(tmp_path)
+    frame = tables.frames["summary"]
+    tables.frames["summary"] = frame.assign(ci_low=0.0, ci_high=1.0)
+    mean = ours(tables)["mean"]
+    values = [anchor(**{"ndcg@10": factor * mean}) for factor in (1.10, 1.12, 0.5)]
+    assert [h.verdict for h in anchors.held(tables, values)] == ["reached", "inconclusive", "reached"]  # fmt: skip
+    count, missed = anchors.sentences(tables, values)
+    assert "reaches or exceeds 2 of 3 published values" in count
+    assert missed.startswith("Missed: SASRec on toy, L = 50")
+
+
 def test_hr_decides_where_only_hr_was_published(tmp_path):
     tables = tables_of(tmp_path)
     value = ours(tables, metric="hr@10")["mean"]

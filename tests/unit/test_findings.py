@@ -93,7 +93,7 @@ def test_a_seed_that_did_not_train_is_told(tmp_path, share, told):
     ])  # fmt: skip
     assert ("Seeds far apart" in flagged) == told
     if told:
-        assert "SASRec on toy, L = 50 (matched): 0." in flagged["Seeds far apart"].text
+        assert "SASRec on toy, L = 50: 0." in flagged["Seeds far apart"].text
 
 
 def test_a_baseline_below_popularity_is_no_problem(tmp_path):

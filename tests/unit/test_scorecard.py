@@ -34,7 +34,9 @@ def texts(content, name):
 
 def quality(rows):
     content = verdicts(rows)
-    content.frames.update({name: pd.DataFrame() for name in ("curves", "crossovers")})
+    content.frames.update(
+        {name: pd.DataFrame() for name in ("curves", "crossovers", "effectiveness")}
+    )
     return content
 
 
@@ -313,6 +315,18 @@ def test_the_share_of_the_goal_matters():
     content = trained(LOOKS, [cost("mamba4rec", 0.2), *PRICES[1:]])
     found = {key[0].partition("sooner at ")[2]: cell.text for key, cell in card(content).items() if "sooner" in key[0] and key[1] == "SASRec"}  # fmt: skip
     assert found == {"95 % at once": "1 of 1 (1 of 1)", "99 % at once": "0 of 1 (0 of 1)"}
+
+
+def test_a_seed_that_did_not_train_is_told_beside_the_counts():
+    content = tables(comparison("sasrec", ("better",) * 2), [])
+    about = {"dataset": "toy", "seq_len": 50, "split": "test", "ties": "conservative", "metric": "ndcg@10", "masking": "unmasked", "trained": True}  # fmt: skip
+    content.frames["effectiveness"] = pd.DataFrame([
+        {**about, "track": track, "model": model, "seed": seed, "value": value}
+        for track, model, values in (("matched", "sasrec", (0.1, 0.04)), ("matched", "mamba4rec", (0.1, 0.06)), ("tuned", "gru4rec", (0.1, 0.01)))
+        for seed, value in enumerate(values)
+    ])  # fmt: skip
+    (said,) = (n for n in scorecard.table(content, "matched").notes if n.startswith("Seeds far apart"))  # fmt: skip
+    assert "SASRec on toy, L = 50: 0.100, 0.040." in said and "Rec on" not in said.partition("SASRec")[2]  # fmt: skip
 
 
 def test_budgets_and_fewer_predictions_are_told():

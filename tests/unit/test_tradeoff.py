@@ -38,7 +38,8 @@ def tables(comparisons, costs, crossovers=()):
     rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
     frames = {name: pd.DataFrame(list(found)) for name, found in rows.items()}
     return Tables(
-        frames | {"summary": pd.DataFrame(), "curves": pd.DataFrame()},
+        frames
+        | {"summary": pd.DataFrame(), "curves": pd.DataFrame(), "effectiveness": pd.DataFrame()},
         {"toy": {"n_items": 300}},
         {},
     )
