@@ -6,89 +6,22 @@ subject's over the other's, wherever it was measured. Both at once is counted wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from . import curves, reach, versus
+from .both import STEP, Met, Test, at_once, measured, met
 from .collect import Tables
 from .costs import SUBJECT
 from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, places, seeds_apart
 from .metrics import METRICS
-from .tables import Cell, Column, Table, known, label, named, plural, span, whole
-from .tradeoff import NAMES, meeting
+from .tables import Cell, Column, Table, label, named, plural, span, whole
+from .tradeoff import NAMES
 from .views import DASH, MASKINGS, ordered
 
-STEP = ("train", "step_s")
 OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
-Counted = Callable[["Met"], "bool | None"]
-
-
-@dataclass(frozen=True)
-class Met:
-    """The subject beside one rival at a place whose cost one machine measured.
-
-    better: by masking, whether it ranks better; empty with too few seeds. ratios: by (phase, what) the row of
-    `versus.ratios`. until: by share of the best rival's quality the training until it, if its time is known.
-    """
-
-    machine: str
-    kind: str
-    dataset: str
-    seq_len: int
-    rival: str
-    better: dict[str, bool]
-    ratios: dict[tuple[str, str], Any]
-    until: dict[float, reach.Beside]
-
-    @property
-    def full(self) -> bool:
-        """Whether the cost is of synthetic histories of full length, because the dataset was not measured."""
-        return any(known(row.curve) for row in self.ratios.values())
-
-    def cheaper(self) -> bool | None:
-        """Whether its training step is shorter beyond both quartiles; None where it is not known."""
-        return self.ratios[STEP].ratio_high < 1 if STEP in self.ratios else None
-
-    def sooner(self, share: float) -> bool | None:
-        """Whether every seed of it is at the goal before any of the rival's; None where neither's seeds all get there."""
-        goal = self.until.get(share)
-        return goal.sooner if goal and (goal.own or goal.other) else None
-
-
-def met(tables: Tables, track: str) -> list[Met]:
-    """Every place and machine of a track where the subject and a rival were compared and a cost is known."""
-    verdicts = pick(versus.against(tables), track=track)
-    settled = versus.settled(verdicts)
-    every = pick(versus.ratios(tables), track=track)
-    until = {
-        (b.machine, b.rival, b.dataset, b.seq_len, share): b
-        for share in reach.SHARES
-        for b in reach.beside(tables, track, share)
-    }
-    found = []
-    for machine, kind, rival in places(every, "machine_name", "device_kind", "rival"):
-        own = pick(every, machine_name=machine, device_kind=kind, rival=rival)
-        for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
-            here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
-            ratios = {
-                key: rows.iloc[0]
-                for key in versus.COSTS
-                if len(rows := pick(here, phase=key[0], what=key[1]))
-            }
-            if ratios:
-                rows = pick(settled, rival=rival, dataset=dataset, seq_len=seq_len)
-                better = (
-                    dict(zip(rows.masking, rows.verdict == "better", strict=True))
-                    if len(rows)
-                    else {}
-                )
-                keys = {share: (machine, rival, dataset, seq_len, share) for share in reach.SHARES}
-                goals = {share: until[key] for share, key in keys.items() if key in until}
-                found.append(Met(machine, kind, dataset, seq_len, rival, better, ratios, goals))
-    return found
 
 
 def goal(share: float) -> str:
@@ -111,14 +44,7 @@ def sentences(tables: Tables) -> Iterator[str]:
             own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
             said = list(_cost(own, rivals))
             if said:
-                yield f"Track {track} on {named(machine, device)}, {_measured(own)}: {'; '.join(said)}."
-
-
-def _measured(own: list[Met]) -> str:
-    """At how many places one machine's costs were measured, and at how many of them not on the dataset itself."""
-    n, full = (len({(m.dataset, m.seq_len) for m in part}) for part in (own, [m for m in own if m.full]))  # fmt: skip
-    windows = {0: "", n: " by full windows"}.get(full, f", {full} of them by full windows")
-    return f"{plural(n, 'place')}{windows}"
+                yield f"Track {track} on {named(machine, device)}, {measured(own)}: {'; '.join(said)}."
 
 
 def _quality(track: str, verdicts: pd.DataFrame, rivals: list[str]) -> str:
@@ -148,20 +74,11 @@ def _cost(own: list[Met], rivals: list[str]) -> Iterator[str]:
         ("better and with a shorter step at once", Met.cheaper),
         (f"better and sooner at {goal(share)} at once", lambda m: m.sooner(share)),
     ):
-        counts = {r: count for r in rivals if (count := _at_once(own, r, test))}
+        counts = {r: count for r in rivals if (count := at_once(own, r, test))}
         if any(any(passed) for passed, _ in counts.values()):
             yield f"{words}: " + ", ".join(f"than {label(r)} at {_said(count)}" for r, count in counts.items())  # fmt: skip
         elif counts:
             yield f"{words}: nowhere"
-
-
-def _at_once(
-    here: list[Met], rival: str, test: Counted
-) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """At how many places it is better and passes, and of how many: by masking, where both are known."""
-    both = [m for m in here if m.rival == rival and m.better and test(m) is not None]
-    found = [[m.better[masking] and test(m) for m in both if masking in m.better] for masking in MASKINGS]  # fmt: skip
-    return (tuple(map(sum, found)), tuple(map(len, found))) if both else None
 
 
 def _said(count: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
@@ -191,7 +108,7 @@ def table(tables: Tables, track: str) -> Table:
         own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
         if own:
             steps = pick(rows, machine_name=machine, device_kind=kind)
-            body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {_measured(own)}")])  # fmt: skip
+            body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {measured(own)}")])  # fmt: skip
             body += _of_machine(tables, own, steps, kind, rivals)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     caption = (
@@ -269,10 +186,10 @@ def _of_machine(
     for share in reach.SHARES:
         found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
         yield from line(f"Training until {goal(share)}", (_until(found[r]) for r in rivals))
-    tests: list[tuple[str, Counted]] = [("with a shorter step", Met.cheaper)]
+    tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
     tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
     for words, test in tests:
-        counts = (_at_once(own, r, test) for r in rivals)
+        counts = (at_once(own, r, test) for r in rivals)
         yield from line(f"Better and {words} at once", (Cell(_said(count)) if count else DASH for count in counts))  # fmt: skip
 
 

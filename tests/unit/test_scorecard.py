@@ -7,7 +7,7 @@ from test_headline import tables as verdicts
 from test_reach import COSTS as PRICES
 from test_reach import LOOKS
 from test_reach import tables as trained
-from test_tradeoff import WINDOWS, comparison, cost, tables
+from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
 from seqbench import scorecard, versus
 
@@ -203,20 +203,11 @@ def test_a_job_of_another_batch_than_the_trainings_is_no_cost_of_theirs():
     assert len(list(scorecard.sentences(tables(rows, half)))) == 1  # of quality alone
 
 
-@pytest.mark.parametrize("left", ["nothing", "another curve", "failures"])
+@pytest.mark.parametrize("left", NO_COST)
 def test_without_a_usable_cost_only_quality_is_told(left):
-    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
-    if left == "another curve":
-        costs = [{**row, "curve": "catalogue"} for row in costs]
-    costs = [] if left == "nothing" else costs
-    content = tables(comparison("sasrec", ("better", "better")), costs)
-    if left == "failures":
-        content.frames["efficiency"]["median"] = float("nan")
+    content = without_cost(left)
     assert len(list(scorecard.sentences(content))) == 1
-    assert {key[0].partition(",")[0] for key in card(content)} == {
-        "Better NDCG@10",
-        "Difference",
-    }
+    assert {key[0].partition(",")[0] for key in card(content)} == {"Better NDCG@10", "Difference"}
 
 
 def crossing(

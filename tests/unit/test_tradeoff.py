@@ -83,15 +83,23 @@ def test_of_two_catalogues_one_is_met_and_nothing_is_divided_across():
     assert (windows[-1].text, windows[-1].detail) == ("SASRec", "Mamba4Rec ×2.00")
 
 
-@pytest.mark.parametrize("left", ["nothing", "another curve", "failures"])
-def test_without_a_usable_cost_nothing_is_said_and_nothing_breaks(left):
+NO_COST = ("nothing", "another curve", "failures")
+
+
+def without_cost(left):
+    """Tables of one comparison without a cost that could be used: what is left of it."""
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     if left == "another curve":
         costs = [{**row, "curve": "catalogue"} for row in costs]
-    costs = [] if left == "nothing" else costs
-    content = tables(comparison("sasrec", ("better", "better")), costs)
+    content = tables(comparison("sasrec", ("better", "better")), [] if left == "nothing" else costs)
     if left == "failures":
         content.frames["efficiency"]["median"] = float("nan")
+    return content
+
+
+@pytest.mark.parametrize("left", NO_COST)
+def test_without_a_usable_cost_nothing_is_said_and_nothing_breaks(left):
+    content = without_cost(left)
     assert tradeoff.choice(content, "matched").rows == tradeoff.multiples(content).rows == []
     assert list(reach.sentences(content)) == [] and reach.table(content, "matched").rows == []
 
