@@ -20,10 +20,12 @@ from .study import Study
 from .tidy import Entry
 
 TRACK = "tuned"
+# What is equal for all models of a dataset.
+BUDGET = ("trials", "max_steps", "seq_len", "finalists", "final_seeds")
 HEAD = """\
 # Written by `make accept-tuning` from the studies below results/tune; do not edit. Merged over config.yaml, it runs the track
-# `tuned`: every model with the settings that were best on validation among the same number of trials of the same length. The
-# trials are records below results/reference/<machine>/tune.
+# `tuned`: every model with the settings that were best on validation among the same number of trials of the same length; where
+# there were finals, by the mean over seeds. The trials are records below results/reference/<machine>/tune.
 """
 
 
@@ -47,7 +49,8 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         if content["best"] is None:
             raise UserError(f"{file}: every trial failed; see their records beside it")
         found = tune.settings(content)
-        found["tuning"]["machine"] = machine_of(tune.entries(Path(results), content))
+        entries = tune.entries(Path(results), content)
+        found["tuning"]["machines"] = sorted({machine_of([entry]) for entry in entries})
         before = chosen.get(dataset, {}).get(model)
         said += [_difference(dataset, model, before, found)] if before != found else []
         chosen.setdefault(dataset, {})[model] = found
@@ -75,12 +78,12 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     with ExitStack() as stack:
         copies: dict[Path, Path] = {}
         for file, content in trials:
-            entries = tune.entries(Path(results), content)
-            folder = Path(results) / "reference" / machine_of(entries)
-            if folder not in copies:
-                copies[folder] = stack.enter_context(staged(folder))
-            _publish(Path(results), file, content, entries, copies[folder])
-            print(f"{file.parent}: {len(entries)} trials copied to {folder}", file=sys.stderr)
+            for machine, entries in _by_machine(tune.entries(Path(results), content)).items():
+                folder = Path(results) / "reference" / machine
+                if folder not in copies:
+                    copies[folder] = stack.enter_context(staged(folder))
+                _publish(Path(results), file, content, entries, copies[folder])
+                print(f"{file.parent}: {len(entries)} trials copied to {folder}", file=sys.stderr)
         for copy in copies.values():
             tables(copy)
         records.write_atomically(target, text.encode())
@@ -112,13 +115,14 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
     """
     for dataset, by_model in chosen.items():
         budgets = {
-            model: tuple(found["tuning"].get(key) for key in ("trials", "max_steps", "seq_len"))
+            model: tuple(found["tuning"].get(key, 0) for key in BUDGET)
             for model, found in by_model.items()
             if "tuning" in found
         }
         if len(set(budgets.values())) > 1:
             said = "; ".join(
-                f"{m}: {t} trials of at most {s} steps, L = {n}" for m, (t, s, n) in budgets.items()
+                f"{m}: {t} trials of at most {s} steps, L = {n}{f', {k} of them with {more} more seeds' if k else ''}"
+                for m, (t, s, n, k, more) in budgets.items()
             )
             raise UserError(
                 f"{dataset}: the models were not searched alike ({said}); tune all of them with one configuration"
@@ -146,10 +150,18 @@ def _difference(
     return f"{dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
 
 
+def _by_machine(entries: list[Entry]) -> dict[str, list[Entry]]:
+    """Every record belongs to who made it: a study may go on elsewhere."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(machine_of([entry]), []).append(entry)
+    return found
+
+
 def _publish(
     results: Path, file: Path, content: Mapping[str, Any], entries: list[Entry], folder: Path
 ) -> None:
-    """Copy a study and the records of its trials to a machine's folder, in the place of an earlier one's."""
+    """Copy a study and those of its trials that a machine made to its folder, in the place of an earlier one's."""
     path = Study.from_json(json.dumps(content["study"])).path
     shutil.rmtree(folder / path, ignore_errors=True)
     for entry in entries:

@@ -225,6 +225,8 @@ def _bad_space(
 ) -> Iterator[str]:
     """A space names what every tuned model has, its values fit, and its rules are some."""
     tune = config["tune"]
+    if tune["finalists"] == 1:
+        yield "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
     for key, space in (
         ("tune.space", tune["space"]),
         *((f"tune.spaces.{m}", s) for m, s in tune["spaces"].items()),

@@ -138,7 +138,7 @@ def _is_searched_in(folder: Path, plan: Plan, study: Study) -> bool:
     sources = code.training_sources(study.model)
     facts = _facts(plan, study.dataset)
     trials = (
-        gpuplan.valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"]).to_dict(), sources)
+        gpuplan.valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"], t.get("seed")).to_dict(), sources)
         for t in found["trials"]
     )  # fmt: skip
     return all(any(r["data"]["hash"] == facts["hash"] for r in records) for records in trials)

@@ -102,9 +102,12 @@ def _never_twice(tables: Tables) -> str:
 
 def _trials(tables: Tables) -> str:
     """How much the tuned settings were searched for."""
-    by_dataset = tables.settings["settings"].get("tuned", {}).values()
+    settings = tables.settings["settings"].get("tuned", {})
     every = [
-        entry["tuning"] for models in by_dataset for entry in models.values() if "tuning" in entry
+        entry["tuning"]
+        for models in settings.values()
+        for entry in models.values()
+        if "tuning" in entry
     ]
     if not every:
         return "each its best setting among equally many trials"
@@ -113,6 +116,12 @@ def _trials(tables: Tables) -> str:
         " to ".join(dict.fromkeys(whole(f(values)) for f in (min, max)))
         for values in (trials, steps)
     )
-    return "each the best of {} trials, the first of them `matched`'s setting, of at most {} updates".format(
-        *ends
+    again = [
+        name
+        for name, models in sorted(settings.items())
+        if any(entry.get("tuning", {}).get("finals") for entry in models.values())
+    ]
+    finals = (
+        f" (on {' and '.join(again)} the best of them again with another seed)" if again else ""
     )
+    return f"each the best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates"

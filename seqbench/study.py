@@ -1,4 +1,4 @@
-"""What is tuned: one study per dataset and model, all from one declared space, with the same number of trials and steps.
+"""What is tuned: one study per dataset and model, all from one declared space, with the same number of trials, steps and seeds.
 
 Standard library only, so that a Snakemake dry run stays cheap. Optuna runs in tune.py.
 """
@@ -30,11 +30,13 @@ class Study:
     seq_len: int
     trials: int
     space: tuple[tuple[str, Pairs], ...]  # name -> choices, or low, high, step or log
-    seed: int = 0  # of the sampler and of every training
+    seed: int = 0  # of the sampler and of every trial that it proposes
     hyperparameters: Pairs = ()  # of the first trial, and of all for what the space leaves out
     training: Training = dataclasses.field(
         default_factory=Training
     )  # budget and settings of a trial
+    finalists: int = 0  # best settings that are trained again; 0: the best trial wins
+    final_seeds: int = 1  # further seeds of each
 
     @property
     def path(self) -> str:
@@ -45,12 +47,12 @@ class Study:
         """Folder of one trial's record below the results folder."""
         return f"{self.path}/trial-{number:03d}"
 
-    def experiment(self, chosen: Mapping[str, Any]) -> Experiment:
-        """The training of a trial: what was chosen over what all trials share."""
+    def experiment(self, chosen: Mapping[str, Any], seed: int | None = None) -> Experiment:
+        """The training of a trial: what was chosen over what all trials share. seed: of a final, else the study's."""
         training = {k: v for k, v in chosen.items() if k in TRAINING_KEYS}
         hyper = {k: v for k, v in chosen.items() if k not in TRAINING_KEYS}
         return Experiment(
-            self.dataset, self.model, TRACK, self.seq_len, self.seed,
+            self.dataset, self.model, TRACK, self.seq_len, self.seed if seed is None else seed,
             tuple(sorted({**dict(self.hyperparameters), **hyper}.items())),
             dataclasses.replace(self.training, rank_test=False, **training),
         )  # fmt: skip
@@ -64,8 +66,13 @@ class Study:
             if name in settings and _holds(dict(rule), settings[name])
         }
 
+    @property
+    def trainings(self) -> int:
+        """How many trainings the whole study has, finals included."""
+        return self.trials + min(self.finalists, self.trials) * self.final_seeds
+
     def to_json(self) -> str:
-        """Canonical JSON, defaults left out of the training."""
+        """Canonical JSON, defaults left out of the training, and the finals where there are none."""
         values = dataclasses.asdict(self)
         values["hyperparameters"] = dict(self.hyperparameters)
         values["space"] = {name: dict(rule) for name, rule in self.space}
@@ -73,6 +80,8 @@ class Study:
         values["training"] = {
             k: v for k, v in values["training"].items() if v != getattr(default, k)
         }
+        if not self.finalists:
+            del values["finalists"], values["final_seeds"]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -106,6 +115,7 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
             found.append(Study(
                 dataset, model, seq_len, tune["trials"], _space(space), tune["seed"],
                 _explicit(models_dir / f"{model}.py", space, hyperparameters(config, model, track, dataset)), training,
+                tune["finalists"], tune["final_seeds"],
             ))  # fmt: skip
     return found
 

@@ -1,7 +1,9 @@
 """Tuning: Optuna proposes, a supervised worker trains, validation decides; every trial is a record.
 
 The sampler (TPE, Bergstra et al. 2011) is seeded and told its trials in order, so a study that was interrupted proposes the
-same again and takes the records that are there. Torch-free: it only supervises.
+same again and takes the records that are there, also those of another machine. One training says little about settings that
+train with one seed and not with the next: a study can end with finals, the best settings again with further seeds, of which
+the best mean wins. Torch-free: it only supervises.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def tune(
     search = optuna.create_study(direction="maximize", sampler=sampler)
     if study.start():
         search.enqueue_trial(study.start())
-    limit = time_limit_s and time_limit_s / study.trials
+    limit = time_limit_s and time_limit_s / study.trainings
     (out / SUMMARY).unlink(missing_ok=True)  # until the end there is no winner
     trials = []
     for number in range(study.trials):
@@ -60,11 +62,29 @@ def tune(
         else:
             search.tell(asked, found["value"])
         _say(study, trials)
+    for first, seed in finals(study, trials):
+        again = {"repeats": first["number"], "seed": seed}
+        found = _trial(
+            study, len(trials), first["chosen"], dataset, out, threads, limit, train, seed
+        )
+        trials.append({**found, **again})
+        _say(study, trials)
     content = summary(study, trials)
     records.write_atomically(
         out / SUMMARY, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
     )
     return content
+
+
+def finals(study: Study, trials: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """What is trained after the search: its best settings, best first, each with every further seed."""
+    ended = [t for t in trials if t["value"] is not None]
+    best: list[dict[str, Any]] = []
+    for trial in sorted(ended, key=lambda t: (-t["value"], t["number"])):
+        if trial["chosen"] not in [t["chosen"] for t in best]:  # a small space proposes some twice
+            best.append(trial)
+    seeds = range(study.seed + 1, study.seed + 1 + study.final_seeds)
+    return [(trial, seed) for trial in best[: study.finalists] for seed in seeds]
 
 
 def _suggest(trial: Any, name: str, rule: Mapping[str, Any]) -> Any:
@@ -81,9 +101,9 @@ def _suggest(trial: Any, name: str, rule: Mapping[str, Any]) -> Any:
 
 def _trial(
     study: Study, number: int, chosen: dict[str, Any], dataset: Path, out: Path, threads: int,
-    limit: float | None, train: Train,
+    limit: float | None, train: Train, seed: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    experiment, folder = study.experiment(chosen), out / Path(study.trial_path(number)).name
+    experiment, folder = study.experiment(chosen, seed), out / Path(study.trial_path(number)).name
     if not _is_there(folder, experiment, dataset):
         try:
             train(experiment, dataset, folder, threads, limit)
@@ -106,7 +126,10 @@ def _trial(
 
 
 def _is_there(folder: Path, experiment: Experiment, dataset: Path) -> bool:
-    """Whether a trial of an earlier call can be taken: same settings, code, data and machine, and it did not crash."""
+    """Whether a trial of an earlier call can be taken: same settings, code and data, and it came to its end.
+
+    Wherever it was trained, as for every other quality here; but what one machine has no memory or time for, this one may.
+    """
     try:
         record = records.read_record(folder)
     except UserError:  # none, or one that cannot be read
@@ -117,8 +140,10 @@ def _is_there(folder: Path, experiment: Experiment, dataset: Path) -> bool:
         filled(record["experiment"]) == experiment.to_dict()
         and record["code"]["hash"] == code.identity(sources)["hash"]
         and record["data"]["hash"] == known
-        and record["environment"]["machine"] in machines()
-        and record["status"] != "crashed"
+        and (
+            record["status"] == "ok"
+            or (record["status"] != "crashed" and record["environment"]["machine"] in machines())
+        )
     )
 
 
@@ -134,17 +159,38 @@ def validation(record: Mapping[str, Any]) -> float | None:
 
 
 def summary(study: Study, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a study found: the trials, the best one, and what the search cost."""
-    values = [t["value"] for t in trials if t["value"] is not None]
-    best = max(
-        (t for t in trials if t["value"] is not None), key=lambda t: t["value"], default=None
-    )
+    """What a study found: the trials, the best one, and what the search cost.
+
+    The best: of those whose every final came to its end, that of the best mean; without one, the best trial of the search.
+    """
+    values = [t["value"] for t in trials if t["value"] is not None and "repeats" not in t]
+    means = {
+        number: statistics.fmean(found)
+        for number, found in by_seed(trials).items()
+        if None not in found
+    }
+    best = max(means, key=lambda number: means[number]) if means else None
+    if best is None and values:
+        best = next(t["number"] for t in trials if t["value"] == max(values))
     return {
         "schema": 1, "study": json.loads(study.to_json()), "trials": trials,
-        "best": best and best["number"], "default": trials[0]["value"] if len(study.start()) == len(study.space) else None,
+        "best": best, "default": trials[0]["value"] if len(study.start()) == len(study.space) else None,
         "median": statistics.median(values) if values else None,
         "train_s": sum(t["train_s"] or 0 for t in trials), "targets_seen": sum(t["targets_seen"] or 0 for t in trials),
     }  # fmt: skip
+
+
+def by_seed(trials: list[dict[str, Any]]) -> dict[int, list[float | None]]:
+    """The values of what could win, by number of the trial in the search, the study's own seed first.
+
+    With finals only those that were in them, the best of the search first; else every trial that came to its end, alone.
+    """
+    again = dict.fromkeys(t["repeats"] for t in trials if "repeats" in t)
+    numbers = again or [t["number"] for t in trials if t["value"] is not None]
+    return {
+        n: [trials[n]["value"], *(t["value"] for t in trials if t.get("repeats") == n)]
+        for n in numbers
+    }
 
 
 def settings(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,16 +198,26 @@ def settings(content: Mapping[str, Any]) -> dict[str, Any]:
     best = content["trials"][content["best"]]
     chosen = best["chosen"]
     training = {k: chosen[k] for k in TRAINING_KEYS if k in chosen}
+    study, searched = content["study"], [t for t in content["trials"] if "repeats" not in t]
+    finalists = study.get("finalists", 0)
+    again = {
+        "finalists": finalists, "final_seeds": study["final_seeds"],
+        "finals": [
+            {"trial": n, "values": [v and round(v, 6) for v in values]}
+            for n, values in by_seed(content["trials"]).items()
+        ],
+    } if finalists else {}  # fmt: skip
     return {
         "hyperparameters": {k: v for k, v in chosen.items() if k not in TRAINING_KEYS},
         **({"training": training} if training else {}),
         "tuning": {
-            "seq_len": content["study"]["seq_len"], "trials": len(content["trials"]),
-            "failed": sum(t["value"] is None for t in content["trials"]),
+            "seq_len": content["study"]["seq_len"], "trials": len(searched),
+            "failed": sum(t["value"] is None for t in searched),
             "max_steps": content["study"]["training"].get("max_steps", Training().max_steps),
             "metric": content["study"]["training"].get("select_on", Training().select_on),
             "best": round(best["value"], 6), "trial": best["number"], "median": round(content["median"], 6),
             "default": content["default"] and round(content["default"], 6), "train_s": round(content["train_s"], 1),
+            **again,
         },
     }  # fmt: skip
 
@@ -173,8 +229,11 @@ def _say(study: Study, trials: list[dict[str, Any]]) -> None:
     words = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in last["chosen"].items()
     )
+    again = (
+        f" (trial {last['repeats'] + 1} again, seed {last['seed']})" if "repeats" in last else ""
+    )
     print(
-        f"tune {study.dataset} {study.model}: trial {len(trials)} of {study.trials}: {value} (best {best}): {words}",
+        f"tune {study.dataset} {study.model}: trial {len(trials)} of {study.trainings}{again}: {value} (best {best}): {words}",
         file=sys.stderr, flush=True,
     )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """Accepting what tuning found: a track that can be run, trials as records, and a table of the search."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 from test_study import TUNING
-from test_tune import trainer
+from test_tune import data, trainer
 
 from seqbench import accept, config, record, tune, tuning_views
 from seqbench.errors import UserError
@@ -69,7 +70,7 @@ def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
     target = tmp_path / "tuned.yaml"
     assert accept.accept(tmp_path, target, config.validate(TUNING))
     tuning = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"][study.model]["tuning"]
-    assert tuning["machine"] == "test-machine"
+    assert tuning["machines"] == ["test-machine"]
     folder = tmp_path / "reference" / "test-machine"
     assert len((folder / "tuning.csv").read_text().splitlines()) == 1 + study.trials
 
@@ -196,6 +197,68 @@ def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
     assert "made on test-machine" in table.notes[0]
     (sasrec,) = [row for row in table.rows if row[0].value == "sasrec"]
     assert sasrec[6].value == pytest.approx(best, abs=1e-6)
+
+
+def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monkeypatch):
+    """The search on one, the finals on the other."""
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    asked = config.validate({**TUNING, "tune": {**TUNING["tune"], "finalists": 2}})
+
+    def value(experiment):
+        return 0.1 - 0.02 * dict(experiment.hyperparameters)["n_layers"]
+
+    here, elsewhere = trainer([], value=value), trainer([], value=value, machine="other")
+    for study in studies(asked, MODELS):
+        search, folder = replace(study, finalists=0), tmp_path / study.path
+        tune.tune(search, data(tmp_path), folder, 1, None, here)
+        content = tune.tune(study, data(tmp_path), folder, 1, None, elsewhere)
+    for _ in range(2):  # accepting again changes nothing
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+        folders = {n: tmp_path / "reference" / n for n in ("test-machine", "other")}
+        rows = {n: list(tuning_views.trials(folder)) for n, folder in folders.items()}
+        numbers = {n: [r["trial"] for r in rows[n] if r["model"] == "sasrec"] for n in rows}
+        assert numbers == {"test-machine": [0, 1, 2, 3, 4], "other": [5, 6]}
+        for name, folder in folders.items():
+            assert len(list((folder / "tune").rglob("record.json"))) == len(rows[name])
+    finals = [t for t in content["trials"] if "repeats" in t]
+    assert [(r["repeats"], r["seed"]) for r in rows["other"] if r["model"] == study.model] == [
+        (t["repeats"], 1) for t in finals
+    ]
+    settings = yaml.safe_load((tmp_path / "tuned.yaml").read_text())["settings"]
+    config.validate({**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "settings": settings})
+    (table,) = tuning_views.tables(settings)
+    assert table.notes[0].endswith("The trials are records, made on other and test-machine.")
+    assert "trained again with 1 other seed, and the best mean won" in table.notes[1]
+    assert len(table.notes) == 2, "the best of the search won"
+    assert [c.text for c in table.columns][-3:] == ["Mean of 2 seeds", "Seconds", "Chosen"]
+    for row in table.rows:
+        assert row[7].value == pytest.approx(row[6].value), "the stand-in knows no seeds"
+
+
+def test_the_table_tells_where_the_finals_chose_others(accepted):
+    _, target, _ = accepted
+    settings = yaml.safe_load(target.read_text())["settings"]
+    for chosen in settings["tuned"]["toy"].values():
+        chosen["tuning"] |= {"finalists": 2, "final_seeds": 1, "trial": 3, "finals": [
+            {"trial": 1, "values": [0.05, 0.01]}, {"trial": 3, "values": [0.04, 0.02]},
+        ]}  # fmt: skip
+    settings["tuned"]["toy"]["sasrec"]["tuning"]["finals"][0]["values"][1] = None
+    (table,) = tuning_views.tables(settings)
+    assert sorted(table.notes[2:]) == [
+        "Mamba4Rec: the best trial of the search had 0.0500, 0.0100 by seed, the chosen one 0.0400, 0.0200.",
+        "SASRec: the best trial of the search had 0.0500, no end by seed, the chosen one 0.0400, 0.0200.",
+    ]
+    assert all(row[7].text == "0.0300" for row in table.rows)
+
+
+def test_models_whose_finals_differ_were_not_searched_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    for model, finalists in (("sasrec", 0), ("mamba4rec", 2)):
+        asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "finalists": finalists}}
+        for study in studies(config.validate(asked), MODELS):
+            tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    with pytest.raises(UserError, match=r"L = 20, 2 of them with 1 more seeds; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
 
 
 def test_nothing_to_accept_says_what_to_run(tmp_path):

@@ -120,9 +120,15 @@ def test_without_a_study_left_nothing_is_begun(tmp_path, grid, search, monkeypat
 def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searched_again(
     tmp_path, grid, search
 ):
+    """With its finals."""
     out, results = tmp_path / "check", tmp_path / "results"
+    search = replace(search, finalists=2)
+    grid.write_text(json.dumps(json.loads(grid.read_text()) | {"studies": [json.loads(search.to_json())]}))  # fmt: skip
     gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     unpack(next(out.glob("*.tar.gz")), results)
+    assert len(list((results / search.path).rglob("record.json"))) == 3, (
+        "both trials propose the same settings"
+    )
     accept(results, tmp_path / "tuned.yaml", config.validate(config_of(search.dataset)))
     elsewhere = replace(plan(tmp_path / "new", grid), published=results / "reference")
     assert gputrain.is_searched(elsewhere, search)

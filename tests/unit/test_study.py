@@ -1,5 +1,7 @@
 """What is tuned: studies from a configuration, and mistakes in it, one line each."""
 
+from dataclasses import replace
+
 import pytest
 from test_tune import PAIRS
 
@@ -28,6 +30,11 @@ def test_a_study_that_is_no_json_is_one_line():
 def test_a_study_survives_its_json():
     study = Study("a", "b", 5, 2, PAIRS, 1, (("x", 1),), Training(max_steps=7, kernels="torch"))
     assert Study.from_json(study.to_json()) == study
+    assert "final" not in study.to_json(), (
+        "a study without finals is what it was before there were any"
+    )
+    study = replace(study, finalists=2, final_seeds=3)
+    assert Study.from_json(study.to_json()) == study and study.trainings == 2 + 2 * 3
 
 
 def changed(**tuning):
@@ -46,6 +53,8 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         "as the files have it"
     )
     assert len({s.path for s in found}) == 2
+    found = studies(config.validate(changed(finalists=2, final_seeds=3)), MODELS)
+    assert {(s.finalists, s.final_seeds) for s in found} == {(2, 3)}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +76,11 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
             {"spaces": {"mamba4rec": {"d_state": {"choices": ["x"]}}}},
             "tune.spaces.mamba4rec.d_state = 'x'",
         ),
+        (
+            {"finalists": 1},
+            "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2",
+        ),
+        ({"final_seeds": 0}, "tune.final_seeds = 0: must be at least 1"),
         ({"trials": 0}, "tune.trials = 0: must be at least 1"),
         (
             {"space": {"learning_rate": {"choices": ["1e-3", 0.001]}}},

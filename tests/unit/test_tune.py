@@ -1,6 +1,7 @@
 """Tuning with a stand-in for training, whose answer is known; resuming, failures, and what goes into the configuration."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
 from seqbench import code, record, tune
 from seqbench.errors import UserError
 from seqbench.study import Study
+
+NAMES = {ENVIRONMENT["machine"]: ENVIRONMENT["machine_name"]}
 
 SPACE = {
     "n_layers": {"choices": (1, 2)},
@@ -38,14 +41,14 @@ def value_of(experiment):
     )
 
 
-def trainer(log, failing=()):
+def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
     """A training that writes its record at once; numbers in ``failing`` run out of memory."""
 
     def train(experiment, dataset, out, threads, limit):
         number = int(out.name.removeprefix("trial-"))
         log.append((number, limit))
         ok = number not in failing
-        point = {m: {"ndcg@10": value_of(experiment)} for m in ("unmasked", "seen-masked")}
+        point = {m: {"ndcg@10": value(experiment)} for m in ("unmasked", "seen-masked")}
         values = {
             "parameters": 100, "steps": 50, "best_step": 40, "stopped": "patience", "targets_seen": 1000,
             "train_s": 2.0, "curve": [{"step": 1, "valid": {m: {"ndcg@10": 0.0} for m in point}}, {"step": 2, "valid": point}],
@@ -53,7 +56,7 @@ def trainer(log, failing=()):
         known = {"n_users": N_USERS, "n_items": N_ITEMS, "n_interactions": 12000}
         record.write_record(
             out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
-            experiment=experiment.to_dict(), values=values if ok else {}, environment=ENVIRONMENT,
+            experiment=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
             data={"name": "toy", "hash": HASH, **known, "stand_in": None},
             code={**_code(), "hash": code.identity(code.training_sources(experiment.model))["hash"]},
         )  # fmt: skip
@@ -131,15 +134,109 @@ def test_an_interrupted_study_goes_on_with_the_trials_that_are_there(tmp_path):
     assert [number for number, _ in log] == [3, 4, 5]
 
 
-def test_trials_of_other_data_or_of_another_machine_are_made_again(tmp_path, monkeypatch):
+def test_trials_of_other_data_are_made_again(tmp_path):
     run(tmp_path)
     log = []
     run(tmp_path, log=log, digest="other")
     assert len(log) == 6
+
+
+def test_a_study_goes_on_elsewhere_with_what_came_to_its_end(tmp_path, monkeypatch):
+    """What another machine had no memory for is tried here."""
+    run(tmp_path, failing=(1,))
     monkeypatch.setattr(tune, "machines", lambda: {"another"})
     log = []
-    run(tmp_path, log=log)
-    assert len(log) == 6
+    content = run(tmp_path, log=log, machine="another")
+    assert log[0][0] == 1 and content["trials"][1]["value"] is not None
+    log = []
+    assert run(tmp_path, log=log, machine="another") == content and log == []
+
+
+# --- finals --------------------------------------------------------------------------------------------------------------
+
+FINALS = replace(STUDY, finalists=2, final_seeds=2)
+
+
+def lucky(best):
+    """Values as ``value_of`` with the study's seed; with others the settings whose value is ``best`` do not train."""
+
+    def value(experiment):
+        found = value_of(experiment)
+        if experiment.seed == STUDY.seed:
+            return found
+        return 0.001 * experiment.seed if found == best else found - 0.001
+
+    return value
+
+
+def test_the_best_mean_over_seeds_wins_the_finals(tmp_path):
+    plain = run(tmp_path / "plain")
+    order = sorted(plain["trials"], key=lambda t: -t["value"])
+    content = run(tmp_path, FINALS, value=lucky(order[0]["value"]))
+    assert content["trials"][:6] == plain["trials"], "the search itself is the same"
+    first, second = order[0]["number"], order[1]["number"]
+    again = content["trials"][6:]
+    assert [(t["number"], t["repeats"], t["seed"]) for t in again] == [
+        (6, first, 4), (7, first, 5), (8, second, 4), (9, second, 5),
+    ]  # fmt: skip
+    assert content["best"] == second and plain["best"] == first
+    assert content["median"] == plain["median"], "of the search"
+    assert content["train_s"] == 20.0, "all that was spent"
+    for trial in again:
+        job = record.read_record(tmp_path / FINALS.trial_path(trial["number"]))["experiment"]
+        assert job["seed"] == trial["seed"] and job["training"]["rank_test"] is False
+        repeated = record.read_record(tmp_path / FINALS.trial_path(trial["repeats"]))["experiment"]
+        assert {**job, "seed": 3} == repeated
+
+
+def test_settings_say_how_the_finals_went(tmp_path):
+    plain = run(tmp_path / "plain")
+    content = run(tmp_path, FINALS, value=lucky(max(t["value"] for t in plain["trials"])))
+    tuning = tune.settings(content)["tuning"]
+    assert (tuning["trials"], tuning["finalists"], tuning["final_seeds"]) == (6, 2, 2)
+    first, second = tuning["finals"]
+    assert first["trial"] == plain["best"] and first["values"][1:] == [0.004, 0.005]
+    assert second["trial"] == tuning["trial"] == content["best"]
+    assert second["values"] == pytest.approx([tuning["best"]] + [tuning["best"] - 0.001] * 2)
+    assert "finals" not in tune.settings(plain)["tuning"]
+
+
+def test_who_does_not_come_to_its_end_with_each_seed_loses_the_finals(tmp_path):
+    content = run(tmp_path / "a", FINALS, failing=(7,))
+    first = content["trials"][6]["repeats"]
+    assert content["best"] == content["trials"][8]["repeats"] != first
+    content = run(tmp_path / "b", FINALS, failing=(7, 9))
+    assert content["best"] == first, "nobody is left: as without finals"
+
+
+def test_finals_of_fewer_trials_than_finalists(tmp_path):
+    content = run(tmp_path, replace(FINALS, trials=3, finalists=5), failing=(1, 2))
+    assert [t.get("repeats") for t in content["trials"]] == [None, None, None, 0, 0]
+    assert content["best"] == 0
+
+
+def test_settings_that_were_proposed_twice_are_one_finalist(tmp_path):
+    small = replace(FINALS, space=(("n_layers", (("choices", (1, 2)),)),), trials=6)
+    content = run(tmp_path, small)
+    repeated = [content["trials"][t["repeats"]] for t in content["trials"][6:]]
+    assert [t["chosen"] for t in repeated] == [{"n_layers": 1}] * 2 + [{"n_layers": 2}] * 2
+
+
+def test_interrupted_finals_go_on(tmp_path):
+    log = []
+    whole = run(tmp_path, FINALS, log=log, limit=100.0)
+    assert {limit for _, limit in log} == {10.0}, "of ten trainings each has its share"
+    shutil.rmtree(tmp_path / FINALS.trial_path(8))
+    log = []
+    assert run(tmp_path, FINALS, log=log) == whole
+    assert [number for number, _ in log] == [8]
+
+
+def test_progress_says_what_is_trained_again(tmp_path, capsys):
+    content = run(tmp_path, FINALS)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 10
+    assert f"trial 7 of 10 (trial {content['best'] + 1} again, seed 4): " in said[6]
 
 
 def test_a_trial_that_cannot_be_read_is_made_again(tmp_path):
