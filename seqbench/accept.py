@@ -20,8 +20,6 @@ from .study import Study
 from .tidy import Entry
 
 TRACK = "tuned"
-# What is equal for all models of a dataset.
-BUDGET = ("trials", "max_steps", "seq_len", "finalists", "final_seeds")
 HEAD = """\
 # Written by `make accept-tuning` from the studies below results/tune; do not edit. Merged over config.yaml, it runs the track
 # `tuned`: every model with the settings that were best on validation among the same number of trials of the same length; where
@@ -50,7 +48,7 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
             raise UserError(f"{file}: every trial failed; see their records beside it")
         found = tune.settings(content)
         entries = tune.entries(Path(results), content)
-        found["tuning"]["machines"] = sorted({machine_of([entry]) for entry in entries})
+        found["tuning"]["machines"] = sorted(_by_machine(entries))
         before = chosen.get(dataset, {}).get(model)
         said += [_difference(dataset, model, before, found)] if before != found else []
         chosen.setdefault(dataset, {})[model] = found
@@ -78,8 +76,10 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     with ExitStack() as stack:
         copies: dict[Path, Path] = {}
         for file, content in trials:
-            for machine, entries in _by_machine(tune.entries(Path(results), content)).items():
-                folder = Path(results) / "reference" / machine
+            reference = Path(results) / "reference"
+            made = _by_machine(tune.entries(Path(results), content))
+            for machine in sorted({*made, *_published_by(reference, content)}):
+                folder, entries = reference / machine, made.get(machine, [])
                 if folder not in copies:
                     copies[folder] = stack.enter_context(staged(folder))
                 _publish(Path(results), file, content, entries, copies[folder])
@@ -115,13 +115,17 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
     """
     for dataset, by_model in chosen.items():
         budgets = {
-            model: tuple(found["tuning"].get(key, 0) for key in BUDGET)
+            model: (
+                *(found["tuning"].get(key) for key in ("trials", "max_steps", "seq_len")),
+                found["tuning"].get("finalists", 0),
+                tuple(found["tuning"].get("final_seeds", ())),
+            )
             for model, found in by_model.items()
             if "tuning" in found
         }
         if len(set(budgets.values())) > 1:
             said = "; ".join(
-                f"{m}: {t} trials of at most {s} steps, L = {n}{f', {k} of them with {more} more seeds' if k else ''}"
+                f"{m}: {t} trials of at most {s} steps, L = {n}{f', {k} of them again with seeds {list(more)}' if k else ''}"
                 for m, (t, s, n, k, more) in budgets.items()
             )
             raise UserError(
@@ -151,11 +155,23 @@ def _difference(
 
 
 def _by_machine(entries: list[Entry]) -> dict[str, list[Entry]]:
-    """Every record belongs to who made it: a study may go on elsewhere."""
+    """Every record belongs to who made it: a study may go on elsewhere.
+
+    Raises:
+        UserError: two machines of one name.
+    """
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         found.setdefault(machine_of([entry]), []).append(entry)
+    for made in found.values():
+        machine_of(made)
     return found
+
+
+def _published_by(reference: Path, content: Mapping[str, Any]) -> list[str]:
+    """Machines that published a study of this dataset, model and length: of an earlier one nothing stays anywhere."""
+    path = Study.from_json(json.dumps(content["study"])).path
+    return [folder.name for folder in reference.glob("*/") if (folder / path).exists()]
 
 
 def _publish(
@@ -166,4 +182,5 @@ def _publish(
     shutil.rmtree(folder / path, ignore_errors=True)
     for entry in entries:
         copy_record(results / entry.path, folder / entry.path)
-    records.write_atomically(folder / path / tune.SUMMARY, file.read_bytes())
+    if entries:
+        records.write_atomically(folder / path / tune.SUMMARY, file.read_bytes())

@@ -218,11 +218,12 @@ def cost(tables: Tables) -> Iterator[str]:
 
 
 def _ratios(rows: pd.DataFrame) -> str:
+    rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
     own = pick(rows, model=SUBJECT)
     parts = []
     for rival in [m for m in ordered(rows.model) if m != SUBJECT] if len(own) else ():
         other = pick(rows, model=rival)
-        both = own.merge(other, on=["dataset", "seq_len"], suffixes=("", "_other"))
+        both = own.merge(other, on=["job", "dataset", "seq_len"], suffixes=("", "_other"))
         if both.empty:
             continue
         ratios = both["median"] / both["median_other"]

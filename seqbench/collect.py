@@ -25,7 +25,7 @@ from .tidy import Entry, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
 MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
-WORKFLOW = "run `snakemake report` (or `make report`)"
+WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
 TIDY = ("effectiveness", "efficiency")
 FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
@@ -113,7 +113,7 @@ def read_grid(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, or one without a list that a grid has.
     """
-    command = "run `snakemake --until grid -- report`, which makes it"
+    command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
     grid = _read_json(Path(path), command)
     for key in ("trainings", "measurements", "datasets"):
         if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):

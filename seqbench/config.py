@@ -227,6 +227,8 @@ def _bad_space(
     tune = config["tune"]
     if tune["finalists"] == 1:
         yield "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
+    if tune["finalists"] and tune["seed"] in tune["final_seeds"]:
+        yield f"tune.final_seeds = {tune['seed']}: is tune.seed, with which they were trained already; write another"
     for key, space in (
         ("tune.space", tune["space"]),
         *((f"tune.spaces.{m}", s) for m, s in tune["spaces"].items()),

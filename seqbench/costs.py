@@ -225,9 +225,9 @@ def _versus_row(part: pd.DataFrame, cost: pd.DataFrame, rival: str, kind: str) -
         ("inference", "batch_s"),
     ):
         rows = pick(cost, phase=phase, metric=metric)
-        own, other = (
-            pick(rows, model=m)["median"].dropna() if len(rows) else [] for m in (SUBJECT, rival)
-        )
-        ratio = own.iloc[0] / other.iloc[0] if len(own) and len(other) else None
+        rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
+        own, other = (pick(rows, model=m) for m in (SUBJECT, rival))
+        both = own.merge(other, on="job")[["median_x", "median_y"]].dropna() if len(rows) else rows
+        ratio = both.median_x.iloc[0] / both.median_y.iloc[0] if len(both) else None
         cells.append(Cell(f"{rounded(ratio, ratio)} ×", value=ratio) if ratio else DASH)
     return cells

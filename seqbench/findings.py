@@ -12,10 +12,10 @@ import pandas as pd
 from .collect import Tables
 from .experiment import FULL_LENGTH, Training
 from .metrics import METRICS
+from .summary import enough_seeds
 from .tables import known, label
 
 MAIN = "ndcg@10"
-SEEDS_FOR_A_CLAIM = 3
 APART = 0.5  # lowest seed as a share of the highest, below which a mean says little
 
 
@@ -160,8 +160,3 @@ def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -
                 unproven.append(row.model_b if row.model_a == best.model else row.model_a)
     others = rows.model.nunique() - 1
     return Lead(best.model, best["mean"], best.ci_low, best.ci_high, unproven, others)
-
-
-def enough_seeds(trained_seeds: float | None) -> bool:
-    """Whether a difference rests on enough seeds to be called established (models without training need none)."""
-    return not known(trained_seeds) or trained_seeds >= SEEDS_FOR_A_CLAIM

@@ -12,7 +12,6 @@ from .collect import Tables
 from .experiment import Training
 from .findings import (
     MAIN,
-    SEEDS_FOR_A_CLAIM,
     below_popularity,
     below_untrained,
     failures,
@@ -25,6 +24,7 @@ from .findings import (
 )
 from .metrics import METRICS
 from .protocols import variants
+from .summary import SEEDS_FOR_A_CLAIM
 from .tables import known, label, plural
 from .views import MASKINGS
 

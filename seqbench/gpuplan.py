@@ -84,9 +84,12 @@ def is_done(plan: Plan, job: Any) -> bool:
 
 
 def valid_records(
-    plan: Plan, path: str, experiment: dict[str, Any], sources: list[str]
+    plan: Plan, path: str, experiment: dict[str, Any], sources: list[str], anywhere: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Records at a path, made here or published, of this machine, this description and this code, that did not crash."""
+    """Records at a path, made here or published, of this machine, this description and this code, that did not crash.
+
+    anywhere: those of other machines too, where they came to their end.
+    """
     from .record import read_record
     from .run import machines
 
@@ -98,7 +101,8 @@ def valid_records(
             continue
         made = record["code"]["hash"], record["experiment"]
         same = made == (current, json.loads(json.dumps(experiment)))
-        same = same and record["environment"]["machine"] in here
+        own = record["environment"]["machine"] in here or (anywhere and record["status"] == "ok")
+        same = same and own
         if same and record["status"] != "crashed":
             yield record
 

@@ -104,7 +104,7 @@ def of_grid(grid: Path, what: str = "trainings") -> list:
     for name in dict.fromkeys(job.dataset for job in jobs):
         if not (_data(grid, name) / "dataset.json").exists():
             raise UserError(
-                f"{_data(grid, name)}: holds no dataset.json; `snakemake --until prepare` makes it"
+                f"{_data(grid, name)}: holds no dataset.json; `snakemake --cores 1 --until prepare -- report tune` makes it"
             )
     return jobs
 
@@ -126,7 +126,7 @@ def _facts(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def is_searched(plan: Plan, study: Study) -> bool:
-    """Whether a study has its summary, made of trials of this machine, this description, these data and this code."""
+    """Whether a study has its summary, made of trials of this description, these data and this code; wherever they ended well."""
     folders = (plan.results, *sorted(plan.published.glob("*/")))
     return any(_is_searched_in(folder, plan, study) for folder in folders)
 
@@ -138,7 +138,7 @@ def _is_searched_in(folder: Path, plan: Plan, study: Study) -> bool:
     sources = code.training_sources(study.model)
     facts = _facts(plan, study.dataset)
     trials = (
-        gpuplan.valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"], t.get("seed")).to_dict(), sources)
+        gpuplan.valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"], t.get("seed")).to_dict(), sources, True)
         for t in found["trials"]
     )  # fmt: skip
     return all(any(r["data"]["hash"] == facts["hash"] for r in records) for records in trials)

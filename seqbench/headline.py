@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from . import anchors, claims, scorecard, versus
 from .collect import MARGIN, Tables
 from .experiment import Training
-from .findings import MAIN, SEEDS_FOR_A_CLAIM, place
+from .findings import MAIN, place
 from .metrics import METRICS
+from .summary import SEEDS_FOR_A_CLAIM
 from .tables import label, whole
 from .views import MASKINGS, QUALITIES
 

@@ -67,13 +67,14 @@ def pool(
             kept.append(entry)
         else:
             left_out.append((machine(entry), dataset, "other data"))
+    chosen = [_with_defaults(w.to_dict(), defaults) for w in wanted]
+    now = {(_at(w), w["model"]): _of_seeds(w) for w in chosen}
     taken: list[Entry] = []
     trainings = [e for e in kept if e.training]
     for _, members in groupby(sorted(trainings, key=place), place):
-        chosen, others = _fill(list(members))
-        taken += chosen
+        fitting, others = _fill(list(members), now)
+        taken += fitting
         left_out += [(machine(e), e.experiment["dataset"], "other settings") for e in others]
-    chosen = [_with_defaults(w.to_dict(), defaults) for w in wanted]
     borrowed = list(_borrow(taken, chosen))
     facts: dict[str, Any] = {}
     for name in machines:
@@ -134,17 +135,28 @@ def _trained(entry: Entry) -> bool:
     return bool(entry.values.get("steps"))
 
 
-def _fill(members: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """The trainings of one place, which come in the order of machines: each model and seed once, and those that do not fit."""
+def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], list[Entry]]:
+    """The trainings of one place, which come in the order of machines: each model and seed once, and those that do not fit.
+
+    now: the settings that are wanted by place and model, where they are known; those of an earlier choice come after them.
+    """
     counts = Counter(machine(e) for e in members if e.ok and _trained(e))
-    ranked = sorted(members, key=lambda e: (not e.ok, -counts[machine(e)]))
+
+    def rank(entry: Entry) -> tuple:
+        own = _of_seeds(entry.experiment)
+        old = now.get((place(entry), entry.experiment["model"]), own) != own
+        return not entry.ok, old, -counts[machine(entry)]
+
+    ranked = sorted(members, key=rank)
     allowed, of_model = None, {}
     found: dict[tuple[str, int], Entry] = {}
     others = []
     for entry in ranked:
         model, seed = entry.experiment["model"], entry.experiment["seed"]
-        own, budget = settings(entry.experiment, "seed"), _budget(entry)
+        own, budget = _of_seeds(entry.experiment), _budget(entry)
         if (model, seed) in found:
+            if of_model[model] != own and entry.ok:
+                others.append(entry)
             continue
         other = _trained(entry) and allowed not in (None, budget)
         if other or of_model.get(model, own) != own:

@@ -15,6 +15,7 @@ from typing import Any
 from scipy.stats import kendalltau
 
 from .data.split import HOLDOUT
+from .summary import enough_seeds
 
 METRIC = "ndcg@10"
 BASE, MASKED = "leave-one-out", "seen items masked"
@@ -129,10 +130,11 @@ def _values(
 
 
 def _verdicts(track: str, seq_len: int, comparisons: Rows) -> dict[tuple, str]:
-    """(dataset, masking, model, model) -> verdict on their difference, in both directions."""
+    """(dataset, masking, model, model) -> verdict on their difference, in both directions, where it has enough seeds."""
     found = {}
     for row in comparisons:
-        if (row["track"], row["seq_len"], row["metric"]) == (track, seq_len, METRIC):
+        here = (row["track"], row["seq_len"], row["metric"]) == (track, seq_len, METRIC)
+        if here and enough_seeds(row["trained_seeds"]):
             place, a, b, verdict = (
                 (row["dataset"], row["masking"]),
                 row["model_a"],

@@ -15,8 +15,9 @@ from . import curves, reach, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .collect import Tables
 from .costs import SUBJECT
-from .findings import MAIN, SEEDS_FOR_A_CLAIM, below_untrained, pick, places, seeds_apart
+from .findings import MAIN, below_untrained, pick, places, seeds_apart
 from .metrics import METRICS
+from .summary import SEEDS_FOR_A_CLAIM
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .tradeoff import NAMES
 from .views import DASH, MASKINGS, ordered

@@ -36,7 +36,7 @@ class Study:
         default_factory=Training
     )  # budget and settings of a trial
     finalists: int = 0  # best settings that are trained again; 0: the best trial wins
-    final_seeds: int = 1  # further seeds of each
+    final_seeds: tuple[int, ...] = ()  # of each of them
 
     @property
     def path(self) -> str:
@@ -54,7 +54,7 @@ class Study:
         return Experiment(
             self.dataset, self.model, TRACK, self.seq_len, self.seed if seed is None else seed,
             tuple(sorted({**dict(self.hyperparameters), **hyper}.items())),
-            dataclasses.replace(self.training, rank_test=False, **training),
+            dataclasses.replace(self.training, rank_test=False, curve_test=False, **training),
         )  # fmt: skip
 
     def start(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Study:
     @property
     def trainings(self) -> int:
         """How many trainings the whole study has, finals included."""
-        return self.trials + min(self.finalists, self.trials) * self.final_seeds
+        return self.trials + min(self.finalists, self.trials) * len(self.final_seeds)
 
     def to_json(self) -> str:
         """Canonical JSON, defaults left out of the training, and the finals where there are none."""
@@ -98,6 +98,8 @@ class Study:
         values["hyperparameters"] = tuple(sorted(values.get("hyperparameters", {}).items()))
         values["space"] = _space(values.get("space", {}))
         values["training"] = build(Training, values.get("training", {}))
+        if isinstance(values.get("final_seeds"), list):
+            values["final_seeds"] = tuple(values["final_seeds"])
         return build(cls, values)
 
 
@@ -115,7 +117,7 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
             found.append(Study(
                 dataset, model, seq_len, tune["trials"], _space(space), tune["seed"],
                 _explicit(models_dir / f"{model}.py", space, hyperparameters(config, model, track, dataset)), training,
-                tune["finalists"], tune["final_seeds"],
+                tune["finalists"], tuple(tune["final_seeds"]) if tune["finalists"] else (),
             ))  # fmt: skip
     return found
 

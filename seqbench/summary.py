@@ -14,14 +14,21 @@ import numpy as np
 
 from . import significance, stats
 from .errors import UserError
+from .tables import known
 from .tidy import MASKINGS, QUALITIES, Entry, effectiveness_rows, qualities
 
 SUMMARY = (
     *("dataset", "model", "track", "split", "masking", "ties", "seq_len", "n_seeds", "budget"),
     *("data_hash", "metric", "mean", "std", "ci_low", "ci_high"),
 )
+SEEDS_FOR_A_CLAIM = 3
 COMPARED = QUALITIES  # metrics on which models are compared
 RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
+
+
+def enough_seeds(trained_seeds: float | None) -> bool:
+    """Whether a difference rests on enough seeds to be called established (models without training need none)."""
+    return not known(trained_seeds) or trained_seeds >= SEEDS_FOR_A_CLAIM
 
 
 @dataclass(frozen=True)

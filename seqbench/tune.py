@@ -83,8 +83,7 @@ def finals(study: Study, trials: list[dict[str, Any]]) -> list[tuple[dict[str, A
     for trial in sorted(ended, key=lambda t: (-t["value"], t["number"])):
         if trial["chosen"] not in [t["chosen"] for t in best]:  # a small space proposes some twice
             best.append(trial)
-    seeds = range(study.seed + 1, study.seed + 1 + study.final_seeds)
-    return [(trial, seed) for trial in best[: study.finalists] for seed in seeds]
+    return [(trial, seed) for trial in best[: study.finalists] for seed in study.final_seeds]
 
 
 def _suggest(trial: Any, name: str, rule: Mapping[str, Any]) -> Any:
@@ -217,7 +216,7 @@ def settings(content: Mapping[str, Any]) -> dict[str, Any]:
             "metric": content["study"]["training"].get("select_on", Training().select_on),
             "best": round(best["value"], 6), "trial": best["number"], "median": round(content["median"], 6),
             "default": content["default"] and round(content["default"], 6), "train_s": round(content["train_s"], 1),
-            **again,
+            "seed": study["seed"], **again,
         },
     }  # fmt: skip
 

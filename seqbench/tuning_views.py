@@ -67,10 +67,10 @@ def _of_finals(found: Mapping[str, Any]) -> Iterator[str]:
     if not tunings:
         return
     first = next(iter(tunings.values()))
-    more = first["final_seeds"]
+    seeds = ", ".join(str(seed) for seed in first["final_seeds"])
     yield (
-        f"The best {first['finalists']} trials of every search were trained again with {more} other seed{'s' if more > 1 else ''},"
-        " and the best mean won; Best is the chosen settings' value in the search."
+        f"The best {first['finalists']} settings of every search were trained again with seed {seeds}, and the best mean won; Best is"
+        " the chosen settings' value in the search."
     )
     for model, tuning in tunings.items():
         finals = _finals(tuning)
@@ -92,7 +92,7 @@ def _table(track: str, dataset: str, found: Mapping[str, Any]) -> Table:
         Column(text)
         for text in ("Trials", "Failed", "Steps at most", "Untuned", "Median", "Best", "Seconds")
     ]
-    seeds = 1 + max(chosen["tuning"].get("final_seeds", 0) for chosen in found.values())
+    seeds = 1 + max(len(chosen["tuning"].get("final_seeds", [])) for chosen in found.values())
     if seeds > 1:
         columns.insert(-1, Column(f"Mean of {seeds} seeds"))
     columns.append(Column("Chosen", number=False))
@@ -117,7 +117,7 @@ def _table(track: str, dataset: str, found: Mapping[str, Any]) -> Table:
     machines = sorted({m for c in found.values() for m in c["tuning"].get("machines", [])})
     where = f", made on {' and '.join(machines)}" if machines else ""
     note = (
-        f"Validation {first['metric']} at L = {first['seq_len']}; the test split was never ranked. Untuned: the first trial, with"
+        f"Validation {first['metric']} at L = {first['seq_len']}, seed {first['seed']}; the test split was never ranked. Untuned: the first trial, with"
         " the settings before tuning. Every model had the same number of trials of the same number of steps; seconds are those of"
         f" training, informative only. The trials are records{where}."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from . import spent
@@ -56,7 +58,8 @@ def costs(tables: Tables) -> pd.DataFrame:
     """Measured costs of trained models on the datasets and along the curve over length: rows of `efficiency`.
 
     Adds `job` (what was measured in turn, with one batch) and `what` (a metric, or ``memory``); other metrics are dropped, and so
-    are jobs on a dataset with another batch or precision than what was trained there: a measurement may outlive its trainings.
+    are jobs on a dataset with another batch, precision or hyper-parameters than what was trained there: a measurement may outlive
+    its trainings.
     """
     every = tables.frames["efficiency"]
     rows = pd.concat([of_curve(every, None), of_curve(every, LENGTHS)]) if len(every) else every
@@ -73,7 +76,7 @@ def costs(tables: Tables) -> pd.DataFrame:
 
 
 def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
-    """Whether a row is of a curve, or of a job with the batch and the precision of the trainings at its place, if there are any."""
+    """Whether a row is of a curve, or measured what was trained at its place, if anything was: batch, precision, hyper-parameters."""
     where = ["track", "dataset", "seq_len"]
     trained = spent.trainings(tables)
     if trained.empty:
@@ -83,7 +86,25 @@ def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
     targets = rows.job.map(pick(rows, phase="train").groupby("job").batch_size.first())
     keys = list(zip(*(rows[name] for name in where), targets, rows.precision, strict=True))
     fits = pd.Series([key in batches or key[:3] not in trained_at for key in keys], rows.index)
-    return rows.curve.notna() | targets.isna() | fits
+    return rows.curve.notna() | targets.isna() | (fits & _same_model(tables, trained, rows))
+
+
+def _same_model(tables: Tables, trained: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+    """Whether no hyper-parameter that a row's measurement and the trainings of its model there both name differs."""
+    every = pick(tables.frames["experiments"], kind="measure")
+    measured = dict(zip(every.path, every.hyperparameters, strict=True)) if len(every) else {}
+    where = ["track", "dataset", "seq_len", "model"]
+    there: dict[tuple, list[dict]] = {}
+    for *key, said in places(trained, *where, "hyperparameters"):
+        there.setdefault(tuple(key), []).append(json.loads(said))
+
+    def same(path: str, *key: object) -> bool:
+        own = json.loads(measured.get(path, "{}"))
+        options = there.get(key, [own])
+        return any(all(own.get(k, v) == v for k, v in option.items()) for option in options)
+
+    keys = zip(rows.path, *(rows[name] for name in where), strict=True)
+    return pd.Series([same(*key) for key in keys], rows.index)
 
 
 def ratios(tables: Tables) -> pd.DataFrame:

@@ -202,7 +202,9 @@ def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
 def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monkeypatch):
     """The search on one, the finals on the other."""
     monkeypatch.setattr(accept, "tables", lambda folder: None)
-    asked = config.validate({**TUNING, "tune": {**TUNING["tune"], "finalists": 2}})
+    asked = config.validate(
+        {**TUNING, "tune": {**TUNING["tune"], "finalists": 2, "final_seeds": [9]}}
+    )
 
     def value(experiment):
         return 0.1 - 0.02 * dict(experiment.hyperparameters)["n_layers"]
@@ -222,13 +224,13 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
             assert len(list((folder / "tune").rglob("record.json"))) == len(rows[name])
     finals = [t for t in content["trials"] if "repeats" in t]
     assert [(r["repeats"], r["seed"]) for r in rows["other"] if r["model"] == study.model] == [
-        (t["repeats"], 1) for t in finals
+        (t["repeats"], 9) for t in finals
     ]
     settings = yaml.safe_load((tmp_path / "tuned.yaml").read_text())["settings"]
     config.validate({**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "settings": settings})
     (table,) = tuning_views.tables(settings)
     assert table.notes[0].endswith("The trials are records, made on other and test-machine.")
-    assert "trained again with 1 other seed, and the best mean won" in table.notes[1]
+    assert "trained again with seed 9, and the best mean won" in table.notes[1]
     assert len(table.notes) == 2, "the best of the search won"
     assert [c.text for c in table.columns][-3:] == ["Mean of 2 seeds", "Seconds", "Chosen"]
     for row in table.rows:
@@ -239,7 +241,7 @@ def test_the_table_tells_where_the_finals_chose_others(accepted):
     _, target, _ = accepted
     settings = yaml.safe_load(target.read_text())["settings"]
     for chosen in settings["tuned"]["toy"].values():
-        chosen["tuning"] |= {"finalists": 2, "final_seeds": 1, "trial": 3, "finals": [
+        chosen["tuning"] |= {"finalists": 2, "final_seeds": [9], "trial": 3, "finals": [
             {"trial": 1, "values": [0.05, 0.01]}, {"trial": 3, "values": [0.04, 0.02]},
         ]}  # fmt: skip
     settings["tuned"]["toy"]["sasrec"]["tuning"]["finals"][0]["values"][1] = None
@@ -257,7 +259,7 @@ def test_models_whose_finals_differ_were_not_searched_alike(tmp_path, monkeypatc
         asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "finalists": finalists}}
         for study in studies(config.validate(asked), MODELS):
             tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
-    with pytest.raises(UserError, match=r"L = 20, 2 of them with 1 more seeds; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
+    with pytest.raises(UserError, match=r"L = 20, 2 of them again with seeds \[1001\]; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
         accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
 
 

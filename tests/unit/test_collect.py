@@ -229,7 +229,7 @@ def test_other_users_are_refused(tmp_path, plan):
 
 def test_a_missing_record_is_named_with_the_command(tmp_path, plan):
     path = tmp_path / "runs/toy/matched/sasrec/L50-s1/record.json"
-    refused(tmp_path, plan, f"{path}.*snakemake report", path.unlink)
+    refused(tmp_path, plan, f"{path}.*make report", path.unlink)
 
 
 def test_changed_samples_are_refused(tmp_path, plan):

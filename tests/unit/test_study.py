@@ -33,12 +33,19 @@ def test_a_study_survives_its_json():
     assert "final" not in study.to_json(), (
         "a study without finals is what it was before there were any"
     )
-    study = replace(study, finalists=2, final_seeds=3)
+    study = replace(study, finalists=2, final_seeds=(7, 8, 9))
     assert Study.from_json(study.to_json()) == study and study.trainings == 2 + 2 * 3
 
 
 def changed(**tuning):
     return {**TUNING, "tune": {**TUNING["tune"], **tuning}}
+
+
+def test_no_trial_ranks_the_test_split():
+    """Not even where the track's curves do."""
+    study = Study("a", "b", 5, 2, PAIRS, training=Training(rank_test=True, curve_test=True))
+    training = study.experiment({}).training
+    assert not training.rank_test and not training.curve_test
 
 
 def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
@@ -53,8 +60,8 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         "as the files have it"
     )
     assert len({s.path for s in found}) == 2
-    found = studies(config.validate(changed(finalists=2, final_seeds=3)), MODELS)
-    assert {(s.finalists, s.final_seeds) for s in found} == {(2, 3)}
+    found = studies(config.validate(changed(finalists=2, final_seeds=[8, 9])), MODELS)
+    assert {(s.finalists, s.final_seeds) for s in found} == {(2, (8, 9))}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,11 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
             {"finalists": 1},
             "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2",
         ),
-        ({"final_seeds": 0}, "tune.final_seeds = 0: must be at least 1"),
+        ({"final_seeds": []}, "tune.final_seeds = []"),
+        (
+            {"finalists": 2, "final_seeds": [1, 0]},
+            "tune.final_seeds = 0: is tune.seed, with which they were trained already",
+        ),
         ({"trials": 0}, "tune.trials = 0: must be at least 1"),
         (
             {"space": {"learning_rate": {"choices": ["1e-3", 0.001]}}},

@@ -154,7 +154,7 @@ def test_a_study_goes_on_elsewhere_with_what_came_to_its_end(tmp_path, monkeypat
 
 # --- finals --------------------------------------------------------------------------------------------------------------
 
-FINALS = replace(STUDY, finalists=2, final_seeds=2)
+FINALS = replace(STUDY, finalists=2, final_seeds=(4, 5))
 
 
 def lucky(best):
@@ -193,7 +193,8 @@ def test_settings_say_how_the_finals_went(tmp_path):
     plain = run(tmp_path / "plain")
     content = run(tmp_path, FINALS, value=lucky(max(t["value"] for t in plain["trials"])))
     tuning = tune.settings(content)["tuning"]
-    assert (tuning["trials"], tuning["finalists"], tuning["final_seeds"]) == (6, 2, 2)
+    assert (tuning["trials"], tuning["finalists"], tuning["final_seeds"]) == (6, 2, [4, 5])
+    assert tuning["seed"] == 3
     first, second = tuning["finals"]
     assert first["trial"] == plain["best"] and first["values"][1:] == [0.004, 0.005]
     assert second["trial"] == tuning["trial"] == content["best"]
