@@ -1,6 +1,7 @@
 """Accepting what tuning found: a track that can be run, trials as records, and a table of the search."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -235,6 +236,36 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
     assert [c.text for c in table.columns][-3:] == ["Mean of 2 seeds", "Seconds", "Chosen"]
     for row in table.rows:
         assert row[7].value == pytest.approx(row[6].value), "the stand-in knows no seeds"
+
+
+def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    asked = config.validate(TUNING)
+    for machine in ("test-machine", "other"):
+        shutil.rmtree(tmp_path / "tune", ignore_errors=True)
+        for study in studies(asked, MODELS):
+            train = trainer([], value=lambda _: 0.1, machine=machine)
+            tune.tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+    there = {p.relative_to(tmp_path / "reference").parts[0] for p in (tmp_path / "reference").rglob("*.json")}  # fmt: skip
+    assert there == {"other"}
+
+
+def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(accept, "tables", lambda folder: None)
+    asked = config.validate(TUNING)
+    (study, *_) = studies(asked, MODELS)
+    train = trainer([], value=lambda _: 0.1)
+    tune.tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
+    file = tmp_path / study.trial_path(2) / "record.json"
+    content = json.loads(file.read_text())
+    content["environment"]["machine"] = "f" * 12
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="two machines named test-machine"):
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+    assert not (tmp_path / "tuned.yaml").exists() and not (tmp_path / "reference").exists()
 
 
 def test_the_table_tells_where_the_finals_chose_others(accepted):

@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
-from builders import SEEDS, THREE, grid, plan, samples, training, write_grid, write_training
+from builders import (
+    SEEDS,
+    THREE,
+    grid,
+    measurement,
+    plan,
+    samples,
+    training,
+    write_grid,
+    write_training,
+)
 
-from seqbench import answers, collect, spent
+from seqbench import answers, collect, costs, spent
 from seqbench.metrics import per_user
 
 
@@ -183,6 +193,23 @@ def test_cost_is_a_ratio_of_medians_on_the_datasets(tmp_path):
     )
     assert f"{ratio:.2f}"[:3] in sentence
     assert ": SASRec 0." in sentence
+
+
+def test_cost_is_paired_where_models_were_measured_in_turn(tmp_path):
+    """A place measured with two batches: each model's times are halved in one of them, the ratios are not."""
+    wanted = plan()
+    second = measurement(models=THREE)
+    second |= {"batch_targets": 4096, "records": [p.replace("T2048", "T4096") for p in second["records"]]}  # fmt: skip
+    wanted["measurements"].append(second)
+    tables = tables_of(tmp_path, wanted)
+    frame = tables.frames["efficiency"]
+    of_data = frame.dataset == "toy"
+    frame.loc[of_data, "median"] = 10.0
+    frame.loc[of_data & frame.path.str.contains("T4096"), "median"] = 5.0
+    assert "SASRec 1.00 (toy, L = 50)" in about(tables, "What does Mamba4Rec cost")[0]
+    rows = costs.versus(tables, "matched").rows
+    ratios = [cell.value for row in rows for cell in row[3:6]]
+    assert [r for r in ratios if r is not None] and {r for r in ratios if r is not None} == {1.0}
 
 
 def test_what_was_spent_counts_trainings_and_those_the_budget_ended(tmp_path):

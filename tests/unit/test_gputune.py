@@ -133,6 +133,16 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
     elsewhere = replace(plan(tmp_path / "new", grid), published=results / "reference")
     assert gputrain.is_searched(elsewhere, search)
     assert not gputrain.is_searched(replace(elsewhere, published=tmp_path / "none"), search)
+    (machine,) = (results / "reference").iterdir()
+    for number, seen in ((2, True), (1, False)):
+        file = machine / search.trial_path(number) / "record.json"
+        content = json.loads(file.read_text())
+        elsewhere_made = {**content["environment"], "machine": "f" * 12}
+        changed(file, environment=elsewhere_made, status="ok" if seen else "oom")
+        assert gputrain.is_searched(elsewhere, search) is seen, (
+            "what ended well may be another machine's"
+        )
+        changed(file, environment=content["environment"], status="ok")
     facts = grid.parent / "data" / search.dataset / "dataset.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
     assert not gputrain.is_searched(elsewhere, search)

@@ -186,6 +186,23 @@ def test_a_place_of_an_older_tuning_borrows_nothing(made):
     assert not pool.pool({"m": entries}, {"m": DATA}, now).borrowed
 
 
+def test_what_is_wanted_now_comes_before_what_most_machines_trained(made):
+    """And what an earlier choice left is named."""
+    old = [training(track="tuned", learning_rate=0.01, seed=s) for s in (0, 1, 2)]
+    rival = [training(model="gru4rec", track="tuned", seed=s) for s in (0, 1, 2)]
+    many = made("many", *old, *rival)
+    new = made("new", *(training(track="tuned", learning_rate=0.002, seed=s) for s in (0, 1)))
+    now = [tuned(training(learning_rate=0.002)), tuned(training(model="gru4rec"))]
+    machines, facts = {"many": many, "new": new}, {"many": DATA, "new": DATA}
+    found = pool.pool(machines, facts, now)
+    of_sasrec = {(seed, where) for _, model, seed, where in said(found) if model == "sasrec"}
+    assert of_sasrec == {(0, "new"), (1, "new")}
+    assert found.left_out == [("many", "toy", "other settings")]
+    unknown = pool.pool(machines, facts)  # without a configuration the most trainings win
+    assert {(s, w) for _, m, s, w in said(unknown) if m == "sasrec"} == {(s, "many") for s in (0, 1, 2)}  # fmt: skip
+    assert unknown.left_out == [("new", "toy", "other settings")]
+
+
 def test_a_model_that_the_place_trained_borrows_no_seeds(made):
     own = training(track="tuned", learning_rate=0.003)
     entries = made("m", training(seed=1), own)

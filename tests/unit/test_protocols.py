@@ -91,6 +91,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
         "masking": "unmasked",
         "model_a": "b",
         "model_b": "c",
+        "trained_seeds": 3,
     }
     for verdicts, contradicted in (
         (("worse", "better"), 1),
@@ -107,6 +108,10 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
             contradicted,
             4,
         )
+    one_seed = [pair | {"dataset": "toy", "verdict": "worse"}]
+    one_seed.append(pair | {"dataset": "toy-t", "verdict": "better", "trained_seeds": 1})
+    _, (row,) = protocols.summarise(datasets, rows, one_seed)
+    assert (row["swapped"], row["contradicted"]) == (1, 0), "one seed establishes nothing"
     assert len(values) == 8 and {v["protocol"] for v in values} == {
         "leave-one-out",
         "temporal split",

@@ -39,6 +39,17 @@ def test_a_ratio_is_of_one_job(tmp_path):
                 assert ratio == pytest.approx(own / other)
 
 
+def test_costs_of_other_hyper_parameters_than_were_trained_are_not_those_of_the_place(tmp_path):
+    """As after tuning chose a smaller model; one that was not trained there, and full windows, stay."""
+    of_data, *curves = measurement(models=(*THREE, "bert4rec")), *curves_of()
+    of_data["models"][1][1]["d_model"] = 128  # of sasrec
+    wanted = grid([training(model=m) for m in THREE], [of_data, *curves])
+    write_grid(tmp_path, wanted)
+    found = versus.costs(collect.build(collect.load(wanted, tmp_path), {}, 0.01))
+    assert set(found[found.dataset == "toy"].model) == {"mamba4rec", "gru4rec", "bert4rec"}
+    assert set(found[found.curve.notna()].model) == set(THREE)
+
+
 def test_the_comparison_itself_comes_first():
     rows = [row for track in ("mine", "tuned", "matched") for row in both(track, "mamba4rec", "sasrec", ("better",) * 2)]  # fmt: skip
     assert versus.judged(tables(rows)) == ["matched", "tuned", "mine"]
