@@ -6,6 +6,7 @@ clean (its memory peak is its own) without paying the import again.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import queue
@@ -22,12 +23,14 @@ import numpy as np
 from . import code
 from .data import open_dataset
 from .environment import environment
+from .errors import UserError
 from .experiment import FULL_LENGTH, Measurement
-from .record import data_facts, write_record
+from .record import data_facts, read_record, read_samples, write_record
 from .run import End, check_precision, device_kind, device_lease, die_with_parent, variables
 from .workerenv import worker_environment
 
 PHASES = ("train", "inference")
+TIMES = ("train/step_s", "inference/batch_s")  # (rounds, ...)
 NOT_ASKED = "this phase was not asked for"
 COUNTED_AT_ONCE_BYTES = 2**35  # of all models on a GPU, up to which their counting shares it
 SLACK = 1.5  # times the round before, that must be left for another one and for the counting
@@ -236,18 +239,34 @@ def _write(
     where = environment(kind, threads, capability)
     if any(part["sampler"].get("shared") for part in parts):
         where["shared_gpu"] = True  # seen while measuring, when it mattered
+    experiment = json.loads(json.dumps(job.for_model(name)))
+    if _has_more(out / name, found, experiment, identity["hash"], where["machine"]):
+        print(f"{job.path}/{name}: the record there has more rounds and stays", file=sys.stderr)
+        return
     write_record(
         out / name,
         kind="measure",
         status=end.status,
         reason=end.reason,
-        experiment=job.for_model(name),
+        experiment=experiment,
         values={**facts, **_values(found, limits, ask)},
         samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
         environment=where,
         data=data_facts(open_dataset(dataset).info if dataset else _synthetic(job)),
         code=identity,
     )
+
+
+def _has_more(folder: Path, found: Found, *made: Any) -> bool:
+    """Whether the same (experiment, hash, machine) has a record with more rounds: a call that ends sooner takes none away."""
+    try:
+        record = read_record(folder)
+        rounds = [len(a) for key, a in read_samples(folder, record).items() if key in TIMES]
+    except UserError:
+        return False
+    kept = (record["experiment"], record["code"]["hash"], record["environment"]["machine"])
+    same = kept == made and record["status"] == "ok"
+    return same and min(rounds, default=0) > max(len(parts) for parts in found.parts.values())
 
 
 def _values(found: Found, limits: dict[str, Any] | End, ask: Ask) -> dict[str, Any]:

@@ -7,11 +7,24 @@ import platform
 
 # glibc gives large blocks back to the system at once and takes page faults to get them again, which costs a
 # training step on a CPU up to a third of its time. Set for workers unless the user set them.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "17179869184",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "268435456",
-}
+_UNLIMITED, _OLD_LIMIT = "17179869184", "33554432"
+
+
+def allocator(libc: tuple[str, str]) -> dict[str, str]:
+    """The allocator's settings for a C library (name, version).
+
+    Before 2.35 glibc ignores a threshold above half its heaps' size, and then keeps the smallest one for good.
+    """
+    name, version = libc
+    old = name == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < (2, 35)
+    return {
+        "MALLOC_MMAP_THRESHOLD_": _OLD_LIMIT if old else _UNLIMITED,
+        "MALLOC_TRIM_THRESHOLD_": _UNLIMITED,
+        "MALLOC_TOP_PAD_": "268435456",
+    }
+
+
+ALLOCATOR = allocator(platform.libc_ver())
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -65,4 +65,10 @@ def steps_per_epoch(job: Measurement, data: Dataset | None) -> float | None:
     """Training steps until every target was seen once; None without a dataset."""
     if data is None:
         return None
-    return windows_for(job.objective, data.split, job.seq_len).targets / job.batch_targets
+    windows = windows_for(job.objective, data.split, job.seq_len)
+    most = int(windows.targets_of(np.arange(len(windows.start))).max())
+    if (
+        most <= job.batch_targets
+    ):  # a batch passes its size by less than a window, and the next one makes up for it
+        return windows.targets / job.batch_targets
+    return len(epoch_batches(windows, job.batch_targets, np.random.default_rng(0), job.bucket))

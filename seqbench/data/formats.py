@@ -22,6 +22,7 @@ from seqbench.errors import UserError
 FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
 LONGEST_HEADER_BYTES = 2**16
 MISSING = ("", "nan", "NaN")
+EXACT = 2**53  # whole numbers below it are told apart as float64
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
     finite = all(np.isfinite(values).all() for values in numbers.values())
     if not finite or any(missing in names for missing in MISSING for names in ids.values()):
         _blame(content, layout, columns, file, quoted)
+    for name, values in numbers.items():
+        _check_whole(values, name, file)
+    for name, known in ids.items():
+        _check_lines(known, name, file)
     return Interactions(
         codes["user"],
         codes["item"],
@@ -106,6 +111,23 @@ def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions
         numbers.get("time"),
         numbers.get("position"),
     )
+
+
+def _check_whole(numbers: np.ndarray, field: str, file: str) -> None:
+    """Refuse numbers that became floats for one cell's sake and are too large to stay apart as such."""
+    if numbers.dtype.kind == "f" and len(numbers) and np.abs(numbers).max() >= EXACT:
+        raise UserError(
+            f"{file}: column {field} holds both fractions and numbers above 2^53, which would fall together; write whole numbers"
+        )
+
+
+def _check_lines(ids: list[str], field: str, file: str) -> None:
+    """Refuse an id with a line break: the prepared dataset lists ids by line."""
+    broken = next((one for one in ids if one.splitlines() != [one]), None)
+    if broken is not None:
+        raise UserError(
+            f"{file}: the {field} id {broken!r} holds a line break; take it out of the file"
+        )
 
 
 def _quoted(content: bytes, layout: Layout) -> bool:

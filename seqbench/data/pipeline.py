@@ -81,8 +81,9 @@ def arrange(
     rows = k_core(parsed.users, parsed.items, k)
     users, user_ids = _renumber(parsed.users[rows], parsed.user_ids)
     items, item_ids = _renumber(parsed.items[rows], parsed.item_ids)
-    key = parsed.time if parsed.position is None else parsed.position
-    sorting = ordering.base_order(users, None if key is None or time == "none" else key[rows])
+    placed = parsed.position is not None  # which decides, whatever is known about times
+    key = parsed.position if placed else None if time == "none" else parsed.time
+    sorting = ordering.base_order(users, None if key is None else key[rows])
     rows, users, items = rows[sorting], users[sorting], items[sorting]
     offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
     np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
@@ -90,10 +91,28 @@ def arrange(
     changes = None
     if time == "unix":
         arrays["times"] = parsed.time[rows]
+        if placed:
+            _check_positions(arrays["times"], offsets, order)
         variant = ordering.permutation(offsets, arrays["times"], rows, order)
         changes = ordering.changes(offsets, variant) if order != "file" else None
         arrays = {name: array[variant] for name, array in arrays.items()}
     return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}, changes
+
+
+def _check_positions(times: np.ndarray, offsets: np.ndarray, order: str) -> None:
+    """Refuse what sorts or cuts by time where positions give another order: it would undo them, or mix later events in."""
+    if order != "file":
+        raise UserError(
+            f"order: {order} changes the order of times, but local.columns.position decides it; take one of them out"
+        )
+    back = np.diff(times) < 0
+    back[offsets[1:-1] - 1] = False  # from one user to the next
+    if back.any():
+        user = int(np.searchsorted(offsets, np.flatnonzero(back)[0], side="right")) - 1
+        raise UserError(
+            f"local.columns: position and time order the events of user number {user + 1} differently; take one of them out, or say"
+            " `time: rank` if the times are none"
+        )
 
 
 def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[str]]:

@@ -30,6 +30,7 @@ def regression(
             file=sys.stderr,
         )
         return 0
+    output.clear(out)
     start = time.monotonic()
     if base:
         revisions.commit(base)  # a name that is none is said before anything is measured

@@ -33,8 +33,9 @@ def append(file: Path, facts: Mapping[str, Any], revision: str, found: Compariso
         "seconds": {stage: float(np.median(values)) for stage, values in found.head.items()},
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
+    cut = file.exists() and not file.read_bytes().endswith(b"\n")  # by a run that was killed
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(line, sort_keys=True) + "\n")
+        lines.write("\n" * cut + json.dumps(line, sort_keys=True) + "\n")
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from .verdict import Verdict
 
 OK, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}  # 2 is bad input, as everywhere
+FILES = ("regression.json", "regression.xml", "regression.md")
+# What XML 1.0 cannot hold; the last line of a process that died may.
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 MARKS = {
     verdict.OK: "✅",
     verdict.SLOWER: "❌",
@@ -46,11 +50,11 @@ class Result:
 
 
 def write(result: Result, out: Path) -> None:
-    """`regression.json`, `regression.xml` and `regression.md` in a folder."""
+    """The result as ``FILES`` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "regression.json").write_text(to_json(result) + "\n", encoding="utf-8")
-    (out / "regression.xml").write_bytes(to_junit(result))
-    (out / "regression.md").write_text(to_markdown(result), encoding="utf-8")
+    made = (to_json(result).encode() + b"\n", to_junit(result), to_markdown(result).encode())
+    for name, content in zip(FILES, made, strict=True):
+        (out / name).write_bytes(content)
 
 
 def to_text(result: Result) -> str:
@@ -68,6 +72,12 @@ def to_text(result: Result) -> str:
     if result.reason:
         lines.append(f"tier 2: {result.reason}")
     return "\n".join([*lines, f"regression: {result.outcome}"])
+
+
+def clear(out: Path) -> None:
+    """Take away what an earlier run left, before anything is found: it would pass for the output of one that breaks."""
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
 
 
 def to_json(result: Result) -> str:
@@ -104,6 +114,10 @@ def to_junit(result: Result) -> bytes:
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+    for element in suite.iter():
+        element.text = element.text and FORBIDDEN.sub("?", element.text)
+        for key, value in element.items():
+            element.set(key, FORBIDDEN.sub("?", value))
     xml.indent(suite)
     return xml.tostring(suite, encoding="utf-8", xml_declaration=True)
 
@@ -131,7 +145,7 @@ def to_markdown(result: Result) -> str:
         lines.append("| --- | --- | --: | --: | --- |")
         for v in _sorted(result.verdicts):
             change, noise = (e.text() if e else "" for e in (v.change, v.noise))
-            why = f"; {v.reason}" if v.reason else ""
+            why = "; " + " ".join(v.reason.replace("|", "\\|").split()) if v.reason else ""
             lines.append(
                 f"| {MARKS[v.verdict]} | {v.stage} | {change} | {noise} | {v.verdict}{why} |"
             )

@@ -163,6 +163,21 @@ def test_bad_input_is_named(content, overrides, message):
     assert "\n" not in str(caught.value)
 
 
+def test_an_id_with_a_line_break_is_refused():
+    """Prepared data list their ids by line."""
+    with pytest.raises(UserError, match=r"a\.csv: the item id 'a\\nb' holds a line break"):
+        parse(b'user,item\n1,"a\nb"\n1,c\n')
+
+
+@pytest.mark.parametrize("fraction", [b"9007199254740992.5", b"1.5"])
+def test_large_numbers_beside_fractions_are_refused(fraction):
+    """As floats 2^53 and 2^53 + 1 are one."""
+    text = b"user,item,t\n1,a,9007199254740993\n"
+    assert parse(text, **TIMED).time.tolist() == [9007199254740993]
+    with pytest.raises(UserError, match="column time holds both fractions and numbers above 2"):
+        parse(text + b"1,b," + fraction + b"\n", **TIMED)
+
+
 def test_bad_row_of_a_two_character_delimiter():
     with pytest.raises(UserError, match="line 2: 3 columns, expected 4"):
         parse(b"1::5::3::9\n1::5::3\n", "movielens")

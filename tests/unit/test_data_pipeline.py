@@ -174,6 +174,35 @@ def test_position_wins_over_time(tmp_path):
     assert info["ties"] is None and "position column" in info["ties_reason"]
 
 
+def test_position_alone_is_an_order(tmp_path):
+    """Not the file's."""
+    path = tmp_path / "own.csv"
+    path.write_text("user,item,n\n1,a,3\n1,b,0\n1,c,2\n1,d,1\n")
+    definition = own(path, columns={"position": "n"}, k_core=1)
+    info = prepare("own", definition, tmp_path, tmp_path / "out")
+    assert info["time"] == "none" and "(user, position)" in info["order"]
+    assert open_dataset(tmp_path / "out").items.tolist() == [2, 4, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("times", "changes", "message"),
+    [
+        ((3, 2, 1, 0), {}, "position and time order the events of user number 1 differently"),
+        ((3, 2, 1, 0), {"split": "temporal"}, "differently; take one of them out"),
+        ((0, 1, 2, 3), {"order": "seed:1"}, "seed:1 changes the order of times, but"),
+        ((0, 1, 2, 3), {"order": "float32"}, "local.columns.position decides it"),
+    ],
+)
+def test_what_goes_by_time_where_positions_decide_is_refused(tmp_path, times, changes, message):
+    rows = "".join(f"{user},{item},{T + t},{k}\n" for user in "12" for k, (item, t) in enumerate(zip("abcd", times, strict=True)))  # fmt: skip
+    (tmp_path / "own.csv").write_text(f"user,item,time,n\n{rows}")
+    columns = {"time": "time", "position": "n"}
+    definition = own(tmp_path / "own.csv", columns=columns, k_core=1, **changes)
+    with pytest.raises(UserError, match=re.escape(message)):
+        prepare("own", definition, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_order_variants(tmp_path):
     path = write_rows(tmp_path)
     prepared = {}

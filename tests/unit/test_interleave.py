@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,28 @@ def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rou
         record = read_record(tmp_path / name)
         assert record["status"] == "ok"
         assert read_samples(tmp_path / name, record)["train/step_s"].shape == (rounds, 2)
+
+
+def test_fewer_rounds_do_not_replace_more(tmp_path, monkeypatch):
+    """Unless what they measured is something else."""
+    job = Measurement(FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), rounds=3, n_items=30)
+    value = [1.0]
+
+    def process(_, __, function, *___):
+        part = {"train/step_s": np.full(2, value[0]), "inference/batch_s": np.full(2, value[0])}
+        kept = {"samples": part, "missing": {}, "facts": {}, "sampler": {}}
+        return kept if function == "measure_phase" else {"flops": 1}
+
+    def again(asked, until):
+        value[0] += 1
+        interleave.measure(asked, None, tmp_path, 1, 9.0, interleave.Ask(until=until))
+        return read_samples(tmp_path / "sasrec", read_record(tmp_path / "sasrec"))["train/step_s"]
+
+    monkeypatch.setattr(interleave, "_in_fresh_process", process)
+    assert again(job, float("inf")).tolist() == [[2.0, 2.0]] * 3
+    assert again(job, 0.0).tolist() == [[2.0, 2.0]] * 3, "one round"
+    assert again(job, float("inf")).tolist() == [[4.0, 4.0]] * 3, "as many"
+    assert again(replace(job, eval_batch=9), 0.0).tolist() == [[5.0, 5.0]], "another experiment"
 
 
 def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):

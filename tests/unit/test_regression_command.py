@@ -63,6 +63,19 @@ def test_exit_status_and_files(run, tmp_path, changes, factor, outcome):
         assert content["reason"] == "nothing could be compared: base: ImportError: no"
 
 
+def test_a_run_that_breaks_leaves_nothing_of_the_one_before(run, tmp_path, monkeypatch):
+    """Or a system that collects files would show that one's."""
+    run()
+
+    def broken():
+        raise UserError("no golden values")
+
+    monkeypatch.setattr(golden, "check", broken)
+    with pytest.raises(UserError, match="no golden values"):
+        command.regression(None, 1.0, tmp_path / "out", accept=False)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"history.jsonl"}
+
+
 def test_without_a_base_only_what_needs_no_clock_runs(run, tmp_path):
     status, content = run(base=None)
     assert status == 0 and content["tier2"] is None and content["tier1"] == []
@@ -70,10 +83,10 @@ def test_without_a_base_only_what_needs_no_clock_runs(run, tmp_path):
 
 
 @needs_git
-def test_a_base_that_is_none_is_said_before_anything_is_measured(run, monkeypatch):
+def test_a_base_that_is_none_is_said_before_anything_is_measured(run, tmp_path, monkeypatch):
     monkeypatch.setattr(golden, "check", lambda: pytest.fail("measured"))
     with pytest.raises(UserError, match="name a revision that this checkout has with --base"):
-        command.regression("no-such-revision", 1.0, None, accept=False)
+        command.regression("no-such-revision", 1.0, tmp_path, accept=False)
 
 
 @needs_git

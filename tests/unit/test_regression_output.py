@@ -68,6 +68,16 @@ def test_every_format_names_what_failed(tmp_path):
 # --- history ------------------------------------------------------------------------------------------------------
 
 
+def test_what_a_dead_process_said_last_makes_no_broken_xml(tmp_path):
+    said = "\x1b[31mboom\x00 a | b\n"
+    broken = verdict.Verdict("x", verdict.BROKEN, None, None, said)
+    output.write(Result([Change("y\x02", 1, 2)], [broken], {}, said), tmp_path)
+    suite = xml.fromstring((tmp_path / "regression.xml").read_bytes())
+    assert "?[31mboom? a | b" in suite.find("testcase[@name='x']/failure").get("message")
+    (row,) = [line for line in (tmp_path / "regression.md").read_text().splitlines() if "| x |" in line]  # fmt: skip
+    assert row.replace("\\|", "").count("|") == 6
+
+
 def test_change_points_of_a_planted_step_and_of_none():
     rng = np.random.default_rng(0)
     level = np.repeat([0.1, 0.12], 15) * np.exp(0.01 * rng.standard_normal(30))
@@ -90,6 +100,10 @@ def test_a_history_keeps_machines_apart_and_survives_a_torn_line(tmp_path):
         lines.write('{"schema": 1}\n[]\n{"schema": 1, "at"')
     lines = history.read(file)
     assert len(lines) == 3
+    whole = file.read_bytes()
+    history.append(file, facts, "c0ffee", found)
+    assert len(history.read(file)) == 4, "what comes after a torn line is a line of its own"
+    file.write_bytes(whole)
     with file.open("a") as more:
         more.write("\n" + json.dumps(lines[0] | {"workload": history.WORKLOAD - 1}) + "\n")
     assert history.read(file) == lines, "what timed something else is no part of the series"

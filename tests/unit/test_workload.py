@@ -1,0 +1,37 @@
+"""What a measured epoch holds, and what the allocator is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_interleave import JOB
+
+from seqbench import workerenv, workload
+from seqbench.batches import epoch_batches, windows_for
+from seqbench.data import open_dataset
+
+
+@pytest.mark.parametrize("batch_targets", [1, 3, 5, 128])
+def test_the_steps_of_an_epoch_are_its_batches(tiny, batch_targets):
+    """Also where one window holds more targets than a step asks for."""
+    data = open_dataset(tiny)
+    job = replace(JOB, batch_targets=batch_targets)
+    windows = windows_for(job.objective, data.split, job.seq_len)
+    rng = np.random.default_rng(1)
+    made = len(epoch_batches(windows, batch_targets, rng, job.bucket))
+    assert workload.steps_per_epoch(job, data) == pytest.approx(made, rel=0.02, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("libc", "threshold"),
+    [
+        (("glibc", "2.28"), 2**25),
+        (("glibc", "2.34"), 2**25),
+        (("glibc", "2.35"), 2**34),
+        (("glibc", "2.41"), 2**34),
+        (("", ""), 2**34),
+    ],
+)
+def test_a_threshold_that_the_c_library_takes(libc, threshold):
+    """Old ones ignore what is above half of HEAP_MAX_SIZE, 32 MiB."""
+    assert int(workerenv.allocator(libc)["MALLOC_MMAP_THRESHOLD_"]) == threshold
