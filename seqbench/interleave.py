@@ -277,13 +277,15 @@ def _values(found: Found, limits: dict[str, Any] | End, ask: Ask) -> dict[str, A
         measured = {key for part in parts for key in part["samples"]}
         for part in parts:
             missing |= {k: why for k, why in part["missing"].items() if k not in measured}
-    for key, result in (("counts", found.counts), ("ceilings", limits)):
+    whole = found.counts if isinstance(found.counts, dict) else {}  # of a process that came back
+    by_phase = {f"{phase}/counts": result for phase, result in whole.items()}
+    for key, result in {"counts": found.counts, "ceilings": limits, **by_phase}.items():
         if isinstance(result, End):
             missing[key] = f"{result.status}: {result.reason}"
     return {
         "missing": missing,
         "failed": {phase: asdict(end) for phase, end in found.ends.items()},
-        "counts": {} if isinstance(found.counts, End) else found.counts,
+        "counts": {phase: c for phase, c in whole.items() if not isinstance(c, End)},
         "ceilings": {} if isinstance(limits, End) else limits,
         "sampler": {phase: [p["sampler"] for p in found.parts[phase]] for phase in PHASES},
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +64,23 @@ def measure_phase(
 
 def count_phases(
     job: Measurement, name: str, dataset: Path | None, threads: int
-) -> dict[str, Any] | End:
-    """Deterministic cost of the first step and of the first batch of round 0, by phase."""
+) -> dict[str, dict[str, Any] | End]:
+    """Deterministic cost of the first step and of the first batch of round 0, by phase; an End where counting that one fails."""
 
-    def counted(data: Dataset | None, where: torch.device) -> dict[str, Any]:
+    def counted(
+        count: Callable[..., dict[str, Any]], data: Dataset | None, where: torch.device
+    ) -> dict[str, Any]:
         torch.manual_seed(0)
         model = _model(job, name, data, where)
         if job.kernels == "inductor":
             models.use_kernels("torch")  # a compiled graph hides what it calls
-        return {
-            "train": _count_training(job, model, data, where),
-            "inference": _count_inference(job, model, data, where),
-        }
+        return count(job, model, data, where)
 
-    return _expecting_failures(counted, dataset, threads)
+    phases = {"train": _count_training, "inference": _count_inference}
+    return {
+        phase: _expecting_failures(partial(counted, count), dataset, threads)
+        for phase, count in phases.items()
+    }
 
 
 def measure_ceilings(job: Measurement, threads: int) -> dict[str, Any] | End:

@@ -19,6 +19,7 @@ EXPECTED = {
     "inference": ("batch_s", "peak_rss_bytes", "peak_allocated_bytes"),
 }
 EXTRAPOLATED = ("epoch_s", "energy_j_per_epoch")
+COUNTED = ("flops", "moved_bytes", "saved_bytes", "operators")
 BACKWARDS = {"inference": ("saved_bytes",)}  # counted as 0 there, which says nothing
 # NVML averages power and utilisation over about a second: of a few steps alone it shows the idle time before them.
 ENERGY = {"train": "energy_j_per_step", "inference": "energy_j_per_batch"}
@@ -112,7 +113,7 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
     found: Samples = {}
     limits = entry.values.get("ceilings") or {}
     for phase, counts in (entry.values.get("counts") or {}).items():
-        for key in ("flops", "moved_bytes", "saved_bytes", "operators"):
+        for key in COUNTED:
             if key not in BACKWARDS.get(phase, ()):
                 found[f"{phase}/{key}"] = np.array(counts[key])
         found[f"{phase}/intensity"] = np.array(counts["flops"] / counts["moved_bytes"])
@@ -132,6 +133,11 @@ def _missing(entry: Entry, samples: Samples) -> dict[str, str]:
     found = {f"{phase}/{metric}" for phase in ENERGY for metric in STEADY}
     missing = dict.fromkeys(sorted(found.intersection(samples)), TOO_SHORT)
     missing |= entry.values.get("missing") or {}
+    for phase in EXPECTED:
+        why = missing.pop(f"{phase}/counts", missing.get("counts"))
+        for key in COUNTED if why else ():
+            if key not in BACKWARDS.get(phase, ()):
+                missing.setdefault(f"{phase}/{key}", why)
     if "train/energy_j_per_step" in missing:
         missing.setdefault("train/energy_j_per_epoch", missing["train/energy_j_per_step"])
     if not entry.ok:

@@ -65,12 +65,12 @@ def _job(name: str, length: int) -> Measurement:
 def _costs(name: str, length: int) -> dict[str, Any]:
     job = _job(name, length)
     counts = measure.count_phases(job, name, None, 1)
-    if isinstance(counts, End):
-        raise RuntimeError(f"{name}: {counts.status}: {counts.reason}")
     model = models.build(name, {"n_layers": 2}, ITEMS, length)
     place = f"{name}/L{length}"
     found = {f"{place}/parameters": sum(p.numel() for p in model.parameters())}
     for phase, values in counts.items():
+        if isinstance(values, End):
+            raise RuntimeError(f"{name}: {phase}: {values.status}: {values.reason}")
         found |= {f"{place}/{phase}/{key}": values[key] for key in COUNTED}
     return found
 

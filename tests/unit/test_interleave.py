@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seqbench import interleave
+from seqbench import interleave, measure
 from seqbench.__main__ import main
 from seqbench.experiment import FULL_LENGTH, Measurement
 from seqbench.record import read_record, read_samples
@@ -166,6 +166,22 @@ def test_what_one_round_measured_is_not_missing():
     found.add("train", later)
     values = interleave._values(found, interleave.End("crashed"), interleave.ALL)
     assert set(values["missing"]) == {"counts", "ceilings"}
+
+
+def test_counts_of_one_phase_survive_the_others_failure():
+    found = interleave.Found(counts={"train": interleave.End("oom", "much"), "inference": {"flops": 1}})  # fmt: skip
+    values = interleave._values(found, {}, interleave.ALL)
+    assert values["counts"] == {"inference": {"flops": 1}}
+    assert values["missing"] == {"train/counts": "oom: much"}
+
+
+def test_a_phase_that_cannot_be_counted_leaves_the_other_one(tiny, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(measure, "_count_training", no_memory)
+    counts = measure.count_phases(JOB, "sasrec", tiny, 1)
+    assert counts["train"].status == "oom" and counts["inference"]["flops"] > 0
 
 
 def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):

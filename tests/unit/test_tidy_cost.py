@@ -43,6 +43,22 @@ def test_without_an_energy_window_power_and_utilisation_have_a_reason(entry):
     assert ("inference", "power_w") not in found
 
 
+@pytest.mark.parametrize(
+    ("key", "without"), [("counts", {"train", "inference"}), ("train/counts", {"train"})]
+)
+def test_what_could_not_be_counted_has_a_reason(entry, key, without):
+    entry.values["missing"] = {key: "oom: much"}
+    for phase in without:
+        del entry.values["counts"][phase]
+    found = rows(entry)
+    assert not any(metric == "counts" for _, metric in found)
+    for phase in ("train", "inference"):
+        for metric in ("flops", "moved_bytes", "operators"):
+            row = found[phase, metric]
+            assert (row["reason"] == "oom: much" and row["n"] == 0) is (phase in without)
+    assert ("inference", "saved_bytes") not in found
+
+
 def test_rounds_are_those_that_were_taken(entry):
     assert entry.experiment["rounds"] == 3
     assert rows(entry)["train", "step_s"]["rounds"] == 3
