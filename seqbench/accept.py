@@ -27,6 +27,19 @@ HEAD = """\
 """
 
 
+class _Facts(dict):
+    """Where settings come from: written on few lines, though lists are among it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes facts in flow style."""
+
+
+_Dumper.add_representer(
+    _Facts, lambda dumper, facts: dumper.represent_mapping("tag:yaml.org,2002:map", facts, True)
+)
+
+
 def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     """Write the winners into ``target``, copy the trials, and return what changed, one line per model and dataset.
 
@@ -66,13 +79,21 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         for model, block in {**old.get("models", {}), **own}.items()
         if _is_chosen(model, chosen)
     }
+    for by_model in chosen.values():
+        for found in by_model.values():
+            if "tuning" in found:
+                found["tuning"] = _Facts(found["tuning"])
     new = {
         **({"models": own} if own else {}),
         "tracks": {TRACK: start},
         "settings": {TRACK: chosen},
         "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
     }
-    text = HEAD + "\n" + yaml.safe_dump(new, sort_keys=True, width=120, default_flow_style=None)
+    text = (
+        HEAD
+        + "\n"
+        + yaml.dump(new, Dumper=_Dumper, sort_keys=True, width=120, default_flow_style=None)
+    )
     with ExitStack() as stack:
         copies: dict[Path, Path] = {}
         for file, content in trials:

@@ -122,7 +122,5 @@ def _trials(tables: Tables) -> str:
         for name, models in sorted(settings.items())
         if any(entry.get("tuning", {}).get("finals") for entry in models.values())
     ]
-    finals = (
-        f" (on {' and '.join(again)} the best of them again with another seed)" if again else ""
-    )
+    finals = f" (on {' and '.join(again)} the best of them again with other seeds)" if again else ""
     return f"each the best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates"

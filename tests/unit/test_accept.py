@@ -227,7 +227,9 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
     assert [(r["repeats"], r["seed"]) for r in rows["other"] if r["model"] == study.model] == [
         (t["repeats"], 9) for t in finals
     ]
-    settings = yaml.safe_load((tmp_path / "tuned.yaml").read_text())["settings"]
+    written = (tmp_path / "tuned.yaml").read_text()
+    assert "machines: [other, test-machine]" in written, "lists and facts on few lines"
+    settings = yaml.safe_load(written)["settings"]
     config.validate({**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "settings": settings})
     (table,) = tuning_views.tables(settings)
     assert table.notes[0].endswith("The trials are records, made on other and test-machine.")
