@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +105,25 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
                     copies[folder] = stack.enter_context(staged(folder))
                 _publish(Path(results), file, content, entries, copies[folder])
                 print(f"{file.parent}: {len(entries)} trials copied to {folder}", file=sys.stderr)
+        stack.enter_context(_written(target, text))  # the pages tell what it says
         for copy in copies.values():
             tables(copy)
-        records.write_atomically(target, text.encode())
     return said
+
+
+@contextmanager
+def _written(target: Path, text: str) -> Iterator[None]:
+    """The file with a new text; the old one, or none, if what is done with it fails."""
+    old = target.read_bytes() if target.exists() else None
+    records.write_atomically(target, text.encode())
+    try:
+        yield
+    except BaseException:
+        if old is None:
+            target.unlink()
+        else:
+            records.write_atomically(target, old)
+        raise
 
 
 def _current(files: list[Path], config: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:

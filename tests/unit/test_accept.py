@@ -114,6 +114,15 @@ def test_what_cannot_be_published_is_not_accepted_either(accepted, monkeypatch):
     assert state() == before
 
 
+def test_the_pages_are_made_with_what_is_accepted(accepted, monkeypatch):
+    folder, target, _ = accepted
+    target.unlink()
+    seen = []
+    monkeypatch.setattr(accept, "tables", lambda _: seen.append(target.read_text()))
+    accept.accept(folder, target, config.validate(TUNING))
+    assert seen == [target.read_text()]
+
+
 def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())
