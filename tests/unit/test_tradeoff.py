@@ -32,7 +32,7 @@ def tables(comparisons, costs, crossovers=()):
     models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
     experiments = [
         {"model": m, "track": "matched", "dataset": "toy", "seq_len": row["seq_len"], "kind": "train", "status": "ok", "trained": True,
-         "batch_targets": 2048, "precision": "fp32"}
+         "batch_targets": 2048, "precision": "fp32", "hyperparameters": "{}"}
         for m in models for row in comparisons or [{"seq_len": 50}]
     ]  # fmt: skip
     rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
