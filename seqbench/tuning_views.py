@@ -67,10 +67,11 @@ def _of_finals(found: Mapping[str, Any]) -> Iterator[str]:
     if not tunings:
         return
     first = next(iter(tunings.values()))
+    several = "s" if len(first["final_seeds"]) > 1 else ""
     seeds = ", ".join(str(seed) for seed in first["final_seeds"])
     yield (
-        f"The best {first['finalists']} settings of every search were trained again with seed {seeds}, and the best mean won; Best is"
-        " the chosen settings' value in the search."
+        f"The best {first['finalists']} settings of every search were trained again with seed{several} {seeds}, and the best mean won;"
+        " Best is the chosen settings' value in the search."
     )
     for model, tuning in tunings.items():
         finals = _finals(tuning)
