@@ -104,7 +104,8 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
                 if folder not in copies:
                     copies[folder] = stack.enter_context(staged(folder))
                 _publish(Path(results), file, content, entries, copies[folder])
-                print(f"{file.parent}: {len(entries)} trials copied to {folder}", file=sys.stderr)
+                done = f"{len(entries)} trials copied to" if entries else "an earlier study left"
+                print(f"{file.parent}: {done} {folder}", file=sys.stderr)
         stack.enter_context(_written(target, text))  # the pages tell what it says
         for copy in copies.values():
             tables(copy)

@@ -85,10 +85,14 @@ def tables(folder: Path) -> None:
     """
     folder = Path(folder)
     trials = pd.DataFrame(tuning_views.trials(folder), columns=tuning_views.COLUMNS)
+    tuning = folder / "tuning.csv"
+    tuned = len(trials) > 0 or tuning.exists()
     if len(trials):
-        trials.to_csv(folder / "tuning.csv", index=False, float_format=DIGITS, lineterminator="\n")
+        trials.to_csv(tuning, index=False, float_format=DIGITS, lineterminator="\n")
+    else:  # or the trials of a study that was made again elsewhere would stay in it
+        tuning.unlink(missing_ok=True)
     entries = collect.published(folder)
-    if len(trials) and not entries:  # tuned here, and nothing else yet
+    if tuned and not entries:  # tuned here, and nothing else
         return
     machine_of(entries)
     content = _content(folder, entries)

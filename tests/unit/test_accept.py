@@ -249,10 +249,8 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
         assert row[7].value == pytest.approx(row[6].value), "the stand-in knows no seeds"
 
 
-def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
+def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(tmp_path):
+    """With the tables that publishing really makes."""
     asked = config.validate(TUNING)
     for machine in ("test-machine", "other"):
         shutil.rmtree(tmp_path / "tune", ignore_errors=True)
@@ -260,6 +258,7 @@ def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(
             train = trainer([], value=lambda _: 0.1, machine=machine)
             tune.tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
         accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+    assert [p.parent.name for p in tmp_path.rglob("tuning.csv")] == ["other"]
     there = {p.relative_to(tmp_path / "reference").parts[0] for p in (tmp_path / "reference").rglob("*.json")}  # fmt: skip
     assert there == {"other"}
 
