@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import anchors, claims, scorecard, versus
+from . import anchors, claims, versus
+from .brief import Point, points
 from .collect import MARGIN, Tables
 from .experiment import Training
 from .findings import MAIN, place
@@ -21,17 +22,17 @@ KINDS = {
 }
 
 
-def headline(tables: Tables) -> list[str]:
-    """Sentences on quality and cost together, on metrics that disagree, on the paper's claims and on published values."""
+def headline(tables: Tables) -> list[Point]:
+    """Quality, cost and both together, metrics that disagree, the paper's claims and published values."""
     return [
-        *scorecard.sentences(tables),
+        *points(tables),
         *_opposed(tables),
         *_claims(tables),
         *_anchors(tables),
     ]
 
 
-def _opposed(tables: Tables) -> Iterator[str]:
+def _opposed(tables: Tables) -> Iterator[Point]:
     """Where another metric decides the other way."""
     keys = ["track", "dataset", "seq_len", "masking", "rival"]
     decided, found = versus.settled(versus.against(tables)), []
@@ -47,12 +48,12 @@ def _opposed(tables: Tables) -> Iterator[str]:
             if {row.verdict, row.verdict_main} == {"better", "worse"}
         ]
     if found:
-        yield f"Other metrics decide the other way: {'; '.join(found)}."
+        yield Point("Other metrics decide the other way:", f"{'; '.join(found)}.")
 
 
-def _claims(tables: Tables) -> Iterator[str]:
+def _claims(tables: Tables) -> Iterator[Point]:
     """Verdicts by track and kind of claim; what a track says nothing about is left out."""
-    found = claims.judge(tables, claims.read())
+    found, every = claims.judge(tables, claims.read()), []
     for track in dict.fromkeys(f.track for f in found if f.verdict != claims.ABSENT):
         said = []
         for kind, words in KINDS.items():
@@ -65,12 +66,16 @@ def _claims(tables: Tables) -> Iterator[str]:
                 parts[verdicts.count(claims.YES) > 0] += f" (of {only} the direction holds, not the figure)"  # fmt: skip
             if set(verdicts) - {claims.ABSENT}:
                 said.append(f"{words} {', '.join(parts)}")
-        yield f"Claims of the paper in track {track}, by sentence and metric: {'; '.join(said)}."
+        every.append(f"Track {track}: {'; '.join(said)}.")
+    if every:
+        yield Point("Claims of the paper, by sentence and metric.", " ".join(every))
 
 
-def _anchors(tables: Tables) -> Iterator[str]:
+def _anchors(tables: Tables) -> Iterator[Point]:
     """The counts alone: what was missed stands with the published values."""
-    yield from (text for text in anchors.sentences(tables) if not text.startswith(anchors.MISSED))
+    found = [text for text in anchors.sentences(tables) if not text.startswith(anchors.MISSED)]
+    if found:
+        yield Point("Published values.", " ".join(found))
 
 
 # --- what the sentences mean ---------------------------------------------------------------------------------------------

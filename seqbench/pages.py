@@ -5,7 +5,7 @@ The README's part is the page of findings: sentences and tables at a glance. Eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +34,8 @@ from .drawings import Drawing, drawn
 from .experiment import CURVES
 from .findings import places
 from .flags import flags
-from .pool import Pool, machine
-from .pool import place as place_of
-from .tables import Table, label, markdown
+from .pool import Pool
+from .tables import Table, markdown
 from .tidy import Entry, command
 
 REMADE = "python -m seqbench publish --grid results/grid.json --results results"
@@ -85,7 +84,11 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
     """Quality from all machines together, with the cost of each: what the README's part says, and the tables behind it."""
     main = _main(content)
     shown = [*_tradeoff(main), claims.table(main), anchors.table(main)]
-    shown += [*_glance(main, spent.tracks(main), ("cuda", "cpu")), *_quality(main)]
+    shown += [
+        *_quality_glance(main, spent.tracks(main)),
+        *_cost_glance(main, ("cuda", "cpu")),
+        *_quality(main),
+    ]
     shown += [
         pool_views.repeats(pool),
         pool_views.origins(pool, main.frames["summary"].dataset),
@@ -96,7 +99,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{_pooled(pool, machines, '')}\n{_answer(main)}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
+        f"{pool_views.words(pool, [name for name, _ in machines], '')}\n{_answer(main)}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
@@ -111,16 +114,22 @@ def of_readme(
     kinds = ["cuda"] if "cuda" in kinds else kinds
     judged = versus.judged(main)
     chosen = [tradeoff.choice(main, track) for track in judged]
-    tables = [table for table in _glance(main, judged, kinds) if table.rows]
+    quality = _quality_glance(main, judged)
+    cost = _cost_glance(main, kinds)
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
+    first = [d for d in figures if d.kind == "forest"]
+    folded = [
+        ("Which model for which case", _plain(chosen)),
+        ("Quality by place", _plain(quality)),
+        ("Cost", f"{_plain(cost)}\n{_shown((d for d in figures if d not in first), link)}"),
+        *((a.question, _bullets(a.sentences)) for a in said),
+    ]
     return (
-        f"{_answer(main)}\n{headline.words(main)}\n{_pooled(pool, machines, f'{link}/')}\n"
-        + "".join(f"{markdown(table)}\n" for table in chosen if table.rows)
-        + f"{_shown(figures, link)}\n"
-        + "\n".join(markdown(table) for table in tables)
-        + f"\n{answers.as_markdown(said)}\n"
+        f"{_bullets(headline.headline(main))}\n{_shown(first, link)}\n{_cards(main)}\n"
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
+        + f"**What the words mean, and where it was measured**\n\n{headline.words(main)}\n{pool_views.words(pool, [name for name, _ in machines], f'{link}/')}\n"
+        + "".join(_folded(title, body) for title, body in folded if body.strip())
         + f"More: [all machines together]({link}/README.md) (every metric and track, cost on CPUs and as multiples, time to quality step by step, published values and what may be behind those"
         " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
         f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
@@ -138,14 +147,15 @@ def _tradeoff(main: Tables) -> list[Table]:
     ]
 
 
-def _glance(main: Tables, tracks: list[str], kinds: Iterable[str]) -> list[Table]:
-    """Quality of some tracks, and cost by track and machine on some kinds of device."""
-    quality = [table(main, track) for track in tracks for table in (glance.quality, glance.versus)]
+def _quality_glance(main: Tables, tracks: list[str]) -> list[Table]:
+    """Quality of some tracks by place."""
+    return [table(main, track) for track in tracks for table in (glance.quality, glance.versus)]
+
+
+def _cost_glance(main: Tables, kinds: Iterable[str]) -> list[Table]:
+    """Cost by track and machine on some kinds of device."""
     cost = places(main.frames["efficiency"], "track", "machine_name", "device_kind")
-    return [
-        *quality,
-        *(glance.cost(main, *key) for kind in kinds for key in cost if key[2] == kind),
-    ]
+    return [glance.cost(main, *key) for kind in kinds for key in cost if key[2] == kind]
 
 
 def _together(main: Tables, machines: Machines) -> list[answers.Answer]:
@@ -157,61 +167,6 @@ def _together(main: Tables, machines: Machines) -> list[answers.Answer]:
         for text in spent.sentences(own)
     ]
     return [*found, answers.Answer(answers.SPENT, time)] if time else found
-
-
-def _pooled(pool: Pool, machines: Machines, prefix: str) -> str:
-    """How the records of several machines were put together; nothing to say where there is one."""
-    pages = [f"[{name}]({prefix}{name}/README.md)" for name, _ in machines]
-    if len(pages) == 1:
-        return f"Measured on {pages[0]}.\n"
-    said = [
-        f"Measured on {' and '.join(pages)}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was"
-        " trained.",
-        *pool_views.repeats(pool).notes,
-        *_mixed(pool),
-        *_same_settings(pool),
-        *(
-            f"Left out for {why}: records of {name} on {where}."
-            for name, where, why in pool.left_out
-        ),
-    ]
-    return " ".join(said) + "\n"
-
-
-def _mixed(pool: Pool) -> Iterator[str]:
-    """Datasets whose models, in one track, were trained on several machines: at one length, or at those that are compared."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for entry in pool.entries:
-        if entry.training and entry.values.get("steps"):
-            dataset, track, _ = place_of(entry)
-            found.setdefault((dataset, track), set()).add(machine(entry))
-    mixed = [
-        f"{dataset} (track {track})" for (dataset, track), where in found.items() if len(where) > 1
-    ]
-    if mixed:
-        yield f"Several machines trained the models on {' and '.join(mixed)}: what another machine changes is part of the differences there."
-
-
-def _same_settings(pool: Pool) -> Iterator[str]:
-    """Where two tracks are one experiment: trainings that stand in both, and those that were made again."""
-    pairs = [(a, b, "and the same trainings") for a, b in pool.borrowed if a.values.get("steps")]
-    pairs += [
-        (
-            a,
-            b,
-            f"trained again on {machine(b)}: they differ by chance and by what another machine changes",
-        )
-        for a, b in pool.repeats
-    ]
-    found: dict[tuple, set[str]] = {}
-    for a, b, how in pairs:
-        if a.experiment["track"] != b.experiment["track"]:
-            key = (a.experiment["dataset"], a.experiment["track"], b.experiment["track"], how)
-            found.setdefault(key, set()).add(a.experiment["model"])
-    for (dataset, first, second, how), models in found.items():
-        names = " and ".join(label(model) for model in views.ordered(models))
-        have = "has" if len(models) == 1 else "have"
-        yield f"On {dataset} {names} {have} the same settings in tracks {first} and {second}, {how}."
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
@@ -239,12 +194,30 @@ def _shown(figures: Iterable[Drawing], folder: Path) -> str:
 
 def _answer(main: Tables) -> str:
     """The answer in a few sentences and, by track, in a table."""
-    cards = [scorecard.table(main, track) for track in versus.judged(main)]
-    return "\n".join([_bullets(headline.headline(main)), *map(markdown, cards)])
+    return f"{_bullets(headline.headline(main))}\n{_cards(main)}"
 
 
-def _bullets(sentences: Iterable[str]) -> str:
-    return "".join(f"- {sentence}\n" for sentence in sentences)
+def _cards(main: Tables) -> str:
+    return _plain([scorecard.table(main, track) for track in versus.judged(main)])
+
+
+def _bullets(found: Iterable[headline.Point | str]) -> str:
+    return "".join(f"- {point}\n" for point in found)
+
+
+def _plain(tables: Sequence[Table]) -> str:
+    """Tables one after the other; a note that stands below several is said below the last of them."""
+    shown = [table for table in tables if table.rows]
+    later: set[str] = set()
+    for k, table in reversed(list(enumerate(shown))):
+        shown[k] = replace(table, notes=[note for note in table.notes if note not in later])
+        later |= set(table.notes)
+    return "\n".join(map(markdown, shown))
+
+
+def _folded(title: str, body: str) -> str:
+    """A part of a page that opens on a click, where Markdown is shown by GitHub."""
+    return f"<details>\n<summary><b>{title}</b></summary>\n\n{body}\n</details>\n\n"
 
 
 def _sections(shown: Iterable[Table]) -> str:

@@ -1,4 +1,4 @@
-"""Display tables of pooled trainings: who made which, and what another machine changes."""
+"""Display tables of pooled trainings and the words about them: who made which, and what another machine changes."""
 
 from __future__ import annotations
 
@@ -118,3 +118,61 @@ def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], masking: str) -> It
         values = [_mean(e, masking) for e in own]
         if len(values) > 1:
             yield float(np.std(values, ddof=1) / np.mean(values))
+
+
+# --- in words ------------------------------------------------------------------------------------------------------------
+
+
+def words(pool: Pool, names: Iterable[str], prefix: str) -> str:
+    """How the records of several machines were put together; prefix: of the links to their pages. Nothing to say of one."""
+    pages = [f"[{name}]({prefix}{name}/README.md)" for name in names]
+    if len(pages) == 1:
+        return f"Measured on {pages[0]}.\n"
+    said = [
+        f"Measured on {' and '.join(pages)}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was"
+        " trained.",
+        *repeats(pool).notes,
+        *_mixed(pool),
+        *_same_settings(pool),
+        *(
+            f"Left out for {why}: records of {name} on {where}."
+            for name, where, why in pool.left_out
+        ),
+    ]
+    return " ".join(said) + "\n"
+
+
+def _mixed(pool: Pool) -> Iterator[str]:
+    """Datasets whose models, in one track, were trained on several machines: at one length, or at those that are compared."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for entry in pool.entries:
+        if entry.training and entry.values.get("steps"):
+            dataset, track, _ = place_of(entry)
+            found.setdefault((dataset, track), set()).add(machine(entry))
+    mixed = [
+        f"{dataset} (track {track})" for (dataset, track), where in found.items() if len(where) > 1
+    ]
+    if mixed:
+        yield f"Several machines trained the models on {' and '.join(mixed)}: what another machine changes is part of the differences there."
+
+
+def _same_settings(pool: Pool) -> Iterator[str]:
+    """Where two tracks are one experiment: trainings that stand in both, and those that were made again."""
+    pairs = [(a, b, "and the same trainings") for a, b in pool.borrowed if a.values.get("steps")]
+    pairs += [
+        (
+            a,
+            b,
+            f"trained again on {machine(b)}: they differ by chance and by what another machine changes",
+        )
+        for a, b in pool.repeats
+    ]
+    found: dict[tuple, set[str]] = {}
+    for a, b, how in pairs:
+        if a.experiment["track"] != b.experiment["track"]:
+            key = (a.experiment["dataset"], a.experiment["track"], b.experiment["track"], how)
+            found.setdefault(key, set()).add(a.experiment["model"])
+    for (dataset, first, second, how), models in found.items():
+        names = " and ".join(label(model) for model in ordered(models))
+        have = "has" if len(models) == 1 else "have"
+        yield f"On {dataset} {names} {have} the same settings in tracks {first} and {second}, {how}."

@@ -29,6 +29,11 @@ COLUMNS = (
 MASKING, METRIC = Training().select_masking, Training().select_on  # what trainings are chosen by
 
 
+def goal(share: float) -> str:
+    """What a training is measured until."""
+    return f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
+
+
 def rows(tables: Tables) -> pd.DataFrame:
     """Per place, share and model: trainings, those that reached the goal, and their steps (mean, least, most).
 

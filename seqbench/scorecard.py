@@ -1,4 +1,4 @@
-"""The answer at a glance: the subject against each other model in quality and in cost, in sentences and a table per track.
+"""The answer at a glance: the subject against each other model in quality and in cost, a table per track.
 
 Quality counts places (a dataset at one length) by verdict, where enough seeds were trained. Cost is told by machine, as the
 subject's over the other's, wherever it was measured. Both at once is counted where both are known.
@@ -11,83 +11,20 @@ from typing import Any
 
 import pandas as pd
 
-from . import curves, reach, versus
-from .both import STEP, Met, Test, at_once, measured, met
+from . import reach, versus
+from .both import Met, Test, at_once, measured, met
+from .brief import counted
 from .collect import Tables
 from .costs import SUBJECT
 from .findings import MAIN, below_untrained, pick, places, seeds_apart
 from .metrics import METRICS
+from .shorter import shorter
 from .summary import SEEDS_FOR_A_CLAIM
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .tradeoff import NAMES
 from .views import DASH, MASKINGS, ordered
 
 OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
-
-
-def goal(share: float) -> str:
-    """What a training is measured until."""
-    return f"{100 * share:g} % of the best other model's validation {METRICS[reach.METRIC].label}"
-
-
-# --- in sentences -------------------------------------------------------------------------------------------------------
-
-
-def sentences(tables: Tables) -> Iterator[str]:
-    """By judged track how often the subject ranks better, then by machine what it costs and how often it is both at once."""
-    for track in versus.judged(tables):
-        verdicts = pick(versus.settled(versus.against(tables)), track=track)
-        rivals = ordered(verdicts.rival)
-        yield _quality(track, verdicts, rivals)
-        here = met(tables, track)
-        rows = pick(versus.ratios(tables), track=track)
-        for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
-            own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
-            said = list(_cost(own, rivals))
-            if said:
-                yield f"Track {track} on {named(machine, device)}, {measured(own)}: {'; '.join(said)}."
-
-
-def _quality(track: str, verdicts: pd.DataFrame, rivals: list[str]) -> str:
-    def counts(verdict: str, words: str) -> Iterator[str]:
-        for rival in rivals:
-            parts = [pick(verdicts, rival=rival, masking=masking).verdict == verdict for masking in MASKINGS]  # fmt: skip
-            if verdict == "better" or any(part.any() for part in parts):
-                ranked, masked = (part.sum() for part in parts)
-                yield f"{words}{label(rival)} at {ranked} ({masked})"
-
-    at = places(verdicts, "dataset", "seq_len")
-    datasets = plural(len({dataset for dataset, _ in at}), "dataset")
-    worse = ", ".join(counts("worse", "than ")) or "nowhere"
-    return (
-        f"Track {track}, of {plural(len(at), 'place')} (a dataset at one length) on {datasets}, seen items ranked (masked): {label(SUBJECT)} has"
-        f" a better {METRICS[MAIN].label} {', '.join(counts('better', 'than '))}; a worse one {worse}."
-    )
-
-
-def _cost(own: list[Met], rivals: list[str]) -> Iterator[str]:
-    by_rival = {r: [m.ratios[STEP].ratio for m in own if m.rival == r and STEP in m.ratios] for r in rivals}  # fmt: skip
-    times = [f"{span(ratios)} times {label(r)}'s" for r, ratios in by_rival.items() if ratios]
-    if times:
-        yield f"its training step takes {', '.join(times)}"
-    share = reach.SHARES[-1]
-    for words, test in (
-        ("better and with a shorter step at once", Met.cheaper),
-        (f"better and sooner at {goal(share)} at once", lambda m: m.sooner(share)),
-    ):
-        counts = {r: count for r in rivals if (count := at_once(own, r, test))}
-        if any(any(passed) for passed, _ in counts.values()):
-            yield f"{words}: " + ", ".join(f"than {label(r)} at {_said(count)}" for r, count in counts.items())  # fmt: skip
-        elif counts:
-            yield f"{words}: nowhere"
-
-
-def _said(count: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
-    ranked, masked = (f"{passed} of {n}" for passed, n in zip(*count, strict=True))
-    return f"{ranked} ({masked})"
-
-
-# --- in a table ---------------------------------------------------------------------------------------------------------
 
 
 def table(tables: Tables, track: str) -> Table:
@@ -180,18 +117,19 @@ def _of_machine(
         if key[1] != "memory" or kind == "cuda":
             name = NAMES[key][:1].upper() + NAMES[key][1:]
             yield from line(name, (_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
-    crossings = {r: dict(_shorter(tables, rows, r)) for r in rivals}
+    first = rows.iloc[0]
+    crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r)) for r in rivals}
     for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
         name = f"Shorter training step, full windows, {fixed}"
         yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
     for share in reach.SHARES:
         found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
-        yield from line(f"Training until {goal(share)}", (_until(found[r]) for r in rivals))
+        yield from line(f"Training until {reach.goal(share)}", (_until(found[r]) for r in rivals))
     tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
     tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
     for words, test in tests:
         counts = (at_once(own, r, test) for r in rivals)
-        yield from line(f"Better and {words} at once", (Cell(_said(count)) if count else DASH for count in counts))  # fmt: skip
+        yield from line(f"Better and {words} at once", (Cell(counted(count)) if count else DASH for count in counts))  # fmt: skip
 
 
 def _times(rows: list[Any]) -> Cell:
@@ -210,35 +148,6 @@ def _until(found: list[reach.Beside]) -> Cell:
     every = all(b.sooner for b in found)
     text = span(ratios) if ratios else "never both"
     return Cell(text, reach.counted(found), mark="best" if every else "")
-
-
-def _shorter(tables: Tables, steps: pd.DataFrame, rival: str) -> Iterator[tuple[str, Cell]]:
-    """By curve over length (what was held fixed), at which lengths the subject's step is shorter."""
-    first = steps.iloc[0]
-    rows = pick(
-        tables.frames["crossovers"], track=first.track, machine_name=first.machine_name,
-        device_kind=first.device_kind, phase="train", metric="step_s",
-    )  # fmt: skip
-    rows = rows[rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
-    several = len(places(rows, "threads")) > 1
-    for row in rows.itertuples():
-        if {row.model_a, row.model_b} == {SUBJECT, rival}:
-            threads = f", {plural(row.threads, 'thread')}" if several else ""
-            yield f"{row.fixed}{threads}", _where(row)
-
-
-def _where(row: Any) -> Cell:
-    found = curves.settled(row)
-    if found is None:
-        return Cell("not settled", mark="muted")
-    cheaper, crosses = found
-    if not crosses:
-        which = "at every" if cheaper == SUBJECT else "at no"
-        return Cell(f"{which} L up to {whole(row.x_max)}")
-    side = "from {} on" if cheaper == SUBJECT else "up to {}"
-    if row.bracketed:
-        return Cell(side.format(f"somewhere between L = {whole(row.low)} and {whole(row.high)}"))
-    return Cell(side.format(f"L = {row.x:,.0f}"), f"[{whole(row.low)}, {whole(row.high)}]", row.x)
 
 
 def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:

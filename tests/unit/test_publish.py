@@ -19,9 +19,10 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, publish
+from seqbench import collect, pages, publish
 from seqbench.errors import UserError
 from seqbench.experiment import Experiment
+from seqbench.tables import Cell, Column, Table
 
 EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
 EFFICIENCY = "dataset,model,track,device,backend,precision,threads,seq_len,batch_size,phase,metric,median,iqr,n"
@@ -181,8 +182,12 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
     assert order in front and order.replace("reference/", "") in page
     assert "Cost on z-gpu (NVIDIA Test), track paper" in front
     for text in (front, page):  # the answer comes first
-        assert text.index("- Track matched, of 1 place") < text.index("Mamba4Rec against each other model, track matched")  # fmt: skip
+        assert text.index("- **Quality: Mamba4Rec ranks") < text.index("Mamba4Rec against each other model, track matched")  # fmt: skip
         assert text.index("Its cost over the other's on test-machine: 1 place**") < text.index("A *place* is")  # fmt: skip
+    folded = re.findall(r"<summary><b>([^<]+)</b></summary>\n\n(.+?)\n</details>", front, re.DOTALL)
+    assert [title for title, _ in folded][:3] == ["Which model for which case", "Quality by place", "Cost"]  # fmt: skip
+    assert all(body.startswith(("Which model", "Test NDCG", "Cost on", "- ")) for _, body in folded)
+    assert front.count("<details>") == front.count("</details>") == len(folded)
     names = re.findall(r"!\[[^]]+\]\(reference/figures/([^)]+)\)", front)
     assert names == re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)
     drawn = tmp_path / "reference" / "figures"
@@ -190,6 +195,15 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
     assert {f"{name.removesuffix('.svg')}{end}" for name in names for end in (".svg", ".csv")} == {file.name for file in drawn.iterdir()}  # fmt: skip
     assert "Cost on test-machine" not in front and "Cost on test-machine" in page
     assert "## Claims of the paper" in page and "## Claims of the paper" not in front
+
+
+def test_a_note_below_several_tables_is_said_below_the_last():
+    shown = [Table(name, name, [Column("a")], [[Cell(name)]], notes) for name, notes in (("x", ["both", "x"]), ("y", ["both"]))]  # fmt: skip
+    empty = Table("z", "z", [Column("a")], [], ["both"])
+    text = pages._plain([*shown, empty])
+    assert text.count("both") == 1 and text.index("| y |") < text.index("both")
+    assert text.index("| x |") < text.index("\nx\n") and "z" not in text
+    assert [t.notes for t in shown] == [["both", "x"], ["both"]]
 
 
 def test_a_seed_from_another_machine_completes_a_place(tmp_path):

@@ -9,7 +9,7 @@ from test_reach import LOOKS
 from test_reach import tables as trained
 from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
-from seqbench import scorecard, versus
+from seqbench import brief, scorecard, versus
 
 
 def card(content, track="matched"):
@@ -22,6 +22,11 @@ def card(content, track="matched"):
         for column, cell in zip(table.columns[1:], row[1:], strict=True):
             found[over + row[0].text, column.text] = cell
     return found
+
+
+def said(content):
+    """The answer in brief."""
+    return [str(point) for point in brief.points(content)]
 
 
 def texts(content, name):
@@ -108,11 +113,14 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
     costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 4.0, seq_len=400)]
-    assert list(scorecard.sentences(tables(rows, costs))) == [
-        "Track matched, of 3 places (a dataset at one length) on 1 dataset, seen items ranked (masked): Mamba4Rec has a better NDCG@10"
-        " than SASRec at 3 (2); a worse one nowhere.",
-        "Track matched on m, 3 places: its training step takes 0.250 to 1.50 times SASRec's; better and with a shorter step at once: than SASRec"
-        " at 1 of 2 (0 of 2).",
+    assert said(tables(rows, costs)) == [
+        "**Quality: Mamba4Rec ranks better in 3 of 3 comparisons, worse in none (seen items masked: better in 2, worse in none).**"
+        " A comparison is another model at a place, a dataset at one length; NDCG@10, seen items ranked (masked)."
+        " Track matched, 3 places on 1 dataset: better than SASRec at 3 (2).",
+        "**Cost: its training step takes longer in 1 of 3 comparisons, less time in 2 (beyond the quartiles), up to L = 400.**"
+        " Track matched on m, 3 places: 0.250 to 1.50 times SASRec's.",
+        "**Both at once: better and with a shorter training step in 1 of 2 (0 of 2).** With a shorter training step: track matched on m"
+        " than SASRec at 1 of 2 (0 of 2).",
     ]
     found = card(tables(rows, costs))
     assert found["m: 3 places: Training step", "SASRec"].text == "0.250 to 1.50"  # also few seeds
@@ -120,11 +128,10 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     gpu = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
     costs += [cost(m, v, **gpu) for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]
     costs += [cost(m, v, metric="peak_allocated_bytes", **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
-    *_, said = scorecard.sentences(tables(rows, costs))
-    assert said == (
-        "Track matched on gpu (A GPU), 1 place: its training step takes 0.250 times SASRec's; better and with a shorter step at once: than SASRec"
-        " at 1 of 1 (0 of 1)."
-    )
+    *_, cheaper, at_once = said(tables(rows, costs))
+    assert cheaper.endswith("Track matched on gpu (A GPU), 1 place: 0.250 times SASRec's.")
+    assert "in 2 of 3 (0 of 3).**" in at_once
+    assert at_once.endswith("track matched on gpu than SASRec at 1 of 1 (0 of 1).")
     found = {key[0]: cell for key, cell in card(tables(rows, costs)).items() if "gpu" in key[0]}
     assert {key: (cell.text, cell.mark) for key, cell in found.items()} == {
         "gpu (A GPU): 1 place: Training step": ("0.250", "best"),
@@ -136,9 +143,9 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
 def test_where_it_is_worse_is_said():
     rows = comparison("sasrec", ("worse", "inconclusive"))
     rows += comparison("gru4rec", ("better", "better"))
-    assert next(scorecard.sentences(tables(rows, []))).endswith(
-        "a better NDCG@10 than SASRec at 0 (0), than GRU4Rec at 1 (1); a worse one than SASRec at 1 (0)."
-    )
+    (quality,) = said(tables(rows, []))
+    assert "better in 1 of 2 comparisons, worse in 1 (seen items masked: better in 1, worse in none)" in quality  # fmt: skip
+    assert quality.endswith("better than SASRec at 0 (0), than GRU4Rec at 1 (1); worse than SASRec at 1 (0).")  # fmt: skip
 
 
 def test_a_step_within_the_quartiles_is_not_cheaper():
@@ -146,8 +153,10 @@ def test_a_step_within_the_quartiles_is_not_cheaper():
     for q75, counted in ((0.999, "1 of 1 (1 of 1)"), (1.01, "0 of 1 (0 of 1)")):
         costs = [cost("mamba4rec", 0.95, q75=q75), cost("sasrec", 1.01, q25=1.0)]
         content = tables(rows, costs)
-        said = "nowhere" if counted[0] == "0" else f"than SASRec at {counted}"
-        assert list(scorecard.sentences(content))[1].endswith(f"at once: {said}.")
+        less = "less time in 1" if counted[0] == "1" else "less time in none"
+        assert f"longer in 0 of 1 comparison, {less} (beyond" in said(content)[1]
+        assert f"with a shorter training step in {counted}." in said(content)[2]
+        assert ("With a shorter training step: " in said(content)[2]) == (counted[0] == "1")
         cell = card(content)["m: 1 place: Training step", "SASRec"]
         assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
 
@@ -157,7 +166,7 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     window = {**WINDOWS, "n_items": n_items}
     costs = [cost("mamba4rec", 1.0, **window), cost("sasrec", 2.0, **window)]
     content = tables(comparison("sasrec", ("better", "better")), costs)
-    assert len(list(scorecard.sentences(content))) == 1 + known
+    assert len(said(content)) == 1 + 2 * known
     found = texts(content, "Training step")
     assert list(found.values()) == ["0.500"] * known
     assert list(found) == [("m: 1 place by full windows: Training step", "SASRec")] * known
@@ -180,8 +189,8 @@ def test_two_numbers_of_threads_are_two_curves():
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     rows = [crossing("sasrec", ("sasrec", "mamba4rec"), x, threads=n) for x, n in ((300, 1), (900, 2))]  # fmt: skip
     found = card(tables(comparison("sasrec", ("better", "better")), costs, rows))
-    said = {key[0].rpartition(", ")[2]: cell.text for key, cell in found.items() if "full windows, " in key[0]}  # fmt: skip
-    assert said == {"1 thread": "from L = 300 on", "2 threads": "from L = 900 on"}
+    by_threads = {key[0].rpartition(", ")[2]: cell.text for key, cell in found.items() if "full windows, " in key[0]}  # fmt: skip
+    assert by_threads == {"1 thread": "from L = 300 on", "2 threads": "from L = 900 on"}
 
 
 def test_of_two_curves_the_larger_batch_is_met():
@@ -200,13 +209,13 @@ def test_a_job_of_another_batch_than_the_trainings_is_no_cost_of_theirs():
     rows = comparison("sasrec", ("better", "better"))
     assert card(tables(rows, [*stale, *costs])) == card(tables(rows, costs))
     half = [{**row, "precision": "bf16"} for row in costs]
-    assert len(list(scorecard.sentences(tables(rows, half)))) == 1  # of quality alone
+    assert len(said(tables(rows, half))) == 1  # of quality alone
 
 
 @pytest.mark.parametrize("left", NO_COST)
 def test_without_a_usable_cost_only_quality_is_told(left):
     content = without_cost(left)
-    assert len(list(scorecard.sentences(content))) == 1
+    assert len(said(content)) == 1
     assert {key[0].partition(",")[0] for key in card(content)} == {"Better NDCG@10", "Difference"}
 
 
@@ -221,7 +230,7 @@ def crossing(
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "where"),
     [
         (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "from L = 1,045 on [200, 8,192]"),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on "),
@@ -237,11 +246,11 @@ def crossing(
         (crossing("sasrec", ("mamba4rec", "mamba4rec"), curve="catalogue"), None),
     ],
 )  # fmt: skip
-def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, said):
+def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, where):
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     content = tables(comparison("sasrec", ("better", "better")), costs, [row])
     found = [cell for key, cell in card(content).items() if "full windows, " in key[0]]
-    assert [f"{cell.text} {cell.detail}" for cell in found] == ([said] if said else [])
+    assert [f"{cell.text} {cell.detail}" for cell in found] == ([where] if where else [])
 
 
 def test_both_curves_over_length_have_their_row():
@@ -273,11 +282,11 @@ def test_the_training_until_a_quality_is_told_by_place():
     cell = found["GRU4Rec"]
     assert (cell.text, cell.detail, cell.mark) == ("never both", "only Mamba4Rec at 1 of 1", "")
     faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
-    *_, said = scorecard.sentences(faster)
-    assert said == (
-        "Track matched on m, 1 place: its training step takes 0.250 times SASRec's, 0.500 times GRU4Rec's; better and with a shorter step at once:"
-        " than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1); better and sooner at 99 % of the best other model's validation"
-        " NDCG@10 at once: than SASRec at 1 of 1 (1 of 1), than GRU4Rec at 1 of 1 (1 of 1)."
+    assert said(faster)[-1] == (
+        "**Both at once: better and with a shorter training step in 2 of 2 (2 of 2), better and sooner at 99 % of the best other model's"
+        " validation NDCG@10 in 2 of 2 (2 of 2).** With a shorter training step: track matched on m than SASRec at 1 of 1 (1 of 1), than"
+        " GRU4Rec at 1 of 1 (1 of 1). Sooner at 99 % of the best other model's validation NDCG@10: track matched on m than SASRec at 1 of 1"
+        " (1 of 1), than GRU4Rec at 1 of 1 (1 of 1)."
     )
     found = {key[1]: cell for key, cell in card(faster).items() if "Training until 99 %" in key[0]}
     assert [found[name].mark for name in ("SASRec", "GRU4Rec")] == ["best", "best"]
@@ -297,8 +306,10 @@ def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
     content = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
     found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
     assert [found[name].detail for name in ("SASRec", "GRU4Rec")] == ["only SASRec at 1 of 1", "neither at 1 of 1"]  # fmt: skip
-    said = {key[1]: cell.text for key, cell in card(content).items() if "sooner at 99 %" in key[0]}
-    assert said == {"SASRec": "0 of 1 (0 of 1)", "GRU4Rec": "–"}  # of a time nobody has, nothing
+    sooner = {
+        key[1]: cell.text for key, cell in card(content).items() if "sooner at 99 %" in key[0]
+    }
+    assert sooner == {"SASRec": "0 of 1 (0 of 1)", "GRU4Rec": "–"}  # of a time nobody has, nothing
 
 
 def test_the_share_of_the_goal_matters():
@@ -316,8 +327,8 @@ def test_a_seed_that_did_not_train_is_told_beside_the_counts():
         for track, model, values in (("matched", "sasrec", (0.1, 0.04)), ("matched", "mamba4rec", (0.1, 0.06)), ("tuned", "gru4rec", (0.1, 0.01)))
         for seed, value in enumerate(values)
     ])  # fmt: skip
-    (said,) = (n for n in scorecard.table(content, "matched").notes if n.startswith("Seeds far apart"))  # fmt: skip
-    assert "SASRec on toy, L = 50: 0.100, 0.040." in said and "Rec on" not in said.partition("SASRec")[2]  # fmt: skip
+    (apart,) = (n for n in scorecard.table(content, "matched").notes if n.startswith("Seeds far apart"))  # fmt: skip
+    assert "SASRec on toy, L = 50: 0.100, 0.040." in apart and "Rec on" not in apart.partition("SASRec")[2]  # fmt: skip
 
 
 def test_budgets_and_fewer_predictions_are_told():
