@@ -6,6 +6,7 @@ machine, as the subject's over the other's, wherever it was measured. Both at on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,13 +19,13 @@ from .costs import SUBJECT
 from .findings import MAIN, pick, places
 from .metrics import METRICS
 from .shorter import shorter
-from .tables import label, named, plural, span, whole
+from .tables import Cell, label, named, plural, span, whole
 from .views import MASKINGS, ordered
 
 SHARE = reach.SHARES[-1]
-TESTS: tuple[tuple[str, Test], ...] = (
-    ("with a shorter training step", Met.cheaper),
-    (f"sooner at {reach.goal(SHARE)}", lambda m: m.sooner(SHARE)),
+TESTS: tuple[tuple[str, str, Test], ...] = (  # in full, for short
+    ("with a shorter training step", "With a shorter step", Met.cheaper),
+    (f"sooner at {reach.goal(SHARE)}", f"Sooner at {100 * SHARE:g} %", lambda m: m.sooner(SHARE)),
 )
 Judged = dict[str, list[Met]]  # by track
 
@@ -111,10 +112,22 @@ def _steps(tables: Tables, track: str, own: list[Met]) -> Iterator[str]:
         if not rivals:
             continue
         times = [f"{span(m.ratios[STEP].ratio for m in here if m.rival == r)} times {label(r)}'s" for r in rivals]  # fmt: skip
-        found = {r: [cell for _, cell in shorter(tables, track, machine, kind, r)] for r in rivals}
-        where = [f"than {label(r)}'s {' or '.join(dict.fromkeys(c.text for c in cells))}" for r, cells in found.items() if cells]  # fmt: skip
+        at: dict[str, list[str]] = {}
+        for rival in rivals:
+            cells = [cell for _, cell in shorter(tables, track, machine, kind, rival)]
+            at.setdefault(_lengths(cells), []).append(f"{label(rival)}'s")
+        where = [f"than {' and '.join(names)} {text}" for text, names in at.items() if text]
         on = f"; on full windows shorter {', '.join(where)}" if where else ""
         yield f"Track {track} on {named(machine, device)}, {measured(here)}: {', '.join(times)}{on}."
+
+
+def _lengths(cells: list[Cell]) -> str:
+    """Where a step is shorter by several curves, said once: ``from L = 967 or 1,045 on``."""
+    texts = list(dict.fromkeys(cell.text for cell in cells))
+    ends = [re.fullmatch(r"from L = ([\d,]+) on", text) for text in texts]
+    if len(ends) > 1 and all(ends):
+        return f"from L = {' or '.join(end[1] for end in ends if end)} on"
+    return " or ".join(texts)
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------
@@ -123,19 +136,20 @@ def _steps(tables: Tables, track: str, own: list[Met]) -> Iterator[str]:
 def _both(every: Judged) -> Iterator[Point]:
     """The paper's sentence, better and cheaper, over the comparisons where both are known."""
     totals, said = [], []
-    for words, test in TESTS:
+    for words, short, test in TESTS:
         passed, of, told = [0, 0], [0, 0], []
         for where, own in _by_machine(every):
             counts = {r: count for r in ordered({m.rival for m in own}) if (count := at_once(own, r, test))}  # fmt: skip
             for total, part in ((passed, 0), (of, 1)):
                 total[:] = map(sum, zip(total, *(count[part] for count in counts.values()), strict=True))  # fmt: skip
             if any(any(count[0]) for count in counts.values()):
-                texts = [f"than {label(r)} at {counted(count)}" for r, count in counts.items()]
+                texts = [f"than {label(r)} at {counted(count)}" for r, count in counts.items() if any(count[0])]  # fmt: skip
+                texts += ["else nowhere"] if len(texts) < len(counts) else []
                 told.append(f"{where} {', '.join(texts)}")
         if any(of):
             totals.append(f"{words} in {counted((passed, of))}")
         if told:
-            said.append(f"{words[:1].upper()}{words[1:]}: {'; '.join(told)}.")
+            said.append(f"{short}: {'; '.join(told)}.")
     if totals:
         yield Point(f"Both at once: better and {', better and '.join(totals)}.", " ".join(said))
 

@@ -29,7 +29,7 @@ def test_lengths_at_which_a_step_is_shorter_are_told_once_per_curve():
     curves = [crossing("sasrec", ends, 967, curve="tokens"), crossing("sasrec", ends, 1045)]
     curves += [crossing("gru4rec", ("gru4rec", "gru4rec"), curve=c) for c in ("tokens", "batch")]
     assert said(tables(rows, costs, curves))[1].endswith(
-        "1.50 times SASRec's, 1.50 times GRU4Rec's; on full windows shorter than SASRec's from L = 967 on or from L = 1,045 on,"
+        "1.50 times SASRec's, 1.50 times GRU4Rec's; on full windows shorter than SASRec's from L = 967 or 1,045 on,"
         " than GRU4Rec's at no L up to 8,192."
     )
 

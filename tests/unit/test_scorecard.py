@@ -119,7 +119,7 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
         " Track matched, 3 places on 1 dataset: better than SASRec at 3 (2).",
         "**Cost: its training step takes longer in 1 of 3 comparisons, less time in 2 (beyond the quartiles), up to L = 400.**"
         " Track matched on m, 3 places: 0.250 to 1.50 times SASRec's.",
-        "**Both at once: better and with a shorter training step in 1 of 2 (0 of 2).** With a shorter training step: track matched on m"
+        "**Both at once: better and with a shorter training step in 1 of 2 (0 of 2).** With a shorter step: track matched on m"
         " than SASRec at 1 of 2 (0 of 2).",
     ]
     found = card(tables(rows, costs))
@@ -156,7 +156,7 @@ def test_a_step_within_the_quartiles_is_not_cheaper():
         less = "less time in 1" if counted[0] == "1" else "less time in none"
         assert f"longer in 0 of 1 comparison, {less} (beyond" in said(content)[1]
         assert f"with a shorter training step in {counted}." in said(content)[2]
-        assert ("With a shorter training step: " in said(content)[2]) == (counted[0] == "1")
+        assert ("With a shorter step: " in said(content)[2]) == (counted[0] == "1")
         cell = card(content)["m: 1 place: Training step", "SASRec"]
         assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
 
@@ -284,8 +284,8 @@ def test_the_training_until_a_quality_is_told_by_place():
     faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
     assert said(faster)[-1] == (
         "**Both at once: better and with a shorter training step in 2 of 2 (2 of 2), better and sooner at 99 % of the best other model's"
-        " validation NDCG@10 in 2 of 2 (2 of 2).** With a shorter training step: track matched on m than SASRec at 1 of 1 (1 of 1), than"
-        " GRU4Rec at 1 of 1 (1 of 1). Sooner at 99 % of the best other model's validation NDCG@10: track matched on m than SASRec at 1 of 1"
+        " validation NDCG@10 in 2 of 2 (2 of 2).** With a shorter step: track matched on m than SASRec at 1 of 1 (1 of 1), than"
+        " GRU4Rec at 1 of 1 (1 of 1). Sooner at 99 %: track matched on m than SASRec at 1 of 1"
         " (1 of 1), than GRU4Rec at 1 of 1 (1 of 1)."
     )
     found = {key[1]: cell for key, cell in card(faster).items() if "Training until 99 %" in key[0]}
