@@ -26,6 +26,7 @@ class Met:
     """
 
     machine: str
+    device: str
     kind: str
     dataset: str
     seq_len: int
@@ -33,6 +34,11 @@ class Met:
     better: dict[str, bool]
     ratios: dict[tuple[str, str], Any]
     until: dict[float, reach.Beside]
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """Machine, device and kind of device."""
+        return self.machine, self.device, self.kind
 
     @property
     def full(self) -> bool:
@@ -44,9 +50,9 @@ class Met:
         return self.ratios[STEP].ratio_high < 1 if STEP in self.ratios else None
 
     def sooner(self, share: float) -> bool | None:
-        """Whether every seed of it is at the goal before any of the rival's; None where neither's seeds all get there."""
+        """Whether every seed of it is at the goal before any of the rival's; None where no step of both was measured."""
         goal = self.until.get(share)
-        return goal.sooner if goal and (goal.own or goal.other) else None
+        return goal.sooner if goal else None
 
 
 def met(tables: Tables, track: str) -> list[Met]:
@@ -55,13 +61,15 @@ def met(tables: Tables, track: str) -> list[Met]:
     settled = versus.settled(verdicts)
     every = pick(versus.ratios(tables), track=track)
     until = {
-        (b.machine, b.rival, b.dataset, b.seq_len, share): b
+        (b.machine, b.device, b.rival, b.dataset, b.seq_len, share): b
         for share in reach.SHARES
         for b in reach.beside(tables, track, share)
     }
     found = []
-    for machine, kind, rival in places(every, "machine_name", "device_kind", "rival"):
-        own = pick(every, machine_name=machine, device_kind=kind, rival=rival)
+    for machine, device, kind, rival in places(
+        every, "machine_name", "device", "device_kind", "rival"
+    ):
+        own = pick(every, machine_name=machine, device=device, device_kind=kind, rival=rival)
         for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
             here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
             ratios = {
@@ -76,9 +84,14 @@ def met(tables: Tables, track: str) -> list[Met]:
                     if len(rows)
                     else {}
                 )
-                keys = {share: (machine, rival, dataset, seq_len, share) for share in reach.SHARES}
+                keys = {
+                    share: (machine, device, rival, dataset, seq_len, share)
+                    for share in reach.SHARES
+                }
                 goals = {share: until[key] for share, key in keys.items() if key in until}
-                found.append(Met(machine, kind, dataset, seq_len, rival, better, ratios, goals))
+                found.append(
+                    Met(machine, device, kind, dataset, seq_len, rival, better, ratios, goals)
+                )
     return found
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from . import anchors, claims, versus
 from .brief import Point, points
 from .collect import MARGIN, Tables
+from .costs import SUBJECT
 from .experiment import Training
 from .findings import MAIN, place
 from .metrics import METRICS
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import label, whole
+from .tables import label, plural, whole
 from .views import MASKINGS, QUALITIES
 
 KINDS = {
@@ -48,14 +49,14 @@ def _opposed(tables: Tables) -> Iterator[Point]:
             if {row.verdict, row.verdict_main} == {"better", "worse"}
         ]
     if found:
-        yield Point("Other metrics decide the other way:", f"{'; '.join(found)}.")
+        yield Point("Other metrics decide the other way:", [f"{'; '.join(found)}."])
 
 
 def _claims(tables: Tables) -> Iterator[Point]:
     """Verdicts by track and kind of claim; what a track says nothing about is left out."""
     found, every = claims.judge(tables, claims.read()), []
     for track in dict.fromkeys(f.track for f in found if f.verdict != claims.ABSENT):
-        said = []
+        said, absent = [], 0
         for kind, words in KINDS.items():
             own = [f for f in found if (f.track, f.kind) == (track, kind)]
             verdicts = [f.verdict for f in own]
@@ -66,29 +67,53 @@ def _claims(tables: Tables) -> Iterator[Point]:
                 parts[verdicts.count(claims.YES) > 0] += f" (of {only} the direction holds, not the figure)"  # fmt: skip
             if set(verdicts) - {claims.ABSENT}:
                 said.append(f"{words} {', '.join(parts)}")
+            else:
+                absent += len(own)
+        if absent:
+            said.append(f"{plural(absent, 'other')} {claims.ABSENT}")
         every.append(f"Track {track}: {'; '.join(said)}.")
     if every:
-        yield Point("Claims of the paper, by sentence and metric.", " ".join(every))
+        yield Point("Claims of the paper, by sentence and metric.", every)
 
 
 def _anchors(tables: Tables) -> Iterator[Point]:
-    """The counts alone: what was missed stands with the published values."""
+    """The counts, and what the subject missed; what others missed stands with the published values."""
     found = [text for text in anchors.sentences(tables) if not text.startswith(anchors.MISSED)]
     if found:
-        yield Point("Published values.", " ".join(found))
+        yield Point("Published values.", [*found, *_missed(tables)])
+
+
+def _missed(tables: Tables) -> Iterator[str]:
+    """Values of the subject that were published and are not reached, by track."""
+    missed: dict[tuple, list[str]] = {}
+    for h in anchors.held(tables):
+        if h.anchor["model"] == SUBJECT and h.verdict in (anchors.BELOW, anchors.UNSURE):
+            a = h.anchor
+            at = f"{METRICS[h.metric].label} on {place(a['dataset'], a['seq_len'])}, {MASKINGS[a['masking']].lower()}"
+            key = (at, a[h.metric], a["source"])
+            missed.setdefault(key, []).append(f"{h.ours['mean']:.3f} in track {h.track}")
+    for (at, published, source), ours in missed.items():
+        yield f"{label(SUBJECT)} misses {published:.3f} of {source}: {at}, {', '.join(ours)}."
 
 
 # --- what the sentences mean ---------------------------------------------------------------------------------------------
 
 
+def terms(tables: Tables) -> str:
+    """The words that the first sentences need."""
+    return (
+        f"A comparison is one other model at a *place*, a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same"
+        f" width, depth, loss and budget of updates; `tuned` {_trials(tables)}; `paper` is the paper's protocol in RecBole's"
+        f" implementation. {METRICS[MAIN].label} on the test, items that a user has seen *ranked* too; in brackets with those *masked*.\n"
+    )
+
+
 def words(tables: Tables) -> str:
-    """What the sentences mean by their words."""
+    """What the sentences and tables mean by their words."""
     asked = Training()
     return (
-        "A *place* is a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same width, depth,"
-        f" loss and budget of updates; `tuned` {_trials(tables)}; `paper` is the paper's protocol in RecBole's"
-        " implementation (explicit attention, unfused GELU), so that its costs are also those of other code. Items are ranked against the"
-        " whole catalogue, the items that a user has seen *ranked* too or *masked*; the step of a training whose weights are tested, and the best"
+        "Places of one dataset share its users: their comparisons are not independent. Track `paper` has explicit attention and an unfused GELU, so that its"
+        " costs are also those of other code. Items are ranked against the whole catalogue; the step of a training whose weights are tested, and the best"
         f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
         f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
         f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is *inconclusive*. *Full windows* are"
@@ -128,4 +153,4 @@ def _trials(tables: Tables) -> str:
         if any(entry.get("tuning", {}).get("finals") for entry in models.values())
     ]
     finals = f" (on {' and '.join(again)} the best of them again with other seeds)" if again else ""
-    return f"each the best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates"
+    return f"each its best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates each, so that settings win which learn fast"

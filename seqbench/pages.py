@@ -110,12 +110,10 @@ def of_readme(
     """The page of findings, with the cost on GPUs if any was measured. link: the folder of all machines, as the README sees it."""
     main = _main(content)
     said = [a for a in _together(main, machines) if a.question in IN_README]
-    kinds = [kind for (kind,) in places(main.frames["efficiency"], "device_kind")]
-    kinds = ["cuda"] if "cuda" in kinds else kinds
     judged = versus.judged(main)
     chosen = [tradeoff.choice(main, track) for track in judged]
     quality = _quality_glance(main, judged)
-    cost = _cost_glance(main, kinds)
+    cost = _cost_glance(main, ("cuda", "cpu"))
     warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
     first = [d for d in figures if d.kind == "forest"]
@@ -126,7 +124,7 @@ def of_readme(
         *((a.question, _bullets(a.sentences)) for a in said),
     ]
     return (
-        f"{_bullets(headline.headline(main))}\n{_shown(first, link)}\n{_cards(main)}\n"
+        f"{headline.terms(main)}\n{_points(main)}\n{_shown(first, link)}\n{_cards(main)}\n"
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
         + f"**What the words mean, and where it was measured**\n\n{headline.words(main)}\n{pool_views.words(pool, [name for name, _ in machines], f'{link}/')}\n"
         + "".join(_folded(title, body) for title, body in folded if body.strip())
@@ -194,24 +192,28 @@ def _shown(figures: Iterable[Drawing], folder: Path) -> str:
 
 def _answer(main: Tables) -> str:
     """The answer in a few sentences and, by track, in a table."""
-    return f"{_bullets(headline.headline(main))}\n{_cards(main)}"
+    return f"{headline.terms(main)}\n{_points(main)}\n{_cards(main)}"
 
 
 def _cards(main: Tables) -> str:
     return _plain([scorecard.table(main, track) for track in versus.judged(main)])
 
 
-def _bullets(found: Iterable[headline.Point | str]) -> str:
-    return "".join(f"- {point}\n" for point in found)
+def _points(main: Tables) -> str:
+    return "".join(f"{point}\n" for point in headline.headline(main))
+
+
+def _bullets(found: Iterable[str]) -> str:
+    return "".join(f"- {text}\n" for text in found)
 
 
 def _plain(tables: Sequence[Table]) -> str:
-    """Tables one after the other; a note that stands below several is said below the last of them."""
-    shown = [table for table in tables if table.rows]
-    later: set[str] = set()
-    for k, table in reversed(list(enumerate(shown))):
-        shown[k] = replace(table, notes=[note for note in table.notes if note not in later])
-        later |= set(table.notes)
+    """Tables one after the other; a note that stands below several is said below the first of them."""
+    said: set[str] = set()
+    shown = []
+    for table in (table for table in tables if table.rows):
+        shown.append(replace(table, notes=[note for note in table.notes if note not in said]))
+        said |= set(table.notes)
     return "\n".join(map(markdown, shown))
 
 

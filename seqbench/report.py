@@ -151,6 +151,7 @@ def _page(
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
         flags=flags.flags(content),
         headline=headline.headline(content),
+        terms=headline.terms(content).translate({ord(mark): None for mark in "*`\n"}),
         answers=answers.answers(content),
         growth=_growth_sentences(content),
         counts=_counts(content),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from . import reach, versus
 from .both import Met, Test, at_once, measured, met
-from .brief import counted
+from .brief import OTHERS, counted
 from .collect import Tables
 from .costs import SUBJECT
 from .findings import MAIN, below_untrained, pick, places, seeds_apart
@@ -23,8 +23,6 @@ from .summary import SEEDS_FOR_A_CLAIM
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .tradeoff import NAMES
 from .views import DASH, MASKINGS, ordered
-
-OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
 
 
 def table(tables: Tables, track: str) -> Table:
@@ -38,12 +36,12 @@ def table(tables: Tables, track: str) -> Table:
         own = pick(verdicts, masking=masking)
         body += [
             [Cell(f"Better {METRICS[MAIN].label}, {title.lower()}"), *(_places(pick(own, rival=r)) for r in rivals)],
-            [Cell("Difference, % of the better model's"), *(_share(pick(own, rival=r)) for r in rivals)],
+            [Cell(f"Difference, {title.lower()} (% of the better model's)"), *(_share(pick(own, rival=r)) for r in rivals)],
         ]  # fmt: skip
     here = met(tables, track)
     rows = pick(versus.ratios(tables), track=track)
     for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
-        own = [m for m in here if (m.machine, m.kind) == (machine, kind)]
+        own = [m for m in here if m.where == (machine, device, kind)]
         if own:
             steps = pick(rows, machine_name=machine, device_kind=kind)
             body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {measured(own)}")])  # fmt: skip
@@ -58,11 +56,11 @@ def table(tables: Tables, track: str) -> Table:
 
 
 def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> Iterator[str]:
+    yield f"Quality was measured up to L = {whole(max(length for _, length in at))}."
     yield (
         "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items ranked, in brackets"
         " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
         " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
-        f" Quality was measured up to L = {whole(max(length for _, length in at))}."
     )
     ended = list(_ended(tables, track))
     if ended:
@@ -146,6 +144,10 @@ def _until(found: list[reach.Beside]) -> Cell:
         return DASH
     ratios = [b.ratio for b in found if b.ratio is not None]
     every = all(b.sooner for b in found)
+    alone = {(True, False): f"only {label(SUBJECT)}", (False, True): f"only {label(found[0].rival)}"}  # fmt: skip
+    ends = {(b.own, b.other) for b in found}
+    if not ratios and len(ends) == 1 and ends <= set(alone):
+        return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
     text = span(ratios) if ratios else "never both"
     return Cell(text, reach.counted(found), mark="best" if every else "")
 

@@ -34,7 +34,7 @@ def _where(row: Any) -> Cell:
     cheaper, crosses = found
     if not crosses:
         which = "at every" if cheaper == SUBJECT else "at no"
-        return Cell(f"{which} L up to {whole(row.x_max)}")
+        return Cell(f"{which} measured L from {whole(row.x_min)} to {whole(row.x_max)}")
     side = "from {} on" if cheaper == SUBJECT else "up to {}"
     if row.bracketed:
         return Cell(side.format(f"somewhere between L = {whole(row.low)} and {whole(row.high)}"))

@@ -1,25 +1,27 @@
 """The answer in brief beyond what test_scorecard.py counts: several tracks, lengths at which a step is shorter, nothing judged."""
 
-from test_headline import both
+from test_headline import both as pair
+from test_reach import COSTS as PRICES
+from test_reach import tables as trained
 from test_scorecard import crossing, quality, said
-from test_tradeoff import comparison, cost, tables
+from test_tradeoff import WINDOWS, comparison, cost, tables
 
-from seqbench import brief
+from seqbench import both, brief
 
 
 def test_the_first_words_count_every_judged_track():
-    rows = both("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
-    rows += both("matched", "mamba4rec", "sasrec", ("inconclusive", "worse"), seq_len=100)
-    rows += both("tuned", "mamba4rec", "sasrec", ("better", "better"))
-    rows += both("paper", "mamba4rec", "sasrec", ("worse", "worse"), seeds=2)  # not judged
+    rows = pair("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
+    rows += pair("matched", "mamba4rec", "sasrec", ("inconclusive", "worse"), seq_len=100)
+    rows += pair("tuned", "mamba4rec", "sasrec", ("better", "better"))
+    rows += pair("paper", "mamba4rec", "sasrec", ("worse", "worse"), seeds=2)  # not judged
     (found,) = brief.points(quality(rows))
     assert found.lead == (
-        "Quality: Mamba4Rec ranks better in 2 of 3 comparisons, worse in none (seen items masked: better in 1, worse in 1)."
+        "Quality: Mamba4Rec ranks better in 1 of 2 (0) comparisons of track matched, 1 of 1 (1) of track tuned; worse in 0 (1)."
     )
-    assert found.text.endswith(
-        "Track matched, 2 places on 1 dataset: better than SASRec at 1 (0); worse than SASRec at 0 (1)."
-        " Track tuned, 1 place on 1 dataset: better than SASRec at 1 (1)."
-    )
+    assert found.details == [
+        "Track matched, 2 places on 1 dataset: better than SASRec in 1 of 2 (0), worse in 0 (1), inconclusive in 1 (1).",
+        "Track tuned, 1 place on 1 dataset: better than SASRec in 1 of 1 (1).",
+    ]
 
 
 def test_lengths_at_which_a_step_is_shorter_are_told_once_per_curve():
@@ -28,12 +30,63 @@ def test_lengths_at_which_a_step_is_shorter_are_told_once_per_curve():
     ends = ("sasrec", "mamba4rec")
     curves = [crossing("sasrec", ends, 967, curve="tokens"), crossing("sasrec", ends, 1045)]
     curves += [crossing("gru4rec", ("gru4rec", "gru4rec"), curve=c) for c in ("tokens", "batch")]
-    assert said(tables(rows, costs, curves))[1].endswith(
-        "1.50 times SASRec's, 1.50 times GRU4Rec's; on full windows shorter than SASRec's from L = 967 or 1,045 on,"
-        " than GRU4Rec's at no L up to 8,192."
+    found = said(tables(rows, costs, curves))[1]
+    assert (
+        "; on full windows its step becomes shorter than SASRec's at L = 967 at the earliest.**"
+        in found
+    )
+    assert found.endswith("1.50 times SASRec's, 1.50 times GRU4Rec's.")
+
+
+def test_full_windows_count_only_where_no_dataset_was_measured():
+    """A machine that measured windows in a place's stead is told, with the lengths at which its step is shorter."""
+    rows = comparison("sasrec", ("better", "better"))
+    gpu = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
+    windows = [cost(m, v, **WINDOWS, **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]
+    real = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    ends = [{**crossing("sasrec", ("sasrec", "mamba4rec"), 700), "machine_name": "gpu", "device_kind": "cuda"}]  # fmt: skip
+    _, found, _ = said(tables(rows, [*real, *windows], ends))
+    assert (
+        "on m, up to L = 50, a training step takes longer in 0 of 1 (less in 1) comparisons of track matched.**"
+        in found
+    )
+    assert found.endswith(
+        "Track matched on gpu (A GPU), 1 place by full windows: training step 1.50 times SASRec's; shorter step, 8 sequences a batch:"
+        " than SASRec's from L = 700 on."
+    )
+    _, found, _ = said(tables(rows, windows, ends))
+    assert (
+        "on gpu (A GPU), up to L = 50, a training step takes longer in 1 of 1 comparisons of track matched; on full"
+        in found
     )
 
 
+def test_cost_is_told_of_a_track_whose_quality_is_not_judged():
+    rows = comparison("sasrec", ("better", "better"))
+    paper = [
+        {**cost(m, v), "track": "paper", "path": f"paper/{m}"}
+        for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))
+    ]
+    assert len(said(tables(rows, paper))) == 1  # of the judged tracks nothing was measured
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0), *paper]
+    assert said(tables(rows, costs))[1].endswith("Track paper (quality not judged) on m, 1 place: training step 0.250 times SASRec's.")  # fmt: skip
+
+
+def test_one_masking_alone_is_told_without_brackets():
+    rows = [row for row in comparison("sasrec", ("better", "better")) if row["masking"] == "unmasked"]  # fmt: skip
+    found = said(tables(rows, [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]))
+    assert found[0].startswith("- **Quality: Mamba4Rec ranks better in 1 of 1 comparisons of track matched; worse in 0.**")  # fmt: skip
+    assert "shorter training step in 1 of 1 comparisons of track matched.**" in found[2]
+
+
+def test_two_devices_of_one_machine_keep_their_own_time_to_quality():
+    slow = [cost(m, 1.0, device="B", device_kind="cuda") for m in ("mamba4rec", "sasrec", "gru4rec")]  # fmt: skip
+    fast = [cost("mamba4rec", 0.05), *PRICES[1:]]
+    for costs in ([*slow, *fast], [*fast, *slow]):
+        found = {(m.device, m.rival): m.until[0.99].ratio for m in both.met(trained(costs=costs), "matched")}  # fmt: skip
+        assert found["B", "sasrec"] == 4 * found["cpu", "sasrec"] > 0
+
+
 def test_nothing_is_said_where_nothing_is_judged():
-    rows = both("matched", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
+    rows = pair("matched", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
     assert list(brief.points(quality(rows))) == []

@@ -38,7 +38,7 @@ def test_a_metric_that_points_the_other_way_is_named():
     undecided = turned.assign(metric="mrr@10", verdict="inconclusive")
     content.frames["comparisons"] = pd.concat([frame, turned, undecided])
     assert [str(point) for point in headline._opposed(content)] == [
-        "**Other metrics decide the other way:** HR@10 against SASRec on toy, L = 50, track matched, seen items ranked."
+        "- **Other metrics decide the other way:** HR@10 against SASRec on toy, L = 50, track matched, seen items ranked."
     ]  # NDCG@10 with seen items masked is not decided, nor is MRR@10
 
 
@@ -47,12 +47,12 @@ def test_claims_are_counted_by_track_and_kind(monkeypatch):
     content = facts(quality=(-0.03, -0.02, "worse", 3), cost=FAST, growth=[("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)])  # fmt: skip
     (said,) = headline._claims(content)
     assert str(said) == (
-        "**Claims of the paper, by sentence and metric.** Track fair: who ranks better: 1 reproduced; cost on a GPU: 1 reproduced;"
-        " growth of cost with length, mostly our reading: 1 not reproduced."
+        "- **Claims of the paper, by sentence and metric.** Track fair: who ranks better: 1 reproduced; cost on a GPU: 1 reproduced;"
+        " growth of cost with length, mostly our reading: 1 not reproduced; 1 other not measured here."
     )  # nothing of its own values was measured
     cheaper = ("cuda", [("ours", 8.0, 0.1), ("theirs", 10.0, 0.1)])
     (said,) = headline._claims(facts(cost=cheaper))
-    assert said.text.endswith("cost on a GPU: 1 not reproduced (of 1 the direction holds, not the figure).")  # fmt: skip
+    assert said.details[0].endswith("cost on a GPU: 1 not reproduced (of 1 the direction holds, not the figure); 3 others not measured here.")  # fmt: skip
     assert list(headline._claims(facts())) == []
 
 
