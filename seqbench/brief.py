@@ -119,7 +119,7 @@ def _of_track(track: str, rows: pd.DataFrame) -> str:
 
 def _cost(tables: Tables, every: ByTrack) -> Iterator[Point]:
     chosen = dict(_machines(every))
-    leads = [_tallies(tables, where, by) for where, by in chosen.items()]
+    leads = [text for where, by in chosen.items() for text in _tallies(tables, where, by)]
     said = [text for track, own in every.items() for text in _of_machines(tables, track, own, set(chosen))]  # fmt: skip
     said += [text for track in versus.TRACKS if track not in every for text in _unjudged(tables, track)]  # fmt: skip
     if leads:
@@ -135,13 +135,16 @@ def _machines(every: ByTrack) -> Iterator[tuple[tuple[str, str, str], ByTrack]]:
         yield where, {track: own for track, own in by.items() if own}
 
 
-def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> str:
-    """In how many comparisons a machine found each cost higher beyond the quartiles, by track."""
+def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator[str]:
+    """In how many comparisons a machine found each cost higher beyond the quartiles, by track; nothing where it knows none."""
     machine, device, kind = where
     longest = max(m.seq_len for own in by.values() for m in own)
     said = [f"{words} in {_listed(parts)}" for key, (_, words) in _costs(kind) if (parts := list(_tally(by, key)))]  # fmt: skip
-    turns = ", ".join(_turns(tables, where, by))
-    return f"on {named(machine, device)}, up to L = {whole(longest)}, {'; '.join(said)}" + (f"; on full windows its step becomes shorter than {turns}" if turns else "")  # fmt: skip
+    turns = list(_turns(tables, where, by))
+    if said and turns:
+        said.append(f"on full windows its step becomes shorter than {', '.join(turns)}")
+    if said:
+        yield f"on {named(machine, device)}, up to L = {whole(longest)}, {'; '.join(said)}"
 
 
 def _costs(kind: str) -> Iterable[tuple[tuple[str, str], tuple[str, str]]]:
@@ -169,19 +172,21 @@ def _turns(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator
 
 
 def _of_machines(
-    tables: Tables, track: str, own: list[Met], counted: set[tuple[str, str, str]]
+    tables: Tables, track: str, own: list[Met], first: set[tuple[str, str, str]]
 ) -> Iterator[str]:
-    """By machine its costs as multiples of each other model's; of one that is not counted also where its step is shorter."""
+    """By machine its costs as multiples of each other model's; of one that is not among the first also where its step is shorter."""
     for machine, device, kind in dict.fromkeys(m.where for m in own):
         here = [m for m in own if m.where == (machine, device, kind)]
         rivals = ordered(m.rival for m in here)
         rows = {r: [m.ratios for m in here if m.rival == r] for r in rivals}
         curves: dict[str, list[str]] = {}
-        for rival in rivals if (machine, device, kind) not in counted else ():
+        for rival in rivals if (machine, device, kind) not in first else ():
             for fixed, cell in shorter(tables, track, machine, kind, rival):
                 curves.setdefault(fixed, []).append(f"than {label(rival)}'s {cell.text}")
         told = [f"shorter step, {fixed}: {', '.join(at)}" for fixed, at in curves.items()]
-        yield f"Track {track} on {named(machine, device)}, {measured(here)}: {'; '.join([*_multiples(rows, kind), *told])}."  # fmt: skip
+        said = [*_multiples(rows, kind), *told]
+        if said:
+            yield f"Track {track} on {named(machine, device)}, {measured(here)}: {'; '.join(said)}."
 
 
 def _multiples(rows: dict[str, list], kind: str) -> Iterator[str]:
@@ -210,17 +215,15 @@ def _unjudged(tables: Tables, track: str) -> Iterator[str]:
 
 def _both(every: ByTrack) -> Iterator[Point]:
     """The paper's sentence, better and cheaper, over the comparisons where both are known."""
-    found = [(where, by, list(_passes(by))) for where, by in _machines(every)]
-    leads = [(where, [total for total, _ in passes]) for where, _, passes in found if passes]
-    if not leads:
-        return
-    several = len(leads) > 1
-    said = [
-        (f"on {named(*where[:2])} " if several else "") + ", ".join(f"better and {total}" for total in totals)
-        for where, totals in leads
-    ]  # fmt: skip
-    texts = [text for *_, passes in found for _, text in passes if text]
-    yield Point(f"Both at once: {'; '.join(said)}.", texts)
+    found = [(named(*where[:2]), passes) for where, by in _machines(every) if (passes := list(_passes(by)))]  # fmt: skip
+    several = len(found) > 1
+    leads = [
+        (f"on {name} " if several else "") + ", ".join(f"better and {total}" for total, _ in passes)
+        for name, passes in found
+    ]
+    texts = [(f"On {name}: " if several else "") + text for name, passes in found for _, text in passes if text]  # fmt: skip
+    if leads:
+        yield Point(f"Both at once: {'; '.join(leads)}.", texts)
 
 
 def _passes(by: ByTrack) -> Iterator[tuple[str, str]]:
