@@ -133,7 +133,7 @@ def _never_twice(tables: Tables) -> str:
 
 def _trials(tables: Tables) -> str:
     """How much the tuned settings were searched for."""
-    settings = tables.settings["settings"].get("tuned", {})
+    settings = tables.settings.get("settings", {}).get("tuned", {})
     every = [
         entry["tuning"]
         for models in settings.values()

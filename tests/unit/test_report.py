@@ -1,7 +1,9 @@
 """Report: self-contained, complete, every number recomputed here."""
 
 import csv
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -291,3 +293,15 @@ def test_a_grid_without_measurements_still_renders(tmp_path):
 def read_table(results, name):
     with open(results / "report/tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_tables_without_tuned_settings_are_rendered(built, tmp_path, monkeypatch):
+    """Those of the gate against regressions, or of an older checkout."""
+    shutil.copytree(built[0] / "tables", tmp_path / "tables")
+    file = tmp_path / "tables/settings.json"
+    said = json.loads(file.read_text())
+    del said["settings"]
+    file.write_text(json.dumps(said))
+    monkeypatch.setattr(report.look, "save", empty_picture)
+    text = report.render(tmp_path / "tables", tmp_path / "out").read_text(encoding="utf-8")
+    assert "its best setting among equally many trials" in text
