@@ -7,7 +7,7 @@ track, and in brackets with seen items masked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,7 +26,7 @@ TESTS: tuple[tuple[str, str, Test], ...] = (  # in full, for short
     ("with a shorter training step", "With a shorter step", Met.cheaper),
     (f"sooner at {reach.goal(SHARE)}", f"Sooner at {100 * SHARE:g} %", lambda m: m.sooner(SHARE)),
 )
-COSTS = {  # the cost, what more of it is called
+WORDS = {  # of a cost: its name, more of it
     STEP: ("training step", "a training step takes longer"),
     ("inference", "batch_s"): ("inference batch", "an inference batch takes longer"),
     ("train", "memory"): ("memory of training", "training takes more memory"),
@@ -100,9 +100,8 @@ def _verdicts(rows: pd.DataFrame, verdict: str) -> list[int | None]:
 
 def _of(rows: pd.DataFrame, verdict: str) -> str:
     """How often a verdict was given, of all comparisons, by masking."""
-    parts = [pick(rows, masking=masking) for masking in MASKINGS]
-    found = [int((part.verdict == verdict).sum()) for part in parts]
-    return counted((found, [len(part) for part in parts]))
+    of = [len(pick(rows, masking=masking)) for masking in MASKINGS]
+    return counted(([n or 0 for n in _verdicts(rows, verdict)], of))
 
 
 def _of_track(track: str, rows: pd.DataFrame) -> str:
@@ -139,17 +138,12 @@ def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterat
     """In how many comparisons a machine found each cost higher beyond the quartiles, by track; nothing where it knows none."""
     machine, device, kind = where
     longest = max(m.seq_len for own in by.values() for m in own)
-    said = [f"{words} in {_listed(parts)}" for key, (_, words) in _costs(kind) if (parts := list(_tally(by, key)))]  # fmt: skip
+    said = [f"{words} in {_listed(parts)}" for key, (_, words) in WORDS.items() if versus.telling(key, kind) and (parts := list(_tally(by, key)))]  # fmt: skip
     turns = list(_turns(tables, where, by))
     if said and turns:
         said.append(f"on full windows its step becomes shorter than {', '.join(turns)}")
     if said:
         yield f"on {named(machine, device)}, up to L = {whole(longest)}, {'; '.join(said)}"
-
-
-def _costs(kind: str) -> Iterable[tuple[tuple[str, str], tuple[str, str]]]:
-    """Costs that say something on this kind of device: resident memory of a CPU holds more than the model's."""
-    return [(key, words) for key, words in COSTS.items() if kind != "cpu" or key[1] != "memory"]
 
 
 def _tally(by: ByTrack, key: tuple[str, str]) -> Iterator[str]:
@@ -191,7 +185,9 @@ def _of_machines(
 
 def _multiples(rows: dict[str, list], kind: str) -> Iterator[str]:
     """Every cost as a multiple of each rival's. rows: by rival the ratios of its places, by cost."""
-    for key, (name, _) in _costs(kind):
+    for key, (name, _) in WORDS.items():
+        if not versus.telling(key, kind):
+            continue
         found = {r: [ratios[key].ratio for ratios in every if key in ratios] for r, every in rows.items()}  # fmt: skip
         said = [f"{span(ratios)} times {label(r)}'s" for r, ratios in found.items() if ratios]
         if said:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import anchors, claims, versus
+from . import anchors, claims, spent, versus
 from .brief import Point, points
 from .collect import MARGIN, Tables
 from .costs import SUBJECT
 from .experiment import Training
-from .findings import MAIN, place
+from .findings import MAIN, pick, place
 from .metrics import METRICS
 from .summary import SEEDS_FOR_A_CLAIM
 from .tables import label, plural, whole
@@ -153,4 +153,7 @@ def _trials(tables: Tables) -> str:
         if any(entry.get("tuning", {}).get("finals") for entry in models.values())
     ]
     finals = f" (on {' and '.join(again)} the best of them again with other seeds)" if again else ""
-    return f"each its best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates each, so that settings win which learn fast"
+    text = f"each its best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates each"
+    trained = pick(spent.trainings(tables), track="tuned")
+    short = len(trained) and max(steps) < trained.steps.max()
+    return f"{text} (fewer than the trainings': settings that learn fast win)" if short else text

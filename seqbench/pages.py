@@ -107,7 +107,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
 def of_readme(
     content: Tables, pool: Pool, machines: Machines, figures: list[Drawing], link: Path
 ) -> str:
-    """The page of findings, with the cost on GPUs if any was measured. link: the folder of all machines, as the README sees it."""
+    """The page of findings, its tables by place folded. link: the folder of all machines, as the README sees it."""
     main = _main(content)
     said = [a for a in _together(main, machines) if a.question in IN_README]
     judged = versus.judged(main)
@@ -128,7 +128,7 @@ def of_readme(
         + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
         + f"**What the words mean, and where it was measured**\n\n{headline.words(main)}\n{pool_views.words(pool, [name for name, _ in machines], f'{link}/')}\n"
         + "".join(_folded(title, body) for title, body in folded if body.strip())
-        + f"More: [all machines together]({link}/README.md) (every metric and track, cost on CPUs and as multiples, time to quality step by step, published values and what may be behind those"
+        + f"More: [all machines together]({link}/README.md) (every metric and track, cost as multiples, time to quality step by step, published values and what may be behind those"
         " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
         f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
     )

@@ -186,9 +186,8 @@ def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
         for machine, device in dict.fromkeys((b.machine, b.device) for b in every):
             own = [b for b in every if (b.machine, b.device) == (machine, device)]
             said = "; ".join(_beside([b for b in own if b.rival == r]) for r in ordered(b.rival for b in own))  # fmt: skip
-            goal = f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
             yield (
-                f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal} with every seed?"
+                f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal(share)} with every seed?"
                 f" {said[:1].upper()}{said[1:]}."
             )
 

@@ -103,7 +103,7 @@ def _share(rows: pd.DataFrame) -> Cell:
 def _of_machine(
     tables: Tables, own: list[Met], rows: pd.DataFrame, kind: str, rivals: list[str]
 ) -> Iterator[list[Cell]]:
-    """Costs that say something on this kind of device (resident memory of a CPU holds more than the model's), then both at once."""
+    """Costs that say something on this kind of device, then both at once."""
 
     def line(name: str, cells: Iterable[Cell]) -> Iterator[list[Cell]]:
         cells = list(cells)
@@ -112,7 +112,7 @@ def _of_machine(
 
     by_rival = {r: [m for m in own if m.rival == r] for r in rivals}
     for key in versus.COSTS:
-        if key[1] != "memory" or kind == "cuda":
+        if versus.telling(key, kind):
             name = NAMES[key][:1].upper() + NAMES[key][1:]
             yield from line(name, (_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
     first = rows.iloc[0]
@@ -165,6 +165,7 @@ def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
     for model in ordered(trained):
         ranked, masked = counts[model].values()
         if any(ranked) or any(masked):
-            said.append(f"{label(model)} at {sum(ranked)} of {len(ranked)} ({sum(masked)} of {len(masked)})")  # fmt: skip
+            count = ((sum(ranked), sum(masked)), (len(ranked), len(masked)))
+            said.append(f"{label(model)} at {counted(count)}")
     if said:
         yield f"By their means below the best model that needs no training: {', '.join(said)}."

@@ -98,8 +98,8 @@ def choice(tables: Tables, track: str) -> Table:
 
 
 def _chosen(kind: str) -> list[tuple[str, str]]:
-    """Costs to choose by: resident memory of a CPU holds more than the model's."""
-    return [key for key in LEAST if kind == "cuda" or key[1] != "memory"]
+    """Costs to choose by."""
+    return [key for key in LEAST if versus.telling(key, kind)]
 
 
 def _best(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Cell:

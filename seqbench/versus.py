@@ -21,6 +21,11 @@ COSTS = (
 _KEY = ["machine_name", "device_kind", "job", "phase", "what"]
 
 
+def telling(cost: tuple[str, str], kind: str) -> bool:
+    """Whether one of `COSTS` says something about a model on this kind of device: resident memory of a CPU holds more than the model's."""
+    return kind == "cuda" or cost[1] != "memory"
+
+
 def judged(tables: Tables) -> list[str]:
     """Tracks in which the subject was compared with another trained model over enough seeds, in the order of `TRACKS`."""
     found = [track for (track,) in places(settled(against(tables)), "track")]

@@ -60,3 +60,13 @@ def test_which_ranking_to_read_is_said_only_where_no_user_has_an_item_twice():
     for repeats, told in ((0.0, True), (0.1, False)):
         content = Tables({}, {"toy": {"repeats": repeats}}, {"settings": {}})
         assert ("who would not show it again reads *masked*" in headline.words(content)) == told
+
+
+def test_that_short_trials_choose_what_learns_fast_is_said_only_where_they_were_shorter():
+    entry = {"tuning": {"trials": 5, "max_steps": 900}}
+    for steps, told in ((900, False), (2000, True)):
+        run = {"kind": "train", "status": "ok", "trained": True, "track": "tuned", "steps": steps}
+        settings = {"settings": {"tuned": {"toy": {"sasrec": entry}}}}
+        said = headline.terms(Tables({"experiments": pd.DataFrame([run])}, {}, settings))
+        assert "each its best of 5 trials, the first of them `matched`'s setting, of at most 900 updates each" in said  # fmt: skip
+        assert ("settings that learn fast win" in said) == told

@@ -103,7 +103,7 @@ def test_models_below_one_without_training_are_counted():
         for model, values in means.items() for masking, mean in zip(("unmasked", "seen-masked"), values, strict=True)
     ])  # fmt: skip
     assert scorecard.table(content, "matched").notes[-1] == (
-        "By their means below the best model that needs no training: SASRec at 1 of 1 (0 of 1)."
+        "By their means below the best model that needs no training: SASRec at 1 of 1 (0)."
     )
 
 
