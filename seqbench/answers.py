@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import anchors, claims, curves, reach, spent
+from . import anchors, budgets, claims, curves, reach, spent
 from .collect import Tables
 from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
@@ -274,12 +274,14 @@ def _listed(models: list[str]) -> str:
 
 
 LENGTH = "What does a longer history do to quality?"
+BUDGET = "What do more updates do to quality?"
 CLAIMS = "Which of the paper's claims stand?"
 SPENT = "What was spent?"
 QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...] = (
     ("Is Mamba4Rec better than the others, and by how much?", _against),
     ("Which model ranks best?", _best),
     (LENGTH, _length),
+    (BUDGET, budgets.sentences),
     ("What does masking seen items do, and does training close the gap?", _masking),
     ("What does Mamba4Rec cost beside the others?", cost),
     (CLAIMS, _claims),

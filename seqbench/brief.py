@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import reach, versus
+from . import budgets, reach, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .collect import Tables
 from .costs import SUBJECT, of_curve
@@ -83,7 +83,7 @@ def _quality(tables: Tables, tracks: list[str]) -> Point:
     worse = _pair(_verdicts(pd.concat(own.values()), "worse"))
     return Point(
         f"Quality: {label(SUBJECT)} ranks better in {_listed(better)}; worse in {worse}.",
-        [_of_track(track, rows) for track, rows in own.items()],
+        [*(_of_track(track, rows) for track, rows in own.items()), *budgets.brief(tables)],
     )
 
 

@@ -40,7 +40,7 @@ def texts(content, name):
 def quality(rows):
     content = verdicts(rows)
     content.frames.update(
-        {name: pd.DataFrame() for name in ("curves", "crossovers", "effectiveness")}
+        {name: pd.DataFrame() for name in ("curves", "crossovers", "effectiveness", "contrasts")}
     )
     return content
 

@@ -39,7 +39,12 @@ def tables(comparisons, costs, crossovers=()):
     frames = {name: pd.DataFrame(list(found)) for name, found in rows.items()}
     return Tables(
         frames
-        | {"summary": pd.DataFrame(), "curves": pd.DataFrame(), "effectiveness": pd.DataFrame()},
+        | {
+            "summary": pd.DataFrame(),
+            "contrasts": pd.DataFrame(),
+            "curves": pd.DataFrame(),
+            "effectiveness": pd.DataFrame(),
+        },
         {"toy": {"n_items": 300}},
         {},
     )
