@@ -12,7 +12,7 @@ where only that was published):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import yaml
 
 from .collect import Tables
 from .errors import UserError
-from .findings import pick, place, places
+from .findings import in_order, pick, place, places
 from .metrics import METRICS
 from .tables import Cell, Column, Table, known, label
 from .views import DASH, MASKINGS
@@ -79,7 +79,7 @@ def _held(tables: Tables, anchors: list[dict[str, Any]]) -> Iterator[Held]:
     for anchor in anchors:
         where = {key: anchor[key] for key in ("dataset", "seq_len", "model")}
         metric = "ndcg@10" if anchor["ndcg@10"] is not None else "hr@10"
-        for (track,) in places(pick(summary, **where), "track"):
+        for track in in_order(t for (t,) in places(pick(summary, **where), "track")):
             rows = pick(summary, track=track, metric=metric, **where)
             if anchor["masking"] == UNKNOWN:
                 yield Held(anchor, track, metric, None, None)
@@ -98,7 +98,7 @@ def verdict(row: pd.Series, published: float) -> str:
 def table(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> Table:
     """Published values with their source, ours per track with both maskings, and the verdict."""
     found = held(tables, anchors)
-    tracks = list(dict.fromkeys(h.track for h in found))
+    tracks = in_order(h.track for h in found)
     columns = [Column("Model and source", number=False), Column("Seen items", number=False)]
     columns += [Column(METRICS[m].label, "Published") for m in ("hr@10", "ndcg@10")]
     for track in tracks:
@@ -155,14 +155,18 @@ def _ours(tables: Tables, anchor: Mapping, track: str, metric: str, masking: str
     return Cell(text, detail, row["mean"], "muted" if other else "")
 
 
-def sentences(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> list[str]:
+def sentences(
+    tables: Tables, anchors: list[dict[str, Any]] | None = None, of: Sequence[str] | None = None
+) -> list[str]:
     """Counts per track, and each value that was not reached with what may be behind it, as far as records show it.
 
-    A track that can be held against fewer values than the first one is counted beside it on the same ones.
+    A track that can be held against fewer values than the first one is counted beside it on the same ones. of: the tracks
+    to tell of, else all.
     """
     found = [h for h in held(tables, anchors) if h.verdict]
-    said, first = [], [h for h in found if h.track == found[0].track]
-    for track in dict.fromkeys(h.track for h in found):
+    tracks, said = in_order(h.track for h in found), []
+    first = [h for h in found if h.track == tracks[0]]
+    for track in (t for t in tracks if of is None or t in of):
         own = [h for h in found if h.track == track]
         text = f"Track {track} reaches or exceeds {_reached(own)} published values of models trained here"
         same = [h for h in first if any(h.anchor is other.anchor for other in own)]

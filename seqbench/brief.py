@@ -16,7 +16,7 @@ from . import budgets, reach, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .collect import Tables
 from .costs import SUBJECT, of_curve
-from .findings import pick, places
+from .findings import TRACKS, pick, places
 from .shorter import shorter
 from .tables import known, label, named, plural, span, whole
 from .views import MASKINGS, ordered
@@ -120,7 +120,7 @@ def _cost(tables: Tables, every: ByTrack) -> Iterator[Point]:
     chosen = dict(_machines(every))
     leads = [text for where, by in chosen.items() for text in _tallies(tables, where, by)]
     said = [text for track, own in every.items() for text in _of_machines(tables, track, own, set(chosen))]  # fmt: skip
-    said += [text for track in versus.TRACKS if track not in every for text in _unjudged(tables, track)]  # fmt: skip
+    said += [text for track in TRACKS if track not in every for text in _unjudged(tables, track)]  # fmt: skip
     if leads:
         yield Point(f"Cost: {'; '.join(leads)}.", said)
 

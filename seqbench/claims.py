@@ -21,7 +21,7 @@ import yaml
 from .collect import Tables
 from .curves import lengths
 from .errors import UserError
-from .findings import enough_seeds, pick, places
+from .findings import enough_seeds, in_order, pick, places
 from .metrics import METRICS
 from .tables import Cell, Column, Table, label, plural, rounded, unit_for
 from .views import DASH
@@ -84,7 +84,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
 def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
     """Every claim in every track that was run, in the order of the file."""
     subject = claims["subject"]
-    tracks = [track for (track,) in places(tables.frames["experiments"], "track")]
+    tracks = in_order(t for (t,) in places(tables.frames["experiments"], "track") if t)
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
     return [
         Finding(kind, sentence, claim["source"], track, *found)

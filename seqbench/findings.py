@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from .summary import enough_seeds
 from .tables import known, label
 
 MAIN = "ndcg@10"
+TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 APART = 0.5  # lowest seed as a share of the highest, below which a mean says little
 
 
@@ -48,6 +49,12 @@ def places(frame: pd.DataFrame, *columns: str) -> list[tuple]:
     if frame.empty:
         return []
     return list(frame[list(columns)].drop_duplicates().itertuples(index=False, name=None))
+
+
+def in_order(tracks: Iterable[str]) -> list[str]:
+    """Distinct tracks in the order of `TRACKS`."""
+    known_first = {track: at for at, track in enumerate(TRACKS)}
+    return sorted(dict.fromkeys(tracks), key=lambda track: known_first.get(track, len(TRACKS)))
 
 
 def place(dataset: str, seq_len: int) -> str:

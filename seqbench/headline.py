@@ -53,9 +53,12 @@ def _opposed(tables: Tables) -> Iterator[Point]:
 
 
 def _claims(tables: Tables) -> Iterator[Point]:
-    """Verdicts by track and kind of claim; what a track says nothing about is left out."""
+    """Verdicts by track and kind of claim; what a track says nothing about is left out, and one in which nothing is judged."""
     found, every = claims.judge(tables, claims.read()), []
     for track in dict.fromkeys(f.track for f in found if f.verdict != claims.ABSENT):
+        decided = any(f.track == track and f.verdict in (claims.YES, claims.NO) for f in found)
+        if not decided and track not in versus.judged(tables):
+            continue
         said, absent = [], 0
         for kind, words in KINDS.items():
             own = [f for f in found if (f.track, f.kind) == (track, kind)]
@@ -78,7 +81,8 @@ def _claims(tables: Tables) -> Iterator[Point]:
 
 def _anchors(tables: Tables) -> Iterator[Point]:
     """The counts, and what the subject missed; what others missed stands with the published values."""
-    found = [text for text in anchors.sentences(tables) if not text.startswith(anchors.MISSED)]
+    told = anchors.sentences(tables, of=versus.judged(tables) or None)
+    found = [text for text in told if not text.startswith(anchors.MISSED)]
     if found:
         yield Point("Published values.", [*found, *_missed(tables)])
 

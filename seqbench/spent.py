@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from .collect import Tables
-from .findings import pick, place, places
+from .findings import in_order, pick, place, places
 from .tables import Cell, Column, Table, label, plural, whole
 from .views import ordered
 
@@ -28,8 +28,8 @@ def machines(tables: Tables, **where: object) -> set[str]:
 
 
 def tracks(tables: Tables) -> list[str]:
-    """Tracks in which something was trained, in order of first use."""
-    return [track for (track,) in places(trainings(tables), "track")]
+    """Tracks in which something was trained."""
+    return in_order(track for (track,) in places(trainings(tables), "track"))
 
 
 def table(tables: Tables, track: str) -> Table:

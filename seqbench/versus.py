@@ -9,11 +9,10 @@ import pandas as pd
 from . import spent
 from .collect import Tables
 from .costs import MEMORY, SUBJECT, of_curve
-from .findings import MAIN, enough_seeds, pick, places
+from .findings import MAIN, enough_seeds, in_order, pick, places
 from .protocols import OPPOSITE
 
 LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
-TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 COSTS = (
     *(("train", metric) for metric in ("step_s", "memory", "energy_j_per_step")),
     *(("inference", metric) for metric in ("batch_s", "memory")),
@@ -27,9 +26,8 @@ def telling(cost: tuple[str, str], kind: str) -> bool:
 
 
 def judged(tables: Tables) -> list[str]:
-    """Tracks in which the subject was compared with another trained model over enough seeds, in the order of `TRACKS`."""
-    found = [track for (track,) in places(settled(against(tables)), "track")]
-    return sorted(found, key=lambda t: TRACKS.index(t) if t in TRACKS else len(TRACKS))
+    """Tracks in which the subject was compared with another trained model over enough seeds."""
+    return in_order(track for (track,) in places(settled(against(tables)), "track"))
 
 
 def settled(rows: pd.DataFrame) -> pd.DataFrame:

@@ -93,14 +93,14 @@ def test_a_miss_is_told_with_what_the_records_know(tmp_path):
 def test_a_track_with_fewer_values_is_counted_beside_the_first_on_the_same_ones(tmp_path):
     tables = tables_of(tmp_path)
     rows = tables.frames["summary"]
-    more = [rows.assign(seq_len=100), rows.assign(track="tuned")]
-    tables.frames["summary"] = pd.concat([rows, *more])
+    tables.frames["summary"] = pd.concat([rows.assign(track="tuned"), rows, rows.assign(seq_len=100)])  # fmt: skip
     held = [anchor(**{"ndcg@10": 0.001}), anchor(seq_len=100, **{"ndcg@10": 0.9})]
     said = [text for text in anchors.sentences(tables, held) if text.startswith("Track")]
     assert said == [
         "Track matched reaches or exceeds 1 of 2 published values of models trained here.",
         "Track tuned reaches or exceeds 1 of 1 published values of models trained here (of these track matched: 1 of 1).",
     ]
+    assert anchors.sentences(tables, held, of=["tuned"]) == said[1:]
 
 
 def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):

@@ -4,7 +4,8 @@ import pandas as pd
 from test_claims import CLAIMS, FAST
 from test_claims import tables as facts
 
-from seqbench import headline
+from seqbench import claims, headline
+from seqbench.claims import Finding
 from seqbench.collect import Tables
 
 NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "ci_high": 0.04}
@@ -54,6 +55,27 @@ def test_claims_are_counted_by_track_and_kind(monkeypatch):
     (said,) = headline._claims(facts(cost=cheaper))
     assert said.details[0].endswith("cost on a GPU: 1 not reproduced (of 1 the direction holds, not the figure); 3 others not measured here.")  # fmt: skip
     assert list(headline._claims(facts())) == []
+
+
+def test_a_track_in_which_nothing_is_judged_has_no_line_of_claims_nor_of_published_values(
+    monkeypatch,
+):
+    """One seed beside three: its open verdicts stand in the tables, what the subject misses there in the list of misses."""
+    content = tables(both("matched", "mamba4rec", "sasrec", ("better", "better")))
+    found = [
+        Finding("quality", "s", "p", track, "difference", verdict)
+        for track, verdict in (("matched", claims.UNSURE), ("longer", claims.UNSURE), ("paper", claims.NO))
+    ]  # fmt: skip
+    monkeypatch.setattr(headline.claims, "judge", lambda *_: found)
+    (said,) = headline._claims(content)
+    assert [text.split(":")[0] for text in said.details] == ["Track matched", "Track paper"]
+    tracks = []
+    monkeypatch.setattr(
+        headline.anchors, "sentences", lambda _, of: tracks.append(of) or ["Track matched reaches"]
+    )
+    monkeypatch.setattr(headline.anchors, "held", lambda _: [])
+    (said,) = headline._anchors(content)
+    assert tracks == [["matched"]]
 
 
 def test_which_ranking_to_read_is_said_only_where_no_user_has_an_item_twice():
