@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from . import anchors, budgets, claims, curves, reach, spent
+from .changes import changes
 from .collect import Tables
 from .costs import MEMORY, SUBJECT, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
@@ -126,7 +127,7 @@ def _length(tables: Tables) -> Iterator[str]:
         shortest = part.seq_len_from.min()
         from_shortest = pick(part, seq_len_from=shortest)
         steps = [
-            f"those of {longer} change {METRICS[MAIN].label} by {_each(tables, pick(from_shortest, seq_len_to=longer))}"
+            f"those of {longer} change {METRICS[MAIN].label} by {changes(tables, pick(from_shortest, seq_len_to=longer))}"
             for longer in sorted(set(from_shortest.seq_len_to))
         ]
         yield (
@@ -135,29 +136,13 @@ def _length(tables: Tables) -> Iterator[str]:
         )
 
 
-def _each(tables: Tables, rows: pd.DataFrame) -> str:
-    listed = []
-    for model in ordered(rows.model):
-        row = pick(rows, model=model).iloc[0]
-        remarks = [label(model)]
-        if not enough_seeds(row.n_seeds):
-            remarks.append(plural(int(row.n_seeds), "seed"))
-        where = {key: row[key] for key in ("dataset", "track", "model")}
-        ends = (row.seq_len_from, row.seq_len_to)
-        if len({frozenset(spent.machines(tables, seq_len=end, **where)) for end in ends}) > 1:
-            remarks.append("other machine")
-        text = signed(row.difference, row.ci_low, row.ci_high)
-        listed.append(f"{text} ({', '.join(remarks)})")
-    return ", ".join(listed)
-
-
 def _masking(tables: Tables) -> Iterator[str]:
     """What masking seen items adds on the test, and whether the gap closed while the models were trained."""
     rows = pick(tables.frames["contrasts"], contrast="masking", metric=MAIN)
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
     for dataset, track, seq_len in places(rows, "dataset", "track", "seq_len_to"):
         part = pick(rows, dataset=dataset, track=track, seq_len_to=seq_len)
-        text = f"{place(dataset, seq_len)}, track {track}: masking adds {_each(tables, part)} to the test {METRICS[MAIN].label}."
+        text = f"{place(dataset, seq_len)}, track {track}: masking adds {changes(tables, part)} to the test {METRICS[MAIN].label}."
         yield " ".join([text, *_gaps(tables, dataset, track, seq_len)])
 
 

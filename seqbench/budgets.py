@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from . import spent, versus
+from .changes import changes
 from .collect import Tables
 from .costs import SUBJECT
 from .findings import MAIN, enough_seeds, pick, place, places
@@ -59,10 +60,9 @@ def sentences(tables: Tables) -> Iterator[str]:
         at = place(step.dataset, step.seq_len)
         for masking in MASKINGS:
             part = pick(step.rows, masking=masking)
-            changes = ", ".join(_change(pick(part, model=m).iloc[0]) for m in ordered(part.model))
             yield (
                 f"{at}, {MASKINGS[masking].lower()}: up to {whole(step.more)} updates (track {step.track}) instead of {whole(step.fewer)}"
-                f" (track {step.track_from}) change {METRICS[MAIN].label} by {changes}."
+                f" (track {step.track_from}) change {METRICS[MAIN].label} by {changes(tables, part)}."
             )
         yield f"{at}, track {step.track}: {_ends(step.trainings)}."
         between = [text for masking in MASKINGS if (text := _between(tables, step, masking))]
@@ -79,12 +79,6 @@ def brief(tables: Tables) -> Iterator[str]:
             f"With up to {whole(step.more)} updates instead of {whole(step.fewer)} ({place(step.dataset, step.seq_len)}, track {step.track},"
             f" {step.seeds}): {METRICS[MAIN].label} {means}."
         )
-
-
-def _change(row: pd.Series) -> str:
-    seeds = [] if enough_seeds(row.n_seeds) else [plural(int(row.n_seeds), "seed")]
-    remarks = ", ".join([label(row.model), *seeds])
-    return f"{signed(row.difference, row.ci_low, row.ci_high)} ({remarks})"
 
 
 def _ends(trainings: pd.DataFrame) -> str:

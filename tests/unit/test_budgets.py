@@ -1,12 +1,13 @@
 """What more updates do: from records of two tracks whose answer is known, and nothing of tracks that differ in more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import SEEDS, THREE, grid, samples, training, write_training
-from test_answers import about, tables_of
+from test_answers import about, gained, tables_of
 
 from seqbench import answers, budgets
-from seqbench.metrics import per_user
 
 QUESTION = "What do more updates do"
 STEPS = 5000
@@ -46,10 +47,7 @@ def test_what_more_updates_add_is_paired_over_users(equal):
     assert set(rows.model) == set(THREE)  # Popularity has no updates
     assert set(zip(rows.track_from, rows.track, strict=True)) == {("matched", "longer")}
     row = rows[(rows.model == "sasrec") & (rows.metric == "ndcg@10") & (rows.masking == "unmasked")].iloc[0]  # fmt: skip
-    ranks = [samples("sasrec", s)["test/unmasked/rank"] for s in SEEDS]
-    added = np.mean([
-        per_user(np.maximum(r - 2, 1), "ndcg@10").mean() - per_user(r, "ndcg@10").mean() for r in ranks
-    ])  # fmt: skip
+    added = gained("sasrec", 2)
     assert row.difference == pytest.approx(added)
     assert row.ci_low < added < row.ci_high
 
@@ -80,6 +78,17 @@ def test_the_difference_between_models_is_read_from_the_subject_s_side(tmp_path)
     *_, between = about(tables, QUESTION)
     text = f"BERT4Rec +{-row.difference:.3f} [+{-row.ci_high:.3f}, +{-row.ci_low:.3f}]"
     assert text in between
+
+
+def test_trainings_of_another_machine_are_named(equal):
+    assert "other machine" not in about(equal, QUESTION)[0]
+    frame = equal.frames["experiments"]
+    moved = (frame.model == "sasrec") & (frame.track == "longer")
+    elsewhere = frame.assign(machine_name=frame.machine_name.mask(moved, "another"))
+    tables = replace(equal, frames={**equal.frames, "experiments": elsewhere})
+    ranked = about(tables, QUESTION)[0]
+    assert ranked.count("other machine") == 1
+    assert "(SASRec, other machine)" in ranked
 
 
 def test_few_seeds_are_named_and_not_judged(tmp_path):
