@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seqbench.tables import Cell, Column, Table, markdown, rounded, share, whole
+from seqbench.reporting.tables import Cell, Column, Table, markdown, rounded, share, whole
 
 from .result import sample_rows, summary_row
 

@@ -181,7 +181,7 @@ def _tune(a: argparse.Namespace) -> None:
 def _accept(a: argparse.Namespace) -> None:
     from .accept import accept
     from .config import load
-    from .publish import together
+    from .reporting.publish import together
 
     _check_readme(a.readme)
     said = accept(a.results, a.tuned, load(a.configfile))
@@ -216,19 +216,19 @@ def _grid(a: argparse.Namespace) -> None:
 
 
 def _collect(a: argparse.Namespace) -> None:
-    from .collect import collect
+    from .analysis.collect import collect
 
     collect(a.grid, a.results, a.out)
 
 
 def _report(a: argparse.Namespace) -> None:
-    from .report import render
+    from .reporting.report import render
 
     print(f"report: {render(a.tables, a.out)}", file=sys.stderr)
 
 
 def _check(a: argparse.Namespace) -> int:
-    from .report import check
+    from .reporting.report import check
 
     problems = check(a.tables)
     for problem in problems:
@@ -238,7 +238,7 @@ def _check(a: argparse.Namespace) -> int:
 
 
 def _publish(a: argparse.Namespace) -> None:
-    from .publish import publish, together
+    from .reporting.publish import publish, together
 
     _check_readme(a.readme)
     folder = publish(a.grid, a.results)
@@ -273,7 +273,7 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _gpu_check(a: argparse.Namespace) -> int:
-    from .gpucheck import gpu_check
+    from .gpucheck.command import gpu_check
 
     return gpu_check(
         a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every, a.grid, a.share, a.only
@@ -281,8 +281,8 @@ def _gpu_check(a: argparse.Namespace) -> int:
 
 
 def _unpack(a: argparse.Namespace) -> None:
-    from .bundle import unpack
-    from .publish import together
+    from .gpucheck.bundle import unpack
+    from .reporting.publish import together
 
     _check_readme(a.readme)
     folder = unpack(a.archive, a.results)
@@ -337,7 +337,7 @@ def _writable(out: Path) -> Path:
 
 def _check_readme(readme: Path | None) -> None:
     """Refuse a README that could not be rewritten before anything else is written."""
-    from .publish import BEGIN, END
+    from .reporting.publish import BEGIN, END
 
     if readme is None:
         return

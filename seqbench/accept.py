@@ -14,10 +14,10 @@ import yaml
 
 from . import record as records
 from . import tune
+from .analysis.tidy import Entry
 from .errors import UserError
-from .publish import copy_record, machine_of, staged, tables
+from .reporting.publish import copy_record, machine_of, staged, tables
 from .study import Study
-from .tidy import Entry
 
 TRACK = "tuned"
 HEAD = """\

@@ -18,11 +18,11 @@ from typing import Any
 
 from . import code
 from . import record as records
+from .analysis.tidy import Entry
 from .errors import UserError
 from .experiment import Experiment, Training, filled
 from .run import End, machines, record_failure, supervise
 from .study import TRAINING_KEYS, Study
-from .tidy import Entry
 
 SUMMARY = "study.json"
 Train = Callable[[Experiment, Path, Path, int, float | None], str]

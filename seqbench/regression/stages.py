@@ -74,8 +74,9 @@ def _import() -> None:
     with contextlib.suppress(Exception):
         import models  # noqa: F401
         import seqbench.quality
-        import seqbench.report
         import seqbench.train  # noqa: F401
+
+        _renderer()
 
 
 def _run(run: Callable[[], object], times: int) -> dict[str, Any]:
@@ -191,10 +192,18 @@ def _preparing(data: Path) -> Callable[[], object]:
     return run
 
 
+def _renderer() -> Callable[[Path, Path], object]:
+    try:
+        from seqbench.reporting.report import render
+    except ModuleNotFoundError:  # a revision from when all of it was one flat package
+        from seqbench.report import render
+    return render
+
+
 def _rendering(data: Path) -> Callable[[], object]:
     import tempfile
 
-    from seqbench.report import render
+    render = _renderer()
 
     def run() -> object:
         with tempfile.TemporaryDirectory() as folder:

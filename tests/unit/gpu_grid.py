@@ -4,9 +4,9 @@ import json
 import shutil
 import time
 
-from seqbench import gpucheck
 from seqbench.experiment import Experiment, Training
-from seqbench.gpuplan import Plan
+from seqbench.gpucheck import command
+from seqbench.gpucheck.plan import Plan
 
 TRAINING = Training(max_steps=20, eval_every=10, batch_targets=64)
 SMALL = (("d_model", 16),)
@@ -31,10 +31,10 @@ def done_once(out, parts, grid, n_records):
     """Run the parts twice: the first run leaves so many records, the second makes none of them again."""
 
     def run():
-        return gpucheck.gpu_check(out, parts, 120, None, True, True, False, grid, 2)
+        return command.gpu_check(out, parts, 120, None, True, True, False, grid, 2)
 
-    assert run() == gpucheck.DONE
+    assert run() == command.DONE
     made = {p: p.stat().st_mtime_ns for p in out.rglob("record.json")}
     assert len(made) == n_records
-    assert run() == gpucheck.DONE
+    assert run() == command.DONE
     assert {p: p.stat().st_mtime_ns for p in made} == made

@@ -9,10 +9,11 @@ import yaml
 from test_study import TUNING
 from test_tune import data, trainer
 
-from seqbench import accept, config, record, tune, tuning_views
+from seqbench import accept, config, record, tune
 from seqbench.errors import UserError
 from seqbench.grid import grid
 from seqbench.modelfile import MODELS
+from seqbench.reporting import tuning_views
 from seqbench.study import studies
 
 

@@ -5,8 +5,9 @@ import pytest
 import yaml
 from builders import SEEDS, grid, training, write_grid, write_training
 
-from seqbench import anchors, collect
+from seqbench.analysis import collect
 from seqbench.errors import UserError
+from seqbench.reporting import anchors
 
 
 def tables_of(results, **values):

@@ -14,8 +14,9 @@ from builders import (
     write_training,
 )
 
-from seqbench import answers, collect, costs, spent
+from seqbench.analysis import collect
 from seqbench.metrics import per_user
+from seqbench.reporting import answers, costs, spent
 
 
 def tables_of(results, wanted, change=lambda: None):

@@ -17,22 +17,9 @@ MODELS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "models").rglob(
 PEERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "peers").rglob("*.py"))
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
 TORCH_FREE = [
-    "run",
-    "collect",
-    "tidy",
-    "summary",
-    "stats",
-    "figures",
-    "report",
-    "publish",
-    "record",
-    "nvml",
-    "sampler",
-    "bundle",
-    "scaling",
-    "claims",
-    "tune",
-    "accept",
+    *("seqbench/run.py", "seqbench/record.py", "seqbench/nvml.py", "seqbench/sampler.py"),
+    *("seqbench/stats.py", "seqbench/tune.py", "seqbench/accept.py", "seqbench/gpucheck/bundle.py"),
+    *(f for f in SEQBENCH if f.startswith(("seqbench/analysis/", "seqbench/reporting/"))),
 ]
 
 
@@ -105,9 +92,23 @@ def test_data_never_needs_torch(file):
     assert not reached(file) & {"torch", "models"}
 
 
-@pytest.mark.parametrize("name", TORCH_FREE)
-def test_supervising_and_reporting_never_need_torch_or_models(name):
-    assert not reached(f"seqbench/{name}.py") & {"torch", "models"}
+@pytest.mark.parametrize("file", TORCH_FREE)
+def test_supervising_and_reporting_never_need_torch_or_models(file):
+    assert not reached(file) & {"torch", "models"}
+
+
+@pytest.mark.parametrize(
+    ("package", "never"),
+    [
+        ("data", {"analysis", "reporting", "gpucheck", "regression"}),
+        ("analysis", {"reporting", "gpucheck"}),
+        ("reporting", {"gpucheck"}),
+    ],
+)
+def test_a_package_imports_none_of_those_that_build_on_it(package, never):
+    files = [f for f in SEQBENCH if f.startswith(f"seqbench/{package}/")]
+    reached_by_it = {Path(f).parts[1] for f in closure(ROOT, *files)}
+    assert len(files) > 2 and not reached_by_it & never
 
 
 def test_the_parent_of_measuring_processes_does_not_load_torch():

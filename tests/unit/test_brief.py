@@ -6,7 +6,7 @@ from test_reach import tables as trained
 from test_scorecard import crossing, quality, said
 from test_tradeoff import WINDOWS, comparison, cost, tables
 
-from seqbench import both, brief
+from seqbench.reporting import both, brief
 
 
 def test_the_first_words_count_every_judged_track():

@@ -7,7 +7,7 @@ import pytest
 from builders import SEEDS, THREE, grid, samples, training, write_training
 from test_answers import about, gained, tables_of
 
-from seqbench import answers, budgets
+from seqbench.reporting import answers, budgets
 
 QUESTION = "What do more updates do"
 STEPS = 5000

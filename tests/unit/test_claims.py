@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from seqbench import claims
-from seqbench.collect import Tables
+from seqbench.analysis.collect import Tables
 from seqbench.errors import UserError
+from seqbench.reporting import claims
 
 CLAIMS = {
     "source": "a paper", "subject": "ours",

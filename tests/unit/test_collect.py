@@ -17,7 +17,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect
+from seqbench.analysis import collect
 from seqbench.errors import UserError
 from seqbench.metrics import per_user
 from seqbench.record import read_record

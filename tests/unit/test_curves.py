@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from seqbench import curves
-from seqbench.collect import Tables
+from seqbench.analysis.collect import Tables
+from seqbench.reporting import curves
 
 PLACE = {
     "track": "t", "machine_name": "m", "device_kind": "cpu", "curve": "tokens", "fixed": "64 tokens a batch",

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqbench import drawings, figures, look
 from seqbench.metrics import METRICS
-from seqbench.tables import metric_label
+from seqbench.reporting import drawings, figures, look
+from seqbench.reporting.tables import metric_label
 
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 LENGTHS = (50, 100, 200, 500, 1000)

@@ -15,8 +15,9 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, flags, report
+from seqbench.analysis import collect
 from seqbench.metrics import per_user
+from seqbench.reporting import flags, report
 
 
 def tables_of(results, wanted=None, change=lambda: None):

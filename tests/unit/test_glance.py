@@ -17,8 +17,9 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, glance
+from seqbench.analysis import collect
 from seqbench.metrics import per_user
+from seqbench.reporting import glance
 
 
 def tables_of(results, wanted, change=lambda: None):

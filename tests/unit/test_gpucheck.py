@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from test_gpuplan import plan
 
-from seqbench import gpucheck, gpuplan, gputrain
 from seqbench.__main__ import main
-from seqbench.bundle import unpack
 from seqbench.errors import UserError
+from seqbench.gpucheck import command, training
+from seqbench.gpucheck import plan as planning
+from seqbench.gpucheck.bundle import unpack
 from seqbench.imports import closure
 
 ROOT = Path(__file__).parents[2]
@@ -49,23 +50,25 @@ def test_without_a_gpu_it_says_who_knows_more(tmp_path, capsys):
 
 def test_all_missing_packages_are_named_at_once(monkeypatch):
     monkeypatch.setattr(
-        gpucheck, "NEEDED", {"no_such_a": "a-dist", "torch": "torch", "no_such_b": "b-dist"}
+        command, "NEEDED", {"no_such_a": "a-dist", "torch": "torch", "no_such_b": "b-dist"}
     )
     with pytest.raises(
         UserError,
         match=r"missing packages: a-dist, b-dist; .*pip install a-dist b-dist.*PYTHONPATH",
     ):
-        gpucheck._check_packages()
+        command._check_packages()
 
 
 def test_every_package_that_it_reaches_is_named_or_may_be_absent():
     """`tqdm` was not: all trainings and measurements would have crashed without it."""
-    files = [f"seqbench/{name}.py" for name in ("gpucheck", "worker", "measure", "interleave")]
+    files = [
+        f"seqbench/{name}.py" for name in ("gpucheck/command", "worker", "measure", "interleave")
+    ]
     models = [f"models/{name}.py" for name in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")]
     kernels = {"triton", "mamba_ssm", "causal_conv1d"}  # a scan without them says so
     outside = packages_of(closure(ROOT, *files, *models)) - {"seqbench", "models", *kernels}
-    by_part = {name for needed in gpucheck.NEEDED_BY.values() for name in needed}
-    assert outside - set(ABSENT) <= {*gpucheck.NEEDED, *by_part}
+    by_part = {name for needed in command.NEEDED_BY.values() for name in needed}
+    assert outside - set(ABSENT) <= {*command.NEEDED, *by_part}
 
 
 def packages_of(files):
@@ -98,11 +101,11 @@ def test_make_hands_its_variables_on():
 
 
 def run(tmp_path, parts):
-    return gpucheck.gpu_check(tmp_path / "out", parts, 100, None, allow_cpu=True, tiny=True)
+    return command.gpu_check(tmp_path / "out", parts, 100, None, allow_cpu=True, tiny=True)
 
 
 def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monkeypatch):
-    paths = [job.path for job in gpuplan.jobs(plan(tmp_path, tiny=True))]
+    paths = [job.path for job in planning.jobs(plan(tmp_path, tiny=True))]
     order = []
 
     def measure(job, *_):
@@ -111,32 +114,34 @@ def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monke
 
     monkeypatch.setattr("seqbench.interleave.measure", measure)
     (tmp_path / "out/results" / paths[0]).mkdir(parents=True)  # it crashed in an earlier call
-    assert run(tmp_path, "cost") == gpucheck.FAILED
+    assert run(tmp_path, "cost") == command.FAILED
     assert order == [*paths[1:], paths[0]]
 
 
 def test_a_job_that_the_time_cut_is_not_done_though_it_left_a_record(tmp_path, monkeypatch):
     monkeypatch.setattr("seqbench.interleave.measure", lambda *_: {"sasrec": "ok"})
-    monkeypatch.setattr(gpucheck, "is_done", lambda *_: False)  # of fewer rounds than asked for
-    assert run(tmp_path, "cost") == gpucheck.UNFINISHED
+    monkeypatch.setattr(command, "is_done", lambda *_: False)  # of fewer rounds than asked for
+    assert run(tmp_path, "cost") == command.UNFINISHED
 
 
 def test_a_training_that_passed_is_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.setitem(gpuplan.TINY["measure"], "models", ["sasrec", "gru4rec"])
+    monkeypatch.setitem(planning.TINY["measure"], "models", ["sasrec", "gru4rec"])
     started, results = [], {"sasrec": "ok", "gru4rec": "crashed"}
-    monkeypatch.setattr("seqbench.gputrain.supervise", lambda job, *_: started.append(job.model))
     monkeypatch.setattr(
-        gputrain,
+        "seqbench.gpucheck.training.supervise", lambda job, *_: started.append(job.model)
+    )
+    monkeypatch.setattr(
+        training,
         "_learned",
         lambda folder: {"status": results[folder.name], "first": 0.1, "last": 0.2},
     )
-    assert run(tmp_path, "train") == gpucheck.FAILED
+    assert run(tmp_path, "train") == command.FAILED
     results["gru4rec"] = "ok"
-    assert run(tmp_path, "train") == gpucheck.DONE
-    assert run(tmp_path, "train") == gpucheck.DONE
+    assert run(tmp_path, "train") == command.DONE
+    assert run(tmp_path, "train") == command.DONE
     assert started == ["sasrec", "gru4rec", "gru4rec"]
-    monkeypatch.setattr(gputrain, "identity", lambda *_: "other")
-    assert run(tmp_path, "train") == gpucheck.DONE and len(started) == 5
+    monkeypatch.setattr(training, "identity", lambda *_: "other")
+    assert run(tmp_path, "train") == command.DONE and len(started) == 5
 
 
 # --- running
@@ -169,7 +174,7 @@ def check(out, *options, packages=None):
 def test_it_goes_on_where_it_was_stopped_and_its_archive_is_published(tmp_path):
     out = tmp_path / "check"
     first = check(out, "--parts", "cost", "--budget-s", "1")
-    assert first.returncode == gpucheck.UNFINISHED, first.stderr
+    assert first.returncode == command.UNFINISHED, first.stderr
     assert "cost: not finished" in first.stdout and "goes on" in first.stdout
     rest = check(out)
     assert rest.returncode == 0, rest.stdout + rest.stderr
@@ -198,7 +203,7 @@ def test_it_needs_no_more_packages_than_it_names(tmp_path):
     out = tmp_path / "check"
     found = check(out, packages=ABSENT)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert not set(ABSENT) & set(gpucheck.NEEDED)
+    assert not set(ABSENT) & set(command.NEEDED)
     reasons = {
         json.loads(p.read_text())["values"]["backend"]["kernels"]["used"]
         for p in out.rglob("results/**/record.json")
@@ -212,9 +217,9 @@ def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch):
     def broken(_):
         raise RuntimeError("no kernel image")
 
-    monkeypatch.setattr(gpucheck, "_RUN", {"scan": broken, "cost": lambda _: gpucheck.DONE})
-    monkeypatch.setattr(gpucheck, "_check_device", lambda _: None)
-    assert gpucheck.gpu_check(tmp_path, "scan cost", 60.0, None) == gpucheck.FAILED
+    monkeypatch.setattr(command, "_RUN", {"scan": broken, "cost": lambda _: command.DONE})
+    monkeypatch.setattr(command, "_check_device", lambda _: None)
+    assert command.gpu_check(tmp_path, "scan cost", 60.0, None) == command.FAILED
     assert json.loads((tmp_path / "checks/scan.json").read_text()) == {
         "status": "failed", "reason": "RuntimeError: no kernel image",
     }  # fmt: skip
@@ -224,7 +229,7 @@ def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch):
 def test_a_scan_of_another_size_is_another_result(tmp_path, monkeypatch):
     """A tiny try in the same folder must not stand for the paper's size."""
     asked = []
-    monkeypatch.setattr(gpucheck, "_once", lambda plan, part, made_by, run: asked.append(made_by))
+    monkeypatch.setattr(command, "_once", lambda plan, part, made_by, run: asked.append(made_by))
     for small in (True, False, True):
-        gpucheck._scan(plan(tmp_path, tiny=small))
+        command._scan(plan(tmp_path, tiny=small))
     assert asked[0] == asked[2] != asked[1] and asked[1].endswith("cpu 2048 x 200 x 128")

@@ -3,8 +3,10 @@
 import json
 import time
 
-from seqbench import claims, gpuplan, scaling
-from seqbench.gpuplan import Plan
+from seqbench.analysis import scaling
+from seqbench.gpucheck import plan as planning
+from seqbench.gpucheck.plan import Plan
+from seqbench.reporting import claims
 
 
 def plan(out, **changes):
@@ -14,8 +16,11 @@ def plan(out, **changes):
 
 
 def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
-    core, every = list(gpuplan.jobs(plan(tmp_path))), list(gpuplan.jobs(plan(tmp_path, every=True)))
-    assert len(core) == 2 + len(gpuplan.CORE_LENGTHS) >= 2 + scaling.FEWEST_POINTS
+    core, every = (
+        list(planning.jobs(plan(tmp_path))),
+        list(planning.jobs(plan(tmp_path, every=True))),
+    )
+    assert len(core) == 2 + len(planning.CORE_LENGTHS) >= 2 + scaling.FEWEST_POINTS
     assert len(every) == 2 * (1 + 8 + 8 + 5 + 4) and {job.rounds for job in every} == {3}
     assert {job.path for job in core} <= {job.path for job in every}
     assert [(job.track, job.curve) for job in (core[0], core[-1])] == [
@@ -23,10 +28,10 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
         ("matched", None),
     ]
     points = core[1:-1]
-    assert [job.seq_len for job in points] == list(gpuplan.CORE_LENGTHS)
+    assert [job.seq_len for job in points] == list(planning.CORE_LENGTHS)
     assert {(job.track, job.curve) for job in points} == {("matched", "batch")}
     assert min(job.rounds for job in core) >= claims.ROUNDS  # fewer would decide none of them
-    asked = [gpuplan.ask(plan(tmp_path), job) for job in core]
+    asked = [planning.ask(plan(tmp_path), job) for job in core]
     assert {a.phases for a in asked} == {
         ("train", "inference")
     }  # the paper's claims are about both
@@ -37,17 +42,17 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
 def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
     chosen = plan(tmp_path, data=tiny)
     name = json.loads((tiny / "dataset.json").read_text())["name"]
-    assert [job.dataset for job in gpuplan.jobs(chosen) if not job.curve] == [name, name]
-    assert gpuplan.dataset(chosen) == tiny
+    assert [job.dataset for job in planning.jobs(chosen) if not job.curve] == [name, name]
+    assert planning.dataset(chosen) == tiny
     assert (tmp_path / "results/data" / name / "dataset.json").exists()
 
 
 def test_tiny_and_whole_runs_share_no_data_and_a_given_dataset_may_be_tried_tiny(tmp_path, tiny):
-    names = [gpuplan._name(plan(tmp_path, tiny=small)) for small in (False, True)]
+    names = [planning._name(plan(tmp_path, tiny=small)) for small in (False, True)]
     assert names == ["generated", "generated-tiny"]
     chosen = plan(tmp_path, data=tiny, tiny=True)
     name = json.loads((tiny / "dataset.json").read_text())["name"]
-    assert {job.dataset for job in gpuplan.jobs(chosen)} == {name, "full-length"}
+    assert {job.dataset for job in planning.jobs(chosen)} == {name, "full-length"}
 
 
 def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, monkeypatch):
@@ -55,7 +60,7 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     from seqbench.environment import environment
     from seqbench.record import write_record
 
-    job = next(gpuplan.jobs(plan(tmp_path, tiny=True)))
+    job = next(planning.jobs(plan(tmp_path, tiny=True)))
     given, counts = (
         {"name": "generated", "hash": "a" * 64},
         ("n_users", "n_items", "n_interactions"),
@@ -74,21 +79,21 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
             values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=code.identity(code.measuring_sources("sasrec")),
         )  # fmt: skip
 
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)
     leave()
-    assert gpuplan.is_done(chosen, job)
+    assert planning.is_done(chosen, job)
     leave("oom")
-    assert gpuplan.is_done(chosen, job)  # an answer too
+    assert planning.is_done(chosen, job)  # an answer too
     leave("crashed")
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)
     leave(rounds=99)
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)
     leave(phases=("train",))  # of a core that asked for less
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)
     leave(data="b" * 64)
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)
     leave(where=environment("cpu", 1) | {"machine": "another"})
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)
     leave()
     monkeypatch.setattr(code, "identity", lambda _: {"hash": "other"})
-    assert not gpuplan.is_done(chosen, job)
+    assert not planning.is_done(chosen, job)

@@ -12,12 +12,13 @@ import psutil
 import pytest
 from gpu_grid import done_once, plan
 
-from seqbench import gpucheck, gputrain, run
+from seqbench import run
 from seqbench.__main__ import main
-from seqbench.bundle import unpack
 from seqbench.environment import SHARE
 from seqbench.errors import UserError
-from seqbench.gpuplan import Plan
+from seqbench.gpucheck import command, training
+from seqbench.gpucheck.bundle import unpack
+from seqbench.gpucheck.plan import Plan
 
 
 @pytest.mark.parametrize(
@@ -62,22 +63,22 @@ def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
 
 def test_what_is_published_of_this_machine_is_not_trained_again(tmp_path, grid):
     out = tmp_path / "check"
-    gpucheck.gpu_check(out, "quality", 120, None, True, True, False, grid, 2)
+    command.gpu_check(out, "quality", 120, None, True, True, False, grid, 2)
     folder = unpack(next(out.glob("*.tar.gz")), tmp_path / "results")
     elsewhere = replace(plan(tmp_path / "new", grid), published=folder.parent)
-    jobs = gputrain.of_grid(grid)
-    assert all(gputrain.is_done(elsewhere, job) for job in jobs)
-    assert not any(gputrain.is_done(plan(tmp_path / "new", grid), job) for job in jobs)
+    jobs = training.of_grid(grid)
+    assert all(training.is_done(elsewhere, job) for job in jobs)
+    assert not any(training.is_done(plan(tmp_path / "new", grid), job) for job in jobs)
     record = folder / jobs[0].path / "record.json"
     content = json.loads(record.read_text())
     content["environment"]["machine"] = "another"
     record.write_text(json.dumps(content))
-    assert not gputrain.is_done(elsewhere, jobs[0])
+    assert not training.is_done(elsewhere, jobs[0])
 
 
 def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkeypatch):
     chosen = plan(tmp_path / "out", grid)
-    first = gputrain.of_grid(grid)[0]
+    first = training.of_grid(grid)[0]
     folder = chosen.results / first.path
     limits = []
 
@@ -88,10 +89,10 @@ def test_what_the_budget_cut_leaves_no_record_and_goes_on(tmp_path, grid, monkey
         limits.append(limit_s)
         return "timeout"
 
-    monkeypatch.setattr(gputrain, "supervise", supervise)
+    monkeypatch.setattr(training, "supervise", supervise)
     ends = iter((5.0, -1.0))  # what is left before the training and behind it
     monkeypatch.setattr(Plan, "left_s", lambda _: next(ends, -1.0))
-    assert gputrain.train_all(replace(chosen, share=1)) == (3, 0)
+    assert training.train_all(replace(chosen, share=1)) == (3, 0)
     assert len(limits) == 1 and [p.name for p in folder.iterdir()] == ["resume-0.pt"]
 
 
@@ -103,9 +104,9 @@ def test_a_training_that_crashes_or_refuses_leaves_the_others_their_turn(
             raise UserError("the worker refused its input")
         return "crashed" if job.seed else "ok"
 
-    monkeypatch.setattr(gputrain, "supervise", supervise)
-    monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
-    assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 2)
+    monkeypatch.setattr(training, "supervise", supervise)
+    monkeypatch.setattr(training, "_not_its_own", lambda _: None)
+    assert training.train_all(plan(tmp_path / "out", grid)) == (0, 2)
 
 
 @pytest.mark.parametrize("where", ["supervise", "_not_its_own"])
@@ -120,10 +121,10 @@ def test_what_nobody_expected_of_one_training_leaves_the_others_their_turn(
             raise OSError("No space left on device")
         return "ok" if where == "supervise" else None
 
-    monkeypatch.setattr(gputrain, "supervise", lambda *_: "ok")
-    monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
-    monkeypatch.setattr(gputrain, where, break_once)
-    assert gputrain.train_all(plan(tmp_path / "out", grid)) == (0, 1)
+    monkeypatch.setattr(training, "supervise", lambda *_: "ok")
+    monkeypatch.setattr(training, "_not_its_own", lambda _: None)
+    monkeypatch.setattr(training, where, break_once)
+    assert training.train_all(plan(tmp_path / "out", grid)) == (0, 1)
     assert "OSError: No space left on device" in capsys.readouterr().err
 
 
@@ -145,9 +146,9 @@ def test_a_worker_that_starts_after_the_stop_is_killed_too(tmp_path, grid, monke
         return found
 
     monkeypatch.setattr(psutil.Process, "children", children)
-    monkeypatch.setattr(gputrain, "supervise", supervise)
+    monkeypatch.setattr(training, "supervise", supervise)
     with pytest.raises(SystemExit):
-        gputrain.train_all(plan(tmp_path / "out", grid))
+        training.train_all(plan(tmp_path / "out", grid))
     assert workers[0].returncode == -signal.SIGKILL
 
 
@@ -164,7 +165,7 @@ def test_what_sharing_did_is_no_result_of_a_training(
     tmp_path, grid, monkeypatch, capsys, status, kind, share, said
 ):
     """kind: where the supervisor knows a device; every record here was made on the CPU."""
-    job = gputrain.of_grid(grid)[0]
+    job = training.of_grid(grid)[0]
     chosen = replace(plan(tmp_path / "out", grid), share=1)
     folder = chosen.results / job.path
 
@@ -174,24 +175,24 @@ def test_what_sharing_did_is_no_result_of_a_training(
         file.write_text(json.dumps(json.loads(file.read_text()) | {"status": status}))
         return "ok"  # the worker's own end, whatever it wrote
 
-    monkeypatch.setattr(gputrain, "supervise", supervise)
-    monkeypatch.setattr(gputrain, "device_kind", lambda: kind)
+    monkeypatch.setattr(training, "supervise", supervise)
+    monkeypatch.setattr(training, "device_kind", lambda: kind)
     if share:
         monkeypatch.setenv(SHARE, share)
-    end = gputrain._train(chosen, job, threading.Event())
+    end = training._train(chosen, job, threading.Event())
     assert end == ("crashed" if said else "ok")
     assert (folder / "record.json").exists() == (said is None)
     assert said is None or said in capsys.readouterr().err
 
 
 def test_other_data_of_the_same_name_are_trained_on_again(tmp_path, grid):
-    job = gputrain.of_grid(grid)[2]
+    job = training.of_grid(grid)[2]
     chosen = plan(tmp_path / "out", grid)
     run.supervise(job, grid.parent / "data" / job.dataset, chosen.results / job.path, 1, 100.0)
-    assert gputrain.is_done(chosen, job)
+    assert training.is_done(chosen, job)
     facts = grid.parent / "data" / job.dataset / "dataset.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
-    assert not gputrain.is_done(chosen, job)
+    assert not training.is_done(chosen, job)
 
 
 def test_a_scheduler_that_ends_it_leaves_nothing_behind(tmp_path, grid):
@@ -224,10 +225,10 @@ def gpu(monkeypatch, tmp_path):
         asked.append((command[1:], input, env))
         return subprocess.CompletedProcess(command, 0)
 
-    for module in (run, gputrain):
+    for module in (run, training):
         monkeypatch.setattr(module, "gpu_devices", lambda: [Path("/dev/nvidia0")])
-    monkeypatch.setattr(gputrain.shutil, "which", lambda name: f"/bin/{name}")
-    monkeypatch.setattr(gputrain.subprocess, "run", control)
+    monkeypatch.setattr(training.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(training.subprocess, "run", control)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
     return asked
@@ -237,7 +238,7 @@ def test_sharing_is_by_the_service_is_said_and_ends(gpu, monkeypatch):
     import os
 
     before = dict(os.environ)
-    with gputrain._shared_gpu(4):
+    with training._shared_gpu(4):
         assert os.environ[SHARE] == "4 at once, MPS"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"  # leased once: workers lease nothing
         with run.device_lease() as visible:
@@ -251,7 +252,7 @@ def test_sharing_is_by_the_service_is_said_and_ends(gpu, monkeypatch):
 def test_one_training_at_a_time_shares_nothing(gpu):
     import os
 
-    with gputrain._shared_gpu(1):
+    with training._shared_gpu(1):
         assert SHARE not in os.environ and os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     assert not gpu
 
@@ -259,7 +260,7 @@ def test_one_training_at_a_time_shares_nothing(gpu):
 def test_without_the_service_they_take_turns(gpu, monkeypatch):
     import os
 
-    monkeypatch.setattr(gputrain.shutil, "which", lambda _: None)
-    with gputrain._shared_gpu(3):
+    monkeypatch.setattr(training.shutil, "which", lambda _: None)
+    with training._shared_gpu(3):
         assert os.environ[SHARE] == "3 at once, in turns"
     assert not gpu

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from gpu_grid import SMALL, TRAINING, done_once, plan
 
-from seqbench import config, gpucheck, gputrain
+from seqbench import config
 from seqbench.accept import accept
-from seqbench.bundle import pack, unpack
 from seqbench.errors import UserError
+from seqbench.gpucheck import command, training
+from seqbench.gpucheck.bundle import pack, unpack
 from seqbench.study import Study
 
 
@@ -48,21 +49,21 @@ def config_of(dataset):
 
 def test_a_study_that_the_budget_cut_goes_on_with_its_trials(tmp_path, grid, search, monkeypatch):
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune",))
-    supervise, trained = gputrain.supervise, []
+    supervise, trained = training.supervise, []
 
     def one(job, *rest):
         trained.append(job)
         return supervise(job, *rest) if len(trained) == 1 else "timeout"
 
-    monkeypatch.setattr(gputrain, "supervise", one)
-    assert gputrain.search_all(chosen) == (1, 0)
-    assert not gputrain.is_searched(chosen, search) and len(trained) == 2
-    monkeypatch.setattr(gputrain, "supervise", lambda *a: trained.append(a[0]) or supervise(*a))
-    assert gputrain.search_all(chosen) == (0, 0)
-    assert gputrain.is_searched(chosen, search)
+    monkeypatch.setattr(training, "supervise", one)
+    assert training.search_all(chosen) == (1, 0)
+    assert not training.is_searched(chosen, search) and len(trained) == 2
+    monkeypatch.setattr(training, "supervise", lambda *a: trained.append(a[0]) or supervise(*a))
+    assert training.search_all(chosen) == (0, 0)
+    assert training.is_searched(chosen, search)
     assert len(trained) == 3 and trained[1] == trained[2], "the first trial was not made again"
     other = replace(search, trials=3)
-    assert not gputrain.is_searched(chosen, other)
+    assert not training.is_searched(chosen, other)
 
 
 def test_a_trial_without_a_record_ends_its_study_and_not_the_trainings(
@@ -74,15 +75,15 @@ def test_a_trial_without_a_record_ends_its_study_and_not_the_trainings(
         ran.append(job.track)
         return "crashed" if job.track == "tune" else "ok"
 
-    monkeypatch.setattr(gputrain, "supervise", end)
-    monkeypatch.setattr(gputrain, "_not_its_own", lambda _: None)
+    monkeypatch.setattr(training, "supervise", end)
+    monkeypatch.setattr(training, "_not_its_own", lambda _: None)
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
-    assert gputrain.search_all(chosen) == (0, 1)
+    assert training.search_all(chosen) == (0, 1)
     assert sorted(ran) == ["matched"] * 3 + ["tune"]
 
 
 def test_a_trial_that_crashes_counts_as_failed(tmp_path, grid, search, monkeypatch):
-    supervise = gputrain.supervise
+    supervise = training.supervise
 
     def end(job, dataset, folder, *rest):
         status = supervise(job, dataset, folder, *rest)
@@ -92,9 +93,9 @@ def test_a_trial_that_crashes_counts_as_failed(tmp_path, grid, search, monkeypat
             return "crashed"
         return status
 
-    monkeypatch.setattr(gputrain, "supervise", end)
+    monkeypatch.setattr(training, "supervise", end)
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune",))
-    assert gputrain.search_all(chosen) == (0, 0)
+    assert training.search_all(chosen) == (0, 0)
     content = json.loads((chosen.results / search.path / "study.json").read_text())
     assert [t["value"] is None for t in content["trials"]] == [False, True]
 
@@ -103,18 +104,18 @@ def test_a_study_that_breaks_leaves_the_trainings_alone(
     tmp_path, grid, search, monkeypatch, capsys
 ):
     ran = []
-    monkeypatch.setattr(gputrain, "_train", lambda _, job, *__: ran.append(job) or "ok")
-    monkeypatch.setattr(gputrain.tune, "tune", lambda *_: 1 / 0)
+    monkeypatch.setattr(training, "_train", lambda _, job, *__: ran.append(job) or "ok")
+    monkeypatch.setattr(training.tune, "tune", lambda *_: 1 / 0)
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
-    assert gputrain.search_all(chosen) == (0, 1) and len(ran) == 3
+    assert training.search_all(chosen) == (0, 1) and len(ran) == 3
     assert f"{search.path}: ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_without_a_study_left_nothing_is_begun(tmp_path, grid, search, monkeypatch):
-    monkeypatch.setattr(gputrain, "is_searched", lambda *_: True)
-    monkeypatch.setattr(gputrain, "_side_by_side", lambda *_: pytest.fail("something was begun"))
+    monkeypatch.setattr(training, "is_searched", lambda *_: True)
+    monkeypatch.setattr(training, "_side_by_side", lambda *_: pytest.fail("something was begun"))
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
-    assert gputrain.search_all(chosen) == (0, 0)
+    assert training.search_all(chosen) == (0, 0)
 
 
 def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searched_again(
@@ -124,35 +125,35 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
     out, results = tmp_path / "check", tmp_path / "results"
     search = replace(search, finalists=2, final_seeds=(9,))
     grid.write_text(json.dumps(json.loads(grid.read_text()) | {"studies": [json.loads(search.to_json())]}))  # fmt: skip
-    gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
+    command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     unpack(next(out.glob("*.tar.gz")), results)
     assert len(list((results / search.path).rglob("record.json"))) == 3, (
         "both trials propose the same settings"
     )
     accept(results, tmp_path / "tuned.yaml", config.validate(config_of(search.dataset)))
     elsewhere = replace(plan(tmp_path / "new", grid), published=results / "reference")
-    assert gputrain.is_searched(elsewhere, search)
-    assert not gputrain.is_searched(replace(elsewhere, published=tmp_path / "none"), search)
+    assert training.is_searched(elsewhere, search)
+    assert not training.is_searched(replace(elsewhere, published=tmp_path / "none"), search)
     (machine,) = (results / "reference").iterdir()
     for number, seen in ((2, True), (1, False)):
         file = machine / search.trial_path(number) / "record.json"
         content = json.loads(file.read_text())
         elsewhere_made = {**content["environment"], "machine": "f" * 12}
         changed(file, environment=elsewhere_made, status="ok" if seen else "oom")
-        assert gputrain.is_searched(elsewhere, search) is seen, (
+        assert training.is_searched(elsewhere, search) is seen, (
             "what ended well may be another machine's"
         )
         changed(file, environment=content["environment"], status="ok")
     facts = grid.parent / "data" / search.dataset / "dataset.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
-    assert not gputrain.is_searched(elsewhere, search)
+    assert not training.is_searched(elsewhere, search)
 
 
 @pytest.fixture
 def tuned(tmp_path, grid, search):
     """The folder of a check that searched, and the results folder that its archive was unpacked into."""
     out, results = tmp_path / "check", tmp_path / "results"
-    gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
+    command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     unpack(next(out.glob("*.tar.gz")), results)
     return out, results
 
@@ -193,7 +194,7 @@ def test_a_study_that_its_trials_contradict_is_refused(tuned, search, tmp_path):
 
 def test_another_study_in_its_place_is_not_replaced(tmp_path, grid, search):
     out, results = tmp_path / "check", tmp_path / "results"
-    gpucheck.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
+    command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     archive = next(out.glob("*.tar.gz"))
     unpack(archive, results)
     file = results / search.path / "study.json"

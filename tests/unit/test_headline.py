@@ -4,9 +4,9 @@ import pandas as pd
 from test_claims import CLAIMS, FAST
 from test_claims import tables as facts
 
-from seqbench import claims, headline
-from seqbench.claims import Finding
-from seqbench.collect import Tables
+from seqbench.analysis.collect import Tables
+from seqbench.reporting import claims, headline
+from seqbench.reporting.claims import Finding
 
 NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "ci_high": 0.04}
 

@@ -176,7 +176,9 @@ def test_a_configuration_file_that_is_no_text_is_one_line(capsys, tmp_path):
 def test_a_readme_is_checked_before_anything_is_written(
     capsys, tmp_path, monkeypatch, content, said
 ):
-    from seqbench import accept, bundle, publish
+    from seqbench import accept
+    from seqbench.gpucheck import bundle
+    from seqbench.reporting import publish
 
     def write(*_):
         raise AssertionError("written")

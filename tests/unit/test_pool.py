@@ -14,7 +14,7 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, pool
+from seqbench.analysis import collect, pool
 from seqbench.experiment import Experiment
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}

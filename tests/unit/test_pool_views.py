@@ -5,8 +5,9 @@ import pytest
 from builders import ENVIRONMENT, HASH, SEEDS, grid, samples, training, write_training
 from test_glance import PLACE, cells, tables_of
 
-from seqbench import collect, pool, pool_views
+from seqbench.analysis import collect, pool
 from seqbench.metrics import per_user
+from seqbench.reporting import pool_views
 
 
 def made_twice(tmp_path, *entries, shift):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from builders import THREE, grid, plan, samples, training, write_grid, write_training
 
-from seqbench import collect, probe_rows
+from seqbench.analysis import collect, probe_rows
 from seqbench.metrics import per_user
 
 

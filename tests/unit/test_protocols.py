@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from builders import HASH, grid, samples, training, write_dataset, write_training
 
-from seqbench import collect, protocol_views, protocols, report
+from seqbench.analysis import collect, protocols
 from seqbench.data import order
+from seqbench.reporting import protocol_views, report
 
 MODELS = ("popularity", "gru4rec", "sasrec", "mamba4rec")
 PROVENANCE = {

@@ -19,10 +19,11 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, pages, publish
+from seqbench.analysis import collect
 from seqbench.errors import UserError
 from seqbench.experiment import Experiment
-from seqbench.tables import Cell, Column, Table
+from seqbench.reporting import pages, publish
+from seqbench.reporting.tables import Cell, Column, Table
 
 EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
 EFFICIENCY = "dataset,model,track,device,backend,precision,threads,seq_len,batch_size,phase,metric,median,iqr,n"

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from test_regression import blocks
 
-from seqbench import collect, trend
+from seqbench.analysis import collect
 from seqbench.regression import history, output, pairs, verdict
 from seqbench.regression.golden import Change
 from seqbench.regression.output import Result
+from seqbench.reporting import trend
 
 # --- output -------------------------------------------------------------------------------------------------------
 

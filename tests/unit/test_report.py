@@ -24,8 +24,9 @@ from builders import (
     write_training,
 )
 
-from seqbench import collect, report
+from seqbench.analysis import collect
 from seqbench.metrics import per_user
+from seqbench.reporting import report
 
 KINDS = (
     "curves",

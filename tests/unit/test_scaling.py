@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqbench import scaling
+from seqbench.analysis import scaling
 
 X = np.array([50, 100, 200, 512, 1024, 2048, 4096, 8192], dtype=float)
 

@@ -12,7 +12,7 @@ from builders import (
     write_measurement,
 )
 
-from seqbench import collect, scaling, scaling_rows
+from seqbench.analysis import collect, scaling, scaling_rows
 
 
 def entries(results, jobs):

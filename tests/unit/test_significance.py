@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqbench import significance
+from seqbench.analysis import significance
 
 
 def test_paired_t_of_known_differences():

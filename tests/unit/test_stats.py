@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from seqbench import significance, stats
+from seqbench import stats
+from seqbench.analysis import significance
 
 
 def test_spread_of_known_samples():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from builders import measurement, write_measurement
 
-from seqbench import tidy_cost
-from seqbench.collect import read_entry
+from seqbench.analysis import tidy_cost
+from seqbench.analysis.collect import read_entry
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import pytest
 from builders import SEEDS, THREE, curves_of, grid, measurement, training, write_grid
 from test_glance import cells
 
-from seqbench import collect, reach, tradeoff, versus
-from seqbench.collect import Tables
+from seqbench.analysis import collect
+from seqbench.analysis.collect import Tables
+from seqbench.reporting import reach, tradeoff, versus
 
 
 def cost(model, median, **changes):

@@ -5,7 +5,8 @@ import pytest
 from builders import THREE, curves_of, grid, measurement, times, training, write_grid
 from test_headline import both, tables
 
-from seqbench import collect, versus
+from seqbench.analysis import collect
+from seqbench.reporting import versus
 
 
 def test_a_share_is_read_from_the_subjects_side():

@@ -6,10 +6,12 @@ import pytest
 import yaml
 from builders import grid, measurement, training, write_dataset, write_measurement, write_training
 
-from seqbench import collect, config, report, waterfall
+from seqbench import config
+from seqbench.analysis import collect
 from seqbench.errors import UserError
 from seqbench.grid import grid as span
 from seqbench.modelfile import MODELS
+from seqbench.reporting import report, waterfall
 
 STEPS = ["paper", "paper-1", "matched"]
 NAMES = ("mamba4rec", "sasrec", "bert4rec")

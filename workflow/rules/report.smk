@@ -7,7 +7,7 @@ rule collect:
         prepared(),
         grid="results/grid.json",
         history=glob("results/regression/history.jsonl"),
-        code=sources("seqbench/collect.py"),
+        code=sources("seqbench/analysis/collect.py"),
     output:
         TABLES,
     log:
@@ -25,7 +25,7 @@ rule collect:
 rule render:
     input:
         TABLES,
-        code=sources("seqbench/report.py"),
+        code=sources("seqbench/reporting/report.py"),
         template=glob(f"{ROOT}/report/template/*"),
         claims=f"{ROOT}/config/claims.yaml",
         anchors=f"{ROOT}/config/anchors.yaml",

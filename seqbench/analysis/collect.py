@@ -1,0 +1,229 @@
+"""Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
+
+Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contrasts`, `curves`, `scaling`, `crossovers`, `probes`,
+`protocols`, `agreement` (CSV),
+`effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import record as records
+from ..errors import UserError
+from ..experiment import filled
+from ..regression import history
+from . import probe_rows, protocols, scaling_rows
+from .summary import summarise
+from .tidy import Entry, curve_rows, experiment_row
+from .tidy_cost import efficiency_rows
+
+MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
+WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
+TIDY = ("effectiveness", "efficiency")
+FRAMES = (
+    *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
+    "curves",
+    *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
+)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report."""
+
+    frames: dict[str, pd.DataFrame]
+    datasets: dict[str, Any]
+    settings: dict[str, Any]
+
+
+# Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
+NAMES = (
+    *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
+    *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
+)
+HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
+
+
+def collect(grid_path: Path, results: Path, out: Path) -> None:
+    """Read exactly the records that the grid names and write their tables into `out`.
+
+    Raises:
+        UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
+    """
+    grid = read_grid(grid_path)
+    entries = load(grid, Path(results))
+    datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
+    margin = grid.get("report", {}).get("margin", MARGIN)
+    tables = build(entries, datasets, margin)
+    tables.settings["settings"] = grid.get("settings", {})
+    lines = history.levels(history.read(Path(results) / "regression" / history.FILE))
+    tables.frames["history"] = pd.DataFrame(lines, columns=history.COLUMNS)
+    tables.settings["waterfall"] = grid.get("report", {}).get("waterfall", [])
+    write(tables, Path(out))
+
+
+def load(grid: dict[str, Any], results: Path) -> list[Entry]:
+    """Read the records of a grid, in its order, and compare their settings with the grid's."""
+    entries = []
+    for wanted in grid["trainings"]:
+        entry = read_entry(results, wanted["path"])
+        expected = {key: value for key, value in wanted.items() if key != "path"}
+        _check_settings(entry, expected, results)
+        entries.append(entry)
+    for wanted in grid["measurements"]:
+        shared = {k: v for k, v in wanted.items() if k not in ("records", "models")}
+        for path in wanted["records"]:
+            entry, model = read_entry(results, path), path.rpartition("/")[2]
+            own = {"model": model, "hyperparameters": dict(wanted["models"])[model]}
+            _check_settings(entry, shared | own, results)
+            entries.append(entry)
+    return entries
+
+
+def read_entry(results: Path, path: str) -> Entry:
+    """Read one record; one that is missing is named together with the command that makes it."""
+    file = results / path / "record.json"
+    if not file.exists():
+        raise UserError(f"{file}: the grid names this record but it is not there: {WORKFLOW}")
+    return Entry(path, results, records.read_record(results / path))
+
+
+def published(folder: Path) -> list[Entry]:
+    """All records of a published folder, by path, lengths in the order of numbers."""
+    found = (path.parent for path in (folder / "runs").rglob("record.json"))
+    paths = sorted(found, key=lambda path: _natural(str(path)))
+    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
+
+
+def _natural(text: str) -> list[str | int]:
+    """Sorting key that reads digits as numbers: L200 comes before L1600."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
+def read_grid(path: Path) -> dict[str, Any]:
+    """Return what `grid` wrote.
+
+    Raises:
+        UserError: no such file, or one without a list that a grid has.
+    """
+    command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
+    grid = _read_json(Path(path), command)
+    for key in ("trainings", "measurements", "datasets"):
+        if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
+            raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
+    return grid
+
+
+def read_dataset(results: Path, name: str) -> dict[str, Any]:
+    """Return the facts of a prepared dataset."""
+    return _read_json(results / "data" / name / "dataset.json", WORKFLOW)
+
+
+def build(
+    entries: list[Entry], datasets: dict[str, Any], margin: float, one_machine: bool = True
+) -> Tables:
+    """Turn records into tables; `one_machine` as in `summarise`."""
+    check_datasets(entries, datasets)
+    quality = summarise(entries, margin, one_machine)
+    measured = [entry for entry in entries if not entry.training]
+    growth, crossovers = scaling_rows.summarise(measured)
+    by_protocol, agreement = protocols.summarise(
+        datasets, quality["summary"], quality["comparisons"]
+    )
+    rows = {
+        "experiments": [experiment_row(entry) for entry in entries],
+        **quality,
+        "efficiency": [r for e in measured for r in efficiency_rows(e, e.samples())],
+        "curves": [r for e in entries if e.training for r in curve_rows(e)],
+        "scaling": growth,
+        "crossovers": crossovers,
+        "probes": probe_rows.summarise(entries),
+        "protocols": by_protocol,
+        "agreement": agreement,
+    }
+    frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    frames["history"] = pd.DataFrame(columns=history.COLUMNS)
+    if measured:
+        constant = scaling_rows.constants(measured)
+        frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
+    settings = {"margin": margin, "environments": _environments(entries)}
+    return Tables(frames, datasets, settings)
+
+
+def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
+    """Refuse records that were made from other data than the dataset's facts describe."""
+    for entry in entries:
+        facts, data = datasets.get(entry.experiment["dataset"]), entry.record["data"]
+        if facts and data["hash"] and data["hash"] != facts["hash"]:
+            raise UserError(
+                f"{entry.path}: made from other data than data/{data['name']} now holds;"
+                " delete the record and run the workflow again"
+            )
+
+
+def write(tables: Tables, out: Path) -> None:
+    """Write all tables into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, frame in tables.frames.items():
+        frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        if name in TIDY:
+            frame.to_parquet(out / f"{name}.parquet", index=False)
+    for name in ("datasets", "settings"):
+        text = json.dumps(getattr(tables, name), indent=1, sort_keys=True)
+        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Tables:
+    """Read what `write` wrote; a table without rows comes back empty."""
+    folder = Path(folder)
+    frames = {name: _read_csv(folder / f"{name}.csv") for name in FRAMES}
+    datasets, settings = (
+        _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
+    )
+    return Tables(frames, datasets, settings)
+
+
+def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
+    """Distinct environments with the number of their records, in order of first use."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        text = json.dumps(entry.record["environment"], sort_keys=True)
+        counts[text] = counts.get(text, 0) + 1
+    return [{**json.loads(text), "records": n} for text, n in counts.items()]
+
+
+def _check_settings(entry: Entry, wanted: dict[str, Any], results: Path) -> None:
+    for key, value in filled(wanted).items():
+        if key in entry.experiment and entry.experiment[key] != value:
+            raise UserError(
+                f"{results / entry.path}: made with {key} = {entry.experiment[key]}, the grid asks for"
+                f" {value}: delete it and {WORKFLOW}"
+            )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise UserError(f"{path}: not there: run `python -m seqbench collect`")
+    if not path.read_text(encoding="utf-8").strip():
+        return pd.DataFrame()
+    frame = pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))
+    if mine := [column for column in frame if column in NAMES]:
+        names = pd.read_csv(path, usecols=mine, dtype=str, keep_default_na=False, na_values=[""])
+        frame[mine] = names[mine]  # read apart: what counts as missing holds for a whole file
+    return frame
+
+
+def _read_json(path: Path, command: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there: {command}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None

@@ -1,0 +1,124 @@
+"""The seeds of one model at one place, read from their records: means over seeds and users, and resamples of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import stats
+from ..errors import UserError
+from .tidy import QUALITIES, Entry, effectiveness_rows, qualities
+
+COMPARED = QUALITIES  # metrics on which models are compared
+RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Summary of one model: resampled means (R, K), where column k is the quantity names[k]."""
+
+    entries: list[Entry]
+    names: list[tuple[str, str, str]]  # (masking, ties, metric)
+    means: stats.SeedMeans
+    resamples: stats.Resampled
+    masking: stats.Resampled  # of what masking adds, one column per metric of COMPARED
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """What its trainings were asked for, those of the first seed."""
+        return self.entries[0].experiment
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.experiment["model"]
+
+    @property
+    def trained(self) -> bool:
+        """Whether there was anything to train."""
+        return bool(self.entries[0].values.get("steps"))
+
+    @property
+    def budget(self) -> str | None:
+        """How much training was allowed, in one phrase; None for a model that is not trained."""
+        training = self.experiment["training"]
+        return (
+            f"{training['max_steps']} steps x {training['batch_targets']} targets"
+            if self.trained
+            else None
+        )
+
+    def column(self, masking: str, metric: str) -> int:
+        """Where a metric stands, ties counted against the model."""
+        return self.names.index((masking, "conservative", metric))
+
+
+def place(entry: Entry) -> tuple[str, str, int]:
+    """Dataset, track and length of a training."""
+    return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
+
+
+def check_same_data(entries: list[Entry]) -> None:
+    """Refuse trainings on one dataset whose data differ: their users cannot be paired."""
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        other = first.setdefault(entry.experiment["dataset"], entry)
+        _same(other, entry, "data", *(e.record["data"]["hash"] for e in (other, entry)))
+
+
+def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) -> list[Group]:
+    """The models of one place; rows of `effectiveness` are added to tidy.
+
+    Raises:
+        UserError: seeds of one model differ in machine or settings, or models in the users that they ranked for.
+    """
+    users, found, by_model = None, [], {}
+    for entry in members:
+        by_model.setdefault(entry.experiment["model"], []).append(entry)
+    for seeds in by_model.values():
+        tables, added = [], []
+        for entry in seeds:
+            _check_seeds(seeds[0], entry, one_machine)
+            samples = entry.samples()
+            users = samples["users"] if users is None else users
+            if not np.array_equal(users, samples["users"]):
+                raise UserError(_differ(members[0], entry, "evaluated users"))
+            tidy += effectiveness_rows(entry, samples)
+            table = qualities(samples, "test")
+            tables.append(np.column_stack(list(table.values())))
+            added.append(_added_by_masking(table))
+        found.append((seeds, list(table), stats.seed_means(tables), stats.seed_means(added)))
+    resampled = stats.resample([means for _, _, means, _ in found])
+    masking = stats.resample([added for _, _, _, added in found])
+    return [
+        Group(seeds, names, means, draws, gaps)
+        for (seeds, names, means, _), draws, gaps in zip(found, resampled, masking, strict=True)
+    ]
+
+
+def _added_by_masking(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
+    """What every user's value gains when seen items are masked (U, metrics of COMPARED), by one training."""
+    ranked, masked = (
+        np.column_stack([table[masking, "conservative", metric] for metric in COMPARED])
+        for masking in ("unmasked", "seen-masked")
+    )
+    return masked - ranked
+
+
+def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:
+    if one_machine:
+        machines = (e.record["environment"]["machine"] for e in (first, entry))
+        _same(first, entry, "machine", *machines)
+    settings = [{k: v for k, v in e.experiment.items() if k != "seed"} for e in (first, entry)]
+    _same(first, entry, "settings", *settings)
+
+
+def _same(first: Entry, second: Entry, what: str, a: object, b: object) -> None:
+    if a != b:
+        raise UserError(_differ(first, second, what))
+
+
+def _differ(first: Entry, second: Entry, what: str) -> str:
+    return f"{first.path} and {second.path} differ in {what} and cannot stand in one table: {RETRY}"

@@ -1,0 +1,215 @@
+"""Pool: the trainings that several machines published, as one set, each experiment of a track once.
+
+What a model learns depends on data, settings, code and seed; a machine rounds differently, which sends a training another way.
+How far that moves a result is measured by the experiments that several machines made (``repeats``). So quality may be
+answered from all machines together, each training's machine named; what a model costs never leaves its machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations, groupby
+from types import MappingProxyType
+from typing import Any
+
+from ..experiment import Experiment
+from .tidy import Entry
+
+Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
+CHOSEN = (
+    "learning_rate",
+    "weight_decay",
+)  # may differ between the models of a place; the rest is its budget
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Trainings by experiment, measurements of every machine, and what had to be decided on the way.
+
+    every: all trainings that came to their end on the pool's data. repeats: pairs of them that are one experiment on two
+    machines. borrowed: trainings that stand in another track too, because its settings are equal, each with the copy that
+    says the other track. left_out: (machine, dataset, why) of records that fit no others.
+    """
+
+    entries: list[Entry]
+    datasets: dict[str, Any]
+    every: list[Entry]
+    repeats: list[tuple[Entry, Entry]]
+    borrowed: list[tuple[Entry, Entry]]
+    left_out: list[tuple[str, str, str]]
+
+
+def pool(
+    machines: Machines,
+    datasets: Mapping[str, Mapping[str, Any]],
+    wanted: Iterable[Experiment] = (),
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Pool:
+    """Choose one training of every experiment.
+
+    At a place (dataset, track, length) the machine with most trainings comes first, and others fill in the models and
+    seeds that it lacks: with the same settings for all seeds of a model, and the same budget for all models. A training that
+    failed stays only where no machine brought it to its end.
+
+    machines: records by machine. datasets: facts of datasets by machine and name. wanted: experiments that a place may
+    borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
+    experiment leaves out: written or not, they are the same setting.
+    """
+    records = [_complete(entry, defaults) for entries in machines.values() for entry in entries]
+    hashes = _hashes(records)
+    kept, left_out = [], []
+    for entry in records:
+        dataset = entry.experiment["dataset"]
+        if _hash(entry) == hashes.get(dataset, _hash(entry)):
+            kept.append(entry)
+        else:
+            left_out.append((machine(entry), dataset, "other data"))
+    chosen = [_with_defaults(w.to_dict(), defaults) for w in wanted]
+    now = {(_at(w), w["model"]): _of_seeds(w) for w in chosen}
+    taken: list[Entry] = []
+    trainings = [e for e in kept if e.training]
+    for _, members in groupby(sorted(trainings, key=place), place):
+        fitting, others = _fill(list(members), now)
+        taken += fitting
+        left_out += [(machine(e), e.experiment["dataset"], "other settings") for e in others]
+    borrowed = list(_borrow(taken, chosen))
+    facts: dict[str, Any] = {}
+    for name in machines:
+        for dataset, own in datasets.get(name, {}).items():
+            if own["hash"] == hashes.get(dataset, own["hash"]):
+                facts.setdefault(dataset, own)
+    every = [e for e in trainings if e.ok]
+    return Pool(
+        [*taken, *(copy for _, copy in borrowed), *(e for e in kept if not e.training)], dict(sorted(facts.items())),
+        every, list(_repeats(every)), borrowed, list(dict.fromkeys(left_out)),
+    )  # fmt: skip
+
+
+def place(entry: Entry) -> tuple[str, str, int]:
+    """Dataset, track and length: what stands in one comparison."""
+    return _at(entry.experiment)
+
+
+def machine(entry: Entry) -> str:
+    """Name of the machine that made a record."""
+    return entry.record["environment"]["machine_name"]
+
+
+def settings(experiment: Mapping[str, Any], *without: str) -> str:
+    """An experiment as text, for comparison, without some of its keys."""
+    return json.dumps({k: v for k, v in experiment.items() if k not in without}, sort_keys=True)
+
+
+def _with_defaults(
+    experiment: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    own = experiment["hyperparameters"]
+    return {**experiment, "hyperparameters": {**defaults.get(experiment["model"], {}), **own}}
+
+
+def _complete(entry: Entry, defaults: Mapping[str, Mapping[str, Any]]) -> Entry:
+    said = _with_defaults(entry.record["experiment"], defaults)
+    return replace(entry, record={**entry.record, "experiment": said})
+
+
+def _hash(entry: Entry) -> str | None:
+    return entry.record["data"]["hash"]
+
+
+def _hashes(records: list[Entry]) -> dict[str, str | None]:
+    """By dataset the data that most trainings used that came to their end; of equally many the preferred machine's."""
+    used: Counter[tuple[str, str | None]] = Counter()
+    for entry in records:
+        if entry.training:
+            used[entry.experiment["dataset"], _hash(entry)] += bool(entry.ok and _trained(entry))
+    found: dict[str, str | None] = {}
+    for (dataset, data), _ in used.most_common():
+        found.setdefault(dataset, data)
+    return found
+
+
+def _trained(entry: Entry) -> bool:
+    return bool(entry.values.get("steps"))
+
+
+def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], list[Entry]]:
+    """The trainings of one place, which come in the order of machines: each model and seed once, and those that do not fit.
+
+    now: the settings that are wanted by place and model, where they are known; those of an earlier choice come after them.
+    """
+    counts = Counter(machine(e) for e in members if e.ok and _trained(e))
+
+    def rank(entry: Entry) -> tuple:
+        own = _of_seeds(entry.experiment)
+        old = now.get((place(entry), entry.experiment["model"]), own) != own
+        return not entry.ok, old, -counts[machine(entry)]
+
+    ranked = sorted(members, key=rank)
+    allowed, of_model = None, {}
+    found: dict[tuple[str, int], Entry] = {}
+    others = []
+    for entry in ranked:
+        model, seed = entry.experiment["model"], entry.experiment["seed"]
+        own, budget = _of_seeds(entry.experiment), _budget(entry)
+        if (model, seed) in found:
+            if of_model[model] != own and entry.ok:
+                others.append(entry)
+            continue
+        other = _trained(entry) and allowed not in (None, budget)
+        if other or of_model.get(model, own) != own:
+            others.append(entry)
+            continue
+        if _trained(entry):
+            allowed = budget
+        of_model[model] = own
+        found[model, seed] = entry
+    return [found[key] for key in sorted(found)], others
+
+
+def _budget(entry: Entry) -> str:
+    return settings(entry.experiment["training"], *CHOSEN)
+
+
+def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[Entry, Entry]]:
+    """Trainings of equal settings in other tracks, for models that a place lacks.
+
+    Only where the place trained other models itself, all with the settings that are wanted now.
+    """
+    own: dict[tuple, dict[str, str]] = {}
+    equal: dict[str, Entry] = {}
+    for entry in taken:
+        equal.setdefault(settings(entry.experiment, "track"), entry)
+        own.setdefault(place(entry), {})[entry.experiment["model"]] = _of_seeds(entry.experiment)
+    trained = {place(e) for e in taken if _trained(e)}
+    now = {(_at(w), w["model"]): _of_seeds(w) for w in wanted}
+    current = {
+        at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())
+    }
+    for experiment in wanted:
+        at = _at(experiment)
+        entry = equal.get(settings(experiment, "track"))
+        if entry and at in current and experiment["model"] not in own[at]:
+            said = {**entry.record["experiment"], "track": experiment["track"]}
+            yield entry, replace(entry, record={**entry.record, "experiment": said})
+
+
+def _at(experiment: Mapping[str, Any]) -> tuple[str, str, int]:
+    return tuple(experiment[key] for key in ("dataset", "track", "seq_len"))
+
+
+def _of_seeds(experiment: Mapping[str, Any]) -> str:
+    return settings(experiment, "seed")
+
+
+def _repeats(trainings: list[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Pairs of trainings of one experiment on two machines, whatever track they stand in; models without training have none."""
+    same: dict[str, dict[str, Entry]] = {}
+    for entry in trainings:
+        if _trained(entry):
+            key = settings(entry.experiment, "track")
+            same.setdefault(key, {}).setdefault(machine(entry), entry)
+    for by_machine in same.values():
+        yield from combinations(by_machine.values(), 2)

@@ -1,0 +1,260 @@
+"""Rows of the tables `scaling` and `crossovers`: fitted growth of every cost, and where two models' costs cross.
+
+One curve is what one machine measured with one setting; curves of different machines, tracks, precisions or threads
+never meet.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..labels import LABELS
+from . import scaling
+from .tidy import Entry, identity
+from .tidy_cost import sequences
+
+Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)
+MEMORY = {"cpu": "peak_rss_bytes", "cuda": "peak_allocated_bytes"}
+EXACT = "saved_bytes"  # counted, the same every time
+X = {"tokens": "seq_len", "batch": "seq_len", "sequences": "sequences", "catalogue": "n_items"}
+CURVE = ("track", "machine", "machine_name", "device", "device_kind", "threads")
+SETTLED = 0.975  # share of resamples in which two curves cross, or do not
+
+
+def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return rows of scaling and of crossovers for every curve of full-length measurements."""
+    growth, crossovers = [], []
+    for about, members in _curves(entries):
+        for phase, metric in _costs(about["device_kind"]):
+            where = {**about, "phase": phase, "metric": metric}
+            points, missing = _points(members, about["curve"], phase, metric)
+            resampled = scaling.resampled_medians(points) if points else {}
+            for model in [*points, *(m for m in missing if m not in points)]:
+                curve, why = points.get(model, {}), missing.get(model)
+                if len(curve) >= 2:
+                    growth.append(
+                        {**where, "model": model, **_growth(curve, resampled[model], why)}
+                    )
+                elif why:  # no curve, but why there is none
+                    growth.append({**where, "model": model, **_too_short(curve, why)})
+            for first, second in combinations(points, 2):
+                row = _crossover(points[first], points[second], resampled[first], resampled[second])
+                if row:
+                    crossovers.append(
+                        {**where, "model_a": first, "model_b": second, **_named(row, first, second)}
+                    )
+    return growth, crossovers
+
+
+def _costs(kind: str) -> tuple[tuple[str, str], ...]:
+    memory = MEMORY[kind]
+    return (
+        ("train", "step_s"),
+        ("inference", "batch_s"),
+        ("train", memory),
+        ("inference", memory),
+        ("train", EXACT),
+    )
+
+
+def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Entry]]]:
+    """Measurements by what they have in common, with words for what is constant along the curve."""
+    groups: dict[tuple, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if not entry.training and entry.experiment.get("curve"):
+            groups[_key(entry)].append(entry)
+    curves = [part for members in groups.values() for part in _of_equal_tokens(members)]
+    for members in sorted(curves, key=lambda m: list(X).index(m[0].experiment["curve"])):
+        first = members[0]
+        about = {key: identity(first)[key] for key in CURVE}
+        settings = {key: first.experiment[key] for key in ("precision", "curve")}
+        yield {**about, **settings, "fixed": _fixed(members)}, members
+
+
+def _key(entry: Entry) -> tuple:
+    e = entry.experiment
+    rows = sequences(e, "train")
+    constant = {
+        "tokens": (e["n_items"],),
+        "batch": (rows, e["n_items"]),
+        "sequences": (e["seq_len"], e["n_items"]),
+        "catalogue": (e["seq_len"], rows),
+    }[e["curve"]]
+    return (*(identity(entry)[key] for key in CURVE), e["precision"], e["curve"], *constant)
+
+
+def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
+    """Points at constant tokens, apart where no number of tokens gives both.
+
+    A batch is the whole sequences that fit into the tokens asked for, one at least: b tokens in sequences of L mean that
+    b to b + L - 1 were asked for, and of a single sequence up to 2 L - 1.
+    """
+    if members[0].experiment["curve"] != "tokens":
+        return [members]
+    groups: list[tuple[int, int, list[Entry]]] = []  # least, most tokens asked for, members
+    for entry in sorted(members, key=lambda m: m.experiment["seq_len"]):
+        length, tokens = entry.experiment["seq_len"], entry.experiment["batch_targets"]
+        low, high = (tokens if tokens > length else 1), tokens + length - 1
+        at = next((k for k, g in enumerate(groups) if max(low, g[0]) <= min(high, g[1])), None)
+        if at is None:
+            groups.append((low, high, [entry]))
+        else:
+            least, most, own = groups[at]
+            groups[at] = (max(low, least), min(high, most), [*own, entry])
+    return [own for *_, own in groups]
+
+
+def _fixed(members: list[Entry]) -> str:
+    experiments = [entry.experiment for entry in members]
+    first = experiments[0]
+    rows, length = sequences(first, "train"), first["seq_len"]
+    tokens = max(e["batch_targets"] for e in experiments)
+    items = f"{first['n_items']:,} items"
+    return {
+        "tokens": f"{tokens:,} tokens a batch, {items}",
+        "batch": f"{rows:,} sequences a batch, {items}",
+        "sequences": f"L = {length}, {items}",
+        "catalogue": f"{rows:,} sequences a batch, L = {length}",
+    }[first["curve"]]
+
+
+def constants(entries: Iterable[Entry]) -> dict[str, str]:
+    """What stays constant along the curve that a record belongs to, in words, by the record's path."""
+    return {entry.path: about["fixed"] for about, members in _curves(entries) for entry in members}
+
+
+def _points(
+    members: list[Entry], curve: str, phase: str, metric: str
+) -> tuple[Points, dict[str, list[str]]]:
+    """Samples by model and x, and by model what is missing and why."""
+    points: Points = defaultdict(dict)
+    missing: dict[str, list[str]] = defaultdict(list)
+    for entry in sorted(members, key=lambda e: _x(e, curve, phase)):
+        model, x = entry.experiment["model"], _x(entry, curve, phase)
+        if metric == EXACT:
+            counts = (entry.values.get("counts") or {}).get(phase)
+            samples = None if counts is None else np.array([counts[metric]])
+        else:
+            samples = entry.samples().get(f"{phase}/{metric}")
+        if samples is not None:
+            points[model][x] = samples
+        elif metric != EXACT and (why := _why(entry, phase, metric)):
+            missing[model].append(f"{x:,}: {why}")
+    names = list(LABELS)  # as in every table: pairs then name the subject of the project first
+    order = sorted(points, key=lambda m: (names.index(m) if m in names else len(names), m))
+    return {model: points[model] for model in order}, missing
+
+
+def _x(entry: Entry, curve: str, phase: str) -> int:
+    name = X[curve]
+    return sequences(entry.experiment, phase) if name == "sequences" else entry.experiment[name]
+
+
+def _why(entry: Entry, phase: str, metric: str) -> str | None:
+    """Why a record lacks a cost; None: it was not asked for."""
+    failed = (entry.values.get("failed") or {}).get(phase)
+    if failed is None:
+        status = entry.record["status"]
+        reasons = entry.values.get("missing") or {}
+        return reasons.get(f"{phase}/{metric}", None if status == "ok" else status)
+    size = failed.get("requested_bytes")
+    return failed["status"] + (f" ({size / 2**30:.1f} GiB asked for)" if size else "")
+
+
+def _growth(
+    curve: dict[float, np.ndarray], resampled: np.ndarray, missing: list[str] | None
+) -> dict[str, Any]:
+    """The slope at the long end and, of points enough, parameters of t = a + b x^c and how well that curve fits."""
+    x = np.array(sorted(curve), dtype=float)
+    own = scaling.medians(curve)
+    rounds = min(len(samples) for samples in curve.values())
+    row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
+    row |= _fitted(x, own, resampled) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
+    row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled))
+    row["slope_over"] = " ".join(f"{value:.0f}" for value in x[-scaling.END_POINTS :])
+    row["missing"] = "; ".join(missing) if missing else None
+    return row
+
+
+def _fitted(x: np.ndarray, own: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
+    fit, fits = scaling.fit_power(x, own), scaling.fit_power(x, resampled)
+    scale = x[-1] ** -fit.c, x[-1] ** -fits.c  # b belongs to (x / x_max)^c: to x^c here
+    row = _estimate("a", fit.a, fits.a)
+    row |= _estimate("b", fit.b * scale[0], fits.b * scale[1]) | _estimate("c", fit.c, fits.c)
+    ends = fit.at(x[[0, -1]])[0]
+    row["growth"] = float(ends[1] / ends[0])  # fitted, from the smallest to the largest x
+    return {**row, "max_residual": float(np.abs(fit.residuals).max())}
+
+
+def _not_fitted(own: np.ndarray) -> dict[str, Any]:
+    empty = dict.fromkeys(f"{name}{end}" for name in "abc" for end in ("", "_low", "_high"))
+    return {**empty, "growth": float(own[0, -1] / own[0, 0]), "max_residual": None}
+
+
+def _estimate(name: str, value: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    low, high = scaling.interval(values)
+    return {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
+
+
+def _too_short(curve: dict[float, np.ndarray], missing: list[str]) -> dict[str, Any]:
+    """The row of a model without two points: how many, and why not more."""
+    names = ("a", "b", "c", "slope_end")
+    empty = dict.fromkeys(f"{name}{end}" for name in names for end in ("", "_low", "_high"))
+    ends = {"x_min": min(curve, default=None), "x_max": max(curve, default=None)}
+    row = {"n_points": len(curve), **ends, **empty, "growth": None, "max_residual": None}
+    row["slope_over"] = None
+    return {**row, "missing": "; ".join(missing)}
+
+
+def _crossover(
+    first: dict[float, np.ndarray], second: dict[float, np.ndarray], a: np.ndarray, b: np.ndarray
+) -> dict[str, Any] | None:
+    """Where two costs cross, by the points that both have; the factor between them at both ends."""
+    shared = sorted(set(first) & set(second))
+    if len(shared) < 2:
+        return None
+    x = np.array(shared, dtype=float)
+    a, b = (v[:, [sorted(c).index(s) for s in shared]] for v, c in ((a, first), (b, second)))
+    own = [scaling.medians({s: c[s] for s in shared}) for c in (first, second)]
+    at, resampled = scaling.crossing(x, *own)[0], scaling.crossing(x, a, b)
+    row = {
+        "x": float(at) if np.isfinite(at) else None,
+        "low": None, "high": None, "extrapolated": False, "bracketed": False,
+        "share": float(np.isfinite(resampled).mean()),
+        "x_min": x[0], "x_max": x[-1],
+        "ratio_min": float(own[0][0, 0] / own[1][0, 0]), "ratio_max": float(own[0][0, -1] / own[1][0, -1]),
+    }  # fmt: skip
+    if row["x"] is not None:
+        row["low"], row["high"] = scaling.interval(resampled)
+        before, after = scaling.around(x, row["low"])[0], scaling.around(x, row["high"])[1]
+        _, next_ = near = scaling.around(x, row["x"])
+        if next_ > scaling.NEAR * near[0]:  # what lies between is not known to be straight
+            row |= {"low": before, "high": after, "bracketed": True}
+    elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - SETTLED:
+        row |= _beyond(x, own, a, b)
+    return row
+
+
+def _beyond(x: np.ndarray, own: list[np.ndarray], a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """A crossing of the fitted curves beyond the measured range, if nearly all resamples have one."""
+    at = scaling.extrapolated_crossing(*(scaling.fit_power(x, t) for t in own))[0]
+    found = scaling.extrapolated_crossing(scaling.fit_power(x, a), scaling.fit_power(x, b))
+    share = float(np.isfinite(found).mean())
+    if not np.isfinite(at) or share < SETTLED:
+        return {}
+    low, high = scaling.interval(found)
+    return {"x": float(at), "low": low, "high": high, "share": share, "extrapolated": True}
+
+
+def _named(row: dict[str, Any], first: str, second: str) -> dict[str, Any]:
+    """Who is cheaper at the smallest and at the largest x that was measured."""
+    return {
+        **row,
+        "cheaper_min": first if row["ratio_min"] < 1 else second,
+        "cheaper_max": first if row["ratio_max"] < 1 else second,
+    }

@@ -1,0 +1,119 @@
+"""Summaries over seeds: means with intervals, and differences between models with a verdict.
+
+Records are read place by place (dataset, track, length); what is kept of a place are its models' means by user and their
+resamples, until its dataset ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, groupby, product
+from typing import Any
+
+import numpy as np
+
+from .. import stats
+from . import contrasts, significance
+from .groups import COMPARED, Group, check_same_data, groups, place
+from .tidy import MASKINGS, Entry
+
+SUMMARY = (
+    *("dataset", "model", "track", "split", "masking", "ties", "seq_len", "n_seeds", "budget"),
+    *("data_hash", "metric", "mean", "std", "ci_low", "ci_high"),
+)
+TABLES = ("effectiveness", "summary", "comparisons", "contrasts")
+SEEDS_FOR_A_CLAIM = 3
+
+
+def enough_seeds(trained_seeds: float | None) -> bool:
+    """Whether a difference rests on enough seeds to be called established (models without training need none)."""
+    return trained_seeds is None or np.isnan(trained_seeds) or trained_seeds >= SEEDS_FOR_A_CLAIM
+
+
+def summarise(
+    entries: list[Entry], margin: float, one_machine: bool = True
+) -> dict[str, list[dict[str, Any]]]:
+    """Return rows of `effectiveness` (tidy), `summary`, `comparisons` and `contrasts` of the trainings that succeeded.
+
+    margin: smallest difference that counts, as a share of the better model's mean. one_machine: whether a model's seeds
+    must come from the same machine, as in every grid; pool.py says when they need not.
+
+    Raises:
+        UserError: records that would be averaged or compared differ in data, machine or settings.
+    """
+    trainings = sorted((e for e in entries if e.training and e.ok), key=place)
+    check_same_data(trainings)
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    for _, of_dataset in groupby(trainings, lambda entry: place(entry)[0]):
+        every: list[Group] = []
+        for _, of_track in groupby(of_dataset, lambda entry: place(entry)[1]):
+            own: list[Group] = []
+            for _, members in groupby(of_track, place):
+                here = groups(list(members), rows["effectiveness"], one_machine)
+                rows["summary"] += [row for group in here for row in _summary_rows(group)]
+                rows["comparisons"] += _compared(here, margin)
+                rows["contrasts"] += [row for group in here for row in contrasts.masking(group)]
+                own += here
+            rows["contrasts"] += contrasts.lengths(own)
+            every += own
+        rows["contrasts"] += contrasts.budgets(every)
+    return rows
+
+
+def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
+    entry, means = group.entries[0], group.means
+    low, high = (np.clip(end, 0, 1) for end in stats.interval(group.resamples.means))
+    about = {key: entry.experiment[key] for key in ("dataset", "model", "track", "seq_len")}
+    about |= {
+        "split": entry.record["data"].get("split", "leave-one-out"),
+        "n_seeds": means.n_seeds,
+        "budget": group.budget,
+    }
+    about |= {"data_hash": entry.record["data"]["hash"]}
+    for k, (masking, ties, metric) in enumerate(group.names):
+        numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
+        row = {**about, "masking": masking, "ties": ties, "metric": metric, **numbers}
+        yield {column: row[column] for column in SUMMARY}
+
+
+def _compared(here: list[Group], margin: float) -> list[dict[str, Any]]:
+    """Every pair of models of one place."""
+    pairs = combinations(here, 2)
+    return _adjusted([row for a, b in pairs for row in _comparison_rows(a, b, margin)])
+
+
+def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
+    about = {key: a.experiment[key] for key in ("dataset", "track", "seq_len")}
+    about |= {"model_a": a.experiment["model"]}
+    about |= {"model_b": b.experiment["model"]}
+    p_values, effects = significance.paired_t(a.means.users, b.means.users)
+    for masking, metric in product(MASKINGS, COMPARED):
+        k = a.column(masking, metric)
+        mean_a, mean_b = a.means.mean[k], b.means.mean[k]
+        low, high = significance.difference_interval(a.resamples, b.resamples, k)
+        least = margin * max(mean_a, mean_b)
+        yield {
+            **about, "masking": masking, "metric": metric,
+            "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
+            "ci_low": low[0], "ci_high": high[0], "margin": least,
+            "verdict": stats.verdict(low[0], high[0], least),
+            "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
+        }  # fmt: skip
+
+
+def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add p-values adjusted (Holm) over all pairs of models in one place, masking and metric."""
+    families: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((row["masking"], row["metric"]), []).append(row)
+    for family in families.values():
+        adjusted = significance.holm(np.array([row["p_value"] for row in family]))
+        for row, p in zip(family, adjusted, strict=True):
+            row["p_holm"] = float(p)
+    return rows
+
+
+def _trained_seeds(a: Group, b: Group) -> int | None:
+    """The smaller number of seeds of the two, counting models whose training has a seed at all."""
+    counts = [group.means.n_seeds for group in (a, b) if group.trained]
+    return min(counts, default=None)

@@ -1,0 +1,167 @@
+"""Rows of the tidy tables: one record in, one value per row out. Nothing here averages over records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import record as records
+from ..experiment import filled
+from ..metrics import expected_under_random_ties, per_user
+
+QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
+SPLITS = ("valid", "test")
+MASKINGS = ("unmasked", "seen-masked")
+TIES = ("conservative", "average")
+SETTINGS = (
+    *("objective", "max_steps", "batch_targets", "patience_steps", "learning_rate", "precision"),
+    "kernels",
+)
+OUTCOME = (
+    *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
+    *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of the grid and where it lies: `path` below the folder `root`, as in the grid."""
+
+    path: str
+    root: Path
+    record: dict[str, Any]
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The resolved description of the job."""
+        return filled(self.record["experiment"])
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the job found, apart from its samples."""
+        return self.record["values"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job came to its end."""
+        return self.record["status"] == "ok"
+
+    @property
+    def training(self) -> bool:
+        """Whether it was a training and not a measurement."""
+        return self.record["kind"] == "train"
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """Raw samples, after their SHA-256 was compared with the record's."""
+        return records.read_samples(self.root / self.path, self.record)
+
+
+def identity(entry: Entry) -> dict[str, Any]:
+    """Columns that say which experiment a row belongs to and where it ran."""
+    experiment, environment = entry.experiment, entry.record["environment"]
+    return {
+        "path": entry.path,
+        **{key: experiment[key] for key in ("dataset", "model", "track", "seq_len")},
+        "seed": experiment.get("seed"),
+        **{key: environment[key] for key in ("machine", "machine_name", "device", "device_kind")},
+        "threads": environment["threads"],
+        "shared_gpu": environment.get("shared_gpu"),
+        "data_hash": entry.record["data"]["hash"],
+    }
+
+
+def backend(entry: Entry) -> dict[str, Any]:
+    """Which kernels did the work: the selective scan's if there is one, else those between products."""
+    report = entry.values.get("backend") or {}
+    kinds = [report[kind] for kind in ("scan", "kernels") if kind in report]
+    reasons = list(dict.fromkeys(kind["reason"] for kind in kinds if kind["fallback"]))
+    return {
+        "backend": kinds[0]["used"] if kinds else "torch",
+        "fallback": bool(reasons),
+        "fallback_reason": "; ".join(reasons) or None,
+    }
+
+
+def throttled(entry: Entry) -> str | None:
+    """What kept the GPU's clocks down while it was measured, in any phase and round."""
+    parts = [part for rounds in (entry.values.get("sampler") or {}).values() for part in rounds]
+    return (
+        "; ".join(sorted({r for part in parts for r in part.get("throttle_reasons", ())})) or None
+    )
+
+
+def experiment_row(entry: Entry) -> dict[str, Any]:
+    """Everything about a record but its samples and curve, as one flat row."""
+    experiment, training = entry.experiment, entry.experiment.get("training", {})
+    return {
+        **identity(entry),
+        **{key: entry.record[key] for key in ("kind", "status", "reason")},
+        "trained": bool(entry.values.get("steps")),
+        "hyperparameters": json.dumps(experiment["hyperparameters"], sort_keys=True),
+        **{key: training.get(key, experiment.get(key)) for key in SETTINGS},
+        **{key: entry.values.get(key) for key in OUTCOME},
+        **backend(entry),
+        "throttled": throttled(entry),
+        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
+        "stand_in": entry.record["data"]["stand_in"],
+        **{f"code_{key}": entry.record["code"][key] for key in ("hash", "revision", "dirty")},
+        "command": command(entry),
+    }
+
+
+def command(entry: Entry) -> str:
+    """The command line that makes this record again, from the root of the checkout."""
+    experiment = dict(entry.experiment)
+    verb, flag, out = "run", "--experiment", f"results/{entry.path}"
+    if not entry.training:
+        verb, flag, out = "measure", "--measurement", f"results/{Path(entry.path).parent}"
+        model, hyperparameters = experiment.pop("model"), experiment.pop("hyperparameters")
+        models = experiment.get(
+            "models", [[model, hyperparameters]]
+        )  # pairs in a record, a mapping in a job
+        experiment["models"] = [[name, dict(values)] for name, values in models]
+    text = json.dumps(experiment, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
+    real = entry.record["data"]["hash"] is not None
+    dataset = f" --dataset results/data/{experiment['dataset']}" if real else ""
+    threads = f" --threads {entry.record['environment']['threads']}"
+    return f"python -m seqbench {verb} {flag} '{text}'{dataset} --out {out}{threads}"
+
+
+def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str, str], np.ndarray]:
+    """Return values per user (U,) by (masking, ties, metric)."""
+    table = {}
+    for masking in MASKINGS:
+        rank, ties = (samples[f"{split}/{masking}/{name}"] for name in ("rank", "ties"))
+        ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
+        for kind in TIES:
+            for metric in QUALITIES:
+                table[masking, kind, metric] = per_user(ranks[kind], metric)
+    return table
+
+
+def effectiveness_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """One row per split, masking, ties and metric of a training: the mean over its users."""
+    about = {**identity(entry), "trained": bool(entry.values.get("steps"))}
+    for split in SPLITS:
+        for (masking, ties, metric), values in qualities(samples, split).items():
+            kind = {"split": split, "masking": masking, "ties": ties, "metric": metric}
+            yield {**about, **kind, "value": float(values.mean()), "n_users": len(values)}
+
+
+def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """One row per validation, split, masking and metric of a training."""
+    keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
+    about = {key: value for key, value in identity(entry).items() if key in keys}
+    for point in entry.values.get("curve") or []:
+        where = {key: point[key] for key in ("step", "targets", "seconds", "loss")}
+        best = point["step"] == entry.values.get("best_step")
+        for split in ("valid", "test"):
+            for masking, metrics in point.get(split, {}).items():
+                for metric, value in metrics.items():
+                    row = {"split": split, "masking": masking, "metric": metric, "value": value}
+                    yield {"path": entry.path, **about, **where, **row, "best": best}

@@ -1,0 +1,11 @@
+"""How the models are written for people, in the order of every table: the subject of the project first."""
+
+LABELS = {
+    "mamba4rec": "Mamba4Rec",
+    "sasrec": "SASRec",
+    "bert4rec": "BERT4Rec",
+    "gru4rec": "GRU4Rec",
+    "popularity": "Popularity",
+    "markov": "Markov (last item)",
+    "itemknn": "ItemKNN",
+}

@@ -1,0 +1,111 @@
+"""Where the subject and a rival are known both in quality and in cost: places by machine, and at how many it is ahead in both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..analysis.collect import Tables
+from . import reach, versus
+from .findings import pick, places
+from .tables import known, plural
+from .tradeoff import meeting
+from .views import MASKINGS
+
+STEP = ("train", "step_s")
+Test = Callable[["Met"], "bool | None"]  # whether it is cheaper in some way; None: not known
+
+
+@dataclass(frozen=True)
+class Met:
+    """The subject beside one rival at a place whose cost one machine measured.
+
+    better: by masking, whether it ranks better; empty with too few seeds. ratios: by (phase, what) the row of
+    `versus.ratios`. until: by share of the best rival's quality the training until it, if its time is known.
+    """
+
+    machine: str
+    device: str
+    kind: str
+    dataset: str
+    seq_len: int
+    rival: str
+    better: dict[str, bool]
+    ratios: dict[tuple[str, str], Any]
+    until: dict[float, reach.Beside]
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """Machine, device and kind of device."""
+        return self.machine, self.device, self.kind
+
+    @property
+    def full(self) -> bool:
+        """Whether the cost is of synthetic histories of full length, because the dataset was not measured."""
+        return any(known(row.curve) for row in self.ratios.values())
+
+    def cheaper(self) -> bool | None:
+        """Whether its training step is shorter beyond both quartiles; None where it is not known."""
+        return self.ratios[STEP].ratio_high < 1 if STEP in self.ratios else None
+
+    def sooner(self, share: float) -> bool | None:
+        """Whether every seed of it is at the goal before any of the rival's; None where no step of both was measured."""
+        goal = self.until.get(share)
+        return goal.sooner if goal else None
+
+
+def met(tables: Tables, track: str) -> list[Met]:
+    """Every place and machine of a track where the subject and a rival were compared and a cost is known."""
+    verdicts = pick(versus.against(tables), track=track)
+    settled = versus.settled(verdicts)
+    every = pick(versus.ratios(tables), track=track)
+    until = {
+        (b.machine, b.device, b.rival, b.dataset, b.seq_len, share): b
+        for share in reach.SHARES
+        for b in reach.beside(tables, track, share)
+    }
+    found = []
+    for machine, device, kind, rival in places(
+        every, "machine_name", "device", "device_kind", "rival"
+    ):
+        own = pick(every, machine_name=machine, device=device, device_kind=kind, rival=rival)
+        for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
+            here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
+            ratios = {
+                key: rows.iloc[0]
+                for key in versus.COSTS
+                if len(rows := pick(here, phase=key[0], what=key[1]))
+            }
+            if ratios:
+                rows = pick(settled, rival=rival, dataset=dataset, seq_len=seq_len)
+                better = (
+                    dict(zip(rows.masking, rows.verdict == "better", strict=True))
+                    if len(rows)
+                    else {}
+                )
+                keys = {
+                    share: (machine, device, rival, dataset, seq_len, share)
+                    for share in reach.SHARES
+                }
+                goals = {share: until[key] for share, key in keys.items() if key in until}
+                found.append(
+                    Met(machine, device, kind, dataset, seq_len, rival, better, ratios, goals)
+                )
+    return found
+
+
+def at_once(
+    here: list[Met], rival: str, test: Test
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """At how many places it is better and passes, and of how many: by masking, where both are known."""
+    both = [m for m in here if m.rival == rival and m.better and test(m) is not None]
+    found = [[m.better[masking] and test(m) for m in both if masking in m.better] for masking in MASKINGS]  # fmt: skip
+    return (tuple(map(sum, found)), tuple(map(len, found))) if both else None
+
+
+def measured(own: list[Met]) -> str:
+    """At how many places one machine's costs were measured, and at how many of them not on the dataset itself."""
+    n, full = (len({(m.dataset, m.seq_len) for m in part}) for part in (own, [m for m in own if m.full]))  # fmt: skip
+    windows = {0: "", n: " by full windows"}.get(full, f", {full} of them by full windows")
+    return f"{plural(n, 'place')}{windows}"

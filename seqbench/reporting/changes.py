@@ -1,0 +1,34 @@
+"""Contrasts of models against themselves in words: each change with its interval, and what else may be part of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from . import spent
+from .findings import enough_seeds, pick
+from .tables import label, plural, signed
+from .views import ordered
+
+
+def changes(tables: Tables, rows: pd.DataFrame) -> str:
+    """What every model gains in one contrast, with too few seeds and trainings on different machines named.
+
+    rows: of `contrasts`, one per model. Differences are in the metric's unit.
+    """
+    listed = []
+    for model in ordered(rows.model):
+        row = pick(rows, model=model).iloc[0]
+        remarks = [label(model)]
+        if not enough_seeds(row.n_seeds):
+            remarks.append(plural(int(row.n_seeds), "seed"))
+        ends = ((row.track_from, row.seq_len_from), (row.track, row.seq_len_to))
+        made = {
+            frozenset(spent.machines(tables, dataset=row.dataset, model=model, track=track, seq_len=seq_len))
+            for track, seq_len in ends
+        }  # fmt: skip
+        if len(made) > 1:
+            remarks.append("other machine")
+        text = signed(row.difference, row.ci_low, row.ci_high)
+        listed.append(f"{text} ({', '.join(remarks)})")
+    return ", ".join(listed)

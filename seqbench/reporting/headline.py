@@ -1,0 +1,163 @@
+"""The answer in a few sentences: is the subject better and cheaper at once, how many claims and published values stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..analysis.collect import MARGIN, Tables
+from ..analysis.summary import SEEDS_FOR_A_CLAIM
+from ..experiment import Training
+from ..metrics import METRICS
+from . import anchors, claims, spent, versus
+from .brief import Point, points
+from .costs import SUBJECT
+from .findings import MAIN, pick, place
+from .tables import label, plural, whole
+from .views import MASKINGS, QUALITIES
+
+KINDS = {
+    "quality": "who ranks better:",
+    "values": "its own values:",
+    "cost": "cost on a GPU:",
+    "growth": "growth of cost with length, mostly our reading:",
+}
+
+
+def headline(tables: Tables) -> list[Point]:
+    """Quality, cost and both together, metrics that disagree, the paper's claims and published values."""
+    return [
+        *points(tables),
+        *_opposed(tables),
+        *_claims(tables),
+        *_anchors(tables),
+    ]
+
+
+def _opposed(tables: Tables) -> Iterator[Point]:
+    """Where another metric decides the other way."""
+    keys = ["track", "dataset", "seq_len", "masking", "rival"]
+    decided, found = versus.settled(versus.against(tables)), []
+    for metric in (m for m in QUALITIES if m != MAIN):
+        other = versus.settled(versus.against(tables, metric))
+        if other.empty or decided.empty:
+            continue
+        both = decided[[*keys, "verdict"]].merge(other, on=keys, suffixes=("_main", ""))
+        found += [
+            f"{METRICS[metric].label} against {label(row.rival)} on {place(row.dataset, row.seq_len)}, track {row.track},"
+            f" {MASKINGS[row.masking].lower()}"
+            for row in both.itertuples()
+            if {row.verdict, row.verdict_main} == {"better", "worse"}
+        ]
+    if found:
+        yield Point("Other metrics decide the other way:", [f"{'; '.join(found)}."])
+
+
+def _claims(tables: Tables) -> Iterator[Point]:
+    """Verdicts by track and kind of claim; what a track says nothing about is left out, and one in which nothing is judged."""
+    found, every = claims.judge(tables, claims.read()), []
+    for track in dict.fromkeys(f.track for f in found if f.verdict != claims.ABSENT):
+        decided = any(f.track == track and f.verdict in (claims.YES, claims.NO) for f in found)
+        if not decided and track not in versus.judged(tables):
+            continue
+        said, absent = [], 0
+        for kind, words in KINDS.items():
+            own = [f for f in found if (f.track, f.kind) == (track, kind)]
+            verdicts = [f.verdict for f in own]
+            order = (claims.YES, claims.NO, claims.UNSURE, claims.ABSENT)
+            parts = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
+            only = sum(f.direction_holds for f in own)
+            if only:
+                parts[verdicts.count(claims.YES) > 0] += f" (of {only} the direction holds, not the figure)"  # fmt: skip
+            if set(verdicts) - {claims.ABSENT}:
+                said.append(f"{words} {', '.join(parts)}")
+            else:
+                absent += len(own)
+        if absent:
+            said.append(f"{plural(absent, 'other')} {claims.ABSENT}")
+        every.append(f"Track {track}: {'; '.join(said)}.")
+    if every:
+        yield Point("Claims of the paper, by sentence and metric.", every)
+
+
+def _anchors(tables: Tables) -> Iterator[Point]:
+    """The counts, and what the subject missed; what others missed stands with the published values."""
+    told = anchors.sentences(tables, of=versus.judged(tables) or None)
+    found = [text for text in told if not text.startswith(anchors.MISSED)]
+    if found:
+        yield Point("Published values.", [*found, *_missed(tables)])
+
+
+def _missed(tables: Tables) -> Iterator[str]:
+    """Values of the subject that were published and are not reached, by track."""
+    missed: dict[tuple, list[str]] = {}
+    for h in anchors.held(tables):
+        if h.anchor["model"] == SUBJECT and h.verdict in (anchors.BELOW, anchors.UNSURE):
+            a = h.anchor
+            at = f"{METRICS[h.metric].label} on {place(a['dataset'], a['seq_len'])}, {MASKINGS[a['masking']].lower()}"
+            key = (at, a[h.metric], a["source"])
+            missed.setdefault(key, []).append(f"{h.ours['mean']:.3f} in track {h.track}")
+    for (at, published, source), ours in missed.items():
+        yield f"{label(SUBJECT)} misses {published:.3f} of {source}: {at}, {', '.join(ours)}."
+
+
+# --- what the sentences mean ---------------------------------------------------------------------------------------------
+
+
+def terms(tables: Tables) -> str:
+    """The words that the first sentences need."""
+    return (
+        f"A comparison is one other model at a *place*, a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same"
+        f" width, depth, loss and budget of updates; `tuned` {_trials(tables)}; `paper` is the paper's protocol in RecBole's"
+        f" implementation. {METRICS[MAIN].label} on the test, items that a user has seen *ranked* too; in brackets with those *masked*.\n"
+    )
+
+
+def words(tables: Tables) -> str:
+    """What the sentences and tables mean by their words."""
+    asked = Training()
+    return (
+        "Places of one dataset share its users: their comparisons are not independent. Track `paper` has explicit attention and an unfused GELU, so that its"
+        " costs are also those of other code. Items are ranked against the whole catalogue; the step of a training whose weights are tested, and the best"
+        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
+        f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
+        f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is *inconclusive*. *Full windows* are"
+        f" synthetic histories of full length.{_never_twice(tables)}\n"
+    )
+
+
+def _never_twice(tables: Tables) -> str:
+    """Which of the two rankings is whose: only where no user has an item twice."""
+    if any(facts.get("repeats") for facts in tables.datasets.values()):
+        return ""
+    return (
+        " No user of these datasets has an item twice, so what was seen is never the answer: who would not show it again reads"
+        " *masked*, who compares with RecBole's and the paper's figures reads *ranked*."
+    )
+
+
+def _trials(tables: Tables) -> str:
+    """How much the tuned settings were searched for."""
+    settings = tables.settings.get("settings", {}).get("tuned", {})
+    every = [
+        entry["tuning"]
+        for models in settings.values()
+        for entry in models.values()
+        if "tuning" in entry
+    ]
+    if not every:
+        return "each its best setting among equally many trials"
+    trials, steps = ({tuning[key] for tuning in every} for key in ("trials", "max_steps"))
+    ends = (
+        " to ".join(dict.fromkeys(whole(f(values)) for f in (min, max)))
+        for values in (trials, steps)
+    )
+    again = [
+        name
+        for name, models in sorted(settings.items())
+        if any(entry.get("tuning", {}).get("finals") for entry in models.values())
+    ]
+    finals = f" (on {' and '.join(again)} the best of them again with other seeds)" if again else ""
+    text = f"each its best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates each"
+    trained = pick(spent.trainings(tables), track="tuned")
+    short = len(trained) and max(steps) < trained.steps.max()
+    return f"{text} (fewer than the trainings': settings that learn fast win)" if short else text

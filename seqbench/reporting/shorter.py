@@ -1,0 +1,41 @@
+"""At which lengths the subject's training step is shorter than another model's, from the curves over length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..analysis.collect import Tables
+from . import curves
+from .costs import SUBJECT
+from .findings import pick, places
+from .tables import Cell, plural, whole
+
+
+def shorter(
+    tables: Tables, track: str, machine: str, kind: str, rival: str
+) -> Iterator[tuple[str, Cell]]:
+    """By curve (what was held fixed along it) the lengths at which the subject's step is shorter than the rival's."""
+    rows = pick(
+        tables.frames["crossovers"], track=track, machine_name=machine, device_kind=kind, phase="train", metric="step_s"
+    )  # fmt: skip
+    rows = rows[rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
+    several = len(places(rows, "threads")) > 1
+    for row in rows.itertuples():
+        if {row.model_a, row.model_b} == {SUBJECT, rival}:
+            threads = f", {plural(row.threads, 'thread')}" if several else ""
+            yield f"{row.fixed}{threads}", _where(row)
+
+
+def _where(row: Any) -> Cell:
+    found = curves.settled(row)
+    if found is None:
+        return Cell("not settled", mark="muted")
+    cheaper, crosses = found
+    if not crosses:
+        which = "at every" if cheaper == SUBJECT else "at no"
+        return Cell(f"{which} measured L from {whole(row.x_min)} to {whole(row.x_max)}")
+    side = "from {} on" if cheaper == SUBJECT else "up to {}"
+    if row.bracketed:
+        return Cell(side.format(f"somewhere between L = {whole(row.low)} and {whole(row.high)}"))
+    return Cell(side.format(f"L = {row.x:,.0f}"), f"[{whole(row.low)}, {whole(row.high)}]", row.x)
