@@ -1,5 +1,6 @@
-"""How the models are written for people, in the order of every table: the subject of the project first."""
+"""The model that the project's question is about, and how the models are written for people, in the order of every table."""
 
+SUBJECT = "mamba4rec"
 LABELS = {
     "mamba4rec": "Mamba4Rec",
     "sasrec": "SASRec",

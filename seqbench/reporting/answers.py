@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..labels import SUBJECT
 from ..metrics import METRICS
-from . import anchors, budgets, claims, curves, reach, spent
+from . import anchors, budgets, claims, curves, reach, spent, versus
 from .changes import changes
-from .costs import MEMORY, SUBJECT, of_curve
+from .costs import MEMORY, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .tables import decimals, known, label, metric_label, named, plural, rounded, signed
 from .views import MASKINGS, ordered
@@ -83,38 +84,26 @@ def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
 
 def _against(tables: Tables) -> Iterator[str]:
     """The subject against each other trained model, places sorted by verdict."""
-    rows = pick(tables.frames["comparisons"], metric=MAIN)
-    rows = rows[(rows.model_a == SUBJECT) | (rows.model_b == SUBJECT)] if len(rows) else rows
-    trained = set(spent.trainings(tables).model) - {SUBJECT} if len(rows) else set()
-    judged = {
-        track for track, seeds in places(rows, "track", "trained_seeds") if enough_seeds(seeds)
-    }
+    rows = versus.against(tables)
+    judged = versus.judged(tables)
     for (track,) in places(rows, "track"):
         if track not in judged:
             yield f"Track {track}: nothing is judged, because it was run with fewer than three seeds."
     for track, masking in places(rows, "track", "masking"):
-        if track not in judged:
-            continue
         part = pick(rows, track=track, masking=masking)
-        for rival in ordered(pd.concat([part.model_a, part.model_b])):
-            own = part[(part.model_a == rival) | (part.model_b == rival)]
-            if rival in trained and len(own):
-                yield (
-                    f"{label(SUBJECT)} against {label(rival)}, track {track}, {MASKINGS[masking].lower()}:"
-                    f" {_by_verdict(own)}."
-                )
+        for rival in ordered(part.rival) if track in judged else ():
+            yield (
+                f"{label(SUBJECT)} against {label(rival)}, track {track}, {MASKINGS[masking].lower()}:"
+                f" {_by_verdict(pick(part, rival=rival))}."
+            )
 
 
 def _by_verdict(rows: pd.DataFrame) -> str:
     sorted_: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for row in rows.itertuples():
-        sign = 1 if row.model_a == SUBJECT else -1
-        turned = {"better": "worse", "worse": "better"} if sign < 0 else {}
-        verdict = turned.get(row.verdict, row.verdict)
-        verdict = verdict if enough_seeds(row.trained_seeds) else "seeds"
-        low, high = sorted((sign * row.ci_low, sign * row.ci_high))
-        where = place(row.dataset, row.seq_len)
-        sorted_[verdict].append(f"{where} ({signed(sign * row.difference, low, high)})")
+        verdict = row.verdict if enough_seeds(row.trained_seeds) else "seeds"
+        difference = signed(row.difference, row.ci_low, row.ci_high)
+        sorted_[verdict].append(f"{place(row.dataset, row.seq_len)} ({difference})")
     return "; ".join(f"{VERDICTS[v]} {', '.join(found)}" for v, found in sorted_.items() if found)
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..labels import SUBJECT
 from . import budgets, reach, versus
 from .both import STEP, Met, Test, at_once, measured, met
-from .costs import SUBJECT, of_curve
+from .costs import of_curve
 from .findings import TRACKS, pick, places
 from .shorter import shorter
 from .tables import known, label, named, plural, span, whole

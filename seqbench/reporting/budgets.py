@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import spent, versus
 from .changes import changes
-from .costs import SUBJECT
 from .findings import MAIN, enough_seeds, pick, place, places
 from .tables import decimals, label, plural, signed, whole
 from .views import MASKINGS, ordered
@@ -98,9 +98,7 @@ def _between(tables: Tables, step: Step, masking: str) -> str:
     said = []
     for rival in ordered(rows.rival) if len(rows) else ():
         row = pick(rows, rival=rival).iloc[0]
-        sign = 1 if row.model_a == SUBJECT else -1
-        low, high = sorted((sign * row.ci_low, sign * row.ci_high))
-        said.append(f"{label(rival)} {signed(sign * row.difference, low, high)}")
+        said.append(f"{label(rival)} {signed(row.difference, row.ci_low, row.ci_high)}")
     return f"{MASKINGS[masking].lower()}, {', '.join(said)}" if said else ""
 
 

@@ -22,7 +22,7 @@ from ..analysis.collect import Tables
 from ..errors import UserError
 from ..metrics import METRICS
 from .curves import lengths
-from .findings import enough_seeds, in_order, pick, places
+from .findings import enough_seeds, facing, in_order, pick, places
 from .tables import Cell, Column, Table, label, plural, rounded, unit_for
 from .views import DASH
 
@@ -110,22 +110,16 @@ def _quality(
         for metric in claim["metrics"]:
             sentence = f"{claim['sentence'].format(rival=label(rival))}: {METRICS[metric].label}"
             rows = pick(tables.frames["comparisons"], track=track, metric=metric, **place)
-            yield sentence, _difference(_pair(rows, subject, rival), subject)
+            found = pick(facing(rows, subject), model_b=rival)
+            yield sentence, _difference(found.iloc[0]) if len(found) else ("", ABSENT)
 
 
-def _difference(row: pd.Series | None, subject: str) -> Found:
-    if row is None:
-        return "", ABSENT
-    sign = 1 if row.model_a == subject else -1
-    low, high = sorted((sign * row.ci_low, sign * row.ci_high))
-    measured = f"difference {sign * row.difference:+.4f} [{low:+.4f}, {high:+.4f}]".replace(
-        "-", "−"
-    )
+def _difference(row: pd.Series) -> Found:
+    numbers = f"{row.difference:+.4f} [{row.ci_low:+.4f}, {row.ci_high:+.4f}]"
+    measured = f"difference {numbers}".replace("-", "−")
     if not enough_seeds(row.trained_seeds):
         return f"{measured}, {plural(row.trained_seeds, 'seed')}", UNSURE
-    ahead = {1: "better", -1: "worse"}[sign]
-    verdict = {ahead: YES, "inconclusive": UNSURE}.get(row.verdict, NO)
-    return measured, verdict
+    return measured, {"better": YES, "inconclusive": UNSURE}.get(row.verdict, NO)
 
 
 def _values(
@@ -245,14 +239,6 @@ def _slopes(rows: pd.DataFrame, subject: str, rival: str) -> Found:
 
 def _slope(row: pd.Series) -> str:
     return f"{row.slope_end:.2f} [{row.slope_end_low:.2f}, {row.slope_end_high:.2f}]"
-
-
-def _pair(rows: pd.DataFrame, subject: str, rival: str) -> pd.Series | None:
-    for first, second in ((subject, rival), (rival, subject)):
-        found = pick(rows, model_a=first, model_b=second)
-        if len(found):
-            return found.iloc[0]
-    return None
 
 
 def table(tables: Tables, claims: Mapping[str, Any] | None = None) -> Table:

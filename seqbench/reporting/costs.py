@@ -9,7 +9,7 @@ from ..analysis.tidy_cost import EXTRAPOLATED
 from ..experiment import CURVES, FULL_LENGTH
 from ..metrics import METRICS
 from ..record import STATUSES
-from .findings import MAIN, pick, place, places
+from .findings import pick, place, places
 from .tables import (
     Cell,
     Column,
@@ -22,9 +22,8 @@ from .tables import (
     unit_for,
     whole,
 )
-from .views import DASH, MASKINGS, difference_cell, ordered
+from .views import DASH, ordered
 
-SUBJECT = "mamba4rec"  # the model that the project's question is about
 MEMORY = {
     "cpu": ("peak_rss_bytes",),
     "cuda": (
@@ -177,57 +176,3 @@ def _cost_notes(
 
 
 # --- the project's question ---------------------------------------------------------------------------------------------
-
-
-def versus(tables: Tables, track: str) -> Table:
-    """The subject of the project against each other trained model, in quality and in cost."""
-    rows = pick(tables.frames["comparisons"], track=track, metric=MAIN)
-    trained = set(pick(tables.frames["experiments"], trained=True, track=track).model) - {SUBJECT}
-    columns = [Column(f"{label(SUBJECT)} against", number=False)]
-    columns += [
-        Column(title, f"Difference in {METRICS[MAIN].label}") for title in MASKINGS.values()
-    ]
-    times = ("Epoch time", "Training memory", "Inference batch time")
-    columns += [Column(text, f"Cost of {label(SUBJECT)} as a multiple") for text in times]
-    body: list[list[Cell]] = []
-    for dataset, seq_len in places(rows, "dataset", "seq_len"):
-        part = pick(rows, dataset=dataset, seq_len=seq_len)
-        part = part[(part.model_a == SUBJECT) | (part.model_b == SUBJECT)]
-        cost = pick(tables.frames["efficiency"], track=track, dataset=dataset, seq_len=seq_len)
-        rivals = [m for m in ordered(pd.concat([part.model_a, part.model_b])) if m in trained]
-        for where in places(cost, "machine_name", "device", "device_kind") or [None]:
-            if rivals:
-                body.append(
-                    [
-                        Cell(
-                            place(dataset, seq_len)
-                            + (f"; cost on {where[0]} ({where[1]})" if where else "")
-                        )
-                    ]
-                )
-            own = pick(cost, machine_name=where[0], device=where[1]) if where else cost
-            body += [
-                _versus_row(part, own, rival, where[2] if where else "cpu") for rival in rivals
-            ]
-    caption = f"{label(SUBJECT)} against each other trained model, track {track}"
-    return Table(f"versus-{track}", caption, columns, body)
-
-
-def _versus_row(part: pd.DataFrame, cost: pd.DataFrame, rival: str, kind: str) -> list[Cell]:
-    cells = [Cell(label(rival), value=rival)]
-    for masking in MASKINGS:
-        pair = pick(part, masking=masking)
-        row = pair[(pair.model_a == rival) | (pair.model_b == rival)].iloc[0]
-        cells.append(difference_cell(row, 1 if row.model_a == SUBJECT else -1))
-    for phase, metric in (
-        ("train", "epoch_s"),
-        ("train", MEMORY[kind][0]),
-        ("inference", "batch_s"),
-    ):
-        rows = pick(cost, phase=phase, metric=metric)
-        rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
-        own, other = (pick(rows, model=m) for m in (SUBJECT, rival))
-        both = own.merge(other, on="job")[["median_x", "median_y"]].dropna() if len(rows) else rows
-        ratio = both.median_x.iloc[0] / both.median_y.iloc[0] if len(both) else None
-        cells.append(Cell(f"{rounded(ratio, ratio)} ×", value=ratio) if ratio else DASH)
-    return cells

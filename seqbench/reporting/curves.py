@@ -8,7 +8,8 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.scaling_rows import SETTLED
-from .costs import MEMORY, SUBJECT
+from ..labels import SUBJECT
+from .costs import MEMORY
 from .findings import pick, places
 from .tables import Cell, Column, Table, known, label, plural, rounded
 from .views import DASH, ordered

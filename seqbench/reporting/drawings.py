@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
 from ..experiment import FULL_LENGTH
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import costs, curves, figures, figures_cost, versus, views
-from .costs import SUBJECT
 from .findings import MAIN, enough_seeds, pick, places
 from .tables import direction, label
 

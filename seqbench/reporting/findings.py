@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..analysis.protocols import OPPOSITE
 from ..analysis.summary import enough_seeds
 from ..experiment import FULL_LENGTH, Training
 from ..metrics import METRICS
@@ -49,6 +50,24 @@ def places(frame: pd.DataFrame, *columns: str) -> list[tuple]:
     if frame.empty:
         return []
     return list(frame[list(columns)].drop_duplicates().itertuples(index=False, name=None))
+
+
+def facing(rows: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Rows of `comparisons` that hold ``model``, read from its side: it is `model_a`, what speaks for it is positive and *better*."""
+    rows = rows[(rows.model_a == model) | (rows.model_b == model)] if len(rows) else rows
+    if rows.empty:
+        return rows
+    own = rows.model_a == model
+    names = [("model_a", "model_b"), ("mean_a", "mean_b")]
+    numbers = [("difference", "difference"), ("effect", "effect"), ("ci_low", "ci_high")]
+    turned = {
+        name: rows[name].where(own, -rows[other] if negated else rows[other])
+        for pairs, negated in ((names, False), (numbers, True))
+        for first, second in pairs
+        for name, other in ((first, second), (second, first))
+        if name in rows
+    }
+    return rows.assign(**turned, verdict=rows.verdict.where(own, rows.verdict.replace(OPPOSITE)))
 
 
 def in_order(tracks: Iterable[str]) -> list[str]:

@@ -11,10 +11,11 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..experiment import FULL_LENGTH
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import answers, spent
-from .costs import MEMORY, PHASES, SUBJECT, of_curve
-from .findings import MAIN, Lead, enough_seeds, lead, pick, place, places
+from .costs import MEMORY, PHASES, of_curve
+from .findings import MAIN, Lead, enough_seeds, facing, lead, pick, place, places
 from .tables import (
     Cell,
     Column,
@@ -95,7 +96,7 @@ def _gap(first: float, chosen: float) -> Cell:
 
 def versus(tables: Tables, track: str) -> Table:
     """The subject against each other trained model of a track by place: paired differences of NDCG@10 with their verdicts."""
-    rows = pick(tables.frames["comparisons"], track=track, metric=MAIN)
+    rows = facing(pick(tables.frames["comparisons"], track=track, metric=MAIN), SUBJECT)
     trained = [m for m in ordered(pick(spent.trainings(tables), track=track).model) if m != SUBJECT]
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(m), title) for title in MASKINGS.values() for m in trained]
@@ -110,11 +111,8 @@ def versus(tables: Tables, track: str) -> Table:
 
 
 def _difference(rows: pd.DataFrame, rival: str) -> Cell:
-    for first, second, sign in ((SUBJECT, rival, 1), (rival, SUBJECT, -1)):
-        found = pick(rows, model_a=first, model_b=second)
-        if len(found):
-            return difference_cell(found.iloc[0], sign)
-    return DASH
+    found = pick(rows, model_b=rival)
+    return difference_cell(found.iloc[0]) if len(found) else DASH
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from ..analysis.collect import MARGIN, Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..experiment import Training
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import anchors, claims, spent, versus
 from .brief import Point, points
-from .costs import SUBJECT
 from .findings import MAIN, pick, place
 from .tables import label, plural, whole
 from .views import MASKINGS, QUALITIES

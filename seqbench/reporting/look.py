@@ -55,7 +55,7 @@ def save(
     figure.set_layout_engine("none")  # laid out once, not once per format
     for kind in kinds:
         figure.savefig(folder / f"{name}.{kind}", metadata=UNDATED[kind])
-    data.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    data.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
 
 
 def styles(models: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -14,9 +14,10 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..experiment import Training
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import versus
-from .costs import SUBJECT, of_curve
+from .costs import of_curve
 from .findings import enough_seeds, pick, place, places
 from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, span, unit_for
 from .views import DASH, ordered

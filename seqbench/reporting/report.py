@@ -91,7 +91,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
             *(glance.cost(content, *key) for key in cost),
         ],
         "claims": [claims.table(content), anchors.table(content)],
-        "versus": [costs.versus(content, track) for track in tracks if len(quality)],
+        "versus": [versus.table(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],
         "failed": [views.failed(content)],
         "datasets": [views.datasets(content)],

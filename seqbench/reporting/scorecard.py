@@ -13,11 +13,11 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import reach, versus
 from .both import Met, Test, at_once, measured, met
 from .brief import OTHERS, counted
-from .costs import SUBJECT
 from .findings import MAIN, below_untrained, pick, places, seeds_apart
 from .shorter import shorter
 from .tables import Cell, Column, Table, label, named, plural, span, whole

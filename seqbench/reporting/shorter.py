@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..analysis.collect import Tables
+from ..labels import SUBJECT
 from . import curves
-from .costs import SUBJECT
 from .findings import pick, places
 from .tables import Cell, plural, whole
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import reach, versus
-from .costs import SUBJECT, of_curve
+from .costs import of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .tables import Cell, Column, Table, label, named, rounded, span, whole
 from .views import DASH, MASKINGS, ordered

@@ -7,10 +7,13 @@ import json
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..analysis.protocols import OPPOSITE
+from ..labels import SUBJECT
+from ..metrics import METRICS
 from . import spent
-from .costs import MEMORY, SUBJECT, of_curve
-from .findings import MAIN, enough_seeds, in_order, pick, places
+from .costs import MEMORY, of_curve
+from .findings import MAIN, enough_seeds, facing, in_order, pick, place, places
+from .tables import Cell, Column, Table, label, rounded
+from .views import DASH, MASKINGS, difference_cell, ordered
 
 LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
 COSTS = (
@@ -40,21 +43,14 @@ def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:
 
     Adds `rival`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
     """
-    rows = pick(tables.frames["comparisons"], metric=metric)
+    rows = facing(pick(tables.frames["comparisons"], metric=metric), SUBJECT)
     if rows.empty:
         return rows
     trained = set(spent.trainings(tables).model)
     rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)]
-    rows = rows[(rows.model_a == SUBJECT) | (rows.model_b == SUBJECT)]
-    first = rows.model_a == SUBJECT
     better = rows[["mean_a", "mean_b"]].max(axis=1)
     ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
-    mirrored = {"share": "difference", "share_low": "ci_high", "share_high": "ci_low"}
-    return rows.assign(
-        rival=rows.model_b.where(first, rows.model_a),
-        verdict=rows.verdict.where(first, rows.verdict.replace(OPPOSITE)),
-        **{key: rows[ends[key]].where(first, -rows[mirrored[key]]) / better for key in ends},
-    )
+    return rows.assign(rival=rows.model_b, **{key: rows[end] / better for key, end in ends.items()})
 
 
 def costs(tables: Tables) -> pd.DataFrame:
@@ -124,3 +120,47 @@ def ratios(tables: Tables) -> pd.DataFrame:
         ratio_low=both.q25 / both.q75_other,
         ratio_high=both.q75 / both.q25_other,
     )
+
+
+def table(tables: Tables, track: str) -> Table:
+    """The subject against each other trained model of a track, in quality and in cost; machines are never mixed."""
+    rows = pick(against(tables), track=track)
+    times = ("Epoch time", "Training memory", "Inference batch time")
+    columns = [
+        Column(f"{label(SUBJECT)} against", number=False),
+        *(Column(text, f"Difference in {METRICS[MAIN].label}") for text in MASKINGS.values()),
+        *(Column(text, f"Cost of {label(SUBJECT)} as a multiple") for text in times),
+    ]
+    body: list[list[Cell]] = []
+    for dataset, seq_len in places(rows, "dataset", "seq_len"):
+        part = pick(rows, dataset=dataset, seq_len=seq_len)
+        cost = pick(tables.frames["efficiency"], track=track, dataset=dataset, seq_len=seq_len)
+        for where in places(cost, "machine_name", "device", "device_kind") or [None]:
+            measured_on = f"; cost on {where[0]} ({where[1]})" if where else ""
+            body.append([Cell(place(dataset, seq_len) + measured_on)])
+            own = pick(cost, machine_name=where[0], device=where[1]) if where else cost
+            kind = where[2] if where else "cpu"
+            body += [
+                _row(pick(part, rival=rival), own, rival, kind) for rival in ordered(part.rival)
+            ]
+    caption = f"{label(SUBJECT)} against each other trained model, track {track}"
+    return Table(f"versus-{track}", caption, columns, body)
+
+
+def _row(rows: pd.DataFrame, cost: pd.DataFrame, rival: str, kind: str) -> list[Cell]:
+    cells = [Cell(label(rival), value=rival)]
+    cells += [difference_cell(pick(rows, masking=masking).iloc[0]) for masking in MASKINGS]
+    for phase, metric in (
+        ("train", "epoch_s"),
+        ("train", MEMORY[kind][0]),
+        ("inference", "batch_s"),
+    ):
+        found = pick(cost, phase=phase, metric=metric)
+        found = found.assign(job=found.path.str.rpartition("/")[0]) if len(found) else found
+        own, other = (pick(found, model=m) for m in (SUBJECT, rival))
+        both = (
+            own.merge(other, on="job")[["median_x", "median_y"]].dropna() if len(found) else found
+        )
+        ratio = both.median_x.iloc[0] / both.median_y.iloc[0] if len(both) else None
+        cells.append(Cell(f"{rounded(ratio, ratio)} ×", value=ratio) if ratio else DASH)
+    return cells

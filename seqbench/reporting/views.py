@@ -255,15 +255,11 @@ def _probe_cell(row: pd.Series, digits: int) -> Cell:
     return Cell(f"{row['mean']:.{digits}f}", detail, row["mean"])
 
 
-def difference_cell(row: Any, sign: int = 1) -> Cell:
-    """A difference with its interval and verdict; sign -1 reads it the other way round."""
-    low, high = sorted((sign * row.ci_low, sign * row.ci_high))
+def difference_cell(row: Any) -> Cell:
+    """A difference with its interval and verdict."""
     verdict = row.verdict
-    if sign < 0:
-        verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
     settled = verdict in ("better", "worse", "equivalent") and enough_seeds(row.trained_seeds)
     word = verdict if settled or verdict == "inconclusive" else f"{verdict}, too few seeds"
     mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
-    value = sign * row.difference
-    text, _, ends = signed(value, low, high).partition(" ")
-    return Cell(text, f"{ends} {word}", value, mark)
+    text, _, ends = signed(row.difference, row.ci_low, row.ci_high).partition(" ")
+    return Cell(text, f"{ends} {word}", row.difference, mark)

@@ -16,7 +16,7 @@ from builders import (
 
 from seqbench.analysis import collect
 from seqbench.metrics import per_user
-from seqbench.reporting import answers, costs, spent
+from seqbench.reporting import answers, spent, versus
 
 
 def tables_of(results, wanted, change=lambda: None):
@@ -215,7 +215,7 @@ def test_cost_is_paired_where_models_were_measured_in_turn(tmp_path):
     frame.loc[of_data & frame.path.str.endswith("T2048/gru4rec"), "median"] = np.nan  # failed there
     said = about(tables, "What does Mamba4Rec cost")[0]
     assert "SASRec 1.00 (toy, L = 50)" in said and "GRU4Rec 1.00 (toy, L = 50)" in said
-    rows = costs.versus(tables, "matched").rows
+    rows = versus.table(tables, "matched").rows
     ratios = [cell.value for row in rows for cell in row[3:6]]
     assert [r for r in ratios if r is not None] and {r for r in ratios if r is not None} == {1.0}
 

@@ -17,7 +17,7 @@ from builders import (
 
 from seqbench.analysis import collect
 from seqbench.metrics import per_user
-from seqbench.reporting import flags, report
+from seqbench.reporting import findings, flags, report
 
 
 def tables_of(results, wanted=None, change=lambda: None):
@@ -188,3 +188,22 @@ def test_builders_rank_models_in_order_of_skill():
         per_user(ranks(m, 0), "ndcg@10").mean() for m in ("popularity", "sasrec", "mamba4rec")
     ]
     assert scores == sorted(scores)
+
+
+def test_comparisons_are_read_from_the_side_of_the_model_that_is_asked_about(tmp_path):
+    rows = tables_of(tmp_path).frames["comparisons"]
+    whole = ["dataset", "track", "seq_len", "masking", "metric"]
+    first = rows[rows.model_a == "mamba4rec"].set_index(whole)
+    last = rows[rows.model_b == "mamba4rec"].set_index(whole)
+    assert len(first) and len(last)
+    read = findings.facing(rows, "mamba4rec").set_index(whole)
+    assert len(read) == len(first) + len(last) and set(read.model_a) == {"mamba4rec"}
+    for _, row in last.iterrows():
+        (mine,) = (r for _, r in read.loc[[row.name]].iterrows() if r.model_b == row.model_a)
+        turned = (mine.mean_a, mine.mean_b, mine.difference, mine.ci_low, mine.ci_high, mine.effect)
+        assert turned == (row.mean_b, row.mean_a, -row.difference, -row.ci_high, -row.ci_low, -row.effect)  # fmt: skip
+        assert {mine.verdict, row.verdict} in ({"better", "worse"}, {row.verdict})
+        assert (mine.verdict == "better") == (row.verdict == "worse")
+    for _, row in first.iterrows():
+        (mine,) = (r for _, r in read.loc[[row.name]].iterrows() if r.model_b == row.model_b)
+        assert mine.difference == row.difference and mine.verdict == row.verdict
