@@ -12,6 +12,7 @@ from ..errors import UserError
 from .tidy import QUALITIES, Entry, effectiveness_rows, qualities
 
 COMPARED = QUALITIES  # metrics on which models are compared
+APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
 RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
 
 
@@ -22,6 +23,7 @@ class Group:
     entries: list[Entry]
     names: list[tuple[str, str, str]]  # (masking, ties, metric)
     means: stats.SeedMeans
+    seeds: np.ndarray  # (S, K) means over users
     resamples: stats.Resampled
     masking: stats.Resampled  # of what masking adds, one column per metric of COMPARED
 
@@ -49,6 +51,13 @@ class Group:
             if self.trained
             else None
         )
+
+    @property
+    def steady(self) -> bool:
+        """Whether its seeds are near each other in what its trainings were selected by; if not, some most likely never learnt."""
+        chosen = self.experiment["training"]
+        seeds = self.seeds[:, self.column(chosen["select_masking"], chosen["select_on"])]
+        return bool(seeds.min() >= APART * seeds.max())
 
     def column(self, masking: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""
@@ -89,12 +98,15 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             table = qualities(samples, "test")
             tables.append(np.column_stack(list(table.values())))
             added.append(_added_by_masking(table))
-        found.append((seeds, list(table), stats.seed_means(tables), stats.seed_means(added)))
-    resampled = stats.resample([means for _, _, means, _ in found])
-    masking = stats.resample([added for _, _, _, added in found])
+        by_seed = np.stack([values.mean(axis=0) for values in tables])
+        found.append((seeds, list(table), stats.seed_means(tables), by_seed, stats.seed_means(added)))  # fmt: skip
+    resampled = stats.resample([means for _, _, means, _, _ in found])
+    masking = stats.resample([added for *_, added in found])
     return [
-        Group(seeds, names, means, draws, gaps)
-        for (seeds, names, means, _), draws, gaps in zip(found, resampled, masking, strict=True)
+        Group(seeds, names, means, by_seed, draws, gaps)
+        for (seeds, names, means, by_seed, _), draws, gaps in zip(
+            found, resampled, masking, strict=True
+        )
     ]
 
 

@@ -23,6 +23,8 @@ SUMMARY = (
 )
 TABLES = ("effectiveness", "summary", "comparisons", "contrasts")
 SEEDS_FOR_A_CLAIM = 3
+SETTLED = ("better", "worse", "equivalent")  # verdicts that say something
+UNSTEADY = "unsteady"  # no verdict: seeds of one of the two lie far apart (`groups.APART`)
 
 
 def enough_seeds(trained_seeds: float | None) -> bool:
@@ -87,6 +89,7 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     about |= {"model_a": a.experiment["model"]}
     about |= {"model_b": b.experiment["model"]}
     p_values, effects = significance.paired_t(a.means.users, b.means.users)
+    steady = a.steady and b.steady
     for masking, metric in product(MASKINGS, COMPARED):
         k = a.column(masking, metric)
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
@@ -96,7 +99,7 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
             **about, "masking": masking, "metric": metric,
             "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
             "ci_low": low[0], "ci_high": high[0], "margin": least,
-            "verdict": stats.verdict(low[0], high[0], least),
+            "verdict": stats.verdict(low[0], high[0], least) if steady else UNSTEADY,
             "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
 

@@ -7,7 +7,7 @@ where only that was published):
     reached       it holds the published value, and our mean is not far below it
     below         it lies below
     inconclusive  it holds the published value only because it is wide: our mean is far below
-    –             the source does not say how it treats seen items, or nothing was run
+    –             the source does not say how it treats seen items and ours are not both on one side, or nothing was run
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Held:
     anchor: Mapping[str, Any]
     track: str
     metric: str
-    ours: Any  # row of `summary`
+    ours: Any  # row of `summary`; where the source does not say how it treats seen items, of the higher one
     verdict: str | None
 
 
@@ -81,11 +81,11 @@ def _held(tables: Tables, anchors: list[dict[str, Any]]) -> Iterator[Held]:
         metric = "ndcg@10" if anchor["ndcg@10"] is not None else "hr@10"
         for track in in_order(t for (t,) in places(pick(summary, **where), "track")):
             rows = pick(summary, track=track, metric=metric, **where)
-            if anchor["masking"] == UNKNOWN:
-                yield Held(anchor, track, metric, None, None)
-                continue
-            row = pick(rows, masking=anchor["masking"]).iloc[0]
-            yield Held(anchor, track, metric, row, verdict(row, anchor[metric]))
+            treated = MASKINGS if anchor["masking"] == UNKNOWN else (anchor["masking"],)
+            ours = [pick(rows, masking=masking).iloc[0] for masking in treated]
+            said = {verdict(row, anchor[metric]) for row in ours}
+            highest = max(ours, key=lambda row: row["mean"])
+            yield Held(anchor, track, metric, highest, said.pop() if len(said) == 1 else None)
 
 
 def verdict(row: pd.Series, published: float) -> str:
@@ -114,7 +114,7 @@ def table(tables: Tables, anchors: list[dict[str, Any]] | None = None) -> Table:
     notes = [
         "above, reached, below: where our 95 % interval lies beside the published value, with seen items treated as there;"
         f" inconclusive: it holds the value, but our mean is less than {NEAR:.0%} of it (by HR@10 where only that was published). Where a source does not say how it treats them, both of ours stand beside"
-        " it and nothing is decided. Other preprocessing, tuning and training stand behind these values: they say whether"
+        " it and it is decided only if both say the same. Other preprocessing, tuning and training stand behind these values: they say whether"
         " ours are plausible, not which code is better."
     ]
     return Table("anchors", "Published values beside ours", columns, body, notes)
@@ -125,9 +125,7 @@ def _row(
 ) -> list[Cell]:
     cells = [
         Cell(label(anchor["model"]), f"{anchor['source']}: {anchor['note']}", anchor["model"]),
-        Cell(
-            {**MASKINGS, UNKNOWN: "not said"}[anchor["masking"]].lower().removeprefix("seen items ")
-        ),
+        Cell(treated(anchor).removeprefix("seen items ")),
     ]
     for metric in ("hr@10", "ndcg@10"):
         value = anchor[metric]
@@ -185,12 +183,16 @@ def _reached(found: list[Held]) -> str:
 
 def _miss(tables: Tables, one: Held) -> str:
     a, row = one.anchor, one.ours
-    treated = MASKINGS[a["masking"]].lower()
     return (
-        f"{label(a['model'])} on {place(a['dataset'], a['seq_len'])}, {treated}: {METRICS[one.metric].label}"
+        f"{label(a['model'])} on {place(a['dataset'], a['seq_len'])}, {treated(a)}: {METRICS[one.metric].label}"
         f" {row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}] against {a[one.metric]:.4f} ({a['source']})"
         f"{_evidence(tables, one)}."
     )
+
+
+def treated(anchor: Mapping[str, Any]) -> str:
+    """How the source of a value treats seen items, in words."""
+    return {**MASKINGS, UNKNOWN: "seen items not said"}[anchor["masking"]].lower()
 
 
 def _evidence(tables: Tables, one: Held) -> str:
@@ -207,7 +209,7 @@ def _evidence(tables: Tables, one: Held) -> str:
         .get(where["model"], {}).get("tuning")
     )  # fmt: skip
     parts.append(f"{tuning['trials']} trials of tuning" if tuning else "no tuning")
-    other = next(m for m in MASKINGS if m != one.anchor["masking"])
+    other = next(m for m in MASKINGS if m != one.ours.masking)
     rows = pick(
         tables.frames["summary"], ties="conservative", track=one.track, metric=one.metric, masking=other, **where
     )  # fmt: skip

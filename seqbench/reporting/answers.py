@@ -27,6 +27,7 @@ VERDICTS = {
     "worse": "worse on",
     "equivalent": "equal within the margin on",
     "inconclusive": "inconclusive on",
+    "unsteady": "not judged, with seeds far apart, on",
     "seeds": "not judged, with fewer than three seeds, on",
 }
 COSTS = (("train", "epoch_s", f"the time of a training epoch of {label(SUBJECT)} over that of another model"),
@@ -71,6 +72,8 @@ def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
         f"with {MASKINGS[masking].lower()} {label(best.model)} has the highest {metric_label(MAIN)},"
         f" {best.mean:.{digits}f} [{best.low:.{digits}f}, {best.high:.{digits}f}], "
     )
+    if best.outside:
+        text += f"{_listed(best.outside)} aside, whose seeds lie far apart, "
     if not best.n_others:
         return f"{text}with nothing beside it"
     if best.established and best.n_others == 1:

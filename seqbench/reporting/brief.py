@@ -7,47 +7,31 @@ track, and in brackets with seen items masked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import pandas as pd
+from collections.abc import Iterator
 
 from ..analysis.collect import Tables
-from ..labels import SUBJECT
-from . import budgets, reach, versus
+from ..labels import PARTIAL, SUBJECT
+from . import reach, standing, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .costs import of_curve
 from .findings import TRACKS, pick, places
-from .shorter import shorter
+from .points import Point, counted, listed
+from .shorter import INFERENCE, shorter
 from .tables import known, label, named, plural, span, whole
-from .views import MASKINGS, ordered
+from .views import ordered
 
 SHARE = reach.SHARES[-1]
+SOONER = f"Sooner at {100 * SHARE:g} %"
 TESTS: tuple[tuple[str, str, Test], ...] = (  # in full, for short
     ("with a shorter training step", "With a shorter step", Met.cheaper),
-    (f"sooner at {reach.goal(SHARE)}", f"Sooner at {100 * SHARE:g} %", lambda m: m.sooner(SHARE)),
+    (f"sooner at {reach.goal(SHARE)}", SOONER, lambda m: m.sooner(SHARE)),
 )
 WORDS = {  # of a cost: its name, more of it
     STEP: ("training step", "a training step takes longer"),
     ("inference", "batch_s"): ("inference batch", "an inference batch takes longer"),
     ("train", "memory"): ("memory of training", "training takes more memory"),
 }
-OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
 ByTrack = dict[str, list[Met]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """What was found in a few words, and what that rests on."""
-
-    lead: str
-    details: list[str]
-
-    def __str__(self) -> str:
-        """As an item of a Markdown list, with a list of its own; a single detail stands behind the lead."""
-        if len(self.details) == 1:
-            return f"- **{self.lead}** {self.details[0]}"
-        return "\n".join([f"- **{self.lead}**", *(f"  - {text}" for text in self.details)])
 
 
 def points(tables: Tables) -> Iterator[Point]:
@@ -55,63 +39,9 @@ def points(tables: Tables) -> Iterator[Point]:
     tracks = versus.judged(tables)
     if tracks:
         every = {track: met(tables, track) for track in tracks}
-        yield _quality(tables, tracks)
+        yield standing.quality(tables, tracks)
         yield from _cost(tables, every)
         yield from _both(every)
-
-
-def counted(count: tuple[Sequence[int], Sequence[int]]) -> str:
-    """At how many places of how many, by masking; one number where only one masking is known."""
-    said = [f"{passed} of {n}" for passed, n in zip(*count, strict=True) if n]
-    passed, of = count
-    second = passed[1] if len(set(of)) == 1 else said[-1]
-    return said[0] if len(said) == 1 else f"{said[0]} ({second})"
-
-
-def _pair(numbers: Sequence[int | None]) -> str:
-    """A count with seen items ranked and, in brackets, masked, if that is known."""
-    first, second = numbers
-    return f"{first}" if second is None else f"{first} ({second})"
-
-
-# --- quality ------------------------------------------------------------------------------------------------------------
-
-
-def _quality(tables: Tables, tracks: list[str]) -> Point:
-    settled = versus.settled(versus.against(tables))
-    own = {track: pick(settled, track=track) for track in tracks}
-    better = [f"{_of(rows, 'better')} of track {track}" for track, rows in own.items()]
-    worse = _pair(_verdicts(pd.concat(own.values()), "worse"))
-    return Point(
-        f"Quality: {label(SUBJECT)} ranks better in {_listed(better)}; worse in {worse}.",
-        [*(_of_track(track, rows) for track, rows in own.items()), *budgets.brief(tables)],
-    )
-
-
-def _listed(by_track: list[str]) -> str:
-    """Counts by track, what is counted said once."""
-    return ", ".join(by_track).replace(" of track", " comparisons of track", 1)
-
-
-def _verdicts(rows: pd.DataFrame, verdict: str) -> list[int | None]:
-    """How often a verdict was given, by masking."""
-    parts = [pick(rows, masking=masking) for masking in MASKINGS]
-    return [int((part.verdict == verdict).sum()) if len(part) else None for part in parts]
-
-
-def _of(rows: pd.DataFrame, verdict: str) -> str:
-    """How often a verdict was given, of all comparisons, by masking."""
-    of = [len(pick(rows, masking=masking)) for masking in MASKINGS]
-    return counted(([n or 0 for n in _verdicts(rows, verdict)], of))
-
-
-def _of_track(track: str, rows: pd.DataFrame) -> str:
-    rivals = [f"than {label(r)} in {_of(pick(rows, rival=r), 'better')}" for r in ordered(rows.rival)]  # fmt: skip
-    rest = {words: _verdicts(rows, verdict) for verdict, words in OTHERS.items()}
-    left = [f"{words} in {_pair(numbers)}" for words, numbers in rest.items() if any(numbers)]
-    at = places(rows, "dataset", "seq_len")
-    datasets = plural(len({dataset for dataset, _ in at}), "dataset")
-    return f"Track {track}, {plural(len(at), 'place')} on {datasets}: better {', '.join([*rivals, *left])}."
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------------
@@ -126,6 +56,11 @@ def _cost(tables: Tables, every: ByTrack) -> Iterator[Point]:
         yield Point(f"Cost: {'; '.join(leads)}.", said)
 
 
+def _machine(where: tuple[str, str, str]) -> str:
+    machine, device, kind = where
+    return named(machine, device) + (" (a CPU: a GPU may say otherwise)" if kind == "cpu" else "")
+
+
 def _machines(every: ByTrack) -> Iterator[tuple[tuple[str, str, str], ByTrack]]:
     """Comparisons by machine and track: those on datasets; if no machine measured any, those by full windows."""
     real = {track: [m for m in own if not m.full] for track, own in every.items()}
@@ -137,14 +72,14 @@ def _machines(every: ByTrack) -> Iterator[tuple[tuple[str, str, str], ByTrack]]:
 
 def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator[str]:
     """In how many comparisons a machine found each cost higher beyond the quartiles, by track; nothing where it knows none."""
-    machine, device, kind = where
+    kind = where[2]
     longest = max(m.seq_len for own in by.values() for m in own)
-    said = [f"{words} in {_listed(parts)}" for key, (_, words) in WORDS.items() if versus.telling(key, kind) and (parts := list(_tally(by, key)))]  # fmt: skip
+    said = [f"{words} in {listed(parts)}" for key, (_, words) in WORDS.items() if versus.telling(key, kind) and (parts := list(_tally(by, key)))]  # fmt: skip
     turns = list(_turns(tables, where, by))
     if said and turns:
-        said.append(f"on full windows its step becomes shorter than {', '.join(turns)}")
+        said.append(f"on full windows {'; '.join(turns)}")
     if said:
-        yield f"on {named(machine, device)}, up to L = {whole(longest)}, {'; '.join(said)}"
+        yield f"on {_machine(where)}, up to L = {whole(longest)}, {'; '.join(said)}"
 
 
 def _tally(by: ByTrack, key: tuple[str, str]) -> Iterator[str]:
@@ -157,13 +92,17 @@ def _tally(by: ByTrack, key: tuple[str, str]) -> Iterator[str]:
 
 
 def _turns(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator[str]:
-    """From which length on, at the earliest of several curves, its step is shorter than each other model's."""
+    """From which length on, at the earliest of several curves, its step and its batch are shorter than each other model's."""
     machine, _, kind = where
-    for rival in ordered(m.rival for own in by.values() for m in own):
-        found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, rival)]
-        at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]
-        if at:
-            yield f"{label(rival)}'s at L = {min(at):,.0f}{' at the earliest' if len(found) > 1 else ''}"  # fmt: skip
+    for words, key in (("its step", STEP), ("its inference batch", INFERENCE)):
+        said = []
+        for rival in ordered(m.rival for own in by.values() for m in own):
+            found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, rival, key)]  # fmt: skip
+            at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]  # fmt: skip
+            if at:
+                said.append(f"{label(rival)}'s at L = {min(at):,.0f}{' at the earliest' if len(found) > 1 else ''}")  # fmt: skip
+        if said:
+            yield f"{words} becomes shorter than {', '.join(said)}"
 
 
 def _of_machines(
@@ -177,7 +116,9 @@ def _of_machines(
         curves: dict[str, list[str]] = {}
         for rival in rivals if (machine, device, kind) not in first else ():
             for fixed, cell in shorter(tables, track, machine, kind, rival):
-                curves.setdefault(fixed, []).append(f"than {label(rival)}'s {cell.text}")
+                curves.setdefault(fixed, []).append(
+                    f"than {label(rival)}'s {cell.text} ({cell.detail})"
+                )
         told = [f"shorter step, {fixed}: {', '.join(at)}" for fixed, at in curves.items()]
         said = [*_multiples(rows, kind), *told]
         if said:
@@ -190,7 +131,8 @@ def _multiples(rows: dict[str, list], kind: str) -> Iterator[str]:
         if not versus.telling(key, kind):
             continue
         found = {r: [ratios[key].ratio for ratios in every if key in ratios] for r, every in rows.items()}  # fmt: skip
-        said = [f"{span(ratios)} times {label(r)}'s" for r, ratios in found.items() if ratios]
+        part = {r: " (which predicts a part of the targets)" for r in PARTIAL if key == STEP}
+        said = [f"{span(ratios)} times {label(r)}'s{part.get(r, '')}" for r, ratios in found.items() if ratios]  # fmt: skip
         if said:
             yield f"{name} {', '.join(said)}"
 
@@ -214,10 +156,7 @@ def _both(every: ByTrack) -> Iterator[Point]:
     """The paper's sentence, better and cheaper, over the comparisons where both are known."""
     found = [(named(*where[:2]), passes) for where, by in _machines(every) if (passes := list(_passes(by)))]  # fmt: skip
     several = len(found) > 1
-    leads = [
-        (f"on {name} " if several else "") + ", ".join(f"better and {total}" for total, _ in passes)
-        for name, passes in found
-    ]
+    leads = [f"on {name} {', '.join(f'better and {total}' for total, _ in passes)}" for name, passes in found]  # fmt: skip
     texts = [(f"On {name}: " if several else "") + text for name, passes in found for _, text in passes if text]  # fmt: skip
     if leads:
         yield Point(f"Both at once: {'; '.join(leads)}.", texts)
@@ -232,12 +171,20 @@ def _passes(by: ByTrack) -> Iterator[tuple[str, str]]:
             counts = {r: count for r in rivals if (count := at_once(own, r, test))}
             if counts:
                 total = tuple([sum(ns) for ns in zip(*part, strict=True)] for part in zip(*counts.values(), strict=True))  # fmt: skip
-                totals.append(f"{counted(total)} of track {track}")
+                beaten = sum(at_once(own, r, raced)[0][0] for r in counts) if short == SOONER else 0
+                also = f" ({beaten} against one that gets there too)" if short == SOONER else ""
+                totals.append(f"{counted(total)} of track {track}{also}")
             at = [f"than {label(r)} in {counted(count)}" for r, count in counts.items() if any(count[0])]  # fmt: skip
             told += [f"track {track} {', '.join(at)}"] if at else []
         if totals:
-            text = [*told, *([_arrivals(by)] if short != TESTS[0][1] else [])]
-            yield f"{words} in {_listed(totals)}", f"{short}: {'; '.join(text)}." if text else ""
+            text = [*told, *([_arrivals(by)] if short == SOONER else [])]
+            yield f"{words} in {listed(totals)}", f"{short}: {'; '.join(text)}." if text else ""
+
+
+def raced(m: Met) -> bool | None:
+    """Whether it is sooner than a rival whose every seed gets to the goal as well; None where no step was measured."""
+    goal = m.until.get(SHARE)
+    return (goal.sooner and goal.own and goal.other) if goal else None
 
 
 def _arrivals(by: ByTrack) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..labels import SUBJECT
+from ..labels import PARTIAL, SUBJECT
 from ..metrics import METRICS
 from . import spent, versus
 from .changes import changes
@@ -75,9 +75,15 @@ def brief(tables: Tables) -> Iterator[str]:
     for step in steps(tables):
         summary = pick(tables.frames["summary"], dataset=step.dataset, seq_len=step.seq_len, track=step.track, metric=MAIN, ties="conservative")  # fmt: skip
         means = ", ".join(_means(pick(summary, model=m)) for m in ordered(step.rows.model))
+        part = [label(m) for m in ordered(step.rows.model) if m in PARTIAL]
+        fewer = (
+            f"; {', '.join(part)}, which predicts only a part of a step's targets, made fewer predictions"
+            if part
+            else ""
+        )
         yield (
             f"With up to {whole(step.more)} updates instead of {whole(step.fewer)} ({place(step.dataset, step.seq_len)}, track {step.track},"
-            f" {step.seeds}): {METRICS[MAIN].label} {means}."
+            f" {step.seeds}): {METRICS[MAIN].label} {means}; {_ends(step.trainings)}{fewer}."
         )
 
 

@@ -4,7 +4,7 @@ Per track, because a track of the paper's protocol and a fair one answer differe
 
     reproduced         the interval supports the sentence, within the declared tolerance where it has a figure
     not reproduced     the interval contradicts it, or its direction holds but its figure does not
-    inconclusive       neither: the interval is too wide, or too few seeds were run
+    inconclusive       neither: the interval is too wide, too few seeds were run, or they lie far apart
     not measured here  there is nothing to hold it against on these machines
 """
 
@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from ..analysis.collect import Tables
+from ..analysis.summary import UNSTEADY
 from ..errors import UserError
 from ..metrics import METRICS
 from .curves import lengths
@@ -119,6 +120,8 @@ def _difference(row: pd.Series) -> Found:
     measured = f"difference {numbers}".replace("-", "−")
     if not enough_seeds(row.trained_seeds):
         return f"{measured}, {plural(row.trained_seeds, 'seed')}", UNSURE
+    if row.verdict == UNSTEADY:
+        return f"{measured}, seeds far apart", UNSURE
     return measured, {"better": YES, "inconclusive": UNSURE}.get(row.verdict, NO)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
+from ..analysis.summary import SETTLED
 from ..experiment import FULL_LENGTH
 from ..labels import SUBJECT
 from ..metrics import METRICS
@@ -129,7 +130,7 @@ def _forest_data(content: Tables, rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     enough = rows.trained_seeds.map(enough_seeds)
     rows = rows.assign(
-        model=rows.rival, margin=content.settings["margin"], settled=enough & (rows.verdict != "inconclusive")
+        model=rows.rival, margin=content.settings["margin"], settled=enough & rows.verdict.isin(SETTLED)
     )  # fmt: skip
     return rows[[*COLUMNS, "masking", "share", "share_low", "share_high", "margin", "settled", "verdict"]]  # fmt: skip
 

@@ -10,20 +10,23 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..analysis.groups import APART
 from ..analysis.protocols import OPPOSITE
-from ..analysis.summary import enough_seeds
+from ..analysis.summary import UNSTEADY, enough_seeds
 from ..experiment import FULL_LENGTH, Training
 from ..metrics import METRICS
 from .tables import known, label
 
 MAIN = "ndcg@10"
 TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
-APART = 0.5  # lowest seed as a share of the highest, below which a mean says little
 
 
 @dataclass(frozen=True)
 class Lead:
-    """The model with the highest mean in one comparison, and the others: those over which its lead is not established."""
+    """The model with the highest mean in one comparison, and the others: those over which its lead is not established.
+
+    outside: models of whom no mean is compared, because their seeds lie far apart; not among the others.
+    """
 
     model: str
     mean: float
@@ -31,6 +34,7 @@ class Lead:
     high: float
     unproven: list[str]
     n_others: int
+    outside: list[str]
 
     @property
     def established(self) -> bool:
@@ -91,7 +95,8 @@ def problems(tables: Tables) -> list[str]:
         for row in failures(tables).itertuples()
         if not off_the_curve(row)
     ]
-    return [*failed, *below_popularity(tables), *not_a_number(tables)]
+    below = [text for _, text in below_popularity(tables)]
+    return [*failed, *below, *not_a_number(tables)]
 
 
 def failures(tables: Tables) -> pd.DataFrame:
@@ -105,18 +110,19 @@ def off_the_curve(row: Any) -> bool:
     return row.dataset == FULL_LENGTH and row.status in ("oom", "timeout")
 
 
-def below_popularity(tables: Tables) -> list[str]:
-    """Trained models whose test NDCG@10 is below Popularity's, per dataset, track, length and masking."""
+def below_popularity(tables: Tables) -> list[tuple[str, str]]:
+    """Trained models whose test NDCG@10 is below Popularity's, per dataset, length and masking: track, and what is told."""
     summary = pick(tables.frames["summary"], metric=MAIN, ties="conservative")
     found = []
     for row in summary.itertuples():
         keys = ("dataset", "track", "seq_len", "masking")
         rival = pick(summary, model="popularity", **{key: getattr(row, key) for key in keys})
         if known(row.budget) and len(rival) and row.mean < rival["mean"].iloc[0]:
-            found.append(
+            text = (
                 f"{label(row.model)} is below Popularity on {place(row.dataset, row.seq_len)}"
                 f" ({row.track}, {row.masking}; budget: {row.budget}): {METRICS[MAIN].label} {row.mean:.4f} < {rival['mean'].iloc[0]:.4f}"
             )
+            found.append((row.track, text))
     return found
 
 
@@ -166,7 +172,10 @@ def not_a_number(tables: Tables) -> list[str]:
 
 
 def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Lead | None:
-    """Who has the highest NDCG@10 in one comparison, and over whom that is not established."""
+    """Who has the highest NDCG@10 in one comparison, and over whom that is not established.
+
+    A model whose seeds lie far apart stands outside: its mean is neither led nor level, unless it is itself the highest.
+    """
     where = {
         "dataset": dataset,
         "track": track,
@@ -179,10 +188,13 @@ def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -
         return None
     best = rows.loc[rows["mean"].idxmax()]
     unproven = []
-    for row in pick(tables.frames["comparisons"], **where).itertuples():
-        if best.model in (row.model_a, row.model_b):
-            ahead = "better" if row.model_a == best.model else "worse"
-            if row.verdict != ahead or not enough_seeds(row.trained_seeds):
-                unproven.append(row.model_b if row.model_a == best.model else row.model_a)
-    others = rows.model.nunique() - 1
-    return Lead(best.model, best["mean"], best.ci_low, best.ci_high, unproven, others)
+    pairs = facing(pick(tables.frames["comparisons"], **where), best.model)
+    outside = pick(pairs, verdict=UNSTEADY)
+    outside = outside if len(outside) < len(pairs) else outside[:0]  # of its own seeds, if of all
+    for row in pairs.drop(outside.index).itertuples():
+        if row.verdict != "better" or not enough_seeds(row.trained_seeds):
+            unproven.append(row.model_b)
+    others = rows.model.nunique() - 1 - len(outside)
+    return Lead(
+        best.model, best["mean"], best.ci_low, best.ci_high, unproven, others, list(outside.model_b)
+    )

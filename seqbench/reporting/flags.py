@@ -13,6 +13,7 @@ from ..analysis.protocols import variants
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..experiment import Training
 from ..metrics import METRICS
+from . import versus
 from .findings import (
     MAIN,
     below_popularity,
@@ -67,9 +68,19 @@ def _failed(tables: Tables) -> Iterator[Flag]:
 
 
 def _below(tables: Tables) -> Iterator[Flag]:
-    found = below_popularity(tables)
+    judged = versus.judged(tables)
+    found = [text for track, text in below_popularity(tables) if track in judged or not judged]
     if found:
         yield Flag("bad", "A trained model is below Popularity", "; ".join(found) + ".")
+
+
+def _below_unjudged(tables: Tables) -> Iterator[Flag]:
+    """The same in tracks of too few seeds, where others were run with enough."""
+    judged = versus.judged(tables)
+    found = [text for track, text in below_popularity(tables) if judged and track not in judged]
+    if found:
+        title = "Below Popularity in a track that is not judged"
+        yield Flag("warn", title, "; ".join(found) + ".")
 
 
 def _below_untrained(tables: Tables) -> Iterator[Flag]:
@@ -224,5 +235,5 @@ def _throttled(tables: Tables) -> Iterator[Flag]:
 
 _FLAGS = (
     *(_failed, _below, _nan, _below_untrained, _apart, _improving, _fallback, _shared, _few_seeds),
-    *(_stand_in, _tied, _throttled, _noisy, _dirty),
+    *(_below_unjudged, _stand_in, _tied, _throttled, _noisy, _dirty),
 )

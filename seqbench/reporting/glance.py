@@ -132,7 +132,10 @@ def cost(tables: Tables, track: str, name: str, kind: str) -> Table:
         body += _costs(part, kind, models)
     device = f" ({rows.device.iloc[0]})" if len(rows) and kind != "cpu" else ""
     caption = f"Cost on {name}{device}, track {track}: median over fresh processes of every model in turn, interquartile range (IQR)"
-    return Table(f"glance-cost-{track}-{name}-{kind}", caption, columns, body)
+    notes = [
+        "Every block was measured in a sitting of its own: compare the models of a row. What changes between sittings is in none of the ranges, and may be a half."
+    ]
+    return Table(f"glance-cost-{track}-{name}-{kind}", caption, columns, body, notes)
 
 
 def _workloads(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

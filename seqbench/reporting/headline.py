@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from ..analysis.collect import MARGIN, Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..experiment import Training
-from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import anchors, claims, spent, versus
-from .brief import Point, points
+from .brief import points
 from .findings import MAIN, pick, place
+from .points import Point
 from .tables import label, plural, whole
-from .views import MASKINGS, QUALITIES
+from .views import MASKINGS, QUALITIES, ordered
 
 KINDS = {
-    "quality": "who ranks better:",
+    "quality": "who ranks better, direction only:",
     "values": "its own values:",
     "cost": "cost on a GPU:",
     "growth": "growth of cost with length, mostly our reading:",
@@ -80,7 +80,7 @@ def _claims(tables: Tables) -> Iterator[Point]:
 
 
 def _anchors(tables: Tables) -> Iterator[Point]:
-    """The counts, and what the subject missed; what others missed stands with the published values."""
+    """The counts, and what was missed."""
     told = anchors.sentences(tables, of=versus.judged(tables) or None)
     found = [text for text in told if not text.startswith(anchors.MISSED)]
     if found:
@@ -88,16 +88,21 @@ def _anchors(tables: Tables) -> Iterator[Point]:
 
 
 def _missed(tables: Tables) -> Iterator[str]:
-    """Values of the subject that were published and are not reached, by track."""
-    missed: dict[tuple, list[str]] = {}
+    """Values that were published and are not reached, one sentence a model, the subject's first; the best of our tracks each."""
+    missed: dict[str, dict[tuple, list[tuple[float, str]]]] = {}
     for h in anchors.held(tables):
-        if h.anchor["model"] == SUBJECT and h.verdict in (anchors.BELOW, anchors.UNSURE):
+        if h.verdict in (anchors.BELOW, anchors.UNSURE):
             a = h.anchor
-            at = f"{METRICS[h.metric].label} on {place(a['dataset'], a['seq_len'])}, {MASKINGS[a['masking']].lower()}"
-            key = (at, a[h.metric], a["source"])
-            missed.setdefault(key, []).append(f"{h.ours['mean']:.3f} in track {h.track}")
-    for (at, published, source), ours in missed.items():
-        yield f"{label(SUBJECT)} misses {published:.3f} of {source}: {at}, {', '.join(ours)}."
+            at = f"{METRICS[h.metric].label} on {place(a['dataset'], a['seq_len'])}, {anchors.treated(a)}"
+            values = missed.setdefault(a["model"], {}).setdefault((at, a[h.metric], a["source"]), [])  # fmt: skip
+            values.append((h.ours["mean"], h.track))
+    for model in ordered(missed):
+        said = []
+        for (at, published, source), ours in missed[model].items():
+            best, track = max(ours)
+            n = f", the best of {len(ours)} tracks" if len(ours) > 1 else ""
+            said.append(f"{published:.3f} of {source} ({at}; ours {best:.3f} in track {track}{n}, {100 * best / published:.0f} % of it)")  # fmt: skip
+        yield f"{label(model)} misses {'; '.join(said)}."
 
 
 # --- what the sentences mean ---------------------------------------------------------------------------------------------
@@ -108,7 +113,8 @@ def terms(tables: Tables) -> str:
     return (
         f"A comparison is one other model at a *place*, a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same"
         f" width, depth, loss and budget of updates; `tuned` {_trials(tables)}; `paper` is the paper's protocol in RecBole's"
-        f" implementation. {METRICS[MAIN].label} on the test, items that a user has seen *ranked* too; in brackets with those *masked*.\n"
+        f" implementation. {METRICS[MAIN].label} on the test, items that a user has seen *ranked* too, which is also how weights and settings are chosen; in"
+        " brackets with those *masked*.\n"
     )
 
 

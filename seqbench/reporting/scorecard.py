@@ -13,13 +13,13 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
-from ..labels import SUBJECT
+from ..labels import PARTIAL, SUBJECT
 from ..metrics import METRICS
 from . import reach, versus
 from .both import Met, Test, at_once, measured, met
-from .brief import OTHERS, counted
-from .findings import MAIN, below_untrained, pick, places, seeds_apart
-from .shorter import shorter
+from .findings import MAIN, below_untrained, facing, pick, place, places, seeds_apart
+from .points import OTHERS, counted
+from .shorter import INFERENCE, STEP, shorter
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .tradeoff import NAMES
 from .views import DASH, MASKINGS, ordered
@@ -68,8 +68,8 @@ def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> It
     apart = [words for own, words in seeds_apart(tables) if own == track]
     if apart:
         yield f"Seeds far apart, by test {METRICS[MAIN].label}: {'; '.join(apart)}. These settings do not always train."
-    if "bert4rec" in rivals:
-        yield f"Of the targets of a step {label('bert4rec')} predicts only those it masks: an equal budget holds fewer of its predictions."
+    for model in PARTIAL.intersection(rivals):
+        yield f"Of the targets of a step {label(model)} predicts only those it masks: an equal budget holds fewer of its predictions."
     yield from _untrained(tables, track, rivals)
 
 
@@ -116,10 +116,11 @@ def _of_machine(
             name = NAMES[key][:1].upper() + NAMES[key][1:]
             yield from line(name, (_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
     first = rows.iloc[0]
-    crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r)) for r in rivals}
-    for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
-        name = f"Shorter training step, full windows, {fixed}"
-        yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
+    for words, key in (("training step", STEP), ("inference batch", INFERENCE)):
+        crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in rivals}  # fmt: skip
+        for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
+            name = f"Shorter {words}, full windows, {fixed}"
+            yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
     for share in reach.SHARES:
         found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
         yield from line(f"Training until {reach.goal(share)}", (_until(found[r]) for r in rivals))
@@ -169,3 +170,21 @@ def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
             said.append(f"{label(model)} at {counted(count)}")
     if said:
         yield f"By their means below the best model that needs no training: {', '.join(said)}."
+    if level := _level(tables, own):
+        yield f"{label(SUBJECT)} is not told apart from a model without training: {level}."
+
+
+def _level(tables: Tables, own: pd.DataFrame) -> str:
+    """Places where the subject's difference from some model without training is not established, by masking."""
+    pairs = facing(pick(tables.frames["comparisons"], metric=MAIN), SUBJECT)
+    trained, said = set(versus.against(tables).rival), []
+    for masking, title in MASKINGS.items():
+        open_ = {}
+        for dataset, track, seq_len in places(pick(own, masking=masking), "dataset", "track", "seq_len"):  # fmt: skip
+            here = pick(pairs, dataset=dataset, track=track, seq_len=seq_len, masking=masking)
+            here = here[~here.model_b.isin(trained) & (here.verdict != "better")]
+            if len(here):
+                names = ", ".join(label(m) for m in ordered(here.model_b))
+                open_.setdefault(names, []).append(place(dataset, seq_len))
+        said += [f"{title.lower()}, from {names} on {'; '.join(at)}" for names, at in open_.items()]
+    return "; ".join(said)

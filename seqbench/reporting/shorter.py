@@ -1,4 +1,4 @@
-"""At which lengths the subject's training step is shorter than another model's, from the curves over length."""
+"""At which lengths the subject's training step, or inference batch, is shorter than another model's, from the curves over length."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from . import curves
 from .findings import pick, places
 from .tables import Cell, plural, whole
 
+STEP, INFERENCE = ("train", "step_s"), ("inference", "batch_s")
+
 
 def shorter(
-    tables: Tables, track: str, machine: str, kind: str, rival: str
+    tables: Tables,
+    track: str,
+    machine: str,
+    kind: str,
+    rival: str,
+    cost: tuple[str, str] = STEP,
 ) -> Iterator[tuple[str, Cell]]:
-    """By curve (what was held fixed along it) the lengths at which the subject's step is shorter than the rival's."""
+    """By curve (what was held fixed along it) the lengths at which the subject takes less time than the rival, and the ratio at the longest."""
     rows = pick(
-        tables.frames["crossovers"], track=track, machine_name=machine, device_kind=kind, phase="train", metric="step_s"
+        tables.frames["crossovers"], track=track, machine_name=machine, device_kind=kind, phase=cost[0], metric=cost[1]
     )  # fmt: skip
     rows = rows[rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
     several = len(places(rows, "threads")) > 1
@@ -32,10 +39,14 @@ def _where(row: Any) -> Cell:
     if found is None:
         return Cell("not settled", mark="muted")
     cheaper, crosses = found
+    ratio = row.ratio_max if row.model_a == SUBJECT else 1 / row.ratio_max
+    end = f"{ratio:.3g} times at {whole(row.x_max)}"
     if not crosses:
         which = "at every" if cheaper == SUBJECT else "at no"
-        return Cell(f"{which} measured L from {whole(row.x_min)} to {whole(row.x_max)}")
+        return Cell(f"{which} measured L from {whole(row.x_min)} to {whole(row.x_max)}", end)
     side = "from {} on" if cheaper == SUBJECT else "up to {}"
     if row.bracketed:
-        return Cell(side.format(f"somewhere between L = {whole(row.low)} and {whole(row.high)}"))
-    return Cell(side.format(f"L = {row.x:,.0f}"), f"[{whole(row.low)}, {whole(row.high)}]", row.x)
+        between = f"somewhere between L = {whole(row.low)} and {whole(row.high)}"
+        return Cell(side.format(between), end)
+    interval = f"[{whole(row.low)}, {whole(row.high)}]"
+    return Cell(side.format(f"L = {row.x:,.0f}"), f"{interval}, {end}", row.x)

@@ -93,7 +93,7 @@ def choice(tables: Tables, track: str) -> Table:
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
         f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
         f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
-        f" {label(SUBJECT)}, of those whose every seed gets there."
+        f" {label(SUBJECT)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
 

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..analysis.summary import UNSTEADY
 from ..labels import SUBJECT
 from ..metrics import METRICS
 from . import spent
@@ -34,8 +35,10 @@ def judged(tables: Tables) -> list[str]:
 
 
 def settled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons that rest on enough seeds."""
-    return rows[[enough_seeds(n) for n in rows.trained_seeds]] if len(rows) else rows
+    """Comparisons that rest on enough seeds, none far from the others."""
+    if rows.empty:
+        return rows
+    return rows[rows.trained_seeds.map(enough_seeds) & (rows.verdict != UNSTEADY)]
 
 
 def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..analysis.summary import SETTLED, UNSTEADY
 from ..analysis.tidy import QUALITIES
 from ..labels import LABELS
 from ..metrics import METRICS
@@ -258,8 +259,9 @@ def _probe_cell(row: pd.Series, digits: int) -> Cell:
 def difference_cell(row: Any) -> Cell:
     """A difference with its interval and verdict."""
     verdict = row.verdict
-    settled = verdict in ("better", "worse", "equivalent") and enough_seeds(row.trained_seeds)
-    word = verdict if settled or verdict == "inconclusive" else f"{verdict}, too few seeds"
+    settled = verdict in SETTLED and enough_seeds(row.trained_seeds)
+    few = "" if settled or verdict not in SETTLED else ", too few seeds"
+    word = "not judged, seeds far apart" if verdict == UNSTEADY else f"{verdict}{few}"
     mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
     text, _, ends = signed(row.difference, row.ci_low, row.ci_high).partition(" ")
     return Cell(text, f"{ends} {word}", row.difference, mark)

@@ -112,7 +112,7 @@ def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):
     assert len(row) == len(table.columns)
 
 
-def test_every_place_has_its_own_rows_and_what_is_undecided_a_dash(tmp_path):
+def test_every_place_has_its_own_rows(tmp_path):
     tables = tables_of(tmp_path)
     rows = tables.frames["summary"]
     tables.frames["summary"] = pd.concat([rows, rows.assign(seq_len=100)])
@@ -122,8 +122,23 @@ def test_every_place_has_its_own_rows_and_what_is_undecided_a_dash(tmp_path):
         "toy, L = 50: ours is NDCG@10", "toy, L = 100: ours is NDCG@10"
     ]  # fmt: skip
     assert [len(row) > 1 for row in found] == [False, True, True, False, True]
-    assert found[4][6].text == "–" and found[1][6].text == "above"
+    assert found[4][6].text == "above" and found[1][6].text == "above"
     assert found[1][4].text[0].isdigit() and found[2][4].text.startswith("HR@10 ")
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, "above"), (0.5, None), (1.0, "below")]
+)  # of the way from below the lower of our two intervals to above the higher one
+def test_where_a_source_does_not_say_how_it_ranks_both_of_ours_decide(tmp_path, share, expected):
+    tables = tables_of(tmp_path)
+    low, high = (ours(tables, masking) for masking in ("unmasked", "seen-masked"))
+    assert low.ci_high < high.ci_low
+    ends = (low.ci_low - 0.001, high.ci_high + 0.001)
+    published = anchor(masking="unknown", **{"ndcg@10": ends[0] + share * (ends[1] - ends[0])})
+    (held,) = anchors.held(tables, [published])
+    assert held.verdict == expected and held.ours["mean"] == high["mean"]
+    row = anchors.table(tables, [published]).rows[1]
+    assert (row[1].text, row[6].text) == ("not said", expected or "–")
 
 
 def test_the_file_of_the_project_is_sound():

@@ -93,8 +93,40 @@ def test_a_seed_that_did_not_train_is_told(tmp_path, share, told):
         for t in wanted["trainings"] if t["model"] == "sasrec"
     ])  # fmt: skip
     assert ("Seeds far apart" in flagged) == told
+    tables = collect.read(tmp_path / "tables")
+    pairs = findings.pick(tables.frames["comparisons"], dataset="toy", metric="ndcg@10")
+    with_it = (pairs.model_a == "sasrec") | (pairs.model_b == "sasrec")
+    assert set(pairs.verdict[with_it]) == {"unsteady"} if told else "unsteady" not in set(pairs.verdict)  # fmt: skip
+    assert "unsteady" not in set(pairs.verdict[~with_it])
     if told:
         assert "SASRec on toy, L = 50: 0." in flagged["Seeds far apart"].text
+
+
+def test_a_model_whose_seeds_lie_far_apart_is_neither_led_nor_level(tmp_path):
+    tables = tables_of(tmp_path)
+    where = {"dataset": "toy", "track": "matched", "seq_len": 50, "masking": "unmasked"}
+    rows, means = tables.frames["comparisons"], tables.frames["summary"]
+    before = findings.lead(tables, *where.values())
+    others = sorted(set(findings.pick(means, **where).model) - {before.model})
+    for apart in (others[:1], [before.model]):
+        one = rows.model_a.isin(apart) | rows.model_b.isin(apart)
+        tables.frames["comparisons"] = rows.assign(verdict=rows.verdict.where(~one, "unsteady"))
+        found = findings.lead(tables, *where.values())
+        assert found.model == before.model
+        if apart == [before.model]:  # nothing can be said of its lead
+            assert not found.established and sorted(found.unproven) == others
+        else:
+            assert found.n_others == before.n_others - 1 and apart[0] not in found.unproven
+
+
+def test_below_popularity_in_a_track_of_too_few_seeds_comes_later(tmp_path):
+    few = [training(model=m, track="paper") for m in ("popularity", "sasrec")]
+    arrays = samples("sasrec", 0)
+    worst = {name: np.full_like(a, 290) for name, a in arrays.items() if name.endswith("rank")}
+    wanted = grid([*plan()["trainings"], *few])
+    found = list(flags_of(tmp_path, wanted, lambda: write_training(tmp_path, few[1], arrays=arrays | worst)))  # fmt: skip
+    assert "A trained model is below Popularity" not in found
+    assert found.index("Below Popularity in a track that is not judged") > found.index("Few seeds")
 
 
 def test_a_baseline_below_popularity_is_no_problem(tmp_path):

@@ -48,7 +48,7 @@ def test_claims_are_counted_by_track_and_kind(monkeypatch):
     content = facts(quality=(-0.03, -0.02, "worse", 3), cost=FAST, growth=[("ours", 1.8, 1.9), ("theirs", 1.5, 1.7)])  # fmt: skip
     (said,) = headline._claims(content)
     assert str(said) == (
-        "- **Claims of the paper, by sentence and metric.** Track fair: who ranks better: 1 reproduced; cost on a GPU: 1 reproduced;"
+        "- **Claims of the paper, by sentence and metric.** Track fair: who ranks better, direction only: 1 reproduced; cost on a GPU: 1 reproduced;"
         " growth of cost with length, mostly our reading: 1 not reproduced; 1 other not measured here."
     )  # nothing of its own values was measured
     cheaper = ("cuda", [("ours", 8.0, 0.1), ("theirs", 10.0, 0.1)])

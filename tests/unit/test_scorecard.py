@@ -121,9 +121,9 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     assert said(tables(rows, costs)) == [
         "- **Quality: Mamba4Rec ranks better in 3 of 3 (2) comparisons of track matched; worse in 0 (0).**"
         " Track matched, 3 places on 1 dataset: better than SASRec in 3 of 3 (2), inconclusive in 0 (1).",
-        "- **Cost: on m, up to L = 400, a training step takes longer in 1 of 3 (less in 2) comparisons of track matched.**"
+        "- **Cost: on m (a CPU: a GPU may say otherwise), up to L = 400, a training step takes longer in 1 of 3 (less in 2) comparisons of track matched.**"
         " Track matched on m, 3 places: training step 0.250 to 1.50 times SASRec's.",
-        "- **Both at once: better and with a shorter training step in 1 of 2 (0) comparisons of track matched.** With a shorter step:"
+        "- **Both at once: on m better and with a shorter training step in 1 of 2 (0) comparisons of track matched.** With a shorter step:"
         " track matched than SASRec in 1 of 2 (0).",
     ]
     found = card(tables(rows, costs))
@@ -235,20 +235,20 @@ def crossing(
     return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": curve, "phase": "train",
             "fixed": "8 sequences a batch" if curve == "batch" else "64 tokens a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
             "bracketed": bracketed, "extrapolated": extrapolated, "share": share, "threads": threads, "x_min": 50.0, "x_max": 8192.0,
-            "cheaper_min": ends[0], "cheaper_max": ends[1]}  # fmt: skip
+            "cheaper_min": ends[0], "cheaper_max": ends[1], "ratio_max": 0.5 if ends[1] == "mamba4rec" else 2.0}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("row", "where"),
     [
-        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "from L = 1,045 on [200, 8,192]"),
-        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on "),
-        (crossing("sasrec", ("sasrec", "sasrec")), "at no measured L from 50 to 8,192 "),
-        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "at every measured L from 50 to 8,192 "),
-        (crossing("sasrec", ("mamba4rec", "sasrec"), 700), "up to L = 700 [200, 8,192]"),
-        (crossing("sasrec", ("mamba4rec", "sasrec"), 700, bracketed=True), "up to somewhere between L = 200 and 8,192 "),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 1044.8), "from L = 1,045 on [200, 8,192], 0.5 times at 8,192"),
+        (crossing("sasrec", ("sasrec", "mamba4rec"), 700, bracketed=True), "from somewhere between L = 200 and 8,192 on 0.5 times at 8,192"),
+        (crossing("sasrec", ("sasrec", "sasrec")), "at no measured L from 50 to 8,192 2 times at 8,192"),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec")), "at every measured L from 50 to 8,192 0.5 times at 8,192"),
+        (crossing("sasrec", ("mamba4rec", "sasrec"), 700), "up to L = 700 [200, 8,192], 2 times at 8,192"),
+        (crossing("sasrec", ("mamba4rec", "sasrec"), 700, bracketed=True), "up to somewhere between L = 200 and 8,192 2 times at 8,192"),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 700, share=0.55), "not settled "),
-        (crossing("sasrec", ("sasrec", "sasrec"), 700), "up to L = 700 [200, 8,192]"),  # there and back
+        (crossing("sasrec", ("sasrec", "sasrec"), 700), "up to L = 700 [200, 8,192], 2 times at 8,192"),  # there and back
         (crossing("sasrec", ("sasrec", "sasrec"), share=0.1), "not settled "),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), "not settled "),
         (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
@@ -260,6 +260,30 @@ def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, where):
     content = tables(comparison("sasrec", ("better", "better")), costs, [row])
     found = [cell for key, cell in card(content).items() if "full windows, " in key[0]]
     assert [f"{cell.text} {cell.detail}" for cell in found] == ([where] if where else [])
+
+
+def test_the_ratio_at_the_longest_is_the_subjects_over_the_others():
+    """Models stand in a crossing in the order of every table, the subject first, or not."""
+    row = crossing("sasrec", ("sasrec", "mamba4rec"), 700)
+    turned = {**row, "model_a": "sasrec", "model_b": "mamba4rec", "ratio_max": 2.0}
+    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
+    for one in (row, turned):
+        content = tables(comparison("sasrec", ("better", "better")), costs, [one])
+        (found,) = (cell for key, cell in card(content).items() if "full windows, " in key[0])
+        assert found.detail.endswith(", 0.5 times at 8,192")
+
+
+def test_inference_has_crossings_of_its_own():
+    row = crossing("sasrec", ("sasrec", "mamba4rec"), 700)
+    batch = {**crossing("sasrec", ("sasrec", "mamba4rec"), 2000), "phase": "inference", "metric": "batch_s"}  # fmt: skip
+    costs = [cost("mamba4rec", 3.0), cost("sasrec", 2.0)]
+    content = tables(comparison("sasrec", ("better", "better")), costs, [row, batch])
+    found = {key[0].partition(": ")[2].partition(": ")[2] or key[0]: cell.text for key, cell in card(content).items() if "full windows, " in key[0]}  # fmt: skip
+    assert found == {
+        "Shorter training step, full windows, 8 sequences a batch": "from L = 700 on",
+        "Shorter inference batch, full windows, 8 sequences a batch": "from L = 2,000 on",
+    }
+    assert "; its inference batch becomes shorter than SASRec's at L = 2,000" in said(content)[1]
 
 
 def test_both_curves_over_length_have_their_row():
@@ -295,8 +319,8 @@ def test_the_training_until_a_quality_is_told_by_place():
     assert (cell.text, cell.detail, cell.mark) == ("only Mamba4Rec", "at 1 of 1", "")
     faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
     assert said(faster)[-1] == (
-        "- **Both at once: better and with a shorter training step in 2 of 2 (2) comparisons of track matched, better and sooner at 99 % of"
-        " the best other model's validation NDCG@10 in 2 of 2 (2) comparisons of track matched.**\n"
+        "- **Both at once: on m better and with a shorter training step in 2 of 2 (2) comparisons of track matched, better and sooner at 99 % of"
+        " the best other model's validation NDCG@10 in 2 of 2 (2) comparisons of track matched (1 against one that gets there too).**\n"
         "  - With a shorter step: track matched than SASRec in 1 of 1 (1), than GRU4Rec in 1 of 1 (1).\n"
         "  - Sooner at 99 %: track matched than SASRec in 1 of 1 (1), than GRU4Rec in 1 of 1 (1); of all 2, every seed of both gets there in 1"
         " (Mamba4Rec sooner in 1), of it alone in 1, of the other alone in 0, of neither in 0."

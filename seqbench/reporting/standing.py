@@ -1,0 +1,108 @@
+"""Where the subject stands in quality, in brief: against all models, and against one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..labels import SUBJECT
+from . import anchors, budgets, versus
+from .findings import Lead, lead, pick, place, places, seeds_apart
+from .points import OTHERS, Count, Point, added, counted, listed, pair
+from .tables import label, plural, span
+from .views import MASKINGS, ordered
+
+
+def quality(tables: Tables, tracks: list[str]) -> Point:
+    """Where it leads every model, and how it stands against one at a time, by track."""
+    settled = versus.settled(versus.against(tables))
+    own = {track: pick(settled, track=track) for track in tracks}
+    better = [f"{_of(rows, 'better')} of track {track}" for track, rows in own.items()]
+    worse = pair(_verdicts(pd.concat(own.values()), "worse"))
+    first = {track: found for track, rows in own.items() if (found := _leads(tables, track, rows))}
+    best = [f"{counted(added(by.values()))} of track {track}" for track, by in first.items()]
+    leads = f"is the best of all models, those without training too, in {listed(best, 'places')}; against one model at a time it "  # fmt: skip
+    details = []
+    for track, rows in own.items():
+        details += [_by_dataset(tables, track, rows, first[track])] if track in first else []
+        details.append(_of_track(tables, track, rows))
+    return Point(
+        f"Quality: {label(SUBJECT)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
+        [*details, *_unlike_published(tables, tracks), *budgets.brief(tables)],
+    )
+
+
+def _leads(tables: Tables, track: str, rows: pd.DataFrame) -> dict[str, Count]:
+    """By dataset at how many places its lead over every other model is established, of how many; empty without means."""
+    found: dict[str, Count] = {}
+    for dataset in dict.fromkeys(rows.dataset) if len(tables.frames["summary"]) else ():
+        best = [_best(tables, track, pick(rows, dataset=dataset, masking=m)) for m in MASKINGS]
+        ahead = [sum(one.model == SUBJECT and one.established for one in part) for part in best]
+        found[dataset] = (ahead, [len(part) for part in best])
+    return found
+
+
+def _best(tables: Tables, track: str, rows: pd.DataFrame) -> list[Lead]:
+    """Who leads at each of the places of these comparisons."""
+    at = places(rows, "dataset", "seq_len", "masking")
+    return [lead(tables, dataset, track, n, masking) for dataset, n, masking in at]
+
+
+def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str, Count]) -> str:
+    said = [f"on {dataset} in {counted(count)}" for dataset, count in found.items() if any(count[0])]  # fmt: skip
+    none = [dataset for dataset, count in found.items() if not any(count[0])]
+    said += [f"on {', '.join(none)} in none"] if none else []
+    others = [
+        [one for one in _best(tables, track, pick(rows, masking=m)) if one.model != SUBJECT]
+        for m in MASKINGS
+    ]
+    behind = [sum(SUBJECT not in one.unproven for one in part) for part in others]
+    rest = f"behind another in {pair(behind)}" if any(behind) else "behind another in none"
+    return f"Track {track}, the best of all: {', '.join(said)}; {rest}."
+
+
+def _unlike_published(tables: Tables, tracks: list[str]) -> Iterator[str]:
+    """Rivals that no judged track brings near to what others published of them."""
+    best: dict[tuple[str, str, int], dict[tuple, float]] = {}
+    for h in anchors.held(tables):
+        a = h.anchor
+        if h.track in tracks and h.verdict and a["model"] != SUBJECT:
+            values = best.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
+            key = (a["source"], a[h.metric])
+            values[key] = max(h.ours["mean"] / a[h.metric], values.get(key, 0.0))
+    said = []
+    for (model, dataset, seq_len), values in best.items():
+        low = [share for share in values.values() if share < anchors.NEAR]
+        if low:
+            at = span(100 * share for share in low)
+            said.append(f"{label(model)} on {place(dataset, seq_len)}, {len(low)} of {plural(len(values), 'value')}, at {at} %")  # fmt: skip
+    if said:
+        yield (
+            f"Below {100 * anchors.NEAR:g} % of what others published of them, in every judged track: {'; '.join(said)}. What is said of them there"
+            " is said of these trainings."
+        )
+
+
+def _verdicts(rows: pd.DataFrame, verdict: str) -> list[int | None]:
+    """How often a verdict was given, by masking."""
+    parts = [pick(rows, masking=masking) for masking in MASKINGS]
+    return [int((part.verdict == verdict).sum()) if len(part) else None for part in parts]
+
+
+def _of(rows: pd.DataFrame, verdict: str) -> str:
+    """How often a verdict was given, of all comparisons, by masking."""
+    of = [len(pick(rows, masking=masking)) for masking in MASKINGS]
+    return counted(([n or 0 for n in _verdicts(rows, verdict)], of))
+
+
+def _of_track(tables: Tables, track: str, rows: pd.DataFrame) -> str:
+    rivals = [f"than {label(r)} in {_of(pick(rows, rival=r), 'better')}" for r in ordered(rows.rival)]  # fmt: skip
+    rest = {words: _verdicts(rows, verdict) for verdict, words in OTHERS.items()}
+    left = [f"{words} in {pair(numbers)}" for words, numbers in rest.items() if any(numbers)]
+    at = places(rows, "dataset", "seq_len")
+    datasets = plural(len({dataset for dataset, _ in at}), "dataset")
+    apart = [words for own, words in seeds_apart(tables) if own == track]
+    unjudged = f"; not judged, because seeds lie far apart: {'; '.join(apart)}" if apart else ""
+    return f"Track {track}, {plural(len(at), 'place')} on {datasets}: better {', '.join([*rivals, *left])}{unjudged}."
