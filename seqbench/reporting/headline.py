@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
 
 from ..analysis.collect import MARGIN, Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
@@ -165,5 +168,16 @@ def _trials(tables: Tables) -> str:
     finals = f" (on {' and '.join(again)} the best of them again with other seeds)" if again else ""
     text = f"each its best of {next(ends)} trials{finals}, the first of them `matched`'s setting, of at most {next(ends)} updates each"
     trained = pick(spent.trainings(tables), track="tuned")
-    short = len(trained) and max(steps) < trained.steps.max()
-    return f"{text} (fewer than the trainings': settings that learn fast win)" if short else text
+    if len(trained) and max(steps) < trained.steps.max():
+        text += " (fewer than the trainings': settings that learn fast win)"
+    alone = list(_searched_elsewhere(settings, trained))
+    return f"{text}, searched on {' and '.join(alone)} for all lengths" if alone else text
+
+
+def _searched_elsewhere(settings: Mapping[str, Any], trained: pd.DataFrame) -> Iterator[str]:
+    """Datasets trained at more lengths than the one that their settings were searched at."""
+    for dataset, models in sorted(settings.items()):
+        searched = {entry["tuning"].get("seq_len") for entry in models.values() if "tuning" in entry}  # fmt: skip
+        own = pick(trained, dataset=dataset)
+        if len(searched) == 1 and len(own) and set(own.seq_len) - searched:
+            yield f"{dataset} at L = {searched.pop()}"

@@ -85,10 +85,14 @@ def test_which_ranking_to_read_is_said_only_where_no_user_has_an_item_twice():
 
 
 def test_that_short_trials_choose_what_learns_fast_is_said_only_where_they_were_shorter():
-    entry = {"tuning": {"trials": 5, "max_steps": 900}}
+    entry = {"tuning": {"trials": 5, "max_steps": 900, "seq_len": 50}}
     for steps, told in ((900, False), (2000, True)):
-        run = {"kind": "train", "status": "ok", "trained": True, "track": "tuned", "steps": steps}
+        run = {"kind": "train", "status": "ok", "trained": True, "track": "tuned", "steps": steps, "dataset": "toy", "seq_len": 50}  # fmt: skip
         settings = {"settings": {"tuned": {"toy": {"sasrec": entry}}}}
         said = headline.terms(Tables({"experiments": pd.DataFrame([run])}, {}, settings))
         assert "each its best of 5 trials, the first of them `matched`'s setting, of at most 900 updates each" in said  # fmt: skip
         assert ("settings that learn fast win" in said) == told
+        assert "for all lengths" not in said
+        runs = pd.DataFrame([run, {**run, "seq_len": 100}])
+        said = headline.terms(Tables({"experiments": runs}, {}, settings))
+        assert ", searched on toy at L = 50 for all lengths;" in said
