@@ -196,5 +196,11 @@ def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -
             unproven.append(row.model_b)
     others = rows.model.nunique() - 1 - len(outside)
     return Lead(
-        best.model, best["mean"], best.ci_low, best.ci_high, unproven, others, list(outside.model_b)
+        best.model,
+        best["mean"],
+        best.ci_low,
+        best.ci_high,
+        unproven,
+        others,
+        [row.model_b for row in outside.itertuples()],
     )
