@@ -9,7 +9,7 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..labels import SUBJECT
 from . import anchors, budgets, versus
-from .findings import Lead, lead, pick, place, places, seeds_apart
+from .findings import Lead, in_order, lead, pick, place, places, seeds_apart
 from .points import OTHERS, Count, Point, added, counted, listed, pair
 from .tables import label, plural, span
 from .views import MASKINGS, ordered
@@ -64,20 +64,25 @@ def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str,
 
 
 def _unlike_published(tables: Tables, tracks: list[str]) -> Iterator[str]:
-    """Rivals that no judged track brings near to what others published of them."""
-    best: dict[tuple[str, str, int], dict[tuple, float]] = {}
+    """Rivals that no judged track brings near to what others published of them, and what other tracks do."""
+    shares: dict[tuple[str, str, int], dict[tuple, dict[str, float]]] = {}  # by value, by track
     for h in anchors.held(tables):
         a = h.anchor
-        if h.track in tracks and h.verdict and a["model"] != SUBJECT:
-            values = best.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
-            key = (a["source"], a[h.metric])
-            values[key] = max(h.ours["mean"] / a[h.metric], values.get(key, 0.0))
+        if h.verdict and a["model"] != SUBJECT:
+            values = shares.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
+            by_track = values.setdefault((a["source"], a[h.metric]), {})
+            by_track[h.track] = h.ours["mean"] / a[h.metric]
     said = []
-    for (model, dataset, seq_len), values in best.items():
-        low = [share for share in values.values() if share < anchors.NEAR]
+    for (model, dataset, seq_len), values in shares.items():
+        judged = [max(by[t] for t in by if t in tracks) for by in values.values() if set(by) & set(tracks)]  # fmt: skip
+        low = [share for share in judged if share < anchors.NEAR]
+        others = in_order(t for by in values.values() for t in by if t not in tracks)
+        spans = {t: span(100 * by[t] for by in values.values() if t in by) for t in others}
+        besides = "".join(f", {at} % in track {track}" for track, at in spans.items())
         if low:
+            of = f"{len(low)} of {plural(len(judged), 'value')}"
             at = span(100 * share for share in low)
-            said.append(f"{label(model)} on {place(dataset, seq_len)}, {len(low)} of {plural(len(values), 'value')}, at {at} %")  # fmt: skip
+            said.append(f"{label(model)} on {place(dataset, seq_len)}, {of}, at {at} %{f' (not judged{besides})' if besides else ''}")  # fmt: skip
     if said:
         yield (
             f"Below {100 * anchors.NEAR:g} % of what others published of them, in every judged track: {'; '.join(said)}. What is said of them there"

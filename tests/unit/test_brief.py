@@ -1,12 +1,16 @@
 """The answer in brief beyond what test_scorecard.py counts: several tracks, lengths at which a step is shorter, nothing judged."""
 
+from builders import plan, training
+from test_anchors import anchor
+from test_findings import tables_of
 from test_headline import both as pair
 from test_reach import COSTS as PRICES
 from test_reach import tables as trained
 from test_scorecard import crossing, quality, said
 from test_tradeoff import WINDOWS, comparison, cost, tables
 
-from seqbench.reporting import both, brief
+from seqbench.reporting import anchors, both, brief
+from seqbench.reporting.tables import span
 
 
 def test_the_first_words_count_every_judged_track():
@@ -90,3 +94,22 @@ def test_two_devices_of_one_machine_keep_their_own_time_to_quality():
 def test_nothing_is_said_where_nothing_is_judged():
     rows = pair("matched", "mamba4rec", "sasrec", ("better", "better"), seeds=2)
     assert list(brief.points(quality(rows))) == []
+
+
+def test_a_rival_far_below_what_was_published_of_it_is_named(tmp_path, monkeypatch):
+    """SASRec reaches half of one value in the judged track and more in another; GRU4Rec reaches its own."""
+    wanted = plan()
+    wanted["trainings"].append(training(model="sasrec", track="longer"))
+    content = tables_of(tmp_path, wanted)
+    rows = content.frames["summary"]
+    mean = {m: rows[(rows.model == m) & (rows.track == "matched") & (rows.masking == "unmasked") & (rows.metric == "ndcg@10")]
+            ["mean"].iloc[0] for m in ("sasrec", "gru4rec")}  # fmt: skip
+    values = [anchor(model=m, **{"ndcg@10": x, "hr@10": None}) for m, x in (("sasrec", min(0.99, 2 * mean["sasrec"])), ("gru4rec", mean["gru4rec"]))]  # fmt: skip
+    monkeypatch.setattr(anchors, "read", lambda: values)
+    found = [text for point in brief.points(content) for text in point.details if "published of them" in text]  # fmt: skip
+    share = {t: 100 * rows[(rows.model == "sasrec") & (rows.track == t) & (rows.masking == "unmasked") & (rows.metric == "ndcg@10")]
+             ["mean"].iloc[0] / values[0]["ndcg@10"] for t in ("matched", "longer")}  # fmt: skip
+    assert found == [
+        f"Below 90 % of what others published of them, in every judged track: SASRec on toy, L = 50, 1 of 1 value, at {span([share['matched']])} %"
+        f" (not judged, {span([share['longer']])} % in track longer). What is said of them there is said of these trainings."
+    ]
