@@ -74,7 +74,7 @@ def brief(tables: Tables) -> Iterator[str]:
     """Means with the larger budget, one line per place."""
     for step in steps(tables):
         summary = pick(tables.frames["summary"], dataset=step.dataset, seq_len=step.seq_len, track=step.track, metric=MAIN, ties="conservative")  # fmt: skip
-        means = ", ".join(_means(pick(summary, model=m)) for m in ordered(step.rows.model))
+        told = ", ".join(means(pick(summary, model=m)) for m in ordered(step.rows.model))
         part = [label(m) for m in ordered(step.rows.model) if m in PARTIAL]
         fewer = (
             f"; {', '.join(part)}, which predicts only a part of a step's targets, made fewer predictions"
@@ -83,7 +83,7 @@ def brief(tables: Tables) -> Iterator[str]:
         )
         yield (
             f"With up to {whole(step.more)} updates instead of {whole(step.fewer)} ({place(step.dataset, step.seq_len)}, track {step.track},"
-            f" {step.seeds}): {METRICS[MAIN].label} {means}; {_ends(step.trainings)}{fewer}."
+            f" {step.seeds}): {METRICS[MAIN].label} {told}; {_ends(step.trainings)}{fewer}."
         )
 
 
@@ -108,7 +108,7 @@ def _between(tables: Tables, step: Step, masking: str) -> str:
     return f"{MASKINGS[masking].lower()}, {', '.join(said)}" if said else ""
 
 
-def _means(rows: pd.DataFrame) -> str:
+def means(rows: pd.DataFrame) -> str:
     """A model's mean with seen items ranked and, in brackets, masked."""
     by = [pick(rows, masking=masking).iloc[0] for masking in MASKINGS]
     texts = [f"{row['mean']:.{decimals([(row.ci_high - row.ci_low) / 2])}f}" for row in by]

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import SEEDS, THREE, grid, samples, training, write_training
+from builders import SEEDS, THREE, grid, plan, samples, training, write_training
 from test_answers import about, gained, tables_of
 
-from seqbench.reporting import answers, budgets
+from seqbench.reporting import answers, budgets, objectives
 
 QUESTION = "What do more updates do"
 STEPS = 5000
@@ -119,3 +119,27 @@ def test_tracks_that_differ_in_more_or_not_at_all_are_not_held_against_each_othe
     tables = more(tmp_path, (0,), models=("sasrec",), **settings)
     assert not (tables.frames["contrasts"].contrast == "budget").any()
     assert not [a for a in answers.answers(tables) if a.question.startswith(QUESTION)]
+
+
+def test_another_objective_stands_beside_the_judged_one(tmp_path):
+    """Of the models that both trained; a track that differs in its budget alone is no other objective."""
+    own = {"objective": "prefix", "batch_targets": 64}
+    others = [training(model=m, track="recbole", **own) for m in ("sasrec", "gru4rec")]
+    longer = training(model="sasrec", track="longer")
+    tables = tables_of(tmp_path, grid([*plan()["trainings"], *others, longer]))
+    (line,) = objectives.brief(tables)
+    mean = {
+        (row.model, row.track, row.masking): row.mean
+        for row in tables.frames["summary"].itertuples()
+        if (row.metric, row.ties) == ("ndcg@10", "conservative")
+    }
+    said = {
+        track: ", ".join(
+            f"{name} {mean[key, track, 'unmasked']:.3f} ({mean[key, track, 'seen-masked']:.3f})"
+            for name, key in (("SASRec", "sasrec"), ("GRU4Rec", "gru4rec"))
+        )
+        for track in ("recbole", "matched")
+    }
+    assert line.startswith("With the objective prefix (toy, L = 50, track recbole, 1 seed, ")
+    assert f" updates of 64 targets, not judged): NDCG@10 {said['recbole']}; with that of track matched (3 seeds, " in line  # fmt: skip
+    assert line.endswith(f" targets): {said['matched']}.")
