@@ -22,7 +22,8 @@ def brief(tables: Tables) -> Iterator[str]:
     """Means of an objective that is not judged and of the first judged track, of the models that both trained, a line a place."""
     judged = versus.judged(tables)
     trained = spent.trainings(tables)
-    for track, dataset, seq_len in places(trained, "track", "dataset", "seq_len"):
+    at = places(trained, "track", "dataset", "seq_len") if "objective" in trained else ()
+    for track, dataset, seq_len in at:
         own = pick(trained, track=track, dataset=dataset, seq_len=seq_len)
         base = pick(trained, track=judged[0], dataset=dataset, seq_len=seq_len) if judged else own
         shared = [m for m in ordered(own.model) if m in set(base.model)]

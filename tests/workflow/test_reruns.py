@@ -62,7 +62,7 @@ def test_reruns(demo, stubbed, tmp_path):
     (caption,) = (stubbed / "workflow" / "report").glob("figure.rst")
     edit(caption)
     edit(stubbed / "seqbench" / "errors.py")
-    edit(stubbed / "seqbench" / "report.py")
+    edit(stubbed / "seqbench" / "reporting" / "report.py")
     plan = demo("report", "-n")
     assert not plan.jobs.keys() & {"train", "measure", "prepare"}
     assert plan.jobs["render"] == 1
