@@ -1,6 +1,7 @@
 """Pages of the published results as Markdown: one of every machine, one of all together, and the part of the project's README.
 
-The README's part is the page of findings: sentences and tables at a glance. Everything else stands on the pages it links to.
+The README's part answers in a sentence, a table and a figure; the page of findings folds out below them. Everything else stands on
+the pages it links to.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from . import (
     protocol_views,
     reach,
     scorecard,
+    short,
     spent,
     tradeoff,
     tuning_views,
@@ -100,7 +102,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
         "# Results of all machines\n\n"
         f"Generated from the records below this folder by `snakemake publish` (`{REMADE}`); do not edit. `effectiveness.csv` holds the"
         " same means and intervals.\n\n"
-        f"{pool_views.words(pool, [name for name, _ in machines], '')}\n{_answer(main)}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
+        f"{pool_views.words(pool, [name for name, _ in machines], '')}\n{_in_short(main)}{_answer(main)}\n{headline.words(main)}\n{_warnings(content)}\n{_shown(figures, Path())}\n"
         f"## Findings\n\n{answers.as_markdown(_together(main, machines))}\n{_sections(shown)}"
     )
 
@@ -115,19 +117,25 @@ def of_readme(
     chosen = [tradeoff.choice(main, track) for track in judged]
     quality = _quality_glance(main, judged)
     cost = _cost_glance(main, ("cuda", "cpu"))
-    warnings = _warnings(content)
     pages = ", ".join(f"[{name}]({link}/{name}/README.md)" for name, _ in machines)
-    first = [d for d in figures if d.kind == "forest"]
+    first = [d for d in figures if d.kind == "forest" and d.track in judged[:1]]
+    others = [d for d in figures if d.kind == "forest" and d not in first]
+    costly = [d for d in figures if d.kind != "forest"]
     folded = [
+        ("The answer in sentences", f"{headline.terms(main)}\n{_points(main)}"),
+        ("Every comparison, counted", f"{_cards(main)}\n{_shown(others, link)}"),
+        (f"What to keep in mind{_titles(content)}", _warnings(content)),
         ("Which model for which case", _plain(chosen)),
         ("Quality by place", _plain(quality)),
-        ("Cost", f"{_plain(cost)}\n{_shown((d for d in figures if d not in first), link)}"),
+        ("Cost", f"{_plain(cost)}\n{_shown(costly, link)}"),
         *((a.question, _bullets(a.sentences)) for a in said),
+        (
+            "What the words mean, and where it was measured",
+            f"{headline.words(main)}\n{pool_views.words(pool, [name for name, _ in machines], f'{link}/')}",
+        ),
     ]
     return (
-        f"{headline.terms(main)}\n{_points(main)}\n{_shown(first, link)}\n{_cards(main)}\n"
-        + (f"**What to keep in mind**\n\n{warnings}\n" if warnings else "")
-        + f"**What the words mean, and where it was measured**\n\n{headline.words(main)}\n{pool_views.words(pool, [name for name, _ in machines], f'{link}/')}\n"
+        _in_short(main, _shown(first, link))
         + "".join(_folded(title, body) for title, body in folded if body.strip())
         + f"More: [all machines together]({link}/README.md) (every metric and track, cost as multiples, time to quality step by step, published values and what may be behind those"
         " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
@@ -189,6 +197,24 @@ def _shown(figures: Iterable[Drawing], folder: Path) -> str:
         f"![{d.caption.partition(':')[0].partition('?')[0]}]({folder / FIGURES / d.name}.svg)\n\n*{d.caption}*\n"
         for d in figures
     )
+
+
+def _titles(content: Tables) -> str:
+    """The titles of the warnings proper, in one line behind a colon."""
+    titles = [flag.title for flag in flags(content) if flag.level != "note"]
+    return ": " * bool(titles) + "; ".join(f"{title[0].lower()}{title[1:]}" for title in titles)
+
+
+def _in_short(main: Tables, figure: str = "") -> str:
+    """The answer, a table, what it holds for, and perhaps a figure; nothing where nothing is judged."""
+    answer, caution = short.answer(main), short.caution(main)
+    parts = [
+        f"**{answer}**\n" if answer else "",
+        _plain([short.table(main)]),
+        f"{caution}\n" if caution else "",
+        figure,
+    ]
+    return "".join(f"{part}\n" for part in parts if part)
 
 
 def _answer(main: Tables) -> str:

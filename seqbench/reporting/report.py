@@ -29,6 +29,7 @@ from . import (
     protocol_views,
     reach,
     scorecard,
+    short,
     spent,
     tradeoff,
     trend,
@@ -82,6 +83,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     cost = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     tracks = [track for (track,) in places(content.frames["experiments"], "track")]
     shown = {
+        "short": [short.table(content)],
         "scorecard": [scorecard.table(content, track) for track in versus.judged(content)],
         "glance": [
             *(tradeoff.choice(content, track) for track in versus.judged(content)),
@@ -150,6 +152,8 @@ def _page(
     return environment.get_template("index.html.j2").render(
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
         flags=flags.flags(content),
+        answer=short.answer(content),
+        caution=short.caution(content),
         headline=headline.headline(content),
         terms=headline.terms(content).translate({ord(mark): None for mark in "*`\n"}),
         answers=answers.answers(content),

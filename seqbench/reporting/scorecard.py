@@ -62,9 +62,9 @@ def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> It
         " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
         " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
     )
-    ended = list(_ended(tables, track))
-    if ended:
-        yield f"Ended by their budget: {', '.join(ended)}. What is said of them holds at that budget."
+    budget = list(ended(tables, track))
+    if budget:
+        yield f"Ended by their budget: {', '.join(budget)}. What is said of them holds at that budget."
     apart = [words for own, words in seeds_apart(tables) if own == track]
     if apart:
         yield f"Seeds far apart, by test {METRICS[MAIN].label}: {'; '.join(apart)}. These settings do not always train."
@@ -73,7 +73,7 @@ def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> It
     yield from _untrained(tables, track, rivals)
 
 
-def _ended(tables: Tables, track: str) -> Iterator[str]:
+def ended(tables: Tables, track: str) -> Iterator[str]:
     """Datasets with trainings that used up their budget, and how many."""
     trainings = pick(tables.frames["experiments"], track=track, kind="train", status="ok", trained=True)  # fmt: skip
     for (dataset,) in places(trainings, "dataset") if "still_improving" in trainings else ():
@@ -114,7 +114,7 @@ def _of_machine(
     for key in versus.COSTS:
         if versus.telling(key, kind):
             name = NAMES[key][:1].upper() + NAMES[key][1:]
-            yield from line(name, (_times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
+            yield from line(name, (times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
     first = rows.iloc[0]
     for words, key in (("training step", STEP), ("inference batch", INFERENCE)):
         crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in rivals}  # fmt: skip
@@ -131,7 +131,8 @@ def _of_machine(
         yield from line(f"Better and {words} at once", (Cell(counted(count)) if count else DASH for count in counts))  # fmt: skip
 
 
-def _times(rows: list[Any]) -> Cell:
+def times(rows: list[Any]) -> Cell:
+    """The least and the largest ratio of some rows of `versus.ratios`, marked where all lie below 1 beyond the quartiles."""
     if not rows:
         return DASH
     ratios = [row.ratio for row in rows]

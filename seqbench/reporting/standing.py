@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ def quality(tables: Tables, tracks: list[str]) -> Point:
     """Where it leads every model, and how it stands against one at a time, by track."""
     settled = versus.settled(versus.against(tables))
     own = {track: pick(settled, track=track) for track in tracks}
-    better = [f"{_of(rows, 'better')} of track {track}" for track, rows in own.items()]
+    better = [f"{times(rows, 'better')} of track {track}" for track, rows in own.items()]
     worse = pair(_verdicts(pd.concat(own.values()), "worse"))
     first = {track: found for track, rows in own.items() if (found := _leads(tables, track, rows))}
     best = [f"{counted(added(by.values()))} of track {track}" for track, by in first.items()]
@@ -32,7 +33,7 @@ def quality(tables: Tables, tracks: list[str]) -> Point:
         f"Quality: {label(SUBJECT)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
         [
             *details,
-            *_unlike_published(tables, tracks),
+            *_unlike(tables, tracks),
             *budgets.brief(tables),
             *objectives.brief(tables),
         ],
@@ -68,7 +69,22 @@ def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str,
     return f"Track {track}, the best of all: {', '.join(said)}; {rest}."
 
 
-def _unlike_published(tables: Tables, tracks: list[str]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Unlike:
+    """A rival at a place where values that others published of it are missed by far in every judged track.
+
+    low: our shares of those values; of: how many values were published. besides: by other track the shares of all of them.
+    """
+
+    model: str
+    dataset: str
+    seq_len: int
+    low: list[float]
+    of: int
+    besides: dict[str, list[float]]
+
+
+def unlike_published(tables: Tables, tracks: list[str]) -> Iterator[Unlike]:
     """Rivals that no judged track brings near to what others published of them, and what other tracks do."""
     shares: dict[tuple[str, str, int], dict[tuple, dict[str, float]]] = {}  # by value, by track
     for h in anchors.held(tables):
@@ -77,22 +93,31 @@ def _unlike_published(tables: Tables, tracks: list[str]) -> Iterator[str]:
             values = shares.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
             by_track = values.setdefault((a["source"], a[h.metric]), {})
             by_track[h.track] = h.ours["mean"] / a[h.metric]
-    said = []
     for (model, dataset, seq_len), values in shares.items():
         judged = [max(by[t] for t in by if t in tracks) for by in values.values() if set(by) & set(tracks)]  # fmt: skip
         low = [share for share in judged if share < anchors.NEAR]
         others = in_order(t for by in values.values() for t in by if t not in tracks)
-        spans = {t: span(100 * by[t] for by in values.values() if t in by) for t in others}
-        besides = "".join(f", {at} % in track {track}" for track, at in spans.items())
+        besides = {t: [by[t] for by in values.values() if t in by] for t in others}
         if low:
-            of = f"{len(low)} of {plural(len(judged), 'value')}"
-            at = span(100 * share for share in low)
-            said.append(f"{label(model)} on {place(dataset, seq_len)}, {of}, at {at} %{f' (not judged{besides})' if besides else ''}")  # fmt: skip
+            yield Unlike(model, dataset, seq_len, low, len(judged), besides)
+
+
+def _unlike(tables: Tables, tracks: list[str]) -> Iterator[str]:
+    said = []
+    for one in unlike_published(tables, tracks):
+        of = f"{len(one.low)} of {plural(one.of, 'value')}"
+        others = "".join(f", {_percent(shares)} in track {t}" for t, shares in one.besides.items())
+        besides = f" (not judged{others})" if others else ""
+        said.append(f"{label(one.model)} on {place(one.dataset, one.seq_len)}, {of}, at {_percent(one.low)}{besides}")  # fmt: skip
     if said:
         yield (
             f"Below {100 * anchors.NEAR:g} % of what others published of them, in every judged track: {'; '.join(said)}. What is said of them there"
             " is said of these trainings."
         )
+
+
+def _percent(shares: list[float]) -> str:
+    return f"{span(100 * share for share in shares)} %"
 
 
 def _verdicts(rows: pd.DataFrame, verdict: str) -> list[int | None]:
@@ -101,14 +126,14 @@ def _verdicts(rows: pd.DataFrame, verdict: str) -> list[int | None]:
     return [int((part.verdict == verdict).sum()) if len(part) else None for part in parts]
 
 
-def _of(rows: pd.DataFrame, verdict: str) -> str:
-    """How often a verdict was given, of all comparisons, by masking."""
+def times(rows: pd.DataFrame, verdict: str) -> str:
+    """How often a verdict was given, of how many comparisons, by masking."""
     of = [len(pick(rows, masking=masking)) for masking in MASKINGS]
     return counted(([n or 0 for n in _verdicts(rows, verdict)], of))
 
 
 def _of_track(tables: Tables, track: str, rows: pd.DataFrame) -> str:
-    rivals = [f"than {label(r)} in {_of(pick(rows, rival=r), 'better')}" for r in ordered(rows.rival)]  # fmt: skip
+    rivals = [f"than {label(r)} in {times(pick(rows, rival=r), 'better')}" for r in ordered(rows.rival)]  # fmt: skip
     rest = {words: _verdicts(rows, verdict) for verdict, words in OTHERS.items()}
     left = [f"{words} in {pair(numbers)}" for words, numbers in rest.items() if any(numbers)]
     at = places(rows, "dataset", "seq_len")

@@ -42,10 +42,10 @@ def meeting(tables: Tables, rows: pd.DataFrame, dataset: str, seq_len: int) -> p
     if len(own) or dataset not in tables.datasets:
         return own
     n_items = tables.datasets[dataset]["n_items"]
-    return _largest(pick(of_curve(rows, versus.LENGTHS), seq_len=seq_len, n_items=n_items))
+    return largest(pick(of_curve(rows, versus.LENGTHS), seq_len=seq_len, n_items=n_items))
 
 
-def _largest(rows: pd.DataFrame) -> pd.DataFrame:
+def largest(rows: pd.DataFrame) -> pd.DataFrame:
     """Of several jobs over full windows as long the one with most sequences in a batch, over most items."""
     if rows.empty:
         return rows
@@ -83,7 +83,7 @@ def choice(tables: Tables, track: str) -> Table:
         cells = [Cell(f"full windows of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
         for machine, kind, _ in where:
             own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
-            cells += [*_cheapest(_largest(own), kind), DASH]
+            cells += [*_cheapest(largest(own), kind), DASH]
         body.append(cells)
     kept = [k for k in range(len(columns)) if any(row[k] is not DASH for row in body)]
     columns, body = [columns[k] for k in kept], [[row[k] for k in kept] for row in body]

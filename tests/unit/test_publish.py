@@ -186,8 +186,13 @@ def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(
         assert text.index("- **Quality: Mamba4Rec ") < text.index("Mamba4Rec against each other model, track matched")  # fmt: skip
         assert text.index("A comparison is") < text.index("Its cost over the other's on test-machine: 1 place**") < text.index("Places of one dataset")  # fmt: skip
     folded = re.findall(r"<summary><b>([^<]+)</b></summary>\n\n(.+?)\n</details>", front, re.DOTALL)
-    assert [title for title, _ in folded][:3] == ["Which model for which case", "Quality by place", "Cost"]  # fmt: skip
-    assert all(body.startswith(("Which model", "Test NDCG", "Cost on", "- ")) for _, body in folded)
+    titles = [title.partition(":")[0] for title, _ in folded]
+    assert titles[:2] == ["The answer in sentences", "Every comparison, counted"]
+    assert titles[2:5] == ["Which model for which case", "Quality by place", "Cost"]
+    begins = ("A comparison is", "Mamba4Rec against", "Which model", "Test NDCG", "Cost on", "Places of", "- ")  # fmt: skip
+    assert all(body.startswith(begins) for _, body in folded)
+    assert front.index("Places where it ranks better") < front.index("forest-matched.svg") < front.index("<details>")  # fmt: skip
+    assert "What it holds for: quality was measured up to L = 50" in front.partition("<details>")[0]  # fmt: skip
     assert front.count("<details>") == front.count("</details>") == len(folded)
     names = re.findall(r"!\[[^]]+\]\(reference/figures/([^)]+)\)", front)
     assert names == re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)

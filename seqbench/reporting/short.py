@@ -1,0 +1,205 @@
+"""The answer for a reader of half a minute: one sentence to the question, one table over all judged tracks, what may change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..labels import SUBJECT
+from ..metrics import METRICS
+from . import anchors, claims, reach, standing, tradeoff, versus
+from .both import STEP, Met, Test, at_once, measured, met
+from .findings import MAIN, pick, place
+from .points import Count, added, counted
+from .scorecard import ended, times
+from .shorter import INFERENCE
+from .tables import Cell, Column, Table, label, named, plural, whole
+from .views import DASH, ordered
+
+SHARE = reach.SHARES[-1]
+COSTS = {  # the rows of cost, and what stands over them
+    STEP: "Its training step takes, as a multiple of the other's",
+    INFERENCE: "Its inference batch takes, as a multiple of the other's",
+    ("train", "memory"): "Its peak memory of training, as a multiple of the other's",
+}
+AT_ONCE: tuple[tuple[str, Test], ...] = (
+    ("Better and with a shorter training step", Met.cheaper),
+    (f"Better and sooner at {reach.goal(SHARE)}", lambda m: m.sooner(SHARE)),
+)
+Where = tuple[str, str, str]  # machine, device, kind of device
+ByTrack = dict[str, list[Met]]
+
+
+def answer(tables: Tables) -> str:
+    """Better and cheaper at once? By machine, over the comparisons where both are known; empty where none are."""
+    said = []
+    for where, by in _machines(_every(tables)).items():
+        counts = {r: count for r in _rivals(by) if (count := _added(by, r, Met.cheaper))}
+        texts = list(_grouped(counts))
+        if texts:
+            said.append(f"on {_named(where)} {', '.join(texts)}")
+    if not said:
+        return ""
+    lengths = [m.seq_len for own in _every(tables).values() for m in own]
+    return f"Up to L = {whole(max(lengths))}, {label(SUBJECT)} ranks better and its training step is shorter at once: {'; '.join(said)}."
+
+
+def table(tables: Tables) -> Table:
+    """A column per rival, a row per judged track: quality, costs by machine, and both at once."""
+    every = _every(tables)
+    settled = versus.settled(versus.against(tables))
+    settled = settled[settled.track.isin(every)] if len(settled) else settled
+    rivals = ordered(settled.rival) if len(settled) else []
+    body = _part(f"Places where it ranks better ({METRICS[MAIN].label})", _quality(settled, rivals))
+    for key, title in COSTS.items():
+        body += _part(title, _cost(tables, every, key, rivals))
+    for title, test in AT_ONCE:
+        body += _part(title, _both(every, test, rivals))
+    columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(r)) for r in rivals]]  # fmt: skip
+    caption = f"{label(SUBJECT)} against each other model: quality, cost, and both at once"
+    return Table("short", caption, columns, body, [_words()] if body else [])
+
+
+def caution(tables: Tables) -> str:
+    """What the answer holds for, and which trained models are weaker here than others published them; empty where nothing is judged."""
+    tracks = versus.judged(tables)
+    settled = versus.settled(versus.against(tables))
+    if not tracks:
+        return ""
+    said = [f"quality was measured up to L = {whole(settled.seq_len.max())}"]
+    for track in tracks:
+        if budget := list(ended(tables, track)):
+            said.append(f"in track {track} {', '.join(budget)} ended by their budget")
+    weak = [(w.model, place(w.dataset, w.seq_len)) for w in standing.unlike_published(tables, tracks)]  # fmt: skip
+    if weak:
+        names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in ordered(m for m, _ in weak)]  # fmt: skip
+        said.append(f"below {100 * anchors.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
+    if unsure := _missing_costs(tables):
+        said.append(unsure)
+    return f"What it holds for: {'; '.join(said)}."
+
+
+# --- comparisons --------------------------------------------------------------------------------------------------------
+
+
+def _every(tables: Tables) -> ByTrack:
+    return {track: met(tables, track) for track in versus.judged(tables)}
+
+
+def _machines(every: ByTrack) -> dict[Where, ByTrack]:
+    """Comparisons whose cost is known, by machine and track."""
+    found: dict[Where, ByTrack] = {}
+    for track, own in every.items():
+        for m in own:
+            found.setdefault(m.where, {}).setdefault(track, []).append(m)
+    return found
+
+
+def _rivals(by: ByTrack) -> list[str]:
+    return ordered(m.rival for own in by.values() for m in own)
+
+
+def _named(where: Where) -> str:
+    machine, device, kind = where
+    return named(machine, device) + (" (a CPU)" if kind == "cpu" else "")
+
+
+def _added(by: ByTrack, rival: str, test: Test) -> Count | None:
+    """At how many places of all tracks it is better and passes, by masking; None where nothing is known."""
+    counts = [count for own in by.values() if (count := at_once(own, rival, test))]
+    return added(counts) if counts else None
+
+
+def _grouped(counts: dict[str, Count]) -> Iterator[str]:
+    """Rivals with the same answer, none, in one breath; the others one by one."""
+    none = [r for r, (passed, _) in counts.items() if not any(passed)]
+    if none:
+        _, of = added(counts[r] for r in none)
+        *names, last = map(label, none)
+        listed = f"{', '.join(names)} and {last}" if names else last
+        yield f"than {listed} in none of {plural(max(of), 'comparison')}"
+    for r, count in counts.items():
+        if r not in none:
+            yield f"than {label(r)} in {counted(count)}"
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+
+def _part(title: str, rows: Iterable[list[Cell]]) -> list[list[Cell]]:
+    """Rows below their heading; nothing without rows."""
+    rows = [row for row in rows if any(cell is not DASH for cell in row[1:])]
+    return [[Cell(title)], *rows] if rows else []
+
+
+def _quality(settled: pd.DataFrame, rivals: list[str]) -> Iterator[list[Cell]]:
+    for track in dict.fromkeys(settled.track) if len(settled) else ():
+        cells = []
+        for rival in rivals:
+            rows = pick(settled, track=track, rival=rival)
+            worse = standing.times(rows, "worse") if (rows.verdict == "worse").any() else ""
+            mark = "best" if (rows.verdict == "better").all() else ""
+            cells.append(Cell(standing.times(rows, "better"), f"worse in {worse}" if worse else "", mark=mark) if len(rows) else DASH)  # fmt: skip
+        yield [Cell(track), *cells]
+
+
+def _cost(
+    tables: Tables, every: ByTrack, key: tuple[str, str], rivals: list[str]
+) -> Iterator[list[Cell]]:
+    """By machine and track over the places, then at the longest full windows of each curve."""
+    for where, by in _machines(every).items():
+        if not versus.telling(key, where[2]):
+            continue
+        for track, own in by.items():
+            rows = {r: [m.ratios[key] for m in own if m.rival == r and key in m.ratios] for r in rivals}  # fmt: skip
+            longest = whole(max(m.seq_len for m in own))
+            yield [Cell(f"{track}, L ≤ {longest} ({measured(own)}), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
+        for track in by:
+            windows = _windows(tables, track, where, key)
+            if len(windows):
+                length = windows.seq_len.max()
+                at_end = tradeoff.largest(pick(windows, seq_len=length))
+                rows = {r: [*pick(at_end, rival=r).itertuples()] for r in rivals}
+                yield [Cell(f"{track}, L = {whole(length)} (full windows), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
+
+
+def _windows(tables: Tables, track: str, where: Where, key: tuple[str, str]) -> pd.DataFrame:
+    """The cost of full windows at the same number of sequences, beyond the lengths of the places."""
+    machine, device, kind = where
+    rows = pick(versus.ratios(tables), track=track, machine_name=machine, device=device, device_kind=kind, phase=key[0], what=key[1])  # fmt: skip
+    longest = pick(versus.against(tables), track=track).seq_len.max()
+    return rows[rows.curve.notna() & (rows.seq_len > longest)]
+
+
+def _both(every: ByTrack, test: Test, rivals: list[str]) -> Iterator[list[Cell]]:
+    for where, by in _machines(every).items():
+        for track, own in by.items():
+            counts = [at_once(own, r, test) for r in rivals]
+            yield [Cell(f"{track}, {_named(where)}"), *(_counted(count) if count else DASH for count in counts)]  # fmt: skip
+
+
+def _counted(count: Count) -> Cell:
+    passed, of = count
+    return Cell(counted(count), mark="best" if passed == of else "")
+
+
+# --- words --------------------------------------------------------------------------------------------------------------
+
+
+def _words() -> str:
+    return (
+        "A place is a dataset at one L, the longest history that a model reads. Track matched gives every model the same width, depth, loss and budget of"
+        " updates, tuned each its best settings of a search. Counts: items that a user has seen ranked too, in brackets masked. Multiples: the least and the"
+        " largest over the places; below 1 it is cheaper. Full windows: synthetic histories of full length. Bold: better, or cheaper beyond the quartiles, at"
+        " every place."
+    )
+
+
+def _missing_costs(tables: Tables) -> str:
+    """Whether the paper's claims on cost, which are about a GPU, rest on a CPU alone."""
+    kinds = set(versus.costs(tables).device_kind)
+    if kinds == {"cpu"} and claims.read().get("cost"):
+        return "cost was measured on a CPU only"
+    return ""

@@ -1,0 +1,140 @@
+"""The answer in a sentence and a table, from tables whose answer is known."""
+
+import pandas as pd
+import pytest
+from test_anchors import anchor
+from test_headline import both as pair
+from test_reach import COSTS, LOOKS
+from test_reach import tables as trained
+from test_scorecard import quality
+from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
+
+from seqbench.reporting import anchors, reach, short
+
+GPU = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
+MEMORY = {"metric": "peak_allocated_bytes"}
+LONG = {**WINDOWS, "seq_len": 8192}
+
+
+def costs(values, **changes):
+    return [cost(model, value, **changes) for model, value in values.items()]
+
+
+def by_part(content):
+    """Texts of the cells by heading and row; the columns' names once."""
+    table, found, over = short.table(content), {}, ""
+    for row in table.rows:
+        if len(row) == 1:
+            over = row[0].text
+        else:
+            found[over, row[0].text] = [cell.text for cell in row[1:]]
+    return [column.text for column in table.columns[1:]], found
+
+
+def test_who_is_never_beaten_in_both_is_said_in_one_breath():
+    rows = [
+        *comparison("sasrec", ("better", "better")),
+        *comparison("bert4rec", ("better", "inconclusive")),
+        *comparison("gru4rec", ("better", "inconclusive")),
+    ]
+    own = {"mamba4rec": 3.0, "sasrec": 2.0, "bert4rec": 1.0, "gru4rec": 4.0}
+    assert short.answer(tables(rows, costs(own))) == (
+        "Up to L = 50, Mamba4Rec ranks better and its training step is shorter at once: on m (a CPU) than SASRec and BERT4Rec in none of 2"
+        " comparisons, than GRU4Rec in 1 of 1 (0)."
+    )
+    faster = costs({"mamba4rec": 1.0, "sasrec": 2.0}, **GPU)
+    assert short.answer(tables(rows, [*costs(own), *faster])).endswith(
+        "; on gpu (A GPU) than SASRec in 1 of 1 (1)."
+    )
+
+
+def test_the_table_has_a_row_per_track_machine_and_kind_of_length():
+    rows = [
+        *comparison("sasrec", ("better", "better")),
+        *comparison("gru4rec", ("worse", "better")),
+    ]
+    rows += comparison("sasrec", ("better", "inconclusive"), seq_len=100)
+    found = [*costs({"mamba4rec": 3.0, "sasrec": 2.0, "gru4rec": 4.0})]
+    found += costs({"mamba4rec": 2.0, "sasrec": 2.0}, seq_len=100)
+    found += costs({"mamba4rec": 1.0, "sasrec": 4.0}, **LONG)
+    found += costs({"mamba4rec": 1.0, "sasrec": 8.0}, **WINDOWS)  # not beyond the places
+    found += costs({"mamba4rec": 5.0, "sasrec": 4.0}, **GPU, **MEMORY)
+    found += costs({"mamba4rec": 5.0, "sasrec": 4.0}, metric="peak_rss_bytes")  # says nothing
+    names, parts = by_part(tables(rows, found))
+    step = "Its training step takes, as a multiple of the other's"
+    assert names == ["SASRec", "GRU4Rec"]
+    assert parts == {
+        ("Places where it ranks better (NDCG@10)", "matched"): ["2 of 2 (1)", "0 of 1 (1)"],
+        (step, "matched, L ≤ 100 (2 places), m (a CPU)"): ["1.00 to 1.50", "0.750"],
+        (step, "matched, L = 8,192 (full windows), m (a CPU)"): ["0.250", "–"],
+        (
+            "Its peak memory of training, as a multiple of the other's",
+            "matched, L ≤ 50 (1 place), gpu (A GPU)",
+        ): ["1.25", "–"],
+        ("Better and with a shorter training step", "matched, m (a CPU)"): [
+            "0 of 2 (0)",
+            "0 of 1 (1)",
+        ],
+    }
+    marks = [cell.mark for row in short.table(tables(rows, found)).rows for cell in row[1:]]
+    assert marks.count("best") == 2  # shorter than GRU4Rec's, and on windows than SASRec's
+    (worse,) = (c for row in short.table(tables(rows, found)).rows for c in row if c.detail)
+    assert worse.detail == "worse in 1 of 1 (0)"
+
+
+def test_of_several_curves_the_largest_batch_ends_the_row():
+    larger = {**LONG, "fixed": "256 sequences a batch, 300 items", "sequences": 256}
+    found = [*costs({"mamba4rec": 1.0, "sasrec": 1.0}), *costs({"mamba4rec": 1.0, "sasrec": 2.0}, **LONG)]  # fmt: skip
+    found += [{**row, "path": f"larger/{row['model']}"} for row in costs({"mamba4rec": 3.0, "sasrec": 1.0}, **larger)]  # fmt: skip
+    _, parts = by_part(tables(comparison("sasrec", ("better", "better")), found))
+    assert [cells for (_, row), cells in parts.items() if "8,192" in row] == [["3.00"]]
+
+
+def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
+    rows = pair("matched", "mamba4rec", "sasrec", ("better", "better"))
+    rows += pair("tuned", "mamba4rec", "sasrec", ("better", "worse"))
+    rows += pair("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)  # not judged
+    _, parts = by_part(quality(rows))
+    assert parts == {
+        ("Places where it ranks better (NDCG@10)", "matched"): ["1 of 1 (1)"],
+        ("Places where it ranks better (NDCG@10)", "tuned"): ["1 of 1 (0)"],
+    }
+    assert short.answer(quality(rows)) == ""  # nothing is known of cost
+
+
+def test_sooner_is_counted_where_the_time_is_known():
+    content = trained(LOOKS, [cost("mamba4rec", 0.05), *COSTS[1:]])
+    _, parts = by_part(content)
+    title = f"Better and sooner at {reach.goal(reach.SHARES[-1])}"
+    assert parts[title, "matched, m (a CPU)"][0] == "1 of 1 (1)"
+
+
+@pytest.mark.parametrize("left", NO_COST)
+def test_without_a_usable_cost_there_is_quality_alone(left):
+    content = without_cost(left)
+    assert short.answer(content) == ""
+    assert [over for over, _ in by_part(content)[1]] == ["Places where it ranks better (NDCG@10)"]
+    assert short.caution(content) == "What it holds for: quality was measured up to L = 50."
+
+
+def test_where_nothing_is_judged_nothing_is_said():
+    content = tables(comparison("sasrec", ("better", "better"), seeds=2), costs({"mamba4rec": 1.0, "sasrec": 2.0}))  # fmt: skip
+    assert short.answer(content) == short.caution(content) == ""
+    assert short.table(content).rows == short.table(content).notes == []
+    empty = tables([], [])
+    assert short.answer(empty) == short.caution(empty) == "" and short.table(empty).rows == []
+
+
+def test_what_it_holds_for_names_budgets_weak_models_and_a_lone_cpu(monkeypatch):
+    content = tables(comparison("sasrec", ("better", "better")), costs({"mamba4rec": 1.0, "sasrec": 2.0}))  # fmt: skip
+    ended = content.frames["experiments"].drop_duplicates().assign(still_improving=[True, False])
+    content.frames["experiments"] = ended
+    content.frames["summary"] = pd.DataFrame(
+        [{"track": "matched", "dataset": "toy", "seq_len": 50, "model": "sasrec", "masking": "unmasked", "metric": "ndcg@10",
+          "ties": "conservative", "mean": 0.1, "ci_low": 0.09, "ci_high": 0.11, "trained_seeds": 3, "budget": "9 steps"}]
+    )  # fmt: skip
+    monkeypatch.setattr(anchors, "read", lambda: [{**anchor(), "hr@10": None}])
+    assert short.caution(content) == (
+        "What it holds for: quality was measured up to L = 50; in track matched 1 of 2 trainings on toy ended by their budget; below 90 % of what others"
+        " published of them: SASRec on toy, L = 50; cost was measured on a CPU only."
+    )
