@@ -34,15 +34,15 @@ ByTrack = dict[str, list[Met]]
 
 def answer(tables: Tables) -> str:
     """Better and cheaper at once? By machine, over the comparisons where both are known; empty where none are."""
-    said = []
-    for where, by in _machines(_every(tables)).items():
+    every, said = _every(tables), []
+    for where, by in _machines(every).items():
         counts = {r: count for r in _rivals(by) if (count := _added(by, r, Met.cheaper))}
         texts = list(_grouped(counts))
         if texts:
             said.append(f"on {_named(where)} {', '.join(texts)}")
     if not said:
         return ""
-    lengths = [m.seq_len for own in _every(tables).values() for m in own]
+    lengths = [m.seq_len for own in every.values() for m in own]
     return f"Up to L = {whole(max(lengths))}, {label(SUBJECT)} ranks better and its training step is shorter at once: {'; '.join(said)}."
 
 
@@ -52,7 +52,10 @@ def table(tables: Tables) -> Table:
     settled = versus.settled(versus.against(tables))
     settled = settled[settled.track.isin(every)] if len(settled) else settled
     rivals = ordered(settled.rival) if len(settled) else []
-    body = _part(f"Places where it ranks better ({METRICS[MAIN].label})", _quality(settled, rivals))
+    body = _part(
+        f"Places where it ranks better ({METRICS[MAIN].label})",
+        _quality(settled, list(every), rivals),
+    )
     for key, title in COSTS.items():
         body += _part(title, _cost(tables, every, key, rivals))
     for title, test in AT_ONCE:
@@ -134,8 +137,8 @@ def _part(title: str, rows: Iterable[list[Cell]]) -> list[list[Cell]]:
     return [[Cell(title)], *rows] if rows else []
 
 
-def _quality(settled: pd.DataFrame, rivals: list[str]) -> Iterator[list[Cell]]:
-    for track in dict.fromkeys(settled.track) if len(settled) else ():
+def _quality(settled: pd.DataFrame, tracks: list[str], rivals: list[str]) -> Iterator[list[Cell]]:
+    for track in tracks:
         cells = []
         for rival in rivals:
             rows = pick(settled, track=track, rival=rival)

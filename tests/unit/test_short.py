@@ -91,14 +91,15 @@ def test_of_several_curves_the_largest_batch_ends_the_row():
 
 
 def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
-    rows = pair("matched", "mamba4rec", "sasrec", ("better", "better"))
-    rows += pair("tuned", "mamba4rec", "sasrec", ("better", "worse"))
+    rows = pair("tuned", "mamba4rec", "sasrec", ("better", "worse"))
+    rows += pair("matched", "mamba4rec", "sasrec", ("better", "better"))
     rows += pair("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)  # not judged
     _, parts = by_part(quality(rows))
     assert parts == {
         ("Places where it ranks better (NDCG@10)", "matched"): ["1 of 1 (1)"],
         ("Places where it ranks better (NDCG@10)", "tuned"): ["1 of 1 (0)"],
     }
+    assert [track for _, track in parts] == ["matched", "tuned"]
     assert short.answer(quality(rows)) == ""  # nothing is known of cost
 
 
