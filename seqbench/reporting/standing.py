@@ -41,13 +41,24 @@ def quality(tables: Tables, tracks: list[str]) -> Point:
 
 
 def _leads(tables: Tables, track: str, rows: pd.DataFrame) -> dict[str, Count]:
-    """By dataset at how many places its lead over every other model is established, of how many; empty without means."""
+    """By dataset at how many places its lead over every other model is established, of how many; empty without means.
+
+    A place without one of the track's trained models is not counted: nobody leads all of them there.
+    """
     found: dict[str, Count] = {}
+    rows = _complete(pick(versus.against(tables), track=track), rows)
     for dataset in dict.fromkeys(rows.dataset) if len(tables.frames["summary"]) else ():
         best = [_best(tables, track, pick(rows, dataset=dataset, masking=m)) for m in MASKINGS]
         ahead = [sum(one.model == SUBJECT and one.established for one in part) for part in best]
         found[dataset] = (ahead, [len(part) for part in best])
     return found
+
+
+def _complete(every: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the places where the subject was compared with each rival that it has anywhere in the track."""
+    at = every.groupby(["dataset", "seq_len"]).rival.agg(set)
+    full = {where for where, rivals in at.items() if rivals == set(every.rival)}
+    return rows[[where in full for where in zip(rows.dataset, rows.seq_len, strict=True)]]
 
 
 def _best(tables: Tables, track: str, rows: pd.DataFrame) -> list[Lead]:

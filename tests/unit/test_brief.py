@@ -1,5 +1,6 @@
 """The answer in brief beyond what test_scorecard.py counts: several tracks, lengths at which a step is shorter, nothing judged."""
 
+import pandas as pd
 from builders import plan, training
 from test_anchors import anchor
 from test_findings import tables_of
@@ -9,7 +10,7 @@ from test_reach import tables as trained
 from test_scorecard import crossing, quality, said
 from test_tradeoff import WINDOWS, comparison, cost, tables
 
-from seqbench.reporting import anchors, both, brief
+from seqbench.reporting import anchors, both, brief, standing
 from seqbench.reporting.tables import span
 
 
@@ -113,3 +114,19 @@ def test_a_rival_far_below_what_was_published_of_it_is_named(tmp_path, monkeypat
         f"Below 90 % of what others published of them, in every judged track: SASRec on toy, L = 50, 1 of 1 value, at {span([share['matched']])} %"
         f" (not judged, {span([share['longer']])} % in track longer). What is said of them there is said of these trainings."
     ]
+
+
+def test_a_place_without_one_of_the_models_is_not_led_by_the_best_of_all():
+    rows = [*comparison("sasrec", ("better", "better")), *comparison("gru4rec", ("better", "better"))]  # fmt: skip
+    rows += comparison("sasrec", ("better", "better"), seq_len=100)  # GRU4Rec was not trained there
+    content = tables(rows, [])
+    about = {"track": "matched", "dataset": "toy", "metric": "ndcg@10", "ties": "conservative", "ci_low": 0.0, "ci_high": 1.0}  # fmt: skip
+    content.frames["summary"] = pd.DataFrame(
+        [{**about, "masking": masking, "seq_len": seq_len, "model": model, "mean": mean}
+         for masking in ("unmasked", "seen-masked") for seq_len, means in ((50, (0.1, 0.08, 0.08)), (100, (0.1, 0.08)))
+         for model, mean in zip(("mamba4rec", "sasrec", "gru4rec"), means, strict=False)]
+    )  # fmt: skip
+    assert standing.quality(content, ["matched"]).lead == (
+        "Quality: Mamba4Rec is the best of all models, those without training too, in 1 of 1 (1) places of track matched; against one model at a time it"
+        " ranks better in 3 of 3 (3) comparisons of track matched, worse in 0 (0)."
+    )
