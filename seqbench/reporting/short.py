@@ -9,8 +9,9 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..labels import SUBJECT
 from ..metrics import METRICS
-from . import anchors, claims, reach, standing, tradeoff, versus
+from . import anchors, claims, standing, tradeoff, versus
 from .both import STEP, Met, Test, at_once, measured, met
+from .brief import TESTS, ByTrack
 from .findings import MAIN, pick, place
 from .points import Count, added, counted
 from .scorecard import ended, times
@@ -18,18 +19,12 @@ from .shorter import INFERENCE
 from .tables import Cell, Column, Table, label, named, plural, whole
 from .views import DASH, ordered
 
-SHARE = reach.SHARES[-1]
 COSTS = {  # the rows of cost, and what stands over them
     STEP: "Its training step takes, as a multiple of the other's",
     INFERENCE: "Its inference batch takes, as a multiple of the other's",
     ("train", "memory"): "Its peak memory of training, as a multiple of the other's",
 }
-AT_ONCE: tuple[tuple[str, Test], ...] = (
-    ("Better and with a shorter training step", Met.cheaper),
-    (f"Better and sooner at {reach.goal(SHARE)}", lambda m: m.sooner(SHARE)),
-)
 Where = tuple[str, str, str]  # machine, device, kind of device
-ByTrack = dict[str, list[Met]]
 
 
 def answer(tables: Tables) -> str:
@@ -58,8 +53,8 @@ def table(tables: Tables) -> Table:
     )
     for key, title in COSTS.items():
         body += _part(title, _cost(tables, every, key, rivals))
-    for title, test in AT_ONCE:
-        body += _part(title, _both(every, test, rivals))
+    for words, _, test in TESTS:
+        body += _part(f"Better and {words}", _both(every, test, rivals))
     columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(r)) for r in rivals]]  # fmt: skip
     caption = f"{label(SUBJECT)} against each other model: quality, cost, and both at once"
     return Table("short", caption, columns, body, [_words()] if body else [])
