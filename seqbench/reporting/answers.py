@@ -15,11 +15,11 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..labels import SUBJECT
 from ..metrics import METRICS
-from . import anchors, budgets, claims, curves, reach, spent, versus
+from . import anchors, budgets, claims, curves, masking_gap, reach, spent, versus
 from .changes import changes
 from .costs import MEMORY, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
-from .tables import decimals, known, label, metric_label, named, plural, rounded, signed
+from .tables import decimals, label, metric_label, named, plural, rounded, signed
 from .views import MASKINGS, ordered
 
 VERDICTS = {
@@ -128,51 +128,6 @@ def _length(tables: Tables) -> Iterator[str]:
         )
 
 
-def _masking(tables: Tables) -> Iterator[str]:
-    """What masking seen items adds on the test, and whether the gap closed while the models were trained."""
-    rows = pick(tables.frames["contrasts"], contrast="masking", metric=MAIN)
-    rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
-    for dataset, track, seq_len in places(rows, "dataset", "track", "seq_len_to"):
-        part = pick(rows, dataset=dataset, track=track, seq_len_to=seq_len)
-        text = f"{place(dataset, seq_len)}, track {track}: masking adds {changes(tables, part)} to the test {METRICS[MAIN].label}."
-        yield " ".join([text, *_gaps(tables, dataset, track, seq_len)])
-
-
-def gaps(
-    tables: Tables, dataset: str, track: str, seq_len: int
-) -> Iterator[tuple[str, float, float]]:
-    """Per model the gap between maskings on validation, at the first look and at the chosen step, means over its trainings.
-
-    The gap is a share of the value with seen items ranked.
-    """
-    frame = tables.frames["curves"]
-    part = pick(frame, dataset=dataset, track=track, seq_len=seq_len, split="valid", metric=MAIN)
-    if part.empty:
-        return
-    wide = part.pivot_table(
-        index=["model", "path", "step", "best"], columns="masking", values="value"
-    ).reset_index()
-    wide["gap"] = wide["seen-masked"] / wide["unmasked"] - 1
-    for model in ordered(wide.model):
-        own = pick(wide, model=model)
-        first = own[own.step == own.groupby("path").step.transform("min")].gap.mean()
-        chosen = own[own.best].gap.mean()
-        if known(first) and known(chosen):
-            yield model, first, chosen
-
-
-def _gaps(tables: Tables, dataset: str, track: str, seq_len: int) -> Iterator[str]:
-    listed = [
-        f"{100 * first:.0f} to {100 * chosen:.0f} % ({label(model)})"
-        for model, first, chosen in gaps(tables, dataset, track, seq_len)
-    ]
-    if listed:
-        yield (
-            "On validation the gap, as a share of the value with seen items ranked, went from the first look to the chosen step"
-            f" from {', '.join(listed)}."
-        )
-
-
 # --- cost ---------------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +214,7 @@ QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...]
     ("Which model ranks best?", _best),
     (LENGTH, _length),
     (BUDGET, budgets.sentences),
-    ("What does masking seen items do, and does training close the gap?", _masking),
+    ("What does masking seen items do, and does training close the gap?", masking_gap.sentences),
     ("What does Mamba4Rec cost beside the others?", cost),
     (CLAIMS, _claims),
     ("How do these values compare with published ones?", anchors.sentences),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..analysis.collect import Tables
 from ..labels import PARTIAL, SUBJECT
-from . import reach, standing, versus
+from . import masking_gap, reach, standing, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .costs import of_curve
 from .findings import TRACKS, pick, places
@@ -35,13 +35,14 @@ ByTrack = dict[str, list[Met]]
 
 
 def points(tables: Tables) -> Iterator[Point]:
-    """Quality, cost, and both at once, over the judged tracks."""
+    """Quality, cost, both at once, and what masking seen items adds, over the judged tracks."""
     tracks = versus.judged(tables)
     if tracks:
         every = {track: met(tables, track) for track in tracks}
         yield standing.quality(tables, tracks)
         yield from _cost(tables, every)
         yield from _both(every)
+        yield from masking_gap.brief(tables, tracks)
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------------

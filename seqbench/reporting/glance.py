@@ -13,7 +13,7 @@ from ..analysis.collect import Tables
 from ..experiment import FULL_LENGTH
 from ..labels import SUBJECT
 from ..metrics import METRICS
-from . import answers, spent
+from . import masking_gap, spent
 from .costs import MEMORY, PHASES, of_curve
 from .findings import MAIN, Lead, enough_seeds, facing, lead, pick, place, places
 from .tables import (
@@ -56,7 +56,7 @@ def quality(tables: Tables, track: str) -> Table:
             top = others[others["mean"] == others["mean"].max()].head(1)
             name = title.removeprefix("Seen items ")
             body.append([Cell(name), *cells, _value(top, best, named=True)])
-        gaps = {m: (a, b) for m, a, b in answers.gaps(tables, dataset, track, seq_len)}
+        gaps = {m: (a, b) for m, a, b in masking_gap.gaps(tables, dataset, track, seq_len)}
         if gaps:
             cells = [_gap(*gaps[model]) if model in gaps else DASH for model in trained]
             body.append([Cell("validation: gain by masking"), *cells, DASH])

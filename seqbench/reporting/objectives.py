@@ -7,6 +7,7 @@ teaches its last item to either. So an objective may favour one of them, whateve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -18,22 +19,55 @@ from .tables import plural, whole
 from .views import ordered
 
 
-def brief(tables: Tables) -> Iterator[str]:
-    """Means of an objective that is not judged and of the first judged track, of the models that both trained, a line a place."""
+@dataclass(frozen=True)
+class Pair:
+    """A track that is not judged and the first judged one at a place, which differ in the objective."""
+
+    dataset: str
+    seq_len: int
+    track: str
+    judged: str
+    own: pd.DataFrame  # trainings of the first
+    base: pd.DataFrame  # of the judged one
+
+    @property
+    def models(self) -> list[str]:
+        """Those that both trained."""
+        return [m for m in ordered(self.own.model) if m in set(self.base.model)]
+
+    @property
+    def objective(self) -> str:
+        """Its name, or names."""
+        return ", ".join(dict.fromkeys(self.own.objective))
+
+    @property
+    def budget(self) -> str:
+        """Seeds and updates of the first."""
+        return _budget(self.own)
+
+
+def pairs(tables: Tables) -> Iterator[Pair]:
+    """Every such pair whose tracks share at least two trained models."""
     judged = versus.judged(tables)
     trained = spent.trainings(tables)
-    at = places(trained, "track", "dataset", "seq_len") if "objective" in trained else ()
-    for track, dataset, seq_len in at:
+    if not judged or "objective" not in trained:
+        return
+    for track, dataset, seq_len in places(trained, "track", "dataset", "seq_len"):
         own = pick(trained, track=track, dataset=dataset, seq_len=seq_len)
-        base = pick(trained, track=judged[0], dataset=dataset, seq_len=seq_len) if judged else own
-        shared = [m for m in ordered(own.model) if m in set(base.model)]
+        base = pick(trained, track=judged[0], dataset=dataset, seq_len=seq_len)
+        pair = Pair(dataset, seq_len, track, judged[0], own, base)
         other = not set(own.objective) & set(base.objective)
-        if other and len(shared) > 1 and track not in (*TRACKS, *judged):
-            objective = ", ".join(dict.fromkeys(own.objective))
-            yield (
-                f"With the objective {objective} ({place(dataset, seq_len)}, track {track}, {_budget(own)}, not judged): {METRICS[MAIN].label}"
-                f" {_means(tables, own, shared)}; with that of track {judged[0]} ({_budget(base)}): {_means(tables, base, shared)}."
-            )
+        if other and len(pair.models) > 1 and track not in (*TRACKS, *judged):
+            yield pair
+
+
+def brief(tables: Tables) -> Iterator[str]:
+    """Means of both objectives, of the models that both trained, a line a place."""
+    for pair in pairs(tables):
+        yield (
+            f"With the objective {pair.objective} ({place(pair.dataset, pair.seq_len)}, track {pair.track}, {pair.budget}, not judged): {METRICS[MAIN].label}"
+            f" {_means(tables, pair.own, pair.models)}; with that of track {pair.judged} ({_budget(pair.base)}): {_means(tables, pair.base, pair.models)}."
+        )
 
 
 def _budget(own: pd.DataFrame) -> str:
