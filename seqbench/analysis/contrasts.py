@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations, product
 from typing import Any
 
+import numpy as np
+
 from .. import stats
 from . import significance
 from .groups import COMPARED, Group
-from .tidy import MASKINGS
+from .tidy import MASKINGS, qualities
 
 Row = dict[str, Any]
 
@@ -34,11 +36,16 @@ def lengths(groups: Sequence[Group]) -> Iterator[Row]:
 
 
 def budgets(groups: Sequence[Group]) -> Iterator[Row]:
-    """Every trained model with more updates against fewer, where its tracks differ in nothing else."""
+    """Every trained model with more updates against fewer, where its tracks differ in nothing else.
+
+    By the seeds that both have, in pairs: such a training is the other one gone on, so the luck of its start is in both.
+    """
     for fewer, more in permutations((g for g in groups if g.trained), 2):
         steps = [group.experiment["training"]["max_steps"] for group in (fewer, more)]
         if steps[0] < steps[1] and _settings(fewer) == _settings(more) and _pairs(fewer, more):
-            yield from _differences("budget", fewer, more)
+            shared = sorted(fewer.by_seed.keys() & more.by_seed.keys())
+            if shared:
+                yield from _paired("budget", fewer, more, shared)
 
 
 def _pairs(a: Group, b: Group) -> bool:
@@ -58,6 +65,22 @@ def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
         low, high = significance.difference_interval(second.resamples, first.resamples, k)
         numbers = (second.means.mean[k] - first.means.mean[k], low[0], high[0])
         yield _row(what, first, second, ranked, metric, numbers)
+
+
+def _paired(what: str, first: Group, second: Group, seeds: Sequence[int]) -> Iterator[Row]:
+    """The same from the trainings of these seeds alone, each against its own."""
+    keys = list(product(MASKINGS, COMPARED))
+
+    def table(group: Group, seed: int) -> np.ndarray:
+        values = qualities(group.by_seed[seed].samples(), "test")
+        return np.column_stack([values[ranked, "conservative", metric] for ranked, metric in keys])
+
+    means = stats.seed_means([table(second, seed) - table(first, seed) for seed in seeds])
+    (resampled,) = stats.resample([means])
+    low, high = stats.interval(resampled.means)
+    for k, (ranked, metric) in enumerate(keys):
+        row = _row(what, first, second, ranked, metric, (means.mean[k], low[k], high[k]))
+        yield {**row, "n_seeds": len(seeds)}
 
 
 def _row(what: str, first: Group, second: Group, ranked: str, metric: str, numbers: tuple) -> Row:

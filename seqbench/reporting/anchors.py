@@ -46,6 +46,11 @@ class Held:
     ours: Any  # row of `summary`; where the source does not say how it treats seen items, of the higher one
     verdict: str | None
 
+    @property
+    def reached(self) -> bool:
+        """Whether ours is as good, as far as its interval tells."""
+        return self.verdict in (ABOVE, REACHED)
+
 
 def read(path: Path = FILE) -> list[dict[str, Any]]:
     """Return the published values, checked.
@@ -166,10 +171,11 @@ def sentences(
     first = [h for h in found if h.track == tracks[0]]
     for track in (t for t in tracks if of is None or t in of):
         own = [h for h in found if h.track == track]
-        text = f"Track {track} reaches or exceeds {_reached(own)} published values of models trained here"
+        by_mean = sum(h.ours["mean"] >= h.anchor[h.metric] for h in own)
+        text = f"Track {track} reaches or exceeds, as far as its interval tells, {_reached(own)} published values of models trained here, {by_mean} by its mean"
         same = [h for h in first if any(h.anchor is other.anchor for other in own)]
         if own[0].track != first[0].track and 0 < len(same) < len(first):
-            text += f" (of these track {first[0].track}: {_reached(same)})"
+            text += f" (track {first[0].track} {_reached(same)} of these)"
         said += [
             f"{text}.",
             *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict in (BELOW, UNSURE)),
@@ -178,7 +184,7 @@ def sentences(
 
 
 def _reached(found: list[Held]) -> str:
-    return f"{sum(h.verdict in (ABOVE, REACHED) for h in found)} of {len(found)}"
+    return f"{sum(h.reached for h in found)} of {len(found)}"
 
 
 def _miss(tables: Tables, one: Held) -> str:

@@ -93,7 +93,7 @@ def _tally(by: ByTrack, key: tuple[str, str]) -> Iterator[str]:
 
 
 def _turns(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator[str]:
-    """From which length on, at the earliest of several curves, its step and its batch are shorter than each other model's."""
+    """From which length on, by curve from the first to the last, its step and its batch stay shorter than each other model's."""
     machine, _, kind = where
     for words, key in (("its step", STEP), ("its inference batch", INFERENCE)):
         said = []
@@ -101,9 +101,11 @@ def _turns(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator
             found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, rival, key)]  # fmt: skip
             at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]  # fmt: skip
             if at:
-                said.append(f"{label(rival)}'s at L = {min(at):,.0f}{' at the earliest' if len(found) > 1 else ''}")  # fmt: skip
+                ends = " or ".join(dict.fromkeys(f"{f(at):,.0f}" for f in (min, max)))
+                some = f" along {len(at)} of {len(found)} curves" if len(at) < len(found) else ""
+                said.append(f"{label(rival)}'s from L = {ends} on{some}")
         if said:
-            yield f"{words} becomes shorter than {', '.join(said)}"
+            yield f"{words} stays shorter than {', '.join(said)}"
 
 
 def _of_machines(

@@ -61,7 +61,7 @@ def sentences(tables: Tables) -> Iterator[str]:
         for masking in MASKINGS:
             part = pick(step.rows, masking=masking)
             yield (
-                f"{at}, {MASKINGS[masking].lower()}: up to {whole(step.more)} updates (track {step.track}) instead of {whole(step.fewer)}"
+                f"{at}, {MASKINGS[masking].lower()}, the same seeds: up to {whole(step.more)} updates (track {step.track}) instead of {whole(step.fewer)}"
                 f" (track {step.track_from}) change {METRICS[MAIN].label} by {changes(tables, part)}."
             )
         yield f"{at}, track {step.track}: {_ends(step.trainings)}."

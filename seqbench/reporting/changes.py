@@ -22,13 +22,21 @@ def changes(tables: Tables, rows: pd.DataFrame) -> str:
         remarks = [label(model)]
         if not enough_seeds(row.n_seeds):
             remarks.append(plural(int(row.n_seeds), "seed"))
-        ends = ((row.track_from, row.seq_len_from), (row.track, row.seq_len_to))
-        made = {
-            frozenset(spent.machines(tables, dataset=row.dataset, model=model, track=track, seq_len=seq_len))
-            for track, seq_len in ends
-        }  # fmt: skip
-        if len(made) > 1:
+        if _moved(tables, row):
             remarks.append("other machine")
         text = signed(row.difference, row.ci_low, row.ci_high)
         listed.append(f"{text} ({', '.join(remarks)})")
     return ", ".join(listed)
+
+
+def _moved(tables: Tables, row: pd.Series) -> bool:
+    """Whether other machines trained one end of a contrast than the other; seed by seed where it pairs them."""
+    ends = ((row.track_from, row.seq_len_from), (row.track, row.seq_len_to))
+    first, second = (
+        pick(spent.trainings(tables), dataset=row.dataset, model=row.model, track=track, seq_len=seq_len)
+        for track, seq_len in ends
+    )  # fmt: skip
+    if row.contrast == "budget":
+        pairs = first.merge(second, on="seed")
+        return bool((pairs.machine_name_x != pairs.machine_name_y).any())
+    return set(first.machine_name) != set(second.machine_name)

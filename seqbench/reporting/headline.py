@@ -91,17 +91,22 @@ def _anchors(tables: Tables) -> Iterator[Point]:
 
 
 def _missed(tables: Tables) -> Iterator[str]:
-    """Values that were published and are not reached, one sentence a model, the subject's first; the best of our tracks each."""
-    missed: dict[str, dict[tuple, list[tuple[float, str]]]] = {}
+    """Values that were published and no track reaches, one sentence a model, the subject's first; the best of our tracks each."""
+    values: dict[int, list[anchors.Held]] = {}
     for h in anchors.held(tables):
-        if h.verdict in (anchors.BELOW, anchors.UNSURE):
-            a = h.anchor
-            at = f"{METRICS[h.metric].label} on {place(a['dataset'], a['seq_len'])}, {anchors.treated(a)}"
-            values = missed.setdefault(a["model"], {}).setdefault((at, a[h.metric], a["source"]), [])  # fmt: skip
-            values.append((h.ours["mean"], h.track))
+        if h.verdict:
+            values.setdefault(id(h.anchor), []).append(h)
+    missed: dict[str, list[list[anchors.Held]]] = {}
+    for own in values.values():
+        if not any(h.reached for h in own):
+            missed.setdefault(own[0].anchor["model"], []).append(own)
     for model in ordered(missed):
         said = []
-        for (at, published, source), ours in missed[model].items():
+        for own in missed[model]:
+            a, metric = own[0].anchor, own[0].metric
+            at = f"{METRICS[metric].label} on {place(a['dataset'], a['seq_len'])}, {anchors.treated(a)}"
+            published, source = a[metric], a["source"]
+            ours = [(h.ours["mean"], h.track) for h in own]
             best, track = max(ours)
             n = f", the best of {len(ours)} tracks" if len(ours) > 1 else ""
             said.append(f"{published:.3f} of {source} ({at}; ours {best:.3f} in track {track}{n}, {100 * best / published:.0f} % of it)")  # fmt: skip

@@ -98,6 +98,8 @@ def brief(tables: Tables, tracks: list[str]) -> Iterator[Point]:
 def _every(tables: Tables, tracks: list[str]) -> Iterator[Gap]:
     """The gap of every training, one that stands in several tracks once."""
     trained = spent.trainings(tables)
+    if tables.frames["curves"].empty:
+        return
     trained = trained[trained.track.isin(tracks)].drop_duplicates("path")
     for track, dataset, seq_len in places(trained, "track", "dataset", "seq_len"):
         looks = shares(tables, dataset=dataset, track=track, seq_len=seq_len)
@@ -185,4 +187,5 @@ def _percent(first: float, last: float) -> str:
 
 
 def _span(found: list[Gap]) -> str:
-    return _percent(*(f(gap.chosen for gap in found) for f in (min, max)))
+    ends = (f"{100 * f(gap.chosen for gap in found):.0f}" for f in (min, max))
+    return f"{' to '.join(dict.fromkeys(ends))} %"

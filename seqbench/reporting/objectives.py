@@ -15,7 +15,7 @@ from ..analysis.collect import Tables
 from ..metrics import METRICS
 from . import budgets, spent, versus
 from .findings import MAIN, TRACKS, pick, place, places
-from .tables import plural, whole
+from .tables import whole
 from .views import ordered
 
 
@@ -42,8 +42,20 @@ class Pair:
 
     @property
     def budget(self) -> str:
-        """Seeds and updates of the first."""
-        return _budget(self.own)
+        """Seeds and updates of the first, of the models that both trained."""
+        return self._of(self.own)
+
+    @property
+    def judged_budget(self) -> str:
+        """The same of the judged one."""
+        return self._of(self.base)
+
+    def _of(self, trainings: pd.DataFrame) -> str:
+        rows = trainings[trainings.model.isin(self.models)]
+        ends = [f(rows.groupby("model").seed.nunique()) for f in (min, max)]
+        seeds = " to ".join(map(str, dict.fromkeys(ends)))
+        steps = " to ".join(dict.fromkeys(whole(f(rows.steps)) for f in (min, max)))
+        return f"{seeds} {'seed' if ends[-1] == 1 else 'seeds'}, {steps} updates of {whole(rows.batch_targets.max())} targets"
 
 
 def pairs(tables: Tables) -> Iterator[Pair]:
@@ -66,14 +78,8 @@ def brief(tables: Tables) -> Iterator[str]:
     for pair in pairs(tables):
         yield (
             f"With the objective {pair.objective} ({place(pair.dataset, pair.seq_len)}, track {pair.track}, {pair.budget}, not judged): {METRICS[MAIN].label}"
-            f" {_means(tables, pair.own, pair.models)}; with that of track {pair.judged} ({_budget(pair.base)}): {_means(tables, pair.base, pair.models)}."
+            f" {_means(tables, pair.own, pair.models)}; with that of track {pair.judged} ({pair.judged_budget}): {_means(tables, pair.base, pair.models)}."
         )
-
-
-def _budget(own: pd.DataFrame) -> str:
-    seeds = plural(own.groupby("model").seed.nunique().min(), "seed")
-    steps = " to ".join(dict.fromkeys(whole(f(own.steps)) for f in (min, max)))
-    return f"{seeds}, {steps} updates of {whole(own.batch_targets.max())} targets"
 
 
 def _means(tables: Tables, own: pd.DataFrame, models: list[str]) -> str:

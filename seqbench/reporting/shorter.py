@@ -22,7 +22,10 @@ def shorter(
     rival: str,
     cost: tuple[str, str] = STEP,
 ) -> Iterator[tuple[str, Cell]]:
-    """By curve (what was held fixed along it) the lengths at which the subject takes less time than the rival, and the ratio at the longest."""
+    """By curve (what was held fixed along it) the lengths at which the subject takes less time than the rival, and the ratio at the longest.
+
+    A crossing is the last one along the curve; lengths before it at which the subject took less time are named.
+    """
     rows = pick(
         tables.frames["crossovers"], track=track, machine_name=machine, device_kind=kind, phase=cost[0], metric=cost[1]
     )  # fmt: skip
@@ -31,10 +34,21 @@ def shorter(
     for row in rows.itertuples():
         if {row.model_a, row.model_b} == {SUBJECT, rival}:
             threads = f", {plural(row.threads, 'thread')}" if several else ""
-            yield f"{row.fixed}{threads}", _where(row)
+            yield f"{row.fixed}{threads}", _where(row, _below(tables, row, rival))
 
 
-def _where(row: Any) -> Cell:
+def _below(tables: Tables, row: Any, rival: str) -> list[int]:
+    """Lengths below the last crossing at which the subject took less time all the same, beyond the quartiles of both."""
+    keys = ("track", "machine_name", "device_kind", "threads", "curve", "fixed", "phase", "metric")
+    points = pick(tables.frames["efficiency"], **{key: getattr(row, key) for key in keys})
+    if points.empty:
+        return []
+    own, other = (pick(points, model=m).set_index("seq_len") for m in (SUBJECT, rival))
+    less = own.q75 < other.q25.reindex(own.index)
+    return sorted(int(length) for length in own.index[less] if length < row.x)
+
+
+def _where(row: Any, below: list[int]) -> Cell:
     found = curves.settled(row)
     if found is None:
         return Cell("not settled", mark="muted")
@@ -49,4 +63,6 @@ def _where(row: Any) -> Cell:
         between = f"somewhere between L = {whole(row.low)} and {whole(row.high)}"
         return Cell(side.format(between), end)
     interval = f"[{whole(row.low)}, {whole(row.high)}]"
+    if cheaper == SUBJECT and below:
+        interval += f", before that at {', '.join(map(whole, below))}"
     return Cell(side.format(f"L = {row.x:,.0f}"), f"{interval}, {end}", row.x)

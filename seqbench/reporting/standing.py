@@ -76,7 +76,7 @@ def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str,
         for m in MASKINGS
     ]
     behind = [sum(SUBJECT not in one.unproven for one in part) for part in others]
-    rest = f"behind another in {pair(behind)}" if any(behind) else "behind another in none"
+    rest = f"established behind another in {pair(behind) if any(behind) else 'none'}"
     return f"Track {track}, the best of all: {', '.join(said)}; {rest}."
 
 

@@ -58,7 +58,10 @@ def test_a_wide_interval_alone_reaches_nothing(tmp_path):
     values = [anchor(**{"ndcg@10": factor * mean}) for factor in (1.10, 1.12, 0.5)]
     assert [h.verdict for h in anchors.held(tables, values)] == ["reached", "inconclusive", "reached"]  # fmt: skip
     count, missed = anchors.sentences(tables, values)
-    assert "reaches or exceeds 2 of 3 published values" in count
+    assert (
+        "reaches or exceeds, as far as its interval tells, 2 of 3 published values of models trained here, 1 by its mean."
+        in count
+    )
     assert missed.startswith("Missed: SASRec on toy, L = 50")
 
 
@@ -80,7 +83,9 @@ def test_values_of_models_that_were_not_run_are_left_out(tmp_path):
 def test_a_miss_is_told_with_what_the_records_know(tmp_path):
     tables = tables_of(tmp_path, stopped="max_steps", still_improving=True)
     count, sentence = anchors.sentences(tables, [anchor(**{"ndcg@10": 0.9})])
-    assert count.startswith("Track matched reaches or exceeds 0 of 1 published values")
+    assert count.startswith(
+        "Track matched reaches or exceeds, as far as its interval tells, 0 of 1 published"
+    )
     assert (
         "against 0.9000 (a paper); 3 of 3 trainings ended by their budget, chosen at step 700 of 800"
         in sentence
@@ -98,8 +103,8 @@ def test_a_track_with_fewer_values_is_counted_beside_the_first_on_the_same_ones(
     held = [anchor(**{"ndcg@10": 0.001}), anchor(seq_len=100, **{"ndcg@10": 0.9})]
     said = [text for text in anchors.sentences(tables, held) if text.startswith("Track")]
     assert said == [
-        "Track matched reaches or exceeds 1 of 2 published values of models trained here.",
-        "Track tuned reaches or exceeds 1 of 1 published values of models trained here (of these track matched: 1 of 1).",
+        "Track matched reaches or exceeds, as far as its interval tells, 1 of 2 published values of models trained here, 1 by its mean.",
+        "Track tuned reaches or exceeds, as far as its interval tells, 1 of 1 published values of models trained here, 1 by its mean (track matched 1 of 1 of these).",
     ]
     assert anchors.sentences(tables, held, of=["tuned"]) == said[1:]
 

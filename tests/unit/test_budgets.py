@@ -52,10 +52,30 @@ def test_what_more_updates_add_is_paired_over_users(equal):
     assert row.ci_low < added < row.ci_high
 
 
+def test_a_seed_that_went_on_is_held_against_itself(tmp_path):
+    """Seed 0 alone went on and gained nothing; what the other seeds have, or another machine made, is no part of that."""
+    tables = more(tmp_path, (0,), gain=0)
+    frame = tables.frames["contrasts"]
+    rows = frame[frame.contrast == "budget"]
+    assert len(rows) == len(THREE) * 2 * 3  # models, maskings, metrics
+    assert (rows[["difference", "ci_low", "ci_high"]] == 0).all(axis=None)
+    assert (rows.n_seeds == 1).all()
+    frame = tables.frames["experiments"]
+    moved = (frame.track == "matched") & (frame.seed != 0)
+    elsewhere = frame.assign(machine_name=frame.machine_name.mask(moved, "another"))
+    tables = replace(tables, frames={**tables.frames, "experiments": elsewhere})
+    assert "other machine" not in about(tables, QUESTION)[0]
+
+
+def test_other_seeds_say_nothing_of_more_updates(tmp_path):
+    tables = more(tmp_path, (7,))
+    assert not (tables.frames["contrasts"].contrast == "budget").any()
+
+
 def test_the_answer_says_what_changed_where_it_ended_and_what_is_between_the_models(equal):
     ranked, masked, ends, between = about(equal, QUESTION)
     assert ranked.startswith(
-        "toy, L = 50, seen items ranked: up to 5,000 updates (track longer) instead of 1,000 (track matched) change NDCG@10 by +"
+        "toy, L = 50, seen items ranked, the same seeds: up to 5,000 updates (track longer) instead of 1,000 (track matched) change NDCG@10 by +"
     )
     assert "] (Mamba4Rec), +" in ranked
     assert masked.startswith("toy, L = 50, seen items masked: ")

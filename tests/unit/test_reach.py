@@ -18,7 +18,7 @@ LOOKS = {  # values of three seeds at steps 100, 200, ...
 def tables(looks=None, costs=(), seq_len=50, **changes):
     """Learning curves with seen items ranked and, twice as high, masked; everything of one place."""
     curves = [
-        {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k,
+        {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k, "targets": 1000 * k, "best": k == len(values),
          "split": split, "masking": masking, "metric": "ndcg@10", "value": value * (2 if masking == "seen-masked" else 1)}
         for model, seeds in (looks or LOOKS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
         for split in ("valid", "test") for masking in ("unmasked", "seen-masked")
@@ -30,7 +30,9 @@ def tables(looks=None, costs=(), seq_len=50, **changes):
     found.frames["curves"] = pd.DataFrame([row | changes for row in curves])
     once = found.frames["experiments"].drop_duplicates()
     seeds = once.model.map({model: len(values) for model, values in (looks or LOOKS).items()})
-    found.frames["experiments"] = once.loc[once.index.repeat(seeds.fillna(1).astype(int))]
+    every = once.loc[once.index.repeat(seeds.fillna(1).astype(int))]
+    paths = every.model + "/s" + every.groupby("model").cumcount().astype(str)
+    found.frames["experiments"] = every.assign(path=paths, still_improving=False)
     return found
 
 

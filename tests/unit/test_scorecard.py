@@ -262,6 +262,22 @@ def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, where):
     assert [f"{cell.text} {cell.detail}" for cell in found] == ([where] if where else [])
 
 
+def test_lengths_before_the_last_crossing_at_which_it_was_shorter_are_told():
+    """At 50 and 200 beyond the quartiles, at 100 within them, at 400 longer; what is beyond the crossing is in it."""
+    windows = {"dataset": "full-length", "curve": "batch", "fixed": "8 sequences a batch"}
+    at = {50: (1.0, 2.0), 100: (1.0, 1.01), 200: (1.0, 1.1), 400: (3.0, 2.0), 1600: (1.0, 2.0)}
+    costs = [
+        cost(model, value, seq_len=length, **windows)
+        for length, values in at.items()
+        for model, value in zip(("mamba4rec", "sasrec"), values, strict=True)
+    ]
+    costs += [cost("mamba4rec", 1.0, seq_len=300, **windows, threads=2), cost("sasrec", 9.0, seq_len=300, **windows, threads=2)]  # fmt: skip
+    row = crossing("sasrec", ("sasrec", "mamba4rec"), 700)
+    content = tables(comparison("sasrec", ("better", "better")), [cost("mamba4rec", 1.0), cost("sasrec", 2.0), *costs], [row])  # fmt: skip
+    (found,) = (cell for key, cell in card(content).items() if "full windows, " in key[0])
+    assert (found.text, found.detail) == ("from L = 700 on", "[200, 8,192], before that at 50, 200, 0.5 times at 8,192")  # fmt: skip
+
+
 def test_the_ratio_at_the_longest_is_the_subjects_over_the_others():
     """Models stand in a crossing in the order of every table, the subject first, or not."""
     row = crossing("sasrec", ("sasrec", "mamba4rec"), 700)
@@ -283,7 +299,9 @@ def test_inference_has_crossings_of_its_own():
         "Shorter training step, full windows, 8 sequences a batch": "from L = 700 on",
         "Shorter inference batch, full windows, 8 sequences a batch": "from L = 2,000 on",
     }
-    assert "; its inference batch becomes shorter than SASRec's at L = 2,000" in said(content)[1]
+    assert (
+        "; its inference batch stays shorter than SASRec's from L = 2,000 on.**" in said(content)[1]
+    )
 
 
 def test_both_curves_over_length_have_their_row():

@@ -13,7 +13,7 @@ from seqbench.reporting import reach, tradeoff, versus
 def cost(model, median, **changes):
     """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""
     base = {"track": "matched", "machine_name": "m", "device": "cpu", "device_kind": "cpu", "dataset": "toy", "seq_len": 50,
-            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "phase": "train", "metric": "step_s", "backend": "numba", "batch_size": 2048, "precision": "fp32"}  # fmt: skip
+            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "threads": 1, "phase": "train", "metric": "step_s", "backend": "numba", "batch_size": 2048, "precision": "fp32"}  # fmt: skip
     row = base | changes
     job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
     quartiles = {"q25": 0.99 * median, "q75": 1.01 * median}
