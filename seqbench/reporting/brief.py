@@ -31,6 +31,7 @@ WORDS = {  # of a cost: its name, more of it
     ("inference", "batch_s"): ("inference batch", "an inference batch takes longer"),
     ("train", "memory"): ("memory of training", "training takes more memory"),
 }
+TURNS = (("its step", STEP), ("its inference batch", INFERENCE))
 ByTrack = dict[str, list[Met]]
 
 
@@ -76,7 +77,7 @@ def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterat
     kind = where[2]
     longest = max(m.seq_len for own in by.values() for m in own)
     said = [f"{words} in {listed(parts)}" for key, (_, words) in WORDS.items() if versus.telling(key, kind) and (parts := list(_tally(by, key)))]  # fmt: skip
-    turns = list(_turns(tables, where, by))
+    turns = [f"{words} stays shorter than {told}" for words, key in TURNS if (told := turn(tables, where, by, key))]  # fmt: skip
     if said and turns:
         said.append(f"on full windows {'; '.join(turns)}")
     if said:
@@ -92,20 +93,18 @@ def _tally(by: ByTrack, key: tuple[str, str]) -> Iterator[str]:
             yield f"{more} of {len(rows)}{f' (less in {less})' if less else ''} of track {track}"
 
 
-def _turns(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterator[str]:
-    """From which length on, by curve from the first to the last, its step and its batch stay shorter than each other model's."""
+def turn(tables: Tables, where: tuple[str, str, str], by: ByTrack, cost: tuple[str, str]) -> str:
+    """From which length on, at the first and the last of several curves, a cost stays below each other model's; empty if nowhere."""
     machine, _, kind = where
-    for words, key in (("its step", STEP), ("its inference batch", INFERENCE)):
-        said = []
-        for rival in ordered(m.rival for own in by.values() for m in own):
-            found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, rival, key)]  # fmt: skip
-            at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]  # fmt: skip
-            if at:
-                ends = " or ".join(dict.fromkeys(f"{f(at):,.0f}" for f in (min, max)))
-                some = f" along {len(at)} of {len(found)} curves" if len(at) < len(found) else ""
-                said.append(f"{label(rival)}'s from L = {ends} on{some}")
-        if said:
-            yield f"{words} stays shorter than {', '.join(said)}"
+    said = []
+    for rival in ordered(m.rival for own in by.values() for m in own):
+        found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, rival, cost)]  # fmt: skip
+        at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]
+        if at:
+            ends = " or ".join(dict.fromkeys(f"{f(at):,.0f}" for f in (min, max)))
+            some = f" along {len(at)} of {len(found)} curves" if len(at) < len(found) else ""
+            said.append(f"{label(rival)}'s from L = {ends} on{some}")
+    return ", ".join(said)
 
 
 def _of_machines(

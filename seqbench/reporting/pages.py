@@ -207,9 +207,9 @@ def _titles(content: Tables) -> str:
 
 def _in_short(main: Tables, figure: str = "") -> str:
     """The answer, a table, what it holds for, and perhaps a figure; nothing where nothing is judged."""
-    answer, caution = short.answer(main), short.caution(main)
+    answer, caution = "".join(f"{point}\n" for point in short.answer(main)), short.caution(main)
     parts = [
-        f"**{answer}**\n" if answer else "",
+        answer,
         _plain([short.table(main)]),
         f"{caution}\n" if caution else "",
         figure,

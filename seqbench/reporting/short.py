@@ -1,4 +1,4 @@
-"""The answer for a reader of half a minute: one sentence to the question, one table over all judged tracks, what may change it."""
+"""The answer for a reader of half a minute: a few sentences to the question, one table over all judged tracks, what may change it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..labels import SUBJECT
+from ..labels import PARTIAL, SUBJECT
 from ..metrics import METRICS
-from . import anchors, claims, standing, tradeoff, versus
+from . import anchors, claims, spent, standing, tradeoff, versus
 from .both import STEP, Met, Test, at_once, measured, met
-from .brief import TESTS, ByTrack
+from .brief import SHARE, TESTS, ByTrack, raced, turn
 from .findings import MAIN, pick, place
-from .points import Count, added, counted
+from .points import Count, Point, added, counted
 from .scorecard import ended, times
 from .shorter import INFERENCE
 from .tables import Cell, Column, Table, label, named, plural, whole
@@ -27,18 +27,36 @@ COSTS = {  # the rows of cost, and what stands over them
 Where = tuple[str, str, str]  # machine, device, kind of device
 
 
-def answer(tables: Tables) -> str:
-    """Better and cheaper at once? By machine, over the comparisons where both are known; empty where none are."""
-    every, said = _every(tables), []
+def answer(tables: Tables) -> list[Point]:
+    """Better, and cheaper at once? Over the comparisons of all judged tracks, the latter by machine; nothing where nothing is judged."""
+    return [*_better(tables), *_at_once(tables)]
+
+
+def _better(tables: Tables) -> Iterator[Point]:
+    settled = versus.settled(versus.against(tables))
+    if len(settled):
+        rivals = [f"than {label(r)} in {standing.times(pick(settled, rival=r), 'better')}" for r in ordered(settled.rival)]  # fmt: skip
+        worse = standing.times(settled, "worse") if (settled.verdict == "worse").any() else "none"
+        text = f"{label(SUBJECT)} ranks better in {METRICS[MAIN].label} {', '.join(rivals)} comparisons, worse in {worse}."
+        yield Point("Quality,", [f"in brackets with items masked that a user has seen: {text}"])
+
+
+def _at_once(tables: Tables) -> Iterator[Point]:
+    """By machine where a shorter training step comes with it, and from which length on it has that alone."""
+    every, said, turns = _every(tables), [], []
     for where, by in _machines(every).items():
         counts = {r: count for r in _rivals(by) if (count := _added(by, r, Met.cheaper))}
         texts = list(_grouped(counts))
         if texts:
-            said.append(f"on {_named(where)} {', '.join(texts)}")
-    if not said:
-        return ""
-    lengths = [m.seq_len for own in every.values() for m in own]
-    return f"Up to L = {whole(max(lengths))}, {label(SUBJECT)} ranks better and its training step is shorter at once: {'; '.join(said)}."
+            full = all(m.full for own in by.values() for m in own)
+            said.append(f"on {_named(where)}{', by synthetic full windows,' if full else ''} {', '.join(texts)}")  # fmt: skip
+        if told := turn(tables, where, by, STEP):
+            turns.append(f"on {_named(where)} than {told}")
+    longest = max((m.seq_len for own in every.values() for m in own), default=0)
+    if said:
+        yield Point("Quality and cost at once,", [f"up to L = {whole(longest)}: better with a shorter training step {'; '.join(said)}."])  # fmt: skip
+    if turns:
+        yield Point("Longer histories,", [f"quality measured up to L = {whole(longest)}: on full windows its training step stays shorter {'; '.join(turns)}."])  # fmt: skip
 
 
 def table(tables: Tables) -> Table:
@@ -57,7 +75,7 @@ def table(tables: Tables) -> Table:
         body += _part(f"Better and {words}", _both(every, test, rivals))
     columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(r)) for r in rivals]]  # fmt: skip
     caption = f"{label(SUBJECT)} against each other model: quality, cost, and both at once"
-    return Table("short", caption, columns, body, [_words()] if body else [])
+    return Table("short", caption, columns, body, [_words(), *_remarks(tables, every)] if body else [])  # fmt: skip
 
 
 def caution(tables: Tables) -> str:
@@ -189,10 +207,38 @@ def _counted(count: Count) -> Cell:
 def _words() -> str:
     return (
         "A place is a dataset at one L, the longest history that a model reads. Track matched gives every model the same width, depth, loss and budget of"
-        " updates, tuned each its best settings of a search. Counts: items that a user has seen ranked too, in brackets masked. Multiples: the least and the"
-        " largest over the places; below 1 it is cheaper. Full windows: synthetic histories of full length. Bold: better, or cheaper beyond the quartiles, at"
-        " every place."
+        " updates, tuned each its best settings of a search. Counts: items that a user has seen ranked too, in brackets masked; without places where the other"
+        " model was not trained or its seeds lie far apart. Multiples of medians: the least and the largest over the places; below 1 it is cheaper. Full windows: synthetic"
+        " histories of full length. Bold: better, or cheaper beyond the quartiles of both, at every place."
     )
+
+
+def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
+    """What a count or a multiple of the table does not show."""
+    rivals = {m.rival for own in every.values() for m in own}
+    for rival in ordered(r for r in rivals if r in PARTIAL):
+        yield f"A training step of {label(rival)} predicts only a part of the targets that the others predict."
+    passed, both = 0, 0
+    for by in _machines(every).values():
+        for rival in _rivals(by):
+            for test, counted_ in ((lambda m: m.sooner(SHARE), "passed"), (raced, "both")):
+                count = _added(by, rival, test)
+                n = count[0][0] if count else 0
+                passed, both = (passed + n, both) if counted_ == "passed" else (passed, both + n)
+    if passed > both:
+        yield f"Better and sooner: in {passed - both} of the {passed} the other model does not get there with every seed."
+    twice = _twice(tables, list(every))
+    if twice:
+        yield f"{plural(twice, 'training')} stand in several tracks, whose settings are the same there, and so do their comparisons."
+
+
+def _twice(tables: Tables, tracks: list[str]) -> int:
+    """How many trainings stand in more than one of these tracks."""
+    trained = spent.trainings(tables)
+    if "path" not in trained:
+        return 0
+    tracks_of = trained[trained.track.isin(tracks)].groupby("path").track.nunique()
+    return int((tracks_of > 1).sum())
 
 
 def _missing_costs(tables: Tables) -> str:

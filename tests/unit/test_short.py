@@ -6,7 +6,7 @@ from test_anchors import anchor
 from test_headline import both as pair
 from test_reach import COSTS, LOOKS
 from test_reach import tables as trained
-from test_scorecard import quality
+from test_scorecard import crossing, quality
 from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
 from seqbench.reporting import anchors, reach, short
@@ -38,13 +38,34 @@ def test_who_is_never_beaten_in_both_is_said_in_one_breath():
         *comparison("gru4rec", ("better", "inconclusive")),
     ]
     own = {"mamba4rec": 3.0, "sasrec": 2.0, "bert4rec": 1.0, "gru4rec": 4.0}
-    assert short.answer(tables(rows, costs(own))) == (
-        "Up to L = 50, Mamba4Rec ranks better and its training step is shorter at once: on m (a CPU) than SASRec and BERT4Rec in none of 2"
+    better, at_once = short.answer(tables(rows, costs(own)))
+    assert str(better) == (
+        "- **Quality,** in brackets with items masked that a user has seen: Mamba4Rec ranks better in NDCG@10 than SASRec in 1 of 1 (1), than"
+        " BERT4Rec in 1 of 1 (0), than GRU4Rec in 1 of 1 (0) comparisons, worse in none."
+    )
+    assert str(at_once) == (
+        "- **Quality and cost at once,** up to L = 50: better with a shorter training step on m (a CPU) than SASRec and BERT4Rec in none of 2"
         " comparisons, than GRU4Rec in 1 of 1 (0)."
     )
     faster = costs({"mamba4rec": 1.0, "sasrec": 2.0}, **GPU)
-    assert short.answer(tables(rows, [*costs(own), *faster])).endswith(
-        "; on gpu (A GPU) than SASRec in 1 of 1 (1)."
+    _, at_once = short.answer(tables(rows, [*costs(own), *faster]))
+    assert str(at_once).endswith("; on gpu (A GPU) than SASRec in 1 of 1 (1).")
+    windows = costs({"mamba4rec": 1.0, "sasrec": 2.0}, **GPU, **WINDOWS)
+    _, at_once = short.answer(tables(rows, [*costs(own), *windows]))
+    assert str(at_once).endswith("; on gpu (A GPU), by synthetic full windows, than SASRec in 1 of 1 (1).")  # fmt: skip
+
+
+def test_from_which_length_on_a_step_stays_shorter_is_said_beside_where_quality_ends():
+    rows = [*comparison("sasrec", ("better", "worse")), *comparison("gru4rec", ("better", "better"))]  # fmt: skip
+    ends = ("sasrec", "mamba4rec")
+    curves = [crossing("sasrec", ends, 967, curve="tokens"), crossing("sasrec", ends, 1045)]
+    curves += [crossing("gru4rec", ("gru4rec", "mamba4rec"), 2611, curve="tokens"), crossing("gru4rec", ("gru4rec",) * 2)]  # fmt: skip
+    found = costs({"mamba4rec": 3.0, "sasrec": 2.0, "gru4rec": 2.0})
+    better, _, longer = short.answer(tables(rows, found, curves))
+    assert str(better).endswith("than SASRec in 1 of 1 (0), than GRU4Rec in 1 of 1 (1) comparisons, worse in 0 of 2 (1).")  # fmt: skip
+    assert str(longer) == (
+        "- **Longer histories,** quality measured up to L = 50: on full windows its training step stays shorter on m (a CPU) than SASRec's from"
+        " L = 967 or 1,045 on, GRU4Rec's from L = 2,611 on along 1 of 2 curves."
     )
 
 
@@ -100,30 +121,52 @@ def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
         ("Places where it ranks better (NDCG@10)", "tuned"): ["1 of 1 (0)"],
     }
     assert [track for _, track in parts] == ["matched", "tuned"]
-    assert short.answer(quality(rows)) == ""  # nothing is known of cost
+    assert [point.lead for point in short.answer(quality(rows))] == [
+        "Quality,"
+    ]  # nothing is known of cost
 
 
 def test_sooner_is_counted_where_the_time_is_known():
     content = trained(LOOKS, [cost("mamba4rec", 0.05), *COSTS[1:]])
     _, parts = by_part(content)
     title = f"Better and sooner at {reach.goal(reach.SHARES[-1])}"
-    assert parts[title, "matched, m (a CPU)"][0] == "1 of 1 (1)"
+    assert parts[title, "matched, m (a CPU)"] == ["1 of 1 (1)", "1 of 1 (1)"]
+    assert "Better and sooner: in 1 of the 2 the other model does not get there with every seed." in short.table(content).notes  # fmt: skip
+
+
+def test_what_a_count_does_not_show_is_remarked_only_where_it_is_so():
+    """BERT4Rec's fewer predictions, and trainings that stand in two tracks."""
+    rows = [*comparison("sasrec", ("better", "better")), *comparison("bert4rec", ("better", "better"))]  # fmt: skip
+    content = tables(rows, costs({"mamba4rec": 1.0, "sasrec": 2.0}))
+    assert len(short.table(content).notes) == 1
+    content = tables(rows, costs({"mamba4rec": 1.0, "bert4rec": 2.0}))
+    assert short.table(content).notes[1:] == [
+        "A training step of BERT4Rec predicts only a part of the targets that the others predict."
+    ]
+    content = quality(pair("matched", "mamba4rec", "sasrec", ("better",) * 2) + pair("tuned", "mamba4rec", "sasrec", ("better",) * 2))  # fmt: skip
+    frame = content.frames["experiments"]
+    content.frames["experiments"] = frame.assign(path=frame.model + frame.track)
+    assert len(short.table(content).notes) == 1
+    content.frames["experiments"] = frame.assign(path=frame.model)
+    assert short.table(content).notes[1:] == [
+        "2 trainings stand in several tracks, whose settings are the same there, and so do their comparisons."
+    ]
 
 
 @pytest.mark.parametrize("left", NO_COST)
 def test_without_a_usable_cost_there_is_quality_alone(left):
     content = without_cost(left)
-    assert short.answer(content) == ""
+    assert [point.lead for point in short.answer(content)] == ["Quality,"]
     assert [over for over, _ in by_part(content)[1]] == ["Places where it ranks better (NDCG@10)"]
     assert short.caution(content) == "What it holds for: quality was measured up to L = 50."
 
 
 def test_where_nothing_is_judged_nothing_is_said():
     content = tables(comparison("sasrec", ("better", "better"), seeds=2), costs({"mamba4rec": 1.0, "sasrec": 2.0}))  # fmt: skip
-    assert short.answer(content) == short.caution(content) == ""
+    assert short.answer(content) == [] and short.caution(content) == ""
     assert short.table(content).rows == short.table(content).notes == []
     empty = tables([], [])
-    assert short.answer(empty) == short.caution(empty) == "" and short.table(empty).rows == []
+    assert short.answer(empty) == short.table(empty).rows == [] and short.caution(empty) == ""
 
 
 def test_what_it_holds_for_names_budgets_weak_models_and_a_lone_cpu(monkeypatch):
