@@ -142,6 +142,8 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
             yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"
     for model, blocks in config["models"].items():
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
+    for track, block in config["tracks"].items():
+        yield from _not_in(f"tracks.{track}.datasets", block.get("datasets", {}), known["datasets"])
     yield from _not_in("settings", config["settings"], known["tracks"])
     yield from _not_chosen(config, trained)
     yield from _not_in("report.waterfall", config["report"]["waterfall"], known["tracks"])

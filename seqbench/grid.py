@@ -60,10 +60,15 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experime
 def base_training(
     config: Mapping[str, Any], dataset: str, track: str, model: str | None = None
 ) -> Training:
-    """How a track trains on a dataset, and one model there if it is named: track < dataset < ``settings``."""
+    """How a track trains on a dataset, and one model there if it is named.
+
+    track < dataset < the track's own block for that dataset < ``settings``.
+    """
+    block = config["tracks"][track]
     keys = {
-        **config["tracks"][track].get("training", {}),
+        **block.get("training", {}),
         **config["datasets"].get(dataset, {}).get("training", {}),
+        **block.get("datasets", {}).get(dataset, {}).get("training", {}),
         **_setting(config, track, dataset, model).get("training", {}),
     }
     return build(Training, keys)

@@ -6,7 +6,7 @@ import pytest
 
 from seqbench import config as configuration
 from seqbench.errors import UserError
-from seqbench.experiment import CURVES
+from seqbench.experiment import CURVES, Training
 from seqbench.grid import grid
 
 TRAINED = '''
@@ -106,6 +106,24 @@ def test_blocks_with_a_precedence_are_not_filled(models_dir):
     } == {(5, 3)}
 
 
+def test_a_tracks_own_block_for_a_dataset_wins_there_and_nowhere_else(models_dir):
+    config = copy.deepcopy(VALID)
+    config["datasets"]["tiny"]["training"] = {"max_steps": 7, "eval_every": 3}
+    config["datasets"]["other"] = {"source": "synthetic", "seq_lens": [4]}
+    own = {"tiny": {"training": {"max_steps": 9}}}
+    config["tracks"]["own"] = {"training": {"max_steps": 5}, "datasets": own}
+    config["run"] |= {"datasets": ["tiny", "other"], "tracks": ["fair", "own"]}
+    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).trainings
+    found = {(e.dataset, e.track): (e.training.max_steps, e.training.eval_every) for e in jobs}
+    default = Training().eval_every
+    assert found == {
+        ("tiny", "fair"): (7, 3),
+        ("tiny", "own"): (9, 3),
+        ("other", "fair"): (5, default),
+        ("other", "own"): (5, default),
+    }
+
+
 INF, NAN = float("inf"), float("nan")
 MISTAKES = [
     ("run.seeed", [1], "run.seeed = [1]: unknown key; did you mean 'seeds'? allowed: datasets, tracks, models, seeds"),
@@ -140,6 +158,8 @@ MISTAKES = [
     ("run.datasets", ["tiyn"], "run.datasets = 'tiyn': unknown; did you mean 'tiny'? allowed: tiny"),
     ("run.tracks", ["unfair"], "run.tracks = 'unfair': unknown; did you mean 'fair'? allowed: fair"),
     ("measure.models", ["chain"], "measure.models = 'chain': unknown; allowed: net"),
+    ("tracks.fair.datasets", {"tiyn": {"training": {}}}, "tracks.fair.datasets = 'tiyn': unknown; did you mean 'tiny'?"),
+    ("tracks.fair.datasets", {"tiny": {"hyperparameters": {}}}, "tracks.fair.datasets.tiny.hyperparameters = {}: unknown key; allowed: training"),
     ("measure.rounds", "3", "measure.rounds = '3': must be an integer; a number nested in --config"),
     ("measure.lengths", [1], "measure.lengths[0] = 1: must be at least 2"),
     ("measure.real", "yes", "measure.real = 'yes': must be a boolean"),
