@@ -198,6 +198,11 @@ def _noisy(tables: Tables) -> Iterator[Flag]:
     noisy = cost[cost.iqr > NOISY * cost["median"]] if len(cost) else cost
     if len(noisy):
         several = cost.machine_name.nunique() > 1
+        judged = versus.judged(tables)
+        aside = [(r.track not in judged, known(r.curve)) for r in noisy.itertuples()]
+        noisy = noisy.iloc[
+            sorted(range(len(noisy)), key=aside.__getitem__)
+        ]  # what the verdicts rest on first
         names = [
             f"{label(r.model)} {METRICS[r.metric].label.lower()} ({r.track}, {place(r.dataset, r.seq_len)}"
             f"{f', {r.machine_name}' if several else ''})"

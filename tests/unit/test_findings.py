@@ -1,6 +1,7 @@
 """Flags and problems: each where it belongs and nowhere else."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from builders import (
     BASELINES,
@@ -212,6 +213,11 @@ def test_noisy_times_are_flagged(tmp_path):
     frame = tables.frames["efficiency"]
     frame.loc[frame.metric == "step_s", "iqr"] = 0.3 * frame["median"]
     assert [flag.title for flag in flags.flags(tables)] == ["Noisy times"]
+    other = frame[frame.curve.isna()].assign(track="another")
+    tables.frames["efficiency"] = pd.concat([other, frame[frame.curve.notna()], frame[frame.curve.isna()]])  # fmt: skip
+    (flag,) = flags.flags(tables)
+    places = [part.partition("(")[2] for part in flag.text.partition(": ")[2].split("), ")]
+    assert places[:4] == ["matched, toy, L = 50"] * 3 + ["matched, full-length, L = 50"]
 
 
 def test_builders_rank_models_in_order_of_skill():
