@@ -131,7 +131,9 @@ def test_no_shipped_configuration_changes_what_another_one_trains():
     for names in COMBINATIONS:
         for job in jobs_by_folder(names).trainings:
             first, json = found.setdefault(job.path, (names, job.to_json()))
-            assert job.to_json() == json, f"{job.path} of {names} is another training than of {first}"
+            assert job.to_json() == json, (
+                f"{job.path} of {names} is another training than of {first}"
+            )
 
 
 def test_only_the_papers_batch_of_inference_changes_what_another_configuration_measures():
