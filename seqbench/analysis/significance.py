@@ -26,6 +26,42 @@ def difference_interval(
     at = np.atleast_1d(np.arange(a.users.shape[1])[column])
     draws = a.users[:, at] - b.users[:, at]
     middle, of_users = draws.mean(axis=0), draws.var(axis=0)
+    total, freedom = _variance(a, b, at, of_users)
+    tail = (1 - stats.CONFIDENCE) / 2
+    half = stdtrit(freedom, 1 - tail) * np.sqrt(total)
+    half_of_users = stdtrit(MOST_FREEDOM, 1 - tail) * np.sqrt(of_users)
+    alike = half_of_users == 0  # users who do not differ, trainings that may
+    factor = np.where(alike, 1, half / np.where(alike, 1, half_of_users))
+    extra = np.where(alike, half, 0)
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return middle + (low - middle) * factor - extra, middle + (high - middle) * factor + extra
+
+
+def p_beyond(
+    a: stats.Resampled,
+    b: stats.Resampled,
+    column: int,
+    interval: tuple[float, float],
+    margin: float,
+) -> float:
+    """Two-sided p-value of a difference no larger than `margin`, that of the interval: below 5 % where 95 % lie beyond it.
+
+    interval: of `difference_interval`, whose half width is taken as its quantile of t times the standard error.
+    """
+    at = np.array([column])
+    _, (freedom,) = _variance(a, b, at, (a.users[:, at] - b.users[:, at]).var(axis=0))
+    low, high = interval
+    beyond = max(abs(low + high) / 2 - margin, 0.0)
+    if high <= low:
+        return float(beyond == 0)
+    quantile = stdtrit(freedom, (1 + stats.CONFIDENCE) / 2)
+    return float(2 * student_t.sf(beyond / ((high - low) / 2) * quantile, freedom))
+
+
+def _variance(
+    a: stats.Resampled, b: stats.Resampled, at: np.ndarray, of_users: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of the difference by users and trainings, and its degrees of freedom (K,), at least 1."""
     of_seeds = np.maximum(a.model.seed_variance[at] + b.model.seed_variance[at], 0)
     # Known to infinitely many degrees of freedom for the users, to S - 1 for a model's trainings.
     unsure = np.zeros(len(at))
@@ -34,14 +70,7 @@ def difference_interval(
             unsure += np.maximum(model.seed_variance[at], 0) ** 2 / (model.n_seeds - 1)
     total = of_users + of_seeds
     freedom = np.minimum(total**2 / np.maximum(unsure, 1e-300), MOST_FREEDOM)
-    tail = (1 - stats.CONFIDENCE) / 2
-    half = stdtrit(np.maximum(freedom, 1), 1 - tail) * np.sqrt(total)
-    half_of_users = stdtrit(MOST_FREEDOM, 1 - tail) * np.sqrt(of_users)
-    alike = half_of_users == 0  # users who do not differ, trainings that may
-    factor = np.where(alike, 1, half / np.where(alike, 1, half_of_users))
-    extra = np.where(alike, half, 0)
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
-    return middle + (low - middle) * factor - extra, middle + (high - middle) * factor + extra
+    return total, np.maximum(freedom, 1)
 
 
 def paired_t(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -95,11 +95,13 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
         low, high = significance.difference_interval(a.resamples, b.resamples, k)
         least = margin * max(mean_a, mean_b)
+        interval = (low[0], high[0])
         yield {
             **about, "masking": masking, "metric": metric,
             "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
             "ci_low": low[0], "ci_high": high[0], "margin": least,
-            "verdict": stats.verdict(low[0], high[0], least) if steady else UNSTEADY,
+            "p_margin": significance.p_beyond(a.resamples, b.resamples, k, interval, least),
+            "verdict": stats.verdict(*interval, least) if steady else UNSTEADY,
             "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
 

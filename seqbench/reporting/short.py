@@ -215,6 +215,11 @@ def _words() -> str:
 
 def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
     """What a count or a multiple of the table does not show."""
+    settled = versus.settled(versus.against(tables))
+    held = {track: versus.corrected(pick(settled, track=track)) for track in every}
+    said = [f"{standing.times(rows, 'better')} of track {track}" for track, rows in held.items() if len(rows)]  # fmt: skip
+    if said:
+        yield f"Intervals are of one comparison each; with all of a track held together (Holm) it ranks better in {', '.join(said)}."
     rivals = {m.rival for own in every.values() for m in own}
     for rival in ordered(r for r in rivals if r in PARTIAL):
         yield f"A training step of {label(rival)} predicts only a part of the targets that the others predict."

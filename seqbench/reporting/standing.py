@@ -151,4 +151,10 @@ def _of_track(tables: Tables, track: str, rows: pd.DataFrame) -> str:
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     apart = [words for own, words in seeds_apart(tables) if own == track]
     unjudged = f"; not judged, because seeds lie far apart: {'; '.join(apart)}" if apart else ""
-    return f"Track {track}, {plural(len(at), 'place')} on {datasets}: better {', '.join([*rivals, *left])}{unjudged}."
+    together = versus.corrected(rows)
+    held = (
+        f"; held together (Holm over the {len(places(together, 'dataset', 'seq_len', 'rival'))} of each masking) better in {times(together, 'better')}"
+        if len(together)
+        else ""
+    )
+    return f"Track {track}, {plural(len(at), 'place')} on {datasets}: better {', '.join([*rivals, *left])}{held}{unjudged}."

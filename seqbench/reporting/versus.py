@@ -7,9 +7,11 @@ import json
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..analysis.significance import holm
 from ..analysis.summary import UNSTEADY
 from ..labels import SUBJECT
 from ..metrics import METRICS
+from ..stats import CONFIDENCE
 from . import spent
 from .costs import MEMORY, of_curve
 from .findings import MAIN, enough_seeds, facing, in_order, pick, place, places
@@ -39,6 +41,18 @@ def settled(rows: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows
     return rows[rows.trained_seeds.map(enough_seeds) & (rows.verdict != UNSTEADY)]
+
+
+def corrected(rows: pd.DataFrame) -> pd.DataFrame:
+    """Settled comparisons with verdicts that hold together: Holm over all of one track and masking, else *inconclusive*.
+
+    Nothing where the tables do not know p-values: they are older.
+    """
+    if rows.empty or "p_margin" not in rows:
+        return rows.iloc[:0]
+    p = rows.groupby(["track", "masking"]).p_margin.transform(lambda own: holm(own.to_numpy()))
+    fallen = rows.verdict.isin(("better", "worse")) & (p >= 1 - CONFIDENCE)
+    return rows.assign(verdict=rows.verdict.mask(fallen, "inconclusive"))
 
 
 def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:

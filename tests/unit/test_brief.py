@@ -10,7 +10,7 @@ from test_reach import tables as trained
 from test_scorecard import crossing, quality, said
 from test_tradeoff import WINDOWS, comparison, cost, tables
 
-from seqbench.reporting import anchors, both, brief, standing
+from seqbench.reporting import anchors, both, brief, short, standing
 from seqbench.reporting.tables import span
 
 
@@ -27,6 +27,19 @@ def test_the_first_words_count_every_judged_track():
         "Track matched, 2 places on 1 dataset: better than SASRec in 1 of 2 (0), worse in 0 (1), inconclusive in 1 (1).",
         "Track tuned, 1 place on 1 dataset: better than SASRec in 1 of 1 (1).",
     ]
+
+
+def test_how_many_verdicts_hold_together_is_said_by_track():
+    rows = pair("matched", "mamba4rec", "sasrec", ("better", "better"))
+    rows += pair("matched", "mamba4rec", "sasrec", ("better", "better"), seq_len=100)
+    content = quality(rows)
+    frame = content.frames["comparisons"]
+    unmasked = frame.masking == "unmasked"
+    content.frames["comparisons"] = frame.assign(p_margin=0.001 + 0.029 * (unmasked & (frame.seq_len == 100)) + 0.039 * ~unmasked)  # fmt: skip
+    (found,) = brief.points(content)
+    assert "better than SASRec in 2 of 2 (2); held together (Holm over the 2 of each masking) better in 2 of 2 (0)." in str(found)  # fmt: skip
+    (note,) = (n for n in short.table(content).notes if "Holm" in n)
+    assert note.endswith("(Holm) it ranks better in 2 of 2 (0) of track matched.")
 
 
 def test_lengths_at_which_a_step_is_shorter_are_told_once_per_curve():

@@ -336,7 +336,7 @@ def test_the_training_until_a_quality_is_told_by_place():
     cell = found["GRU4Rec"]
     assert (cell.text, cell.detail, cell.mark) == ("only Mamba4Rec", "at 1 of 1", "")
     faster = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
-    assert said(faster)[-1] == (
+    assert said(faster)[2] == (
         "- **Both at once: on m better and with a shorter training step in 2 of 2 (2) comparisons of track matched, better and sooner at 99 % of"
         " the best other model's validation NDCG@10 in 2 of 2 (2) comparisons of track matched (1 against one that gets there too).**\n"
         "  - With a shorter step: track matched than SASRec in 1 of 1 (1), than GRU4Rec in 1 of 1 (1).\n"

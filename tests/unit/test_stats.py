@@ -182,6 +182,37 @@ def test_users_who_are_all_alike_leave_the_trainings_part():
     assert (low[0], high[0]) == pytest.approx((-5 - half, -5 + half), abs=1e-3)
 
 
+def test_a_p_value_beyond_the_margin_is_that_of_t():
+    """The same trainings: 5 apart, standard error of the difference sqrt(2/3), four degrees of freedom."""
+    a, b = stats.resample([
+        stats.seed_means([np.full((10, 1), v) for v in values]) for values in ((0, 1, 2), (5, 6, 7))
+    ])  # fmt: skip
+    low, high = significance.difference_interval(a, b)
+    for margin, p in ((0.0, 0.0036), (1.0, 0.0080), (6.0, 1.0)):
+        found = significance.p_beyond(a, b, 0, (low[0], high[0]), margin)
+        assert found == pytest.approx(p, abs=1e-4)
+    same, other = stats.resample([stats.seed_means([np.full((10, 1), v)]) for v in (1.0, 3.0)])
+    assert [significance.p_beyond(same, other, 0, (-2.0, -2.0), m) for m in (1.0, 2.0)] == [
+        0.0,
+        1.0,
+    ]
+
+
+def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin():
+    rng = np.random.default_rng(3)
+    shared = rng.normal(0, 1, (200, 300))
+    models = [
+        stats.seed_means([shared + shift + rng.normal(0, 0.1, 300) + rng.normal(0, 0.5, shared.shape) for _ in range(3)])
+        for shift in (0.0, np.linspace(0, 1, 300))
+    ]  # fmt: skip
+    a, b = stats.resample(models, n_resamples=500)
+    low, high = significance.difference_interval(a, b)
+    beyond = [stats.verdict(*ends, 0.1) in ("better", "worse") for ends in zip(low, high, strict=True)]  # fmt: skip
+    p = [significance.p_beyond(a, b, k, (low[k], high[k]), 0.1) for k in range(300)]
+    assert [value < 0.05 for value in p] == beyond
+    assert 50 < sum(beyond) < 250
+
+
 def test_one_column_of_a_difference_is_that_of_all():
     rng = np.random.default_rng(0)
     models = [stats.seed_means([rng.random((50, 4)) for _ in range(3)]) for _ in range(2)]

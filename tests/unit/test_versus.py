@@ -19,6 +19,30 @@ def test_a_share_is_read_from_the_subjects_side():
     assert found.loc[("gru4rec", "unmasked"), "verdict"] == "worse"
 
 
+def test_verdicts_that_do_not_hold_together_become_inconclusive():
+    """Holm: .001 of three holds, then .03 of two does not, nor what comes after; a family is a track and masking."""
+    rivals = ("sasrec", "gru4rec", "bert4rec")
+    rows = [row for rival in rivals for row in both("matched", "mamba4rec", rival, ("better", "worse"))]  # fmt: skip
+    rows += both("tuned", "mamba4rec", "sasrec", ("better", "equivalent"))
+    found = versus.settled(versus.against(tables(rows)))
+    assert versus.corrected(found).empty  # tables of before
+    p = {
+        ("unmasked", "sasrec"): 0.04,
+        ("unmasked", "gru4rec"): 0.001,
+        ("unmasked", "bert4rec"): 0.03,
+    }
+    alone = [p.get(key, 0.01) for key in zip(found.masking, found.rival, strict=True)]
+    tuned = found.track == "tuned"
+    held = versus.corrected(found.assign(p_margin=np.where(tuned, 0.04, alone)))
+    verdicts = dict(zip(zip(held.track, held.masking, held.rival, strict=True), held.verdict, strict=True))  # fmt: skip
+    assert {key[1:]: v for key, v in verdicts.items() if key[0] == "matched"} == {
+        **{("seen-masked", rival): "worse" for rival in rivals},
+        ("unmasked", "gru4rec"): "better", ("unmasked", "bert4rec"): "inconclusive", ("unmasked", "sasrec"): "inconclusive",
+    }  # fmt: skip
+    assert verdicts["tuned", "unmasked", "sasrec"] == "better"
+    assert verdicts["tuned", "seen-masked", "sasrec"] == "equivalent"
+
+
 def test_a_ratio_is_of_one_job(tmp_path):
     """Models are compared where they were measured in turn: another length or batch is another job."""
     jobs = [measurement(models=THREE), *curves_of()]
