@@ -17,7 +17,8 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
-from .config_errors import explain, instead, show, text_hint
+from .config_errors import explain, instead
+from .config_space import bad_space, bad_values, without_removed
 from .errors import UserError
 from .experiment import FULL_LENGTH
 from .modelfile import available_models, is_trainable, model_config_fields
@@ -43,15 +44,6 @@ _Validator = validators.extend(
     ),
 )
 
-# Python types of an annotation in a model's Config; bool is an int in Python and is told apart below.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "None": (type(None),),
-}
-
 
 def validate(
     config: Mapping[str, Any], schema_path: Path = SCHEMA, models_dir: Path = MODELS
@@ -68,7 +60,7 @@ def validate(
     error = best_match(_Validator(schema).iter_errors(config))
     if error is not None:
         raise UserError(f"config: {explain(error)}")
-    filled = _with_defaults(copy.deepcopy(dict(config)), schema)
+    filled = without_removed(_with_defaults(copy.deepcopy(dict(config)), schema))
     for problem in _problems(filled, models_dir):
         raise UserError(f"config: {problem}")
     return filled
@@ -191,7 +183,7 @@ def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
         elif source == "file" and "local" not in block:
             yield f"{key}.local is missing; source file needs local.path, your file"
         elif source != "file" and "sha256" not in block.get("local", {"sha256": None}):
-            yield f"{key}.local.sha256 is missing; what stands in for a publisher's file is pinned"
+            yield f"{key}.local.sha256 is missing; what stands in for a publisher's file is pinned; `sha256sum FILE` prints it"
 
 
 def _bad_synthetic(key: str, block: Mapping[str, Any]) -> Iterator[str]:
@@ -206,11 +198,11 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
     fields = {m: model_config_fields(models_dir / f"{m}.py") for m in available_models(models_dir)}
     for model, blocks in config["models"].items():
         for track, values in blocks.items():
-            yield from _bad_values(f"models.{model}.{track}", values, model, fields[model])
+            yield from bad_values(f"models.{model}.{track}", values, model, fields[model])
     for track, dataset, model, values in _chosen(config):
         key = f"settings.{track}.{dataset}.{model}.hyperparameters"
-        yield from _bad_values(key, values, model, fields[model])
-    yield from _bad_space(config, fields)
+        yield from bad_values(key, values, model, fields[model])
+    yield from bad_space(config, fields)
     selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
     trained = [m for m in selected if is_trainable(models_dir / f"{m}.py")]
     for kind in ("tracks", "datasets"):
@@ -218,64 +210,8 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
             for model in trained:
                 key = f"{kind}.{name}.hyperparameters"
                 values = block.get("hyperparameters", {})
-                for problem in _bad_values(key, values, model, fields[model]):
+                for problem in bad_values(key, values, model, fields[model]):
                     yield f"{problem} (what only some models have belongs under models.<name>.<track>)"
-
-
-def _bad_space(
-    config: Mapping[str, Any], fields: Mapping[str, Mapping[str, tuple[str, Any]]]
-) -> Iterator[str]:
-    """A space names what every tuned model has, its values fit, and its rules are some."""
-    tune = config["tune"]
-    if tune["finalists"] == 1:
-        yield "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
-    if tune["finalists"] and tune["seed"] in tune["final_seeds"]:
-        yield f"tune.final_seeds = {tune['seed']}: is tune.seed, with which they were trained already; write another"
-    for key, space in (
-        ("tune.space", tune["space"]),
-        *((f"tune.spaces.{m}", s) for m, s in tune["spaces"].items()),
-    ):
-        for name, rule in space.items():
-            yield from _bad_rule(f"{key}.{name}", rule)
-    models = tune["models"] or [m for m in config["run"]["models"] if "d_model" in fields[m]]
-    spaces = [(f"tune.spaces.{model}", model, space) for model, space in tune["spaces"].items()]
-    spaces += [("tune.space", model, tune["space"]) for model in models if tune["datasets"]]
-    for key, model, space in spaces:
-        for name, rule in space.items():
-            if name in ("learning_rate", "weight_decay"):
-                yield from _bad_numbers(f"{key}.{name}", rule)
-                continue
-            if "int" in fields[model].get(name, ("",))[0] and "step" in rule:
-                yield from _bad_values(
-                    f"{key}.{name}", {"step": rule["step"]}, model, {"step": fields[model][name]}
-                )
-            for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
-                yield from _bad_values(key, {name: value}, model, fields[model])
-
-
-def _bad_numbers(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
-    """A learning rate is above 0, a weight decay not below it."""
-    for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number:
-            yield f"{key} = {show(value)}: must be a number{text_hint(value)}"
-        elif value < 0 or (value == 0 and key.endswith("learning_rate")):
-            yield f"{key} = {show(value)}: must be {'greater than' if key.endswith('learning_rate') else 'at least'} 0"
-
-
-def _bad_rule(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
-    """What Optuna would refuse, or take for something else, when the first trial is proposed."""
-    if "choices" in rule:
-        return
-    low, high, step, log = rule["low"], rule["high"], rule.get("step"), rule.get("log", False)
-    if low > high:
-        yield f"{key}.low = {show(low)}: must not be above high = {show(high)}"
-    if log and step is not None:
-        yield f"{key}.step = {show(step)}: log takes no step"
-    if log and low <= 0:
-        yield f"{key}.low = {show(low)}: log needs a low above 0"
-    if step is not None and step <= 0:
-        yield f"{key}.step = {show(step)}: must be greater than 0"
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
@@ -283,22 +219,3 @@ def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[
         for dataset, by_model in by_dataset.items():
             for model, chosen in by_model.items():
                 yield track, dataset, model, chosen.get("hyperparameters", {})
-
-
-def _bad_values(
-    key: str, values: Mapping[str, Any], model: str, fields: Mapping[str, tuple[str, Any]]
-) -> Iterator[str]:
-    for name, value in values.items():
-        if name not in fields:
-            yield f"{key}.{name} = {show(value)}: {model} has no such hyper-parameter; {instead(name, fields)}"
-        elif not _fits(value, annotation := fields[name][0]):
-            yield f"{key}.{name} = {show(value)}: {model} takes {annotation}{text_hint(value)}"
-
-
-def _fits(value: Any, annotation: str) -> bool:
-    names = [n.strip() for n in annotation.split("|")]
-    if any(n not in _TYPES for n in names):
-        return True  # an annotation that only the model itself can check
-    if isinstance(value, bool):
-        return "bool" in names
-    return any(isinstance(value, _TYPES[n]) for n in names)

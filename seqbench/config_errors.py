@@ -37,6 +37,7 @@ def _rule(error: ValidationError) -> str:
         return f"must be {needed}{text_hint(error.instance)}"
     rules = {
         "minimum": f"must be at least {value}",
+        "maximum": f"must be at most {value}",
         "exclusiveMinimum": f"must be greater than {value}",
         "minItems": "must not be empty",
         "minProperties": "must not be empty",

@@ -148,6 +148,12 @@ MISTAKES = [
     ("tracks.fair.hyperparameters.dropout", NAN, "tracks.fair.hyperparameters.dropout = nan: must be a finite number"),
     ("tune.space", {"dropout": {"choices": [0.1, INF]}}, "tune.space.dropout.choices[1] = inf: must be a finite number"),
     ("tune.space", {"dropout": {"low": NAN, "high": 1}}, "tune.space.dropout.low = nan: must be a finite number"),
+    ("tune.space", {"dropout": {"choices": [0.1], "low": 0.1, "high": 0.2}}, "tune.space.dropout: has both choices and a range (low, high): files merge key by key, yours over config.yaml's; take one away with null"),
+    ("tune.space", {"dropout": {"choices": [0.1], "log": True}}, "tune.space.dropout: has both choices and a range (log)"),
+    ("tune.space", {"dropout": {"low": 0.1}}, "tune.space.dropout.high is missing; tune.space.dropout needs choices, or low and high"),
+    ("tune.space", {"dropout": {"choices": None, "log": True}}, "tune.space.dropout.low is missing"),
+    ("tune.spaces", {"net": {"dropout": {}}}, "tune.spaces.net.dropout.low is missing"),
+    ("datasets.tiny.holdout", 0.6, "datasets.tiny.holdout = 0.6: must be at most 0.4"),
     ("models.net.fair.d_model", 0, "models.net.fair.d_model = 0: must be at least 1"),
     ("tracks.fair.hyperparameters.n_layers", 0, "tracks.fair.hyperparameters.n_layers = 0: must be at least 1"),
     ("tune.space", {"d_model": {"choices": [32, 0]}}, "tune.space.d_model.choices[1] = 0: must be at least 1"),
@@ -172,7 +178,7 @@ MISTAKES = [
     ("datasets.Tiny", {"source": "ml-1m", "seq_lens": [5]}, "datasets.Tiny: a name becomes a folder and must match"),
     ("datasets.full-length", {"source": "ml-1m", "seq_lens": [5]}, "datasets.full-length: this name is taken"),
     ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "synthetic": {}}, "datasets.a.synthetic: only for source"),
-    ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "local": {"path": "x"}}, "datasets.a.local.sha256 is missing"),
+    ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "local": {"path": "x"}}, "datasets.a.local.sha256 is missing; what stands in for a publisher's file is pinned; `sha256sum FILE` prints it"),
     ("datasets.tiny.k_core", 5, "datasets.tiny.k_core = 5: source synthetic takes only 1"),
     ("datasets.tiny.order", "seed:1", "datasets.tiny.order = 'seed:1': source synthetic takes only 'file'"),
     ("datasets.tiny.order", "seed", "datasets.tiny.order = 'seed': must match ^(file|"),
@@ -282,6 +288,24 @@ def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):
     config = changed("measure", {"models": ["net"], "real": False, "lengths": [10], "tokens": None})
     jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
     assert [job.curve for job in jobs] == ["batch"]
+
+
+def test_null_takes_away_what_a_file_below_says_of_a_search(models_dir):
+    """Files merge key by key, so a rule could otherwise never change from choices to a range."""
+    below = {"d_model": {"choices": [32, 64]}, "dropout": {"low": 0.1, "high": 0.5, "step": 0.1}}
+    above = {
+        "d_model": {"choices": None, "low": 16, "high": 64},
+        "dropout": {"choices": [0.1, None], "low": None, "high": None, "step": None},
+    }
+    config = changed(
+        "tune", {"space": configuration.merged(below, above), "spaces": {"net": {"tie": None}}}
+    )
+    filled = configuration.validate(config, models_dir=models_dir)
+    assert filled["tune"]["space"] == {
+        "d_model": {"low": 16, "high": 64},
+        "dropout": {"choices": [0.1, None]},
+    }
+    assert filled["tune"]["spaces"] == {"net": {}}
 
 
 def test_a_file_that_is_no_yaml_is_one_line(tmp_path):
