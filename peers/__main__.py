@@ -1,4 +1,4 @@
-"""The command line: ``python -m peers [--levers] [--data FOLDER] [--out FOLDER] [--budget-s SECONDS]``."""
+"""The command line: ``python -m peers``; its options stand in ``_parser``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seqbench.arguments import count, positive
+from seqbench.config_errors import instead
 from seqbench.errors import UserError
 from seqbench.workerenv import worker_environment
 
@@ -48,7 +50,7 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
     """The result of one race, as plain data.
 
     Raises:
-        UserError: there is no prepared dataset.
+        UserError: there is no prepared dataset, or no row of a key.
     """
     if not (a.data / "dataset.json").exists():
         raise UserError(
@@ -56,11 +58,11 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
             f"snakemake --cores 1 {DEFAULT_DATA}/dataset.json"
         )
     settings = Settings(str(a.data.resolve()), threads=a.threads)
-    chosen = [
-        contestant
-        for contestant in _rows(a.levers, settings)
-        if not a.only or contestant.key in {REFERENCE, *a.only}
-    ]
+    rows = {contestant.key: contestant for contestant in _rows(a.levers, settings)}
+    for key in a.only:
+        if key not in rows:
+            raise UserError(f"--only {key}: unknown; {instead(key, rows)}")
+    chosen = [row for key, row in rows.items() if not a.only or key in {REFERENCE, *a.only}]
     logs = a.out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -88,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, default=DEFAULT_DATA, help="folder of a prepared dataset")
     add("--out", type=Path, help="where the result goes (default results/bench-peers or -levers)")
-    add("--budget-s", type=float, default=600.0, help="seconds for all of it (default 600)")
-    add("--threads", type=int, default=1, help="CPU threads of every worker (default 1)")
+    add("--budget-s", type=positive, default=600.0, help="seconds for all of it (default 600)")
+    add("--threads", type=count, default=1, help="CPU threads of every worker (default 1)")
     add("--levers", action="store_true", help="our SASRec with its optimisations off, no peers")
     add("--only", nargs="*", default=[], help="keys of the rows to run besides our reference")
     return parser

@@ -1,4 +1,4 @@
-"""The command line: ``python -m seqbench <verb>``. The only parser of arguments."""
+"""The command line: ``python -m seqbench <verb>``. Its verbs, their options, and what each calls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .arguments import count, positive
 from .errors import UserError
 from .refusals import words
 
@@ -84,20 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: not a positive number")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: not a positive whole number")
-    return value
-
-
 _PATH = {"type": Path, "required": True}
 # A name with a question mark is the same option where it may be left out.
 _OPTIONS: dict[str, dict] = {
@@ -112,21 +99,21 @@ _OPTIONS: dict[str, dict] = {
     "measurement": {"required": True, "help": "the measuring job as JSON"},
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
-    "threads": {"type": int, "default": 1, "help": "CPU threads of the worker (default 1)"},
-    "time-limit": {"type": float, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
+    "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
+    "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
     "grid?": {"type": Path, "help": "results/grid.json for the parts `tune` and `quality`; data/ lies beside it"},
-    "share": {"type": _count, "default": 1, "help": "trainings at once on the GPU in the parts `tune` and `quality` (default 1)"},
+    "share": {"type": count, "default": 1, "help": "trainings at once on the GPU in the parts `tune` and `quality` (default 1)"},
     "results": {**_PATH, "help": "the results folder"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
     "parts": {"default": "tests scan cost train", "help": "which parts, in quotes, `tune` and `quality` too (default: all others)"},
-    "budget-s": {"type": _positive, "default": 540.0,
+    "budget-s": {"type": positive, "default": 540.0,
                  "help": "seconds after which nothing new is started (default 540)"},
     "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
-    "repeats": {"type": _count, "default": 1, "help": "how often every change is planted (default 1)"},
-    "collect?": {"type": _count, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
+    "repeats": {"type": count, "default": 1, "help": "how often every change is planted (default 1)"},
+    "collect?": {"type": count, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
                  "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
     "plants?": {"nargs": "+", "metavar": "PLANT", "help": "only these of the changes (default: all)"},
     "rates?": {"type": Path, "nargs": "+", "metavar": "BLOCKS",
@@ -191,24 +178,29 @@ def _accept(a: argparse.Namespace) -> None:
 
 
 def _measure(a: argparse.Namespace) -> None:
-    from .experiment import Measurement
+    from .experiment import FULL_LENGTH, Measurement
     from .interleave import Ask, measure
     from .jobs import read
 
     job, limit_s = read(Measurement, a.measurement), a.time_limit or float("inf")
+    if a.dataset is None and job.dataset != FULL_LENGTH:
+        raise UserError(
+            f"--dataset is missing: the job is on {job.dataset}; name its folder, as results/data/{job.dataset}"
+        )
     # Of the job, not of each process: a scheduler that ends the job would end it without a record.
     ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
     measure(job, a.dataset, _writable(a.out), a.threads, limit_s, ask)
 
 
 def _grid(a: argparse.Namespace) -> None:
+    from .config import validate
     from .grid import grid
     from .jobs import parse
     from .modelfile import MODELS
     from .record import write_atomically
     from .study import studies
 
-    config = parse(a.config, "--config")
+    config = validate(parse(a.config, "--config"))
     content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
     content["studies"] = [json.loads(s.to_json()) for s in studies(config, MODELS)]
     content["settings"] = config.get("settings", {})
@@ -238,9 +230,12 @@ def _check(a: argparse.Namespace) -> int:
 
 
 def _publish(a: argparse.Namespace) -> None:
+    from .analysis.collect import load, read_grid
     from .reporting.publish import publish, together
 
     _check_readme(a.readme)
+    for entry in load(read_grid(a.grid), a.results):
+        entry.samples()  # what is damaged is named where it lies, before anything is copied
     folder = publish(a.grid, a.results)
     print(f"published: {folder}", file=sys.stderr)
     together(folder.parent, a.readme)
@@ -249,6 +244,10 @@ def _publish(a: argparse.Namespace) -> None:
 def _retry(a: argparse.Namespace) -> int:
     from .record import discard, having
 
+    if not any((a.results / part).is_dir() for part in ("runs", "tune")):
+        raise UserError(
+            f"--results {a.results}: has neither runs nor tune; name the folder of the results"
+        )
     parts = [having(a.results / part, a.status) for part in ("runs", "tune")]
     folders = [folder for found, _ in parts for folder in found]
     unreadable = [why for _, reasons in parts for why in reasons]

@@ -37,7 +37,7 @@ def read(kind: type, text: str) -> Any:
         UserError: as ``parse``; a key that is missing or unknown, or a value that the job or its record cannot take.
     """
     name = kind.__name__.lower()
-    parse(text, name)
+    _complete(kind, parse(text, name), name)
     try:
         job = kind.from_json(text)
     except (AttributeError, TypeError, ValueError) as error:  # a list for a mapping, further down
@@ -48,6 +48,14 @@ def read(kind: type, text: str) -> Any:
         if problem:
             raise UserError(f"{name}: {problem}")
     return job
+
+
+def _complete(kind: type, values: dict[str, Any], name: str) -> None:
+    required = (dataclasses.MISSING, dataclasses.MISSING)
+    fields = [f for f in dataclasses.fields(kind) if (f.default, f.default_factory) == required]
+    missing = [f.name for f in fields if f.name not in values]
+    if missing:
+        raise UserError(f"{name}: {', '.join(missing)} missing; pass what the workflow prints")
 
 
 def _unrecordable(job: Any) -> str | None:

@@ -99,10 +99,13 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
         packed = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"{path}: missing; its record.json lies beside it, run the workflow again"
+            f"{path}: missing, and its record.json is there; delete {folder} and run the workflow again"
         ) from None
     if hashlib.sha256(packed).hexdigest() != record["samples"]["sha256"]:
-        raise UserError(f"{path}: not the file its record.json was written with (SHA-256 differs)")
+        raise UserError(
+            f"{path}: not the file its record.json was written with (SHA-256 differs);"
+            f" delete {folder} and run the workflow again"
+        )
     with np.load(io.BytesIO(packed)) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

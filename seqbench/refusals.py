@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from .errors import UserError
 
 
 def words(error: Exception) -> str:
     """One line on an error of the user's or of the system's (a path, a permission, a file that is no text)."""
     if isinstance(error, UserError):
-        return _forced(str(error))
+        return _forced(_published(str(error)))
     if isinstance(error, UnicodeDecodeError):
         return f"a file that should be text is no UTF-8 ({error})"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; check this path"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _published(message: str) -> str:
+    """Where a published file lies: what is published is changed in a copy of its folder, which is gone after an error."""
+    return re.sub(r"\.publish-[^/\s]+/", "reference/", message)
 
 
 def _forced(message: str) -> str:

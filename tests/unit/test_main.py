@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import builders
 import pytest
 
 from seqbench import __main__ as command
@@ -36,7 +37,7 @@ JOBS = {
     "run": ["--dataset", "x", "--experiment"],
     "train": ["--dataset", "x", "--experiment"],
     "tune": ["--dataset", "x", "--study"],
-    "measure": ["--measurement"],
+    "measure": ["--dataset", "x", "--measurement"],
     "prepare": ["--name", "d", "--data-dir", "x", "--definition"],
     "grid": ["--config"],
 }
@@ -57,6 +58,45 @@ def test_json_that_is_no_mapping_is_one_line(capsys, tmp_path, verb, text):
     said = refused(capsys, verb, "--out", tmp_path / "out", *JOBS[verb], text)
     assert f" = {text}: must be a mapping" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"),
+    [
+        ("run", "experiment: dataset, model, track, seq_len, seed missing; "),
+        ("tune", "study: dataset, model, seq_len, trials, space missing; "),
+        ("measure", "measurement: dataset, track, seq_len, models missing; "),
+        ("grid", "config: datasets is missing; the configuration needs datasets, tracks, run"),
+    ],
+)
+def test_an_empty_mapping_is_told_what_it_lacks(capsys, tmp_path, verb, missing):
+    assert missing in refused(capsys, verb, "--out", tmp_path / "out", *JOBS[verb], "{}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_measurement_on_data_needs_them(capsys, tmp_path):
+    said = refused(capsys, "measure", "--out", tmp_path / "out", "--measurement", json.dumps(MEASUREMENT))  # fmt: skip
+    assert (
+        said == "error: --dataset is missing: the job is on d; name its folder, as results/data/d\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "tune", "measure"])
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--threads", "0", "0: not a positive whole number"),
+        ("--threads", "two", "two: not a positive whole number"),
+        ("--time-limit", "-5", "-5: not a positive number"),
+        ("--time-limit", "nan", "nan: not a positive number"),
+    ],
+)
+def test_a_number_that_no_job_can_have_is_refused(capsys, tmp_path, verb, option, value, said):
+    arguments = [verb, "--out", str(tmp_path / "out"), *JOBS[verb], "{}", f"{option}={value}"]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2 and f"argument {option}: {said}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -237,6 +277,38 @@ def test_retry_removes_what_it_says(capsys, tmp_path, tiny):
     assert main(["retry", "--status", "timeout", "--results", str(tmp_path)]) == 0
     assert not (out / "record.json").exists()
     assert not (trial / "record.json").exists() and not (trial.parent / "study.json").exists()
+
+
+def test_retrying_where_no_results_are_is_refused(capsys, tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path):
+        said = refused(capsys, "retry", "--status", "oom", "--results", folder)
+        assert f"--results {folder}: has neither runs nor tune" in said
+
+
+def test_damaged_samples_are_named_where_they_lie_before_anything_is_published(capsys, tmp_path):
+    wanted = builders.grid([builders.training("toy", "sasrec")], [])
+    path = builders.write_grid(tmp_path, wanted)
+    folder = tmp_path / wanted["trainings"][0]["path"]
+    (folder / "samples.npz").write_bytes(b"cut")
+    said = refused(capsys, "publish", "--grid", path, "--results", tmp_path)
+    assert f"{folder / 'samples.npz'}: " in said
+    assert said.endswith(f"; delete {folder} and run the workflow again\n")
+    assert not (tmp_path / "reference").exists()
+
+
+def test_a_file_that_is_published_is_named_where_it_lies(capsys, tmp_path):
+    """And not in the copy of its folder that publishing changes, which is gone afterwards."""
+    folder = "runs/toy/matched/sasrec/L50-s0"
+    for seed in (0, 1):
+        wanted = builders.grid([builders.training("toy", "sasrec", seed=seed)], [])
+        path = builders.write_grid(tmp_path, wanted)
+        published = tmp_path / "reference/test-machine" / folder
+        if seed:
+            (published / "samples.npz").write_bytes(b"cut")
+            said = refused(capsys, "publish", "--grid", path, "--results", tmp_path)
+            assert f"{published / 'samples.npz'}: " in said and ".publish" not in said
+        else:
+            assert main(["publish", "--grid", str(path), "--results", str(tmp_path)]) == 0
 
 
 def test_a_damaged_record_stops_no_retry_of_the_others(capsys, tmp_path, tiny):

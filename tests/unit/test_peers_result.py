@@ -191,6 +191,23 @@ def test_data_that_are_not_prepared_are_one_line(capsys, tmp_path):
     assert "snakemake --cores 1 results/data/ml-1m/dataset.json" in message
 
 
+def test_a_row_that_is_none_is_refused_before_anything_runs(capsys, tiny, tmp_path):
+    options = ["--data", str(tiny), "--out", str(tmp_path / "out"), "--only", "ours-bertrec"]
+    assert command_line.main(options) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "error: --only ours-bertrec: unknown; did you mean 'ours-bert4rec'? allowed: ours-sasrec, "
+    )
+    assert said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--threads=0", "--budget-s=-1"])
+def test_a_number_that_no_race_can_have_is_refused(capsys, tiny, option):
+    with pytest.raises(SystemExit) as end:
+        command_line.main(["--data", str(tiny), option])
+    assert end.value.code == 2 and "not a positive" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_our_own_rows_run_end_to_end(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(contestants, "VENVS", tmp_path)

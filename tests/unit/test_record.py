@@ -67,7 +67,12 @@ def test_samples_of_another_record_are_refused(tmp_path):
     write(tmp_path / "a")
     write(tmp_path / "b", samples={"test/unmasked/rank": np.array([9])})
     (tmp_path / "b/samples.npz").replace(tmp_path / "a/samples.npz")
-    with pytest.raises(UserError, match="SHA-256"):
+    with pytest.raises(
+        UserError, match=r"SHA-256 differs\); delete .*/a and run the workflow again"
+    ):
+        record.read_samples(tmp_path / "a", record.read_record(tmp_path / "a"))
+    (tmp_path / "a/samples.npz").unlink()
+    with pytest.raises(UserError, match=r"missing, .*; delete .*/a and run the workflow again"):
         record.read_samples(tmp_path / "a", record.read_record(tmp_path / "a"))
 
 
