@@ -15,7 +15,9 @@ import yaml
 from . import record as records
 from . import tune
 from .analysis.tidy import Entry
+from .config_errors import show
 from .errors import UserError
+from .jobs import read
 from .reporting.publish import copy_record, machine_of, staged, tables
 from .study import Study
 
@@ -52,7 +54,7 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     files = sorted((Path(results) / "tune").glob(f"*/*/*/{tune.SUMMARY}"))
     if not files:
         raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
-    old = (yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else None) or {}
+    old = _written_before(target)
     chosen = old.get("settings", {}).get(TRACK, {})
     said, trials = [], []
     for file, content in _current(files, config):
@@ -112,6 +114,30 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _written_before(target: Path) -> dict[str, Any]:
+    """What the file holds already, ``settings`` and ``models`` as mappings; nothing where there is none.
+
+    Raises:
+        UserError: it is no YAML, or not what an earlier call wrote.
+    """
+    todo = "move it away, and it is written anew from the studies"
+    if not target.exists():
+        return {}
+    try:
+        old = yaml.safe_load(target.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{target}: is no YAML ({' '.join(str(error).split())}); {todo}") from None
+    if not isinstance(old, dict):
+        raise UserError(f"{target} = {show(old)}: must be a mapping; {todo}")
+    blocks = {key: old.get(key, {}) for key in ("settings", "models")}
+    if isinstance(blocks["settings"], dict):
+        blocks[f"settings.{TRACK}"] = blocks["settings"].get(TRACK, {})
+    for key, block in blocks.items():
+        if not isinstance(block, dict):
+            raise UserError(f"{target}: {key} = {show(block)}: must be a mapping; {todo}")
+    return old
+
+
 @contextmanager
 def _written(target: Path, text: str) -> Iterator[None]:
     """The file with a new text; the old one, or none, if what is done with it fails."""
@@ -131,7 +157,7 @@ def _current(files: list[Path], config: Mapping[str, Any]) -> Iterator[tuple[Pat
     """Of every dataset and model one study: that of the history which the configuration tunes, else the longest."""
     found: dict[tuple[str, str], list[tuple[int, Path, dict[str, Any]]]] = {}
     for file in files:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = _study(file)
         study = content["study"]
         entry = (study["seq_len"], file, content)
         found.setdefault((study["dataset"], study["model"]), []).append(entry)
@@ -142,6 +168,28 @@ def _current(files: list[Path], config: Mapping[str, Any]) -> Iterator[tuple[Pat
         for _, other, _ in others:
             print(f"{other.parent}: left out for the study at L = {seq_len}", file=sys.stderr)
         yield file, content
+
+
+def _study(file: Path) -> dict[str, Any]:
+    """What a search left.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UserError("is no mapping")
+        for key in ("study", "trials", "best"):
+            if key not in content:
+                raise UserError(f"has no `{key}`")
+        read(Study, json.dumps(content["study"]))
+    except (ValueError, UserError) as error:  # no JSON, no UTF-8
+        raise UserError(
+            f"{file}: no study as the search writes it ({error}); delete it and run `snakemake --cores 2 tune`"
+            " with the same --configfile again: trials that are there are taken"
+        ) from None
+    return content
 
 
 def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:

@@ -305,6 +305,49 @@ def test_models_whose_finals_differ_were_not_searched_alike(tmp_path, monkeypatc
         accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "is no mapping"),
+        ("{}", "has no `study`"),
+        ('{"study": {}, "trials": [], "best": null}', "study: dataset, model, seq_len, trials, space missing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_study_is_named(tmp_path, content, why):
+    file = tmp_path / "tune/toy/sasrec/L20/study.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    with pytest.raises(UserError) as error:
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
+    said = str(error.value)
+    assert said.startswith(f"{file}: no study as the search writes it ({why}") and "\n" not in said
+    assert "delete it and run `snakemake --cores 2 tune`" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("a: [1\nb: 2", "is no YAML ("),
+        ("- 1", "must be a mapping"),
+        ("settings: 3", "settings = 3: must be a mapping"),
+        ("settings: {tuned: 3}", "settings.tuned = 3: must be a mapping"),
+        ("models: []", "models = []: must be a mapping"),
+    ],
+)
+def test_a_file_of_settings_that_is_none_is_named_and_kept(tmp_path, content, why):
+    (study, *_) = studies(config.validate(TUNING), MODELS)
+    tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    target = tmp_path / "tuned.yaml"
+    target.write_text(content)
+    with pytest.raises(UserError) as error:
+        accept.accept(tmp_path, target, config.validate(TUNING))
+    said = str(error.value)
+    assert said.startswith(f"{target}") and why in said and "\n" not in said
+    assert said.endswith("; move it away, and it is written anew from the studies")
+    assert target.read_text() == content
+
+
 def test_nothing_to_accept_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match="no study; run `snakemake --cores 2 tune` first"):
         accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
