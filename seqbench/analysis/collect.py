@@ -51,6 +51,24 @@ NAMES = (
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
 
+# What a table with rows cannot be without; by it a file that is none of ours is told.
+COLUMNS = {
+    "experiments": ("path", "dataset", "model", "track", "seq_len", "kind", "status"),
+    "effectiveness": ("path", "dataset", "model", "track", "seq_len", "metric", "value"),
+    "summary": ("dataset", "model", "track", "seq_len", "masking", "metric", "mean"),
+    "comparisons": ("dataset", "track", "seq_len", "model_a", "model_b", "metric", "difference"),
+    "contrasts": ("dataset", "track", "model", "contrast", "metric", "difference"),
+    "efficiency": ("path", "dataset", "model", "track", "seq_len", "metric", "median"),
+    "curves": ("path", "dataset", "model", "track", "step", "metric", "value"),
+    "scaling": ("track", "model", "curve"),
+    "crossovers": ("track", "model_a", "model_b", "curve"),
+    "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
+    "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
+    "agreement": ("base", "track", "protocol", "tau"),
+    "history": history.COLUMNS,
+}
+
+
 def collect(grid_path: Path, results: Path, out: Path) -> None:
     """Read exactly the records that the grid names and write their tables into `out`.
 
@@ -181,9 +199,13 @@ def write(tables: Tables, out: Path) -> None:
 
 
 def read(folder: Path) -> Tables:
-    """Read what `write` wrote; a table without rows comes back empty."""
+    """Read what `write` wrote; a table without rows comes back empty.
+
+    Raises:
+        UserError: a table is missing or damaged.
+    """
     folder = Path(folder)
-    frames = {name: _read_csv(folder / f"{name}.csv") for name in FRAMES}
+    frames = {name: _read_table(folder / f"{name}.csv") for name in FRAMES}
     datasets, settings = (
         _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
     )
@@ -206,6 +228,18 @@ def _check_settings(entry: Entry, wanted: dict[str, Any], results: Path) -> None
                 f"{results / entry.path}: made with {key} = {entry.experiment[key]}, the grid asks for"
                 f" {value}: delete it and {WORKFLOW}"
             )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        frame = _read_csv(path)
+    except (pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: is no table ({why}): delete it and {WORKFLOW}") from None
+    lacking = [column for column in COLUMNS[path.stem] if column not in frame]
+    if len(frame.columns) and lacking:
+        raise UserError(f"{path}: has no column {lacking[0]!r}: delete it and {WORKFLOW}")
+    return frame
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

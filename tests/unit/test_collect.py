@@ -227,6 +227,28 @@ def test_other_users_are_refused(tmp_path, plan):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", collect.FRAMES)
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"a,b\n1,2\n", "has no column '"),
+        (b'path,dataset\n"1,2\n3', "is no table ("),
+        (b"\xff\xfe\x00", "is no table ("),
+        (b"a,b\n1,2,3\n4,5,6,7\n", "is no table ("),
+    ],
+)
+def test_a_damaged_table_is_named_with_the_command(tmp_path, plan, name, content, why):
+    empty = collect.Tables(dict.fromkeys(collect.FRAMES, pd.DataFrame()), {}, {})
+    collect.write(empty, tmp_path)
+    collect.read(tmp_path)
+    (tmp_path / f"{name}.csv").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        collect.read(tmp_path)
+    said = str(error.value)
+    assert said.startswith(f"{tmp_path / name}.csv: {why}") and "\n" not in said
+    assert f": delete it and {collect.WORKFLOW}" in said
+
+
 def test_a_missing_record_is_named_with_the_command(tmp_path, plan):
     path = tmp_path / "runs/toy/matched/sasrec/L50-s1/record.json"
     refused(tmp_path, plan, f"{path}.*make report", path.unlink)
