@@ -12,8 +12,11 @@ PINS = $$($(PYTHON) envs/pins.py $(1))
 .PHONY: help setup demo report check publish tune accept-tuning regression regression-selftest accept-golden test lint parity bench bench-peers bench-levers gpu-check
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1,"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1;"
+	@echo "for report, check, publish, tune, accept-tuning: CONFIGFILES=\"a.yaml b.yaml\", files merged over config/config.yaml, the"
+	@echo "  same for all of them: without those of the run, check and publish start the whole default comparison (CONFIG= is an older name);"
+	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S;"
 	@echo "for bench-peers, bench-levers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
@@ -40,15 +43,17 @@ demo: setup  ## the whole comparison on small synthetic data: CPU, minutes, no d
 	$(BIN)/snakemake --cores $(CORES) report --configfile config/demo.yaml
 	@echo "The report is at file://$(CURDIR)/report/index.html"
 
-report: setup  ## the comparison of config/config.yaml
-	$(BIN)/snakemake --cores $(CORES) report
+MERGED = $(if $(CONFIGFILES)$(CONFIG),--configfile $(or $(CONFIGFILES),$(CONFIG)))
+
+report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merged over it
+	$(BIN)/snakemake --cores $(CORES) report $(MERGED)
 	@echo "The report is at file://$(CURDIR)/report/index.html"
 
-check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record)
-	$(BIN)/snakemake --cores $(CORES) check
+check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record); CONFIGFILES= as for the run
+	$(BIN)/snakemake --cores $(CORES) check $(MERGED)
 
-publish: setup  ## write what is committed: results/reference/<machine>/, the page of all machines, the README's findings
-	$(BIN)/snakemake --cores $(CORES) publish
+publish: setup  ## write what is committed: results/reference/<machine>/, the page of all machines, the README's findings; CONFIGFILES= as for the run
+	$(BIN)/snakemake --cores $(CORES) publish $(MERGED)
 
 # Status 3, "cannot tell", does not fail; the command itself tells it apart.
 regression: setup  ## counts and golden metrics; with BASE=<revision> wall time against it too, BUDGET_S= seconds
@@ -62,13 +67,11 @@ regression-selftest: setup  ## does the gate find what is planted, and name it? 
 accept-golden: setup  ## accept this checkout's counts and golden metrics: rewrites results/reference/golden.json
 	$(BIN)/python -m seqbench regression --out results/regression --accept
 
-CONFIGFILES = $(if $(CONFIG),--configfile $(CONFIG))
+tune: setup  ## equal tuning: so many trials per model and dataset; CONFIGFILES= files merged over config/config.yaml
+	$(BIN)/snakemake --cores $(CORES) tune $(MERGED)
 
-tune: setup  ## equal tuning: so many trials per model and dataset; CONFIG= files merged over config/config.yaml
-	$(BIN)/snakemake --cores $(CORES) tune $(CONFIGFILES)
-
-accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the trials
-	$(BIN)/python -m seqbench accept-tuning --results results --tuned config/tuned.yaml --readme README.md $(CONFIGFILES)
+accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the trials; CONFIGFILES= as for the search
+	$(BIN)/python -m seqbench accept-tuning --results results --tuned config/tuned.yaml --readme README.md $(MERGED)
 
 .venv/.setup-test: .venv/.setup
 	@echo "setup: Triton, for the tests of its kernels in its interpreter"
