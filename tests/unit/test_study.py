@@ -1,8 +1,11 @@
 """What is tuned: studies from a configuration, and mistakes in it, one line each."""
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
+import yaml
 from test_tune import PAIRS
 
 from seqbench import config
@@ -131,3 +134,26 @@ def test_a_mistake_is_named_in_one_line(tuning, words):
     with pytest.raises(UserError) as error:
         config.validate(changed(**tuning))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_published_studies_are_those_that_the_shipped_file_describes():
+    """Itself, and with each of the files behind it that its comment writes out."""
+    config_folder = MODELS.parent / "config"
+    text = (config_folder / "tune-published.yaml").read_text(encoding="utf-8")
+    recipes = [
+        yaml.safe_load("\n".join(line.lstrip("# ") for line in found.splitlines()))
+        for found in re.findall(r"((?:^#   (?:tune|datasets): .*\n)+)", text, flags=re.M)
+    ]
+    assert len(recipes) == 2
+    default = yaml.safe_load((config_folder / "config.yaml").read_text(encoding="utf-8"))
+    base = config.merged(default, yaml.safe_load(text))
+    described = {
+        study.to_json()
+        for recipe in ({}, *recipes)
+        for study in studies(config.validate(config.merged(base, recipe)), MODELS)
+    }
+    files = [*(MODELS.parent / "results" / "reference").glob("*/tune/*/*/*/study.json")]
+    published = {
+        Study.from_json(json.dumps(json.loads(f.read_text())["study"])).to_json() for f in files
+    }
+    assert len(published) == 16 and published <= described
