@@ -223,18 +223,18 @@ def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
     rivals = {m.rival for own in every.values() for m in own}
     for rival in ordered(r for r in rivals if r in PARTIAL):
         yield f"A training step of {label(rival)} predicts only a part of the targets that the others predict."
-    passed, both = 0, 0
-    for by in _machines(every).values():
-        for rival in _rivals(by):
-            for test, counted_ in ((lambda m: m.sooner(SHARE), "passed"), (raced, "both")):
-                count = _added(by, rival, test)
-                n = count[0][0] if count else 0
-                passed, both = (passed + n, both) if counted_ == "passed" else (passed, both + n)
+    passed, both = (_total(every, test) for test in (lambda m: m.sooner(SHARE), raced))
     if passed > both:
         yield f"Better and sooner: in {passed - both} of the {passed} the other model does not get there with every seed."
     twice = _twice(tables, list(every))
     if twice:
         yield f"{plural(twice, 'training')} stand in several tracks, whose settings are the same there, and so do their comparisons."
+
+
+def _total(every: ByTrack, test: Test) -> int:
+    """In how many comparisons, on every machine, it is better with seen items ranked and passes."""
+    counts = [_added(by, rival, test) for by in _machines(every).values() for rival in _rivals(by)]
+    return sum(count[0][0] for count in counts if count)
 
 
 def _twice(tables: Tables, tracks: list[str]) -> int:
