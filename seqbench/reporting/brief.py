@@ -81,7 +81,7 @@ def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterat
     if said and turns:
         said.append(f"on full windows {'; '.join(turns)}")
     if said:
-        yield f"on {_machine(where)}, up to L = {whole(longest)}, {'; '.join(said)}"
+        yield f"on {_machine(where)}, up to L = {whole(longest)}, beyond the quartiles, {'; '.join(said)}"
 
 
 def _tally(by: ByTrack, key: tuple[str, str]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def test_full_windows_count_only_where_no_dataset_was_measured():
     ends = [{**crossing("sasrec", ("sasrec", "mamba4rec"), 700), "machine_name": "gpu", "device_kind": "cuda"}]  # fmt: skip
     _, found, _ = said(tables(rows, [*real, *windows], ends))
     assert (
-        "on m (a CPU: a GPU may say otherwise), up to L = 50, a training step takes longer in 0 of 1 (less in 1) comparisons of track matched.**"
+        "on m (a CPU: a GPU may say otherwise), up to L = 50, beyond the quartiles, a training step takes longer in 0 of 1 (less in 1) comparisons of track matched.**"
         in found
     )
     assert found.endswith(
@@ -71,7 +71,7 @@ def test_full_windows_count_only_where_no_dataset_was_measured():
     )
     _, found, _ = said(tables(rows, windows, ends))
     assert (
-        "on gpu (A GPU), up to L = 50, a training step takes longer in 1 of 1 comparisons of track matched; on full"
+        "on gpu (A GPU), up to L = 50, beyond the quartiles, a training step takes longer in 1 of 1 comparisons of track matched; on full"
         in found
     )
 

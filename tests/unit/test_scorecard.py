@@ -121,7 +121,7 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     assert said(tables(rows, costs)) == [
         "- **Quality: Mamba4Rec ranks better in 3 of 3 (2) comparisons of track matched; worse in 0 (0).**"
         " Track matched, 3 places on 1 dataset: better than SASRec in 3 of 3 (2), inconclusive in 0 (1).",
-        "- **Cost: on m (a CPU: a GPU may say otherwise), up to L = 400, a training step takes longer in 1 of 3 (less in 2) comparisons of track matched.**"
+        "- **Cost: on m (a CPU: a GPU may say otherwise), up to L = 400, beyond the quartiles, a training step takes longer in 1 of 3 (less in 2) comparisons of track matched.**"
         " Track matched on m, 3 places: training step 0.250 to 1.50 times SASRec's.",
         "- **Both at once: on m better and with a shorter training step in 1 of 2 (0) comparisons of track matched.** With a shorter step:"
         " track matched than SASRec in 1 of 2 (0).",
@@ -134,7 +134,7 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     costs += [cost(m, v, metric="peak_allocated_bytes", **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
     *_, cheaper, at_once = said(tables(rows, costs))
     assert (
-        "; on gpu (A GPU), up to L = 50, a training step takes longer in 0 of 1 (less in 1) comparisons of track matched; training"
+        "; on gpu (A GPU), up to L = 50, beyond the quartiles, a training step takes longer in 0 of 1 (less in 1) comparisons of track matched; training"
         " takes more memory in 1 of 1 comparisons of track matched.**" in cheaper
     )
     assert cheaper.endswith("  - Track matched on gpu (A GPU), 1 place: training step 0.250 times SASRec's; memory of training 1.50 times SASRec's.")  # fmt: skip
