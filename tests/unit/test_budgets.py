@@ -78,7 +78,7 @@ def test_the_answer_says_what_changed_where_it_ended_and_what_is_between_the_mod
         "toy, L = 50, seen items ranked, the same seeds: up to 5,000 updates (track longer) instead of 1,000 (track matched) change NDCG@10 by +"
     )
     assert "] (Mamba4Rec), +" in ranked
-    assert masked.startswith("toy, L = 50, seen items masked: ")
+    assert masked.startswith("toy, L = 50, seen items masked, the same seeds: ")
     assert ends == (
         "toy, L = 50, track longer: updates at which trainings ended: Mamba4Rec after 3,200 (chosen 2,400), SASRec after 3,200 (chosen"
         " 2,400), GRU4Rec after 5,000 (chosen 2,400, 3 of 3 by its budget)."
