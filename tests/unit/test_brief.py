@@ -1,4 +1,4 @@
-"""The answer in brief beyond what test_scorecard.py counts: several tracks, lengths at which a step is shorter, nothing judged."""
+"""The answer in brief beyond what test_scorecard.py and test_shorter.py count: several tracks, lengths at which a step is shorter, nothing judged."""
 
 import pandas as pd
 from builders import plan, training
@@ -7,7 +7,8 @@ from test_findings import tables_of
 from test_headline import both as pair
 from test_reach import COSTS as PRICES
 from test_reach import tables as trained
-from test_scorecard import crossing, quality, said
+from test_scorecard import quality, said
+from test_shorter import crossing
 from test_tradeoff import WINDOWS, comparison, cost, tables
 
 from seqbench.reporting import anchors, both, brief, short, standing

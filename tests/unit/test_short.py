@@ -6,7 +6,8 @@ from test_anchors import anchor
 from test_headline import both as pair
 from test_reach import COSTS, LOOKS
 from test_reach import tables as trained
-from test_scorecard import crossing, quality
+from test_scorecard import quality
+from test_shorter import crossing
 from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
 from seqbench.reporting import anchors, reach, short
