@@ -29,7 +29,6 @@ class Gap:
     """What masking adds to a training's validation quality, as a share of the value with seen items ranked."""
 
     dataset: str
-    model: str
     first: float  # at the first look
     chosen: float  # at the step whose weights were tested
     by_patience: bool  # whether validation ended the training, not its budget
@@ -108,7 +107,7 @@ def _every(tables: Tables, tracks: list[str]) -> Iterator[Gap]:
             run = pick(trained, path=path, track=track)
             if len(chosen) and len(run):
                 by_patience = not bool(run.still_improving.iloc[0])
-                yield Gap(dataset, own.model.iloc[0], float(_first(own).iloc[0]), float(chosen.iloc[0]), by_patience)  # fmt: skip
+                yield Gap(dataset, float(_first(own).iloc[0]), float(chosen.iloc[0]), by_patience)  # fmt: skip
 
 
 def _course(found: list[Gap]) -> Iterator[str]:
