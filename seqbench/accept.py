@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ from . import tune
 from .analysis.tidy import Entry
 from .config_errors import show
 from .errors import UserError
+from .experiment import Training, build
+from .grid import base_training
 from .jobs import read
 from .reporting.publish import copy_record, machine_of, staged, tables
 from .study import Study
 
 TRACK = "tuned"
 HEAD = """\
-# Written by `make accept-tuning` from the studies below results/tune; do not edit. Merged over config.yaml, it runs the track
-# `tuned`: every model with the settings that were best on validation among the same number of trials of the same length; where
-# there were finals, by the mean over seeds. The trials are records below results/reference/<machine>/tune.
+# Who leads where every model had an equal search? The track `tuned`: settings that were best on validation, by the mean over
+# seeds where there were finals. Written by `make accept-tuning`; do not edit. Merged over config.yaml:
+#   snakemake --cores 8 report --configfile config/tuned.yaml
+# A training takes one to three times as long as one of `matched`: winners may be wider. `snakemake tune` with this file makes the
+# studies again; their trials are records below results/reference/<machine>/tune.
 """
 
 
@@ -56,9 +61,10 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
     old = _written_before(target)
     chosen = old.get("settings", {}).get(TRACK, {})
-    said, trials = [], []
+    said, trials, searches = [], [], {}
     for file, content in _current(files, config):
         dataset, model = content["study"]["dataset"], content["study"]["model"]
+        searches[dataset] = _Facts(_search(content["study"], config))
         if content["best"] is None:
             raise UserError(f"{file}: every trial failed; see their records beside it")
         found = tune.settings(content)
@@ -85,11 +91,16 @@ def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
         for found in by_model.values():
             if "tuning" in found:
                 found["tuning"] = _Facts(found["tuning"])
+    complete = _complete(chosen)
     new = {
         **({"models": own} if own else {}),
         "tracks": {TRACK: start},
         "settings": {TRACK: chosen},
-        "run": {"datasets": _complete(chosen), "tracks": [TRACK]},
+        "run": {"datasets": complete, "tracks": [TRACK]},
+        "tune": {
+            "datasets": complete,
+            "by_dataset": {**old.get("tune", {}).get("by_dataset", {}), **searches},
+        },
     }
     text = (
         HEAD
@@ -129,7 +140,7 @@ def _written_before(target: Path) -> dict[str, Any]:
         raise UserError(f"{target}: is no YAML ({' '.join(str(error).split())}); {todo}") from None
     if not isinstance(old, dict):
         raise UserError(f"{target} = {show(old)}: must be a mapping; {todo}")
-    blocks = {key: old.get(key, {}) for key in ("settings", "models")}
+    blocks = {key: old.get(key, {}) for key in ("settings", "models", "tune")}
     if isinstance(blocks["settings"], dict):
         blocks[f"settings.{TRACK}"] = blocks["settings"].get(TRACK, {})
     for key, block in blocks.items():
@@ -216,6 +227,19 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
             raise UserError(
                 f"{dataset}: the models were not searched alike ({said}); tune all of them with one configuration"
             )
+
+
+def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study was asked for, as ``tune.by_dataset`` says it."""
+    base = base_training(config, study["dataset"], config["tune"]["track"])
+    training = asdict(build(Training, study["training"]))
+    return {
+        "trials": study["trials"],
+        "seed": study["seed"],
+        "finalists": study.get("finalists", 0),
+        **({"final_seeds": study["final_seeds"]} if study.get("finalists") else {}),
+        "training": {k: v for k, v in training.items() if v != getattr(base, k)},
+    }
 
 
 def _is_chosen(model: str, chosen: Mapping[str, Mapping[str, Any]]) -> bool:

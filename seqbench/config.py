@@ -141,6 +141,7 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
     yield from _not_in("report.waterfall", config["report"]["waterfall"], known["tracks"])
     tune = config["tune"]
     yield from _not_in("tune.datasets", tune["datasets"], known["datasets"])
+    yield from _not_in("tune.by_dataset", tune["by_dataset"], known["datasets"])
     for key in ("models", "spaces"):
         yield from _not_in(f"tune.{key}", tune[key], trained)
     if tune["datasets"]:

@@ -22,10 +22,9 @@ def bad_space(
 ) -> Iterator[str]:
     """A space names what every tuned model has, its values fit, and its rules are some."""
     tune = config["tune"]
-    if tune["finalists"] == 1:
-        yield "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
-    if tune["finalists"] and tune["seed"] in tune["final_seeds"]:
-        yield f"tune.final_seeds = {tune['seed']}: is tune.seed, with which they were trained already; write another"
+    yield from _bad_finals("tune", tune)
+    for dataset, block in tune["by_dataset"].items():
+        yield from _bad_finals(f"tune.by_dataset.{dataset}", {**tune, **block})
     for key, space in (
         ("tune.space", tune["space"]),
         *((f"tune.spaces.{m}", s) for m, s in tune["spaces"].items()),
@@ -47,6 +46,13 @@ def bad_space(
                 )
             for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
                 yield from bad_values(key, {name: value}, model, fields[model])
+
+
+def _bad_finals(key: str, search: Mapping[str, Any]) -> Iterator[str]:
+    if search["finalists"] == 1:
+        yield f"{key}.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
+    if search["finalists"] and search["seed"] in search["final_seeds"]:
+        yield f"{key}.final_seeds = {search['seed']}: is {key}.seed, with which they were trained already; write another"
 
 
 def _bad_shape(key: str, rule: Mapping[str, Any]) -> Iterator[str]:

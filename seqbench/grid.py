@@ -128,10 +128,13 @@ def _on_full_length(
 ) -> Iterator[Measurement]:
     models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in measure["models"])
     training = base_training(config, FULL_LENGTH, track)
+    keys = _shared(measure)
+    if measure.get("curve_budget_s"):
+        keys["budget_s"] = measure["curve_budget_s"]
     for curve, seq_len, sequences, n_items in _points(measure):
         yield Measurement(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
-            n_items=n_items, curve=curve, **_as_trained(training), **_shared(measure),
+            n_items=n_items, curve=curve, **_as_trained(training), **keys,
         )  # fmt: skip
 
 

@@ -109,15 +109,16 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
     trained = [m for m in config["run"]["models"] if is_trainable(models_dir / f"{m}.py")]
     for dataset in tune.get("datasets") or []:
         seq_len = max(config["datasets"][dataset]["seq_lens"])
+        search = {**tune, **tune.get("by_dataset", {}).get(dataset, {})}
         for model in tune.get("models") or trained:
             training = dataclasses.replace(
-                base_training(config, dataset, track), **tune.get("training", {})
+                base_training(config, dataset, track), **search.get("training", {})
             )
             space = {**tune["space"], **tune.get("spaces", {}).get(model, {})}
             found.append(Study(
-                dataset, model, seq_len, tune["trials"], _space(space), tune["seed"],
+                dataset, model, seq_len, search["trials"], _space(space), search["seed"],
                 _explicit(models_dir / f"{model}.py", space, hyperparameters(config, model, track, dataset)), training,
-                tune["finalists"], tuple(tune["final_seeds"]) if tune["finalists"] else (),
+                search["finalists"], tuple(search["final_seeds"]) if search["finalists"] else (),
             ))  # fmt: skip
     return found
 

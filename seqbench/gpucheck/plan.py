@@ -19,7 +19,6 @@ DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 # needs, the paper's first, its longest next.
 CORE_LENGTHS = (200, 8192, 2048, 512)
 CORE_TRACK = "matched"
-CURVE_BUDGET_S = 4.0  # of steps per process of a curve
 SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
 GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
 GENERATED_TINY = {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}
@@ -135,7 +134,7 @@ def jobs(plan: Plan) -> Iterator[Any]:
     for job in sorted(measurements, key=rank):
         named = fnmatchcase(job.path.removeprefix("runs/"), plan.only)
         if named and (plan.every or plan.tiny or in_core(job)):
-            yield replace(job, budget_s=CURVE_BUDGET_S) if job.curve else job
+            yield job
 
 
 def trainings(plan: Plan) -> list[Any]:
@@ -165,7 +164,7 @@ def configuration(plan: Plan) -> dict[str, Any]:
     from ..config import merged, validate
 
     config: dict[str, Any] = {}
-    for name in ("config", "paper", "gpu"):
+    for name in ("config", "gpu"):
         text = (ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8")
         config = merged(config, yaml.safe_load(text))
     name = _name(plan)

@@ -1,0 +1,103 @@
+"""Shipped configurations and published records: each record is asked for by one of them, each of them can be run."""
+
+import json
+from functools import cache
+
+import pytest
+
+from seqbench import config
+from seqbench.config import MODELS, ROOT
+from seqbench.experiment import filled
+from seqbench.grid import grid
+from seqbench.study import Study, studies
+
+DATA = {"claims", "anchors"}  # no configurations: what the report holds results against
+SHIPPED = sorted({p.stem for p in (ROOT / "config").glob("*.yaml")} - DATA)
+REFERENCE = ROOT / "results" / "reference"
+
+
+def plain(value):
+    """As JSON reads it back: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+@cache
+def shipped(name):
+    return config.load([] if name == "config" else [ROOT / "config" / f"{name}.yaml"])
+
+
+@cache
+def asked():
+    """Folder below runs/ -> what every shipped configuration that names it asks for."""
+    found = {}
+    for name in SHIPPED:
+        jobs = grid(shipped(name), MODELS)
+        for job in jobs.trainings:
+            found.setdefault(job.path, []).append(plain(job.to_dict()))
+        for job in jobs.measurements:
+            for model, _ in job.models:
+                found.setdefault(f"{job.path}/{model}", []).append(plain(job.for_model(model)))
+    return found
+
+
+def records(kind):
+    """(machine, folder below it, experiment) of the published records of ``runs`` or ``tune``."""
+    for file in sorted(REFERENCE.glob(f"*/{kind}/**/record.json")):
+        folder = file.parent.relative_to(REFERENCE)
+        experiment = json.loads(file.read_text())["experiment"]
+        yield folder.parts[0], "/".join(folder.parts[1:]), filled(experiment)
+
+
+def test_at_most_eight_configurations_are_shipped():
+    assert len(SHIPPED) <= 8
+
+
+def test_every_published_record_is_asked_for_by_a_shipped_configuration():
+    found = list(records("runs"))
+    assert found
+    unasked = [f"{m}/{folder}" for m, folder, job in found if job not in asked().get(folder, [])]
+    assert unasked == []
+
+
+def test_every_published_trial_belongs_to_a_study_that_a_shipped_configuration_asks_for():
+    """The study is the job: settings of a trial after the first are drawn in it."""
+    wanted = [study for name in SHIPPED for study in studies(shipped(name), MODELS)]
+    summaries = {}
+    for file in sorted(REFERENCE.glob("*/tune/*/*/*/study.json")):
+        content = json.loads(file.read_text())
+        study = Study.from_json(json.dumps(content["study"]))
+        assert study in wanted, file
+        summaries[file.parts[-6], study.path] = study, {t["number"]: t for t in content["trials"]}
+    trials = 0
+    for machine, folder, job in records("tune"):
+        path, _, number = folder.rpartition("/trial-")
+        study, by_number = summaries[machine, path]
+        trial = by_number[int(number)]
+        assert plain(study.experiment(trial["chosen"], job["seed"]).to_dict()) == job, folder
+        assert job["seed"] in (study.seed, *study.final_seeds), folder
+        trials += 1
+    assert trials
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_configuration_plans_alone(name):
+    jobs = grid(shipped(name), MODELS)
+    assert jobs.trainings or jobs.measurements
+    assert jobs.datasets()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_configuration_says_how_it_is_run(name):
+    """Its first lines are comments and hold the command that runs it as shipped."""
+    text = (ROOT / "config" / f"{name}.yaml").read_text()
+    head = text[: text.index("\n\n")].splitlines()
+    assert all(line.startswith("#") for line in head)
+    own = "" if name == "config" else f" --configfile config/{name}.yaml"
+    assert any(line.startswith("#   snakemake") and line.endswith(f"report{own}") for line in head)
+
+
+def test_no_shipped_configuration_changes_what_another_one_trains():
+    """A training's folder holds no budget: under other settings it would replace the record of a finished report."""
+    for folder, jobs in asked().items():
+        if "/measure/" not in folder:
+            assert jobs.count(jobs[0]) == len(jobs), folder
