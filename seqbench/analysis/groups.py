@@ -59,11 +59,6 @@ class Group:
         seeds = self.seeds[:, self.column(chosen["select_masking"], chosen["select_on"])]
         return bool(seeds.min() >= APART * seeds.max())
 
-    @property
-    def by_seed(self) -> dict[int, Entry]:
-        """Its trainings by seed."""
-        return {entry.experiment["seed"]: entry for entry in self.entries}
-
     def column(self, masking: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""
         return self.names.index((masking, "conservative", metric))

@@ -47,7 +47,6 @@ def summarise(
     check_same_data(trainings)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for _, of_dataset in groupby(trainings, lambda entry: place(entry)[0]):
-        every: list[Group] = []
         for _, of_track in groupby(of_dataset, lambda entry: place(entry)[1]):
             own: list[Group] = []
             for _, members in groupby(of_track, place):
@@ -57,8 +56,6 @@ def summarise(
                 rows["contrasts"] += [row for group in here for row in contrasts.masking(group)]
                 own += here
             rows["contrasts"] += contrasts.lengths(own)
-            every += own
-        rows["contrasts"] += contrasts.budgets(every)
     return rows
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..labels import SUBJECT
 from ..metrics import METRICS
-from . import anchors, budgets, claims, curves, masking_gap, reach, spent, versus
+from . import anchors, claims, curves, masking_gap, reach, spent, versus
 from .changes import changes
 from .costs import MEMORY, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
@@ -206,14 +206,12 @@ def _listed(models: list[str]) -> str:
 
 
 LENGTH = "What does a longer history do to quality?"
-BUDGET = "What do more updates do to quality?"
 CLAIMS = "Which of the paper's claims stand?"
 SPENT = "What was spent?"
 QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...] = (
     ("Is Mamba4Rec better than the others, and by how much?", _against),
     ("Which model ranks best?", _best),
     (LENGTH, _length),
-    (BUDGET, budgets.sentences),
     ("What does masking seen items do, and does training close the gap?", masking_gap.sentences),
     ("What does Mamba4Rec cost beside the others?", cost),
     (CLAIMS, _claims),

@@ -14,14 +14,12 @@ import pandas as pd
 
 from ..analysis.collect import MARGIN, Tables
 from ..metrics import METRICS
-from . import budgets, objectives, spent
+from . import spent
 from .changes import changes
 from .findings import MAIN, pick, place, places
 from .points import Point
-from .tables import known, label, whole
+from .tables import known, label
 from .views import ordered
-
-WAY = (0.0, 0.25, 0.5)  # of the way to the chosen step
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,12 @@ class Gap:
 
 
 def shares(tables: Tables, **where: Any) -> pd.DataFrame:
-    """The gap at every look of trainings with these values: path, model, step, targets, best and `share`."""
+    """The gap at every look of trainings with these values: path, model, step, best and `share`."""
     frame = tables.frames["curves"]
     part = pick(frame, split="valid", metric=MAIN, **where) if len(frame) else frame
     if part.empty:
-        return pd.DataFrame(columns=["path", "model", "step", "targets", "best", "share"])
-    index = ["path", "model", "step", "targets", "best"]
+        return pd.DataFrame(columns=["path", "model", "step", "best", "share"])
+    index = ["path", "model", "step", "best"]
     wide = part.pivot_table(index=index, columns="masking", values="value").reset_index()
     wide["share"] = wide["seen-masked"] / wide["unmasked"].where(wide["unmasked"] > 0) - 1
     return wide.dropna(subset="share")
@@ -77,7 +75,7 @@ def sentences(tables: Tables) -> Iterator[str]:
 
 
 def brief(tables: Tables, tracks: list[str]) -> Iterator[Point]:
-    """How large the gap is where trainings of the judged tracks ended, and what more updates or another objective do to it."""
+    """How large the gap is where trainings of the judged tracks ended."""
     found = list(_every(tables, tracks))
     if not found:
         return
@@ -91,7 +89,7 @@ def brief(tables: Tables, tracks: list[str]) -> Iterator[Point]:
         f"Masking what a user has seen adds to validation {METRICS[MAIN].label}, at the chosen step, {at}"
         f" ({', '.join(f'track {track}' for track in tracks)}); the gap closes in {closed or 'none'} of {len(found)} trainings."
     )
-    yield Point(lead, [*_course(found), *_more(tables), *_objectives(tables)])
+    yield Point(lead, list(_course(found)))
 
 
 def _every(tables: Tables, tracks: list[str]) -> Iterator[Gap]:
@@ -122,48 +120,6 @@ def _course(found: list[Gap]) -> Iterator[str]:
     yield f"It is narrower at the chosen step than at the first look {'; '.join(said)}."
 
 
-def _more(tables: Tables) -> Iterator[str]:
-    """The gap on the way of trainings with a larger budget."""
-    for step in budgets.steps(tables):
-        looks = shares(tables, dataset=step.dataset, track=step.track, seq_len=step.seq_len)
-        told = [f"{label(m)} {_way(pick(looks, model=m))} %" for m in ordered(looks.model)]
-        by_budget = int(step.trainings.still_improving.sum())
-        ended = f"{by_budget or 'none'} of {len(step.trainings)} trainings ended by the budget"
-        if told:
-            yield (
-                f"With up to {whole(step.more)} updates ({place(step.dataset, step.seq_len)}, track {step.track}, {step.seeds}; {ended}):"
-                f" at the first look, after a quarter and half of the way, and at the chosen step {', '.join(told)}."
-            )
-
-
-def _way(looks: pd.DataFrame) -> str:
-    """Its size at each part of the WAY and at the chosen step, means over seeds."""
-    parts = [own for _, own in looks.groupby("path") if own.best.any()]
-    shares_ = [[*(_near(own, "step", part * own[own.best].step.iloc[0]) for part in WAY), own[own.best].share.iloc[0]] for own in parts]  # fmt: skip
-    return ", ".join(f"{100 * value:.0f}" for value in pd.DataFrame(shares_).mean())
-
-
-def _objectives(tables: Tables) -> Iterator[str]:
-    """The gap under another objective, and that of the judged track after as many targets."""
-    for pair in objectives.pairs(tables):
-        where = {"dataset": pair.dataset, "seq_len": pair.seq_len}
-        own, base = (shares(tables, track=t, **where) for t in (pair.track, pair.judged))
-        told, beside = [], []
-        for model in pair.models:
-            mine, other = pick(own, model=model), pick(base, model=model)
-            if mine.best.any() and len(other):
-                chosen = mine[mine.best]
-                goal = chosen.targets.mean()
-                as_many = [_near(part, "targets", goal) for _, part in other.groupby("path")]
-                told.append(f"{label(model)} {_percent(_first(mine).mean(), chosen.share.mean())}")
-                beside.append(f"{label(model)} {100 * sum(as_many) / len(as_many):.0f} %")
-        if told:
-            yield (
-                f"With the objective {pair.objective} ({place(pair.dataset, pair.seq_len)}, track {pair.track}, {pair.budget}, not judged), from"
-                f" the first look to the chosen step: {', '.join(told)}; in track {pair.judged} after as many targets: {', '.join(beside)}."
-            )
-
-
 def _went(tables: Tables, dataset: str, track: str, seq_len: int) -> str:
     found = gaps(tables, dataset, track, seq_len)
     return ", ".join(
@@ -174,11 +130,6 @@ def _went(tables: Tables, dataset: str, track: str, seq_len: int) -> str:
 def _first(looks: pd.DataFrame) -> pd.Series:
     """Shares at the first look of every training."""
     return looks[looks.step == looks.groupby("path").step.transform("min")].share
-
-
-def _near(looks: pd.DataFrame, column: str, goal: float) -> float:
-    """The share at the look of one training that is nearest to a step or a number of targets."""
-    return float(looks.share[(looks[column] - goal).abs().idxmin()])
 
 
 def _percent(first: float, last: float) -> str:

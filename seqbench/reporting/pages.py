@@ -44,7 +44,6 @@ REMADE = "python -m seqbench publish --grid results/grid.json --results results"
 Machines = Sequence[tuple[str, Tables]]  # by name, every experiment that each of them made
 IN_README = (
     answers.LENGTH,
-    answers.BUDGET,
     answers.CLAIMS,
 )  # the rest of the sentences stands in its tables, or behind its links
 FIGURES = "figures"  # folder of the figures, beside the page of all machines

@@ -274,7 +274,7 @@ def _datasets(folder: Path) -> dict[str, Any]:
 
 def _settled(content: Tables) -> Tables:
     """With what the project's configuration files say about steps of the waterfall and tuned settings."""
-    content.settings["waterfall"] = _declared("waterfall").get("report", {}).get("waterfall", [])
+    content.settings["waterfall"] = _declared("ablation").get("report", {}).get("waterfall", [])
     content.settings["settings"] = _declared("tuned").get("settings", {})
     return content
 

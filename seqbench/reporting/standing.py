@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..labels import SUBJECT
-from . import anchors, budgets, objectives, versus
+from . import anchors, versus
 from .findings import Lead, in_order, lead, pick, place, places, seeds_apart
 from .points import OTHERS, Count, Point, added, counted, listed, pair
 from .tables import label, plural, span
@@ -31,12 +31,7 @@ def quality(tables: Tables, tracks: list[str]) -> Point:
         details.append(_of_track(tables, track, rows))
     return Point(
         f"Quality: {label(SUBJECT)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
-        [
-            *details,
-            *_unlike(tables, tracks),
-            *budgets.brief(tables),
-            *objectives.brief(tables),
-        ],
+        [*details, *_unlike(tables, tracks)],
     )
 
 

@@ -90,6 +90,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
         "steps": 10,
         "warmup": 3,
         "budget_s": 12,
+        "curve_budget_s": None,
         "energy_window_s": 6,
         "real": True,
     }
@@ -282,6 +283,13 @@ def test_full_length_batches_form_four_curves(models_dir):
         ("catalogue", 5, 35, 7, 8), ("catalogue", 5, 35, 7, 9),
     ]  # fmt: skip
     assert len({j.path for j in jobs}) == 8 and set(CURVES) == {j.curve for j in jobs}
+
+
+def test_curves_may_have_a_budget_of_their_own(models_dir):
+    measure = {"models": ["net"], "lengths": [10], "tokens": None, "curve_budget_s": 4}
+    config = changed("measure", measure)
+    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
+    assert {(job.curve, job.budget_s) for job in jobs} == {("batch", 4), (None, 12)}
 
 
 def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):

@@ -1,34 +1,30 @@
 """What masking adds while models train: from curves whose gap is known."""
 
 import pytest
-from builders import SEEDS, THREE, curve, grid, plan, training, write_training
+from builders import THREE, curve, grid, plan, training, write_training
 from test_answers import tables_of
 
 from seqbench.reporting import masking_gap, versus
 
 
-def shaped(entry, share, targets=204800):
-    """A training's curve with this gap by step, and `targets` seen a look."""
+def shaped(entry, share):
+    """A training's curve with this gap by step."""
     points = curve(entry["model"], entry["seed"])
-    for look, point in enumerate(points, start=1):
+    for point in points:
         ranked = point["valid"]["unmasked"]
-        point["targets"] = targets * look
         point["valid"]["seen-masked"] = {k: (1 + share(point["step"])) * v for k, v in ranked.items()}  # fmt: skip
     return points
 
 
-def told(results, share, trainings=(), **values):
-    """The point of track `matched`, whose trainings have this gap by model, step and seed; and of further (entry, gap) pairs."""
+def told(results, share, **values):
+    """The point of track `matched`, whose trainings have this gap by model, step and seed."""
     wanted = plan()
     own = [e for e in wanted["trainings"] if e["model"] in THREE]
-    wanted = grid([*wanted["trainings"], *(entry for entry, _ in trainings)])
 
     def change():
         for entry in own:
             gap = lambda step, e=entry: share(e["model"], step, e["seed"])  # noqa: E731
             write_training(results, entry, values={"curve": shaped(entry, gap), **values})
-        for entry, gap in trainings:
-            write_training(results, entry, values={"curve": shaped(entry, gap, 50000)})
 
     tables = tables_of(results, wanted, change)
     return list(masking_gap.brief(tables, versus.judged(tables)))
@@ -56,27 +52,6 @@ def test_a_gap_that_widens_or_stays_is_not_said_to_narrow_nor_a_budget_to_be_val
     (point,) = told(tmp_path, gap, still_improving=True)
     assert point.lead.endswith("20 to 70 % on toy (track matched); the gap closes in none of 9 trainings.")  # fmt: skip
     assert point.details == ["It is narrower at the chosen step than at the first look on toy in 3 of 9."]  # fmt: skip
-
-
-def test_a_larger_budget_tells_the_gap_on_the_way(tmp_path):
-    """Looks at a quarter and half of the 700 steps are those at 200 and 300 or 400 steps; means over the seeds."""
-    longer = [training(model=m, seed=s, track="longer", max_steps=5000) for m in THREE for s in SEEDS]  # fmt: skip
-    found = [(e, lambda step, e=e: falling(e["model"], step, e["seed"])) for e in longer]
-    (point,) = told(tmp_path, falling, found)
-    (more,) = [text for text in point.details if text.startswith("With up to 5,000 updates")]
-    start = "(toy, L = 50, track longer, 3 seeds; none of 9 trainings ended by the budget): at the first look,"
-    assert start in more
-    assert more.endswith("Mamba4Rec 55, 50, 45, 25 %, SASRec 55, 50, 45, 25 %, GRU4Rec 55, 50, 45, 25 %.")  # fmt: skip
-
-
-def test_another_objective_stands_beside_the_judged_one_after_as_many_targets(tmp_path):
-    """Eight looks of 50,000 targets; the chosen one, after 350,000, is nearest to the judged track's second, of 409,600."""
-    settings = {"objective": "prefix", "batch_targets": 64}
-    others = [(training(model=m, track="recbole", **settings), lambda step: 0.9 - step / 1000) for m in ("sasrec", "gru4rec")]  # fmt: skip
-    (point,) = told(tmp_path, falling, others)
-    (text,) = [text for text in point.details if text.startswith("With the objective prefix")]
-    assert "(toy, L = 50, track recbole, 1 seed, 800 updates of 64 targets, not judged)" in text
-    assert "SASRec 80 to 20 %, GRU4Rec 80 to 20 %; in track matched after as many targets: SASRec 50 %, GRU4Rec 50 %." in text  # fmt: skip
 
 
 def test_a_look_without_quality_has_no_gap(tmp_path):

@@ -96,6 +96,16 @@ def test_a_shipped_configuration_says_how_it_is_run(name):
     assert any(line.startswith("#   snakemake") and line.endswith(f"report{own}") for line in head)
 
 
+def test_only_the_papers_batch_of_inference_changes_what_another_configuration_measures():
+    """A measurement's folder holds neither the batch of inference nor the number of steps."""
+    changed = {
+        tuple(sorted(job["steps"] for job in jobs))
+        for folder, jobs in asked().items()
+        if "/measure/" in folder and any(job != jobs[0] for job in jobs)
+    }
+    assert changed == {(10, 20)}  # gpu.yaml beside config.yaml or paper.yaml
+
+
 def test_no_shipped_configuration_changes_what_another_one_trains():
     """A training's folder holds no budget: under other settings it would replace the record of a finished report."""
     for folder, jobs in asked().items():

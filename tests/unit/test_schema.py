@@ -94,14 +94,6 @@ def merged(*names):
     return functools.reduce(configuration.merged, files)
 
 
-@pytest.mark.parametrize(
-    "names", [["config.yaml"], ["config.yaml", "demo.yaml"], ["config.yaml", "paper.yaml"]]
-)
-def test_shipped_configurations_are_valid(names):
-    config = configuration.validate(merged(*names))
-    assert grid(config, configuration.MODELS).trainings
-
-
 def test_the_demo_reaches_no_network_and_stays_small():
     """Merged over config.yaml, whose datasets stay defined: only what the grid selects counts."""
     config = configuration.validate(merged("config.yaml", "demo.yaml"))
@@ -109,58 +101,6 @@ def test_the_demo_reaches_no_network_and_stays_small():
     assert {config["datasets"][name]["source"] for name in jobs.datasets()} == {"synthetic"}
     assert len(jobs.trainings) == 7
     assert {e.model for e in jobs.trainings} >= {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
-
-
-# Every shipped file, after the files that it is documented to follow.
-COMBINATIONS = [
-    *([], ["paper"], ["paper", "gpu"], ["paper", "waterfall"], ["recbole"], ["longer"], ["prefix"]),
-    *(["protocols"], ["tuned"], ["tune-published"], ["demo"]),
-]
-
-
-def jobs_by_folder(names):
-    files = [ROOT / "config" / f"{name}.yaml" for name in names]
-    return grid(configuration.load(files), configuration.MODELS)
-
-
-def test_no_shipped_configuration_changes_what_another_one_trains():
-    """A training's folder holds no budget: under other settings it would replace the record of a finished report."""
-    shipped = {p.stem for p in (ROOT / "config").glob("*.yaml")} - {"config", "claims", "anchors"}
-    assert shipped == {name for names in COMBINATIONS for name in names}
-    found = {}
-    for names in COMBINATIONS:
-        for job in jobs_by_folder(names).trainings:
-            first, json = found.setdefault(job.path, (names, job.to_json()))
-            assert job.to_json() == json, (
-                f"{job.path} of {names} is another training than of {first}"
-            )
-
-
-def test_only_the_papers_batch_of_inference_changes_what_another_configuration_measures():
-    """As documented there: a measurement's folder holds neither the batch of inference nor the number of steps."""
-    found, changed = {}, set()
-    for names in COMBINATIONS:
-        for job in jobs_by_folder(names).measurements:
-            first, json = found.setdefault(job.path, (names, job.to_json()))
-            if job.to_json() != json:
-                changed.add((*first, "+", *names))
-    assert {pair[-2:] for pair in changed} == {("paper", "gpu"), ("paper", "waterfall")}
-
-
-def test_the_papers_budgets_hold_at_every_step_of_the_waterfall():
-    found = {}
-    for job in jobs_by_folder(["paper", "waterfall"]).trainings:
-        training = job.training
-        budget = (training.max_steps, training.eval_every, training.patience_steps)
-        found.setdefault((job.dataset, job.track == "matched"), set()).add(budget)
-    assert found == {
-        ("ml-1m", False): {(144000, 480, 4800)},
-        ("ml-1m", True): {(20000, 480, 4800)},
-        ("amazon-beauty", False): {(300 * 65, 65, 650)},
-        ("amazon-beauty", True): {(10000, 120, 1200)},
-        ("amazon-video-games", False): {(300 * 78, 78, 780)},
-        ("amazon-video-games", True): {(10000, 120, 1200)},
-    }
 
 
 def test_the_comparison_is_the_one_the_readme_promises():

@@ -1,11 +1,8 @@
 """What is tuned: studies from a configuration, and mistakes in it, one line each."""
 
-import json
-import re
 from dataclasses import replace
 
 import pytest
-import yaml
 from test_tune import PAIRS
 
 from seqbench import config
@@ -42,6 +39,20 @@ def test_a_study_survives_its_json():
 
 def changed(**tuning):
     return {**TUNING, "tune": {**TUNING["tune"], **tuning}}
+
+
+def test_a_dataset_may_be_searched_otherwise_and_all_of_its_models_alike():
+    own = {
+        "trials": 2,
+        "seed": 3,
+        "finalists": 2,
+        "final_seeds": [7],
+        "training": {"max_steps": 40},
+    }
+    found = studies(config.validate(changed(by_dataset={"toy": own})), MODELS)
+    searches = {(s.trials, s.seed, s.finalists, s.final_seeds, s.training.max_steps) for s in found}
+    assert searches == {(2, 3, 2, (7,), 40)}
+    assert {s.training.eval_every for s in found} == {10}, "the track's"
 
 
 def test_no_trial_ranks_the_test_split():
@@ -128,32 +139,17 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
             },
             "tune.spaces.sasrec.dropout.step = 0.1: log takes no step",
         ),
+        (
+            {"by_dataset": {"toys": {"trials": 2}}},
+            "tune.by_dataset = 'toys': unknown; did you mean 'toy'?",
+        ),
+        (
+            {"by_dataset": {"toy": {"finalists": 1}}},
+            "tune.by_dataset.toy.finalists = 1: one alone always wins",
+        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tuning, words):
     with pytest.raises(UserError) as error:
         config.validate(changed(**tuning))
     assert words in str(error.value) and "\n" not in str(error.value)
-
-
-def test_the_published_studies_are_those_that_the_shipped_file_describes():
-    """Itself, and with each of the files behind it that its comment writes out."""
-    config_folder = MODELS.parent / "config"
-    text = (config_folder / "tune-published.yaml").read_text(encoding="utf-8")
-    recipes = [
-        yaml.safe_load("\n".join(line.lstrip("# ") for line in found.splitlines()))
-        for found in re.findall(r"((?:^#   (?:tune|datasets): .*\n)+)", text, flags=re.M)
-    ]
-    assert len(recipes) == 2
-    default = yaml.safe_load((config_folder / "config.yaml").read_text(encoding="utf-8"))
-    base = config.merged(default, yaml.safe_load(text))
-    described = {
-        study.to_json()
-        for recipe in ({}, *recipes)
-        for study in studies(config.validate(config.merged(base, recipe)), MODELS)
-    }
-    files = [*(MODELS.parent / "results" / "reference").glob("*/tune/*/*/*/study.json")]
-    published = {
-        Study.from_json(json.dumps(json.loads(f.read_text())["study"])).to_json() for f in files
-    }
-    assert len(published) == 16 and published <= described

@@ -70,12 +70,12 @@ def test_without_declared_steps_tracks_never_meet(shown):
 @pytest.fixture(scope="module")
 def shipped():
     root = MODELS.parent / "config"
-    return config.load([root / "paper.yaml", root / "waterfall.yaml"])
+    return config.load([root / "ablation.yaml"])
 
 
 def test_each_step_of_the_shipped_waterfall_changes_one_thing(shipped):
     """What a model's training and hyper-parameters differ in from step to step, by the name of the step."""
-    jobs = span(shipped, MODELS).trainings
+    jobs = span(shipped, MODELS).measurements
     steps = shipped["report"]["waterfall"]
     known = {
         "paper-1-gelu": {"gelu"}, "paper-2-attention": {"attention", "attn_dropout"}, "paper-3-positions": {"positions"},
@@ -83,11 +83,7 @@ def test_each_step_of_the_shipped_waterfall_changes_one_thing(shipped):
         "paper-6-objective": {"objective", "masking", "mask_prob", "last_only", "item_bias"},
     }  # fmt: skip
     for model in ("mamba4rec", "sasrec", "bert4rec", "gru4rec"):
-        found = {
-            e.track: settings(e)
-            for e in jobs
-            if e.model == model and e.dataset == "ml-1m" and e.seq_len == 200
-        }
+        found = {job.track: settings(job, model) for job in jobs}
         for before, after in zip(steps[:-2], steps[1:-1], strict=True):
             a, b = found[before], found[after]
             changed = {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
@@ -95,16 +91,17 @@ def test_each_step_of_the_shipped_waterfall_changes_one_thing(shipped):
     assert known.keys() == set(steps[1:-1])
 
 
-def settings(experiment):
-    budget = ("max_steps", "eval_every", "patience_steps")
-    values = {**experiment.to_dict()["training"], **dict(experiment.hyperparameters)}
-    return {k: v for k, v in values.items() if k not in budget}
+def settings(job, model):
+    return {k: v for k, v in job.to_dict().items() if k not in ("models", "track")} | dict(
+        dict(job.models)[model]
+    )
 
 
-def test_the_paper_track_is_recboles_setting(shipped):
+def test_the_paper_track_is_recboles_setting():
+    paper = config.load([MODELS.parent / "config" / "paper.yaml"])
     found = {
         e.model: e
-        for e in span(shipped, MODELS).trainings
+        for e in span(paper, MODELS).trainings
         if e.track == "paper" and e.dataset == "amazon-beauty"
     }
     training = found["sasrec"].training
