@@ -10,22 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import _kernels
+from models._batch import gather_positions
 from models._errors import ModelError
 
 HIDDEN = -10000.0  # added to what attention must not see, where its scores are explicit
 
 INIT_STD = 0.02  # of every Linear and Embedding in RecBole's models and in Mamba4Rec
 NORM_EPS = 1e-12  # of every LayerNorm there
-
-
-def lengths_of(items: Tensor) -> Tensor:
-    """Number of real items per right-padded row, at least 1: (B, L) -> (B,)."""
-    return (items != 0).sum(1).clamp_(min=1)
-
-
-def gather_positions(x: Tensor, positions: Tensor) -> Tensor:
-    """Pick positions (B, M) of every row: (B, L, D) -> (B, M, D)."""
-    return x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 def initialise(module: nn.Module) -> None:

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import Batch, SequenceModel, _kernels
+from models._batch import gather_positions, lengths_of
 from models._catalogue import catalogue_cross_entropy
 from models._errors import ModelError
 from models._layers import (
@@ -35,9 +36,7 @@ from models._layers import (
     AttentionBlock,
     Style,
     explicit_mask,
-    gather_positions,
     initialise,
-    lengths_of,
 )
 
 causal = False

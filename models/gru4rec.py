@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
-from models._layers import gather_positions, lengths_of
+from models._batch import gather_positions, lengths_of
 
 
 @dataclass(frozen=True)

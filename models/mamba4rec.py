@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
-from models._layers import NORM_EPS, FeedForward, gather_positions, initialise, lengths_of
+from models._batch import gather_positions, lengths_of
+from models._layers import NORM_EPS, FeedForward, initialise
 from models._scan import MixerParams, mamba_mixer, require, resolve
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models import CountingModel
-from models._layers import lengths_of
+from models._batch import lengths_of
 
 trainable = False
 

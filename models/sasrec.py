@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
+from models._batch import lengths_of
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
     Style,
     explicit_mask,
     initialise,
-    lengths_of,
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from seqbench import code, stats
+from seqbench import provenance, stats
 from seqbench.environment import environment
 
 from .contestants import REFERENCE, SAME_BATCH
@@ -42,7 +42,9 @@ def assemble(
     return {
         "schema": SCHEMA,
         "machine": {**machine, "allowed_cpus": _allowed_cpus()},
-        "code": code.identity(_sources()),
+        "code": provenance.provenance(
+            provenance.meaning(provenance.ROOT, _sources(), provenance.NUMBERS)
+        ),
         "data": json.loads((Path(settings.data) / "dataset.json").read_text(encoding="utf-8")),
         "settings": {k: v for k, v in asdict(settings).items() if k not in OWN},
         "options": options,
@@ -138,4 +140,6 @@ def _allowed_cpus() -> int | None:
 
 def _sources() -> list[str]:
     files = (f"peers/{p.name}" for p in Path(__file__).parent.glob("*.py"))
-    return sorted({*files, *code.measuring_sources("sasrec", "mamba4rec", "gru4rec", "bert4rec")})
+    return sorted(
+        {*files, *provenance.measuring_modules("sasrec", "mamba4rec", "gru4rec", "bert4rec")}
+    )

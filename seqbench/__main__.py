@@ -135,7 +135,10 @@ def _prepare(a: argparse.Namespace) -> None:
     from .data import prepare
     from .jobs import parse
 
-    info = prepare(a.name, parse(a.definition, "--definition"), a.data_dir, a.out)
+    definition = parse(a.definition, "--definition")
+    if file := json.loads(os.environ.get("SEQBENCH_DATA_FILES", "{}")).get(a.name):
+        definition = {**definition, "local": {**definition.get("local", {}), "path": file}}
+    info = prepare(a.name, definition, a.data_dir, a.out)
     print(f"{a.name}: {info['n_users']:,} users, {info['n_items']:,} items, "
           f"{info['n_interactions']:,} interactions in {a.out}", file=sys.stderr)  # fmt: skip
 

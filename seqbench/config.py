@@ -94,9 +94,15 @@ def merged(below: Any, above: Any) -> Any:
 
 
 def definition(block: Mapping[str, Any]) -> str:
-    """Canonical JSON of what preparing a dataset depends on: its block without what only training reads."""
+    """Canonical JSON of what preparing a dataset depends on, its file apart.
+
+    It is the block without what only training reads, and without the path of the file, whose content counts.
+    """
     training_only = ("seq_lens", "hyperparameters", "training")
-    return canonical({k: v for k, v in block.items() if k not in training_only})
+    kept = {key: value for key, value in block.items() if key not in training_only}
+    if local := kept.get("local"):
+        kept["local"] = {key: value for key, value in local.items() if key != "path"}
+    return canonical(kept)
 
 
 def canonical(value: Any) -> str:

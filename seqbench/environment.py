@@ -18,6 +18,8 @@ import psutil
 from .nvml import Nvml
 from .workerenv import ALLOCATOR
 
+DECIDES = "nothing"
+
 PACKAGES = ("torch", "numpy", "numba", "triton", "mamba-ssm", "causal-conv1d", "nvidia-ml-py")
 SHARE = "SEQBENCH_GPU_SHARE"  # set where several trainings are meant to use one GPU at once: how many, and how
 SETTINGS = (

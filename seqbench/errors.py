@@ -1,5 +1,7 @@
 """Errors that a user can act on."""
 
+DECIDES = "nothing"
+
 
 class UserError(Exception):
     """Bad input: one line that names the file, key or value and says what to do.

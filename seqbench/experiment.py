@@ -13,11 +13,29 @@ from typing import Any
 
 from .errors import UserError
 
+DECIDES = "nothing"
+
 Pairs = tuple[tuple[str, Any], ...]
 
 FULL_LENGTH = (
     "full-length"  # name of the synthetic batches in which every sequence has L real items
 )
+# What a field meant before it existed. Canonical JSON leaves out a field with this value, and a record without the
+# field is read as having it. So a new optional field reruns nothing, and a changed default reruns what it changes.
+BEFORE: dict[str, dict[str, Any]] = {
+    "Training": {
+        "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
+        "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
+        "select_on": "ndcg@10", "select_masking": "unmasked", "bucket": True, "eval_batch": 256,
+        "kernels": "auto", "positions": "needed", "rank_test": True, "curve_test": False,
+    },
+    "Experiment": {"hyperparameters": (), "training": None},
+    "Measurement": {
+        "batch_targets": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "n_items": None, "kernels": "auto", "objective": "all-positions", "positions": "needed", "bucket": True,
+        "curve": None, "budget_s": None, "energy_window_s": 0.0,
+    },
+}  # fmt: skip
 # Curves of cost on full-length batches, by what stays constant while something grows.
 CURVES = {
     "tokens": "sequence length at constant tokens per batch",
@@ -76,8 +94,8 @@ class Experiment:
         return {**dataclasses.asdict(self), "hyperparameters": dict(self.hyperparameters)}
 
     def to_json(self) -> str:
-        """Canonical JSON without fields equal to their default, so that a new field reruns nothing."""
-        return _canonical({**_non_default(self), "training": _non_default(self.training)})
+        """Canonical JSON without fields that say what was so before they existed."""
+        return _canonical({**non_default(self), "training": non_default(self.training)})
 
     @classmethod
     def from_json(cls, text: str) -> Experiment:
@@ -141,8 +159,8 @@ class Measurement:
         return {**dataclasses.asdict(self), "models": [[n, dict(p)] for n, p in self.models]}
 
     def to_json(self) -> str:
-        """Canonical JSON without fields equal to their default."""
-        return _canonical({**_non_default(self), "models": [[n, dict(p)] for n, p in self.models]})
+        """Canonical JSON without fields that say what was so before they existed."""
+        return _canonical({**non_default(self), "models": [[n, dict(p)] for n, p in self.models]})
 
     @classmethod
     def from_json(cls, text: str) -> Measurement:
@@ -157,17 +175,22 @@ class Measurement:
 
 
 def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's experiment with the defaults of fields that did not exist when it was made."""
+    """A record's experiment with what the fields meant that did not exist when it was made."""
     training = experiment.get("training")
     cls, values = (Training, training) if training is not None else (Measurement, experiment)
     defaults = {
-        f.name: f.default
+        f.name: before(cls, f)
         for f in dataclasses.fields(cls)
         if f.default is not dataclasses.MISSING and f.name not in values
     }
     if training is None:
         return {**experiment, **defaults}
     return {**experiment, "training": {**training, **defaults}}
+
+
+def before(cls: type, f: dataclasses.Field) -> Any:
+    """What a field of ``cls`` meant before it existed: its default as long as ``BEFORE`` says nothing else."""
+    return BEFORE[cls.__name__].get(f.name, f.default)
 
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------
@@ -179,12 +202,12 @@ def _canonical(values: Mapping[str, Any]) -> str:
     )
 
 
-def _non_default(obj: Any) -> dict[str, Any]:
+def non_default(obj: Any) -> dict[str, Any]:
+    """Fields of a job that do not say what was so before they existed."""
     values = {}
     for f in dataclasses.fields(obj):
         value = getattr(obj, f.name)
-        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        if value != default:
+        if value != before(type(obj), f):
             values[f.name] = dict(value) if f.name == "hyperparameters" else value
     return values
 

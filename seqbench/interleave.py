@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import code
+from . import provenance
 from .data import open_dataset
 from .environment import environment
 from .errors import UserError
@@ -67,7 +68,7 @@ def measure(
     """
     check_precision(job.precision)
     names = [name for name, _ in job.models]
-    identities = {name: code.begun(code.measuring_sources(name)) for name in names}
+    identities = {name: provenance.begun(partial(provenance.measuring, name)) for name in names}
     found = {name: Found() for name in names}
     with device_lease() as visible, variables({**worker_environment(threads), **visible}):
         context = multiprocessing.get_context("forkserver")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+DECIDES = "measurements"
+
 NO_DEVICE = "no NVIDIA device"
 NOT_INSTALLED = "nvidia-ml-py is not installed: pip install nvidia-ml-py"
 SLICE = "a MIG slice: NVML has it for whole GPUs only"

@@ -6,6 +6,8 @@ import sys
 
 from tqdm import tqdm
 
+DECIDES = "nothing"
+
 
 class Progress:
     """Counts steps of ``total``; ``line`` prints a sentence without tearing the bar."""

@@ -23,6 +23,8 @@ from jsonschema import Draft202012Validator
 
 from .errors import UserError
 
+DECIDES = "nothing"
+
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "workflow/schemas/record.schema.yaml"
 STATUSES = ("ok", "oom", "diverged", "timeout", "crashed")

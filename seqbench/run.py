@@ -26,13 +26,15 @@ from typing import IO, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from . import code
+from . import provenance
 from .data import open_dataset
 from .environment import environment
 from .errors import UserError
 from .experiment import Experiment
 from .record import data_facts, discard, write_record
 from .workerenv import worker_environment
+
+DECIDES = "nothing"
 
 USER_ERROR = 2  # exit status of a worker that printed what the user has to mend
 _PR_SET_PDEATHSIG = 1
@@ -60,7 +62,7 @@ def supervise(
     """
     check_precision(experiment.training.precision)
     discard(out)
-    identity = code.begun(code.training_sources(experiment.model))
+    code = provenance.begun(lambda: provenance.training(experiment.model))
     command = [
         sys.executable, "-m", "seqbench", "train", "--experiment", experiment.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
@@ -69,7 +71,7 @@ def supervise(
         end = watch(command, {**worker_environment(threads), **visible}, time_limit_s)
         if end.status != "ok":
             with variables(visible):  # which GPU it was
-                record_failure(experiment, dataset, out, threads, end, identity())
+                record_failure(experiment, dataset, out, threads, end, code())
     return end.status
 
 
@@ -224,9 +226,9 @@ def check_precision(precision: str) -> None:
 
 def record_failure(
     experiment: Experiment, dataset: Path, out: Path, threads: int, end: End,
-    identity: dict[str, Any] | None = None,
+    code: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Write the record of a training that left none. identity: of the code that it ran; without one that of now."""
+    """Write the record of a training that left none. code: provenance of what it ran; without one that of now."""
     out.mkdir(parents=True, exist_ok=True)
     print(f"{experiment.path}: {end.status}: {end.reason}", file=sys.stderr)
     empty: dict[str, np.ndarray] = {}
@@ -240,5 +242,5 @@ def record_failure(
         values={},
         environment=environment(device_kind(), threads),
         data=data_facts(open_dataset(dataset).info),
-        code=identity or code.identity(code.training_sources(experiment.model)),
+        code=code or provenance.provenance(provenance.training(experiment.model)),
     )

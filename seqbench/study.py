@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .experiment import Experiment, Pairs, Training, build
+from .experiment import Experiment, Pairs, Training, build, non_default
 from .grid import base_training, hyperparameters
 from .modelfile import is_trainable, model_config_fields
 
 TRAINING_KEYS = ("learning_rate", "weight_decay")  # what a space may name besides hyper-parameters
+ALWAYS = frozenset({"seed", "hyperparameters"})  # in canonical JSON, whatever they are
 TRACK = "tune"  # of the trials' records
 
 
@@ -72,16 +73,17 @@ class Study:
         return self.trials + min(self.finalists, self.trials) * len(self.final_seeds)
 
     def to_json(self) -> str:
-        """Canonical JSON, defaults left out of the training, and the finals where there are none."""
-        values = dataclasses.asdict(self)
+        """Canonical JSON without what was so before a field existed, and without the finals where there are none."""
+        values = {
+            f.name: value
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != f.default or f.name in ALWAYS
+        }
         values["hyperparameters"] = dict(self.hyperparameters)
         values["space"] = {name: dict(rule) for name, rule in self.space}
-        default = Training()
-        values["training"] = {
-            k: v for k, v in values["training"].items() if v != getattr(default, k)
-        }
+        values["training"] = non_default(self.training)
         if not self.finalists:
-            del values["finalists"], values["final_seeds"]
+            values.pop("final_seeds", None)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import code
+from . import provenance
 from . import record as records
 from .analysis.tidy import Entry
 from .errors import UserError
@@ -133,11 +133,11 @@ def _is_there(folder: Path, experiment: Experiment, dataset: Path) -> bool:
         record = records.read_record(folder)
     except UserError:  # none, or one that cannot be read
         return False
-    facts, sources = dataset / "dataset.json", code.training_sources(experiment.model)
+    facts = dataset / "dataset.json"
     known = json.loads(facts.read_text(encoding="utf-8"))["hash"] if facts.exists() else None
     return (
         filled(record["experiment"]) == experiment.to_dict()
-        and record["code"]["hash"] == code.identity(sources)["hash"]
+        and provenance.same(record["code"]["hash"], provenance.training(experiment.model))
         and record["data"]["hash"] == known
         and (
             record["status"] == "ok"

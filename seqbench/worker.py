@@ -15,17 +15,19 @@ from safetensors.torch import save_file
 import models
 from models._errors import ModelError
 
-from . import code, device, evaluate, train
+from . import baselines, device, evaluate, provenance, train
 from .data import open_dataset
 from .environment import environment
 from .errors import UserError
 from .experiment import Experiment
 from .record import data_facts, write_record
 
+DECIDES = "nothing"
+
 
 def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -> None:
     """Train or fit, evaluate, and write weights, samples and record into ``out``."""
-    identity = code.begun(code.training_sources(experiment.model))
+    code = provenance.begun(lambda: provenance.training(experiment.model))
     torch.set_num_threads(threads)
     where = device.pick()
     dataset = open_dataset(dataset_folder)
@@ -54,11 +56,11 @@ def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -
         samples=samples,
         environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
         data=data_facts(dataset.info),
-        code=identity(),
+        code=code(),
     )
 
 
 def _job(experiment: Experiment, dataset: object, out: Path, where: torch.device) -> tuple:
     if getattr(models.load(experiment.model), "trainable", True):
         return train.Trainer(experiment, dataset, out, where).run()
-    return train.fit_baseline(experiment, dataset, where)
+    return baselines.fit_baseline(experiment, dataset, where)

@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 from seqbench.errors import UserError
 
+DECIDES = "nothing"
+
 CHUNK_BYTES = 2**16
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 

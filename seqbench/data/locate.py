@@ -1,13 +1,13 @@
 """Finding a source's file: a declared local copy, then data_dir, then the network."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqbench.checksums import sha256_of
 from seqbench.data.archive import LOCAL_LIMIT_BYTES
 from seqbench.data.download import Policy, Refused, fetch
-from seqbench.data.sources import SOURCES, Origin, Source
 from seqbench.errors import UserError
+from seqbench.sources import SOURCES, Origin, Source
 
 PATIENT = Policy()
 
@@ -33,12 +33,6 @@ def locate(name: str, definition: dict, data_dir: Path, policy: Policy = PATIENT
         if (data_dir / origin.file).is_file():
             return _verified(name, origin, data_dir / origin.file, url=None)
     return _download(name, source, data_dir, policy)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _local(name: str, source: str, local: dict) -> Located:

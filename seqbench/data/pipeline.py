@@ -14,9 +14,9 @@ from seqbench.data.formats import Interactions, layout_of, read_interactions
 from seqbench.data.kcore import k_core
 from seqbench.data.locate import Located, locate
 from seqbench.data.oracle import oracle_metrics
-from seqbench.data.sources import SOURCES
 from seqbench.data.synthetic import config_from, generate
 from seqbench.errors import UserError
+from seqbench.sources import SOURCES
 
 TIME_KINDS = ("unix", "rank", "partial", "none")
 PLAUSIBLE_UNIX_S = (1e8, 1e11)  # 1973 to 5138: beyond lie ranks and milliseconds

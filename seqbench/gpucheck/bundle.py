@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .. import code, study
+from .. import provenance, study
 from ..errors import UserError
 from ..experiment import Experiment, Measurement, build, filled
 from ..record import read_record, write_atomically
@@ -229,7 +229,7 @@ def _place(experiment: Mapping[str, Any], found: str) -> str:
 
 
 def _name_revision(folder: Path, entries: list) -> None:
-    """Give records of unnamed code the revision that is checked out here, where its sources are byte for byte theirs.
+    """Give records of unnamed code the revision that is checked out here, where its code means the same.
 
     A machine without the repository's history sees a copied checkout as one with local changes, or as none at all.
     """
@@ -237,9 +237,9 @@ def _name_revision(folder: Path, entries: list) -> None:
     for entry in entries:
         kind, model = entry.record["kind"], entry.experiment["model"]
         if (kind, model) not in here:
-            sources = code.training_sources if kind == "train" else code.measuring_sources
+            code_of = provenance.training if kind == "train" else provenance.measuring
             with suppress(FileNotFoundError):  # a model that this checkout does not have
-                here[kind, model] = code.identity(sources(model))
+                here[kind, model] = provenance.provenance(code_of(model))
         known, said = here.get((kind, model), {}), entry.record["code"]
         same = said["hash"] == known.get("hash") and known.get("dirty") is False
         if said["dirty"] is not False and same:

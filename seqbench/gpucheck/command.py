@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..code import ROOT
 from ..errors import UserError
+from ..provenance import ROOT
 from ..record import write_atomically
 from . import training
 from .plan import DONE, FAILED, UNFINISHED, Plan, ask, dataset, is_done, jobs, table

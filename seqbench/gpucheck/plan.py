@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from .. import code
-from ..code import ROOT
+from .. import provenance
 from ..errors import UserError
+from ..provenance import ROOT
 
 DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 # Of the curve over lengths at constant sequences per batch, on which the claims about growth are judged: as many as a fit
@@ -77,13 +77,13 @@ def is_done(plan: Plan, job: Any) -> bool:
         return counted and whole and record["data"]["hash"] == on
 
     return all(
-        any(map(is_whole, valid_records(plan, f"{job.path}/{name}", job.for_model(name), code.measuring_sources(name))))
+        any(map(is_whole, valid_records(plan, f"{job.path}/{name}", job.for_model(name), provenance.measuring(name))))
         for name, _ in job.models
     )  # fmt: skip
 
 
 def valid_records(
-    plan: Plan, path: str, experiment: dict[str, Any], sources: list[str], anywhere: bool = False
+    plan: Plan, path: str, experiment: dict[str, Any], code: str, anywhere: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Records at a path, made here or published, of this machine, this description and this code, that did not crash.
 
@@ -92,14 +92,14 @@ def valid_records(
     from ..record import read_record
     from ..run import machines
 
-    current, here = code.identity(sources)["hash"], machines()
+    here = machines()
     for folder in (plan.results, *sorted(plan.published.glob("*/"))):
         try:
             record = read_record(folder / path)
         except UserError:
             continue
-        made = record["code"]["hash"], record["experiment"]
-        same = made == (current, json.loads(json.dumps(experiment)))
+        same = record["experiment"] == json.loads(json.dumps(experiment))
+        same = same and provenance.same(record["code"]["hash"], code)
         own = record["environment"]["machine"] in here or (anywhere and record["status"] == "ok")
         same = same and own
         if same and record["status"] != "crashed":

@@ -6,8 +6,7 @@ import json
 import sys
 from typing import Any
 
-from .. import code
-from ..imports import closure
+from .. import provenance
 from ..record import write_atomically
 from .plan import Plan
 
@@ -18,8 +17,8 @@ def say(plan: Plan, text: str) -> None:
 
 
 def identity(*files: str) -> str:
-    """Hash over files of the checkout and all that they import."""
-    return code.identity(closure(code.ROOT, *files, without=code.PLUMBING))["hash"]
+    """Identity of modules of the checkout and all that they use."""
+    return provenance.meaning(provenance.ROOT, files, provenance.NUMBERS)
 
 
 def write(plan: Plan, name: str, content: dict[str, Any]) -> None:

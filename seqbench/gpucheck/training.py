@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from .. import code, tune
+from .. import provenance, tune
 from ..environment import SHARE
 from ..errors import UserError
 from ..experiment import Experiment
@@ -115,9 +115,9 @@ def _data(grid: Path, name: str) -> Path:
 
 def is_done(plan: Plan, job: Experiment) -> bool:
     """Whether a training has its record: of this machine, description, data and code, and not one that crashed."""
-    sources = code.training_sources(job.model)
+    code = provenance.training(job.model)
     facts = _facts(plan, job.dataset)
-    records = valid_records(plan, job.path, job.to_dict(), sources)
+    records = valid_records(plan, job.path, job.to_dict(), code)
     return any(r["data"]["hash"] == facts["hash"] and r["status"] != "timeout" for r in records)
 
 
@@ -135,10 +135,10 @@ def _is_searched_in(folder: Path, plan: Plan, study: Study) -> bool:
     found = read_study(folder / study.path)
     if found is None or found["study"] != json.loads(study.to_json()):
         return False
-    sources = code.training_sources(study.model)
+    code = provenance.training(study.model)
     facts = _facts(plan, study.dataset)
     trials = (
-        valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"], t.get("seed")).to_dict(), sources, True)
+        valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"], t.get("seed")).to_dict(), code, True)
         for t in found["trials"]
     )  # fmt: skip
     return all(any(r["data"]["hash"] == facts["hash"] for r in records) for records in trials)

@@ -7,10 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from .. import code
-from ..code import ROOT
+from .. import provenance
 from ..environment import environment
 from ..errors import UserError
+from ..provenance import ROOT
 from . import benches, golden, history, output, pairs, revisions, workbench
 from .output import Result
 from .pairs import Comparison
@@ -81,7 +81,7 @@ def against(
 
 def revision() -> str:
     """What head is; changes that are not committed are said."""
-    identity = code.identity([])
+    identity = provenance.provenance("")
     return (identity["revision"] or "unknown") + ("-dirty" if identity["dirty"] else "")
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..code import ROOT
 from ..errors import UserError
+from ..provenance import ROOT
 from ..record import write_atomically
 from ..run import device_kind
 

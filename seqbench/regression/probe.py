@@ -16,7 +16,7 @@ import torch
 
 import models
 
-from .. import device, measure, metrics, train, workload
+from .. import baselines, device, measure, metrics, train, workload
 from ..data import open_dataset, prepare
 from ..experiment import FULL_LENGTH, Experiment, Measurement, Training
 from ..run import End
@@ -96,7 +96,7 @@ def _metrics(name: str, dataset: Path, folder: Path, trained: bool) -> dict[str,
     if trained:
         values, samples, _ = train.Trainer(experiment, data, folder, torch.device("cpu")).run()
     else:
-        values, samples, _ = train.fit_baseline(experiment, data, torch.device("cpu"))
+        values, samples, _ = baselines.fit_baseline(experiment, data, torch.device("cpu"))
     found: dict[str, Any] = {
         f"{name}/training/loss/{p['step']}": p["loss"] for p in values["curve"]
     }

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..code import ROOT
 from ..errors import UserError
+from ..provenance import ROOT
 
 TOOLS = ("ruff", "snakefmt", "pytest-xdist")  # nothing of them is timed
 

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..code import ROOT
 from ..environment import environment
 from ..errors import UserError
+from ..provenance import ROOT
 from . import command, golden, history, output, pairs, verdict, workbench
 from .workers import Workers
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..analysis import collect
 from ..analysis.tidy import Entry
-from ..code import ROOT
 from ..data import prepare
+from ..provenance import ROOT
 
 SMALL = {"n_users": 1000, "n_items": 2000, "mean_length": 40.0, "max_length": 200, "seed": 1}
 ROWS, USERS, ITEMS = 1_000_000, 20_000, 5_000

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from models import ModelError, _catalogue
+from models._batch import gather_positions, lengths_of
 from models._catalogue import catalogue_cross_entropy
-from models._layers import gather_positions, lengths_of
 
 
 def inputs(n_targets=37, n_items=50, width=8, dtype=torch.float64, scale=1.0):

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_graph import closure, direct
 
-from seqbench.imports import closure, direct
+from seqbench import provenance
 
 ROOT = Path(__file__).parents[2]
 SEQBENCH = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "seqbench").rglob("*.py"))
@@ -62,7 +63,8 @@ def test_the_reader_of_imports_sees_what_it_must(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["experiment", "grid", "study", "code", "modelfile", "imports", "errors"]
+    "name",
+    ["experiment", "grid", "study", "provenance", "modelfile", "checksums", "sources", "errors"],
 )
 def test_what_a_dry_run_reads_needs_only_the_standard_library(name):
     assert reached(f"seqbench/{name}.py") <= {"seqbench"}
@@ -75,10 +77,10 @@ def test_checking_the_configuration_loads_no_heavy_package():
 def test_the_workflow_imports_only_the_light_modules():
     lines = [line for rule in RULES for line in rule.read_text(encoding="utf-8").splitlines()]
     imports = [line for line in lines if re.match(r"\s*(from|import)\s+(seqbench|models)\b", line)]
-    allowed = r"from seqbench(\.(config|errors|imports|modelfile))? import "
+    allowed = r"from seqbench(\.(checksums|config|errors|modelfile))? import "
     assert imports and all(re.match(allowed, line) for line in imports), imports
     assert [i for i in imports if i.startswith("from seqbench import ")] == [
-        "from seqbench import code, experiment, grid, study"
+        "from seqbench import experiment, grid, provenance, sources, study"
     ]
 
 
@@ -165,8 +167,7 @@ def test_no_step_reads_what_a_later_one_writes():
 
 def test_what_sets_a_workers_environment_counts_as_code_of_what_is_measured():
     """The allocator and the thread pools change times; what a record says of its machine does not."""
-    from seqbench import code
-
-    measuring, training = code.measuring_sources("sasrec"), code.training_sources("sasrec")
+    measuring = provenance.measuring_modules("sasrec")
+    training = provenance.training_modules("sasrec")
     assert "seqbench/workerenv.py" in measuring and "seqbench/environment.py" not in measuring
     assert not {"seqbench/workerenv.py", "seqbench/environment.py"}.intersection(training)

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from builders import THREE, curves_of, measurement, write_dataset, write_measurement
 
-from seqbench import code
+from seqbench import provenance
 from seqbench.errors import UserError
 from seqbench.gpucheck.bundle import pack, unpack
 
@@ -93,7 +93,7 @@ def test_a_copied_checkouts_records_get_the_revision_of_the_same_sources(
         "revision": "1" * 40,
         "dirty": differs == "this checkout",
     }
-    monkeypatch.setattr(code, "identity", lambda _: here)
+    monkeypatch.setattr(provenance, "provenance", lambda _: here)
     folder = unpack(archive, tmp_path / "results")
     codes = [json.loads(p.read_text())["code"] for p in folder.rglob("record.json")]
     assert all(found == (here if differs == "nothing" else said) for found in codes) and codes

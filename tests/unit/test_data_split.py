@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench import quality, train
+from seqbench import baselines, quality
 from seqbench.data import open_dataset, prepare
 from seqbench.data.split import cuts, leave_one_out, temporal
 from seqbench.errors import UserError
@@ -126,7 +126,7 @@ def test_shares_of_unseen_targets_and_new_users_by_hand(tmp_path):
 
 def test_training_and_evaluation_follow_the_split(prepared):
     data = open_dataset(prepared)
-    items, offsets = train.training_part(data, torch.device("cpu"))
+    items, offsets = baselines.training_part(data, torch.device("cpu"))
     assert len(items) == offsets[-1] == data.info["split"]["training_events"]
 
     class Last(torch.nn.Module):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_graph import closure
 from test_gpuplan import plan
 
 from seqbench.__main__ import main
@@ -16,7 +17,6 @@ from seqbench.errors import UserError
 from seqbench.gpucheck import command, training
 from seqbench.gpucheck import plan as planning
 from seqbench.gpucheck.bundle import unpack
-from seqbench.imports import closure
 
 ROOT = Path(__file__).parents[2]
 ABSENT = (

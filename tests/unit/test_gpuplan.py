@@ -56,7 +56,7 @@ def test_tiny_and_whole_runs_share_no_data_and_a_given_dataset_may_be_tried_tiny
 
 
 def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, monkeypatch):
-    from seqbench import code
+    from seqbench import provenance
     from seqbench.environment import environment
     from seqbench.record import write_record
 
@@ -76,7 +76,7 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
         facts = {"name": "generated", "hash": data, "stand_in": None, **dict.fromkeys(counts)}
         write_record(
             chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment,
-            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=code.identity(code.measuring_sources("sasrec")),
+            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=provenance.provenance(provenance.measuring("sasrec")),
         )  # fmt: skip
 
     assert not planning.is_done(chosen, job)
@@ -95,5 +95,5 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     leave(where=environment("cpu", 1) | {"machine": "another"})
     assert not planning.is_done(chosen, job)
     leave()
-    monkeypatch.setattr(code, "identity", lambda _: {"hash": "other"})
+    monkeypatch.setattr(provenance, "measuring", lambda _: "other")
     assert not planning.is_done(chosen, job)

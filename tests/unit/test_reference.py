@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seqbench.code import ROOT
 from seqbench.experiment import Experiment, Measurement
+from seqbench.provenance import ROOT
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
 ROW = ("dataset", "track", "model", "seq_len")

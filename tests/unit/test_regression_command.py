@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from seqbench.code import ROOT
 from seqbench.errors import UserError
+from seqbench.provenance import ROOT
 from seqbench.regression import command, golden, history, output, revisions, workbench, workers
 from seqbench.regression.golden import Change
 

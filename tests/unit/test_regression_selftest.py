@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from seqbench.__main__ import main
-from seqbench.code import ROOT
 from seqbench.errors import UserError
+from seqbench.provenance import ROOT
 from seqbench.regression import command, golden, rates, selftest, verdict, workbench, workers
 
 pytestmark = pytest.mark.skipif(

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from seqbench.code import ROOT
+from seqbench.provenance import ROOT
 from seqbench.regression import benches, command, process, workers
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from fake_nvml import FakeNvml
 
-from seqbench import code, run
+from seqbench import provenance, run
 from seqbench.errors import UserError
 from seqbench.experiment import Experiment, Training
 from seqbench.record import read_record, read_samples
@@ -217,15 +217,12 @@ def test_every_kind_of_gpu_of_this_machine_is_one_it_may_be_given(monkeypatch):
     assert run.machines() == {run.environment("cuda", 1)["machine"]} != {given["machine"]}
 
 
-def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(
-    monkeypatch, tmp_path, capsys
-):
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-    (tmp_path / "a.py").write_text("one")
-    then = code.begun(["a.py"])
+def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(tmp_path, capsys):
+    (tmp_path / "a.py").write_text("x = 1")
+    then = provenance.begun(lambda: provenance.meaning(tmp_path, ["a.py"], ["numbers"]))
     first = then()
-    assert first == code.identity(["a.py"]) and not capsys.readouterr().err
-    (tmp_path / "a.py").write_text("two")
+    assert first["hash"] and not capsys.readouterr().err
+    (tmp_path / "a.py").write_text("x = 2")
     found = then()
     assert (found["hash"], found["dirty"]) == (first["hash"], True)
     assert "sources were edited while they ran" in capsys.readouterr().err
@@ -234,14 +231,13 @@ def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)"])
 def test_editing_a_source_during_a_training_does_not_change_its_record(monkeypatch, tmp_path, tiny, ending):  # fmt: skip
     """By the worker that ends well, and by the supervisor of one that does not."""
-    before = code.identity(code.training_sources("sasrec"))["hash"]
-    seen, identity = [], code.identity
+    before, seen = provenance.training("sasrec"), []
 
-    def edited(sources):  # everything after the first look is of edited files
-        seen.append(1)
-        return {**identity(sources), "hash": before if len(seen) == 1 else "0" * 16}
+    def edited(model):  # everything after the first look is of edited files
+        seen.append(model)
+        return before if len(seen) == 1 else "0" * 16
 
-    monkeypatch.setattr(code, "identity", edited)
+    monkeypatch.setattr(provenance, "training", edited)
     if ending:
         record = supervise_with(monkeypatch, tmp_path, tiny, ending)
     else:

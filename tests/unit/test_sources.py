@@ -15,8 +15,8 @@ from seqbench.data import open_dataset, prepare
 from seqbench.data.download import Policy
 from seqbench.data.formats import LAYOUTS
 from seqbench.data.locate import locate
-from seqbench.data.sources import SOURCES, Origin
 from seqbench.errors import UserError
+from seqbench.sources import SOURCES, Origin
 
 CONTENT = random.Random(1).randbytes(5000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench import train
+from seqbench import baselines, train
 from seqbench.data import open_dataset
 from seqbench.evaluate import Diverged
 from seqbench.experiment import Experiment, Training
@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny, tmp_path, monkeypatch):
 
 def test_the_training_part_of_a_baseline_leaves_out_what_is_held_out(tiny):
     dataset = open_dataset(tiny)
-    items, offsets = train.training_part(dataset, CPU)
+    items, offsets = baselines.training_part(dataset, CPU)
     expected = [
         dataset.items[a : b - 2 if b - a > 2 else b].tolist()
         for a, b in zip(dataset.offsets[:-1], dataset.offsets[1:], strict=True)

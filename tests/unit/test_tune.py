@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
 
-from seqbench import code, record, tune
+from seqbench import provenance, record, tune
 from seqbench.errors import UserError
 from seqbench.study import Study
 
@@ -58,7 +58,7 @@ def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
             out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
             experiment=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
             data={"name": "toy", "hash": HASH, **known, "stand_in": None},
-            code={**_code(), "hash": code.identity(code.training_sources(experiment.model))["hash"]},
+            code={**_code(), "hash": provenance.training(experiment.model)},
         )  # fmt: skip
         return "ok" if ok else "oom"
 

@@ -27,8 +27,9 @@ def job_log(work):
     return [(verb, about, float(start), float(end)) for verb, about, start, end in rows]
 
 
-def edit(path):
-    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+def edit(path, text="\nEDITED = 1\n"):
+    """Add a statement, which counts; with a comment, one that does not."""
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 def test_reruns(demo, stubbed, tmp_path):
@@ -48,6 +49,12 @@ def test_reruns(demo, stubbed, tmp_path):
     moved = write(tmp_path / "moved.yaml", {"data_dir": "raw files"})
     assert "Nothing to be done" in demo("report", "--cores", "4", more=[moved]).text
 
+    for file in ("models/sasrec.py", "seqbench/train.py", "seqbench/data/formats.py"):
+        edit(stubbed / file, "\n# edited\n")
+    edit(stubbed / "seqbench" / "errors.py")  # cannot change a number
+    plan = demo("report", "-n")
+    assert not plan.jobs.keys() & {"train", "measure", "prepare"}
+
     edit(stubbed / "models" / "sasrec.py")
     plan = demo("report", "-n")
     assert (plan.jobs["train"], plan.jobs["measure"]) == (1, 2)
@@ -59,16 +66,27 @@ def test_reruns(demo, stubbed, tmp_path):
     plan = demo("report", "-n")
     assert plan.jobs["grid"] == 1 and "train" not in plan.jobs
 
-    (caption,) = (stubbed / "workflow" / "report").glob("figure.rst")
-    edit(caption)
-    edit(stubbed / "seqbench" / "errors.py")
     edit(stubbed / "seqbench" / "reporting" / "report.py")
     plan = demo("report", "-n")
     assert not plan.jobs.keys() & {"train", "measure", "prepare"}
     assert plan.jobs["render"] == 1
 
     edit(stubbed / "seqbench" / "train.py")
-    assert demo("report", "-n").jobs["train"] == 7
+    assert demo("report", "-n").jobs["train"] == 4  # no baseline
+
+
+def test_another_path_of_the_checkout_reruns_nothing(stubbed, tmp_path):
+    """Moved with its results, reached by a symbolic link, and named by ``-s``."""
+    config = write(tmp_path / "short.yaml", {"measure": {"lengths": [8], "sequences": None}})
+    arguments = ["report", "--cores", "4", "--configfile", "config/demo.yaml", config]
+    assert snakemake(stubbed, stubbed, *arguments).status == 0
+    moved = tmp_path / "moved"
+    stubbed.rename(moved)
+    assert "Nothing to be done" in snakemake(moved, moved, *arguments, "-n").text
+    link = tmp_path / "link"
+    link.symlink_to(moved)
+    assert "Nothing to be done" in snakemake(link, link, *arguments, "-n").text
+    assert "Nothing to be done" in snakemake(link, moved, *arguments, "-n").text
 
 
 def test_a_job_that_fails_leaves_the_others_alone(demo, tmp_path):

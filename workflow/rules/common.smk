@@ -1,12 +1,13 @@
-# What the rules share: the grid, the sources of each stage, the parameters of each job. No torch in here.
+# What the rules share: the grid, the identity of the code of each stage, the parameters of each job. No torch in here.
+import json
 import os
 import shlex
 from glob import glob
 from pathlib import Path
 
-from seqbench import code, experiment, grid, study
+from seqbench import experiment, grid, provenance, sources, study
+from seqbench.checksums import sha256_of
 from seqbench.config import canonical, definition
-from seqbench.imports import closure
 from seqbench.modelfile import available_models
 
 ROOT = Path(workflow.basedir)
@@ -24,6 +25,14 @@ TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
 TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
 
+# Where files of a user's own lie: a variable, because their content is a parameter and their place is not.
+os.environ["SEQBENCH_DATA_FILES"] = json.dumps(
+    {
+        name: block["local"]["path"]
+        for name, block in config["datasets"].items()
+        if block.get("local", {}).get("path")
+    }
+)
 # Rules call `python -m seqbench` of this checkout from any working directory, with the interpreter that runs
 # Snakemake unless conda activates another one. The folder of the raw data is a variable and not a parameter,
 # because a parameter would rerun everything that once ran with another folder.
@@ -44,35 +53,36 @@ wildcard_constraints:
     size=r"([a-z]+-)?L\d+-T\d+(-V\d+)?",
 
 
-def sources(*files, without=frozenset()):
-    """Absolute paths of Python files of the checkout and of all that they import."""
-    return absolute(closure(ROOT, *files, without=without))
+# What a job's numbers depend on in the code is a parameter: a docstring or a moved file changes none of them.
+def training_code(wildcards):
+    return provenance.representative(provenance.training(wildcards.model))
 
 
-def absolute(files):
-    return [f"{ROOT}/{file}" for file in files]
+def tuning_code(wildcards):
+    return [training_code(wildcards), provenance.rendering("seqbench/study.py", "seqbench/tune.py")]
 
 
-def training_sources(wildcards):
-    return absolute(code.training_sources(wildcards.model))
+def measuring_code(wildcards):
+    return provenance.representative(provenance.measuring(*MEASURED))
 
 
-def tuning_sources(wildcards):
-    return [*training_sources(wildcards), *absolute(["seqbench/study.py", "seqbench/tune.py"])]
+def rendering_code(*files):
+    return provenance.rendering(*files)
 
 
-def measuring_sources(wildcards):
-    return absolute(code.measuring_sources(*MEASURED))
+def text_of(*files):
+    """SHA-256 of files that are no code, whatever their folder."""
+    return [sha256_of(file) for file in sorted(files)]
 
 
 def dataset_definition(wildcards):
     return definition(config["datasets"][wildcards.dataset])
 
 
-def local_file(wildcards):
-    """The file that stands in for the publisher's; preparing itself says what to do where it is missing."""
-    path = config["datasets"][wildcards.dataset].get("local", {}).get("path")
-    return [path] if path and os.path.exists(path) else []
+def raw_content(wildcards):
+    block = config["datasets"][wildcards.dataset]
+    prepared = Path(f"results/data/{wildcards.dataset}")
+    return sources.raw_content(block, Path(config["data_dir"]), prepared)
 
 
 def measured_dataset(wildcards):

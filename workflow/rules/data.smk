@@ -2,12 +2,6 @@
 
 
 rule prepare:
-    input:
-        local=local_file,
-        code=sources(
-            "seqbench/data/__init__.py",
-            without=code.PLUMBING - {"seqbench/data/pipeline.py"},
-        ),
     # All but times.npy, which only data with real times have. Snakemake looks only for those that are asked for: data that
     # are damaged are made again with --force, by themselves, so that nothing trained on them is out of date.
     output:
@@ -26,6 +20,8 @@ rule prepare:
         machine=1,
     params:
         definition=dataset_definition,
+        content=raw_content,
+        code=provenance.representative(provenance.preparing()),
     shell:
         "python -m seqbench prepare --name {wildcards.dataset} --definition {params.definition:q}"
         ' --data-dir "$DATA_DIR" --out results/data/{wildcards.dataset} 2>&1 | tee {log}'

@@ -2,9 +2,6 @@
 
 
 rule grid:
-    input:
-        code=sources("seqbench/grid.py", "seqbench/config.py", "seqbench/study.py"),
-        models=[f"{ROOT}/models/{name}.py" for name in available_models(ROOT / "models")],
     output:
         "results/grid.json",
     log:
@@ -16,6 +13,8 @@ rule grid:
         machine=1,
     params:
         config=config_json(),
+        code=rendering_code("seqbench/grid.py", "seqbench/config.py", "seqbench/study.py"),
+        models=[rendering_code(f"models/{m}.py") for m in available_models(ROOT / "models")],
     shell:
         "python -m seqbench grid --config {params.config:q} --out {output} 2>&1 | tee {log}"
 
@@ -23,7 +22,6 @@ rule grid:
 rule train:
     input:
         dataset="results/data/{dataset}/dataset.json",
-        code=training_sources,
     output:
         record="results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/record.json",
         samples="results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}/samples.npz",
@@ -41,6 +39,7 @@ rule train:
         runtime=1440,
     params:
         experiment=training_json,
+        code=training_code,
     # One minute less than the scheduler allows, so that a training out of time still leaves its record.
     shell:
         "python -m seqbench run --experiment {params.experiment:q}"
@@ -55,7 +54,6 @@ if MEASURED:
     rule measure:
         input:
             dataset=measured_dataset,
-            code=measuring_sources,
         output:
             expand(
                 "results/runs/{{dataset}}/{{track}}/measure/{{size}}/{model}/{file}",
@@ -74,6 +72,7 @@ if MEASURED:
         params:
             measurement=measurement_json,
             dataset=measured_dataset_option,
+            code=measuring_code,
         shell:
             "python -m seqbench measure --measurement {params.measurement:q} {params.dataset:q}"
             " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/{wildcards.size}"

@@ -7,7 +7,6 @@ rule collect:
         prepared(),
         grid="results/grid.json",
         history=glob("results/regression/history.jsonl"),
-        code=sources("seqbench/analysis/collect.py"),
     output:
         TABLES,
     log:
@@ -17,6 +16,8 @@ rule collect:
     threads: 1
     resources:
         machine=1,
+    params:
+        code=rendering_code("seqbench/analysis/collect.py"),
     shell:
         "python -m seqbench collect --grid {input.grid} --results results --out results/tables"
         " 2>&1 | tee {log}"
@@ -25,10 +26,6 @@ rule collect:
 rule render:
     input:
         TABLES,
-        code=sources("seqbench/reporting/report.py"),
-        template=glob(f"{ROOT}/report/template/*"),
-        claims=f"{ROOT}/config/claims.yaml",
-        anchors=f"{ROOT}/config/anchors.yaml",
     output:
         report(
             "report/index.html",
@@ -57,6 +54,13 @@ rule render:
     threads: 1
     resources:
         machine=1,
+    params:
+        code=rendering_code("seqbench/reporting/report.py"),
+        texts=text_of(
+            *glob(f"{ROOT}/report/template/*"),
+            f"{ROOT}/config/claims.yaml",
+            f"{ROOT}/config/anchors.yaml",
+        ),
     shell:
         "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log}"
 

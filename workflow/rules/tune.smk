@@ -5,7 +5,6 @@
 rule tune_model:
     input:
         dataset="results/data/{dataset}/dataset.json",
-        code=tuning_sources,
     output:
         "results/tune/{dataset}/{model}/L{seq_len}/study.json",
     log:
@@ -19,6 +18,7 @@ rule tune_model:
         runtime=2880,
     params:
         study=study_json,
+        code=tuning_code,
     shell:
         "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset}"
         " --out $(dirname {output:q}) --threads {threads}"

@@ -1,7 +1,4 @@
-"""Which files of the checkout a file imports, read from the syntax tree: nothing is executed.
-
-The workflow declares them as inputs, because Snakemake does not follow imports.
-"""
+"""Which files of the checkout a file imports, read from the syntax tree: nothing is executed."""
 
 from __future__ import annotations
 

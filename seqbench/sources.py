@@ -6,7 +6,16 @@ The RecBole mirror offers the same interactions in another container, without pu
 the counts after the 5-core are what is verified there.
 """
 
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .checksums import remembered_sha256
 
 MIB = 2**20
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
@@ -127,3 +136,39 @@ SOURCES = {
         AMAZON_CITATION,
     ),
 }
+
+
+def raw_file(block: Mapping[str, Any], data_dir: Path) -> Path | None:
+    """The file that a dataset block would be prepared from: its local copy, or one in ``data_dir``; None: a download."""
+    if local := block.get("local"):
+        return Path(local["path"])
+    files = (data_dir / origin.file for origin in _origins(block))
+    return next((file for file in files if file.is_file()), None)
+
+
+def raw_content(block: Mapping[str, Any], data_dir: Path, prepared: Path) -> str | None:
+    """SHA-256 that stands for the content of a dataset's file before it is read, known when planning.
+
+    The publisher's checksum stands for a file that is still to be downloaded, and for the mirror's file that the
+    data in the folder ``prepared`` were made from. None: generated data, or a file that nobody has.
+    """
+    made_from = _made_from(prepared)
+    published = next((o.sha256 for o in _origins(block)), None)
+    file = raw_file(block, data_dir)
+    if file is None or not file.is_file():
+        return published or made_from
+    found = remembered_sha256(file)
+    mirrored = published and not block.get("local") and file.name != _origins(block)[0].file
+    return published if mirrored and found == made_from else found
+
+
+def _origins(block: Mapping[str, Any]) -> tuple[Origin, ...]:
+    source = SOURCES.get(block["source"])
+    return source.origins if source and not block.get("local") else ()
+
+
+def _made_from(prepared: Path) -> str | None:
+    with suppress(OSError, ValueError, AttributeError):
+        facts = json.loads((prepared / "dataset.json").read_text(encoding="utf-8"))
+        return (facts.get("provenance") or {}).get("sha256")
+    return None

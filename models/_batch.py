@@ -1,0 +1,43 @@
+"""Padded windows of items: the batch that models are trained on, and how its rows are read.
+
+Letters as in models/__init__.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Windows of consecutive items of users, right-padded with 0.
+
+    windows (B, L+1) int64; lengths (B,) real items per window; target_mask (B, L) bool, true where
+    ``windows[:, 1:]`` is a target; generator: source of the random masks of masked models; n_targets:
+    number of targets, where the host knows it, so that nothing waits for a GPU to count them.
+    """
+
+    windows: Tensor
+    lengths: Tensor
+    target_mask: Tensor
+    generator: torch.Generator
+    n_targets: int | None = None
+
+    def target_places(self) -> Tensor:
+        """Where ``target_mask.flatten()`` is true: (T,) int64, in order."""
+        mask = self.target_mask.flatten()
+        size = int(mask.sum()) if self.n_targets is None else self.n_targets
+        return torch.nonzero_static(mask, size=size).squeeze(1)
+
+
+def lengths_of(items: Tensor) -> Tensor:
+    """Number of real items per right-padded row, at least 1: (B, L) -> (B,)."""
+    return (items != 0).sum(1).clamp_(min=1)
+
+
+def gather_positions(x: Tensor, positions: Tensor) -> Tensor:
+    """Pick positions (B, M) of every row: (B, L, D) -> (B, M, D)."""
+    return x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))

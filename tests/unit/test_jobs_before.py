@@ -1,0 +1,40 @@
+"""Canonical JSON of jobs: a new optional field changes nothing, a changed default changes what it must."""
+
+import dataclasses
+
+import pytest
+
+from seqbench import experiment
+from seqbench.experiment import BEFORE, Experiment, Measurement, Training, filled
+
+JOB = Experiment("toy", "sasrec", "matched", 50, 0)
+
+
+@pytest.mark.parametrize("cls", [Training, Measurement])
+def test_every_optional_field_says_what_was_so_before_it(cls):
+    optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    assert BEFORE[cls.__name__].keys() == optional
+
+
+def test_a_new_optional_field_that_nobody_sets_is_not_written(monkeypatch):
+    text = JOB.to_json()
+    new = dataclasses.make_dataclass(
+        "Training", [("extra", int, 7)], bases=(Training,), frozen=True
+    )
+    job = dataclasses.replace(JOB, training=new())
+    assert job.to_json() == text
+    assert '"extra":8' in dataclasses.replace(JOB, training=new(extra=8)).to_json()
+
+
+def test_a_changed_default_is_written():
+    new = dataclasses.make_dataclass(
+        "Training", [("max_steps", int, 5)], bases=(Training,), frozen=True
+    )
+    assert '"max_steps":5' in dataclasses.replace(JOB, training=new()).to_json()
+
+
+def test_an_older_record_means_what_was_so_before_the_field(monkeypatch):
+    old = JOB.to_dict()
+    del old["training"]["precision"]
+    monkeypatch.setitem(experiment.BEFORE["Training"], "precision", "fp16")
+    assert filled(old)["training"]["precision"] == "fp16"
