@@ -57,15 +57,15 @@ publish: setup  ## write what is committed: results/reference/<machine>/, the pa
 
 # Status 3, "cannot tell", does not fail; the command itself tells it apart.
 regression: setup  ## counts and golden metrics; with BASE=<revision> wall time against it too, BUDGET_S= seconds
-	$(BIN)/python -m seqbench regression --out results/regression $(if $(BASE),--base $(BASE)) \
+	$(BIN)/python -m tools.gate --out results/regression $(if $(BASE),--base $(BASE)) \
 	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) || [ $$? -eq 3 ]
 
 regression-selftest: setup  ## does the gate find what is planted, and name it? BUDGET_S= of each comparison, REPEATS=
-	$(BIN)/python -m seqbench regression-selftest --out results/regression $(if $(BUDGET_S),--budget-s $(BUDGET_S)) \
+	$(BIN)/python -m tools.gate selftest --out results/regression $(if $(BUDGET_S),--budget-s $(BUDGET_S)) \
 	  $(if $(REPEATS),--repeats $(REPEATS))
 
 accept-golden: setup  ## accept this checkout's counts and golden metrics: rewrites results/reference/golden.json
-	$(BIN)/python -m seqbench regression --out results/regression --accept
+	$(BIN)/python -m tools.gate --out results/regression --accept
 
 tune: setup  ## equal tuning: so many trials per model and dataset; CONFIGFILES= files merged over config/config.yaml
 	$(BIN)/snakemake --cores $(CORES) tune $(MERGED)
@@ -95,14 +95,14 @@ bench: setup  ## speed of the hot paths (pytest-benchmark)
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only
 
 bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecTools, RePlay and RecBole on the same data
-	$(BIN)/python -m peers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
+	$(BIN)/python -m tools.peers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
 
 bench-levers: setup  ## our SASRec with its optimisations off, one after the other, in one run
-	$(BIN)/python -m peers --levers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
+	$(BIN)/python -m tools.peers --levers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
 
 # No set-up: the interpreter of the machine is used as it is.
 gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one archive; PYTHON=, OUT=, PARTS=, BUDGET_S=, DATA=, EVERY=1, ONLY=, GRID=, SHARE=, ALLOW_CPU=1
-	@$(PYTHON) -m seqbench gpu-check --out '$(or $(OUT),results/gpu-check)' $(if $(PARTS),--parts '$(PARTS)') \
+	@$(PYTHON) -m tools.gpu check --out '$(or $(OUT),results/gpu-check)' $(if $(PARTS),--parts '$(PARTS)') \
 	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) $(if $(DATA),--data '$(DATA)') $(if $(EVERY),--every) $(if $(ONLY),--only '$(ONLY)') \
 	  $(if $(GRID),--grid '$(GRID)') $(if $(SHARE),--share $(SHARE)) \
 	  $(if $(ALLOW_CPU),--allow-cpu --tiny)

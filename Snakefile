@@ -6,8 +6,8 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
-from seqbench.config import validate
-from seqbench.errors import UserError
+from seqbench.config.load import validate
+from seqbench.core.errors import UserError
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"

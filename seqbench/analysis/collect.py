@@ -15,13 +15,15 @@ from typing import Any
 
 import pandas as pd
 
-from .. import record as records
-from ..errors import UserError
-from ..experiment import filled
-from ..regression import history
+from tools.gate import history
+
+from ..core import records
+from ..core.errors import UserError
+from ..core.jobs import filled
+from ..core.store import Entry
 from . import probe_rows, protocols, scaling_rows
 from .summary import summarise
-from .tidy import Entry, curve_rows, experiment_row
+from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
 MARGIN = 0.01  # of the better model's mean, where the configuration says nothing

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from typing import Any
 
-from .. import stats
-from . import significance
+from . import resampling, significance
 from .groups import COMPARED, Group
 from .tidy import MASKINGS
 
@@ -19,7 +18,7 @@ Row = dict[str, Any]
 
 def masking(group: Group) -> Iterator[Row]:
     """Seen items masked against seen items ranked: the same trainings on the same users."""
-    low, high = stats.interval(group.masking.means)
+    low, high = resampling.interval(group.masking.means)
     for k, metric in enumerate(COMPARED):
         numbers = (group.masking.model.mean[k], low[k], high[k])
         yield _row("masking", group, group, "both", metric, numbers)

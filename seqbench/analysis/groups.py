@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import stats
-from ..errors import UserError
-from .tidy import QUALITIES, Entry, effectiveness_rows, qualities
+from ..core.errors import UserError
+from ..core.store import Entry
+from . import resampling
+from .tidy import QUALITIES, effectiveness_rows, qualities
 
 COMPARED = QUALITIES  # metrics on which models are compared
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
@@ -22,10 +23,10 @@ class Group:
 
     entries: list[Entry]
     names: list[tuple[str, str, str]]  # (masking, ties, metric)
-    means: stats.SeedMeans
+    means: resampling.SeedMeans
     seeds: np.ndarray  # (S, K) means over users
-    resamples: stats.Resampled
-    masking: stats.Resampled  # of what masking adds, one column per metric of COMPARED
+    resamples: resampling.Resampled
+    masking: resampling.Resampled  # of what masking adds, one column per metric of COMPARED
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -99,9 +100,9 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             tables.append(np.column_stack(list(table.values())))
             added.append(_added_by_masking(table))
         by_seed = np.stack([values.mean(axis=0) for values in tables])
-        found.append((seeds, list(table), stats.seed_means(tables), by_seed, stats.seed_means(added)))  # fmt: skip
-    resampled = stats.resample([means for _, _, means, _, _ in found])
-    masking = stats.resample([added for *_, added in found])
+        found.append((seeds, list(table), resampling.seed_means(tables), by_seed, resampling.seed_means(added)))  # fmt: skip
+    resampled = resampling.resample([means for _, _, means, _, _ in found])
+    masking = resampling.resample([added for *_, added in found])
     return [
         Group(seeds, names, means, by_seed, draws, gaps)
         for (seeds, names, means, by_seed, _), draws, gaps in zip(

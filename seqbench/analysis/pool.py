@@ -15,8 +15,8 @@ from itertools import combinations, groupby
 from types import MappingProxyType
 from typing import Any
 
-from ..experiment import Experiment
-from .tidy import Entry
+from ..core.jobs import Experiment
+from ..core.store import Entry
 
 Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
 CHOSEN = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import stats
-from ..metrics import per_user
-from .tidy import Entry
+from ..core.metrics import per_user
+from ..core.store import Entry
+from . import resampling
 
 METRIC = "ndcg@10"
 BREAKDOWNS = {"history_length": "history length", "target_popularity": "popularity of the target"}
@@ -71,9 +71,9 @@ def _rows(about: dict[str, Any], by_model: dict[str, list[np.ndarray]]) -> Itera
         for model, seeds in by_model.items():
             yield _row(about, model, len(seeds), 0, None, None, None)
         return
-    means = [stats.seed_means([v[:, None] for v in seeds]) for seeds in by_model.values()]
-    for model, own, draws in zip(by_model, means, stats.resample(means), strict=True):
-        low, high = stats.interval(draws.means)
+    means = [resampling.seed_means([v[:, None] for v in seeds]) for seeds in by_model.values()]
+    for model, own, draws in zip(by_model, means, resampling.resample(means), strict=True):
+        low, high = resampling.interval(draws.means)
         ends = (float(value[0]) for value in (own.mean, low, high))
         yield _row(about, model, own.n_seeds, n_users, *ends)
 

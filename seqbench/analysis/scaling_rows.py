@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..labels import LABELS
+from ..core.display import LABELS
+from ..core.store import Entry
 from . import scaling
-from .tidy import Entry, identity
+from .tidy import identity
 from .tidy_cost import sequences
 
 Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)

@@ -9,13 +9,13 @@ import numpy as np
 from scipy.special import stdtrit
 from scipy.stats import t as student_t
 
-from .. import stats
+from . import resampling
 
 MOST_FREEDOM = 1e6  # degrees of freedom beyond which Student's t is normal
 
 
 def difference_interval(
-    a: stats.Resampled, b: stats.Resampled, column: int | slice = slice(None)
+    a: resampling.Resampled, b: resampling.Resampled, column: int | slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper end (K,) of the central 95 % for the difference of two models' means, or of one column of it.
 
@@ -27,7 +27,7 @@ def difference_interval(
     draws = a.users[:, at] - b.users[:, at]
     middle, of_users = draws.mean(axis=0), draws.var(axis=0)
     total, freedom = _variance(a, b, at, of_users)
-    tail = (1 - stats.CONFIDENCE) / 2
+    tail = (1 - resampling.CONFIDENCE) / 2
     half = stdtrit(freedom, 1 - tail) * np.sqrt(total)
     half_of_users = stdtrit(MOST_FREEDOM, 1 - tail) * np.sqrt(of_users)
     alike = half_of_users == 0  # users who do not differ, trainings that may
@@ -38,8 +38,8 @@ def difference_interval(
 
 
 def p_beyond(
-    a: stats.Resampled,
-    b: stats.Resampled,
+    a: resampling.Resampled,
+    b: resampling.Resampled,
     column: int,
     interval: tuple[float, float],
     margin: float,
@@ -54,12 +54,12 @@ def p_beyond(
     beyond = max(abs(low + high) / 2 - margin, 0.0)
     if high <= low:
         return float(beyond == 0)
-    quantile = stdtrit(freedom, (1 + stats.CONFIDENCE) / 2)
+    quantile = stdtrit(freedom, (1 + resampling.CONFIDENCE) / 2)
     return float(2 * student_t.sf(beyond / ((high - low) / 2) * quantile, freedom))
 
 
 def _variance(
-    a: stats.Resampled, b: stats.Resampled, at: np.ndarray, of_users: np.ndarray
+    a: resampling.Resampled, b: resampling.Resampled, at: np.ndarray, of_users: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variance of the difference by users and trainings, and its degrees of freedom (K,), at least 1."""
     of_seeds = np.maximum(a.model.seed_variance[at] + b.model.seed_variance[at], 0)

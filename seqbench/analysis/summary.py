@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import stats
-from . import contrasts, significance
+from ..core.store import Entry
+from . import contrasts, resampling, significance
 from .groups import COMPARED, Group, check_same_data, groups, place
-from .tidy import MASKINGS, Entry
+from .tidy import MASKINGS
 
 SUMMARY = (
     *("dataset", "model", "track", "split", "masking", "ties", "seq_len", "n_seeds", "budget"),
@@ -61,7 +61,7 @@ def summarise(
 
 def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
-    low, high = (np.clip(end, 0, 1) for end in stats.interval(group.resamples.means))
+    low, high = (np.clip(end, 0, 1) for end in resampling.interval(group.resamples.means))
     about = {key: entry.experiment[key] for key in ("dataset", "model", "track", "seq_len")}
     about |= {
         "split": entry.record["data"].get("split", "leave-one-out"),
@@ -98,7 +98,7 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
             "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
             "ci_low": low[0], "ci_high": high[0], "margin": least,
             "p_margin": significance.p_beyond(a.resamples, b.resamples, k, interval, least),
-            "verdict": stats.verdict(*interval, least) if steady else UNSTEADY,
+            "verdict": resampling.verdict(*interval, least) if steady else UNSTEADY,
             "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import record as records
-from ..experiment import filled
-from ..metrics import expected_under_random_ties, per_user
+from ..core.metrics import expected_under_random_ties, per_user
+from ..core.store import Entry
 
 QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
 SPLITS = ("valid", "test")
@@ -26,39 +24,6 @@ OUTCOME = (
     *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
     *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
 )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One record of the grid and where it lies: `path` below the folder `root`, as in the grid."""
-
-    path: str
-    root: Path
-    record: dict[str, Any]
-
-    @property
-    def experiment(self) -> dict[str, Any]:
-        """The resolved description of the job."""
-        return filled(self.record["experiment"])
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """What the job found, apart from its samples."""
-        return self.record["values"]
-
-    @property
-    def ok(self) -> bool:
-        """Whether the job came to its end."""
-        return self.record["status"] == "ok"
-
-    @property
-    def training(self) -> bool:
-        """Whether it was a training and not a measurement."""
-        return self.record["kind"] == "train"
-
-    def samples(self) -> dict[str, np.ndarray]:
-        """Raw samples, after their SHA-256 was compared with the record's."""
-        return records.read_samples(self.root / self.path, self.record)
 
 
 def identity(entry: Entry) -> dict[str, Any]:

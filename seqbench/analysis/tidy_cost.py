@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import METRICS
-from ..sampler import STEADY
-from ..stats import spread
-from .tidy import Entry, backend, identity
+from ..core.metrics import METRICS, spread
+from ..core.store import Entry
+from ..hardware.sampler import STEADY
+from .tidy import backend, identity
 
 # What a failed phase leaves empty, so that the tables can say why.
 EXPECTED = {

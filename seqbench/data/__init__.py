@@ -6,7 +6,7 @@ something is prepared.
 
 from pathlib import Path
 
-from seqbench.data.store import Dataset, open_dataset
+from .store import Dataset, open_dataset
 
 __all__ = ["Dataset", "open_dataset", "prepare"]
 
@@ -17,6 +17,6 @@ def prepare(name: str, definition: dict, data_dir: Path, out: Path) -> dict:
     Raises UserError when a file cannot be had, differs from its checksum, holds a bad row, or does
     not give the expected counts. An older `out` stays as it was until the new data are complete.
     """
-    from seqbench.data.pipeline import build  # keeps pyarrow out of every process that only opens
+    from .pipeline import build  # keeps pyarrow out of every process that only opens
 
     return build(name, definition, Path(data_dir), Path(out))

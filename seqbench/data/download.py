@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from seqbench.errors import UserError
+from ..core.errors import UserError
 
 DECIDES = "nothing"
 

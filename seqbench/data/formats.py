@@ -17,7 +17,7 @@ from itertools import chain
 
 import numpy as np
 
-from seqbench.errors import UserError
+from ..core.errors import UserError
 
 FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
 LONGEST_HEADER_BYTES = 2**16

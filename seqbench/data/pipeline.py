@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from seqbench.data import order as ordering
-from seqbench.data import split, store
-from seqbench.data.archive import read_content
-from seqbench.data.formats import Interactions, layout_of, read_interactions
-from seqbench.data.kcore import k_core
-from seqbench.data.locate import Located, locate
-from seqbench.data.oracle import oracle_metrics
-from seqbench.data.synthetic import config_from, generate
-from seqbench.errors import UserError
-from seqbench.sources import SOURCES
+from ..config.sources import SOURCES
+from ..core.errors import UserError
+from . import filtering, split, store
+from .files import Located, locate, read_content
+from .filtering import k_core
+from .formats import Interactions, layout_of, read_interactions
+from .synthetic import config_from, generate, oracle_metrics
 
 TIME_KINDS = ("unix", "rank", "partial", "none")
 PLAUSIBLE_UNIX_S = (1e8, 1e11)  # 1973 to 5138: beyond lie ranks and milliseconds
@@ -49,7 +46,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     parsed = read_interactions(content, layout, str(located.path))
     time = _time_kind(name, definition, parsed)
     order, k = definition.get("order", "file"), definition.get("k_core", 5)
-    ordering.check_order(order, time)
+    filtering.check_order(order, time)
 
     arrays, ids, changes = arrange(parsed, k, time, order)
     if not len(arrays["items"]):
@@ -57,7 +54,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     key = {"none": None, "rank": "rank"}.get(time, "time")
     key = "position" if parsed.position is not None else key
     info = _info(name, definition, arrays, ids, time)
-    info |= {"order": ordering.describe(order, key), "order_variant": order}
+    info |= {"order": filtering.describe(order, key), "order_variant": order}
     info |= {"order_changes": changes} | _ties(arrays, time, key)
     info["provenance"] = _provenance(definition["source"], located)
     _check_counts(name, definition, info)
@@ -83,7 +80,7 @@ def arrange(
     items, item_ids = _renumber(parsed.items[rows], parsed.item_ids)
     placed = parsed.position is not None  # which decides, whatever is known about times
     key = parsed.position if placed else None if time == "none" else parsed.time
-    sorting = ordering.base_order(users, None if key is None else key[rows])
+    sorting = filtering.base_order(users, None if key is None else key[rows])
     rows, users, items = rows[sorting], users[sorting], items[sorting]
     offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
     np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
@@ -93,8 +90,8 @@ def arrange(
         arrays["times"] = parsed.time[rows]
         if placed:
             _check_positions(arrays["times"], offsets, order)
-        variant = ordering.permutation(offsets, arrays["times"], rows, order)
-        changes = ordering.changes(offsets, variant) if order != "file" else None
+        variant = filtering.permutation(offsets, arrays["times"], rows, order)
+        changes = filtering.changes(offsets, variant) if order != "file" else None
         arrays = {name: array[variant] for name, array in arrays.items()}
     return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}, changes
 
@@ -229,7 +226,7 @@ def _ties(arrays: dict, time: str, key: str | None) -> dict:
         return {"ties": None, "ties_reason": NO_TIES[time]}
     if key == "position":
         return {"ties": None, "ties_reason": "a position column decides the order, not the time"}
-    ties = ordering.tie_statistics(arrays["offsets"], arrays["times"])
+    ties = filtering.tie_statistics(arrays["offsets"], arrays["times"])
     return {"ties": ties, "ties_reason": None}
 
 

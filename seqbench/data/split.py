@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqbench.errors import UserError
+from ..core.errors import UserError
 
 KINDS = ("leave-one-out", "temporal")
 HOLDOUT = 0.1  # share of all events in each of the two held-out periods

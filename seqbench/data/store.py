@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seqbench.data.split import Split, split_of
-from seqbench.errors import UserError
+from ..core.errors import UserError
+from .split import Split, split_of
 
 SCHEMA = 1
 INFO = "dataset.json"

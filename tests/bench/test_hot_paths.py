@@ -1,7 +1,7 @@
 """Speed of the hot paths on this machine: ``make bench``. In ``make test`` each runs once, untimed.
 
 For finding out what a change costs; published times come from ``measure`` alone. ``make regression`` runs these under two
-revisions and compares the JSON (``seqbench/regression/benches.py``), so what is timed here is guarded there.
+revisions and compares the JSON (``tools/gate/benches.py``), so what is timed here is guarded there.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ import torch
 import models
 from models._scan import BACKENDS, resolve, selective_scan
 from models._scan.check import scan_inputs
-from seqbench import stats
-from seqbench.batches import Gatherer, epoch_batches, full_length_batch, training_windows
-from seqbench.data.kcore import k_core
+from seqbench.analysis import resampling
+from seqbench.core.metrics import per_user
+from seqbench.data.filtering import k_core
 from seqbench.data.split import leave_one_out
-from seqbench.evaluate import rank_target
-from seqbench.metrics import per_user
-from seqbench.train import training_step
+from seqbench.training.batches import Gatherer, epoch_batches, full_length_batch, training_windows
+from seqbench.training.loop import training_step
+from seqbench.training.ranking import rank_target
 
 N_ITEMS, ROWS, LENGTH, BATCHES = 1000, 16, 50, 16
 CPU = torch.device("cpu")
@@ -111,7 +111,7 @@ def test_metrics_of_every_user(benchmark):
 def test_bootstrap_over_users(benchmark):
     """Two hundred resamples of twelve quantities of 6,040 users: a tenth of what a table needs."""
     users = np.random.default_rng(0).random((6040, 12))
-    draws = benchmark(lambda: stats.resampled_user_means(users, np.random.default_rng(0), 200))
+    draws = benchmark(lambda: resampling.resampled_user_means(users, np.random.default_rng(0), 200))
     assert draws.shape == (200, 12)
 
 

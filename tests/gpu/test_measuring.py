@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from seqbench import measure
-from seqbench.ceilings import ceilings
-from seqbench.experiment import FULL_LENGTH, Measurement
-from seqbench.nvml import Nvml
-from seqbench.sampler import Sampler
+from seqbench.core.jobs import FULL_LENGTH, Measurement
+from seqbench.hardware.nvml import Nvml
+from seqbench.hardware.peak_throughput import ceilings
+from seqbench.hardware.sampler import Sampler
+from seqbench.measuring import phases
 
 pytestmark = [
     pytest.mark.gpu,
@@ -35,7 +35,7 @@ def job(**changes):
 @pytest.mark.parametrize("name", [name for name, _ in MODELS])
 @pytest.mark.parametrize("phase", ["train", "inference"])
 def test_a_phase_has_its_times_and_four_numbers_of_memory(name, phase):
-    found = measure.measure_phase(job(), name, phase, 0, None, 1)
+    found = phases.measure_phase(job(), name, phase, 0, None, 1)
     samples, missing = found["samples"], found["missing"]
     step = samples[f"{phase}/{'step_s' if phase == 'train' else 'batch_s'}"]
     assert len(step) == 5 and (step > 0).all()
@@ -52,15 +52,15 @@ def test_a_phase_has_its_times_and_four_numbers_of_memory(name, phase):
 
 def test_what_does_not_fit_ends_as_out_of_memory_with_the_size():
     huge = job(seq_len=8192, batch_targets=8192 * 2**20)
-    end = measure.measure_phase(huge, "sasrec", "train", 0, None, 1)
+    end = phases.measure_phase(huge, "sasrec", "train", 0, None, 1)
     assert end.status == "oom" and end.requested_bytes > 2**30
 
 
 @pytest.mark.parametrize("name", [name for name, _ in MODELS])
 def test_flops_are_those_of_a_cpu(name, monkeypatch):
-    on_gpu = measure.count_phases(job(), name, None, 1)
-    monkeypatch.setattr(measure.device, "pick", lambda: torch.device("cpu"))
-    on_cpu = measure.count_phases(job(), name, None, 1)
+    on_gpu = phases.count_phases(job(), name, None, 1)
+    monkeypatch.setattr(phases.device, "pick", lambda: torch.device("cpu"))
+    on_cpu = phases.count_phases(job(), name, None, 1)
     if name != "bert4rec":  # its masks are drawn on the device
         assert on_gpu["train"]["flops"] == on_cpu["train"]["flops"]
     assert on_gpu["inference"]["flops"] == on_cpu["inference"]["flops"]
@@ -68,7 +68,7 @@ def test_flops_are_those_of_a_cpu(name, monkeypatch):
 
 
 def test_energy_is_a_plausible_power_or_has_its_reason():
-    found = measure.measure_phase(job(energy_window_s=5.5), "sasrec", "train", 0, None, 1)
+    found = phases.measure_phase(job(energy_window_s=5.5), "sasrec", "train", 0, None, 1)
     key = "train/energy_j_per_step"
     if key in found["samples"]:
         power = found["samples"][key] / found["samples"]["train/step_s"].mean()

@@ -10,8 +10,8 @@ import models
 from models._errors import ModelError
 from models._kernels import using
 from models._layers import HIDDEN, explicit_mask
-from seqbench.batches import Gatherer, prefix_windows, training_windows
 from seqbench.data.split import leave_one_out
+from seqbench.training.batches import Gatherer, prefix_windows, training_windows
 
 ATTENTION = ("sasrec", "bert4rec")
 NAIVE = {"attention": "naive", "gelu": "unfused"}

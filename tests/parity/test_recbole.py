@@ -8,9 +8,9 @@ from sides import LENGTH
 
 import models
 from models._kernels import using
-from seqbench import metrics
-from seqbench.batches import prefix_windows
-from seqbench.evaluate import rank_target
+from seqbench.core import metrics
+from seqbench.training.batches import prefix_windows
+from seqbench.training.ranking import rank_target
 
 NAMES = {"SASRec": "sasrec", "BERT4Rec": "bert4rec", "GRU4Rec": "gru4rec"}
 AS_RECBOLE = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqbench import record
+from seqbench.core import records
 
 N_USERS, N_ITEMS = 400, 300
 COUNTS = {"flops": 3 * 10**9, "moved_bytes": 4 * 10**8, "saved_bytes": 2 * 10**7, "operators": 150}
@@ -149,7 +149,7 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
         "still_improving": False, "train_s": 60.0, "evaluate_s": 2.0, "peak_rss_bytes": 5 * 10**8,
         "resumed_from": None, "curve": curve(model, seed) if trained else [],
     }  # fmt: skip
-    record.write_record(
+    records.write_record(
         results / entry["path"], kind="train", status=status, reason=changes.get("reason"),
         experiment={k: v for k, v in entry.items() if k != "path"},
         values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
@@ -171,7 +171,7 @@ def write_measurement(results: Path, entry, *, status="ok", **changes):
             "counts": {"train": COUNTS | {"targets": 2000}, "inference": COUNTS},
             "ceilings": {"product_flop_per_s": 9e10, "copy_bytes_per_s": 2e10, "product_n": 6, "copy_n": 6},
         }  # fmt: skip
-        record.write_record(
+        records.write_record(
             results / path, kind="measure", status=status, reason=changes.get("reason"),
             experiment={key: v for key, v in entry.items() if key != "records"} | {"models": models, "model": model, "hyperparameters": hyper},
             values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),

@@ -5,14 +5,14 @@ import os
 import sys
 from dataclasses import dataclass
 
-from peers import race
-from peers.contestants import Contestant
-from peers.process import ROOT
-from peers.protocol import Settings
+from tools.peers import race
+from tools.peers.contestants import Contestant
+from tools.peers.process import ROOT
+from tools.peers.protocol import Settings
 
 FAKE = """
 import os, sys, time
-from peers.protocol import serve, Stages, versions
+from tools.peers.protocol import serve, Stages, versions
 
 class Fake:
     def __init__(self, settings):

@@ -4,9 +4,9 @@ import json
 import shutil
 import time
 
-from seqbench.experiment import Experiment, Training
-from seqbench.gpucheck import command
-from seqbench.gpucheck.plan import Plan
+from seqbench.core.jobs import Experiment, Training
+from tools.gpu import command
+from tools.gpu.plan import Plan
 
 TRAINING = Training(max_steps=20, eval_every=10, batch_targets=64)
 SMALL = (("d_model", 16),)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from seqbench.regression import process, workers
+from tools.gate import process, workers
 
 STUB = """
 import argparse, os, sys, time

@@ -9,22 +9,24 @@ import yaml
 from test_study import TUNING
 from test_tune import data, trainer
 
-from seqbench import accept, config, record, tune
-from seqbench.errors import UserError
-from seqbench.grid import grid
-from seqbench.modelfile import MODELS
-from seqbench.reporting import tuning_views
-from seqbench.study import studies
+from seqbench.config import load
+from seqbench.config.grid import grid, studies
+from seqbench.config.model_files import MODELS
+from seqbench.core import records
+from seqbench.core.errors import UserError
+from seqbench.report import tuning_views
+from seqbench.training import accept
+from seqbench.training import search as tune
 
 
 @pytest.fixture
 def accepted(tmp_path, monkeypatch):
     """Studies of two models, accepted into a file."""
     monkeypatch.setattr(accept, "tables", lambda folder: None)
-    for study in studies(config.validate(TUNING), MODELS):
+    for study in studies(load.validate(TUNING), MODELS):
         tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    return tmp_path, target, accept.accept(tmp_path, target, config.validate(TUNING))
+    return tmp_path, target, accept.accept(tmp_path, target, load.validate(TUNING))
 
 
 def trainer_of_small_space():
@@ -46,7 +48,7 @@ def test_the_winners_become_a_track_that_can_be_run(accepted):
     _, target, said = accepted
     written = yaml.safe_load(target.read_text())
     assert written["run"] == {"datasets": ["toy"], "tracks": ["tuned"]}
-    merged = config.validate(
+    merged = load.validate(
         {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
     )
     jobs = {e.model: e for e in grid(merged, MODELS).trainings if e.seq_len == 20}
@@ -61,16 +63,16 @@ def test_the_winners_become_a_track_that_can_be_run(accepted):
 def test_accepting_again_changes_nothing_and_says_so(accepted):
     folder, target, _ = accepted
     before = target.read_bytes()
-    assert accept.accept(folder, target, config.validate(TUNING)) == []
+    assert accept.accept(folder, target, load.validate(TUNING)) == []
     assert target.read_bytes() == before
 
 
 def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
     """With the tables that publishing really makes: there are trials and nothing else."""
-    (study, *_) = studies(config.validate(TUNING), MODELS)
+    (study, *_) = studies(load.validate(TUNING), MODELS)
     tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    assert accept.accept(tmp_path, target, config.validate(TUNING))
+    assert accept.accept(tmp_path, target, load.validate(TUNING))
     tuning = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"][study.model]["tuning"]
     assert tuning["machines"] == ["test-machine"]
     folder = tmp_path / "reference" / "test-machine"
@@ -80,15 +82,15 @@ def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
 def test_the_trials_are_published_as_records(accepted):
     folder, _, _ = accepted
     reference = folder / "reference" / "test-machine"
-    for study in studies(config.validate(TUNING), MODELS):
+    for study in studies(load.validate(TUNING), MODELS):
         assert (reference / study.path / "study.json").exists()
         for number in range(study.trials):
-            assert record.read_record(reference / study.trial_path(number))["status"] == "ok"
+            assert records.read_record(reference / study.trial_path(number))["status"] == "ok"
 
 
 def test_a_shorter_study_leaves_nothing_of_the_longer_one(accepted):
     folder, target, _ = accepted
-    shorter = config.validate({**TUNING, "tune": {**TUNING["tune"], "trials": 2}})
+    shorter = load.validate({**TUNING, "tune": {**TUNING["tune"], "trials": 2}})
     for study in studies(shorter, MODELS):
         tune.tune(study, folder, folder / study.path, 1, None, trainer_of_small_space())
     accept.accept(folder, target, shorter)
@@ -111,7 +113,7 @@ def test_what_cannot_be_published_is_not_accepted_either(accepted, monkeypatch):
     before = state()
     monkeypatch.setattr(accept, "tables", refuse)
     with pytest.raises(UserError, match="does not fit"):
-        accept.accept(folder, target, config.validate(TUNING))
+        accept.accept(folder, target, load.validate(TUNING))
     assert state() == before
 
 
@@ -120,7 +122,7 @@ def test_the_pages_are_made_with_what_is_accepted(accepted, monkeypatch):
     target.unlink()
     seen = []
     monkeypatch.setattr(accept, "tables", lambda _: seen.append(target.read_text()))
-    accept.accept(folder, target, config.validate(TUNING))
+    accept.accept(folder, target, load.validate(TUNING))
     assert seen == [target.read_text()]
 
 
@@ -129,7 +131,7 @@ def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
     written = yaml.safe_load(target.read_text())
     del written["settings"]["tuned"]["toy"]["sasrec"]
     with pytest.raises(UserError, match=r"settings\.tuned\.toy\.sasrec is missing: tune it"):
-        config.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
+        load.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
 
 
 def test_a_model_that_is_only_measured_needs_settings_too(accepted):
@@ -140,22 +142,22 @@ def test_a_model_that_is_only_measured_needs_settings_too(accepted):
     mine["run"] = {**mine["run"], "models": ["mamba4rec"]}
     mine["measure"] = {"models": ["mamba4rec", "sasrec"]}
     with pytest.raises(UserError, match=r"sasrec is missing: tune it .* out of run and measure"):
-        config.validate(mine)
+        load.validate(mine)
 
 
 def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_path, monkeypatch):
     monkeypatch.setattr(accept, "tables", lambda folder: None)
     own = {**TUNING, "models": {"sasrec": {"matched": {"d_inner": 128, "n_heads": 1}}}}
-    for study in studies(config.validate(own), MODELS):
+    for study in studies(load.validate(own), MODELS):
         tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    accept.accept(tmp_path, target, config.validate(own))
+    accept.accept(tmp_path, target, load.validate(own))
     written = yaml.safe_load(target.read_text())
-    merged = config.validate(
+    merged = load.validate(
         {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
     )
     (job,) = [e for e in grid(merged, MODELS).trainings if e.model == "sasrec" and e.seq_len == 20]
-    trial = record.read_record(tmp_path / "tune/toy/sasrec/L20/trial-000")["experiment"]
+    trial = records.read_record(tmp_path / "tune/toy/sasrec/L20/trial-000")["experiment"]
     stand_in = {"dropout"}  # which the stand-in for training adds
     assert dict(job.hyperparameters).keys() == trial["hyperparameters"].keys() - stand_in
     assert dict(job.hyperparameters)["d_inner"] == 128
@@ -166,15 +168,15 @@ def test_the_study_that_the_configuration_asks_for_wins(tmp_path, monkeypatch, c
     monkeypatch.setattr(accept, "tables", lambda folder: None)
     for lengths in ([9], [10, 20]):
         asked = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": lengths}}}
-        for study in studies(config.validate(asked), MODELS):
+        for study in studies(load.validate(asked), MODELS):
             tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    accept.accept(tmp_path, target, config.validate(TUNING))
+    accept.accept(tmp_path, target, load.validate(TUNING))
     found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
     assert {m: chosen["tuning"]["seq_len"] for m, chosen in found.items()} == {"mamba4rec": 20, "sasrec": 20}  # fmt: skip
     assert "sasrec/L9: left out for the study at L = 20" in capsys.readouterr().err
     short = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": [9]}}}
-    accept.accept(tmp_path, target, config.validate(short))
+    accept.accept(tmp_path, target, load.validate(short))
     found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
     assert {chosen["tuning"]["seq_len"] for chosen in found.values()} == {9}, "what the configuration tunes"  # fmt: skip
 
@@ -183,11 +185,11 @@ def test_models_that_were_not_searched_alike_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(accept, "tables", lambda folder: None)
     for model, trials in (("sasrec", 5), ("mamba4rec", 6)):
         asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "trials": trials}}
-        for study in studies(config.validate(asked), MODELS):
+        for study in studies(load.validate(asked), MODELS):
             tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     with pytest.raises(UserError, match=r"toy: .* not searched alike \(mamba4rec: 6 trials of at most 300 steps, L = 20; sasrec: 5 "):  # fmt: skip
-        accept.accept(tmp_path, target, config.validate(TUNING))
+        accept.accept(tmp_path, target, load.validate(TUNING))
     assert not target.exists() and not (tmp_path / "reference").exists()
 
 
@@ -213,7 +215,7 @@ def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
 def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monkeypatch):
     """The search on one, the finals on the other."""
     monkeypatch.setattr(accept, "tables", lambda folder: None)
-    asked = config.validate(
+    asked = load.validate(
         {**TUNING, "tune": {**TUNING["tune"], "finalists": 2, "final_seeds": [9]}}
     )
 
@@ -240,7 +242,7 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
     written = (tmp_path / "tuned.yaml").read_text()
     assert "machines: [other, test-machine]" in written, "lists and facts on few lines"
     settings = yaml.safe_load(written)["settings"]
-    config.validate({**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "settings": settings})
+    load.validate({**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "settings": settings})
     (table,) = tuning_views.tables(settings)
     assert table.notes[0].endswith("The trials are records, made on other and test-machine.")
     assert "trained again with seed 9, and the best mean won" in table.notes[1]
@@ -252,7 +254,7 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
 
 def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(tmp_path):
     """With the tables that publishing really makes."""
-    asked = config.validate(TUNING)
+    asked = load.validate(TUNING)
     for machine in ("test-machine", "other"):
         shutil.rmtree(tmp_path / "tune", ignore_errors=True)
         for study in studies(asked, MODELS):
@@ -266,7 +268,7 @@ def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(
 
 def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path, monkeypatch):
     monkeypatch.setattr(accept, "tables", lambda folder: None)
-    asked = config.validate(TUNING)
+    asked = load.validate(TUNING)
     (study, *_) = studies(asked, MODELS)
     train = trainer([], value=lambda _: 0.1)
     tune.tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
@@ -299,10 +301,10 @@ def test_models_whose_finals_differ_were_not_searched_alike(tmp_path, monkeypatc
     monkeypatch.setattr(accept, "tables", lambda folder: None)
     for model, finalists in (("sasrec", 0), ("mamba4rec", 2)):
         asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "finalists": finalists}}
-        for study in studies(config.validate(asked), MODELS):
+        for study in studies(load.validate(asked), MODELS):
             tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     with pytest.raises(UserError, match=r"L = 20, 2 of them again with seeds \[1001\]; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ def test_a_damaged_study_is_named(tmp_path, content, why):
     file.parent.mkdir(parents=True)
     file.write_text(content)
     with pytest.raises(UserError) as error:
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING))
     said = str(error.value)
     assert said.startswith(f"{file}: no study as the search writes it ({why}") and "\n" not in said
     assert "delete it and run `snakemake --cores 2 tune`" in said
@@ -336,12 +338,12 @@ def test_a_damaged_study_is_named(tmp_path, content, why):
     ],
 )
 def test_a_file_of_settings_that_is_none_is_named_and_kept(tmp_path, content, why):
-    (study, *_) = studies(config.validate(TUNING), MODELS)
+    (study, *_) = studies(load.validate(TUNING), MODELS)
     tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     target.write_text(content)
     with pytest.raises(UserError) as error:
-        accept.accept(tmp_path, target, config.validate(TUNING))
+        accept.accept(tmp_path, target, load.validate(TUNING))
     said = str(error.value)
     assert said.startswith(f"{target}") and why in said and "\n" not in said
     assert said.endswith("; move it away, and it is written anew from the studies")
@@ -350,7 +352,7 @@ def test_a_file_of_settings_that_is_none_is_named_and_kept(tmp_path, content, wh
 
 def test_nothing_to_accept_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match="no study; run `snakemake --cores 2 tune` first"):
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", config.validate(TUNING))
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING))
 
 
 def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted):
@@ -364,5 +366,5 @@ def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted
     }
     for tracks, curves in ((["tuned"], 0), (["matched"], 2)):
         merged["run"] = {**TUNING["run"], "tracks": tracks}
-        jobs = grid(config.validate(merged), MODELS).measurements
+        jobs = grid(load.validate(merged), MODELS).measurements
         assert sum(job.curve is not None for job in jobs) == curves

@@ -6,8 +6,8 @@ import yaml
 from builders import SEEDS, grid, training, write_grid, write_training
 
 from seqbench.analysis import collect
-from seqbench.errors import UserError
-from seqbench.reporting import anchors
+from seqbench.core.errors import UserError
+from seqbench.report import anchors
 
 
 def tables_of(results, **values):

@@ -15,8 +15,8 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.metrics import per_user
-from seqbench.reporting import answers, spent, versus
+from seqbench.core.metrics import per_user
+from seqbench.report import answers, spent, versus
 
 
 def tables_of(results, wanted, change=lambda: None):

@@ -10,17 +10,27 @@ from pathlib import Path
 import pytest
 from import_graph import closure, direct
 
-from seqbench import provenance
+from seqbench.core import provenance
 
 ROOT = Path(__file__).parents[2]
 SEQBENCH = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "seqbench").rglob("*.py"))
 MODELS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "models").rglob("*.py"))
-PEERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "peers").rglob("*.py"))
+PEERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "tools" / "peers").rglob("*.py"))
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
 TORCH_FREE = [
-    *("seqbench/run.py", "seqbench/record.py", "seqbench/nvml.py", "seqbench/sampler.py"),
-    *("seqbench/stats.py", "seqbench/tune.py", "seqbench/accept.py", "seqbench/gpucheck/bundle.py"),
-    *(f for f in SEQBENCH if f.startswith(("seqbench/analysis/", "seqbench/reporting/"))),
+    *(
+        "seqbench/training/supervisor.py",
+        "seqbench/core/records.py",
+        "seqbench/hardware/nvml.py",
+        "seqbench/hardware/sampler.py",
+    ),
+    *(
+        "seqbench/analysis/resampling.py",
+        "seqbench/training/search.py",
+        "seqbench/training/accept.py",
+        "tools/gpu/bundle.py",
+    ),
+    *(f for f in SEQBENCH if f.startswith(("seqbench/analysis/", "seqbench/report/"))),
 ]
 
 
@@ -71,7 +81,7 @@ def test_what_a_dry_run_reads_needs_only_the_standard_library(name):
 
 
 def test_checking_the_configuration_loads_no_heavy_package():
-    assert reached("seqbench/config.py") <= {"seqbench", "yaml", "jsonschema"}
+    assert reached("seqbench/config/load.py") <= {"seqbench", "yaml", "jsonschema"}
 
 
 def test_the_workflow_imports_only_the_light_modules():
@@ -114,22 +124,22 @@ def test_a_package_imports_none_of_those_that_build_on_it(package, never):
 
 
 def test_the_parent_of_measuring_processes_does_not_load_torch():
-    code = "import sys, seqbench.interleave, seqbench.__main__; sys.exit('torch' in sys.modules)"
+    code = "import sys, seqbench.measuring.session, seqbench.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_a_workers_protocol_needs_only_the_standard_library():
-    assert reached("peers/protocol.py") <= {"peers"}
+    assert reached("tools/peers/protocol.py") <= {"peers"}
 
 
 @pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
 def test_a_peers_worker_needs_nothing_of_ours(name):
-    assert not reached(f"peers/{name}_worker.py") & {"seqbench", "models"}
+    assert not reached(f"tools/peers/{name}_worker.py") & {"seqbench", "models"}
 
 
 def test_the_orchestrator_of_the_peers_never_needs_torch_or_a_peer():
     libraries = {"torch", "models", "rectools", "replay", "recbole"}
-    assert not reached("peers/__main__.py") & libraries
+    assert not reached("tools/peers/__main__.py") & libraries
 
 
 def test_nothing_depends_on_the_benchmark_of_the_peers():
@@ -138,21 +148,30 @@ def test_nothing_depends_on_the_benchmark_of_the_peers():
 
 
 def test_device_knows_no_model_and_no_dataset():
-    own = {f for f in closure(ROOT, "seqbench/device.py") if f.startswith(("seqbench/", "models/"))}
-    assert own <= {f"seqbench/{name}.py" for name in ("__init__", "device", "nvml", "errors")}
+    own = {
+        f
+        for f in closure(ROOT, "seqbench/hardware/device.py")
+        if f.startswith(("seqbench/", "models/"))
+    }
+    assert own <= {
+        f"seqbench/{name}.py"
+        for name in ("__init__", "hardware/device", "hardware/nvml", "core/errors")
+    }
 
 
 def test_what_is_measured_carries_no_package_that_it_does_not_need():
     """Each would be part of the resident memory of every measured process."""
     heavy = {"scipy", "pandas", "matplotlib", "jinja2", "pyarrow", "snakemake"}
     assert (
-        not outside(*closure(ROOT, "seqbench/measure.py", without={"seqbench/data/pipeline.py"}))
+        not outside(
+            *closure(ROOT, "seqbench/measuring/phases.py", without={"seqbench/data/pipeline.py"})
+        )
         & heavy
     )
 
 
 def test_nobody_imports_the_command_line():
-    assert [f for f in SEQBENCH + MODELS if "seqbench/__main__.py" in direct(ROOT, f)] == []
+    assert [f for f in SEQBENCH + MODELS if "seqbench/cli.py" in direct(ROOT, f)] == []
 
 
 def test_no_step_reads_what_a_later_one_writes():
@@ -169,5 +188,10 @@ def test_what_sets_a_workers_environment_counts_as_code_of_what_is_measured():
     """The allocator and the thread pools change times; what a record says of its machine does not."""
     measuring = provenance.measuring_modules("sasrec")
     training = provenance.training_modules("sasrec")
-    assert "seqbench/workerenv.py" in measuring and "seqbench/environment.py" not in measuring
-    assert not {"seqbench/workerenv.py", "seqbench/environment.py"}.intersection(training)
+    assert (
+        "seqbench/hardware/worker_env.py" in measuring
+        and "seqbench/hardware/environment.py" not in measuring
+    )
+    assert not {"seqbench/hardware/worker_env.py", "seqbench/hardware/environment.py"}.intersection(
+        training
+    )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench.batches import (
+from seqbench.data.split import leave_one_out
+from seqbench.training.batches import (
     Gatherer,
     epoch_batches,
     full_length_batch,
@@ -13,7 +14,6 @@ from seqbench.batches import (
     training_windows,
     windows_for,
 )
-from seqbench.data.split import leave_one_out
 
 
 def offsets_of(lengths: list[int]) -> np.ndarray:

@@ -11,8 +11,8 @@ from test_scorecard import quality, said
 from test_shorter import crossing
 from test_tradeoff import WINDOWS, comparison, cost, tables
 
-from seqbench.reporting import anchors, both, brief, short, standing
-from seqbench.reporting.tables import span
+from seqbench.report import anchors, both, brief, short, standing
+from seqbench.report.tables import span
 
 
 def test_the_first_words_count_every_judged_track():

@@ -8,9 +8,9 @@ import tarfile
 import pytest
 from builders import THREE, curves_of, measurement, write_dataset, write_measurement
 
-from seqbench import provenance
-from seqbench.errors import UserError
-from seqbench.gpucheck.bundle import pack, unpack
+from seqbench.core import provenance
+from seqbench.core.errors import UserError
+from tools.gpu.bundle import pack, unpack
 
 GPU = {
     "device": "NVIDIA Test", "device_kind": "cuda", "machine": "1" * 12, "machine_name": "nvidia-test", "driver": "580.1",
@@ -183,7 +183,7 @@ def test_an_archive_without_records_says_what_to_run(archive, tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("seqbench.gpucheck.bundle.LIMIT_BYTES", 1000)
+    monkeypatch.setattr("tools.gpu.bundle.LIMIT_BYTES", 1000)
     with pytest.raises(UserError, match="more than 1,000 bytes"):
         unpack(archive, tmp_path / "results")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqbench import ceilings
+from seqbench.hardware import peak_throughput
 
 
 @pytest.fixture
@@ -18,20 +18,20 @@ def clocked(monkeypatch):
             self.seconds.append(2.0)
             return torch.no_grad()  # any context
 
-    monkeypatch.setattr(ceilings, "Stopwatch", Clock)
-    monkeypatch.setattr(ceilings, "SIDE", {"cpu": 8})
-    monkeypatch.setattr(ceilings, "COPY_BYTES", {"cpu": 4096})
+    monkeypatch.setattr(peak_throughput, "Stopwatch", Clock)
+    monkeypatch.setattr(peak_throughput, "SIDE", {"cpu": 8})
+    monkeypatch.setattr(peak_throughput, "COPY_BYTES", {"cpu": 4096})
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_rates_are_work_over_time(clocked, precision):
-    found = ceilings.ceilings(torch.device("cpu"), precision, seconds=0.0)
+    found = peak_throughput.ceilings(torch.device("cpu"), precision, seconds=0.0)
     assert found["product_flop_per_s"] == 2 * 8**3 / 2.0
     assert found["copy_bytes_per_s"] == 2 * 4096 / 2.0  # read and written
-    assert found["product_n"] == found["copy_n"] == ceilings.FEWEST
+    assert found["product_n"] == found["copy_n"] == peak_throughput.FEWEST
     assert found["product_iqr"] == found["copy_iqr"] == 0
 
 
 def test_on_this_machine_both_are_finite_and_a_product_does_more_than_a_copy():
-    found = ceilings.ceilings(torch.device("cpu"), "fp32", seconds=0.0)
+    found = peak_throughput.ceilings(torch.device("cpu"), "fp32", seconds=0.0)
     assert found["product_flop_per_s"] > found["copy_bytes_per_s"] / 4 > 0  # FLOPs, and floats

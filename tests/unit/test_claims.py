@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from seqbench.analysis.collect import Tables
-from seqbench.errors import UserError
-from seqbench.reporting import claims
+from seqbench.core.errors import UserError
+from seqbench.report import claims
 
 CLAIMS = {
     "source": "a paper", "subject": "ours",

@@ -18,9 +18,9 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.errors import UserError
-from seqbench.metrics import per_user
-from seqbench.record import read_record
+from seqbench.core.errors import UserError
+from seqbench.core.metrics import per_user
+from seqbench.core.records import read_record
 
 SEEDS = (0, 1, 2)
 
@@ -182,7 +182,7 @@ def test_tables_are_the_same_bytes_every_time(tmp_path, plan):
 
 
 def test_the_command_of_a_record_names_the_same_experiment(tmp_path, plan):
-    from seqbench.experiment import Experiment, Measurement
+    from seqbench.core.jobs import Experiment, Measurement
 
     experiments = collected(tmp_path, plan).frames["experiments"].set_index("path")
     text = experiments.command["runs/toy/matched/sasrec/L50-s1"].split("'")[1]

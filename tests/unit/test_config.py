@@ -4,10 +4,10 @@ import copy
 
 import pytest
 
-from seqbench import config as configuration
-from seqbench.errors import UserError
-from seqbench.experiment import CURVES, Training
-from seqbench.grid import grid
+from seqbench.config import load
+from seqbench.config.grid import grid
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import CURVES, Training
 
 TRAINED = '''
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def changed(path, value):
 
 def message(config, models_dir):
     with pytest.raises(UserError) as caught:
-        configuration.validate(config, models_dir=models_dir)
+        load.validate(config, models_dir=models_dir)
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("config: ")
@@ -73,7 +73,7 @@ def message(config, models_dir):
 
 def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
     given = copy.deepcopy(VALID)
-    filled = configuration.validate(given, models_dir=models_dir)
+    filled = load.validate(given, models_dir=models_dir)
     assert given == VALID
     assert filled["data_dir"] == "data"
     assert filled["report"] == {"margin": 0.01, "waterfall": []}
@@ -99,7 +99,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
 def test_blocks_with_a_precedence_are_not_filled(models_dir):
     """A default filled into the dataset's training block would win over the track's value."""
     given = changed("datasets.tiny.training", {"eval_every": 3})
-    filled = configuration.validate(given, models_dir=models_dir)
+    filled = load.validate(given, models_dir=models_dir)
     assert filled["datasets"] == given["datasets"]
     assert filled["tracks"] == given["tracks"]
     assert {
@@ -114,7 +114,7 @@ def test_a_tracks_own_block_for_a_dataset_wins_there_and_nowhere_else(models_dir
     own = {"tiny": {"training": {"max_steps": 9}}}
     config["tracks"]["own"] = {"training": {"max_steps": 5}, "datasets": own}
     config["run"] |= {"datasets": ["tiny", "other"], "tracks": ["fair", "own"]}
-    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).trainings
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).trainings
     found = {(e.dataset, e.track): (e.training.max_steps, e.training.eval_every) for e in jobs}
     default = Training().eval_every
     assert found == {
@@ -228,14 +228,14 @@ def test_what_is_allowed_passes(models_dir, key, value):
     config = changed(key, 0 if value is None else value)
     if value is None:
         config["models"]["net"]["fair"]["heads"] = None
-    configuration.validate(config, models_dir=models_dir)
+    load.validate(config, models_dir=models_dir)
 
 
 def test_a_hyperparameter_of_a_model_that_is_not_run_does_not_bind_the_others(models_dir):
     config = changed("run.models", ["chain"])
     config["measure"] = {"models": []}
     config["tracks"]["fair"]["hyperparameters"] = {"whatever": 1}
-    configuration.validate(config, models_dir=models_dir)
+    load.validate(config, models_dir=models_dir)
 
 
 def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
@@ -246,7 +246,7 @@ def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
         "training": {},
         "hyperparameters": {"dropout": 0.5},
     }
-    assert configuration.definition(block) == '{"k_core":3,"source":"ml-1m"}'
+    assert load.definition(block) == '{"k_core":3,"source":"ml-1m"}'
 
 
 def test_what_is_measured_is_what_is_trained(models_dir):
@@ -258,7 +258,7 @@ def test_what_is_measured_is_what_is_trained(models_dir):
         "source": "synthetic", "seq_lens": [4], "training": {"precision": "fp32"},
     }  # fmt: skip
     config["run"]["datasets"] = ["tiny", "exact"]
-    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir)
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir)
     asked = {
         (e.dataset, e.track): (e.training.precision, e.training.kernels) for e in jobs.trainings
     }
@@ -276,7 +276,7 @@ def test_full_length_batches_form_four_curves(models_dir):
         "batches": {"seq_len": 20, "sequences": [1, 2]},
         "catalogues": {"seq_len": 5, "sequences": 7, "n_items": [8, 9]},
     })  # fmt: skip
-    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
     assert [(j.curve, j.seq_len, j.batch_targets, j.eval_batch, j.n_items) for j in jobs] == [
         ("tokens", 10, 40, 4, 30), ("tokens", 40, 40, 1, 30), ("batch", 10, 30, 3, 30), ("batch", 40, 120, 3, 30),
         ("sequences", 20, 20, 1, 30), ("sequences", 20, 40, 2, 30),
@@ -288,13 +288,13 @@ def test_full_length_batches_form_four_curves(models_dir):
 def test_curves_may_have_a_budget_of_their_own(models_dir):
     measure = {"models": ["net"], "lengths": [10], "tokens": None, "curve_budget_s": 4}
     config = changed("measure", measure)
-    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
     assert {(job.curve, job.budget_s) for job in jobs} == {("batch", 4), (None, 12)}
 
 
 def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):
     config = changed("measure", {"models": ["net"], "real": False, "lengths": [10], "tokens": None})
-    jobs = grid(configuration.validate(config, models_dir=models_dir), models_dir).measurements
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
     assert [job.curve for job in jobs] == ["batch"]
 
 
@@ -305,10 +305,8 @@ def test_null_takes_away_what_a_file_below_says_of_a_search(models_dir):
         "d_model": {"choices": None, "low": 16, "high": 64},
         "dropout": {"choices": [0.1, None], "low": None, "high": None, "step": None},
     }
-    config = changed(
-        "tune", {"space": configuration.merged(below, above), "spaces": {"net": {"tie": None}}}
-    )
-    filled = configuration.validate(config, models_dir=models_dir)
+    config = changed("tune", {"space": load.merged(below, above), "spaces": {"net": {"tie": None}}})
+    filled = load.validate(config, models_dir=models_dir)
     assert filled["tune"]["space"] == {
         "d_model": {"low": 16, "high": 64},
         "dropout": {"choices": [0.1, None]},
@@ -320,11 +318,11 @@ def test_a_file_that_is_no_yaml_is_one_line(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("run: [1, 2\nseeds: 3")
     with pytest.raises(UserError, match=r"mine\.yaml: is no YAML: ") as error:
-        configuration.load([file])
+        load.load([file])
     assert "\n" not in str(error.value)
 
 
 def test_two_configurations_merge_as_snakemake_merges_them():
     base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2}
-    assert configuration.merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert load.merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}

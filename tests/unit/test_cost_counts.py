@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import models
-from seqbench.batches import full_length_batch
-from seqbench.counting import count
-from seqbench.experiment import Training
-from seqbench.train import make_optimizer, training_step
+from seqbench.core.jobs import Training
+from seqbench.measuring.counting import count
+from seqbench.training.batches import full_length_batch
+from seqbench.training.loop import make_optimizer, training_step
 
 B, L, D, ITEMS = 3, 20, 16, 30  # sequences, positions, width, items
 TOKENS = B * L

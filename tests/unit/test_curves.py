@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from seqbench.analysis.collect import Tables
-from seqbench.reporting import curves
+from seqbench.report import curves
 
 PLACE = {
     "track": "t", "machine_name": "m", "device_kind": "cpu", "curve": "tokens", "fixed": "64 tokens a batch",

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from seqbench.data.archive import read_content
-from seqbench.errors import UserError
+from seqbench.core.errors import UserError
+from seqbench.data.files import read_content
 
 LIMIT = 10_000
 

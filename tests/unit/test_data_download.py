@@ -7,8 +7,8 @@ import threading
 import pytest
 from data_server import serve
 
+from seqbench.core.errors import UserError
 from seqbench.data.download import Policy, Refused, fetch
-from seqbench.errors import UserError
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from seqbench.core.errors import UserError
 from seqbench.data.formats import layout_of, read_interactions
-from seqbench.errors import UserError
 
 
 def parse(content, format_name="delimited", **overrides):

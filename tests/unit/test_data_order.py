@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from seqbench.data import order
-from seqbench.data.kcore import k_core
-from seqbench.errors import UserError
+from seqbench.core.errors import UserError
+from seqbench.data import filtering
+from seqbench.data.filtering import k_core
 
 
 def k_core_one_by_one(pairs, k):
@@ -52,8 +52,8 @@ TIMES = np.array([5, 9, 3, 9, 5])
 
 
 def test_base_order_is_stable():
-    assert order.base_order(USERS, TIMES).tolist() == [1, 3, 2, 0, 4]
-    assert order.base_order(USERS, None).tolist() == [1, 3, 0, 2, 4]
+    assert filtering.base_order(USERS, TIMES).tolist() == [1, 3, 2, 0, 4]
+    assert filtering.base_order(USERS, None).tolist() == [1, 3, 0, 2, 4]
 
 
 # users: [1 2 2 2], [5 5 5], [1 2 2], [7 7], [3]; two of three evaluated users end in a tie ...
@@ -62,7 +62,7 @@ TIED = np.array([1, 2, 2, 2, 5, 5, 5, 1, 1, 2, 7, 7, 3])
 
 
 def test_tie_statistics_by_hand():
-    found = order.tie_statistics(OFFSETS, TIED)
+    found = filtering.tie_statistics(OFFSETS, TIED)
     assert found == {
         "test_decided_by_tie": 2 / 3,  # the first two users; [1 1 2] ends without
         "boundary_tie": 1.0,  # the validation item of [1 1 2] ties with the event before it
@@ -72,42 +72,42 @@ def test_tie_statistics_by_hand():
 
 
 def test_equal_times_of_neighbouring_users_are_no_ties():
-    found = order.tie_statistics(np.array([0, 3, 6]), np.array([1, 2, 3, 3, 4, 5]))
+    found = filtering.tie_statistics(np.array([0, 3, 6]), np.array([1, 2, 3, 3, 4, 5]))
     assert set(found.values()) == {0.0}
 
 
 def test_file_order_is_the_identity():
-    assert order.permutation(OFFSETS, TIED, np.arange(13), "file").tolist() == list(range(13))
+    assert filtering.permutation(OFFSETS, TIED, np.arange(13), "file").tolist() == list(range(13))
 
 
 def test_seed_order_moves_tied_events_only():
-    found = [order.permutation(OFFSETS, TIED, np.arange(13), f"seed:{k}") for k in range(20)]
+    found = [filtering.permutation(OFFSETS, TIED, np.arange(13), f"seed:{k}") for k in range(20)]
     for permutation in found:
         assert np.array_equal(TIED[permutation], TIED)
         assert sorted(permutation[4:7]) == [4, 5, 6]
         assert permutation[[0, 9, 12]].tolist() == [0, 9, 12]
     assert len({tuple(p) for p in found}) > 10
-    again = order.permutation(OFFSETS, TIED, np.arange(13), "seed:7")
+    again = filtering.permutation(OFFSETS, TIED, np.arange(13), "seed:7")
     assert np.array_equal(again, found[7])
 
 
 def test_float32_order_merges_times_and_falls_back_to_the_file():
     offsets, times = np.array([0, 3]), 978_300_760 + np.array([0, 3, 500])
     rows = np.array([9, 2, 1])  # in the file the second event came before the first
-    assert order.permutation(offsets, times, rows, "float32").tolist() == [1, 0, 2]
-    assert order.permutation(offsets, times, rows, "file").tolist() == [0, 1, 2]
+    assert filtering.permutation(offsets, times, rows, "float32").tolist() == [1, 0, 2]
+    assert filtering.permutation(offsets, times, rows, "file").tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("time", ["rank", "partial", "none"])
 @pytest.mark.parametrize("variant", ["float32", "seed:1"])
 def test_variants_need_real_times(time, variant):
     with pytest.raises(UserError, match=f"order: {variant} needs real times.*{time}"):
-        order.check_order(variant, time)
-    order.check_order(variant, "unix")
-    order.check_order("file", time)
+        filtering.check_order(variant, time)
+    filtering.check_order(variant, "unix")
+    filtering.check_order("file", time)
 
 
 @pytest.mark.parametrize("variant", ["seed", "seed:", "seed:-1", "File", ""])
 def test_unknown_variants(variant):
     with pytest.raises(UserError, match="allowed: file, float32, seed:<integer>"):
-        order.check_order(variant, "unix")
+        filtering.check_order(variant, "unix")

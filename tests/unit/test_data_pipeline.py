@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqbench.core.errors import UserError
 from seqbench.data import open_dataset, prepare
 from seqbench.data.pipeline import repeats
-from seqbench.errors import UserError
 
 HEAD = "user,item,time\n"
 # In file order; user 10 has a tie at t + 5 (items c, a), a repeat of b, and user 9 sorts before 10.

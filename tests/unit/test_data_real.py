@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqbench.core.errors import UserError
 from seqbench.data import open_dataset, prepare
-from seqbench.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("SEQBENCH_REAL_DATA", ROOT / "../shared/data")).resolve()

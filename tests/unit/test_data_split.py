@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench import baselines, quality
+from seqbench.core.errors import UserError
 from seqbench.data import open_dataset, prepare
 from seqbench.data.split import cuts, leave_one_out, temporal
-from seqbench.errors import UserError
-from seqbench.evaluate import Evaluator
+from seqbench.training import baselines, ranking
+from seqbench.training.ranking import Evaluator
 
 START = 10**9
 COLUMNS = {"user": "user", "item": "item", "time": "time"}
@@ -134,7 +134,7 @@ def test_training_and_evaluation_follow_the_split(prepared):
             last = inputs.gather(1, (inputs != 0).sum(1, keepdim=True) - 1)
             return torch.zeros(len(inputs), data.n_items + 1).scatter(1, last, 1.0)
 
-    samples = quality.samples(
+    samples = ranking.samples(
         Evaluator(data.items, data.split, 5, 8, torch.device("cpu")), Last(), data
     )
     for name, users in (("valid", "valid/users"), ("test", "users")):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from seqbench.core.errors import UserError
 from seqbench.data import open_dataset, prepare
-from seqbench.errors import UserError
 
 
 @pytest.fixture

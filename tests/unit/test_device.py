@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from seqbench import device
-from seqbench.errors import UserError
-from seqbench.nvml import NO_DEVICE
+from seqbench.core.errors import UserError
+from seqbench.hardware import device
+from seqbench.hardware.nvml import NO_DEVICE
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -11,8 +11,8 @@ from fake_nvml import STRANGER, FakeNvml, process
 
 from models import _scan
 from models._errors import ModelError
-from seqbench import doctor, nvml
-from seqbench.__main__ import main
+from seqbench.cli import main
+from seqbench.hardware import doctor, nvml
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

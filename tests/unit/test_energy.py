@@ -5,7 +5,7 @@ import sys
 import pytest
 from fake_nvml import FakeNvml
 
-from seqbench.nvml import Nvml, Reading, energy_between
+from seqbench.hardware.nvml import Nvml, Reading, energy_between
 
 
 @pytest.fixture

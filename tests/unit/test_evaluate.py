@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench import evaluate
 from seqbench.data.split import leave_one_out
-from seqbench.evaluate import Diverged, Evaluator, rank_target, summary
+from seqbench.training import ranking
+from seqbench.training.ranking import Diverged, Evaluator, rank_target, summary
 
 
 class Fixed(torch.nn.Module):
@@ -114,10 +114,10 @@ def test_summary_averages_over_users():
 
 def test_batches_hold_users_and_positions_within_their_bounds():
     lengths = np.sort(np.random.default_rng(0).integers(1, 90, 500))
-    cuts = evaluate._cuts(lengths, 32, 1000)
+    cuts = ranking._cuts(lengths, 32, 1000)
     spans = list(itertools.pairwise(cuts))
     assert (cuts[0], cuts[-1]) == (0, 500) and all(low < high for low, high in spans)
     assert all(high - low <= 32 for low, high in spans)
     assert all((high - low) * lengths[high - 1] <= 1000 for low, high in spans)
-    assert evaluate._cuts(np.array([5000, 6000]), 32, 1000) == [0, 1, 2], "one user always fits"
-    assert evaluate._cuts(lengths, 200, None) == [0, 200, 400, 500]
+    assert ranking._cuts(np.array([5000, 6000]), 32, 1000) == [0, 1, 2], "one user always fits"
+    assert ranking._cuts(lengths, 200, None) == [0, 200, 400, 500]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqbench.metrics import METRICS
-from seqbench.reporting import drawings, figures, look
-from seqbench.reporting.tables import metric_label
+from seqbench.core.metrics import METRICS
+from seqbench.report import drawings, figures, look
+from seqbench.report.tables import metric_label
 
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 LENGTHS = (50, 100, 200, 500, 1000)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from test_figures import MODELS, test_no_texts_overlap_and_none_leaves_the_figure
 
-from seqbench.reporting import figures_cost
-from seqbench.reporting.look import STYLES
+from seqbench.report import figures_cost
+from seqbench.report.look import STYLES
 
 LENGTHS = (50, 100, 200, 512, 1024, 2048, 4096, 8192)
 FIXED = {

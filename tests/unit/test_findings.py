@@ -17,8 +17,8 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.metrics import per_user
-from seqbench.reporting import findings, flags, report
+from seqbench.core.metrics import per_user
+from seqbench.report import findings, flags, report
 
 
 def tables_of(results, wanted=None, change=lambda: None):

@@ -18,8 +18,8 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.metrics import per_user
-from seqbench.reporting import glance
+from seqbench.core.metrics import per_user
+from seqbench.report import glance
 
 
 def tables_of(results, wanted, change=lambda: None):

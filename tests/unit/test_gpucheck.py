@@ -12,11 +12,11 @@ import pytest
 from import_graph import closure
 from test_gpuplan import plan
 
-from seqbench.__main__ import main
-from seqbench.errors import UserError
-from seqbench.gpucheck import command, training
-from seqbench.gpucheck import plan as planning
-from seqbench.gpucheck.bundle import unpack
+from seqbench.cli import main
+from seqbench.core.errors import UserError
+from tools.gpu import command, training
+from tools.gpu import plan as planning
+from tools.gpu.bundle import unpack
 
 ROOT = Path(__file__).parents[2]
 ABSENT = (
@@ -62,7 +62,8 @@ def test_all_missing_packages_are_named_at_once(monkeypatch):
 def test_every_package_that_it_reaches_is_named_or_may_be_absent():
     """`tqdm` was not: all trainings and measurements would have crashed without it."""
     files = [
-        f"seqbench/{name}.py" for name in ("gpucheck/command", "worker", "measure", "interleave")
+        f"seqbench/{name}.py"
+        for name in ("gpucheck/command", "training/worker", "measuring/phases", "measuring/session")
     ]
     models = [f"models/{name}.py" for name in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")]
     kernels = {"triton", "mamba_ssm", "causal_conv1d"}  # a scan without them says so
@@ -93,7 +94,7 @@ def test_data_that_are_damaged_are_one_line(tmp_path, tiny, capsys, damage):
 def test_make_hands_its_variables_on():
     command = ["make", "-n", "gpu-check", "PYTHON=python9", "ALLOW_CPU=1", "PARTS=scan cost"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "python9 -m seqbench gpu-check" in said and "--parts 'scan cost'" in said
+    assert "python9 -m tools.gpu check" in said and "--parts 'scan cost'" in said
     assert "--allow-cpu --tiny" in said
 
 
@@ -112,14 +113,14 @@ def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monke
         order.append(job.path)
         return {"sasrec": "crashed" if job.path == paths[0] else "ok"}
 
-    monkeypatch.setattr("seqbench.interleave.measure", measure)
+    monkeypatch.setattr("seqbench.measuring.session.measure", measure)
     (tmp_path / "out/results" / paths[0]).mkdir(parents=True)  # it crashed in an earlier call
     assert run(tmp_path, "cost") == command.FAILED
     assert order == [*paths[1:], paths[0]]
 
 
 def test_a_job_that_the_time_cut_is_not_done_though_it_left_a_record(tmp_path, monkeypatch):
-    monkeypatch.setattr("seqbench.interleave.measure", lambda *_: {"sasrec": "ok"})
+    monkeypatch.setattr("seqbench.measuring.session.measure", lambda *_: {"sasrec": "ok"})
     monkeypatch.setattr(command, "is_done", lambda *_: False)  # of fewer rounds than asked for
     assert run(tmp_path, "cost") == command.UNFINISHED
 
@@ -127,9 +128,7 @@ def test_a_job_that_the_time_cut_is_not_done_though_it_left_a_record(tmp_path, m
 def test_a_training_that_passed_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setitem(planning.TINY["measure"], "models", ["sasrec", "gru4rec"])
     started, results = [], {"sasrec": "ok", "gru4rec": "crashed"}
-    monkeypatch.setattr(
-        "seqbench.gpucheck.training.supervise", lambda job, *_: started.append(job.model)
-    )
+    monkeypatch.setattr("tools.gpu.training.supervise", lambda job, *_: started.append(job.model))
     monkeypatch.setattr(
         training,
         "_learned",

@@ -4,9 +4,9 @@ import json
 import time
 
 from seqbench.analysis import scaling
-from seqbench.gpucheck import plan as planning
-from seqbench.gpucheck.plan import Plan
-from seqbench.reporting import claims
+from seqbench.report import claims
+from tools.gpu import plan as planning
+from tools.gpu.plan import Plan
 
 
 def plan(out, **changes):
@@ -56,9 +56,9 @@ def test_tiny_and_whole_runs_share_no_data_and_a_given_dataset_may_be_tried_tiny
 
 
 def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, monkeypatch):
-    from seqbench import provenance
-    from seqbench.environment import environment
-    from seqbench.record import write_record
+    from seqbench.core import provenance
+    from seqbench.core.records import write_record
+    from seqbench.hardware.environment import environment
 
     job = next(planning.jobs(plan(tmp_path, tiny=True)))
     given, counts = (

@@ -12,13 +12,14 @@ import psutil
 import pytest
 from gpu_grid import done_once, plan
 
-from seqbench import run
-from seqbench.__main__ import main
-from seqbench.environment import SHARE
-from seqbench.errors import UserError
-from seqbench.gpucheck import command, training
-from seqbench.gpucheck.bundle import unpack
-from seqbench.gpucheck.plan import Plan
+from seqbench.cli import main
+from seqbench.core.errors import UserError
+from seqbench.hardware import leases
+from seqbench.hardware.environment import SHARE
+from seqbench.training import supervisor
+from tools.gpu import command, training
+from tools.gpu.bundle import unpack
+from tools.gpu.plan import Plan
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_what_sharing_did_is_no_result_of_a_training(
     folder = chosen.results / job.path
 
     def supervise(*_):
-        run.supervise(job, grid.parent / "data" / job.dataset, folder, 1, 100.0)
+        supervisor.supervise(job, grid.parent / "data" / job.dataset, folder, 1, 100.0)
         file = folder / "record.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"status": status}))
         return "ok"  # the worker's own end, whatever it wrote
@@ -188,7 +189,9 @@ def test_what_sharing_did_is_no_result_of_a_training(
 def test_other_data_of_the_same_name_are_trained_on_again(tmp_path, grid):
     job = training.of_grid(grid)[2]
     chosen = plan(tmp_path / "out", grid)
-    run.supervise(job, grid.parent / "data" / job.dataset, chosen.results / job.path, 1, 100.0)
+    supervisor.supervise(
+        job, grid.parent / "data" / job.dataset, chosen.results / job.path, 1, 100.0
+    )
     assert training.is_done(chosen, job)
     facts = grid.parent / "data" / job.dataset / "dataset.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
@@ -225,12 +228,12 @@ def gpu(monkeypatch, tmp_path):
         asked.append((command[1:], input, env))
         return subprocess.CompletedProcess(command, 0)
 
-    for module in (run, training):
+    for module in (supervisor, training):
         monkeypatch.setattr(module, "gpu_devices", lambda: [Path("/dev/nvidia0")])
     monkeypatch.setattr(training.shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(training.subprocess, "run", control)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(supervisor.tempfile, "gettempdir", lambda: str(tmp_path))
     return asked
 
 
@@ -241,7 +244,7 @@ def test_sharing_is_by_the_service_is_said_and_ends(gpu, monkeypatch):
     with training._shared_gpu(4):
         assert os.environ[SHARE] == "4 at once, MPS"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"  # leased once: workers lease nothing
-        with run.device_lease() as visible:
+        with leases.device_lease() as visible:
             assert visible == {}
         assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == gpu[0][2]["CUDA_MPS_PIPE_DIRECTORY"]
     assert dict(os.environ) == before

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from gpu_grid import SMALL, TRAINING, done_once, plan
 
-from seqbench import config
-from seqbench.accept import accept
-from seqbench.errors import UserError
-from seqbench.gpucheck import command, training
-from seqbench.gpucheck.bundle import pack, unpack
-from seqbench.study import Study
+from seqbench.config import load
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Study
+from seqbench.training.accept import accept
+from tools.gpu import command, training
+from tools.gpu.bundle import pack, unpack
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_studies_and_trainings_side_by_side_until_their_winners_are_accepted(
     done_once(out, "tune quality", grid, 5)
     folder = unpack(next(out.glob("*.tar.gz")), results)
     assert len(list(folder.rglob("record.json"))) == 3, "trials are published when accepted"
-    start = config.validate(config_of(search.dataset))
+    start = load.validate(config_of(search.dataset))
     said = accept(results, tmp_path / "tuned.yaml", start)
     assert len(said) == 1 and said[0].startswith(f"{search.dataset} sasrec: d_model ")
     assert len(list((folder / search.path).rglob("record.json"))) == 2
@@ -130,7 +130,7 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
     assert len(list((results / search.path).rglob("record.json"))) == 3, (
         "both trials propose the same settings"
     )
-    accept(results, tmp_path / "tuned.yaml", config.validate(config_of(search.dataset)))
+    accept(results, tmp_path / "tuned.yaml", load.validate(config_of(search.dataset)))
     elsewhere = replace(plan(tmp_path / "new", grid), published=results / "reference")
     assert training.is_searched(elsewhere, search)
     assert not training.is_searched(replace(elsewhere, published=tmp_path / "none"), search)

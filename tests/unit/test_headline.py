@@ -5,8 +5,8 @@ from test_claims import CLAIMS, FAST
 from test_claims import tables as facts
 
 from seqbench.analysis.collect import Tables
-from seqbench.reporting import claims, headline
-from seqbench.reporting.claims import Finding
+from seqbench.report import claims, headline
+from seqbench.report.claims import Finding
 
 NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "ci_high": 0.04}
 

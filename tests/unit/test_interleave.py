@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seqbench import interleave, measure
-from seqbench.__main__ import main
-from seqbench.experiment import FULL_LENGTH, Measurement
-from seqbench.record import read_record, read_samples
+from seqbench.cli import main
+from seqbench.core.jobs import FULL_LENGTH, Measurement
+from seqbench.core.records import read_record, read_samples
+from seqbench.measuring import phases, session
 
 SMALL = (("d_model", 16),)
 JOB = Measurement(
@@ -20,28 +20,26 @@ JOB = Measurement(
 
 
 def test_models_take_turns_in_rotating_order():
-    turns = [list(interleave._turn(JOB, round_, interleave.PHASES)) for round_ in range(2)]
+    turns = [list(session._turn(JOB, round_, session.PHASES)) for round_ in range(2)]
     assert [[name for name, phase in turn if phase == "train"] for turn in turns] == [
         ["sasrec", "gru4rec"], ["gru4rec", "sasrec"],
     ]  # fmt: skip
-    assert [len(turn) for turn in turns] == [2 * len(interleave.PHASES)] * 2
+    assert [len(turn) for turn in turns] == [2 * len(session.PHASES)] * 2
 
 
 def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(interleave, "LEAST_S", 100.0)
+    monkeypatch.setattr(session, "LEAST_S", 100.0)
     job = Measurement(
         FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
         rounds=3, steps=2, warmup=1, n_items=30,
     )  # fmt: skip
-    ask = interleave.Ask(
-        phases=("train",), until=0.0
-    )  # a time that has passed: the first round only
-    assert interleave.measure(job, None, tmp_path, 1, 120.0, ask) == {"sasrec": "ok"}
+    ask = session.Ask(phases=("train",), until=0.0)  # a time that has passed: the first round only
+    assert session.measure(job, None, tmp_path, 1, 120.0, ask) == {"sasrec": "ok"}
     record = read_record(tmp_path / "sasrec")
     samples = read_samples(tmp_path / "sasrec", record)
     assert samples["train/step_s"].shape == (1, 2)
     assert not any(key.startswith("inference/") for key in samples)
-    assert record["values"]["missing"]["inference"] == interleave.NOT_ASKED
+    assert record["values"]["missing"]["inference"] == session.NOT_ASKED
     assert set(record["values"]["counts"]) == {"train", "inference"}  # need no clock
 
 
@@ -59,13 +57,13 @@ def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rou
         asked.append(arguments[1])
         if len(asked) == late:
             clock[0] = 100.0
-            return interleave.End("timeout", "killed")
+            return session.End("timeout", "killed")
         part = {"train/step_s": np.ones(2)}
         return {"samples": part, "missing": {}, "facts": {}, "sampler": {}}
 
-    monkeypatch.setattr(interleave, "_in_fresh_process", process)
-    monkeypatch.setattr(interleave.time, "monotonic", lambda: clock[0])
-    ends = interleave.measure(job, None, tmp_path, 1, 9.0, interleave.Ask(("train",), until=50.0))
+    monkeypatch.setattr(session, "_in_fresh_process", process)
+    monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
+    ends = session.measure(job, None, tmp_path, 1, 9.0, session.Ask(("train",), until=50.0))
     assert len(asked) == late
     if rounds is None:
         assert ends == {} and not list(tmp_path.rglob("record.json"))
@@ -88,10 +86,10 @@ def test_fewer_rounds_do_not_replace_more(tmp_path, monkeypatch):
 
     def again(asked, until):
         value[0] += 1
-        interleave.measure(asked, None, tmp_path, 1, 9.0, interleave.Ask(until=until))
+        session.measure(asked, None, tmp_path, 1, 9.0, session.Ask(until=until))
         return read_samples(tmp_path / "sasrec", read_record(tmp_path / "sasrec"))["train/step_s"]
 
-    monkeypatch.setattr(interleave, "_in_fresh_process", process)
+    monkeypatch.setattr(session, "_in_fresh_process", process)
     assert again(job, float("inf")).tolist() == [[2.0, 2.0]] * 3
     assert again(job, 0.0).tolist() == [[2.0, 2.0]] * 3, "one round"
     assert again(job, float("inf")).tolist() == [[4.0, 4.0]] * 3, "as many"
@@ -111,11 +109,11 @@ def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
         spent.append(min(50.0, limit_s))
         clock[0] += spent[-1]
         if limit_s < 50.0:
-            return interleave.End("timeout", "killed")
+            return session.End("timeout", "killed")
         return {"samples": {"train/step_s": np.ones(2)}, "missing": {}, "facts": {}, "sampler": {}}
 
-    monkeypatch.setattr(interleave, "_in_fresh_process", process)
-    monkeypatch.setattr(interleave.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(session, "_in_fresh_process", process)
+    monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
     arguments = ["--measurement", job.to_json(), "--out", str(tmp_path), "--time-limit", "120"]
     assert main(["measure", *arguments]) == 0
     assert spent == [50.0, 50.0, 20.0]
@@ -134,13 +132,13 @@ def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
 def test_counting_shares_a_gpu_only_where_it_is_known_to_fit(
     monkeypatch, kind, reserved, failed, at_once
 ):
-    found = {name: interleave.Found() for name in ("sasrec", "gru4rec")}
+    found = {name: session.Found() for name in ("sasrec", "gru4rec")}
     part = {"samples": {"train/peak_reserved_bytes": reserved}}
     for model in found.values():
         model.add("train", part)
     if failed:
-        found["sasrec"].add("inference", interleave.End("oom"))
-    monkeypatch.setattr(interleave, "device_kind", lambda: kind)
+        found["sasrec"].add("inference", session.End("oom"))
+    monkeypatch.setattr(session, "device_kind", lambda: kind)
     both, most, now = threading.Barrier(2), [0], [0]
 
     def count(name):
@@ -151,7 +149,7 @@ def test_counting_shares_a_gpu_only_where_it_is_known_to_fit(
         now[0] -= 1
         return {"flops": len(name)}
 
-    interleave._count(JOB, found, count)
+    session._count(JOB, found, count)
     assert most[0] == at_once
     assert {name: model.counts for name, model in found.items()} == {
         "sasrec": {"flops": 6}, "gru4rec": {"flops": 7},
@@ -161,16 +159,16 @@ def test_counting_shares_a_gpu_only_where_it_is_known_to_fit(
 def test_what_one_round_measured_is_not_missing():
     part = {"samples": {"train/energy_j_per_step": 1.0}, "missing": {}, "sampler": {}}
     later = {"samples": {}, "missing": {"train/energy_j_per_step": "not asked"}, "sampler": {}}
-    found = interleave.Found()
+    found = session.Found()
     found.add("train", part)
     found.add("train", later)
-    values = interleave._values(found, interleave.End("crashed"), interleave.ALL)
+    values = session._values(found, session.End("crashed"), session.ALL)
     assert set(values["missing"]) == {"counts", "ceilings"}
 
 
 def test_counts_of_one_phase_survive_the_others_failure():
-    found = interleave.Found(counts={"train": interleave.End("oom", "much"), "inference": {"flops": 1}})  # fmt: skip
-    values = interleave._values(found, {}, interleave.ALL)
+    found = session.Found(counts={"train": session.End("oom", "much"), "inference": {"flops": 1}})  # fmt: skip
+    values = session._values(found, {}, session.ALL)
     assert values["counts"] == {"inference": {"flops": 1}}
     assert values["missing"] == {"train/counts": "oom: much"}
 
@@ -179,13 +177,13 @@ def test_a_phase_that_cannot_be_counted_leaves_the_other_one(tiny, monkeypatch):
     def no_memory(*_):
         raise MemoryError
 
-    monkeypatch.setattr(measure, "_count_training", no_memory)
-    counts = measure.count_phases(JOB, "sasrec", tiny, 1)
+    monkeypatch.setattr(phases, "_count_training", no_memory)
+    counts = phases.count_phases(JOB, "sasrec", tiny, 1)
     assert counts["train"].status == "oom" and counts["inference"]["flops"] > 0
 
 
 def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):
-    assert interleave.measure(JOB, tiny, tmp_path, 1, 120.0) == {"sasrec": "ok", "gru4rec": "ok"}
+    assert session.measure(JOB, tiny, tmp_path, 1, 120.0) == {"sasrec": "ok", "gru4rec": "ok"}
     record = read_record(tmp_path / "sasrec")
     samples = read_samples(tmp_path / "sasrec", record)
     assert record["kind"] == "measure" and record["experiment"]["model"] == "sasrec"
@@ -206,7 +204,7 @@ def test_full_length_batches_need_no_dataset(tmp_path):
         FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
         rounds=1, steps=2, warmup=1, n_items=30,
     )  # fmt: skip
-    interleave.measure(job, None, tmp_path, 1, 120.0)
+    session.measure(job, None, tmp_path, 1, 120.0)
     record = read_record(tmp_path / "sasrec")
     assert record["data"]["hash"] is None and record["data"]["n_items"] == 30
     assert record["values"]["steps_per_epoch"] is None
@@ -216,16 +214,16 @@ def test_full_length_batches_need_no_dataset(tmp_path):
 def test_a_model_that_fails_gets_a_status_and_the_others_are_measured(tiny, tmp_path):
     models = (("sasrec", (("d_model", 15), ("n_heads", 2))), ("gru4rec", SMALL))
     job = Measurement("tiny", "matched", 12, models, 128, 20, rounds=1, steps=1, warmup=0)
-    found = interleave.measure(job, tiny, tmp_path, 1, 120.0)
+    found = session.measure(job, tiny, tmp_path, 1, 120.0)
     assert found == {"sasrec": "crashed", "gru4rec": "ok"}
     assert read_record(tmp_path / "sasrec")["reason"]
 
 
 @pytest.mark.parametrize(("code", "status"), [("kill", "oom"), ("hang", "timeout")])
 def test_a_killed_or_hanging_process_is_a_status(tiny, tmp_path, monkeypatch, code, status):
-    monkeypatch.setattr(interleave, "_child", {"kill": _kill_self, "hang": _hang}[code])
+    monkeypatch.setattr(session, "_child", {"kill": _kill_self, "hang": _hang}[code])
     job = Measurement("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
-    assert interleave.measure(job, tiny, tmp_path, 1, 1.5) == {"sasrec": status}
+    assert session.measure(job, tiny, tmp_path, 1, 1.5) == {"sasrec": status}
 
 
 def _kill_self(*_):
@@ -241,40 +239,40 @@ def _hang(*_):
 
 
 def test_a_record_holds_counts_and_ceilings_beside_the_times(tiny, tmp_path):
-    interleave.measure(JOB, tiny, tmp_path, 1, 120.0)
+    session.measure(JOB, tiny, tmp_path, 1, 120.0)
     one, other = (read_record(tmp_path / name)["values"] for name in ("sasrec", "gru4rec"))
     assert one["ceilings"] == other["ceilings"] and one["ceilings"]["product_flop_per_s"] > 1e8
-    for phase in interleave.PHASES:
+    for phase in session.PHASES:
         assert one["counts"][phase]["flops"] > 0
     train = one["counts"]["train"]
     samples = read_samples(tmp_path / "sasrec", read_record(tmp_path / "sasrec"))
     assert abs(train["targets"] - 128) <= 12 <= train["saved_bytes"]
     assert np.array_equal(samples["train/tokens"], samples["train/targets"])
-    assert one["sampler"] == {phase: [{"samples": 0}] * 2 for phase in interleave.PHASES}
+    assert one["sampler"] == {phase: [{"samples": 0}] * 2 for phase in session.PHASES}
     assert one["failed"] == {}
 
 
 def _too_much_while_training(answers, visible, function, *arguments):
     """Training asks for more memory than there is; everything else goes as it should."""
-    from seqbench import measure
+    from seqbench.measuring import phases
 
     def exhaust(*_):
         import torch
 
         torch.empty(2**60, dtype=torch.uint8)
 
-    measure._training = exhaust
-    answers.put(getattr(measure, function)(*arguments))
+    phases._training = exhaust
+    answers.put(getattr(phases, function)(*arguments))
 
 
 def test_out_of_memory_in_training_keeps_inference_and_the_size_asked_for(
     tiny, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(interleave, "_child", _too_much_while_training)
+    monkeypatch.setattr(session, "_child", _too_much_while_training)
     job = Measurement(
         "tiny", "matched", 12, (("sasrec", SMALL),), 128, 20, rounds=2, steps=2, warmup=1
     )
-    assert interleave.measure(job, tiny, tmp_path, 1, 120.0) == {"sasrec": "oom"}
+    assert session.measure(job, tiny, tmp_path, 1, 120.0) == {"sasrec": "oom"}
     record = read_record(tmp_path / "sasrec")
     failed = record["values"]["failed"]
     assert set(failed) == {"train"} and failed["train"]["requested_bytes"] == 2**60
@@ -286,7 +284,7 @@ def test_out_of_memory_in_training_keeps_inference_and_the_size_asked_for(
 
 def test_rounds_that_the_budget_ended_early_are_cut_to_the_shortest():
     parts = [{"samples": {"a": np.arange(n), "b": np.array(1.0)}} for n in (4, 2, 3)]
-    found = dict(interleave._stacked(parts))
+    found = dict(session._stacked(parts))
     assert found["a"].tolist() == [[0, 1]] * 3 and found["b"].tolist() == [1.0] * 3
 
 
@@ -306,20 +304,20 @@ def test_each_job_sees_the_gpu_it_was_lent_and_leaves_the_environment_as_it_was(
     import os
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(interleave, "_child", _report_visible)
+    monkeypatch.setattr(session, "_child", _report_visible)
     seen = []
     monkeypatch.setattr(
-        interleave.Found, "add", lambda self, phase, result: seen.append(result["visible"])
+        session.Found, "add", lambda self, phase, result: seen.append(result["visible"])
     )
     monkeypatch.setattr(
-        interleave, "_write", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        session, "_write", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     )
     job = Measurement("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
     before = dict(os.environ)
     for lent in ("0", "1"):
         lease = contextlib.nullcontext({"CUDA_VISIBLE_DEVICES": lent})
-        monkeypatch.setattr(interleave, "device_lease", lambda lease=lease: lease)
-        interleave.measure(job, None, tmp_path, 1, 60.0)
+        monkeypatch.setattr(session, "device_lease", lambda lease=lease: lease)
+        session.measure(job, None, tmp_path, 1, 60.0)
         assert dict(os.environ) == before
     assert seen == ["0", "0", "0", "1", "1", "1"]  # two phases and the record of each job
 
@@ -329,5 +327,5 @@ def test_a_reading_that_failed_in_the_first_round_keeps_those_of_the_others():
         {"samples": {"a": np.array(1.0)}},
         {"samples": {"a": np.array(2.0), "b": np.array(3.0)}},
     ]
-    found = dict(interleave._stacked(parts))
+    found = dict(session._stacked(parts))
     assert found["a"].tolist() == [1.0, 2.0] and found["b"].tolist() == [3.0]

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from seqbench import experiment
-from seqbench.experiment import BEFORE, Experiment, Measurement, Training, filled
+from seqbench.core import jobs
+from seqbench.core.jobs import BEFORE, Experiment, Measurement, Training, filled
 
 JOB = Experiment("toy", "sasrec", "matched", 50, 0)
 
@@ -36,5 +36,5 @@ def test_a_changed_default_is_written():
 def test_an_older_record_means_what_was_so_before_the_field(monkeypatch):
     old = JOB.to_dict()
     del old["training"]["precision"]
-    monkeypatch.setitem(experiment.BEFORE["Training"], "precision", "fp16")
+    monkeypatch.setitem(jobs.BEFORE["Training"], "precision", "fp16")
     assert filled(old)["training"]["precision"] == "fp16"

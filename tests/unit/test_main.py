@@ -8,13 +8,12 @@ import sys
 import builders
 import pytest
 
-from seqbench import __main__ as command
-from seqbench import jobs
-from seqbench.__main__ import main
-from seqbench.config import load, validate
-from seqbench.experiment import Experiment, Measurement, Training
-from seqbench.record import read_record
-from seqbench.study import Study
+from seqbench import cli
+from seqbench.cli import main
+from seqbench.config.load import load, validate
+from seqbench.core import jobs
+from seqbench.core.jobs import Experiment, Measurement, Study, Training
+from seqbench.core.records import read_record
 
 
 def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
@@ -158,7 +157,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_the_work(capsys, tmp_path, 
         for verb, job in (("run", EXPERIMENT), ("train", EXPERIMENT), ("measure", MEASUREMENT)):
             said = refused(capsys, verb, "--out", out, *JOBS[verb], json.dumps(job))
             assert f"--out {out}: " in said and "name a folder" in said
-    monkeypatch.setattr(command.os, "access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setattr(cli.os, "access", lambda *_: False)  # root may write everywhere
     arguments = ["run", "--out", tmp_path / "shut", *JOBS["run"], json.dumps(EXPERIMENT)]
     assert f"--out {tmp_path / 'shut'}: not writable" in refused(capsys, *arguments)
 
@@ -176,7 +175,7 @@ def test_what_the_system_refuses_is_one_line(capsys, tmp_path):
 def test_what_the_system_refuses_a_worker_is_a_crash_of_which_there_is_a_record(
     tmp_path, monkeypatch, error
 ):
-    from seqbench import worker
+    from seqbench.training import worker
 
     def fail(*_):
         raise error
@@ -216,9 +215,9 @@ def test_a_configuration_file_that_is_no_text_is_one_line(capsys, tmp_path):
 def test_a_readme_is_checked_before_anything_is_written(
     capsys, tmp_path, monkeypatch, content, said
 ):
-    from seqbench import accept
-    from seqbench.gpucheck import bundle
-    from seqbench.reporting import publish
+    from seqbench.report import publish
+    from seqbench.training import accept
+    from tools.gpu import bundle
 
     def write(*_):
         raise AssertionError("written")
@@ -263,13 +262,13 @@ def test_a_backend_that_is_not_here_says_how_to_get_it(capsys, tiny, tmp_path):
 
 
 def test_retry_removes_what_it_says(capsys, tmp_path, tiny):
-    from seqbench import run
+    from seqbench.training import supervisor
 
     experiment = Experiment("tiny", "sasrec", "m", 5, 0)
     out = tmp_path / "runs/x"
-    run.record_failure(experiment, tiny, out, 1, run.End("timeout", "too slow"))
+    supervisor.record_failure(experiment, tiny, out, 1, supervisor.End("timeout", "too slow"))
     trial = tmp_path / "tune/x/trial-000"
-    run.record_failure(experiment, tiny, trial, 1, run.End("timeout", "too slow"))
+    supervisor.record_failure(experiment, tiny, trial, 1, supervisor.End("timeout", "too slow"))
     (trial.parent / "study.json").touch()
     assert read_record(out)["status"] == "timeout"
     assert main(["retry", "--status", "oom", "--results", str(tmp_path)]) == 0
@@ -312,12 +311,12 @@ def test_a_file_that_is_published_is_named_where_it_lies(capsys, tmp_path):
 
 
 def test_a_damaged_record_stops_no_retry_of_the_others(capsys, tmp_path, tiny):
-    from seqbench import run
+    from seqbench.training import supervisor
 
     experiment = Experiment("tiny", "sasrec", "m", 5, 0)
     trials = [tmp_path / f"tune/x/trial-{number:03d}" for number in range(3)]
     for folder in trials:
-        run.record_failure(experiment, tiny, folder, 1, run.End("crashed", "a bug"))
+        supervisor.record_failure(experiment, tiny, folder, 1, supervisor.End("crashed", "a bug"))
     (trials[0].parent / "study.json").touch()
     (trials[1] / "record.json").write_text("{")
     capsys.readouterr()
@@ -331,15 +330,18 @@ def test_a_damaged_record_stops_no_retry_of_the_others(capsys, tmp_path, tiny):
 
 def test_a_study_goes_before_its_trials(monkeypatch, tmp_path, tiny):
     """Where deleting them is cut short, what is left of a study is none that looks complete."""
-    from seqbench import record, run
+    from seqbench.core import records
+    from seqbench.training import supervisor
 
     def cut_short(folder):
         raise KeyboardInterrupt
 
     trial = tmp_path / "tune/x/trial-000"
-    run.record_failure(Experiment("tiny", "sasrec", "m", 5, 0), tiny, trial, 1, run.End("oom", "?"))
+    supervisor.record_failure(
+        Experiment("tiny", "sasrec", "m", 5, 0), tiny, trial, 1, supervisor.End("oom", "?")
+    )
     (trial.parent / "study.json").touch()
-    monkeypatch.setattr(record, "discard", cut_short)
+    monkeypatch.setattr(records, "discard", cut_short)
     with pytest.raises(KeyboardInterrupt):
         main(["retry", "--status", "oom", "--results", str(tmp_path)])
     assert not (trial.parent / "study.json").exists()

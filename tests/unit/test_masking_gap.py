@@ -4,7 +4,7 @@ import pytest
 from builders import THREE, curve, grid, plan, training, write_training
 from test_answers import tables_of
 
-from seqbench.reporting import masking_gap, versus
+from seqbench.report import masking_gap, versus
 
 
 def shaped(entry, share):

@@ -9,21 +9,21 @@ import pytest
 import torch
 from fake_nvml import GIB, FakeNvml
 
-from seqbench import measure, pace
-from seqbench.errors import UserError
-from seqbench.evaluate import Diverged
-from seqbench.experiment import Measurement
-from seqbench.nvml import NO_DEVICE, Reading
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Measurement
+from seqbench.hardware.nvml import NO_DEVICE, Reading
+from seqbench.measuring import phases
+from seqbench.training.ranking import Diverged
 
 
 def paced(monkeypatch, seconds, **job):
     """Which steps count, where step n takes seconds[n] (the last one for ever)."""
     job = Measurement("d", "t", 8, (("m", ()),), **{"warmup": 3, "steps": 10, **job})
     now, clock = [0.0], types.SimpleNamespace(seconds=[])
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(phases.time, "perf_counter", lambda: now[0])
     counted = []
     durations = itertools.chain(seconds, itertools.repeat(seconds[-1]))
-    for counts, duration in zip(pace.steps(job, clock), durations, strict=False):
+    for counts, duration in zip(phases.steps(job, clock), durations, strict=False):
         counted.append(counts)
         clock.seconds.append(duration)
         now[0] += duration
@@ -56,7 +56,7 @@ def test_a_slow_first_step_compiles_and_is_no_reason_to_stop(monkeypatch):
 
 
 def test_a_step_that_takes_longer_than_the_budget_is_too_slow(monkeypatch):
-    with pytest.raises(pace.TooSlow, match=r"one step took 40\.0 s, the budget is 12 s"):
+    with pytest.raises(phases.TooSlow, match=r"one step took 40\.0 s, the budget is 12 s"):
         paced(monkeypatch, [50.0, 40.0], budget_s=12.0)
 
 
@@ -64,7 +64,7 @@ def test_a_step_that_takes_longer_than_the_budget_is_too_slow(monkeypatch):
     ("error", "status", "reason", "size"),
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0"), "oom", "CUDA out", 2**31),
-        (pace.TooSlow("one step took 40.0 s"), "timeout", "one step", None),
+        (phases.TooSlow("one step took 40.0 s"), "timeout", "one step", None),
         (Diverged("loss is nan"), "diverged", "nan", None),
         (UserError("no such item"), "crashed", "no such item", None),
     ],
@@ -73,7 +73,7 @@ def test_expected_failures_are_ends(error, status, reason, size):
     def fail(*_):
         raise error
 
-    end = measure._expecting_failures(fail, None, 1)
+    end = phases._expecting_failures(fail, None, 1)
     assert (end.status, end.requested_bytes) == (status, size) and reason in end.reason
 
 
@@ -82,7 +82,7 @@ def test_a_bug_is_not_an_end():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        measure._expecting_failures(fail, None, 1)
+        phases._expecting_failures(fail, None, 1)
 
 
 # --- the energy window, on a GPU that is a stand-in
@@ -92,12 +92,12 @@ def test_a_bug_is_not_an_end():
 def energy(monkeypatch):
     """Joules per step over a window of ``window`` s in which a step takes 0.5 s of the fake's clock."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(measure.device, "synchronise", lambda _: None)
+    monkeypatch.setattr(phases.device, "synchronise", lambda _: None)
 
     def run(window=6.0, where="cuda", **scenario):
         fake = FakeNvml(**scenario)
         monkeypatch.setitem(sys.modules, "pynvml", fake)
-        monkeypatch.setattr(measure.time, "perf_counter", lambda: fake.now)
+        monkeypatch.setattr(phases.time, "perf_counter", lambda: fake.now)
         steps = []
 
         def step():
@@ -105,7 +105,7 @@ def energy(monkeypatch):
             steps.append(fake.now)
 
         job = Measurement("d", "t", 8, (("m", ()),), energy_window_s=window)
-        return measure._energy(job, step, torch.device(where)), steps
+        return phases._energy(job, step, torch.device(where)), steps
 
     return run
 
@@ -149,8 +149,8 @@ def test_energy_that_nobody_asked_for_or_that_cannot_be_has_its_reason(energy, w
 
 def test_what_a_context_costs_is_read_before_the_model(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(measure.device, "synchronise", lambda _: None)
+    monkeypatch.setattr(phases.device, "synchronise", lambda _: None)
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
-    assert measure._context_bytes(torch.device("cuda")).value == 3 * GIB
-    assert measure._context_bytes(torch.device("cpu")).reason == NO_DEVICE
+    assert phases._context_bytes(torch.device("cuda")).value == 3 * GIB
+    assert phases._context_bytes(torch.device("cpu")).reason == NO_DEVICE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqbench import metrics
+from seqbench.core import metrics
 
 
 def test_known_values():

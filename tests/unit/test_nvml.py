@@ -9,8 +9,8 @@ import pynvml
 import pytest
 from fake_nvml import GIB, STRANGER, FakeNvml, process
 
-from seqbench import nvml as module
-from seqbench.nvml import NO_DEVICE, Nvml, Reading
+from seqbench.hardware import nvml as module
+from seqbench.hardware.nvml import NO_DEVICE, Nvml, Reading
 
 WHOLE = ("energy_j", "power_w", "sm_clock_mhz", "memory_clock_mhz", "temperature_c", "utilisation")
 EVERYTHING = (*WHOLE, "throttle_reasons", "process_bytes", "device_bytes", "shared")

@@ -6,9 +6,9 @@ No peer needs to be installed, and no time is asserted.
 import pytest
 from fake_workers import SETTINGS, VARIABLES, run
 
-from peers import contestants, race
-from peers.contestants import Contestant
-from peers.process import Failed, Worker, without_paths
+from tools.peers import contestants, race
+from tools.peers.contestants import Contestant
+from tools.peers.process import Failed, Worker, without_paths
 
 
 def test_a_worker_answers_and_its_chatter_goes_to_its_log(fake, tmp_path):
@@ -62,7 +62,7 @@ def test_an_interpreter_that_is_not_there_is_a_failure(tmp_path):
 
 def test_a_peer_without_environment_is_a_failure_with_the_words_of_pip(tmp_path, monkeypatch):
     monkeypatch.setattr(contestants, "VENVS", tmp_path)
-    peer = Contestant("rectools", "RecTools", "peers.rectools_worker", SETTINGS, "rectools")
+    peer = Contestant("rectools", "RecTools", "tools.peers.rectools_worker", SETTINGS, "rectools")
     with pytest.raises(Failed, match="not installed: `make bench-peers`"):
         peer.command()
     (tmp_path / "rectools.failed").write_text(
@@ -71,7 +71,7 @@ def test_a_peer_without_environment_is_a_failure_with_the_words_of_pip(tmp_path,
     with pytest.raises(Failed, match="not installed: ERROR: No matching distribution"):
         peer.command()
     (tmp_path / "rectools.made").touch()
-    assert peer.command()[1:3] == ["-m", "peers.rectools_worker"]
+    assert peer.command()[1:3] == ["-m", "tools.peers.rectools_worker"]
 
 
 def test_contestants_take_turns_in_rotating_order(fake, tmp_path):

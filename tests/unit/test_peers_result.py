@@ -14,12 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from peers import __main__ as command_line
-from peers import contestants, product, race, result, show
-from peers.figures import Estimate, estimate, flops_per_target, per_target, ratio
-from peers.interactions import TEST, VALIDATION, Flat, frame, open_flat
-from peers.process import ROOT
 from seqbench.data import open_dataset
+from tools.peers import __main__ as command_line
+from tools.peers import contestants, product, race, result, show
+from tools.peers.figures import Estimate, estimate, flops_per_target, per_target, ratio
+from tools.peers.interactions import TEST, VALIDATION, Flat, frame, open_flat
+from tools.peers.process import ROOT
 
 # --- figures -----------------------------------------------------------------------------------------------------
 

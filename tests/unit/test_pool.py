@@ -15,7 +15,7 @@ from builders import (
 )
 
 from seqbench.analysis import collect, pool
-from seqbench.experiment import Experiment
+from seqbench.core.jobs import Experiment
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}
 DATA = {"toy": {"hash": HASH}}

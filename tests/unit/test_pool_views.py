@@ -6,8 +6,8 @@ from builders import ENVIRONMENT, HASH, SEEDS, grid, samples, training, write_tr
 from test_glance import PLACE, cells, tables_of
 
 from seqbench.analysis import collect, pool
-from seqbench.metrics import per_user
-from seqbench.reporting import pool_views
+from seqbench.core.metrics import per_user
+from seqbench.report import pool_views
 
 
 def made_twice(tmp_path, *entries, shift):

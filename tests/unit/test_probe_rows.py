@@ -5,7 +5,7 @@ import pytest
 from builders import THREE, grid, plan, samples, training, write_grid, write_training
 
 from seqbench.analysis import collect, probe_rows
-from seqbench.metrics import per_user
+from seqbench.core.metrics import per_user
 
 
 @pytest.fixture(scope="module")

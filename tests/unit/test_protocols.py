@@ -7,8 +7,8 @@ import pytest
 from builders import HASH, grid, samples, training, write_dataset, write_training
 
 from seqbench.analysis import collect, protocols
-from seqbench.data import order
-from seqbench.reporting import protocol_views, report
+from seqbench.data import filtering
+from seqbench.report import protocol_views, report
 
 MODELS = ("popularity", "gru4rec", "sasrec", "mamba4rec")
 PROVENANCE = {
@@ -130,7 +130,7 @@ def test_what_an_order_changes_by_hand():
     """Users of 2, 3, 4 and 3 events: only the last three are evaluated."""
     offsets = np.array([0, 2, 5, 9, 12])
     variant = np.array([1, 0, 2, 4, 3, 8, 5, 6, 7, 9, 10, 11])
-    found = order.changes(offsets, variant)
+    found = filtering.changes(offsets, variant)
     assert found == {"users": 3, "test": 2, "validation": 2, "swapped": 1}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from seqbench import checksums, provenance, sources
+from seqbench.config import sources
+from seqbench.core import checksums, provenance
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("sasrec", "mamba4rec", "bert4rec", "gru4rec", "popularity", "markov", "itemknn")
@@ -68,7 +69,7 @@ def test_other_pythons_agree(tree, python):
         pytest.skip(f"{python} is not installed")
     code = (
         "import sys, runpy; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from seqbench import provenance as p;"
+        "from seqbench.core import provenance as p;"
         "print(p.meaning(Path(sys.argv[2]), ['models/a.py'], p.TRAININGS))"
     )
     done = subprocess.run([found, "-c", code, str(ROOT), str(tree)], capture_output=True, text=True)

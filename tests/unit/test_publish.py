@@ -20,10 +20,10 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.errors import UserError
-from seqbench.experiment import Experiment
-from seqbench.reporting import pages, publish
-from seqbench.reporting.tables import Cell, Column, Table
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Experiment
+from seqbench.report import pages, publish
+from seqbench.report.tables import Cell, Column, Table
 
 EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
 EFFICIENCY = "dataset,model,track,device,backend,precision,threads,seq_len,batch_size,phase,metric,median,iqr,n"

@@ -5,11 +5,10 @@ from functools import cache
 
 import pytest
 
-from seqbench import config
-from seqbench.config import MODELS, ROOT
-from seqbench.experiment import filled
-from seqbench.grid import grid
-from seqbench.study import Study, studies
+from seqbench.config import load
+from seqbench.config.grid import grid, studies
+from seqbench.config.load import MODELS, ROOT
+from seqbench.core.jobs import Study, filled
 
 DATA = {"claims", "anchors"}  # no configurations: what the report holds results against
 SHIPPED = sorted({p.stem for p in (ROOT / "config").glob("*.yaml")} - DATA)
@@ -23,7 +22,7 @@ def plain(value):
 
 @cache
 def shipped(name):
-    return config.load([] if name == "config" else [ROOT / "config" / f"{name}.yaml"])
+    return load.load([] if name == "config" else [ROOT / "config" / f"{name}.yaml"])
 
 
 @cache

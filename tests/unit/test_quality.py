@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from seqbench import quality
 from seqbench.data import open_dataset
 from seqbench.data.store import Dataset
-from seqbench.evaluate import Evaluator, shuffled
+from seqbench.training import ranking
+from seqbench.training.ranking import Evaluator, shuffled
 
 ITEMS = np.array([1, 2, 3, 4, 2, 2, 5, 1, 3], dtype=np.int32)
 OFFSETS = np.array([0, 4, 7, 9])  # the third user has two items: nothing to evaluate
@@ -17,7 +17,7 @@ def dataset(times=None):
 
 
 def test_users_are_described_by_their_history_and_their_target():
-    found = quality.about(dataset())
+    found = ranking.about(dataset())
     assert found["history_length"].tolist() == [3, 2]
     # Training parts: 1 2 of the first user, 2 of the second, 1 3 of the third; targets 4 and 5.
     assert found["target_popularity"].tolist() == [0, 0]
@@ -30,12 +30,12 @@ def test_users_are_described_by_their_history_and_their_target():
         None,
         {"n_items": 5},
     )
-    assert quality.about(again)["target_popularity"].tolist() == [1, 1]
+    assert ranking.about(again)["target_popularity"].tolist() == [1, 1]
 
 
 def test_a_target_that_shares_its_time_is_marked():
     times = np.array([1, 2, 3, 3, 5, 6, 7, 8, 9])
-    assert quality.about(dataset(times))["tied"].tolist() == [1, 0]
+    assert ranking.about(dataset(times))["tied"].tolist() == [1, 0]
 
 
 def test_shuffling_keeps_the_items_of_every_row_and_its_padding():
@@ -65,6 +65,6 @@ def test_a_model_that_ignores_order_keeps_its_ranks_and_one_that_uses_it_does_no
     data = open_dataset(tiny)
     evaluator = Evaluator(data.items, data.split, 10, 16, torch.device("cpu"))
     for ordered in (True, False):
-        found = quality.samples(evaluator, Last(ordered), data)
+        found = ranking.samples(evaluator, Last(ordered), data)
         same = np.array_equal(found["test/unmasked/rank"], found["test-shuffled/unmasked/rank"])
         assert same is not ordered

@@ -6,7 +6,7 @@ from test_glance import cells
 from test_tradeoff import comparison, cost
 from test_tradeoff import tables as facts
 
-from seqbench.reporting import reach, tradeoff
+from seqbench.report import reach, tradeoff
 
 LOOKS = {  # values of three seeds at steps 100, 200, ...
     "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120], [0.090, 0.100, 0.110]),

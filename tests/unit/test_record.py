@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from seqbench import record
-from seqbench.environment import environment
-from seqbench.errors import UserError
+from seqbench.core import records
+from seqbench.core.errors import UserError
+from seqbench.hardware.environment import environment
 
 
 def write(folder, **changes):
@@ -18,18 +18,18 @@ def write(folder, **changes):
         },
         "values": {"parameters": 1},
         "environment": environment("cpu", 1),
-        "data": record.data_facts({"name": "d"}),
+        "data": records.data_facts({"name": "d"}),
         "code": {"hash": "0", "revision": None, "dirty": None},
         "samples": {"test/unmasked/rank": np.arange(1, 4, dtype=np.int32)},
     }  # fmt: skip
-    return record.write_record(folder, **{**content, **changes})
+    return records.write_record(folder, **{**content, **changes})
 
 
 def test_what_was_written_is_read(tmp_path):
     write(tmp_path)
-    found = record.read_record(tmp_path)
+    found = records.read_record(tmp_path)
     assert found["status"] == "ok" and found["values"] == {"parameters": 1}
-    assert record.read_samples(tmp_path, found)["test/unmasked/rank"].tolist() == [1, 2, 3]
+    assert records.read_samples(tmp_path, found)["test/unmasked/rank"].tolist() == [1, 2, 3]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["record.json", "samples.npz"]
 
 
@@ -54,13 +54,13 @@ def test_a_value_that_is_not_a_number_is_refused(tmp_path):
 
 def test_reading_names_the_file_and_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"record\.json: no such record; run"):
-        record.read_record(tmp_path)
+        records.read_record(tmp_path)
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(UserError, match=r"record\.json: not JSON .* delete it"):
-        record.read_record(tmp_path)
+        records.read_record(tmp_path)
     (tmp_path / "record.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(UserError, match=r"record\.json: .* delete it"):
-        record.read_record(tmp_path)
+        records.read_record(tmp_path)
 
 
 def test_samples_of_another_record_are_refused(tmp_path):
@@ -70,10 +70,10 @@ def test_samples_of_another_record_are_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"SHA-256 differs\); delete .*/a and run the workflow again"
     ):
-        record.read_samples(tmp_path / "a", record.read_record(tmp_path / "a"))
+        records.read_samples(tmp_path / "a", records.read_record(tmp_path / "a"))
     (tmp_path / "a/samples.npz").unlink()
     with pytest.raises(UserError, match=r"missing, .*; delete .*/a and run the workflow again"):
-        record.read_samples(tmp_path / "a", record.read_record(tmp_path / "a"))
+        records.read_samples(tmp_path / "a", records.read_record(tmp_path / "a"))
 
 
 @pytest.mark.parametrize("damaged", [b"{", b"\xff", b"[]"])
@@ -83,7 +83,7 @@ def test_records_of_a_status_are_found_beside_damaged_ones(tmp_path, damaged):
     file = tmp_path / "again/record.json"
     file.parent.mkdir()
     file.write_bytes(damaged)
-    folders, (why,) = record.having(tmp_path, "oom")
+    folders, (why,) = records.having(tmp_path, "oom")
     assert folders == [tmp_path / "full"]
     assert why.startswith(f"{file}: ") and "delete it" in why and "\n" not in why
 
@@ -91,7 +91,7 @@ def test_records_of_a_status_are_found_beside_damaged_ones(tmp_path, damaged):
 def test_a_discarded_record_leaves_nothing_and_touches_no_other(tmp_path):
     write(tmp_path / "fine")
     write(tmp_path / "full", status="oom", reason="no memory")
-    record.discard(tmp_path / "full")
+    records.discard(tmp_path / "full")
     assert (tmp_path / "fine/record.json").exists()
     assert list((tmp_path / "full").iterdir()) == []
 
@@ -108,7 +108,7 @@ def test_only_its_own_crash_costs_the_saved_state_of_training(tmp_path, status, 
     """Where loading it is what crashed, it would crash for ever; what was stopped goes on from it."""
     write(tmp_path, status=status, reason=reason)
     (tmp_path / "resume-0.pt").touch()
-    record.discard(tmp_path)
+    records.discard(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == left
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seqbench.experiment import Experiment, Measurement
-from seqbench.provenance import ROOT
+from seqbench.core.jobs import Experiment, Measurement
+from seqbench.core.provenance import ROOT
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
 ROW = ("dataset", "track", "model", "seq_len")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqbench.regression import pairs, verdict, workers
+from tools.gate import pairs, verdict, workers
 
 # --- tier 2: verdicts ---------------------------------------------------------------------------------------------
 

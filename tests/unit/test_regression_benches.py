@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from seqbench.regression import benches
+from tools.gate import benches
 
 
 def test_every_benchmark_is_a_stage_but_those_that_are_stages_already(stubs):

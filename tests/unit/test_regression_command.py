@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from seqbench.errors import UserError
-from seqbench.provenance import ROOT
-from seqbench.regression import command, golden, history, output, revisions, workbench, workers
-from seqbench.regression.golden import Change
+from seqbench.core.errors import UserError
+from seqbench.core.provenance import ROOT
+from tools.gate import command, golden, history, output, revisions, workbench, workers
+from tools.gate.golden import Change
 
 needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 
@@ -133,7 +133,7 @@ def test_an_environment_that_cannot_be_made_says_why(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["--budget-s", "nan"], ["--budget-s", "0"], ["--budget-s", "-3"]])  # fmt: skip
 def test_a_budget_that_is_none_is_refused(capsys, arguments):
-    from seqbench.__main__ import main
+    from seqbench.cli import main
 
     with pytest.raises(SystemExit) as end:
         main(["regression", "--out", "x", *arguments])

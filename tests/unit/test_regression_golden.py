@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from seqbench.errors import UserError
-from seqbench.regression import golden
+from seqbench.core.errors import UserError
+from tools.gate import golden
 
 VALUES = {"sasrec/L50/train/flops": 1000, "sasrec/test/unmasked/ndcg@10": 0.25}
 

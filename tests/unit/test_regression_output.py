@@ -9,10 +9,10 @@ import pytest
 from test_regression import blocks
 
 from seqbench.analysis import collect
-from seqbench.regression import history, output, pairs, verdict
-from seqbench.regression.golden import Change
-from seqbench.regression.output import Result
-from seqbench.reporting import trend
+from seqbench.report import trend
+from tools.gate import history, output, pairs, verdict
+from tools.gate.golden import Change
+from tools.gate.output import Result
 
 # --- output -------------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from seqbench.__main__ import main
-from seqbench.errors import UserError
-from seqbench.provenance import ROOT
-from seqbench.regression import command, golden, rates, selftest, verdict, workbench, workers
+from seqbench.cli import main
+from seqbench.core.errors import UserError
+from seqbench.core.provenance import ROOT
+from tools.gate import command, golden, rates, selftest, verdict, workbench, workers
 
 pytestmark = pytest.mark.skipif(
     golden.torch_version() not in json.loads(golden.FILE.read_text())["by_torch"],
@@ -27,7 +27,7 @@ def test_every_plant_applies_to_a_copy_and_leaves_the_checkout_alone(name):
         assert after != before and plant.text in after
         if plant.file.endswith(".py"):
             ast.parse(after)
-        assert (copy / "seqbench" / "regression" / "stages.py").exists()
+        assert (copy / "tools" / "gate" / "stages.py").exists()
     assert (ROOT / plant.file).read_text() == before and not copy.exists()
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from seqbench.provenance import ROOT
-from seqbench.regression import benches, command, process, workers
+from seqbench.core.provenance import ROOT
+from tools.gate import benches, command, process, workers
 
 
 def test_all_four_run_on_one_cpu_and_build_on_any(stubs, tmp_path):

@@ -25,8 +25,8 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.metrics import per_user
-from seqbench.reporting import report
+from seqbench.core.metrics import per_user
+from seqbench.report import report
 
 KINDS = (
     "curves",

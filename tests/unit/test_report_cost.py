@@ -5,7 +5,7 @@ import pytest
 from builders import THREE, curves_of, grid, measurement, plan, write_measurement
 from test_report import read_table, rendered
 
-from seqbench.reporting import report
+from seqbench.report import report
 
 
 @pytest.fixture(scope="module")

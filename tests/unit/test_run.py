@@ -9,10 +9,12 @@ import time
 import pytest
 from fake_nvml import FakeNvml
 
-from seqbench import provenance, run
-from seqbench.errors import UserError
-from seqbench.experiment import Experiment, Training
-from seqbench.record import read_record, read_samples
+from seqbench.core import provenance
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Experiment, Training
+from seqbench.core.records import read_record, read_samples
+from seqbench.hardware import leases
+from seqbench.training import supervisor as run
 
 WATCH = run.watch
 EXPERIMENT = Experiment(
@@ -93,7 +95,7 @@ def test_a_killed_supervisor_leaves_no_worker(tmp_path):
         f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     )
     code = (
-        "import os, sys; from seqbench.run import watch\n"
+        "import os, sys; from seqbench.training.supervisor import watch\n"
         f"watch([sys.executable, '-c', {child!r}], dict(os.environ), None)"
     )
     supervisor = subprocess.Popen(worker(code))
@@ -120,35 +122,35 @@ def gone(pid: int) -> bool:
 
 
 def test_a_leased_device_is_not_given_out_twice(monkeypatch, tmp_path):
-    monkeypatch.setattr(run, "gpu_devices", lambda: ["nvidia0", "nvidia1"])
+    monkeypatch.setattr(leases, "gpu_devices", lambda: ["nvidia0", "nvidia1"])
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with run.device_lease() as first, run.device_lease() as second:
+    with leases.device_lease() as first, leases.device_lease() as second:
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    with run.device_lease() as visible:
+    with leases.device_lease() as visible:
         assert visible == {}
 
 
 def test_the_supervisor_never_loads_torch():
-    code = "import sys, seqbench.run, seqbench.interleave; print('torch' in sys.modules)"
+    code = "import sys, seqbench.training.supervisor, seqbench.measuring.session; print('torch' in sys.modules)"
     done = subprocess.run(worker(code), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_tf32_without_a_gpu_is_refused(monkeypatch):
-    monkeypatch.setattr(run, "gpu_devices", list)
+    monkeypatch.setattr(leases, "gpu_devices", list)
     with pytest.raises(UserError, match="tf32: exists on NVIDIA GPUs only"):
-        run.check_precision("tf32")
-    run.check_precision("bf16")
-    monkeypatch.setattr(run, "device_kind", lambda: "cuda")
-    run.check_precision("tf32")
+        leases.check_precision("tf32")
+    leases.check_precision("bf16")
+    monkeypatch.setattr(leases, "device_kind", lambda: "cuda")
+    leases.check_precision("tf32")
 
 
 def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
     """Whoever came first owns the file; the next user may read it, and a lock needs no more."""
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
-    with run._lock_file(0) as first, run._lock_file(0) as again:
+    with leases._lock_file(0) as first, leases._lock_file(0) as again:
         assert first.name == again.name == str(tmp_path / "seqbench-gpu0.lock")
         assert not first.writable() and not again.writable()
 
@@ -157,7 +159,7 @@ def test_a_lock_is_for_all_users_whatever_the_umask_of_the_first(monkeypatch, tm
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
     before = os.umask(0o077)
     try:
-        run._lock_file(0).close()
+        leases._lock_file(0).close()
     finally:
         os.umask(before)
     assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o644
@@ -173,7 +175,7 @@ def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
     (tmp_path / "seqbench-gpu0.lock").touch(mode=0o600)
     monkeypatch.setattr(run.Path, "open", refuse)
     with pytest.raises(UserError, match=r"seqbench-gpu0\.lock: cannot be read.*`chmod 644 "):
-        run._lock_file(0)
+        leases._lock_file(0)
     assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o600  # not ours to change
 
 
@@ -191,30 +193,30 @@ def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
     ],
 )
 def test_a_gpu_that_pytorch_cannot_use_is_none(monkeypatch, devices, visible, torch, kind):
-    monkeypatch.setattr(run, "gpu_devices", lambda: devices)
+    monkeypatch.setattr(leases, "gpu_devices", lambda: devices)
     monkeypatch.setattr(run.metadata, "version", lambda _: torch)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert run.device_kind() == kind
+    assert leases.device_kind() == kind
 
 
 def test_every_kind_of_gpu_of_this_machine_is_one_it_may_be_given(monkeypatch):
     """NVML cannot say which of two different GPUs is meant until a lease shows one."""
     fake = FakeNvml(names=["NVIDIA A", "NVIDIA B", "NVIDIA A", "NVIDIA A"])
     monkeypatch.setitem(sys.modules, "pynvml", fake)
-    monkeypatch.setattr(run, "device_kind", lambda: "cuda")
-    monkeypatch.setattr(run, "gpu_devices", lambda: ["nvidia0", "nvidia1", "nvidia2"])
+    monkeypatch.setattr(leases, "device_kind", lambda: "cuda")
+    monkeypatch.setattr(leases, "gpu_devices", lambda: ["nvidia0", "nvidia1", "nvidia2"])
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
-    with run.device_lease() as visible, run.variables(visible):
+    with leases.device_lease() as visible, leases.variables(visible):
         given = run.environment("cuda", 1)
-    assert given["device"] == "NVIDIA A" and given["machine"] in run.machines()
-    assert len(run.machines()) == 2
+    assert given["device"] == "NVIDIA A" and given["machine"] in leases.machines()
+    assert len(leases.machines()) == 2
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert run.machines() == {run.environment("cuda", 1)["machine"]} != {given["machine"]}
+    assert leases.machines() == {run.environment("cuda", 1)["machine"]} != {given["machine"]}
 
 
 def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(tmp_path, capsys):
@@ -241,7 +243,7 @@ def test_editing_a_source_during_a_training_does_not_change_its_record(monkeypat
     if ending:
         record = supervise_with(monkeypatch, tmp_path, tiny, ending)
     else:
-        from seqbench import worker as training
+        from seqbench.training import worker as training
 
         training.run(EXPERIMENT, tiny, tmp_path / "out", 1)
         record = read_record(tmp_path / "out")

@@ -10,8 +10,8 @@ import pynvml
 import pytest
 from fake_nvml import GIB, STRANGER, FakeNvml, process
 
-from seqbench.nvml import NO_DEVICE, Nvml, Reading
-from seqbench.sampler import SUMMARY, Sampler
+from seqbench.hardware.nvml import NO_DEVICE, Nvml, Reading
+from seqbench.hardware.sampler import SUMMARY, Sampler
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import torch
 
-from seqbench.gpucheck import scan_bench
+from tools.gpu import scan_bench
 
 SIZE = {"batch": 2, "length": 12, "channels": 16}
 

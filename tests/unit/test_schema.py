@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqbench import config as configuration
-from seqbench.experiment import Training
-from seqbench.grid import grid
+from seqbench.config import load
+from seqbench.config.grid import grid
+from seqbench.core.jobs import Training
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load(configuration.SCHEMA.read_text(encoding="utf-8"))
+SCHEMA = yaml.safe_load(load.SCHEMA.read_text(encoding="utf-8"))
 KEYWORDS = set(
     [
         "$ref",
@@ -91,20 +91,20 @@ def test_the_synthetic_keys_and_defaults_are_those_of_the_dataclass():
 def merged(*names):
     """What Snakemake makes of several --configfile."""
     files = [yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")) for name in names]
-    return functools.reduce(configuration.merged, files)
+    return functools.reduce(load.merged, files)
 
 
 def test_the_demo_reaches_no_network_and_stays_small():
     """Merged over config.yaml, whose datasets stay defined: only what the grid selects counts."""
-    config = configuration.validate(merged("config.yaml", "demo.yaml"))
-    jobs = grid(config, configuration.MODELS)
+    config = load.validate(merged("config.yaml", "demo.yaml"))
+    jobs = grid(config, load.MODELS)
     assert {config["datasets"][name]["source"] for name in jobs.datasets()} == {"synthetic"}
     assert len(jobs.trainings) == 7
     assert {e.model for e in jobs.trainings} >= {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
 
 
 def test_the_comparison_is_the_one_the_readme_promises():
-    jobs = grid(configuration.validate(merged("config.yaml")), configuration.MODELS)
+    jobs = grid(load.validate(merged("config.yaml")), load.MODELS)
     assert jobs.datasets() == ["ml-1m", "amazon-beauty", "amazon-video-games"]
     assert len(jobs.trainings) == 5 * (
         4 * 3 + 3

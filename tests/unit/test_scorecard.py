@@ -9,7 +9,7 @@ from test_reach import LOOKS
 from test_reach import tables as trained
 from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
-from seqbench.reporting import brief, scorecard, versus
+from seqbench.report import brief, scorecard, versus
 
 
 def card(content, track="matched"):

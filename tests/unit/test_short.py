@@ -10,7 +10,7 @@ from test_scorecard import quality
 from test_shorter import crossing
 from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
-from seqbench.reporting import anchors, reach, short
+from seqbench.report import anchors, reach, short
 
 GPU = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
 MEMORY = {"metric": "peak_allocated_bytes"}

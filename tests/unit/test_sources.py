@@ -10,13 +10,13 @@ import zipfile
 import pytest
 from data_server import serve
 
-from seqbench.data import locate as locating
+from seqbench.config.sources import SOURCES, Origin
+from seqbench.core.errors import UserError
+from seqbench.data import files as locating
 from seqbench.data import open_dataset, prepare
 from seqbench.data.download import Policy
+from seqbench.data.files import locate
 from seqbench.data.formats import LAYOUTS
-from seqbench.data.locate import locate
-from seqbench.errors import UserError
-from seqbench.sources import SOURCES, Origin
 
 CONTENT = random.Random(1).randbytes(5000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

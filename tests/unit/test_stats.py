@@ -5,23 +5,23 @@ import time
 import numpy as np
 import pytest
 
-from seqbench import stats
-from seqbench.analysis import significance
+from seqbench.analysis import resampling, significance
+from seqbench.core import metrics
 
 
 def test_spread_of_known_samples():
-    result = stats.spread(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
-    assert result == stats.Spread(median=3.5, iqr=2.5, q25=2.25, q75=4.75, n=6)
+    result = metrics.spread(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    assert result == metrics.Spread(median=3.5, iqr=2.5, q25=2.25, q75=4.75, n=6)
 
 
 def test_spread_keeps_nan_visible_and_refuses_no_samples():
-    assert np.isnan(stats.spread(np.array([1.0, np.nan])).median)
+    assert np.isnan(metrics.spread(np.array([1.0, np.nan])).median)
     with pytest.raises(ValueError, match="no samples"):
-        stats.spread(np.array([]))
+        metrics.spread(np.array([]))
 
 
 def test_seed_means_of_known_tables():
-    means = stats.seed_means([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])])
+    means = resampling.seed_means([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])])
     assert means.users.ravel().tolist() == [2.0, 3.0]
     assert means.mean[0] == 2.5
     assert means.std[0] == pytest.approx(np.sqrt(2))  # of 1.5 and 3.5
@@ -30,44 +30,46 @@ def test_seed_means_of_known_tables():
 
 def test_what_users_and_trainings_do_together_is_not_the_trainings():
     """Residuals of users and seeds -1, 0, 1 and 1, 0, -1: 4 / ((2 - 1) (3 - 1) 3) is the users' part of the seeds' variance, 0."""
-    means = stats.seed_means([np.array([[1.0], [2.0], [6.0]]), np.array([[3.0], [2.0], [4.0]])])
+    means = resampling.seed_means(
+        [np.array([[1.0], [2.0], [6.0]]), np.array([[3.0], [2.0], [4.0]])]
+    )
     assert means.std[0] == 0
     assert means.seed_variance[0] == pytest.approx((0 - 4 / 6) / 2)
     assert means.seed_error[0] == 0
 
 
 def test_two_seeds_are_as_unsure_as_one_degree_of_freedom():
-    means = stats.seed_means([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])])
-    noise = stats.seed_noise(means, np.random.default_rng(0), 40000) / means.seed_error
+    means = resampling.seed_means([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])])
+    noise = resampling.seed_noise(means, np.random.default_rng(0), 40000) / means.seed_error
     assert np.quantile(noise, 0.75) == pytest.approx(1.0, abs=0.03)  # of Cauchy's distribution
-    one = stats.seed_means([np.array([[1.0], [2.0]])])
-    assert not stats.seed_noise(one, np.random.default_rng(0), 10).any()
+    one = resampling.seed_means([np.array([[1.0], [2.0]])])
+    assert not resampling.seed_noise(one, np.random.default_rng(0), 10).any()
 
 
 def test_one_seed_has_no_spread():
-    means = stats.seed_means([np.array([[1.0], [2.0]])])
+    means = resampling.seed_means([np.array([[1.0], [2.0]])])
     assert np.isnan(means.std[0])
     assert means.seed_error[0] == 0
 
 
 def test_bootstrap_error_equals_the_textbook_error_of_a_mean():
     values = np.random.default_rng(3).exponential(size=(1000, 1))
-    draws = stats.resampled_user_means(values, np.random.default_rng(0), 4000)
+    draws = resampling.resampled_user_means(values, np.random.default_rng(0), 4000)
     assert draws.std() == pytest.approx(values.std() / np.sqrt(1000), rel=0.05)
     assert draws.mean() == pytest.approx(values.mean(), abs=0.005)
 
 
 def test_resamples_do_not_depend_on_the_chunk(monkeypatch):
     values = np.random.default_rng(3).random((50, 2))
-    whole = stats.resampled_user_means(values, np.random.default_rng(0), 30)
-    monkeypatch.setattr(stats, "CHUNK_BYTES", 50 * 8 * 7)
-    pieces = stats.resampled_user_means(values, np.random.default_rng(0), 30)
+    whole = resampling.resampled_user_means(values, np.random.default_rng(0), 30)
+    monkeypatch.setattr(resampling, "CHUNK_BYTES", 50 * 8 * 7)
+    pieces = resampling.resampled_user_means(values, np.random.default_rng(0), 30)
     np.testing.assert_allclose(whole, pieces)
 
 
 def test_equal_models_differ_by_nothing_because_users_are_paired():
-    one = stats.seed_means([np.random.default_rng(3).random((200, 1))])
-    a, b = stats.resample([one, one])
+    one = resampling.seed_means([np.random.default_rng(3).random((200, 1))])
+    a, b = resampling.resample([one, one])
     assert np.array_equal(a.means, b.means) and a.means.std() > 0
     assert [end.tolist() for end in significance.difference_interval(a, b)] == [[0.0], [0.0]]
 
@@ -86,7 +88,7 @@ def test_equal_models_differ_by_nothing_because_users_are_paired():
     ],
 )
 def test_verdict(low, high, expected):
-    assert stats.verdict(low, high, 0.01) == expected
+    assert resampling.verdict(low, high, 0.01) == expected
 
 
 # --- coverage: 2,000 simulated comparisons side by side as columns, true mean 0 -----------------------------------------
@@ -102,7 +104,7 @@ def simulate(rng, n_seeds, seed_sd, interaction_sd, n_users=300, n=2000):
 
 
 def width(draws):
-    low, high = stats.interval(draws)
+    low, high = resampling.interval(draws)
     return high - low
 
 
@@ -116,8 +118,8 @@ def test_interval_of_a_mean_covers_the_truth(n_seeds, seed_sd):
     if n_seeds == 1:
         seed_sd = 0.0  # what one seed cannot know
     tables = simulate(np.random.default_rng(7), n_seeds, seed_sd, 0.7)
-    draws = stats.resample([stats.seed_means(tables)])[0].means
-    assert share_covered(*stats.interval(draws)) == pytest.approx(0.95, abs=0.02)
+    draws = resampling.resample([resampling.seed_means(tables)])[0].means
+    assert share_covered(*resampling.interval(draws)) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.parametrize("n_seeds", [1, 3, 5])
@@ -128,10 +130,10 @@ def test_interval_of_a_paired_difference_covers_the_truth_and_is_narrow(n_seeds,
     rng = np.random.default_rng(8)
     shared = rng.normal(0, 2, (300, 2000))
     models = [
-        stats.seed_means([shared + table for table in simulate(rng, n_seeds, seed_sd, 0.7)])
+        resampling.seed_means([shared + table for table in simulate(rng, n_seeds, seed_sd, 0.7)])
         for _ in range(2)
     ]
-    a, b = stats.resample(models)
+    a, b = resampling.resample(models)
     low, high = significance.difference_interval(a, b)
     assert share_covered(low, high) == pytest.approx(0.95, abs=0.02)
     if seed_sd < 0.2:  # else the trainings decide, which are not paired
@@ -151,9 +153,9 @@ def test_interval_of_a_difference_covers_the_truth_for_values_like_ndcg(n_seeds,
         hit = rng.random(chance.shape) < chance + rng.normal(0, seed_sd, chance.shape[1])
         return np.where(hit, gains[rng.integers(0, 10, chance.shape)], 0.0)
 
-    models = [stats.seed_means([trained() for _ in range(n_seeds)]) for _ in range(2)]
+    models = [resampling.seed_means([trained() for _ in range(n_seeds)]) for _ in range(2)]
     covered = share_covered(
-        *significance.difference_interval(*stats.resample(models, n_resamples=800))
+        *significance.difference_interval(*resampling.resample(models, n_resamples=800))
     )
     if n_seeds == 1 and seed_sd:
         assert covered < 0.94, "one seed cannot know the luck of the training"
@@ -166,32 +168,36 @@ def test_a_draw_of_t_for_each_model_would_be_too_unsure():
     rng = np.random.default_rng(8)
     shared = rng.normal(0, 2, (300, 2000))
     models = [
-        stats.seed_means([shared + table for table in simulate(rng, 3, 0.2, 0.7)]) for _ in range(2)
+        resampling.seed_means([shared + table for table in simulate(rng, 3, 0.2, 0.7)])
+        for _ in range(2)
     ]
-    a, b = stats.resample(models)
-    assert share_covered(*stats.interval(a.means - b.means)) > 0.975
+    a, b = resampling.resample(models)
+    assert share_covered(*resampling.interval(a.means - b.means)) > 0.975
 
 
 def test_users_who_are_all_alike_leave_the_trainings_part():
     """Three and three trainings by hand: variances 1/3 each of the means, four degrees of freedom, t = 2.776."""
     models = [
-        stats.seed_means([np.full((10, 1), v) for v in values]) for values in ((0, 1, 2), (5, 6, 7))
+        resampling.seed_means([np.full((10, 1), v) for v in values])
+        for values in ((0, 1, 2), (5, 6, 7))
     ]
-    low, high = significance.difference_interval(*stats.resample(models))
+    low, high = significance.difference_interval(*resampling.resample(models))
     half = 2.7764 * np.sqrt(2 / 3)
     assert (low[0], high[0]) == pytest.approx((-5 - half, -5 + half), abs=1e-3)
 
 
 def test_a_p_value_beyond_the_margin_is_that_of_t():
     """The same trainings: 5 apart, standard error of the difference sqrt(2/3), four degrees of freedom."""
-    a, b = stats.resample([
-        stats.seed_means([np.full((10, 1), v) for v in values]) for values in ((0, 1, 2), (5, 6, 7))
+    a, b = resampling.resample([
+        resampling.seed_means([np.full((10, 1), v) for v in values]) for values in ((0, 1, 2), (5, 6, 7))
     ])  # fmt: skip
     low, high = significance.difference_interval(a, b)
     for margin, p in ((0.0, 0.0036), (1.0, 0.0080), (6.0, 1.0)):
         found = significance.p_beyond(a, b, 0, (low[0], high[0]), margin)
         assert found == pytest.approx(p, abs=1e-4)
-    same, other = stats.resample([stats.seed_means([np.full((10, 1), v)]) for v in (1.0, 3.0)])
+    same, other = resampling.resample(
+        [resampling.seed_means([np.full((10, 1), v)]) for v in (1.0, 3.0)]
+    )
     assert [significance.p_beyond(same, other, 0, (-2.0, -2.0), m) for m in (1.0, 2.0)] == [
         0.0,
         1.0,
@@ -202,12 +208,12 @@ def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin(
     rng = np.random.default_rng(3)
     shared = rng.normal(0, 1, (200, 300))
     models = [
-        stats.seed_means([shared + shift + rng.normal(0, 0.1, 300) + rng.normal(0, 0.5, shared.shape) for _ in range(3)])
+        resampling.seed_means([shared + shift + rng.normal(0, 0.1, 300) + rng.normal(0, 0.5, shared.shape) for _ in range(3)])
         for shift in (0.0, np.linspace(0, 1, 300))
     ]  # fmt: skip
-    a, b = stats.resample(models, n_resamples=500)
+    a, b = resampling.resample(models, n_resamples=500)
     low, high = significance.difference_interval(a, b)
-    beyond = [stats.verdict(*ends, 0.1) in ("better", "worse") for ends in zip(low, high, strict=True)]  # fmt: skip
+    beyond = [resampling.verdict(*ends, 0.1) in ("better", "worse") for ends in zip(low, high, strict=True)]  # fmt: skip
     p = [significance.p_beyond(a, b, k, (low[k], high[k]), 0.1) for k in range(300)]
     assert [value < 0.05 for value in p] == beyond
     assert 50 < sum(beyond) < 250
@@ -215,8 +221,8 @@ def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin(
 
 def test_one_column_of_a_difference_is_that_of_all():
     rng = np.random.default_rng(0)
-    models = [stats.seed_means([rng.random((50, 4)) for _ in range(3)]) for _ in range(2)]
-    a, b = stats.resample(models)
+    models = [resampling.seed_means([rng.random((50, 4)) for _ in range(3)]) for _ in range(2)]
+    a, b = resampling.resample(models)
     low, high = significance.difference_interval(a, b)
     for k in range(4):
         assert significance.difference_interval(a, b, k) == (low[[k]], high[[k]])
@@ -233,6 +239,6 @@ def test_treating_seeds_as_new_users_would_be_too_sure():
 def test_a_real_sized_bootstrap_takes_about_a_second():
     tables = [np.random.default_rng(s).random((6040, 12)) for s in range(5)]
     start = time.process_time()
-    draws = stats.resample([stats.seed_means(tables)])[0].means
+    draws = resampling.resample([resampling.seed_means(tables)])[0].means
     assert draws.shape == (2000, 12)
     assert time.process_time() - start < 3  # ample: 0.2 s where this was written

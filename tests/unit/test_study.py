@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from test_tune import PAIRS
 
-from seqbench import config
-from seqbench.errors import UserError
-from seqbench.experiment import Training
-from seqbench.modelfile import MODELS
-from seqbench.study import Study, studies
+from seqbench.config import load
+from seqbench.config.grid import studies
+from seqbench.config.model_files import MODELS
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Study, Training
 
 TUNING = {
     "datasets": {"toy": {"source": "synthetic", "k_core": 1, "seq_lens": [10, 20]}},
@@ -49,7 +49,7 @@ def test_a_dataset_may_be_searched_otherwise_and_all_of_its_models_alike():
         "final_seeds": [7],
         "training": {"max_steps": 40},
     }
-    found = studies(config.validate(changed(by_dataset={"toy": own})), MODELS)
+    found = studies(load.validate(changed(by_dataset={"toy": own})), MODELS)
     searches = {(s.trials, s.seed, s.finalists, s.final_seeds, s.training.max_steps) for s in found}
     assert searches == {(2, 3, 2, (7,), 40)}
     assert {s.training.eval_every for s in found} == {10}, "the track's"
@@ -63,7 +63,7 @@ def test_no_trial_ranks_the_test_split():
 
 
 def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
-    found = studies(config.validate(TUNING), MODELS)
+    found = studies(load.validate(TUNING), MODELS)
     assert [(s.model, s.seq_len, s.trials) for s in found] == [
         ("sasrec", 20, 5),
         ("mamba4rec", 20, 5),
@@ -74,7 +74,7 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         "as the files have it"
     )
     assert len({s.path for s in found}) == 2
-    found = studies(config.validate(changed(finalists=2, final_seeds=[8, 9])), MODELS)
+    found = studies(load.validate(changed(finalists=2, final_seeds=[8, 9])), MODELS)
     assert {(s.finalists, s.final_seeds) for s in found} == {(2, (8, 9))}
 
 
@@ -151,5 +151,5 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
 )
 def test_a_mistake_is_named_in_one_line(tuning, words):
     with pytest.raises(UserError) as error:
-        config.validate(changed(**tuning))
+        load.validate(changed(**tuning))
     assert words in str(error.value) and "\n" not in str(error.value)

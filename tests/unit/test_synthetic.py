@@ -6,15 +6,16 @@ import itertools
 import numpy as np
 import pytest
 
-from seqbench.data.oracle import GAINS, oracle_metrics
+from seqbench.core.errors import UserError
 from seqbench.data.synthetic import (
     CHUNK_USERS,
+    GAINS,
     SyntheticConfig,
     config_from,
     generate,
+    oracle_metrics,
     process_of,
 )
-from seqbench.errors import UserError
 
 
 def make(**fields):

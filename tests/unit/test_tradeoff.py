@@ -7,7 +7,7 @@ from test_glance import cells
 
 from seqbench.analysis import collect
 from seqbench.analysis.collect import Tables
-from seqbench.reporting import reach, tradeoff, versus
+from seqbench.report import reach, tradeoff, versus
 
 
 def cost(model, median, **changes):

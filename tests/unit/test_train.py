@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench import baselines, train
+from seqbench.core.jobs import Experiment, Training
 from seqbench.data import open_dataset
-from seqbench.evaluate import Diverged
-from seqbench.experiment import Experiment, Training
+from seqbench.training import baselines, loop
+from seqbench.training.ranking import Diverged
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def experiment(seed=0, model="sasrec", **training):
 
 
 def run(tiny, folder, **options):
-    return train.Trainer(experiment(**options), open_dataset(tiny), folder, CPU).run()
+    return loop.Trainer(experiment(**options), open_dataset(tiny), folder, CPU).run()
 
 
 def test_the_same_seed_gives_the_same_ranks_and_another_seed_others(tiny, tmp_path):
@@ -100,7 +100,7 @@ def test_plain_kernels_learn_the_same(tiny, tmp_path):
         entry = dataclasses.replace(
             experiment(kernels=kernels), hyperparameters=(*SMALL, ("dropout", 0.0))
         )
-        values, _, _ = train.Trainer(entry, open_dataset(tiny), tmp_path, CPU).run()
+        values, _, _ = loop.Trainer(entry, open_dataset(tiny), tmp_path, CPU).run()
         losses.append([point["loss"] for point in values["curve"]])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[2] == pytest.approx(losses[0], rel=1e-4)
@@ -108,8 +108,8 @@ def test_plain_kernels_learn_the_same(tiny, tmp_path):
 
 def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypatch):
     _, whole, _ = run(tiny, tmp_path / "whole")
-    monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
-    validate = train.Trainer._validate
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    validate = loop.Trainer._validate
 
     def interrupted(self, *arguments):
         validate(self, *arguments)
@@ -118,7 +118,7 @@ def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypat
 
     (tmp_path / "part").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(train.Trainer, "_validate", interrupted)
+        patch.setattr(loop.Trainer, "_validate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tiny, tmp_path / "part")
     assert list((tmp_path / "part").glob("resume-*.pt"))
@@ -129,8 +129,8 @@ def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypat
 
 
 def test_a_resume_state_of_another_configuration_is_not_used(tiny, tmp_path):
-    one = train.Trainer(experiment(), open_dataset(tiny), tmp_path, CPU)
-    other = train.Trainer(experiment(learning_rate=0.02), open_dataset(tiny), tmp_path, CPU)
+    one = loop.Trainer(experiment(), open_dataset(tiny), tmp_path, CPU)
+    other = loop.Trainer(experiment(learning_rate=0.02), open_dataset(tiny), tmp_path, CPU)
     assert one.resume_file != other.resume_file
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
 
-from seqbench import provenance, record, tune
-from seqbench.errors import UserError
-from seqbench.study import Study
+from seqbench.core import provenance, records
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Study
+from seqbench.training import search
 
 NAMES = {ENVIRONMENT["machine"]: ENVIRONMENT["machine_name"]}
 
@@ -54,7 +55,7 @@ def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
             "train_s": 2.0, "curve": [{"step": 1, "valid": {m: {"ndcg@10": 0.0} for m in point}}, {"step": 2, "valid": point}],
         }  # fmt: skip
         known = {"n_users": N_USERS, "n_items": N_ITEMS, "n_interactions": 12000}
-        record.write_record(
+        records.write_record(
             out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
             experiment=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
             data={"name": "toy", "hash": HASH, **known, "stand_in": None},
@@ -68,7 +69,7 @@ def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     """The machine that made the stand-in's records."""
-    monkeypatch.setattr(tune, "machines", lambda: {ENVIRONMENT["machine"]})
+    monkeypatch.setattr(search, "machines", lambda: {ENVIRONMENT["machine"]})
 
 
 def data(folder, digest=HASH):
@@ -80,7 +81,7 @@ def data(folder, digest=HASH):
 
 def run(folder, study=STUDY, log=None, digest=HASH, **changes):
     log = [] if log is None else log
-    return tune.tune(
+    return search.tune(
         study,
         data(folder, digest),
         folder / study.path,
@@ -108,7 +109,7 @@ def test_the_first_trial_is_what_is_run_untuned_and_the_best_is_found(tmp_path):
 def test_trials_keep_what_the_space_leaves_out_and_never_rank_the_test_split(tmp_path):
     run(tmp_path)
     for number in range(6):
-        experiment = record.read_record(tmp_path / STUDY.trial_path(number))["experiment"]
+        experiment = records.read_record(tmp_path / STUDY.trial_path(number))["experiment"]
         assert experiment["hyperparameters"]["d_model"] == 32 and experiment["track"] == "tune"
         assert experiment["training"]["rank_test"] is False
         assert 0.0003 <= experiment["training"]["learning_rate"] <= 0.003
@@ -127,7 +128,7 @@ def test_an_interrupted_study_goes_on_with_the_trials_that_are_there(tmp_path):
 
     folder = tmp_path / "parts"
     with pytest.raises(Stopped):
-        tune.tune(STUDY, data(folder), folder / STUDY.path, 1, None, stopping)
+        search.tune(STUDY, data(folder), folder / STUDY.path, 1, None, stopping)
     assert not (folder / STUDY.path / "study.json").exists()
     log = []
     assert run(folder, log=log) == whole
@@ -144,7 +145,7 @@ def test_trials_of_other_data_are_made_again(tmp_path):
 def test_a_study_goes_on_elsewhere_with_what_came_to_its_end(tmp_path, monkeypatch):
     """What another machine had no memory for is tried here."""
     run(tmp_path, failing=(1,))
-    monkeypatch.setattr(tune, "machines", lambda: {"another"})
+    monkeypatch.setattr(search, "machines", lambda: {"another"})
     log = []
     content = run(tmp_path, log=log, machine="another")
     assert log[0][0] == 1 and content["trials"][1]["value"] is not None
@@ -183,23 +184,23 @@ def test_the_best_mean_over_seeds_wins_the_finals(tmp_path):
     assert content["median"] == plain["median"], "of the search"
     assert content["train_s"] == 20.0, "all that was spent"
     for trial in again:
-        job = record.read_record(tmp_path / FINALS.trial_path(trial["number"]))["experiment"]
+        job = records.read_record(tmp_path / FINALS.trial_path(trial["number"]))["experiment"]
         assert job["seed"] == trial["seed"] and job["training"]["rank_test"] is False
-        repeated = record.read_record(tmp_path / FINALS.trial_path(trial["repeats"]))["experiment"]
+        repeated = records.read_record(tmp_path / FINALS.trial_path(trial["repeats"]))["experiment"]
         assert {**job, "seed": 3} == repeated
 
 
 def test_settings_say_how_the_finals_went(tmp_path):
     plain = run(tmp_path / "plain")
     content = run(tmp_path, FINALS, value=lucky(max(t["value"] for t in plain["trials"])))
-    tuning = tune.settings(content)["tuning"]
+    tuning = search.settings(content)["tuning"]
     assert (tuning["trials"], tuning["finalists"], tuning["final_seeds"]) == (6, 2, [4, 5])
     assert tuning["seed"] == 3
     first, second = tuning["finals"]
     assert first["trial"] == plain["best"] and first["values"][1:] == [0.004, 0.005]
     assert second["trial"] == tuning["trial"] == content["best"]
     assert second["values"] == pytest.approx([tuning["best"]] + [tuning["best"] - 0.001] * 2)
-    assert "finals" not in tune.settings(plain)["tuning"]
+    assert "finals" not in search.settings(plain)["tuning"]
 
 
 def test_who_does_not_come_to_its_end_with_each_seed_loses_the_finals(tmp_path):
@@ -255,7 +256,9 @@ def test_until_a_search_ends_there_is_no_winner_of_an_earlier_one(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        tune.tune(replace(STUDY, seed=4), data(tmp_path), tmp_path / STUDY.path, 1, None, stopping)
+        search.tune(
+            replace(STUDY, seed=4), data(tmp_path), tmp_path / STUDY.path, 1, None, stopping
+        )
     assert not (tmp_path / STUDY.path / "study.json").exists()
 
 
@@ -291,7 +294,7 @@ def test_values_that_a_model_refuses_cost_a_trial_and_not_the_study(tmp_path, mo
         failed.append((int(out.name.removeprefix("trial-")), end))
         trainer([], failing=(failed[-1][0],))(experiment, dataset, out, threads, None)
 
-    monkeypatch.setattr(tune, "record_failure", record_failure)
+    monkeypatch.setattr(search, "record_failure", record_failure)
     good = trainer([])
 
     def train(experiment, dataset, out, threads, limit):
@@ -299,7 +302,7 @@ def test_values_that_a_model_refuses_cost_a_trial_and_not_the_study(tmp_path, mo
             raise UserError("d_model 64 is not divisible by n_heads 3")
         return good(experiment, dataset, out, threads, limit)
 
-    content = tune.tune(STUDY, data(tmp_path), tmp_path / STUDY.path, 1, None, train)
+    content = search.tune(STUDY, data(tmp_path), tmp_path / STUDY.path, 1, None, train)
     assert [t["value"] is None for t in content["trials"]] == [False, False, True, False, False, False]  # fmt: skip
     ((number, end),) = failed
     assert number == 2 and end.status == "crashed"
@@ -313,7 +316,7 @@ def test_a_study_whose_first_trial_is_refused_stops(tmp_path):
         raise UserError("no data")
 
     with pytest.raises(UserError, match="no data"):
-        tune.tune(STUDY, data(tmp_path), tmp_path / STUDY.path, 1, None, train)
+        search.tune(STUDY, data(tmp_path), tmp_path / STUDY.path, 1, None, train)
 
 
 class Asked:
@@ -340,5 +343,5 @@ class Asked:
     ],
 )
 def test_a_proposed_number_keeps_three_digits_at_least(rule, proposed, expected):
-    value = tune._suggest(Asked(proposed), "x", rule)
+    value = search._suggest(Asked(proposed), "x", rule)
     assert value == expected and type(value) is type(expected)

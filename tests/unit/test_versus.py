@@ -6,7 +6,7 @@ from builders import THREE, curves_of, grid, measurement, times, training, write
 from test_headline import both, tables
 
 from seqbench.analysis import collect
-from seqbench.reporting import versus
+from seqbench.report import versus
 
 
 def test_a_share_is_read_from_the_subjects_side():

@@ -6,12 +6,12 @@ import pytest
 import yaml
 from builders import grid, measurement, training, write_dataset, write_measurement, write_training
 
-from seqbench import config
 from seqbench.analysis import collect
-from seqbench.errors import UserError
-from seqbench.grid import grid as span
-from seqbench.modelfile import MODELS
-from seqbench.reporting import report, waterfall
+from seqbench.config import load
+from seqbench.config.grid import grid as span
+from seqbench.config.model_files import MODELS
+from seqbench.core.errors import UserError
+from seqbench.report import report, waterfall
 
 STEPS = ["paper", "paper-1", "matched"]
 NAMES = ("mamba4rec", "sasrec", "bert4rec")
@@ -70,7 +70,7 @@ def test_without_declared_steps_tracks_never_meet(shown):
 @pytest.fixture(scope="module")
 def shipped():
     root = MODELS.parent / "config"
-    return config.load([root / "ablation.yaml"])
+    return load.load([root / "ablation.yaml"])
 
 
 def test_each_step_of_the_shipped_waterfall_changes_one_thing(shipped):
@@ -98,7 +98,7 @@ def settings(job, model):
 
 
 def test_the_paper_track_is_recboles_setting():
-    paper = config.load([MODELS.parent / "config" / "paper.yaml"])
+    paper = load.load([MODELS.parent / "config" / "paper.yaml"])
     found = {
         e.model: e
         for e in span(paper, MODELS).trainings
@@ -129,13 +129,13 @@ def test_an_unknown_step_is_named(shipped):
     with pytest.raises(
         UserError, match=r"report\.waterfall = 'papers': unknown; did you mean 'paper'"
     ):
-        config.validate({**shipped, "report": {**shipped["report"], "waterfall": ["papers"]}})
+        load.validate({**shipped, "report": {**shipped["report"], "waterfall": ["papers"]}})
 
 
 def test_the_shipped_protocols_are_valid_and_pair_with_their_bases():
     path = MODELS.parent / "config" / "protocols.yaml"
     names = yaml.safe_load(path.read_text())["run"]["datasets"]
-    merged = config.load([path])
+    merged = load.load([path])
     for name in names:
         base = next(b for b in ("ml-1m", "ml-100k", "amazon-beauty") if name.startswith(b))
         own, other = merged["datasets"][name], merged["datasets"][base]

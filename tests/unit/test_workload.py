@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from test_interleave import JOB
 
-from seqbench import workerenv, workload
-from seqbench.batches import epoch_batches, windows_for
 from seqbench.data import open_dataset
+from seqbench.hardware import worker_env
+from seqbench.measuring import workload
+from seqbench.training.batches import epoch_batches, windows_for
 
 
 @pytest.mark.parametrize("batch_targets", [1, 3, 5, 128])
@@ -34,4 +35,4 @@ def test_the_steps_of_an_epoch_are_its_batches(tiny, batch_targets):
 )
 def test_a_threshold_that_the_c_library_takes(libc, threshold):
     """Old ones ignore what is above half of HEAP_MAX_SIZE, 32 MiB."""
-    assert int(workerenv.allocator(libc)["MALLOC_MMAP_THRESHOLD_"]) == threshold
+    assert int(worker_env.allocator(libc)["MALLOC_MMAP_THRESHOLD_"]) == threshold

@@ -1,4 +1,4 @@
-"""Stands in for ``seqbench.__main__``: writes each verb's outputs at once, so that tests watch the workflow only.
+"""Stands in for ``seqbench.cli``: writes each verb's outputs at once, so that tests watch the workflow only.
 
 Every job appends a line to ``jobs.log``: verb, what it is about, start and end. A training of the model named in
 SEQBENCH_STUB_FAIL fails.

@@ -49,9 +49,9 @@ def test_reruns(demo, stubbed, tmp_path):
     moved = write(tmp_path / "moved.yaml", {"data_dir": "raw files"})
     assert "Nothing to be done" in demo("report", "--cores", "4", more=[moved]).text
 
-    for file in ("models/sasrec.py", "seqbench/train.py", "seqbench/data/formats.py"):
+    for file in ("models/sasrec.py", "seqbench/training/loop.py", "seqbench/data/formats.py"):
         edit(stubbed / file, "\n# edited\n")
-    edit(stubbed / "seqbench" / "errors.py")  # cannot change a number
+    edit(stubbed / "seqbench" / "core" / "errors.py")  # cannot change a number
     plan = demo("report", "-n")
     assert not plan.jobs.keys() & {"train", "measure", "prepare"}
 
@@ -62,16 +62,16 @@ def test_reruns(demo, stubbed, tmp_path):
     assert "wildcards: dataset=demo, track=matched, model=sasrec" in plan.text
     assert demo("report", "--cores", "4").status == 0
 
-    edit(stubbed / "seqbench" / "study.py")  # grid.json names the studies too
+    edit(stubbed / "seqbench" / "core" / "jobs.py")  # grid.json names the studies too
     plan = demo("report", "-n")
     assert plan.jobs["grid"] == 1 and "train" not in plan.jobs
 
-    edit(stubbed / "seqbench" / "reporting" / "report.py")
+    edit(stubbed / "seqbench" / "report" / "report.py")
     plan = demo("report", "-n")
     assert not plan.jobs.keys() & {"train", "measure", "prepare"}
     assert plan.jobs["render"] == 1
 
-    edit(stubbed / "seqbench" / "train.py")
+    edit(stubbed / "seqbench" / "training" / "loop.py")
     assert demo("report", "-n").jobs["train"] == 4  # no baseline
 
 

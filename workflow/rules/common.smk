@@ -5,15 +5,16 @@ import shlex
 from glob import glob
 from pathlib import Path
 
-from seqbench import experiment, grid, provenance, sources, study
-from seqbench.checksums import sha256_of
-from seqbench.config import canonical, definition
-from seqbench.modelfile import available_models
+from seqbench.config import grid, sources
+from seqbench.core import jobs, provenance
+from seqbench.core.checksums import sha256_of
+from seqbench.config.load import canonical, definition
+from seqbench.config.model_files import available_models
 
 ROOT = Path(workflow.basedir)
 GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
-STUDIES = {f"results/{s.path}": s for s in study.studies(config, ROOT / "models")}
+STUDIES = {f"results/{s.path}": s for s in grid.studies(config, ROOT / "models")}
 MEASURED = config["measure"]["models"]
 GPU = int(
     any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
@@ -59,7 +60,10 @@ def training_code(wildcards):
 
 
 def tuning_code(wildcards):
-    return [training_code(wildcards), provenance.rendering("seqbench/study.py", "seqbench/tune.py")]
+    return [
+        training_code(wildcards),
+        provenance.rendering("seqbench/core/jobs.py", "seqbench/training/search.py"),
+    ]
 
 
 def measuring_code(wildcards):
@@ -86,14 +90,12 @@ def raw_content(wildcards):
 
 
 def measured_dataset(wildcards):
-    full_length = wildcards.dataset == experiment.FULL_LENGTH
+    full_length = wildcards.dataset == jobs.FULL_LENGTH
     return [] if full_length else [f"results/data/{wildcards.dataset}/dataset.json"]
 
 
 def measured_dataset_option(wildcards):
-    return [
-        f"--dataset=results/data/{w}" for w in [wildcards.dataset] if w != experiment.FULL_LENGTH
-    ]
+    return [f"--dataset=results/data/{w}" for w in [wildcards.dataset] if w != jobs.FULL_LENGTH]
 
 
 def training_json(wildcards):

@@ -13,7 +13,9 @@ rule grid:
         machine=1,
     params:
         config=config_json(),
-        code=rendering_code("seqbench/grid.py", "seqbench/config.py", "seqbench/study.py"),
+        code=rendering_code(
+            "seqbench/config/grid.py", "seqbench/config/load.py", "seqbench/core/jobs.py"
+        ),
         models=[rendering_code(f"models/{m}.py") for m in available_models(ROOT / "models")],
     shell:
         "python -m seqbench grid --config {params.config:q} --out {output} 2>&1 | tee {log}"

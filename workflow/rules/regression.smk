@@ -17,5 +17,5 @@ rule regression:
         budget=config["regression"]["budget_s"],
     # Status 3, "cannot tell", is no failure of the workflow: the verdict stands in results/regression.
     shell:
-        "python -m seqbench regression {params.base:q} --budget-s {params.budget}"
+        "python -m tools.gate {params.base:q} --budget-s {params.budget}"
         " --out results/regression 2>&1 | tee {log} || [ $? -eq 3 ]"

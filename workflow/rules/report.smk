@@ -55,7 +55,7 @@ rule render:
     resources:
         machine=1,
     params:
-        code=rendering_code("seqbench/reporting/report.py"),
+        code=rendering_code("seqbench/report/report.py"),
         texts=text_of(
             *glob(f"{ROOT}/report/template/*"),
             f"{ROOT}/config/claims.yaml",

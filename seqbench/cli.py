@@ -1,0 +1,375 @@
+"""The command line: ``python -m seqbench <verb>``. Its verbs, their options, and what each calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .core.errors import UserError, words
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: not a positive number")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: not a positive whole number")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 on success, 1 when a check found problems, 2 on bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.verb(arguments) or 0
+    except UserError as error:
+        return _refused(error)
+    except (OSError, UnicodeDecodeError) as error:
+        if arguments.verb is _train:  # a crash, of which its supervisor makes a record
+            raise
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    print(f"error: {words(error)}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="seqbench", description=__doc__, allow_abbrev=False)
+    verbs = parser.add_subparsers(required=True, metavar="verb")
+
+    def add(name: str, verb: Callable, text: str, *options: str) -> None:
+        sub = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for option in options:
+            sub.add_argument(f"--{option.rstrip('?')}", **_OPTIONS[option])
+        sub.set_defaults(verb=verb)
+
+    add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
+        "name", "definition", "data-dir", "out")  # fmt: skip
+    add("run", _run, "train one experiment in a supervised process and write its record",
+        "experiment", "dataset", "out", "threads", "time-limit")  # fmt: skip
+    add("train", _train, "train one experiment in this process (what `run` supervises)",
+        "experiment", "dataset", "out", "threads")  # fmt: skip
+    add("measure", _measure, "time and weigh all models of one job, interleaved",
+        "measurement", "dataset?", "out", "threads", "time-limit")  # fmt: skip
+    add("grid", _grid, "list all jobs of a configuration", "config", "out")
+    add("tune", _tune, "search one model's settings on one dataset, every trial a supervised training",
+        "study", "dataset", "out", "threads", "time-limit")  # fmt: skip
+    add("accept-tuning", _accept, "write the winners of all studies into config/tuned.yaml, publish the trials",
+        "results", "tuned", "configfile", "readme")  # fmt: skip
+    add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
+    add("report", _report, "render the tables into a report", "tables", "out")
+    add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
+    add("publish", _publish, "copy the grid's records to results/reference and make its tables",
+        "grid", "results", "readme")  # fmt: skip
+    add("retry", _retry, "remove records of one status so that they are tried again",
+        "status", "results")  # fmt: skip
+    add(
+        "doctor", _doctor, "what this machine can measure, which kernels run, what to do about gaps"
+    )
+    add("gpu-check", _gpu_check, "tests, kernels, cost and short trainings on a GPU, into one archive",
+        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every", "only", "grid?", "share")  # fmt: skip
+    add("unpack", _unpack, "merge an archive of gpu-check into results/reference",
+        "archive", "results", "readme")  # fmt: skip
+    add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
+        "base", "budget-s", "out", "accept")  # fmt: skip
+    add("regression-selftest", _selftest, "plant changes in copies of the checkout: does the gate find and name them?",
+        "budget-s", "repeats", "plants?", "collect?", "rates?", "out")  # fmt: skip
+    add(
+        "golden",
+        _golden,
+        "write counts and metrics of tiny trainings (what `regression` compares)",
+        "out",
+        "gpu",
+    )
+    add("selfcheck", _selfcheck, "compare every scan kernel that is installed with the reference")
+    return parser
+
+
+_PATH = {"type": Path, "required": True}
+# A name with a question mark is the same option where it may be left out.
+_OPTIONS: dict[str, dict] = {
+    "name": {"required": True, "help": "name of the dataset in the configuration"},
+    "definition": {"required": True, "help": "its block in the configuration as JSON"},
+    "data-dir": {**_PATH, "help": "folder with the publishers' files; downloads go there"},
+    "out": {**_PATH, "help": "where the result goes"},
+    "experiment": {"required": True, "help": "the experiment as JSON"},
+    "study": {"required": True, "help": "the study as JSON"},
+    "tuned": {**_PATH, "help": "the configuration file to write"},
+    "configfile": {"type": Path, "nargs": "*", "default": [], "help": "files merged over config/config.yaml"},
+    "measurement": {"required": True, "help": "the measuring job as JSON"},
+    "dataset": {**_PATH, "help": "folder of the prepared dataset"},
+    "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
+    "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
+    "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
+    "config": {"required": True, "help": "the validated configuration as JSON"},
+    "grid": {**_PATH, "help": "results/grid.json"},
+    "grid?": {"type": Path, "help": "results/grid.json for the parts `tune` and `quality`; data/ lies beside it"},
+    "share": {"type": count, "default": 1, "help": "trainings at once on the GPU in the parts `tune` and `quality` (default 1)"},
+    "results": {**_PATH, "help": "the results folder"},
+    "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
+    "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
+    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes, `tune` and `quality` too (default: all others)"},
+    "budget-s": {"type": positive, "default": 540.0,
+                 "help": "seconds after which nothing new is started (default 540)"},
+    "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
+    "repeats": {"type": count, "default": 1, "help": "how often every change is planted (default 1)"},
+    "collect?": {"type": count, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
+                 "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
+    "plants?": {"nargs": "+", "metavar": "PLANT", "help": "only these of the changes (default: all)"},
+    "rates?": {"type": Path, "nargs": "+", "metavar": "BLOCKS",
+               "help": "only resample the blocks in these folders into rates of detection and of false alarms"},
+    "gpu": {"action": "store_true", "help": "only what the visible GPU allocates"},
+    "accept": {"action": "store_true", "help": "accept this checkout's counts and golden metrics, print what changes"},
+    "data": {"type": Path, "help": "folder of a prepared dataset; without it one is generated"},
+    "allow-cpu": {"action": "store_true", "help": "run without a GPU, to try the command itself"},
+    "tiny": {"action": "store_true", "help": "sizes for a test of the command itself"},
+    "every": {"action": "store_true", "help": "the whole grid of config/gpu.yaml, not its core"},
+    "only": {"default": "*", "help": "of cost only jobs whose folder below runs/ matches, 'full-length/*' say (default: all)"},
+    "archive": {**_PATH, "help": "the .tar.gz that gpu-check packed"},
+    "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
+               "help": "which records to remove"},
+}  # fmt: skip
+
+
+def _prepare(a: argparse.Namespace) -> None:
+    from .core.jobs import parse
+    from .data import prepare
+
+    definition = parse(a.definition, "--definition")
+    if file := json.loads(os.environ.get("SEQBENCH_DATA_FILES", "{}")).get(a.name):
+        definition = {**definition, "local": {**definition.get("local", {}), "path": file}}
+    info = prepare(a.name, definition, a.data_dir, a.out)
+    print(f"{a.name}: {info['n_users']:,} users, {info['n_items']:,} items, "
+          f"{info['n_interactions']:,} interactions in {a.out}", file=sys.stderr)  # fmt: skip
+
+
+def _run(a: argparse.Namespace) -> None:
+    from .core.jobs import Experiment, read
+    from .training.supervisor import supervise
+
+    job = read(Experiment, a.experiment)
+    supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
+
+
+def _train(a: argparse.Namespace) -> None:
+    from .core.jobs import Experiment, read
+    from .training.worker import run
+
+    run(read(Experiment, a.experiment), a.dataset, _writable(a.out), a.threads)
+
+
+def _tune(a: argparse.Namespace) -> None:
+    from .core.jobs import Study, read
+    from .training.search import tune
+
+    tune(read(Study, a.study), a.dataset, _writable(a.out), a.threads, a.time_limit)
+
+
+def _accept(a: argparse.Namespace) -> None:
+    from .config.load import load
+    from .report.publish import together
+    from .training.accept import accept
+
+    _check_readme(a.readme)
+    said = accept(a.results, a.tuned, load(a.configfile))
+    for line in said or ["nothing has changed"]:
+        print(line)
+    together(a.results / "reference", a.readme)
+
+
+def _measure(a: argparse.Namespace) -> None:
+    from .core.jobs import FULL_LENGTH, Measurement, read
+    from .measuring.session import Ask, measure
+
+    job, limit_s = read(Measurement, a.measurement), a.time_limit or float("inf")
+    if a.dataset is None and job.dataset != FULL_LENGTH:
+        raise UserError(
+            f"--dataset is missing: the job is on {job.dataset}; name its folder, as results/data/{job.dataset}"
+        )
+    # Of the job, not of each process: a scheduler that ends the job would end it without a record.
+    ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
+    measure(job, a.dataset, _writable(a.out), a.threads, limit_s, ask)
+
+
+def _grid(a: argparse.Namespace) -> None:
+    from .config.grid import grid, studies
+    from .config.load import validate
+    from .config.model_files import MODELS
+    from .core.jobs import parse
+    from .core.records import write_atomically
+
+    config = validate(parse(a.config, "--config"))
+    content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
+    content["studies"] = [json.loads(s.to_json()) for s in studies(config, MODELS)]
+    content["settings"] = config.get("settings", {})
+    write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _collect(a: argparse.Namespace) -> None:
+    from .analysis.collect import collect
+
+    collect(a.grid, a.results, a.out)
+
+
+def _report(a: argparse.Namespace) -> None:
+    from .report.report import render
+
+    print(f"report: {render(a.tables, a.out)}", file=sys.stderr)
+
+
+def _check(a: argparse.Namespace) -> int:
+    from .report.report import check
+
+    problems = check(a.tables)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"check: {len(problems)} problem(s)", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _publish(a: argparse.Namespace) -> None:
+    from .analysis.collect import load, read_grid
+    from .report.publish import publish, together
+
+    _check_readme(a.readme)
+    for entry in load(read_grid(a.grid), a.results):
+        entry.samples()  # what is damaged is named where it lies, before anything is copied
+    folder = publish(a.grid, a.results)
+    print(f"published: {folder}", file=sys.stderr)
+    together(folder.parent, a.readme)
+
+
+def _retry(a: argparse.Namespace) -> int:
+    from .core.records import discard, having
+
+    if not any((a.results / part).is_dir() for part in ("runs", "tune")):
+        raise UserError(
+            f"--results {a.results}: has neither runs nor tune; name the folder of the results"
+        )
+    parts = [having(a.results / part, a.status) for part in ("runs", "tune")]
+    folders = [folder for found, _ in parts for folder in found]
+    unreadable = [why for _, reasons in parts for why in reasons]
+    # Before the trials that it sums up: cut short in between, it would still look complete.
+    for study in {folder.parent / "study.json" for folder in folders}:
+        study.unlink(missing_ok=True)
+    for folder in folders:
+        discard(folder)
+        print(f"removed {folder}", file=sys.stderr)
+    for why in unreadable:
+        print(why, file=sys.stderr)
+    print(
+        f"{len(folders)} record(s) with status {a.status}; run the workflow again", file=sys.stderr
+    )
+    return 1 if unreadable else 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from .hardware.doctor import doctor
+
+    return doctor()
+
+
+def _gpu_check(a: argparse.Namespace) -> int:
+    from tools.gpu.command import gpu_check
+
+    return gpu_check(
+        a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every, a.grid, a.share, a.only
+    )
+
+
+def _unpack(a: argparse.Namespace) -> None:
+    from tools.gpu.bundle import unpack
+
+    from .report.publish import together
+
+    _check_readme(a.readme)
+    folder = unpack(a.archive, a.results)
+    print(f"unpacked: {folder}", file=sys.stderr)
+    together(folder.parent, a.readme)
+
+
+def _regression(a: argparse.Namespace) -> int:
+    from tools.gate.command import regression
+
+    return regression(a.base, a.budget_s, a.out, a.accept)
+
+
+def _selftest(a: argparse.Namespace) -> int:
+    from tools.gate import rates, selftest
+
+    from .core.records import write_atomically
+
+    if a.rates:
+        table = rates.to_markdown(*rates.rates(rates.read(a.rates), a.budget_s), a.budget_s)
+        write_atomically(a.out / "rates.md", table.encode())
+        print(table, end="")
+        return 0
+    if a.collect:
+        selftest.collect(*a.collect, a.out / "blocks")
+        return 0
+    return selftest.status(selftest.selftest(a.budget_s, a.repeats, a.out, a.plants))
+
+
+def _golden(a: argparse.Namespace) -> None:
+    from tools.gate.probe import probe
+
+    from .core.records import write_atomically
+
+    write_atomically(a.out, json.dumps(probe(a.gpu), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _selfcheck(_: argparse.Namespace) -> int:
+    from .hardware.doctor import selfcheck
+
+    return selfcheck()
+
+
+def _writable(out: Path) -> Path:
+    """The folder, made before the work: what finds no place after hours of it is lost."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}; name a folder to write into") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: not writable; name a folder to write into")
+    return out
+
+
+def _check_readme(readme: Path | None) -> None:
+    """Refuse a README that could not be rewritten before anything else is written."""
+    from .report.publish import BEGIN, END
+
+    if readme is None:
+        return
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is no UTF-8"
+        raise UserError(f"--readme {readme}: {why}; name a README with result tables") from None
+    if END not in text.partition(BEGIN)[2]:
+        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

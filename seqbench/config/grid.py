@@ -1,0 +1,203 @@
+"""The grid: every training and measurement that a configuration asks for, in a fixed order.
+
+Standard library only, so that a Snakemake dry run stays cheap: which models are trained is read from the syntax tree
+of their files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.jobs import (
+    FULL_LENGTH,
+    Experiment,
+    Measurement,
+    Pairs,
+    Study,
+    Training,
+    build,
+    space_of,
+)
+from .model_files import is_trainable, model_config_fields
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All jobs that a configuration asks for."""
+
+    trainings: tuple[Experiment, ...]
+    measurements: tuple[Measurement, ...]
+
+    def datasets(self) -> list[str]:
+        """Names of the prepared datasets that the jobs read, in order of first use."""
+        jobs = [*self.trainings, *self.measurements]
+        return list(dict.fromkeys(j.dataset for j in jobs if j.dataset != FULL_LENGTH))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The grid as plain data with the record folder of every job."""
+        return {
+            "trainings": [{**e.to_dict(), "path": e.path} for e in self.trainings],
+            "measurements": [
+                {**m.to_dict(), "records": m.record_paths()} for m in self.measurements
+            ],
+            "datasets": self.datasets(),
+        }
+
+
+def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:
+    """Jobs of a validated configuration (defaults filled in) in a fixed order."""
+    return Grid(tuple(_trainings(config, models_dir)), tuple(_measurements(config)))
+
+
+def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experiment]:
+    run = config["run"]
+    for dataset in run["datasets"]:
+        for track in run["tracks"]:
+            for seq_len in config["datasets"][dataset]["seq_lens"]:
+                for model in run["models"]:
+                    trainable = is_trainable(models_dir / f"{model}.py")
+                    training = base_training(config, dataset, track, model)
+                    hyper = hyperparameters(config, model, track, dataset if trainable else None)
+                    # A model without training is deterministic: one seed says it all.
+                    for seed in run["seeds"] if trainable else run["seeds"][:1]:
+                        yield Experiment(dataset, model, track, seq_len, seed, hyper, training)
+
+
+def base_training(
+    config: Mapping[str, Any], dataset: str, track: str, model: str | None = None
+) -> Training:
+    """How a track trains on a dataset, and one model there if it is named.
+
+    track < dataset < the track's own block for that dataset < ``settings``.
+    """
+    block = config["tracks"][track]
+    keys = {
+        **block.get("training", {}),
+        **config["datasets"].get(dataset, {}).get("training", {}),
+        **block.get("datasets", {}).get(dataset, {}).get("training", {}),
+        **_setting(config, track, dataset, model).get("training", {}),
+    }
+    return build(Training, keys)
+
+
+def _setting(
+    config: Mapping[str, Any], track: str, dataset: str | None, model: str | None
+) -> Mapping[str, Any]:
+    """What was chosen for one model on one dataset in one track, as by tuning."""
+    by_dataset = config.get("settings", {}).get(track, {})
+    return by_dataset.get(dataset, {}).get(model, {})
+
+
+def hyperparameters(
+    config: Mapping[str, Any], model: str, track: str, dataset: str | None
+) -> Pairs:
+    """Hyper-parameters of a model: track < dataset < model's own block for that track < ``settings``.
+
+    ``dataset`` None (a baseline without training) leaves out what the track and the dataset say to trained models.
+    """
+    own = (config["models"].get(model) or {}).get(track, {})
+    if dataset is None:
+        return tuple(sorted(own.items()))
+    shared = config["tracks"][track].get("hyperparameters", {})
+    local = config["datasets"].get(dataset, {}).get("hyperparameters", {})
+    chosen = _setting(config, track, dataset, model).get("hyperparameters", {})
+    return tuple(sorted({**shared, **local, **own, **chosen}.items()))
+
+
+def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
+    measure = config.get("measure") or {}
+    names = measure.get("models") or []
+    for track in config["run"]["tracks"] if names else []:
+        if measure.get("real", True):
+            yield from _on_datasets(config, measure, track)
+        if not config.get("settings", {}).get(
+            track
+        ):  # what was chosen for a dataset says nothing beyond it
+            yield from _on_full_length(config, measure, track)
+
+
+def _on_datasets(
+    config: Mapping[str, Any], measure: Mapping[str, Any], track: str
+) -> Iterator[Measurement]:
+    keys = _shared(measure, "eval_batch", "energy_window_s")
+    for dataset in config["run"]["datasets"]:
+        models = tuple((m, hyperparameters(config, m, track, dataset)) for m in measure["models"])
+        training = base_training(config, dataset, track)
+        for seq_len in config["datasets"][dataset]["seq_lens"]:
+            yield Measurement(
+                dataset, track, seq_len, models, training.batch_targets, **_as_trained(training), **keys
+            )  # fmt: skip
+
+
+def _on_full_length(
+    config: Mapping[str, Any], measure: Mapping[str, Any], track: str
+) -> Iterator[Measurement]:
+    models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in measure["models"])
+    training = base_training(config, FULL_LENGTH, track)
+    keys = _shared(measure)
+    if measure.get("curve_budget_s"):
+        keys["budget_s"] = measure["curve_budget_s"]
+    for curve, seq_len, sequences, n_items in _points(measure):
+        yield Measurement(
+            FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
+            n_items=n_items, curve=curve, **_as_trained(training), **keys,
+        )  # fmt: skip
+
+
+def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
+    """Curve, length, sequences per batch (users at inference) and catalogue size of every point."""
+    n_items = measure.get("n_items")
+    for seq_len in measure.get("lengths", []):
+        if measure.get("tokens"):
+            yield "tokens", seq_len, max(1, measure["tokens"] // seq_len), n_items
+    for seq_len in measure.get("lengths", []):
+        if measure.get("sequences"):
+            yield "batch", seq_len, measure["sequences"], n_items
+    batches = measure.get("batches") or {}
+    for sequences in batches.get("sequences", []):
+        yield "sequences", batches["seq_len"], sequences, n_items
+    catalogues = measure.get("catalogues") or {}
+    for size in catalogues.get("n_items", []):
+        yield "catalogue", catalogues["seq_len"], catalogues["sequences"], size
+
+
+def _as_trained(training: Training) -> dict[str, Any]:
+    keys = ("precision", "kernels", "objective", "positions", "bucket")
+    return {key: getattr(training, key) for key in keys}
+
+
+def _shared(measure: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    keys = ("rounds", "steps", "warmup", "budget_s", *more)
+    return {key: measure[key] for key in keys if key in measure}
+
+
+def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
+    """Every study that a configuration asks for, in a fixed order; the longest history of each dataset."""
+    tune, track, found = config.get("tune") or {}, config.get("tune", {}).get("track"), []
+    trained = [m for m in config["run"]["models"] if is_trainable(models_dir / f"{m}.py")]
+    for dataset in tune.get("datasets") or []:
+        seq_len = max(config["datasets"][dataset]["seq_lens"])
+        search = {**tune, **tune.get("by_dataset", {}).get(dataset, {})}
+        for model in tune.get("models") or trained:
+            training = dataclasses.replace(
+                base_training(config, dataset, track), **search.get("training", {})
+            )
+            space = {**tune["space"], **tune.get("spaces", {}).get(model, {})}
+            found.append(Study(
+                dataset, model, seq_len, search["trials"], space_of(space), search["seed"],
+                _explicit(models_dir / f"{model}.py", space, hyperparameters(config, model, track, dataset)), training,
+                search["finalists"], tuple(search["final_seeds"]) if search["finalists"] else (),
+            ))  # fmt: skip
+    return found
+
+
+def _explicit(file: Path, space: Mapping[str, Any], given: Pairs) -> Pairs:
+    """Hyper-parameters with the model's own defaults for what is searched, so that the first trial is the untuned model."""
+    defaults = {
+        name: default for name, (_, default) in model_config_fields(file).items() if name in space
+    }
+    return tuple(sorted({**defaults, **dict(given)}.items()))

@@ -1,0 +1,228 @@
+"""The configuration: checked against its schema and against the model files before anything runs.
+
+Neither torch nor pandas is imported, so that a dry run stays cheap. Every problem is one line that names the key,
+the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import best_match
+
+from ..core.errors import UserError
+from ..core.jobs import FULL_LENGTH
+from .messages import explain, instead
+from .model_files import available_models, is_trainable, model_config_fields
+from .search_space import bad_space, bad_values, without_removed
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+MODELS = ROOT / "models"
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    """No bool, and no whole float either: 50.0 would name a folder L50.0 that no rule makes."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: Any, value: Any) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
+)
+
+
+def validate(
+    config: Mapping[str, Any], schema_path: Path = SCHEMA, models_dir: Path = MODELS
+) -> dict[str, Any]:
+    """Copy of the configuration with defaults filled in.
+
+    Blocks that are handed on as written (dataset, track, hyper-parameters) are not filled: their defaults belong to
+    the code that reads them, and a filled value would win over a block of lower precedence.
+
+    Raises:
+        UserError: a key or value that is not allowed, in one line.
+    """
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    error = best_match(_Validator(schema).iter_errors(config))
+    if error is not None:
+        raise UserError(f"config: {explain(error)}")
+    filled = without_removed(_with_defaults(copy.deepcopy(dict(config)), schema))
+    for problem in _problems(filled, models_dir):
+        raise UserError(f"config: {problem}")
+    return filled
+
+
+def load(files: Iterable[Path] = ()) -> dict[str, Any]:
+    """The configuration of the project with files merged over it from left to right, as Snakemake does; validated.
+
+    Raises:
+        UserError: a file that is not there, or a key or value that is not allowed.
+    """
+    config: dict[str, Any] = {}
+    for file in (ROOT / "config" / "config.yaml", *files):
+        try:
+            config = merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+        except OSError as error:
+            raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file}: is no UTF-8 ({error}); save it as UTF-8") from None
+        except yaml.YAMLError as error:
+            why = " ".join(str(error).split())
+            raise UserError(f"{file}: is no YAML: {why}") from None
+    return validate(config)
+
+
+def merged(below: Any, above: Any) -> Any:
+    """One configuration over another: mappings key by key, anything else as a whole."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+
+
+def definition(block: Mapping[str, Any]) -> str:
+    """Canonical JSON of what preparing a dataset depends on, its file apart.
+
+    It is the block without what only training reads, and without the path of the file, whose content counts.
+    """
+    training_only = ("seq_lens", "hyperparameters", "training")
+    kept = {key: value for key, value in block.items() if key not in training_only}
+    if local := kept.get("local"):
+        kept["local"] = {key: value for key, value in local.items() if key != "path"}
+    return canonical(kept)
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal configurations give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            block.setdefault(key, copy.deepcopy(sub["default"]))
+        if isinstance(block.get(key), dict):
+            block[key] = _with_defaults(block[key], sub)
+    return block
+
+
+# --- meaning: names that must exist, hyper-parameters that a model must have --------------------------------------
+
+
+def _problems(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    yield from _unknown_names(config, models_dir)
+    yield from _bad_datasets(config["datasets"])
+    yield from _bad_hyperparameters(config, models_dir)
+
+
+def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    models = available_models(models_dir)
+    trained = [m for m in models if is_trainable(models_dir / f"{m}.py")]
+    known = {"datasets": list(config["datasets"]), "tracks": list(config["tracks"])}
+    for key, allowed in (*known.items(), ("models", models)):
+        yield from _not_in(f"run.{key}", config["run"][key], allowed)
+    yield from _not_in("measure.models", config["measure"]["models"], trained)
+    for model in config["models"]:
+        if model not in models:
+            yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"
+    for model, blocks in config["models"].items():
+        yield from _not_in(f"models.{model}", blocks, known["tracks"])
+    for track, block in config["tracks"].items():
+        yield from _not_in(f"tracks.{track}.datasets", block.get("datasets", {}), known["datasets"])
+    yield from _not_in("settings", config["settings"], known["tracks"])
+    yield from _not_chosen(config, trained)
+    yield from _not_in("report.waterfall", config["report"]["waterfall"], known["tracks"])
+    tune = config["tune"]
+    yield from _not_in("tune.datasets", tune["datasets"], known["datasets"])
+    yield from _not_in("tune.by_dataset", tune["by_dataset"], known["datasets"])
+    for key in ("models", "spaces"):
+        yield from _not_in(f"tune.{key}", tune[key], trained)
+    if tune["datasets"]:
+        yield from _not_in("tune.track", [tune["track"]], known["tracks"])
+    for track, by_dataset in config["settings"].items():
+        yield from _not_in(f"settings.{track}", by_dataset, known["datasets"])
+        for dataset, by_model in by_dataset.items():
+            yield from _not_in(f"settings.{track}.{dataset}", by_model, trained)
+
+
+def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[str]:
+    """A track with settings of its own has them for every model that it runs, or it would mix tuned with untuned."""
+    models = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
+    for track in config["run"]["tracks"]:
+        chosen = config["settings"].get(track)
+        for dataset in config["run"]["datasets"] if chosen else []:
+            for model in models:
+                if model in trained and model not in chosen.get(dataset, {}):
+                    yield (
+                        f"settings.{track}.{dataset}.{model} is missing: tune it (tune.datasets, `snakemake tune`,"
+                        f" `make accept-tuning`) or take it out of run and measure"
+                    )
+
+
+def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name not in allowed:
+            yield f"{key} = {name!r}: unknown; {instead(name, allowed)}"
+
+
+def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
+    for name, block in datasets.items():
+        key, source = f"datasets.{name}", block["source"]
+        if name == FULL_LENGTH:
+            yield f"{key}: this name is taken by the synthetic batches of measure.lengths"
+        if source == "synthetic":
+            yield from _bad_synthetic(key, block)
+        elif "synthetic" in block:
+            yield f"{key}.synthetic: only for source synthetic, not {source}"
+        elif source == "file" and "local" not in block:
+            yield f"{key}.local is missing; source file needs local.path, your file"
+        elif source != "file" and "sha256" not in block.get("local", {"sha256": None}):
+            yield f"{key}.local.sha256 is missing; what stands in for a publisher's file is pinned; `sha256sum FILE` prints it"
+
+
+def _bad_synthetic(key: str, block: Mapping[str, Any]) -> Iterator[str]:
+    if "local" in block:
+        yield f"{key}.local: source synthetic reads no file"
+    for name, only in (("k_core", 1), ("order", "file"), ("split", "leave-one-out")):
+        if block.get(name, only) != only:
+            yield f"{key}.{name} = {block[name]!r}: source synthetic takes only {only!r}"
+
+
+def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    fields = {m: model_config_fields(models_dir / f"{m}.py") for m in available_models(models_dir)}
+    for model, blocks in config["models"].items():
+        for track, values in blocks.items():
+            yield from bad_values(f"models.{model}.{track}", values, model, fields[model])
+    for track, dataset, model, values in _chosen(config):
+        key = f"settings.{track}.{dataset}.{model}.hyperparameters"
+        yield from bad_values(key, values, model, fields[model])
+    yield from bad_space(config, fields)
+    selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
+    trained = [m for m in selected if is_trainable(models_dir / f"{m}.py")]
+    for kind in ("tracks", "datasets"):
+        for name, block in config[kind].items():
+            for model in trained:
+                key = f"{kind}.{name}.hyperparameters"
+                values = block.get("hyperparameters", {})
+                for problem in bad_values(key, values, model, fields[model]):
+                    yield f"{problem} (what only some models have belongs under models.<name>.<track>)"
+
+
+def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    for track, by_dataset in config["settings"].items():
+        for dataset, by_model in by_dataset.items():
+            for model, chosen in by_model.items():
+                yield track, dataset, model, chosen.get("hyperparameters", {})

@@ -1,0 +1,36 @@
+"""Errors that a user can act on."""
+
+from __future__ import annotations
+
+import re
+
+DECIDES = "nothing"
+
+
+class UserError(Exception):
+    """Bad input: one line that names the file, key or value and says what to do.
+
+    The command line prints it as ``error: <message>`` and exits with status 2, without a traceback.
+    """
+
+
+def words(error: Exception) -> str:
+    """One line on an error of the user's or of the system's (a path, a permission, a file that is no text)."""
+    if isinstance(error, UserError):
+        return _forced(_published(str(error)))
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file that should be text is no UTF-8 ({error})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check this path"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _published(message: str) -> str:
+    """Where a published file lies: what is published is changed in a copy of its folder, which is gone after an error."""
+    return re.sub(r"\.publish-[^/\s]+/", "reference/", message)
+
+
+def _forced(message: str) -> str:
+    """How data are prepared anew even if dataset.json is there; data/store.py says less, and its hash is in every record."""
+    command = "prepare it with: snakemake --cores 1 "
+    return message.replace(command, f"{command}--force ")

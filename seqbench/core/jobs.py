@@ -1,0 +1,424 @@
+"""What is run: frozen descriptions of trainings and of measurements, as canonical JSON and back.
+
+Standard library only, so that a Snakemake dry run stays cheap.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
+
+from .errors import UserError
+from .records import experiment_problem
+
+DECIDES = "nothing"
+
+Pairs = tuple[tuple[str, Any], ...]
+
+FULL_LENGTH = (
+    "full-length"  # name of the synthetic batches in which every sequence has L real items
+)
+# What a field meant before it existed. Canonical JSON leaves out a field with this value, and a record without the
+# field is read as having it. So a new optional field reruns nothing, and a changed default reruns what it changes.
+BEFORE: dict[str, dict[str, Any]] = {
+    "Training": {
+        "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
+        "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
+        "select_on": "ndcg@10", "select_masking": "unmasked", "bucket": True, "eval_batch": 256,
+        "kernels": "auto", "positions": "needed", "rank_test": True, "curve_test": False,
+    },
+    "Experiment": {"hyperparameters": (), "training": None},
+    "Measurement": {
+        "batch_targets": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "n_items": None, "kernels": "auto", "objective": "all-positions", "positions": "needed", "bucket": True,
+        "curve": None, "budget_s": None, "energy_window_s": 0.0,
+    },
+}  # fmt: skip
+# Curves of cost on full-length batches, by what stays constant while something grows.
+CURVES = {
+    "tokens": "sequence length at constant tokens per batch",
+    "batch": "sequence length at constant sequences per batch",
+    "sequences": "sequences per batch at constant length",
+    "catalogue": "items in the catalogue at constant batch",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained and selected. Budgets are counted in optimiser steps, never in epochs."""
+
+    # all-positions: a loss at every position of a window (masked ones for BERT4Rec); prefix: every prefix of a history
+    # is a sample with the loss at its last position, as in RecBole
+    objective: str = "all-positions"
+    precision: str = "fp32"  # fp32 | tf32 | bf16: arithmetic of training and scoring
+    batch_targets: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
+    learning_rate: float = 0.001  # Adam
+    weight_decay: float = 0.0  # L2 term of Adam
+    max_steps: int = 30000  # the budget: optimiser steps at most
+    eval_every: int = 480  # steps between two validations
+    patience_steps: int = 4800  # stop after this many steps without a better validation
+    select_on: str = "ndcg@10"  # metric on the validation split that picks the best step
+    select_masking: str = "unmasked"  # unmasked | seen-masked, for the selection
+    bucket: bool = True  # windows of similar length share a batch (less padding)
+    eval_batch: int = 256  # users per batch in evaluation
+    kernels: str = (
+        "auto"  # auto | numba | torch | inductor | plain: what runs between the matrix products
+    )
+    # needed | every: whether positions whose outputs nothing reads pass through the last layers too, as in RecBole
+    positions: str = "needed"
+    rank_test: bool = True  # rank the test split at the end; never while tuning
+    curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training: a model on a dataset at one history length, in one track, with one seed."""
+
+    dataset: str
+    model: str
+    track: str
+    seq_len: int
+    seed: int
+    hyperparameters: Pairs = ()  # what differs from the defaults of the model's Config
+    training: Training = field(default_factory=Training)
+
+    @property
+    def path(self) -> str:
+        """Folder of the record below the results folder."""
+        return f"runs/{self.dataset}/{self.track}/{self.model}/L{self.seq_len}-s{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, defaults included."""
+        return {**dataclasses.asdict(self), "hyperparameters": dict(self.hyperparameters)}
+
+    def to_json(self) -> str:
+        """Canonical JSON without fields that say what was so before they existed."""
+        return _canonical({**non_default(self), "training": non_default(self.training)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Experiment:
+        """Inverse of ``to_json``; also reads ``to_dict`` as JSON.
+
+        Raises:
+            UserError: not JSON, or a field that is missing or unknown.
+        """
+        values = _load(text)
+        training = build(Training, values.pop("training", {}))
+        return build(cls, {**values, "hyperparameters": _pairs(values), "training": training})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measuring job: all models on one dataset (or full-length synthetic batches), interleaved."""
+
+    dataset: str
+    track: str
+    seq_len: int
+    models: tuple[tuple[str, Pairs], ...]  # (name, hyper-parameters that differ from the defaults)
+    batch_targets: int = 2048  # real targets per training step
+    eval_batch: int = 256  # users per inference batch
+    rounds: int = 3  # fresh processes per model
+    steps: int = 10  # timed steps per round
+    warmup: int = 3  # steps per round that are not counted
+    precision: str = "fp32"
+    n_items: int | None = None  # catalogue size of full-length batches; None: the dataset's own
+    kernels: str = "auto"  # as in Training, like the next three
+    objective: str = "all-positions"
+    positions: str = "needed"
+    bucket: bool = True
+    curve: str | None = None  # of full-length batches: what varies along it, one of CURVES
+    budget_s: float | None = None  # seconds of steps per process, after which it takes no more
+    energy_window_s: float = (
+        0.0  # seconds of further steps for the energy counter (GPU only); 0: none
+    )
+
+    @property
+    def path(self) -> str:
+        """Folder below the results folder that holds one record folder per model."""
+        size = f"L{self.seq_len}-T{self.batch_targets}"
+        if self.curve:
+            size = f"{self.curve}-{size}-V{self.n_items}"
+        return f"runs/{self.dataset}/{self.track}/measure/{size}"
+
+    def record_paths(self) -> list[str]:
+        """Record folders, one per model."""
+        return [f"{self.path}/{name}" for name, _ in self.models]
+
+    def for_model(self, name: str) -> dict[str, Any]:
+        """What the record of one model stores as its experiment."""
+        return {
+            **dataclasses.asdict(self),
+            "model": name,
+            "hyperparameters": dict(dict(self.models)[name]),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, defaults included."""
+        return {**dataclasses.asdict(self), "models": [[n, dict(p)] for n, p in self.models]}
+
+    def to_json(self) -> str:
+        """Canonical JSON without fields that say what was so before they existed."""
+        return _canonical({**non_default(self), "models": [[n, dict(p)] for n, p in self.models]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Measurement:
+        """Inverse of ``to_json``.
+
+        Raises:
+            UserError: not JSON, or a field that is missing or unknown.
+        """
+        values = _load(text)
+        models = tuple((n, tuple(sorted(p.items()))) for n, p in values.pop("models", []))
+        return build(cls, {**values, "models": models})
+
+
+def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's experiment with what the fields meant that did not exist when it was made."""
+    training = experiment.get("training")
+    cls, values = (Training, training) if training is not None else (Measurement, experiment)
+    defaults = {
+        f.name: before(cls, f)
+        for f in dataclasses.fields(cls)
+        if f.default is not dataclasses.MISSING and f.name not in values
+    }
+    if training is None:
+        return {**experiment, **defaults}
+    return {**experiment, "training": {**training, **defaults}}
+
+
+def before(cls: type, f: dataclasses.Field) -> Any:
+    """What a field of ``cls`` meant before it existed: its default as long as ``BEFORE`` says nothing else."""
+    return BEFORE[cls.__name__].get(f.name, f.default)
+
+
+# --- canonical JSON ---------------------------------------------------------------------------------------------
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(
+        {k: v for k, v in values.items() if v != {}}, sort_keys=True, separators=(",", ":")
+    )
+
+
+def non_default(obj: Any) -> dict[str, Any]:
+    """Fields of a job that do not say what was so before they existed."""
+    values = {}
+    for f in dataclasses.fields(obj):
+        value = getattr(obj, f.name)
+        if value != before(type(obj), f):
+            values[f.name] = dict(value) if f.name == "hyperparameters" else value
+    return values
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"experiment: not JSON ({error}); pass what `seqbench grid` printed"
+        ) from None
+    return {k: v for k, v in values.items() if k not in ("path", "records")}
+
+
+def _pairs(values: Mapping[str, Any]) -> Pairs:
+    return tuple(sorted(values.get("hyperparameters", {}).items()))
+
+
+def build(cls: type, values: Mapping[str, Any]) -> Any:
+    """Make a dataclass from a mapping.
+
+    Raises:
+        UserError: a key that is unknown or missing.
+    """
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UserError(
+            f"{cls.__name__.lower()}: unknown key {unknown[0]!r}; allowed: {', '.join(known)}"
+        )
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UserError(f"{cls.__name__.lower()}: {error}") from None
+
+
+TRAINING_KEYS = ("learning_rate", "weight_decay")  # what a space may name besides hyper-parameters
+ALWAYS = frozenset({"seed", "hyperparameters"})  # in canonical JSON, whatever they are
+TUNE_TRACK = "tune"  # of the trials' records
+
+
+@dataclass(frozen=True)
+class Study:
+    """The search for one model on one dataset: so many trainings, chosen on validation; the test split is never ranked."""
+
+    dataset: str
+    model: str
+    seq_len: int
+    trials: int
+    space: tuple[tuple[str, Pairs], ...]  # name -> choices, or low, high, step or log
+    seed: int = 0  # of the sampler and of every trial that it proposes
+    hyperparameters: Pairs = ()  # of the first trial, and of all for what the space leaves out
+    training: Training = dataclasses.field(
+        default_factory=Training
+    )  # budget and settings of a trial
+    finalists: int = 0  # best settings that are trained again; 0: the best trial wins
+    final_seeds: tuple[int, ...] = ()  # of each of them
+
+    @property
+    def path(self) -> str:
+        """Folder of the study below the results folder; one folder per trial is in it."""
+        return f"tune/{self.dataset}/{self.model}/L{self.seq_len}"
+
+    def trial_path(self, number: int) -> str:
+        """Folder of one trial's record below the results folder."""
+        return f"{self.path}/trial-{number:03d}"
+
+    def experiment(self, chosen: Mapping[str, Any], seed: int | None = None) -> Experiment:
+        """The training of a trial: what was chosen over what all trials share. seed: of a final, else the study's."""
+        training = {k: v for k, v in chosen.items() if k in TRAINING_KEYS}
+        hyper = {k: v for k, v in chosen.items() if k not in TRAINING_KEYS}
+        return Experiment(
+            self.dataset, self.model, TUNE_TRACK, self.seq_len, self.seed if seed is None else seed,
+            tuple(sorted({**dict(self.hyperparameters), **hyper}.items())),
+            dataclasses.replace(self.training, rank_test=False, curve_test=False, **training),
+        )  # fmt: skip
+
+    def start(self) -> dict[str, Any]:
+        """The first trial: the settings before tuning; what of them lies outside the space is drawn."""
+        settings = {**dataclasses.asdict(self.training), **dict(self.hyperparameters)}
+        return {
+            name: settings[name]
+            for name, rule in self.space
+            if name in settings and _holds(dict(rule), settings[name])
+        }
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings the whole study has, finals included."""
+        return self.trials + min(self.finalists, self.trials) * len(self.final_seeds)
+
+    def to_json(self) -> str:
+        """Canonical JSON without what was so before a field existed, and without the finals where there are none."""
+        values = {
+            f.name: value
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != f.default or f.name in ALWAYS
+        }
+        values["hyperparameters"] = dict(self.hyperparameters)
+        values["space"] = {name: dict(rule) for name, rule in self.space}
+        values["training"] = non_default(self.training)
+        if not self.finalists:
+            values.pop("final_seeds", None)
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Study:
+        """Inverse of ``to_json``.
+
+        Raises:
+            UserError: not JSON, or a field that is missing or unknown.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"study: not JSON ({error}); pass what the workflow prints") from None
+        values["hyperparameters"] = tuple(sorted(values.get("hyperparameters", {}).items()))
+        values["space"] = space_of(values.get("space", {}))
+        values["training"] = build(Training, values.get("training", {}))
+        if isinstance(values.get("final_seeds"), list):
+            values["final_seeds"] = tuple(values["final_seeds"])
+        return build(cls, values)
+
+
+def space_of(space: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, Pairs], ...]:
+    pairs = {
+        name: tuple(sorted((k, _frozen(v)) for k, v in rule.items()))
+        for name, rule in space.items()
+    }
+    return tuple(sorted(pairs.items()))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _holds(rule: Mapping[str, Any], value: Any) -> bool:
+    return value in rule["choices"] if "choices" in rule else rule["low"] <= value <= rule["high"]
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """A mapping from JSON; ``name``: what it is, for the message.
+
+    Raises:
+        UserError: not JSON, a number that is not finite, or no mapping.
+    """
+    try:
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise UserError(f"{name}: not JSON ({error}); pass what the workflow prints") from None
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{name} = {text[:40]}: must be a mapping of keys to values; pass what the workflow prints"
+        )
+    return value
+
+
+def read(kind: type, text: str) -> Any:
+    """A job of a kind (Experiment, Measurement, Study) from its JSON.
+
+    Raises:
+        UserError: as ``parse``; a key that is missing or unknown, or a value that the job or its record cannot take.
+    """
+    name = kind.__name__.lower()
+    _complete(kind, parse(text, name), name)
+    try:
+        job = kind.from_json(text)
+    except (AttributeError, TypeError, ValueError) as error:  # a list for a mapping, further down
+        raise UserError(
+            f"{name}: not as the workflow prints it ({error}); pass what it prints"
+        ) from None
+    for problem in (_wrong_type(job), _unrecordable(job)):
+        if problem:
+            raise UserError(f"{name}: {problem}")
+    return job
+
+
+def _complete(kind: type, values: dict[str, Any], name: str) -> None:
+    required = (dataclasses.MISSING, dataclasses.MISSING)
+    fields = [f for f in dataclasses.fields(kind) if (f.default, f.default_factory) == required]
+    missing = [f.name for f in fields if f.name not in values]
+    if missing:
+        raise UserError(f"{name}: {', '.join(missing)} missing; pass what the workflow prints")
+
+
+def _unrecordable(job: Any) -> str | None:
+    if isinstance(job, Study):
+        return experiment_problem(job.experiment({}).to_dict())
+    if isinstance(job, Measurement):
+        described = (job.for_model(name) for name, _ in job.models)
+        return next(filter(None, map(experiment_problem, described)), None)
+    return experiment_problem(job.to_dict())
+
+
+def _wrong_type(job: Any, above: str = "") -> str | None:
+    """The first field whose value is not of its type; collections are left to those who read them."""
+    for field, kind in get_type_hints(type(job)).items():
+        value, key = getattr(job, field), above + field
+        if dataclasses.is_dataclass(value):
+            problem = _wrong_type(value, f"{key}.")
+            if problem:
+                return problem
+        elif get_origin(kind) is not tuple and not _fits(value, get_args(kind) or (kind,)):
+            names = " or ".join(k.__name__ for k in get_args(kind) or (kind,))
+            return f"{key} = {value!r}: must be of type {names}"
+    return None
+
+
+def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):  # an int in Python, and not here
+        return bool in kinds
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)

@@ -1,0 +1,114 @@
+"""Folders of records: one loaded record, and copies of records from one folder to another."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import records
+from .errors import UserError
+from .jobs import filled
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of the grid and where it lies: `path` below the folder `root`, as in the grid."""
+
+    path: str
+    root: Path
+    record: dict[str, Any]
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The resolved description of the job."""
+        return filled(self.record["experiment"])
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the job found, apart from its samples."""
+        return self.record["values"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job came to its end."""
+        return self.record["status"] == "ok"
+
+    @property
+    def training(self) -> bool:
+        """Whether it was a training and not a measurement."""
+        return self.record["kind"] == "train"
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """Raw samples, after their SHA-256 was compared with the record's."""
+        return records.read_samples(self.root / self.path, self.record)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A copy of a machine's folder to change. It takes the folder's place at the end, unless something was refused."""
+    above = folder.parent.parent
+    above.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=above, prefix=".publish-") as name:
+        new, old = Path(name) / folder.name, Path(name) / "old"
+        if folder.exists():
+            shutil.copytree(folder, new)
+        new.mkdir(exist_ok=True)
+        yield new
+        folder.parent.mkdir(exist_ok=True)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+
+
+# --- copies -------------------------------------------------------------------------------------------------------------
+
+
+def machine_of(entries: list[Entry]) -> str:
+    """Name of the one machine that made all records."""
+    if not entries:
+        raise UserError("nothing to publish: the grid has no records")
+    first = entries[0].record["environment"]
+    for entry in entries[1:]:
+        other = entry.record["environment"]
+        if first["machine_name"] == other["machine_name"] and first["machine"] != other["machine"]:
+            raise UserError(
+                f"{entries[0].path} and {entry.path} come from two machines named {first['machine_name']} ({first['machine']} and"
+                f" {other['machine']}: another processor or memory); only one of them can be published under that name"
+            )
+        if first["machine"] != other["machine"]:
+            raise UserError(
+                f"{entries[0].path} and {entry.path} come from two machines ({first['machine_name']} and"
+                f" {other['machine_name']}): publish them from grids of their own"
+            )
+    return first["machine_name"]
+
+
+def check_replacement(entry: Entry, target: Path) -> None:
+    """Refuse to put a record in the place of a published one of another experiment."""
+    if not (target / "record.json").exists():
+        return
+    old = filled(records.read_record(target)["experiment"])
+    for key in sorted(set(old) | set(entry.experiment)):
+        if old.get(key) != entry.experiment.get(key):
+            raise UserError(
+                f"{target}: published with {key} = {old.get(key)}, now {entry.experiment.get(key)};"
+                " delete the published record to replace it by another experiment"
+            )
+
+
+def copy_record(source: Path, target: Path) -> None:
+    """Copy a record, samples first; weights stay behind."""
+    copy_files(source, target, ("samples.npz", "record.json"))
+
+
+def copy_files(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        records.write_atomically(target / name, (source / name).read_bytes())

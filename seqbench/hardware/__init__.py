@@ -1,0 +1,1 @@
+"""The machine: devices, counters, leases, environment, and what it does at best."""

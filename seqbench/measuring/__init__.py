@@ -1,0 +1,1 @@
+"""Measuring time and memory: interleaved fresh processes, phases, workloads, counts."""

@@ -1,0 +1,178 @@
+"""Display tables of pooled trainings and the words about them: who made which, and what another machine changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from ..analysis import resampling
+from ..analysis.pool import Pool, machine, settings
+from ..analysis.pool import place as place_of
+from ..core.metrics import METRICS, per_user
+from ..core.store import Entry
+from .findings import MAIN, place
+from .tables import Cell, Column, Table, label, plural
+from .views import DASH, MASKINGS, ordered
+
+
+def origins(pool: Pool, datasets: Iterable[str]) -> Table:
+    """Which machine made the trainings of every place on some datasets, with their seeds."""
+    trained = [e for e in pool.entries if e.training and e.values.get("steps")]
+    trained = [e for e in trained if e.experiment["dataset"] in set(datasets)]
+    models = ordered(pd.Series([e.experiment["model"] for e in trained]))
+    columns = [Column("Dataset and length", number=False)]
+    columns += [Column(label(model), number=False) for model in models]
+    body: list[list[Cell]] = []
+    at = dict.fromkeys(sorted((place_of(e) for e in trained), key=lambda key: key[1]))
+    for track in dict.fromkeys(track for _, track, _ in at):
+        body.append([Cell(f"Track {track}")])
+        for key in (key for key in at if key[1] == track):
+            own = [e for e in trained if place_of(e) == key]
+            cells = [_origin([e for e in own if e.experiment["model"] == m]) for m in models]
+            body.append([Cell(place(key[0], key[2])), *cells])
+    return Table("origins", "Where it was trained: machine (seeds)", columns, body)
+
+
+def _origin(entries: list[Entry]) -> Cell:
+    seeds: dict[str, list[str]] = {}
+    for entry in entries:
+        seeds.setdefault(machine(entry), []).append(str(entry.experiment["seed"]))
+    text = "; ".join(f"{name} ({', '.join(found)})" for name, found in seeds.items())
+    return Cell(text) if text else DASH
+
+
+def repeats(pool: Pool) -> Table:
+    """Trainings of one experiment on two machines: test NDCG@10 of both, and how far they differ."""
+    columns = [Column("Training", number=False)]
+    for title in MASKINGS.values():
+        columns += [Column(text, title) for text in ("First", "Second", "Difference")]
+    body: list[list[Cell]] = []
+    notes = []
+    for names in dict.fromkeys((machine(a), machine(b)) for a, b in pool.repeats):
+        body.append([Cell(f"{names[0]} (first), {names[1]} (second)")])
+        own = [(a, b) for a, b in pool.repeats if (machine(a), machine(b)) == names]
+        body += [_repeat_row(a, b) for a, b in own]
+        notes.append(_repeated(names, own, pool.every))
+    caption = f"One experiment on two machines: test {METRICS[MAIN].label}"
+    return Table("repeats", caption, columns, body, notes)
+
+
+def _mean(entry: Entry, masking: str) -> float:
+    return float(per_user(entry.samples()[f"test/{masking}/rank"], MAIN).mean())
+
+
+def _repeat_row(a: Entry, b: Entry) -> list[Cell]:
+    e = a.experiment
+    tracks = " / ".join(dict.fromkeys(entry.experiment["track"] for entry in (a, b)))
+    cells = [Cell(f"{label(e['model'])} on {place(e['dataset'], e['seq_len'])}, seed {e['seed']} ({tracks})")]  # fmt: skip
+    for masking in MASKINGS:
+        first, second = _mean(a, masking), _mean(b, masking)
+        cells += [Cell(f"{value:.4f}", value=value) for value in (first, second)]
+        change = second - first
+        cells.append(Cell(f"{change:+.4f}".replace("-", "−"), value=change))
+    return cells
+
+
+def _repeated(names: tuple[str, str], pairs: list[tuple[Entry, Entry]], every: list[Entry]) -> str:
+    """What another machine changes, in words: relative differences, beside the spread of seeds on one machine."""
+    n = plural(len(pairs), "training")
+    text = f"{n} of {names[0]} {'was' if len(pairs) == 1 else 'were'} repeated on {names[1]}"
+    groups: dict[str, list[tuple[Entry, Entry]]] = {}
+    for a, b in pairs:
+        groups.setdefault(settings(a.experiment, "seed", "track"), []).append((a, b))
+    if len(groups) < 2:
+        return f"{text}."
+    said = [_relative(list(groups.values()), every, m) for m in MASKINGS]
+    return f"{text} ({len(groups)} models and places). There test {METRICS[MAIN].label} differs by {'; '.join(said)}."
+
+
+def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], masking: str) -> str:
+    changes = [[_mean(b, masking) / _mean(a, masking) - 1 for a, b in group] for group in groups]
+    means = np.array([np.mean(own) for own in changes])  # seeds of one model and place are alike
+    half = student_t.ppf((1 + resampling.CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1)
+    half /= np.sqrt(len(means))
+    mean, low, high = 100 * np.array([means.mean(), means.mean() - half, means.mean() + half])
+    # Two runs differ by the square root of two times the spread of one.
+    spread = 100 * np.sqrt(np.mean(np.square(np.concatenate(changes))) / 2)
+    text = f"{_percent(mean, low, high)} with {MASKINGS[masking].lower()} (standard deviation of one run: {spread:.1f} % between machines"
+    seeds = [value for group in groups for value in _of_seeds(group[0], every, masking)]
+    if seeds:
+        text += f", {100 * np.sqrt(np.mean(np.square(seeds))):.1f} % between seeds on one machine"
+    return f"{text})"
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    """A relative difference with its interval, in percent with one decimal."""
+    text, *ends = (f"{number:+.1f}".replace("-", "−") for number in (value, low, high))
+    return f"{text} % [{', '.join(ends)}]"
+
+
+def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], masking: str) -> Iterator[float]:
+    """Relative standard deviations over the seeds of a model and place, on each machine that trained several."""
+    for entry in pair:
+        key = settings(entry.experiment, "seed")
+        own = [e for e in every if machine(e) == machine(entry) and settings(e.experiment, "seed") == key]  # fmt: skip
+        values = [_mean(e, masking) for e in own]
+        if len(values) > 1:
+            yield float(np.std(values, ddof=1) / np.mean(values))
+
+
+# --- in words ------------------------------------------------------------------------------------------------------------
+
+
+def words(pool: Pool, names: Iterable[str], prefix: str) -> str:
+    """How the records of several machines were put together; prefix: of the links to their pages. Nothing to say of one."""
+    pages = [f"[{name}]({prefix}{name}/README.md)" for name in names]
+    if len(pages) == 1:
+        return f"Measured on {pages[0]}.\n"
+    said = [
+        f"Measured on {' and '.join(pages)}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was"
+        " trained.",
+        *repeats(pool).notes,
+        *_mixed(pool),
+        *_same_settings(pool),
+        *(
+            f"Left out for {why}: records of {name} on {where}."
+            for name, where, why in pool.left_out
+        ),
+    ]
+    return " ".join(said) + "\n"
+
+
+def _mixed(pool: Pool) -> Iterator[str]:
+    """Datasets whose models, in one track, were trained on several machines: at one length, or at those that are compared."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for entry in pool.entries:
+        if entry.training and entry.values.get("steps"):
+            dataset, track, _ = place_of(entry)
+            found.setdefault((dataset, track), set()).add(machine(entry))
+    mixed = [
+        f"{dataset} (track {track})" for (dataset, track), where in found.items() if len(where) > 1
+    ]
+    if mixed:
+        yield f"Several machines trained the models on {' and '.join(mixed)}: what another machine changes is part of the differences there."
+
+
+def _same_settings(pool: Pool) -> Iterator[str]:
+    """Where two tracks are one experiment: trainings that stand in both, and those that were made again."""
+    pairs = [(a, b, "and the same trainings") for a, b in pool.borrowed if a.values.get("steps")]
+    pairs += [
+        (
+            a,
+            b,
+            f"trained again on {machine(b)}: they differ by chance and by what another machine changes",
+        )
+        for a, b in pool.repeats
+    ]
+    found: dict[tuple, set[str]] = {}
+    for a, b, how in pairs:
+        if a.experiment["track"] != b.experiment["track"]:
+            key = (a.experiment["dataset"], a.experiment["track"], b.experiment["track"], how)
+            found.setdefault(key, set()).add(a.experiment["model"])
+    for (dataset, first, second, how), models in found.items():
+        names = " and ".join(label(model) for model in ordered(models))
+        have = "has" if len(models) == 1 else "have"
+        yield f"On {dataset} {names} {have} the same settings in tracks {first} and {second}, {how}."

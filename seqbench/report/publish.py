@@ -1,0 +1,220 @@
+"""Publish: the small records of a grid are copied to `results/reference/<machine>/` and tables are made from the copies.
+
+Weights stay behind. Records of several sittings accumulate; one is replaced only by a record of the same experiment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ..analysis import collect, pool
+from ..analysis.collect import Tables
+from ..analysis.summary import SUMMARY
+from ..analysis.tidy import experiment_row
+from ..config import grid, load
+from ..config.model_files import available_models, is_trainable, model_config_fields
+from ..core import records
+from ..core.errors import UserError
+from ..core.jobs import Experiment
+from ..core.store import Entry, check_replacement, copy_files, copy_record, machine_of, staged
+from . import look, pages, tuning_views
+
+EFFICIENCY = (
+    *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
+    *("batch_size", "phase", "metric", "median", "iqr", "n"),
+)
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG, MODELS = ROOT / "config", ROOT / "models"
+DIGITS = "%.6g"  # more than any of these numbers supports
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def publish(grid_path: Path, results: Path) -> Path:
+    """Copy the grid's records and facts of datasets, remake the tables there, and return the machine's folder.
+
+    Raises:
+        UserError: the grid's records come from several machines, or do not fit what is published; nothing changed.
+    """
+    results = Path(results)
+    grid = collect.read_grid(grid_path)
+    entries = collect.load(grid, results)
+    folder = results / "reference" / machine_of(entries)
+    for entry in entries:
+        check_replacement(entry, folder / entry.path)
+    for name in grid["datasets"]:
+        check_dataset(collect.read_dataset(results, name), folder, name)
+    with staged(folder) as new:
+        for entry in entries:
+            copy_record(results / entry.path, new / entry.path)
+        for name in grid["datasets"]:
+            copy_files(results / "data" / name, new / "data" / name, ("dataset.json",))
+        tables(new)
+    return folder
+
+
+def tables(folder: Path) -> None:
+    """Make the CSV tables and `README.md` of a machine's folder from the records in it.
+
+    Raises:
+        UserError: the records differ in what must be equal, or a file is damaged.
+    """
+    folder = Path(folder)
+    trials = pd.DataFrame(tuning_views.trials(folder), columns=tuning_views.COLUMNS)
+    tuning = folder / "tuning.csv"
+    tuned = len(trials) > 0 or tuning.exists()
+    if len(trials):
+        trials.to_csv(tuning, index=False, float_format=DIGITS, lineterminator="\n")
+    else:  # or the trials of a study that was made again elsewhere would stay in it
+        tuning.unlink(missing_ok=True)
+    entries = collect.published(folder)
+    if tuned and not entries:  # tuned here, and nothing else
+        return
+    machine_of(entries)
+    content = _content(folder, entries)
+    for name, source, columns in (
+        ("effectiveness", "summary", SUMMARY),
+        ("efficiency", "efficiency", EFFICIENCY),
+        ("scaling", "scaling", None),
+        ("crossovers", "crossovers", None),
+        ("protocols", "protocols", None),
+        ("agreement", "agreement", None),
+        ("contrasts", "contrasts", None),
+    ):
+        frame = content.frames[source]
+        if columns is None and frame.empty:  # no curve was measured
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+            continue
+        frame = frame if columns is None else frame.reindex(columns=list(columns))
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
+    page = pages.of_machine(folder.name, content, entries)
+    (folder / "README.md").write_text(page, encoding="utf-8")
+
+
+def together(reference: Path, readme: Path | None = None) -> None:
+    """Make the page and the table of all machines in `reference`, and the part of a README between the result markers.
+
+    Raises:
+        UserError: the README has no markers, or the records of a machine differ in what must be equal.
+    """
+    reference = Path(reference)
+    text = readme.read_text(encoding="utf-8") if readme else f"{BEGIN}{END}"
+    if not re.search(f"{BEGIN}.*{END}", text, flags=re.DOTALL):
+        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
+    body = "No results are published yet.\n"
+    machines = _machines(reference)
+    if machines:
+        facts = {name: _datasets(reference / name) for name in machines}
+        found = pool.pool(machines, facts, list(_chosen()), _defaults())
+        content = _settled(
+            collect.build(found.entries, found.datasets, collect.MARGIN, one_machine=False)
+        )
+        made = [(name, _experiments(entries)) for name, entries in machines.items()]
+        summary = content.frames["summary"].reindex(columns=list(SUMMARY))
+        summary.to_csv(
+            reference / "effectiveness.csv", index=False, float_format=DIGITS, lineterminator="\n"
+        )
+        figures = pages.figures(content)
+        shutil.rmtree(reference / pages.FIGURES, ignore_errors=True)
+        for d in figures:
+            look.save(d.figure, d.data, reference / pages.FIGURES, d.name, ["svg"])
+        page = pages.of_all(content, found, made, figures)
+        (reference / "README.md").write_text(page, encoding="utf-8")
+        link = reference if readme is None else _from(readme, reference)
+        body = pages.of_readme(content, found, made, figures, link)
+    if readme:
+        before, _, rest = text.partition(BEGIN)
+        after = rest.partition(END)[2]
+        records.write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
+
+
+def _from(readme: Path, folder: Path) -> Path:
+    """A folder as a file beside it names it."""
+    return Path(os.path.relpath(folder.resolve(), readme.resolve().parent))
+
+
+def _machines(reference: Path) -> dict[str, list[Entry]]:
+    """The records of every machine that published some, their paths below `reference`; GPUs first."""
+    found = {
+        folder.name: [
+            replace(entry, root=reference, path=f"{folder.name}/{entry.path}")
+            for entry in collect.published(folder)
+        ]
+        for folder in sorted(reference.glob("*/"))
+    }
+    kinds = {n: es[0].record["environment"]["device_kind"] for n, es in found.items() if es}
+    return {name: found[name] for name in sorted(kinds, key=lambda name: kinds[name] == "cpu")}
+
+
+def _chosen() -> Iterator[Experiment]:
+    """The trainings of every tuned track, as far as the configuration knows its datasets and models."""
+    tuned = _declared("tuned")
+    try:
+        merged = load.merged(load.load(), tuned)
+    except UserError:  # it says so where it matters: publishing goes on
+        return
+    for track, by_dataset in tuned.get("settings", {}).items():
+        for dataset, by_model in by_dataset.items():
+            models = [
+                model
+                for model in merged["run"]["models"]
+                if model in by_model or not is_trainable(MODELS / f"{model}.py")
+            ]
+            if dataset in merged["datasets"]:
+                run = {**merged["run"], "datasets": [dataset], "tracks": [track], "models": models}
+                yield from grid.grid({**merged, "run": run, "measure": {}}, MODELS).trainings
+
+
+def _defaults() -> dict[str, dict[str, Any]]:
+    """Every model's hyper-parameters where an experiment says nothing."""
+    return {
+        model: {
+            name: value for name, (_, value) in model_config_fields(MODELS / f"{model}.py").items()
+        }
+        for model in available_models(MODELS)
+    }
+
+
+def _experiments(entries: list[Entry]) -> Tables:
+    """Every experiment of one machine, for what it spent."""
+    return Tables({"experiments": pd.DataFrame([experiment_row(e) for e in entries])}, {}, {})
+
+
+def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
+    """Refuse records that were made from other data than those published under the same name."""
+    published = folder / "data" / name / "dataset.json"
+    if published.exists() and collect.read_dataset(folder, name)["hash"] != facts["hash"]:
+        raise UserError(
+            f"{published}: records published here were made from other data (hashes differ);"
+            " delete them to publish on the new data"
+        )
+
+
+def _content(folder: Path, entries: list[Entry]) -> Tables:
+    return _settled(collect.build(entries, _datasets(folder), collect.MARGIN))
+
+
+def _datasets(folder: Path) -> dict[str, Any]:
+    names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
+    return {name: collect.read_dataset(folder, name) for name in names}
+
+
+def _settled(content: Tables) -> Tables:
+    """With what the project's configuration files say about steps of the waterfall and tuned settings."""
+    content.settings["waterfall"] = _declared("ablation").get("report", {}).get("waterfall", [])
+    content.settings["settings"] = _declared("tuned").get("settings", {})
+    return content
+
+
+def _declared(name: str) -> dict[str, Any]:
+    """A configuration file of the project as written; empty if there is none."""
+    file = CONFIG / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -1,0 +1,216 @@
+"""Time to quality: how long each model trains until it is about as good as the best of the subject's rivals.
+
+A step is not the same work for everyone, and not everyone needs as many. Per place the goal is a share of the best
+validation value that a rival of the subject reaches, averaged over its seeds; a training gets there at its first validation
+that is at least as good. Time is steps times the measured step of the same batch on the same data, never the training's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..core.display import SUBJECT
+from ..core.jobs import Training
+from ..core.metrics import METRICS
+from . import versus
+from .costs import of_curve
+from .findings import enough_seeds, pick, place, places
+from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, span, unit_for
+from .views import DASH, ordered
+
+SHARES = (0.95, 0.99)
+COLUMNS = (
+    *("track", "dataset", "seq_len", "share", "rival", "goal", "model", "n_seeds", "n_reached"),
+    *("steps", "steps_low", "steps_high"),
+)
+MASKING, METRIC = Training().select_masking, Training().select_on  # what trainings are chosen by
+
+
+def goal(share: float) -> str:
+    """What a training is measured until."""
+    return f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
+
+
+def rows(tables: Tables) -> pd.DataFrame:
+    """Per place, share and model: trainings, those that reached the goal, and their steps (mean, least, most).
+
+    rival: whose value the goal is a share of. Places without a trained rival are left out.
+    """
+    curves = pick(tables.frames["curves"], split="valid", metric=METRIC, masking=MASKING)
+    trainings = pick(tables.frames["experiments"], kind="train")
+    found = []
+    for track, dataset, seq_len in places(curves, "track", "dataset", "seq_len"):
+        here = pick(curves, track=track, dataset=dataset, seq_len=seq_len)
+        best = here.groupby(["model", "path"]).value.max().groupby("model").mean()
+        rivals = best.drop(SUBJECT, errors="ignore")
+        for share in SHARES if len(rivals) else ():
+            goal = share * rivals.max()
+            about = {"track": track, "dataset": dataset, "seq_len": seq_len, "share": share,
+                     "rival": rivals.idxmax(), "goal": goal}  # fmt: skip
+            for model in ordered(here.model):
+                own = pick(here, model=model)
+                steps = own[own.value >= goal].groupby("path").step.min()
+                begun = pick(trainings, track=track, dataset=dataset, seq_len=seq_len, model=model)
+                n_seeds = max(len(begun), own.path.nunique())  # one that failed has no curve
+                counts = {"model": model, "n_seeds": n_seeds, "n_reached": len(steps)}
+                ends = {"steps": steps.mean(), "steps_low": steps.min(), "steps_high": steps.max()}
+                found.append({**about, **counts, **ends})
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def costs(tables: Tables, steps: pd.DataFrame) -> pd.DataFrame:
+    """Time and energy to quality, a row per row of ``steps``, from `rows`, and machine: adds machine_name, device, device_kind, what, value.
+
+    what: ``step_s`` (value in seconds) or ``energy_j_per_step`` (in joules); value, low, high of mean, least and most steps.
+    """
+    every = of_curve(versus.costs(tables), None)
+    every = every[every.what.isin(["step_s", "energy_j_per_step"])]
+    key = ["track", "dataset", "seq_len", "model"]
+    cost = every[[*key, "machine_name", "device", "device_kind", "what", "median"]]
+    both = steps.merge(cost, on=key)
+    for name, taken in (("value", "steps"), ("low", "steps_low"), ("high", "steps_high")):
+        both[name] = both[taken] * both["median"]
+    return both
+
+
+# --- for people ---------------------------------------------------------------------------------------------------------
+
+
+def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table:
+    """Steps, and on every machine that measured them time and energy, by place; a column per trained model."""
+    steps = pick(rows(tables), track=track)
+    steps = steps[steps.share.isin(shares)]
+    priced = costs(tables, steps)
+    models = ordered(steps.model)
+    columns = [Column("Until", number=False), *[Column(label(model)) for model in models]]
+    body: list[list[Cell]] = []
+    for dataset, seq_len in places(steps, "dataset", "seq_len"):
+        own = pick(steps, dataset=dataset, seq_len=seq_len)
+        digits = decimals([own.goal.max() / 100])
+        first = own.iloc[0]
+        body.append([Cell(f"{place(dataset, seq_len)}; all of it is {label(first.rival)}'s {first.goal / first.share:.{digits}f}")])  # fmt: skip
+        for share in shares:
+            part = pick(own, share=share)
+            said = f"{100 * share:g} %"
+            body.append([Cell(f"{said}: steps"), *_cells(part, models, "steps", 1)])
+            here = pick(priced, dataset=dataset, seq_len=seq_len, share=share)
+            for machine, device, what in places(here, "machine_name", "device", "what"):
+                line = pick(here, machine_name=machine, device=device, what=what)
+                factor, unit = unit_for({"step_s": "s"}.get(what, "J"), line.value)
+                name = "time" if what == "step_s" else "energy"
+                body.append([Cell(f"{said}: {name} on {named(machine, device)} ({unit})"), *_cells(line, models, "value", factor)])  # fmt: skip
+    caption = f"Training until a share of the best other model's validation {METRICS[METRIC].label} is reached, track {track}"
+    notes = [
+        f"Best other: of all trained models but {label(SUBJECT)}, mean over seeds, seen items ranked. Mean over seeds [least, most]; trainings are"
+        " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch;"
+        " those of one place and track are of one sitting, those of others may be of days on which the machine was faster or slower."
+        " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
+    ]
+    return Table(f"reach-{track}", caption, columns, body, notes)
+
+
+def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> Iterator[Cell]:
+    low, high = ("steps_low", "steps_high") if value == "steps" else ("low", "high")
+    sure = part[part.n_reached == part.n_seeds]
+    for model in models:
+        own = pick(part, model=model)
+        if own.empty:
+            yield DASH
+            continue
+        row = own.iloc[0]
+        if not row.n_reached:
+            yield Cell("not reached", mark="muted")
+            continue
+        texts = [
+            f"{row[key]:,.0f}" if value == "steps" else rounded(row[key] / factor, row[value] / factor / 50)
+            for key in (value, low, high)
+        ]  # fmt: skip
+        every = row.n_reached == row.n_seeds
+        details = [f"[{texts[1]}, {texts[2]}]"] if row.n_reached > 1 else []
+        if not every or row.n_seeds == 1:
+            seeds = plural(row.n_seeds, "seed")
+            details.append(seeds if every else f"{row.n_reached} of {seeds}")
+        mark = ""
+        if every and row[value] == sure[value].min():
+            others = part[(part.model != model) & (part.n_reached > 0)]
+            first = (others[low] > row[high]).all() and enough_seeds(row.n_seeds)
+            mark = "best" if first else "lead"
+        yield Cell(texts[0], ", ".join(details), row[value], mark)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The subject beside one rival at a place, by the step that one machine measured.
+
+    own, other: whether every seed of the subject, of the rival, gets to the goal. ratio: the subject's time over the rival's,
+    where both do. sooner: whether every seed of the subject is there before any of the rival's.
+    """
+
+    machine: str
+    device: str
+    rival: str
+    dataset: str
+    seq_len: int
+    own: bool
+    other: bool
+    ratio: float | None
+    sooner: bool
+
+
+def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside]:
+    """Every place and machine of a track that measured the steps of both, where both were trained with enough seeds."""
+    priced = pick(costs(tables, pick(rows(tables), track=track, share=share)), what="step_s")
+    found = []
+    for where in places(priced, "machine_name", "device", "dataset", "seq_len"):
+        machine, device, dataset, seq_len = where
+        here = pick(priced, machine_name=machine, device=device, dataset=dataset, seq_len=seq_len)
+        here = here.set_index("model")
+        for rival in ordered(here.index.drop(SUBJECT)) if SUBJECT in here.index else ():
+            one, two = (here.loc[model] for model in (SUBJECT, rival))
+            if not enough_seeds(min(one.n_seeds, two.n_seeds)):
+                continue
+            own, other = (row.n_reached == row.n_seeds for row in (one, two))
+            ratio = one.value / two.value if own and other else None
+            sooner = bool(own and (not two.n_reached or one.high < two.low))
+            found.append(Beside(machine, device, rival, dataset, seq_len, bool(own), bool(other), ratio, sooner))  # fmt: skip
+    return found
+
+
+def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
+    """By judged track and machine, how long the subject trains to a share of the best rival's value beside each rival."""
+    for track in versus.judged(tables):
+        every = beside(tables, track, share)
+        for machine, device in dict.fromkeys((b.machine, b.device) for b in every):
+            own = [b for b in every if (b.machine, b.device) == (machine, device)]
+            said = "; ".join(_beside([b for b in own if b.rival == r]) for r in ordered(b.rival for b in own))  # fmt: skip
+            yield (
+                f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal(share)} with every seed?"
+                f" {said[:1].upper()}{said[1:]}."
+            )
+
+
+def _beside(found: list[Beside]) -> str:
+    """Who gets to the goal, and the ratios of time where both do."""
+    rival = label(found[0].rival)
+    text = f"beside {rival} {counted(found)}"
+    ratios = [b.ratio for b in found if b.ratio is not None]
+    if ratios:
+        text += f", {label(SUBJECT)} in {span(ratios)} times {rival}'s training time where both do"
+    return text
+
+
+def counted(found: list[Beside]) -> str:
+    """At how many places both, one alone or neither gets to the goal with every seed."""
+    names = {
+        (True, True): "both",
+        (True, False): f"only {label(SUBJECT)}",
+        (False, True): f"only {label(found[0].rival)}",
+        (False, False): "neither",
+    }
+    ends = [(b.own, b.other) for b in found]
+    said = [f"{who} at {ends.count(end)}" for end, who in names.items() if end in ends]
+    return f"{', '.join(said)} of {len(found)}"

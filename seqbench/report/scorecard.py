@@ -1,0 +1,191 @@
+"""The answer at a glance: the subject against each other model in quality and in cost, a table per track.
+
+Quality counts places (a dataset at one length) by verdict, where enough seeds were trained. Cost is told by machine, as the
+subject's over the other's, wherever it was measured. Both at once is counted where both are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..analysis.summary import SEEDS_FOR_A_CLAIM
+from ..core.display import PARTIAL, SUBJECT
+from ..core.metrics import METRICS
+from . import reach, versus
+from .both import Met, Test, at_once, measured, met
+from .findings import MAIN, below_untrained, facing, pick, place, places, seeds_apart
+from .points import OTHERS, counted
+from .shorter import INFERENCE, STEP, shorter
+from .tables import Cell, Column, Table, label, named, plural, span, whole
+from .tradeoff import NAMES
+from .views import DASH, MASKINGS, ordered
+
+
+def table(tables: Tables, track: str) -> Table:
+    """A column per rival; rows on quality over all places, then on cost and on both at once by machine."""
+    verdicts = pick(versus.settled(versus.against(tables)), track=track)
+    rivals = ordered(verdicts.rival) if len(verdicts) else []
+    at = places(verdicts, "dataset", "seq_len")
+    columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(rival)) for rival in rivals]]  # fmt: skip
+    body: list[list[Cell]] = []
+    for masking, title in MASKINGS.items():
+        own = pick(verdicts, masking=masking)
+        body += [
+            [Cell(f"Better {METRICS[MAIN].label}, {title.lower()}"), *(_places(pick(own, rival=r)) for r in rivals)],
+            [Cell(f"Difference, {title.lower()} (% of the better model's)"), *(_share(pick(own, rival=r)) for r in rivals)],
+        ]  # fmt: skip
+    here = met(tables, track)
+    rows = pick(versus.ratios(tables), track=track)
+    for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
+        own = [m for m in here if m.where == (machine, device, kind)]
+        if own:
+            steps = pick(rows, machine_name=machine, device_kind=kind)
+            body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {measured(own)}")])  # fmt: skip
+            body += _of_machine(tables, own, steps, kind, rivals)
+    datasets = plural(len({dataset for dataset, _ in at}), "dataset")
+    caption = (
+        f"{label(SUBJECT)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
+        f" {SEEDS_FOR_A_CLAIM} seeds"
+    )
+    notes = list(_notes(tables, track, at, rivals)) if at else []
+    return Table(f"scorecard-{track}", caption, columns, body if at else [], notes)
+
+
+def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> Iterator[str]:
+    yield f"Quality was measured up to L = {whole(max(length for _, length in at))}."
+    yield (
+        "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items ranked, in brackets"
+        " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
+        " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
+    )
+    budget = list(ended(tables, track))
+    if budget:
+        yield f"Ended by their budget: {', '.join(budget)}. What is said of them holds at that budget."
+    apart = [words for own, words in seeds_apart(tables) if own == track]
+    if apart:
+        yield f"Seeds far apart, by test {METRICS[MAIN].label}: {'; '.join(apart)}. These settings do not always train."
+    for model in PARTIAL.intersection(rivals):
+        yield f"Of the targets of a step {label(model)} predicts only those it masks: an equal budget holds fewer of its predictions."
+    yield from _untrained(tables, track, rivals)
+
+
+def ended(tables: Tables, track: str) -> Iterator[str]:
+    """Datasets with trainings that used up their budget, and how many."""
+    trainings = pick(tables.frames["experiments"], track=track, kind="train", status="ok", trained=True)  # fmt: skip
+    for (dataset,) in places(trainings, "dataset") if "still_improving" in trainings else ():
+        own = pick(trainings, dataset=dataset)
+        n = len(pick(own, still_improving=True))
+        if n:
+            yield f"{n} of {plural(len(own), 'training')} on {dataset}"
+
+
+def _places(rows: pd.DataFrame) -> Cell:
+    """At how many places it is better, and what it is at the others."""
+    if rows.empty:
+        return DASH
+    counts = {v: int((rows.verdict == v).sum()) for v in ("better", *OTHERS)}
+    said = ", ".join(f"{OTHERS[v]} at {counts[v]}" for v in OTHERS if counts[v])
+    text = f"{counts['better']} of {len(rows)}"
+    return Cell(text, said, counts["better"], "" if said else "best")
+
+
+def _share(rows: pd.DataFrame) -> Cell:
+    if rows.empty:
+        return DASH
+    low, high = (f"{100 * f(rows.share):+.1f}".replace("-", "−") for f in (min, max))
+    return Cell(f"{low} %" if low == high else f"{low} to {high} %", value=rows.share.mean())
+
+
+def _of_machine(
+    tables: Tables, own: list[Met], rows: pd.DataFrame, kind: str, rivals: list[str]
+) -> Iterator[list[Cell]]:
+    """Costs that say something on this kind of device, then both at once."""
+
+    def line(name: str, cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+        cells = list(cells)
+        if any(cell is not DASH for cell in cells):
+            yield [Cell(name), *cells]
+
+    by_rival = {r: [m for m in own if m.rival == r] for r in rivals}
+    for key in versus.COSTS:
+        if versus.telling(key, kind):
+            name = NAMES[key][:1].upper() + NAMES[key][1:]
+            yield from line(name, (times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
+    first = rows.iloc[0]
+    for words, key in (("training step", STEP), ("inference batch", INFERENCE)):
+        crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in rivals}  # fmt: skip
+        for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
+            name = f"Shorter {words}, full windows, {fixed}"
+            yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
+    for share in reach.SHARES:
+        found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
+        yield from line(f"Training until {reach.goal(share)}", (_until(found[r]) for r in rivals))
+    tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
+    tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
+    for words, test in tests:
+        counts = (at_once(own, r, test) for r in rivals)
+        yield from line(f"Better and {words} at once", (Cell(counted(count)) if count else DASH for count in counts))  # fmt: skip
+
+
+def times(rows: list[Any]) -> Cell:
+    """The least and the largest ratio of some rows of `versus.ratios`, marked where all lie below 1 beyond the quartiles."""
+    if not rows:
+        return DASH
+    ratios = [row.ratio for row in rows]
+    mark = "best" if max(row.ratio_high for row in rows) < 1 else ""
+    return Cell(span(ratios), value=sum(ratios) / len(ratios), mark=mark)
+
+
+def _until(found: list[reach.Beside]) -> Cell:
+    """Ratios of time where every seed of both gets there; at how many places who does."""
+    if not found:
+        return DASH
+    ratios = [b.ratio for b in found if b.ratio is not None]
+    every = all(b.sooner for b in found)
+    alone = {(True, False): f"only {label(SUBJECT)}", (False, True): f"only {label(found[0].rival)}"}  # fmt: skip
+    ends = {(b.own, b.other) for b in found}
+    if not ratios and len(ends) == 1 and ends <= set(alone):
+        return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
+    text = span(ratios) if ratios else "never both"
+    return Cell(text, reach.counted(found), mark="best" if every else "")
+
+
+def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
+    """At how many of the places a trained model is below the best one that needs no training."""
+    trained = [SUBJECT, *rivals]
+    counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in MASKINGS} for m in trained}
+    own = pick(versus.settled(versus.against(tables)), track=track)
+    for dataset, seq_len, masking in places(own, "dataset", "seq_len", "masking"):
+        rows = below_untrained(tables, track, dataset, seq_len, masking)
+        for row in rows[rows.model.isin(trained)].itertuples():
+            counts[row.model][masking].append(row.below)
+    said = []
+    for model in ordered(trained):
+        ranked, masked = counts[model].values()
+        if any(ranked) or any(masked):
+            count = ((sum(ranked), sum(masked)), (len(ranked), len(masked)))
+            said.append(f"{label(model)} at {counted(count)}")
+    if said:
+        yield f"By their means below the best model that needs no training: {', '.join(said)}."
+    if level := _level(tables, own):
+        yield f"{label(SUBJECT)} is not told apart from a model without training: {level}."
+
+
+def _level(tables: Tables, own: pd.DataFrame) -> str:
+    """Places where the subject's difference from some model without training is not established, by masking."""
+    pairs = facing(pick(tables.frames["comparisons"], metric=MAIN), SUBJECT)
+    trained, said = set(versus.against(tables).rival), []
+    for masking, title in MASKINGS.items():
+        open_ = {}
+        for dataset, track, seq_len in places(pick(own, masking=masking), "dataset", "track", "seq_len"):  # fmt: skip
+            here = pick(pairs, dataset=dataset, track=track, seq_len=seq_len, masking=masking)
+            here = here[~here.model_b.isin(trained) & (here.verdict != "better")]
+            if len(here):
+                names = ", ".join(label(m) for m in ordered(here.model_b))
+                open_.setdefault(names, []).append(place(dataset, seq_len))
+        said += [f"{title.lower()}, from {names} on {'; '.join(at)}" for names, at in open_.items()]
+    return "; ".join(said)

@@ -1,0 +1,254 @@
+"""The answer for a reader of half a minute: a few sentences to the question, one table over all judged tracks, what may change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..core.display import PARTIAL, SUBJECT
+from ..core.metrics import METRICS
+from . import anchors, claims, spent, standing, tradeoff, versus
+from .both import STEP, Met, Test, at_once, measured, met
+from .brief import SHARE, TESTS, ByTrack, raced, turn
+from .findings import MAIN, pick, place
+from .points import Count, Point, added, counted
+from .scorecard import ended, times
+from .shorter import INFERENCE
+from .tables import Cell, Column, Table, label, named, plural, whole
+from .views import DASH, ordered
+
+COSTS = {  # the rows of cost, and what stands over them
+    STEP: "Its training step takes, as a multiple of the other's",
+    INFERENCE: "Its inference batch takes, as a multiple of the other's",
+    ("train", "memory"): "Its peak memory of training, as a multiple of the other's",
+}
+Where = tuple[str, str, str]  # machine, device, kind of device
+
+
+def answer(tables: Tables) -> list[Point]:
+    """Better, and cheaper at once? Over the comparisons of all judged tracks, the latter by machine; nothing where nothing is judged."""
+    return [*_better(tables), *_at_once(tables)]
+
+
+def _better(tables: Tables) -> Iterator[Point]:
+    settled = versus.settled(versus.against(tables))
+    if len(settled):
+        rivals = [f"than {label(r)} in {standing.times(pick(settled, rival=r), 'better')}" for r in ordered(settled.rival)]  # fmt: skip
+        worse = standing.times(settled, "worse") if (settled.verdict == "worse").any() else "none"
+        text = f"{label(SUBJECT)} ranks better in {METRICS[MAIN].label} {', '.join(rivals)} comparisons, worse in {worse}."
+        yield Point("Quality,", [f"in brackets with items masked that a user has seen: {text}"])
+
+
+def _at_once(tables: Tables) -> Iterator[Point]:
+    """By machine where a shorter training step comes with it, and from which length on it has that alone."""
+    every, said, turns = _every(tables), [], []
+    for where, by in _machines(every).items():
+        counts = {r: count for r in _rivals(by) if (count := _added(by, r, Met.cheaper))}
+        texts = list(_grouped(counts))
+        if texts:
+            full = all(m.full for own in by.values() for m in own)
+            said.append(f"on {_named(where)}{', by synthetic full windows,' if full else ''} {', '.join(texts)}")  # fmt: skip
+        if told := turn(tables, where, by, STEP):
+            turns.append(f"on {_named(where)} than {told}")
+    longest = max((m.seq_len for own in every.values() for m in own), default=0)
+    if said:
+        yield Point("Quality and cost at once,", [f"up to L = {whole(longest)}: better with a shorter training step {'; '.join(said)}."])  # fmt: skip
+    if turns:
+        yield Point("Longer histories,", [f"quality measured up to L = {whole(longest)}: on full windows its training step stays shorter {'; '.join(turns)}."])  # fmt: skip
+
+
+def table(tables: Tables) -> Table:
+    """A column per rival, a row per judged track: quality, costs by machine, and both at once."""
+    every = _every(tables)
+    settled = versus.settled(versus.against(tables))
+    settled = settled[settled.track.isin(every)] if len(settled) else settled
+    rivals = ordered(settled.rival) if len(settled) else []
+    body = _part(
+        f"Places where it ranks better ({METRICS[MAIN].label})",
+        _quality(settled, list(every), rivals),
+    )
+    for key, title in COSTS.items():
+        body += _part(title, _cost(tables, every, key, rivals))
+    for words, _, test in TESTS:
+        body += _part(f"Better and {words}", _both(every, test, rivals))
+    columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(r)) for r in rivals]]  # fmt: skip
+    caption = f"{label(SUBJECT)} against each other model: quality, cost, and both at once"
+    return Table("short", caption, columns, body, [_words(), *_remarks(tables, every)] if body else [])  # fmt: skip
+
+
+def caution(tables: Tables) -> str:
+    """What the answer holds for, and which trained models are weaker here than others published them; empty where nothing is judged."""
+    tracks = versus.judged(tables)
+    settled = versus.settled(versus.against(tables))
+    if not tracks:
+        return ""
+    said = [f"quality was measured up to L = {whole(settled.seq_len.max())}"]
+    for track in tracks:
+        if budget := list(ended(tables, track)):
+            said.append(f"in track {track} {', '.join(budget)} ended by their budget")
+    weak = [(w.model, place(w.dataset, w.seq_len)) for w in standing.unlike_published(tables, tracks)]  # fmt: skip
+    if weak:
+        names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in ordered(m for m, _ in weak)]  # fmt: skip
+        said.append(f"below {100 * anchors.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
+    if unsure := _missing_costs(tables):
+        said.append(unsure)
+    return f"What it holds for: {'; '.join(said)}."
+
+
+# --- comparisons --------------------------------------------------------------------------------------------------------
+
+
+def _every(tables: Tables) -> ByTrack:
+    return {track: met(tables, track) for track in versus.judged(tables)}
+
+
+def _machines(every: ByTrack) -> dict[Where, ByTrack]:
+    """Comparisons whose cost is known, by machine and track."""
+    found: dict[Where, ByTrack] = {}
+    for track, own in every.items():
+        for m in own:
+            found.setdefault(m.where, {}).setdefault(track, []).append(m)
+    return found
+
+
+def _rivals(by: ByTrack) -> list[str]:
+    return ordered(m.rival for own in by.values() for m in own)
+
+
+def _named(where: Where) -> str:
+    machine, device, kind = where
+    return named(machine, device) + (" (a CPU)" if kind == "cpu" else "")
+
+
+def _added(by: ByTrack, rival: str, test: Test) -> Count | None:
+    """At how many places of all tracks it is better and passes, by masking; None where nothing is known."""
+    counts = [count for own in by.values() if (count := at_once(own, rival, test))]
+    return added(counts) if counts else None
+
+
+def _grouped(counts: dict[str, Count]) -> Iterator[str]:
+    """Rivals with the same answer, none, in one breath; the others one by one."""
+    none = [r for r, (passed, _) in counts.items() if not any(passed)]
+    if none:
+        _, of = added(counts[r] for r in none)
+        *names, last = map(label, none)
+        listed = f"{', '.join(names)} and {last}" if names else last
+        yield f"than {listed} in none of {plural(max(of), 'comparison')}"
+    for r, count in counts.items():
+        if r not in none:
+            yield f"than {label(r)} in {counted(count)}"
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+
+def _part(title: str, rows: Iterable[list[Cell]]) -> list[list[Cell]]:
+    """Rows below their heading; nothing without rows."""
+    rows = [row for row in rows if any(cell is not DASH for cell in row[1:])]
+    return [[Cell(title)], *rows] if rows else []
+
+
+def _quality(settled: pd.DataFrame, tracks: list[str], rivals: list[str]) -> Iterator[list[Cell]]:
+    for track in tracks:
+        cells = []
+        for rival in rivals:
+            rows = pick(settled, track=track, rival=rival)
+            worse = standing.times(rows, "worse") if (rows.verdict == "worse").any() else ""
+            mark = "best" if (rows.verdict == "better").all() else ""
+            cells.append(Cell(standing.times(rows, "better"), f"worse in {worse}" if worse else "", mark=mark) if len(rows) else DASH)  # fmt: skip
+        yield [Cell(track), *cells]
+
+
+def _cost(
+    tables: Tables, every: ByTrack, key: tuple[str, str], rivals: list[str]
+) -> Iterator[list[Cell]]:
+    """By machine and track over the places, then at the longest full windows of each curve."""
+    for where, by in _machines(every).items():
+        if not versus.telling(key, where[2]):
+            continue
+        for track, own in by.items():
+            rows = {r: [m.ratios[key] for m in own if m.rival == r and key in m.ratios] for r in rivals}  # fmt: skip
+            longest = whole(max(m.seq_len for m in own))
+            yield [Cell(f"{track}, L ≤ {longest} ({measured(own)}), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
+        for track in by:
+            windows = _windows(tables, track, where, key)
+            if len(windows):
+                length = windows.seq_len.max()
+                at_end = tradeoff.largest(pick(windows, seq_len=length))
+                rows = {r: [*pick(at_end, rival=r).itertuples()] for r in rivals}
+                yield [Cell(f"{track}, L = {whole(length)} (full windows), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
+
+
+def _windows(tables: Tables, track: str, where: Where, key: tuple[str, str]) -> pd.DataFrame:
+    """The cost of full windows at the same number of sequences, beyond the lengths of the places."""
+    machine, device, kind = where
+    rows = pick(versus.ratios(tables), track=track, machine_name=machine, device=device, device_kind=kind, phase=key[0], what=key[1])  # fmt: skip
+    longest = pick(versus.against(tables), track=track).seq_len.max()
+    return rows[rows.curve.notna() & (rows.seq_len > longest)]
+
+
+def _both(every: ByTrack, test: Test, rivals: list[str]) -> Iterator[list[Cell]]:
+    for where, by in _machines(every).items():
+        for track, own in by.items():
+            counts = [at_once(own, r, test) for r in rivals]
+            yield [Cell(f"{track}, {_named(where)}"), *(_counted(count) if count else DASH for count in counts)]  # fmt: skip
+
+
+def _counted(count: Count) -> Cell:
+    passed, of = count
+    return Cell(counted(count), mark="best" if passed == of else "")
+
+
+# --- words --------------------------------------------------------------------------------------------------------------
+
+
+def _words() -> str:
+    return (
+        "A place is a dataset at one L, the longest history that a model reads. Track matched gives every model the same width, depth, loss and budget of"
+        " updates, tuned each its best settings of a search. Counts: items that a user has seen ranked too, in brackets masked; without places where the other"
+        " model was not trained or its seeds lie far apart. Multiples of medians: the least and the largest over the places; below 1 it is cheaper. Full windows: synthetic"
+        " histories of full length. Bold: better, or cheaper beyond the quartiles of both, at every place."
+    )
+
+
+def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
+    """What a count or a multiple of the table does not show."""
+    settled = versus.settled(versus.against(tables))
+    held = {track: versus.corrected(pick(settled, track=track)) for track in every}
+    said = [f"{standing.times(rows, 'better')} of track {track}" for track, rows in held.items() if len(rows)]  # fmt: skip
+    if said:
+        yield f"Intervals are of one comparison each; with all of a track held together (Holm) it ranks better in {', '.join(said)}."
+    rivals = {m.rival for own in every.values() for m in own}
+    for rival in ordered(r for r in rivals if r in PARTIAL):
+        yield f"A training step of {label(rival)} predicts only a part of the targets that the others predict."
+    passed, both = (_total(every, test) for test in (lambda m: m.sooner(SHARE), raced))
+    if passed > both:
+        yield f"Better and sooner: in {passed - both} of the {passed} the other model does not get there with every seed."
+    twice = _twice(tables, list(every))
+    if twice:
+        yield f"{plural(twice, 'training')} stand in several tracks, whose settings are the same there, and so do their comparisons."
+
+
+def _total(every: ByTrack, test: Test) -> int:
+    """In how many comparisons, on every machine, it is better with seen items ranked and passes."""
+    counts = [_added(by, rival, test) for by in _machines(every).values() for rival in _rivals(by)]
+    return sum(count[0][0] for count in counts if count)
+
+
+def _twice(tables: Tables, tracks: list[str]) -> int:
+    """How many trainings stand in more than one of these tracks."""
+    trained = spent.trainings(tables)
+    if "path" not in trained:
+        return 0
+    tracks_of = trained[trained.track.isin(tracks)].groupby("path").track.nunique()
+    return int((tracks_of > 1).sum())
+
+
+def _missing_costs(tables: Tables) -> str:
+    """Whether the paper's claims on cost, which are about a GPU, rest on a CPU alone."""
+    kinds = set(versus.costs(tables).device_kind)
+    if kinds == {"cpu"} and claims.read().get("cost"):
+        return "cost was measured on a CPU only"
+    return ""

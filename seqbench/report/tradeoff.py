@@ -1,0 +1,201 @@
+"""Quality and cost together: which model fits which case, and what the subject costs as a multiple of each other model.
+
+Quality and cost meet where both are known: at a dataset and length, or on full windows as long, over a catalogue as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..core.display import SUBJECT
+from ..core.metrics import METRICS
+from . import reach, versus
+from .costs import of_curve
+from .findings import MAIN, enough_seeds, lead, pick, place, places
+from .tables import Cell, Column, Table, label, named, rounded, span, whole
+from .views import DASH, MASKINGS, ordered
+
+LEAST = {
+    ("train", "step_s"): "Fastest training step",
+    ("inference", "batch_s"): "Fastest inference batch",
+    ("train", "memory"): "Least training memory",
+}  # what a model is chosen by
+SOONEST = f"Soonest at {100 * reach.SHARES[-1]:g} %"
+NAMES = {
+    ("train", "step_s"): "training step",
+    ("train", "memory"): "peak memory of training (allocated)",
+    ("train", "energy_j_per_step"): "energy of a training step",
+    ("inference", "batch_s"): "inference batch",
+    ("inference", "memory"): "peak memory of inference (allocated)",
+}
+
+
+# --- where both are known -----------------------------------------------------------------------------------------------
+
+
+def meeting(tables: Tables, rows: pd.DataFrame, dataset: str, seq_len: int) -> pd.DataFrame:
+    """Costs at a dataset and length; without any, those of full windows as long, over a catalogue as large."""
+    own = pick(of_curve(rows, None), dataset=dataset, seq_len=seq_len)
+    if len(own) or dataset not in tables.datasets:
+        return own
+    n_items = tables.datasets[dataset]["n_items"]
+    return largest(pick(of_curve(rows, versus.LENGTHS), seq_len=seq_len, n_items=n_items))
+
+
+def largest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of several jobs over full windows as long the one with most sequences in a batch, over most items."""
+    if rows.empty:
+        return rows
+    order = rows.sort_values(["sequences", "n_items"], ascending=False, kind="stable")
+    return rows[rows.job == order.job.iloc[0]]
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------
+
+
+def choice(tables: Tables, track: str) -> Table:
+    """By place: who ranks best, or who cannot be told apart, and on each machine who is fastest and who is soonest as good.
+
+    Below the places the longest windows whose cost was measured, where no quality is known.
+    """
+    verdicts = pick(versus.settled(versus.against(tables)), track=track)
+    rows = pick(versus.costs(tables), track=track)
+    where = places(rows, "machine_name", "device_kind", "device")
+    columns = [Column("Dataset and length", number=False)]
+    columns += [Column(title, f"Best {METRICS[MAIN].label}", number=False) for title in MASKINGS.values()]  # fmt: skip
+    for machine, kind, device in where:
+        columns += [Column(text, named(machine, device), number=False) for text in (*(LEAST[key] for key in _chosen(kind)), SOONEST)]  # fmt: skip
+    until = pick(reach.costs(tables, reach.rows(tables)), track=track, share=reach.SHARES[-1], what="step_s")  # fmt: skip
+    body: list[list[Cell]] = []
+    for dataset, seq_len in sorted(places(verdicts, "dataset", "seq_len")):
+        cells = [Cell(place(dataset, seq_len))]
+        cells += [_best(tables, dataset, track, seq_len, masking) for masking in MASKINGS]
+        for machine, kind, _ in where:
+            own = pick(rows, machine_name=machine, device_kind=kind)
+            cells += _cheapest(meeting(tables, own, dataset, seq_len), kind)
+            cells.append(_soonest(pick(until, machine_name=machine, device_kind=kind, dataset=dataset, seq_len=seq_len)))  # fmt: skip
+        body.append(cells)
+    windows = of_curve(rows, versus.LENGTHS)
+    for seq_len in sorted({windows.seq_len.max()} - set(verdicts.seq_len)) if len(windows) else ():
+        cells = [Cell(f"full windows of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
+        for machine, kind, _ in where:
+            own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
+            cells += [*_cheapest(largest(own), kind), DASH]
+        body.append(cells)
+    kept = [k for k in range(len(columns)) if any(row[k] is not DASH for row in body)]
+    columns, body = [columns[k] for k in kept], [[row[k] for k in kept] for row in body]
+    caption = f"Which model for which case, track {track}"
+    notes = [
+        "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
+        " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
+        f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
+        f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
+        f" {label(SUBJECT)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
+    ]
+    return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
+
+
+def _chosen(kind: str) -> list[tuple[str, str]]:
+    """Costs to choose by."""
+    return [key for key in LEAST if versus.telling(key, kind)]
+
+
+def _best(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Cell:
+    best = lead(tables, dataset, track, seq_len, masking)
+    if best is None:
+        return DASH
+    if best.established:
+        return Cell(label(best.model), mark="best")
+    return Cell(", ".join(label(model) for model in (best.model, *ordered(best.unproven))))
+
+
+def _soonest(rows: pd.DataFrame) -> Cell:
+    """Who gets to the share of the best rival's quality in the least time, of those whose every seed does."""
+    if rows.empty:
+        return DASH
+    sure = rows[(rows.n_reached == rows.n_seeds) & rows.n_seeds.map(enough_seeds)]
+    if sure.empty:
+        return Cell("none", mark="muted")
+    return _least(sure, "value")
+
+
+def _cheapest(rows: pd.DataFrame, kind: str) -> Iterator[Cell]:
+    for phase, what in _chosen(kind):
+        own = pick(rows, phase=phase, what=what)
+        if own.empty:
+            yield DASH
+            continue
+        yield _least(own, "median")
+
+
+def _least(rows: pd.DataFrame, value: str) -> Cell:
+    """The model with the lowest value, and how many times that the subject needs."""
+    least = rows.loc[rows[value].idxmin()]
+    subject = pick(rows, model=SUBJECT)[value]
+    times = subject.iloc[0] / least[value] if len(subject) else 1
+    detail = ""
+    if least.model != SUBJECT and len(subject):
+        detail = f"{label(SUBJECT)} ×{rounded(times, times / 50)}"
+    return Cell(label(least.model), detail, least[value])
+
+
+def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:
+    """The subject's cost over that of each other model, by track and machine: on the datasets, at both ends of the curve."""
+    every = versus.ratios(tables)
+    every = every[every.device_kind.isin(kinds)]
+    rivals = ordered(every.rival)
+    columns = [Column("Cost", number=False), *[Column(label(rival)) for rival in rivals]]
+    body: list[list[Cell]] = []
+    keys = places(every, "track", "machine_name", "device_kind", "device")
+    for track, machine, kind, device in sorted(keys, key=lambda key: kinds.index(key[2])):
+        own = pick(every, machine_name=machine, device_kind=kind, track=track)
+        backends = ", ".join(dict.fromkeys(own.backend))
+        body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(SUBJECT)}: {backends}")])  # fmt: skip
+        body += _multiples(own, kind, rivals)
+    caption = f"Cost of {label(SUBJECT)} over that of each other model"
+    notes = [f"Medians. Below 1 {label(SUBJECT)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
+    if "bert4rec" in rivals:
+        notes.append(
+            f"Of the targets of a step {label('bert4rec')} predicts only those it masks: its steps are cheaper, and it needs more of them."
+        )
+    return Table("multiples", caption, columns, body, notes)
+
+
+def _multiples(own: pd.DataFrame, kind: str, rivals: list[str]) -> Iterator[list[Cell]]:
+    real = of_curve(own, None)
+    where = places(real, "dataset", "seq_len")
+    name = place(*where[0]) if len(where) == 1 else f"{len(where)} places"
+    yield from _quantities(real, name, kind, rivals, sized=True)
+    windows = of_curve(own, versus.LENGTHS)
+    for (fixed,) in places(windows, "fixed"):
+        part = pick(windows, fixed=fixed)
+        for seq_len in sorted({part.seq_len.min(), part.seq_len.max()}):
+            name = f"full windows of L = {whole(seq_len)}, {fixed}"
+            yield from _quantities(pick(part, seq_len=seq_len), name, kind, rivals)
+
+
+def _quantities(
+    rows: pd.DataFrame, name: str, kind: str, rivals: list[str], sized: bool = False
+) -> Iterator[list[Cell]]:
+    """sized: with the size of the batches, where the name does not say it."""
+    for phase, what in versus.COSTS:
+        part = pick(rows, phase=phase, what=what)
+        if part.empty or (what == "memory" and kind == "cpu"):  # resident: more than the model's
+            continue
+        ends = dict.fromkeys(whole(f(part.batch_size)) for f in (min, max))
+        unit = "targets" if phase == "train" else "users"
+        size = f", {' to '.join(ends)} {unit}" if sized else ""
+        yield [
+            Cell(f"{name}: {NAMES[phase, what]}{size}"),
+            *(_multiple(pick(part, rival=r)) for r in rivals),
+        ]
+
+
+def _multiple(rows: pd.DataFrame) -> Cell:
+    if rows.empty:
+        return DASH
+    mark = "best" if rows.ratio_high.max() < 1 else ""
+    return Cell(span(rows.ratio), value=rows.ratio.mean(), mark=mark)

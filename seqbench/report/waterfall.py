@@ -1,0 +1,146 @@
+"""Display table of the way from one track to another, one switch a step: what each does to cost, quality and the ratios.
+
+The only table with several tracks in it, because the steps between them are its subject. Its tracks and their order come from
+`report.waterfall` of the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from ..analysis.collect import Tables
+from ..core.metrics import METRICS
+from .findings import MAIN, pick, place, places
+from .tables import Cell, Column, Table, known, label, rounded, unit_for
+from .views import DASH, ordered
+
+SUBJECT, RIVALS = "mamba4rec", ("sasrec", "bert4rec", "gru4rec")
+COSTS = (
+    ("train", "epoch_s", "Training epoch"),
+    ("train", "peak_rss_bytes", "Training memory, resident"),
+    ("train", "peak_reserved_bytes", "Training memory, reserved"),
+    ("train", "saved_bytes", "Activations saved"),
+    ("inference", "batch_s", "Inference batch"),
+)
+
+
+def tables(content: Tables) -> list[Table]:
+    """One table per dataset, length and machine on which at least two of the steps were measured."""
+    steps = content.settings.get("waterfall") or []
+    cost = content.frames["efficiency"]
+    cost = cost[cost.track.isin(steps) & cost.curve.isna()] if len(cost) else cost
+    found = []
+    for key in places(cost, "dataset", "seq_len", "machine_name"):
+        part = pick(cost, **dict(zip(("dataset", "seq_len", "machine_name"), key, strict=True)))
+        if part.track.nunique() > 1:
+            found.append(_table(content, steps, part, *key))
+    return found
+
+
+def without_steps(content: Tables) -> Tables:
+    """The tables without the tracks that only lead from the first step to the last."""
+    between = (content.settings.get("waterfall") or [])[1:-1]
+    frames = {
+        name: frame[~frame.track.isin(between)]
+        if len(frame) and "track" in frame and between
+        else frame
+        for name, frame in content.frames.items()
+    }
+    return replace(content, frames=frames)
+
+
+def _table(
+    content: Tables,
+    steps: Sequence[str],
+    cost: pd.DataFrame,
+    dataset: str,
+    seq_len: int,
+    machine: str,
+) -> Table:
+    models = ordered(cost.model)
+    rivals = [r for r in RIVALS if r in models and SUBJECT in models]
+    columns = [Column("Step", number=False), *[Column(label(model)) for model in models]]
+    columns += [Column(label(rival), f"{label(SUBJECT)} over") for rival in rivals]
+    body: list[list[Cell]] = []
+    for phase, metric, title in COSTS:
+        rows = pick(cost, phase=phase, metric=metric)
+        rows = rows[rows["median"].notna()] if len(rows) else rows
+        if len(rows):
+            body += _cost_rows(rows, title, METRICS[metric].unit, steps, models, rivals)
+    body += _quality_rows(content, steps, dataset, seq_len, models, rivals)
+    note = (
+        "Each step keeps those above it. An epoch has the same targets in every step, its time is the measured step times the steps"
+        " of an epoch; medians over rounds. Below 1 the ratio says that Mamba4Rec costs less. Steps were measured one after the"
+        " other, models within a step interleaved: compare ratios before seconds."
+    )
+    caption = f"From {steps[0]} to {steps[-1]} on {place(dataset, seq_len)}, {machine}: one switch at a time"
+    return Table(f"waterfall-{dataset}-L{seq_len}-{machine}", caption, columns, body, [note])
+
+
+def _cost_rows(
+    rows: pd.DataFrame,
+    title: str,
+    unit: str,
+    steps: Sequence[str],
+    models: list[str],
+    rivals: list[str],
+) -> Iterator[list[Cell]]:
+    factor, name = unit_for(unit, [rows["median"].min()])
+    yield [Cell(f"{title} ({name})" if name else title)]
+    for step in steps:
+        own = pick(rows, track=step)
+        if not len(own):
+            continue
+        value = {row.model: row for row in own.itertuples()}
+        cells = []
+        for model in models:
+            row = value.get(model)
+            cells.append(
+                Cell(
+                    rounded(row.median / factor, row.iqr / factor if known(row.iqr) else 0),
+                    value=row.median,
+                )
+                if row
+                else DASH
+            )
+        ratios = [
+            value[SUBJECT].median / value[r].median if r in value and SUBJECT in value else None
+            for r in rivals
+        ]
+        yield [
+            Cell(step),
+            *cells,
+            *[Cell(f"×{r:.2f}", value=r) if known(r) else DASH for r in ratios],
+        ]
+
+
+def _quality_rows(
+    content: Tables,
+    steps: Sequence[str],
+    dataset: str,
+    seq_len: int,
+    models: list[str],
+    rivals: list[str],
+) -> Iterator[list[Cell]]:
+    rows = pick(
+        content.frames["summary"],
+        dataset=dataset,
+        seq_len=seq_len,
+        metric=MAIN,
+        masking="unmasked",
+        ties="conservative",
+    )
+    rows = rows[rows.track.isin(steps)] if len(rows) else rows
+    if not len(rows):
+        return
+    yield [Cell(f"Test {METRICS[MAIN].label}, seen items ranked")]
+    for step in steps:
+        value = {row.model: row.mean for row in pick(rows, track=step).itertuples()}
+        if value:
+            cells = [
+                Cell(f"{value[m]:.4f}", value=value[m]) if m in value else DASH for m in models
+            ]
+            yield [Cell(step), *cells, *[DASH for _ in rivals]]

@@ -1,0 +1,1 @@
+"""Training one model and ranking with it, in a supervised process; the search for settings."""

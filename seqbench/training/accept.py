@@ -1,0 +1,293 @@
+"""Accept tuning: the winners of the studies go into `config/tuned.yaml`, their trials into `results/reference/<machine>/`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config.grid import base_training
+from ..config.messages import show
+from ..core import records
+from ..core.errors import UserError
+from ..core.jobs import Study, Training, build, read
+from ..core.store import Entry, copy_record, machine_of, staged
+from ..report.publish import tables
+from . import search
+
+TRACK = "tuned"
+HEAD = """\
+# Who leads where every model had an equal search? The track `tuned`: settings that were best on validation, by the mean over
+# seeds where there were finals. Written by `make accept-tuning`; do not edit. Merged over config.yaml:
+#   snakemake --cores 8 report --configfile config/tuned.yaml
+# A training takes one to three times as long as one of `matched`: winners may be wider. `snakemake tune` with this file makes the
+# studies again; their trials are records below results/reference/<machine>/tune.
+"""
+
+
+class _Facts(dict):
+    """Where settings come from: written on few lines, though lists are among it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes facts in flow style."""
+
+
+_Dumper.add_representer(
+    _Facts, lambda dumper, facts: dumper.represent_mapping("tag:yaml.org,2002:map", facts, True)
+)
+
+
+def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
+    """Write the winners into ``target``, copy the trials, and return what changed, one line per model and dataset.
+
+    config: the validated configuration, whose ``tune.track`` the tuned track starts from. Entries of ``target`` for which
+    there is no study stay.
+
+    Raises:
+        UserError: no study, or one of which every trial failed, or trials that do not fit what is published; nothing changed.
+    """
+    files = sorted((Path(results) / "tune").glob(f"*/*/*/{search.SUMMARY}"))
+    if not files:
+        raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
+    old = _written_before(target)
+    chosen = old.get("settings", {}).get(TRACK, {})
+    said, trials, searches = [], [], {}
+    for file, content in _current(files, config):
+        dataset, model = content["study"]["dataset"], content["study"]["model"]
+        searches[dataset] = _Facts(_search(content["study"], config))
+        if content["best"] is None:
+            raise UserError(f"{file}: every trial failed; see their records beside it")
+        found = search.settings(content)
+        entries = search.entries(Path(results), content)
+        found["tuning"]["machines"] = sorted(_by_machine(entries))
+        before = chosen.get(dataset, {}).get(model)
+        said += [_difference(dataset, model, before, found)] if before != found else []
+        chosen.setdefault(dataset, {})[model] = found
+        trials.append((file, content))
+    _check_budgets(chosen)
+    start = config["tracks"][config["tune"]["track"]]
+    # What a model's trials were trained with beyond the track: hyper-parameters of its own in the track that was tuned.
+    own = {
+        model: {TRACK: blocks[config["tune"]["track"]]}
+        for model, blocks in config["models"].items()
+        if blocks.get(config["tune"]["track"])
+    }
+    own = {
+        model: block
+        for model, block in {**old.get("models", {}), **own}.items()
+        if _is_chosen(model, chosen)
+    }
+    for by_model in chosen.values():
+        for found in by_model.values():
+            if "tuning" in found:
+                found["tuning"] = _Facts(found["tuning"])
+    complete = _complete(chosen)
+    new = {
+        **({"models": own} if own else {}),
+        "tracks": {TRACK: start},
+        "settings": {TRACK: chosen},
+        "run": {"datasets": complete, "tracks": [TRACK]},
+        "tune": {
+            "datasets": complete,
+            "by_dataset": {**old.get("tune", {}).get("by_dataset", {}), **searches},
+        },
+    }
+    text = (
+        HEAD
+        + "\n"
+        + yaml.dump(new, Dumper=_Dumper, sort_keys=True, width=120, default_flow_style=None)
+    )
+    with ExitStack() as stack:
+        copies: dict[Path, Path] = {}
+        for file, content in trials:
+            reference = Path(results) / "reference"
+            made = _by_machine(search.entries(Path(results), content))
+            for machine in sorted({*made, *_published_by(reference, content)}):
+                folder, entries = reference / machine, made.get(machine, [])
+                if folder not in copies:
+                    copies[folder] = stack.enter_context(staged(folder))
+                _publish(Path(results), file, content, entries, copies[folder])
+                done = f"{len(entries)} trials copied to" if entries else "an earlier study left"
+                print(f"{file.parent}: {done} {folder}", file=sys.stderr)
+        stack.enter_context(_written(target, text))  # the pages tell what it says
+        for copy in copies.values():
+            tables(copy)
+    return said
+
+
+def _written_before(target: Path) -> dict[str, Any]:
+    """What the file holds already, ``settings`` and ``models`` as mappings; nothing where there is none.
+
+    Raises:
+        UserError: it is no YAML, or not what an earlier call wrote.
+    """
+    todo = "move it away, and it is written anew from the studies"
+    if not target.exists():
+        return {}
+    try:
+        old = yaml.safe_load(target.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{target}: is no YAML ({' '.join(str(error).split())}); {todo}") from None
+    if not isinstance(old, dict):
+        raise UserError(f"{target} = {show(old)}: must be a mapping; {todo}")
+    blocks = {key: old.get(key, {}) for key in ("settings", "models", "tune")}
+    if isinstance(blocks["settings"], dict):
+        blocks[f"settings.{TRACK}"] = blocks["settings"].get(TRACK, {})
+    for key, block in blocks.items():
+        if not isinstance(block, dict):
+            raise UserError(f"{target}: {key} = {show(block)}: must be a mapping; {todo}")
+    return old
+
+
+@contextmanager
+def _written(target: Path, text: str) -> Iterator[None]:
+    """The file with a new text; the old one, or none, if what is done with it fails."""
+    old = target.read_bytes() if target.exists() else None
+    records.write_atomically(target, text.encode())
+    try:
+        yield
+    except BaseException:
+        if old is None:
+            target.unlink()
+        else:
+            records.write_atomically(target, old)
+        raise
+
+
+def _current(files: list[Path], config: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Of every dataset and model one study: that of the history which the configuration tunes, else the longest."""
+    found: dict[tuple[str, str], list[tuple[int, Path, dict[str, Any]]]] = {}
+    for file in files:
+        content = _study(file)
+        study = content["study"]
+        entry = (study["seq_len"], file, content)
+        found.setdefault((study["dataset"], study["model"]), []).append(entry)
+    for (dataset, _), entries in found.items():
+        tuned = max(config["datasets"].get(dataset, {}).get("seq_lens", [0]))
+        entries.sort(key=lambda entry: (entry[0] == tuned, entry[0]))
+        *others, (seq_len, file, content) = entries
+        for _, other, _ in others:
+            print(f"{other.parent}: left out for the study at L = {seq_len}", file=sys.stderr)
+        yield file, content
+
+
+def _study(file: Path) -> dict[str, Any]:
+    """What a search left.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UserError("is no mapping")
+        for key in ("study", "trials", "best"):
+            if key not in content:
+                raise UserError(f"has no `{key}`")
+        read(Study, json.dumps(content["study"]))
+    except (ValueError, UserError) as error:  # no JSON, no UTF-8
+        raise UserError(
+            f"{file}: no study as the search writes it ({error}); delete it and run `snakemake --cores 2 tune`"
+            " with the same --configfile again: trials that are there are taken"
+        ) from None
+    return content
+
+
+def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a dataset whose models were not searched alike.
+
+    Raises:
+        UserError: trials, steps or histories differ.
+    """
+    for dataset, by_model in chosen.items():
+        budgets = {
+            model: (
+                *(found["tuning"].get(key) for key in ("trials", "max_steps", "seq_len")),
+                found["tuning"].get("finalists", 0),
+                tuple(found["tuning"].get("final_seeds", ())),
+            )
+            for model, found in by_model.items()
+            if "tuning" in found
+        }
+        if len(set(budgets.values())) > 1:
+            said = "; ".join(
+                f"{m}: {t} trials of at most {s} steps, L = {n}{f', {k} of them again with seeds {list(more)}' if k else ''}"
+                for m, (t, s, n, k, more) in budgets.items()
+            )
+            raise UserError(
+                f"{dataset}: the models were not searched alike ({said}); tune all of them with one configuration"
+            )
+
+
+def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study was asked for, as ``tune.by_dataset`` says it."""
+    base = base_training(config, study["dataset"], config["tune"]["track"])
+    training = asdict(build(Training, study["training"]))
+    return {
+        "trials": study["trials"],
+        "seed": study["seed"],
+        "finalists": study.get("finalists", 0),
+        **({"final_seeds": study["final_seeds"]} if study.get("finalists") else {}),
+        "training": {k: v for k, v in training.items() if v != getattr(base, k)},
+    }
+
+
+def _is_chosen(model: str, chosen: Mapping[str, Mapping[str, Any]]) -> bool:
+    return any(model in by_model for by_model in chosen.values())
+
+
+def _complete(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Datasets for which every model that was tuned anywhere was tuned."""
+    models = {model for by_model in chosen.values() for model in by_model}
+    return [dataset for dataset, by_model in sorted(chosen.items()) if set(by_model) == models]
+
+
+def _difference(
+    dataset: str, model: str, before: Mapping[str, Any] | None, found: Mapping[str, Any]
+) -> str:
+    def words(block: Mapping[str, Any]) -> str:
+        values = {**block["hyperparameters"], **block.get("training", {})}
+        return ", ".join(f"{k} {v}" for k, v in sorted(values.items()))
+
+    was = words(before) if before else "nothing"
+    return f"{dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
+
+
+def _by_machine(entries: list[Entry]) -> dict[str, list[Entry]]:
+    """Every record belongs to who made it: a study may go on elsewhere.
+
+    Raises:
+        UserError: two machines of one name.
+    """
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(machine_of([entry]), []).append(entry)
+    for made in found.values():
+        machine_of(made)
+    return found
+
+
+def _published_by(reference: Path, content: Mapping[str, Any]) -> list[str]:
+    """Machines that published a study of this dataset, model and length: of an earlier one nothing stays anywhere."""
+    path = Study.from_json(json.dumps(content["study"])).path
+    return [folder.name for folder in reference.glob("*/") if (folder / path).exists()]
+
+
+def _publish(
+    results: Path, file: Path, content: Mapping[str, Any], entries: list[Entry], folder: Path
+) -> None:
+    """Copy a study and those of its trials that a machine made to its folder, in the place of an earlier one's."""
+    path = Study.from_json(json.dumps(content["study"])).path
+    shutil.rmtree(folder / path, ignore_errors=True)
+    for entry in entries:
+        copy_record(results / entry.path, folder / entry.path)
+    if entries:
+        records.write_atomically(folder / path / search.SUMMARY, file.read_bytes())

@@ -1,0 +1,163 @@
+"""Training windows, evaluation histories and their batches: index arithmetic on the flat item array.
+
+Nothing is copied per prefix or per window: a window is a start and a length in ``items``, and a batch is one
+gather on the device that trains. Two objectives cut them: ``all-positions`` into windows in which every item but
+the first is a target, ``prefix`` (RecBole's) into one window per target, its last item. B batch, L sequence length, W windows, U users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models import Batch
+
+from ..data.split import Split
+
+# Windows are sorted by length within pools of this many batches: little padding, yet batches differ every epoch.
+POOL_BATCHES = 64
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Training windows: ``start`` (W,) index into ``items`` and ``length`` (W,) in items, 2 to L + 1.
+
+    A window of length n holds n - 1 targets, every item but its first predicted from those before it, or with
+    ``last_only`` one, its last item.
+    """
+
+    start: np.ndarray
+    length: np.ndarray
+    last_only: bool = False
+
+    @property
+    def targets(self) -> int:
+        """Targets per epoch."""
+        return int(self.targets_of(slice(None)).sum())
+
+    def targets_of(self, numbers: np.ndarray | slice) -> np.ndarray:
+        """Targets of the windows ``numbers``."""
+        length = self.length[numbers]
+        return np.ones_like(length) if self.last_only else length - 1
+
+
+def windows_for(objective: str, split: Split, seq_len: int) -> Windows:
+    """The training windows of an objective, ``all-positions`` or ``prefix``."""
+    return (prefix_windows if objective == "prefix" else training_windows)(split, seq_len)
+
+
+def training_windows(split: Split, seq_len: int) -> Windows:
+    """Cut every user's training part into windows of up to ``seq_len`` targets, so that no target is lost.
+
+    Cut from the end of the history, neighbours share one item: each training item but a user's first is a
+    target exactly once.
+    """
+    first, end = split.offsets[:-1], split.ends
+    pieces = np.maximum(-(-(end - first - 1) // seq_len), 0)
+    user = np.repeat(np.arange(len(pieces)), pieces)
+    place = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    stop = end[user] - place * seq_len
+    start = np.maximum(stop - seq_len - 1, first[user])
+    return Windows(start.astype(np.int64), (stop - start).astype(np.int64))
+
+
+def prefix_windows(split: Split, seq_len: int) -> Windows:
+    """One window per target: it and up to ``seq_len`` items before it, as RecBole augments sequences.
+
+    The targets are those of ``training_windows``. 8 bytes per target where places fit into 32 bits.
+    """
+    first, end = split.offsets[:-1], split.ends
+    counts = np.maximum(end - first - 1, 0)
+    dtype = np.int32 if split.offsets[-1] < 2**31 else np.int64
+    begin = np.repeat(first.astype(dtype), counts)
+    place = np.arange(counts.sum(), dtype=dtype)
+    place -= np.repeat((np.cumsum(counts) - counts).astype(dtype), counts)  # 0.. within the user
+    start = begin + np.maximum(place + 1 - seq_len, 0).astype(dtype)
+    return Windows(start, begin + place + 2 - start, last_only=True)
+
+
+def epoch_batches(
+    windows: Windows, batch_targets: int, rng: np.random.Generator, bucket: bool
+) -> list[np.ndarray]:
+    """Window numbers of each batch of one epoch, about ``batch_targets`` real targets per batch.
+
+    With ``bucket`` windows of similar length share a batch. Every window occurs once.
+    """
+    order = rng.permutation(len(windows.start))
+    targets = windows.targets_of(order)
+    if bucket:
+        pool = (np.cumsum(targets) - targets) // (POOL_BATCHES * batch_targets)
+        # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
+        length = windows.length[order]
+        rising = np.where(pool % 2 == 0, length, -length)
+        order = order[np.lexsort((rising, pool))]
+        targets = windows.targets_of(order)
+    batch = (np.cumsum(targets) - targets) // batch_targets
+    cuts = np.flatnonzero(np.diff(batch)) + 1
+    batches = np.split(order, cuts)
+    return [batches[i] for i in rng.permutation(len(batches))] if bucket else batches
+
+
+class Gatherer:
+    """Gathers batches from the flat item array where the model computes."""
+
+    def __init__(self, items: np.ndarray, windows: Windows, device: torch.device) -> None:
+        self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
+        self.start = torch.from_numpy(windows.start).to(device)
+        self.length = torch.from_numpy(windows.length).to(device)
+        self.windows = windows  # so that the host need not ask the device
+
+    def batch(self, numbers: np.ndarray, generator: torch.Generator) -> Batch:
+        """The windows ``numbers`` (B,), right-padded to the longest of them, as a training batch."""
+        return next(self.batches([numbers], generator))
+
+    def batches(self, epoch: list[np.ndarray], generator: torch.Generator) -> Iterator[Batch]:
+        """The batches of an epoch; their numbers go to the device once, so that no step waits for a copy."""
+        numbers = torch.from_numpy(np.concatenate(epoch)).to(self.items.device)
+        for host, chosen in zip(epoch, numbers.split([len(n) for n in epoch]), strict=True):
+            yield self._gather(chosen, host, generator)
+
+    def _gather(self, chosen: torch.Tensor, host: np.ndarray, generator: torch.Generator) -> Batch:
+        lengths = self.length[chosen].long()
+        longest = int(self.windows.length[host].max())
+        windows = gather_spans(self.items, self.start[chosen].long(), lengths, longest)
+        place = torch.arange(longest - 1, device=windows.device)
+        last = lengths[:, None] - 2  # of the targets, which begin at the window's second item
+        mask = place == last if self.windows.last_only else place <= last
+        return Batch(windows, lengths, mask, generator, int(self.windows.targets_of(host).sum()))
+
+
+def gather_spans(
+    items: torch.Tensor, start: torch.Tensor, length: torch.Tensor, longest: int | None = None
+) -> torch.Tensor:
+    """Spans of ``items`` as rows (B, longest) int64, padded with 0 on the right. start, length (B,).
+
+    ``longest`` is the largest length; who does not say it waits for the device to find it.
+    """
+    place = torch.arange(longest or int(length.max()), device=items.device)
+    index = (start[:, None] + place).clamp_(max=len(items) - 1)
+    return torch.where(place < length[:, None], items[index], 0).long()
+
+
+def full_length_batch(
+    n_items: int,
+    rows: int,
+    seq_len: int,
+    generator: torch.Generator,
+    device: torch.device,
+    last_only: bool = False,
+) -> Batch:
+    """A synthetic batch without padding: ``rows`` windows of ``seq_len`` targets, items uniform over 1..n_items.
+
+    last_only: only their last items are targets, as under the objective ``prefix``.
+    """
+    shape = (rows, seq_len + 1)
+    windows = torch.randint(1, n_items + 1, shape, generator=generator, device=device)
+    lengths = torch.full((rows,), seq_len + 1, device=device)
+    mask = torch.ones((rows, seq_len), dtype=torch.bool, device=device)
+    if last_only:
+        mask[:, :-1] = False
+    return Batch(windows, lengths, mask, generator, rows * (1 if last_only else seq_len))

@@ -1,0 +1,249 @@
+"""Training one model: a short loop with a budget in steps, selection on validation, and resuming.
+
+Everything random in an epoch derives from (seed, epoch), so a run that was interrupted and resumed at an epoch's
+start gives the same ranks as one that was not. Times here are informative; ``measure`` yields published ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import models
+
+from ..core import provenance
+from ..core.jobs import Experiment, Training
+from ..data import Dataset
+from ..hardware import device
+from . import ranking
+from . import ranking as quality
+from .batches import Gatherer, Windows, epoch_batches, windows_for
+from .progress import Progress
+
+CHECK_EVERY = 50  # steps between two looks at the loss: each look waits for the device
+SAVE_EVERY_S = 30.0
+
+
+@dataclass
+class State:
+    """Where a training stands; with the weights and the optimiser all that is needed to go on."""
+
+    epoch: int = 0
+    step: int = 0
+    targets: int = 0
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+    best: float = -1.0
+    best_step: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    resumed_from: int | None = None
+
+
+class Trainer:
+    """One training of ``experiment`` on ``dataset``; ``run`` gives values, samples and the best weights."""
+
+    def __init__(
+        self, experiment: Experiment, dataset: Dataset, folder: Path, where: torch.device
+    ) -> None:
+        self.experiment, self.dataset, self.device = experiment, dataset, where
+        self.training = experiment.training
+        torch.manual_seed(experiment.seed)
+        models.use_kernels(self.training.kernels)
+        options = dict(experiment.hyperparameters)
+        model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
+        model.every_position = self.training.positions == "every"
+        self.model = model.to(where)
+        self.evaluator = quality.evaluator_of(experiment, dataset, where)
+        self.state = State()
+        self.begun_s: float | None = None  # age of the process when its first step began
+        self.best_weights = self._weights()
+        self.resume_file = folder / f"resume-{_key(experiment, dataset)}.pt"
+
+    def run(self) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, torch.Tensor]]:
+        """Train until patience or budget ends.
+
+        Returns:
+            values and samples of the record, and the weights of the best step.
+
+        Raises:
+            evaluate.Diverged: loss or scores are no longer finite.
+        """
+        objective = self.training.objective
+        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len)
+        optimizer = make_optimizer(self.model, self.training)
+        self._resume(optimizer)
+        stopped = self._train(windows, optimizer)
+        self.model.load_state_dict(self.best_weights)
+        test = self.training.rank_test
+        samples = quality.samples(self.evaluator, self.model, self.dataset, test)
+        self.resume_file.unlink(missing_ok=True)
+        return self._values(stopped), samples, self.best_weights
+
+    def _train(self, windows: Windows, optimizer: torch.optim.Optimizer) -> str:
+        gatherer = Gatherer(self.dataset.items, windows, self.device)
+        label = f"{self.experiment.dataset} {self.experiment.model}"
+        label += f" L{self.experiment.seq_len} s{self.experiment.seed}"
+        saved = time.monotonic()
+        with Progress(label, self.training.max_steps, self.state.step) as progress:
+            while True:
+                stopped = self._epoch(windows, gatherer, optimizer, progress)
+                if stopped:
+                    return stopped
+                self.state.epoch += 1
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    self._save(optimizer)
+                    saved = time.monotonic()
+
+    def _epoch(
+        self, windows: Windows, gatherer: Gatherer, optimizer: Any, progress: Progress
+    ) -> str | None:
+        """One epoch; why to stop, or None to go on."""
+        entropy = np.random.SeedSequence((self.experiment.seed, self.state.epoch))
+        rng = np.random.default_rng(entropy)
+        torch.manual_seed(int(entropy.generate_state(1)[0]))  # dropout
+        generator = torch.Generator(self.device).manual_seed(int(entropy.generate_state(2)[1]))
+        losses: list[torch.Tensor] = []
+        start = time.perf_counter()
+        epoch = epoch_batches(windows, self.training.batch_targets, rng, self.training.bucket)
+        for batch in gatherer.batches(epoch, generator):
+            self.begun_s = self.begun_s or device.process_age_s()
+            losses.append(self._step(batch, optimizer))
+            self.state.step += 1
+            self.state.targets += batch.n_targets
+            progress.advance()
+            if self.state.step % CHECK_EVERY == 0 and not torch.isfinite(losses[-1]):
+                raise ranking.Diverged(f"loss is {losses[-1].item()} at step {self.state.step}")
+            ended = self.state.step >= self.training.max_steps
+            if ended or self.state.step % self.training.eval_every == 0:
+                device.synchronise(self.device)
+                self.state.train_s += time.perf_counter() - start
+                self._validate(float(torch.stack(losses).mean()), progress)
+                losses, start = [], time.perf_counter()
+                if self.state.step - self.state.best_step >= self.training.patience_steps:
+                    return "patience"
+            if ended:
+                return "max_steps"
+        device.synchronise(self.device)
+        self.state.train_s += time.perf_counter() - start
+        return None
+
+    def _step(self, batch: models.Batch, optimizer: Any) -> torch.Tensor:
+        return training_step(self.model, optimizer, batch, self.training.precision)
+
+    def _validate(self, loss: float, progress: Progress) -> None:
+        if not np.isfinite(loss):
+            raise ranking.Diverged(f"loss is {loss} before step {self.state.step}")
+        start = time.perf_counter()
+        quality = ranking.summary(self.evaluator.ranks(self.model, "valid"))
+        self.state.evaluate_s += time.perf_counter() - start
+        value = quality[self.training.select_masking][self.training.select_on]
+        if value > self.state.best:
+            self.state.best, self.state.best_step = value, self.state.step
+            self.best_weights = self._weights()
+        point = {
+            "step": self.state.step,
+            "targets": self.state.targets,
+            "seconds": round(self.state.train_s, 3),
+            "evaluate_s": round(self.state.evaluate_s, 3),
+            "loss": loss,
+            "valid": quality,
+        }
+        if self.training.curve_test:  # shown beside the curve; nothing is chosen by it
+            point["test"] = ranking.summary(self.evaluator.ranks(self.model, "test"))
+        self.state.curve.append(point)
+        self.model.train()
+        progress.line(
+            f"step {self.state.step} loss {loss:.4f} valid {self.training.select_on} "
+            f"{value:.4f} (best {self.state.best:.4f} at {self.state.best_step}), "
+            f"{self.state.train_s:.0f} s training, {self.state.evaluate_s:.0f} s validating"
+        )
+
+    def _values(self, stopped: str) -> dict[str, Any]:
+        s = self.state
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "backend": self.model.backend_report(),
+            "steps": s.step,
+            "epochs": s.epoch,
+            "targets_seen": s.targets,
+            "best_step": s.best_step,
+            "stopped": stopped,
+            # The budget ended before patience did: more steps might still have helped.
+            "still_improving": stopped == "max_steps",
+            "train_s": round(s.train_s, 3),
+            "evaluate_s": round(s.evaluate_s, 3),
+            "first_step_after_s": round(self.begun_s, 3) if self.begun_s else None,
+            "compile_s": round(models.compile_seconds(), 3),
+            "peak_rss_bytes": device.peak_rss_bytes(),
+            "resumed_from": s.resumed_from,
+            "curve": s.curve,
+        }
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        temporary = self.resume_file.with_suffix(".tmp")
+        torch.save(
+            {
+                "state": vars(self.state),
+                "model": self.model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "best": self.best_weights,
+            },
+            temporary,
+        )
+        temporary.replace(self.resume_file)
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self.resume_file.exists():
+            return
+        saved = torch.load(self.resume_file, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        self.best_weights = {k: v.cpu() for k, v in saved["best"].items()}
+        self.state = State(**saved["state"])
+        self.state.resumed_from = self.state.step
+
+
+def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Adam:
+    """Adam in one pass over each parameter; kernels ``plain`` leave it as PyTorch has it by default."""
+    return torch.optim.Adam(
+        model.parameters(),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=None if training.kernels == "plain" else True,
+    )
+
+
+def training_step(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: models.Batch,
+    precision: str = "fp32",
+) -> torch.Tensor:
+    """Forward, backward and update on one batch; the detached loss (scalar)."""
+    optimizer.zero_grad(set_to_none=True)
+    with device.arithmetic(precision, batch.windows.device):
+        loss = model.loss(batch)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _key(experiment: Experiment, dataset: Dataset) -> str:
+    """Names a resume state by all that it depends on: configuration, data, code and threads."""
+    parts = [
+        experiment.to_json(),
+        dataset.info["hash"],
+        provenance.training(experiment.model),
+    ]
+    parts.append(str(torch.get_num_threads()))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,212 @@
+"""Full ranking: the place of each user's held-out item among all items, with and without the seen ones.
+
+Ties count against us (the rank counts every other item with the same score), NaN is an error, the padding
+row is never ranked. B batch, L sequence length, V = n_items + 1, U users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from ..core import metrics
+from ..core.jobs import Experiment
+from ..data import Dataset
+from ..data.split import Split
+from ..hardware.device import arithmetic
+from .batches import gather_spans
+
+MASKINGS = ("unmasked", "seen-masked")
+SPLITS = ("valid", "test")
+
+CPU_POSITIONS = (
+    4096  # padded positions per batch at most on a CPU: its layers then stay in the cache
+)
+
+
+class Diverged(Exception):
+    """The model's numbers are no longer finite."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Per user: conservative ``rank`` (U,) and the number of equal-scored other items ``ties`` (U,), int32."""
+
+    rank: np.ndarray
+    ties: np.ndarray
+
+
+class Evaluator:
+    """Ranks the held-out items of all evaluated users of a dataset, on the device of the model."""
+
+    def __init__(
+        self,
+        items: np.ndarray,
+        split: Split,
+        seq_len: int,
+        batch: int,
+        device: torch.device,
+        precision: str = "fp32",
+    ) -> None:
+        self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
+        self.split, self.seq_len, self.precision, self.batch = split, seq_len, precision, batch
+        self.most = CPU_POSITIONS if device.type == "cpu" else None
+
+    @torch.inference_mode()
+    def ranks(
+        self, model: torch.nn.Module, split: str, shuffle: int | None = None
+    ) -> dict[str, Ranks]:
+        """Masking -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``split.users[split]``.
+
+        shuffle: seed with which the order of every history that the model reads is drawn anew, None to leave
+        it: what a model loses by it is what it knows of the order.
+
+        Raises:
+            Diverged: a score is not a number.
+        """
+        model.eval()
+        size = len(self.split.users[split])
+        found = {m: np.empty((2, size), dtype=np.int32) for m in MASKINGS}
+        generator = None if shuffle is None else torch.Generator().manual_seed(shuffle)
+        for rows, history, inputs, target in self._batches(split):
+            if generator is not None:
+                inputs = shuffled(inputs, generator)
+            with arithmetic(self.precision, inputs.device):
+                scores = model.scores(inputs).float()
+            if torch.isnan(scores).any():
+                raise Diverged(f"{split}: a score is NaN")
+            scores[:, 0] = -torch.inf
+            for masking, (rank, ties) in rank_target(scores, target, history).items():
+                found[masking][0, rows] = rank.cpu().numpy()
+                found[masking][1, rows] = ties.cpu().numpy()
+        return {m: Ranks(*values) for m, values in found.items()}
+
+    def _batches(
+        self, split: str
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Rows into the split's users (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
+        firsts, places = self.split.offsets[self.split.users[split]], self.split.places[split]
+        # Users with histories of similar length share a batch: less padding, same ranks.
+        lengths = places - firsts
+        order = np.argsort(lengths, kind="stable")
+        cuts = _cuts(np.minimum(lengths[order], self.seq_len), self.batch, self.most)
+        for low, high in pairwise(cuts):
+            rows = order[low:high]
+            first = torch.from_numpy(firsts[rows]).to(self.items.device)
+            place = torch.from_numpy(places[rows]).to(self.items.device)
+            seen = place - first
+            history = gather_spans(self.items, first, seen)
+            kept = seen.clamp(max=self.seq_len)
+            yield (
+                rows,
+                history,
+                gather_spans(self.items, place - kept, kept),
+                self.items[place].long(),
+            )
+
+
+def shuffled(items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Real items of every row in a random order, padding stays on the right: (B, L) -> (B, L)."""
+    keys = torch.rand(items.shape, generator=generator).to(items.device)
+    return items.gather(1, keys.masked_fill(items == 0, 2.0).argsort(dim=1))
+
+
+def _cuts(lengths: np.ndarray, batch: int, positions: int | None) -> list[int]:
+    """Borders of batches of rising ``lengths``: at most ``batch`` users and ``positions`` with padding."""
+    cuts = [0]
+    for row, length in enumerate(lengths.tolist()):
+        size = row + 1 - cuts[-1]
+        if size > batch or (positions and size > 1 and size * length > positions):
+            cuts.append(row)
+    return [*cuts, len(lengths)] if len(lengths) else cuts
+
+
+def rank_target(
+    scores: torch.Tensor, target: torch.Tensor, history: torch.Tensor
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Masking -> (rank, ties) (B,) of ``target`` (B,) in ``scores`` (B, V); ``history`` (B, H) holds the seen items.
+
+    A target that was seen before stays in the ranking. ``scores`` is overwritten.
+    """
+    own = scores.gather(1, target[:, None])
+    unmasked = _rank(scores, own)
+    scores.scatter_(1, history, -torch.inf)
+    scores.scatter_(1, target[:, None], own)
+    return {"unmasked": unmasked, "seen-masked": _rank(scores, own)}
+
+
+def _rank(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (scores >= own).sum(1), (scores == own).sum(1) - 1
+
+
+def summary(ranks: dict[str, Ranks]) -> dict[str, dict[str, float]]:
+    """Masking -> metric -> mean over users, conservative ties."""
+    names = ("hr@10", "ndcg@10", "mrr@10")
+    return {
+        masking: {name: float(metrics.per_user(r.rank, name).mean()) for name in names}
+        for masking, r in ranks.items()
+    }
+
+
+SHUFFLE_SEED = (
+    0  # of the probe, equal in every record, so that models see the same shuffled histories
+)
+
+
+def evaluator_of(experiment: Experiment, dataset: Dataset, where: torch.device) -> Evaluator:
+    """What ranks the held-out items for an experiment."""
+    t = experiment.training
+    return Evaluator(
+        dataset.items, dataset.split, experiment.seq_len, t.eval_batch, where, t.precision
+    )
+
+
+def samples(
+    evaluator: Evaluator, model: torch.nn.Module, dataset: Dataset, test: bool = True
+) -> dict[str, np.ndarray]:
+    """Arrays over the evaluated users (U,): ranks and ties per split and masking, of the probe, and ``about`` users.
+
+    test False: the validation split only.
+    """
+    if not test:
+        users = evaluator.split.users["valid"].astype(np.int32)
+        return {"valid/users": users, **_ranks(evaluator, model, "valid")}
+    users = {part: users.astype(np.int32) for part, users in evaluator.split.users.items()}
+    found = {"users": users["test"], "valid/users": users["valid"], **about(dataset)}
+    for split in SPLITS:
+        found |= _ranks(evaluator, model, split)
+    ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["unmasked"]
+    return {
+        **found,
+        "test-shuffled/unmasked/rank": ranks.rank,
+        "test-shuffled/unmasked/ties": ranks.ties,
+    }
+
+
+def _ranks(evaluator: Evaluator, model: torch.nn.Module, split: str) -> dict[str, np.ndarray]:
+    found = {}
+    for masking, ranks in evaluator.ranks(model, split).items():
+        found |= {f"{split}/{masking}/rank": ranks.rank, f"{split}/{masking}/ties": ranks.ties}
+    return found
+
+
+def about(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Of every user with a test target (U,) int32: history_length, items before the test item; target_popularity, how often the test item
+    occurs in the training parts; where times are known, tied: whether the test item and the one before it share theirs.
+    """
+    items, split = np.asarray(dataset.items), dataset.split
+    users, last = split.users["test"], split.places["test"]
+    trained = np.arange(len(items)) < np.repeat(split.ends, np.diff(split.offsets))
+    popularity = np.bincount(items[trained], minlength=dataset.n_items + 1)
+    found = {
+        "history_length": (last - split.offsets[users]).astype(np.int32),
+        "target_popularity": popularity[items[last]].astype(np.int32),
+    }
+    if dataset.times is not None:
+        times = np.asarray(dataset.times)
+        found["tied"] = (times[last] == times[last - 1]).astype(np.int32)
+    return found

@@ -1,0 +1,139 @@
+"""Supervisor of one worker process: device lease, time limit, and a record even when the worker dies.
+
+Torch-free: it must outlive a worker that exhausts the machine. A worker killed by SIGKILL counts as out of
+memory, because that is how Linux ends a process that exhausts the host.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from ..core import provenance
+from ..core.errors import UserError
+from ..core.jobs import Experiment
+from ..core.records import data_facts, discard, write_record
+from ..data import open_dataset
+from ..hardware.environment import environment
+from ..hardware.leases import check_precision, device_kind, device_lease, die_with_parent, variables
+from ..hardware.worker_env import worker_environment
+
+DECIDES = "nothing"
+
+USER_ERROR = 2  # exit status of a worker that printed what the user has to mend
+
+
+@dataclass(frozen=True)
+class End:
+    """How a worker ended: ``status`` of the record ("ok" if it wrote one) and why in one line.
+
+    requested_bytes: size of the allocation that ended it, where that is known.
+    """
+
+    status: str
+    reason: str | None = None
+    requested_bytes: int | None = None
+
+
+def supervise(
+    experiment: Experiment, dataset: Path, out: Path, threads: int, time_limit_s: float | None
+) -> str:
+    """Train in a worker process and return the status of its record, which exists in any case.
+
+    Raises:
+        UserError: the worker refused its input; it has printed why.
+    """
+    check_precision(experiment.training.precision)
+    discard(out)
+    code = provenance.begun(lambda: provenance.training(experiment.model))
+    command = [
+        sys.executable, "-m", "seqbench", "train", "--experiment", experiment.to_json(),
+        "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
+    ]  # fmt: skip
+    with device_lease() as visible:
+        end = watch(command, {**worker_environment(threads), **visible}, time_limit_s)
+        if end.status != "ok":
+            with variables(visible):  # which GPU it was
+                record_failure(experiment, dataset, out, threads, end, code())
+    return end.status
+
+
+def watch(command: list[str], variables: dict[str, str], time_limit_s: float | None) -> End:
+    """Run ``command`` to its end or its time limit, passing its messages on; nothing of it outlives this call."""
+    worker = subprocess.Popen(
+        command, env=variables, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=die_with_parent,
+    )  # fmt: skip
+    last: collections.deque[str] = collections.deque(maxlen=5)
+    relay = threading.Thread(target=_relay, args=(worker.stderr, last), daemon=True)
+    relay.start()
+    try:
+        code_ = worker.wait(time_limit_s)
+    except subprocess.TimeoutExpired:
+        return End("timeout", f"stopped at its time limit of {time_limit_s:g} s")
+    finally:
+        _kill_group(worker)
+        relay.join(timeout=5)
+    return _end(code_, last)
+
+
+def _end(returncode: int, last: collections.deque[str]) -> End:
+    if returncode == 0:
+        return End("ok")
+    if returncode == USER_ERROR:
+        raise UserError("the worker refused its input (see above)")
+    if returncode == -signal.SIGKILL:
+        return End(
+            "oom", "killed by SIGKILL, as the system does when the host's memory is exhausted"
+        )
+    if returncode < 0:
+        return End("crashed", f"killed by {signal.Signals(-returncode).name}")
+    return End("crashed", f"exit status {returncode}: {last[-1] if last else 'no message'}")
+
+
+def _relay(stream: IO[str], last: collections.deque[str]) -> None:
+    for line in stream:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        if line.strip():
+            last.append(line.strip())
+
+
+def _kill_group(worker: subprocess.Popen) -> None:
+    """End the worker and whatever it started; harmless when all of it is gone."""
+    with suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+def record_failure(
+    experiment: Experiment, dataset: Path, out: Path, threads: int, end: End,
+    code: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write the record of a training that left none. code: provenance of what it ran; without one that of now."""
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"{experiment.path}: {end.status}: {end.reason}", file=sys.stderr)
+    empty: dict[str, np.ndarray] = {}
+    save_file(empty, out / "weights.safetensors", metadata={"status": end.status})
+    write_record(
+        out,
+        kind="train",
+        status=end.status,
+        reason=end.reason,
+        experiment=experiment.to_dict(),
+        values={},
+        environment=environment(device_kind(), threads),
+        data=data_facts(open_dataset(dataset).info),
+        code=code or provenance.provenance(provenance.training(experiment.model)),
+    )

@@ -1,0 +1,68 @@
+"""The process that trains: prepares torch, runs one experiment and writes its record.
+
+Expected failures (out of memory, divergence) become a record with a status here; whatever kills the process is
+turned into one by its supervisor (``seqbench.training.supervisor``). Bugs propagate.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import models
+from models._errors import ModelError
+
+from ..core import provenance
+from ..core.errors import UserError
+from ..core.jobs import Experiment
+from ..core.records import data_facts, write_record
+from ..data import open_dataset
+from ..hardware import device
+from ..hardware.environment import environment
+from . import baselines, loop, ranking
+
+DECIDES = "nothing"
+
+
+def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -> None:
+    """Train or fit, evaluate, and write weights, samples and record into ``out``."""
+    code = provenance.begun(lambda: provenance.training(experiment.model))
+    torch.set_num_threads(threads)
+    where = device.pick()
+    dataset = open_dataset(dataset_folder)
+    out.mkdir(parents=True, exist_ok=True)
+    status, reason, values, samples, weights = "ok", None, {}, {}, {}
+    try:
+        values, samples, weights = _job(experiment, dataset, out, where)
+    except ModelError as error:  # asked for something that is not there: the user's to mend
+        raise UserError(str(error)) from None
+    except ranking.Diverged as error:
+        status, reason = "diverged", str(error)
+    except (RuntimeError, MemoryError) as error:
+        if not device.is_out_of_memory(error):
+            raise
+        status, reason = "oom", str(error).splitlines()[0]
+    if status != "ok":
+        print(f"{experiment.path}: {status}: {reason}", file=sys.stderr)
+    save_file(weights, out / "weights.safetensors", metadata={"experiment": experiment.to_json()})
+    write_record(
+        out,
+        kind="train",
+        status=status,
+        reason=reason,
+        experiment=experiment.to_dict(),
+        values=values,
+        samples=samples,
+        environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
+        data=data_facts(dataset.info),
+        code=code(),
+    )
+
+
+def _job(experiment: Experiment, dataset: object, out: Path, where: torch.device) -> tuple:
+    if getattr(models.load(experiment.model), "trainable", True):
+        return loop.Trainer(experiment, dataset, out, where).run()
+    return baselines.fit_baseline(experiment, dataset, where)

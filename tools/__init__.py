@@ -1,0 +1,1 @@
+"""Tools around the benchmark. They may import it; nothing in it imports them."""

@@ -1,0 +1,274 @@
+"""The results of a check on another machine in one archive: packed there, unpacked into results/reference here.
+
+Unpacking needs pandas, packing does not: collect and publish are imported where they are needed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import shutil
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from seqbench.core import jobs, provenance
+from seqbench.core.errors import UserError
+from seqbench.core.jobs import Experiment, Measurement, build, filled
+from seqbench.core.records import read_record, write_atomically
+from seqbench.training.search import SUMMARY, validation
+
+RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
+LIMIT_BYTES = 512 * 2**20  # of all members, unpacked
+KEPT = ("record.json", "samples.npz", "dataset.json", SUMMARY)
+# What `pack` writes, and nothing else comes out: no part of a path starts with a dot.
+PART = r"[\w-][\w.-]*"
+MEMBER = re.compile(
+    rf"{RESULTS}/({PART}/)+({'|'.join(map(re.escape, KEPT))})|{CHECKS}/{PART}", re.ASCII
+)
+MACHINE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # as environment.py makes it; becomes a folder
+
+
+def pack(folder: Path, archive: Path) -> int:
+    """Write records, samples, facts of datasets and checks below ``folder`` into a .tar.gz; its size in bytes.
+
+    Equal content gives equal bytes. Weights stay behind.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in _to_pack(folder):
+            content = path.read_bytes()
+            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    packed = gzip.compress(buffer.getvalue(), mtime=0)
+    write_atomically(archive, packed)
+    return len(packed)
+
+
+def _to_pack(folder: Path) -> Iterator[Path]:
+    for path in sorted((folder / RESULTS).rglob("*")):
+        if path.name in KEPT:
+            yield path
+    # What was being written when a check was stopped begins with a dot.
+    yield from sorted(p for p in (folder / CHECKS).glob("[!.]*") if p.is_file())
+
+
+def unpack(archive: Path, results: Path) -> Path:
+    """Check an archive completely, then merge its records into ``results/reference/<machine>/``; that folder.
+
+    A published record is replaced only by one of the same experiment. Tables are made again, in a copy: whatever
+    is wrong with the archive or does not fit what is published shows before anything is changed. Studies and their
+    trials go to ``results/tune``, where tuning on this machine would have left them.
+
+    Raises:
+        UserError: not an archive of ``pack``, damaged, unsafe, or in conflict with what is published; nothing changed.
+    """
+    from seqbench.report import publish
+
+    with tempfile.TemporaryDirectory() as name:
+        staged = Path(name) / "archive"
+        _extract(archive, staged)
+        try:
+            entries = _entries(archive, staged / RESULTS)
+            machine = _machine(archive, entries)
+            folder, merged = results / "reference" / machine, Path(name) / machine
+            _check_fit(staged / RESULTS, entries, folder)
+            if folder.exists():
+                shutil.copytree(folder, merged)
+            _name_revision(staged / RESULTS, entries)
+            searched = _set_apart_studies(staged, results)
+            shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
+            if (merged / "runs").exists():
+                publish.tables(merged)
+            merged.mkdir(exist_ok=True)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # JSON that anybody may have written: text that is none, a fact that is missing or of another type.
+            what = f"{type(error).__name__}: {str(error)[:100]}"
+            raise UserError(
+                f"{archive}: holds facts that make no tables ({what}); nothing was unpacked"
+            ) from None
+        if (staged / CHECKS).exists():
+            shutil.copytree(staged / CHECKS, merged / "gpu-check", dirs_exist_ok=True)
+        shutil.copytree(merged, folder, dirs_exist_ok=True)
+        if searched is not None:
+            shutil.copytree(searched, results / jobs.TUNE_TRACK, dirs_exist_ok=True)
+            print(
+                f"studies: in {results / jobs.TUNE_TRACK}; `make accept-tuning` takes their winners",
+                file=sys.stderr,
+            )
+    return folder
+
+
+def _set_apart_studies(staged: Path, results: Path) -> Path | None:
+    """Move studies out of what is merged with published records, and return their folder.
+
+    Raises:
+        UserError: a study that its trials contradict, or another one or other trials where they would go.
+    """
+    brought, apart = staged / RESULTS / jobs.TUNE_TRACK, staged / jobs.TUNE_TRACK
+    if not brought.exists():
+        return None
+    for file in sorted(brought.rglob(SUMMARY)):
+        path = f"{jobs.TUNE_TRACK}/{file.parent.relative_to(brought).as_posix()}"
+        _check_study(json.loads(file.read_text(encoding="utf-8")), path, staged / RESULTS)
+        kept = results / path / SUMMARY
+        if kept.exists() and _study(kept) != _study(file):
+            raise UserError(
+                f"{kept}: another study stands here; move it away, nothing was unpacked"
+            )
+    for file in sorted(brought.rglob("record.json")):
+        kept = results / jobs.TUNE_TRACK / file.parent.relative_to(brought)
+        if (kept / "record.json").exists() and _made(read_record(kept)) != _made(
+            read_record(file.parent)
+        ):
+            raise UserError(
+                f"{kept}: another trial stands here; move its study away, nothing was unpacked"
+            )
+    return brought.rename(apart)
+
+
+def _study(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))["study"]
+
+
+def _made(record: Mapping[str, Any]) -> tuple:
+    """What two records of the same trial have in common."""
+    return (
+        record["experiment"],
+        record["code"]["hash"],
+        record["data"]["hash"],
+        record["environment"]["machine"],
+    )
+
+
+def _check_study(content: Mapping[str, Any], path: str, folder: Path) -> None:
+    """Refuse a summary that is not that of the trials beside it."""
+    described = jobs.Study.from_json(json.dumps(content["study"]))
+    if described.path != path:
+        raise UserError(f"{path}: is the study of {described.path}; nothing was unpacked")
+    for trial in content["trials"]:
+        record = read_record(folder / described.trial_path(trial["number"]))
+        same = (
+            filled(record["experiment"])
+            == described.experiment(trial["chosen"], trial.get("seed")).to_dict()
+        )
+        if not same or validation(record) != trial["value"]:
+            raise UserError(
+                f"{path}: trial {trial['number']} is not the one that the study names; nothing was unpacked"
+            )
+
+
+def _extract(archive: Path, target: Path) -> None:
+    """Decompress all of it first, because the checksum of a gzip file stands at its end."""
+    try:
+        with gzip.open(archive) as file:
+            content = file.read(LIMIT_BYTES + 1)
+        if len(content) > LIMIT_BYTES:
+            raise UserError(f"{archive}: unpacks to more than {LIMIT_BYTES:,} bytes")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            for member in tar:
+                _check_member(archive, member)
+                path = target / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(tar.extractfile(member).read())
+    except FileNotFoundError:
+        raise UserError(
+            f"{archive}: no such file; `make gpu-check` names the archive it wrote"
+        ) from None
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{archive}: damaged or not an archive of gpu-check ({error})") from None
+
+
+def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
+    if not member.isreg() or member.issparse():  # a sparse file may be far larger than the archive
+        raise UserError(f"{archive}: {member.name} is not a plain file; nothing was unpacked")
+    if not MEMBER.fullmatch(member.name):
+        raise UserError(
+            f"{archive}: {member.name} leads outside or is nothing that gpu-check packs; nothing was unpacked"
+        )
+
+
+def _entries(archive: Path, folder: Path) -> list:
+    """Every record of the archive, checked against the schema, its place and its samples' SHA-256."""
+    from seqbench.analysis import collect
+
+    paths = sorted(p.parent.relative_to(folder).as_posix() for p in folder.rglob("record.json"))
+    if not paths:
+        raise UserError(f"{archive}: holds no records; run the part `cost` of gpu-check first")
+    entries = []
+    for path in paths:
+        try:
+            entry = collect.read_entry(folder, path)
+            entry.samples()
+        except UserError as error:
+            what = str(error).replace(f"{folder}/{path}/", "").partition("; delete it")[0]
+            raise UserError(f"{archive}: {path}: {what}; nothing was unpacked") from None
+        if path != _place(entry.experiment, path):
+            raise UserError(f"{archive}: {path}: is the record of {_place(entry.experiment, path)}")
+        entries.append(entry)
+    return entries
+
+
+def _place(experiment: Mapping[str, Any], found: str) -> str:
+    """Folder of a record below the results folder, from its experiment; that of a trial says its number itself."""
+    if experiment.get("track") == jobs.TUNE_TRACK:
+        keys = (experiment[key] for key in ("dataset", "model", "seq_len"))
+        return "{}/{}/{}/L{}/{}".format(jobs.TUNE_TRACK, *keys, Path(found).name)
+    if "training" in experiment:
+        return Experiment.from_json(json.dumps(experiment)).path
+    job = {k: v for k, v in experiment.items() if k not in ("model", "hyperparameters")}
+    return f"{build(Measurement, job).path}/{experiment['model']}"
+
+
+def _name_revision(folder: Path, entries: list) -> None:
+    """Give records of unnamed code the revision that is checked out here, where its code means the same.
+
+    A machine without the repository's history sees a copied checkout as one with local changes, or as none at all.
+    """
+    here: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in entries:
+        kind, model = entry.record["kind"], entry.experiment["model"]
+        if (kind, model) not in here:
+            code_of = provenance.training if kind == "train" else provenance.measuring
+            with suppress(FileNotFoundError):  # a model that this checkout does not have
+                here[kind, model] = provenance.provenance(code_of(model))
+        known, said = here.get((kind, model), {}), entry.record["code"]
+        same = said["hash"] == known.get("hash") and known.get("dirty") is False
+        if said["dirty"] is not False and same:
+            path = folder / entry.path / "record.json"
+            record = json.loads(path.read_text(encoding="utf-8")) | {"code": known}
+            text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+            write_atomically(path, text.encode())
+
+
+def _machine(archive: Path, entries: list) -> str:
+    from seqbench.core import store
+
+    name = store.machine_of(entries)
+    if not MACHINE.fullmatch(name):
+        raise UserError(
+            f"{archive}: machine_name {name!r} cannot be a folder; nothing was unpacked"
+        )
+    return name
+
+
+def _check_fit(staged: Path, entries: list, folder: Path) -> None:
+    """Refuse what would take the place of another experiment or of other data in the published folder."""
+    from seqbench.analysis import collect
+    from seqbench.core import store
+    from seqbench.report import publish
+
+    for entry in entries:
+        if entry.experiment.get("track") != jobs.TUNE_TRACK:  # trials go elsewhere
+            store.check_replacement(entry, folder / entry.path)
+    for facts in sorted((staged / "data").glob("*/dataset.json")):
+        name = facts.parent.name
+        publish.check_dataset(collect.read_dataset(staged, name), folder, name)

@@ -1,0 +1,110 @@
+"""Worker: one of our models, trained by the same calls as in ``seqbench.training.loop``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tools.peers.protocol import Settings, Stages, serve, versions
+
+DIFFERS = {
+    "sasrec": [
+        "one loss per training item but a user's first (windows over the whole history, none dropped)",
+        "LayerNorm behind the residual, GELU",
+        "no dropout on attention probabilities",
+    ],
+    "mamba4rec": ["another model: selective state space, no attention"],
+    "gru4rec": ["another model: recurrent layers of 128 units"],
+    "bert4rec": ["another model: only the masked fifth of a step's targets is predicted"],
+}
+COMMON = [
+    "evaluation in batches of at most 4,096 positions, padding included, which a core's cache holds"
+]
+
+
+class Ours:
+    """Our model, optimiser and endless batches."""
+
+    def __init__(self, settings: Settings) -> None:
+        stages = Stages()
+        with stages.time("import"):
+            import torch
+
+            import models
+            from seqbench import data
+            from seqbench.training import batches
+            from seqbench.training import loop as train
+            from seqbench.training import ranking as evaluate
+        self.settings, self.step = settings, train.training_step
+        torch.set_num_threads(settings.threads)
+        torch.manual_seed(0)
+        models.use_kernels(settings.kernels)
+        with stages.time("load"):
+            dataset = data.open_dataset(Path(settings.data))
+            windows = batches.training_windows(dataset.split, settings.length)
+            device = torch.device("cpu")
+            self.gatherer = batches.Gatherer(dataset.items, windows, device)
+            self.model = models.build(
+                settings.model, _options(settings, models), dataset.n_items, settings.length
+            )
+            self.optimizer = train.make_optimizer(self.model, _training(settings))
+            self.evaluator = evaluate.Evaluator(
+                dataset.items, dataset.split, settings.length, settings.eval_batch, device,
+                settings.precision,
+            )  # fmt: skip
+        self.windows, self.epoch_batches = windows, batches.epoch_batches
+        self.facts = {"seconds": stages.seconds, "n_items": dataset.n_items, **self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "mean_history": _mean_history(self.windows.length - 1),
+            "mean_window": float((self.windows.length**2).sum() / self.windows.length.sum()),
+            "backend": self.model.backend_report(),
+            "versions": versions("torch", "numpy"),
+            "evaluates": "rank of the test item, twice: seen items ranked and seen items masked",
+            "differs": [*DIFFERS.get(self.settings.model, []), *COMMON],
+        }
+
+    def train(self, done: Callable[[int], bool]) -> None:
+        """Steps on batches of about ``batch`` real targets, epoch after epoch."""
+        import numpy as np
+        import torch
+
+        s = self.settings
+        rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+        self.model.train()
+        while True:
+            epoch = self.epoch_batches(self.windows, s.batch, rng, bucket=s.bucket)
+            for batch in self.gatherer.batches(epoch, generator):
+                self.step(self.model, self.optimizer, batch, s.precision)
+                if not done(batch.n_targets):
+                    return
+
+    def evaluate(self) -> int:
+        """Full ranking of all users' test items."""
+        ranks = self.evaluator.ranks(self.model, "test")
+        return len(ranks["unmasked"].rank)
+
+
+def _mean_history(targets: Any) -> float:
+    """Mean number of items that a target is predicted from; ``targets`` (W,) of every window."""
+    return float((targets * (targets + 1) / 2).sum() / targets.sum())
+
+
+def _training(settings: Settings) -> Any:
+    from seqbench.core.jobs import Training
+
+    return Training(learning_rate=settings.learning_rate, kernels=settings.kernels)
+
+
+def _options(settings: Settings, models: Any) -> dict:
+    """The settings that the model has; the others keep its defaults."""
+    known = models.load(settings.model).Config.__dataclass_fields__
+    names = ("d_model", "n_layers", "n_heads", "d_inner", "dropout")
+    return {name: getattr(settings, name) for name in names if name in known}
+
+
+if __name__ == "__main__":
+    serve(Ours)
