@@ -87,21 +87,6 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "doctor", _doctor, "what this machine can measure, which kernels run, what to do about gaps"
     )
-    add("gpu-check", _gpu_check, "tests, kernels, cost and short trainings on a GPU, into one archive",
-        "out", "parts", "budget-s", "data", "allow-cpu", "tiny", "every", "only", "grid?", "share")  # fmt: skip
-    add("unpack", _unpack, "merge an archive of gpu-check into results/reference",
-        "archive", "results", "readme")  # fmt: skip
-    add("regression", _regression, "has a change made anything slower, larger or different? 0 no, 1 yes, 3 cannot tell",
-        "base", "budget-s", "out", "accept")  # fmt: skip
-    add("regression-selftest", _selftest, "plant changes in copies of the checkout: does the gate find and name them?",
-        "budget-s", "repeats", "plants?", "collect?", "rates?", "out")  # fmt: skip
-    add(
-        "golden",
-        _golden,
-        "write counts and metrics of tiny trainings (what `regression` compares)",
-        "out",
-        "gpu",
-    )
     add("selfcheck", _selfcheck, "compare every scan kernel that is installed with the reference")
     return parser
 
@@ -124,29 +109,9 @@ _OPTIONS: dict[str, dict] = {
     "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
-    "grid?": {"type": Path, "help": "results/grid.json for the parts `tune` and `quality`; data/ lies beside it"},
-    "share": {"type": count, "default": 1, "help": "trainings at once on the GPU in the parts `tune` and `quality` (default 1)"},
     "results": {**_PATH, "help": "the results folder"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
-    "parts": {"default": "tests scan cost train", "help": "which parts, in quotes, `tune` and `quality` too (default: all others)"},
-    "budget-s": {"type": positive, "default": 540.0,
-                 "help": "seconds after which nothing new is started (default 540)"},
-    "base": {"default": None, "help": "revision to time this checkout against; without it only what needs no clock"},
-    "repeats": {"type": count, "default": 1, "help": "how often every change is planted (default 1)"},
-    "collect?": {"type": count, "nargs": 2, "metavar": ("EQUAL", "SLOWED"),
-                 "help": "only collect so many blocks of equal and of slowed checkouts, for the gate's rates"},
-    "plants?": {"nargs": "+", "metavar": "PLANT", "help": "only these of the changes (default: all)"},
-    "rates?": {"type": Path, "nargs": "+", "metavar": "BLOCKS",
-               "help": "only resample the blocks in these folders into rates of detection and of false alarms"},
-    "gpu": {"action": "store_true", "help": "only what the visible GPU allocates"},
-    "accept": {"action": "store_true", "help": "accept this checkout's counts and golden metrics, print what changes"},
-    "data": {"type": Path, "help": "folder of a prepared dataset; without it one is generated"},
-    "allow-cpu": {"action": "store_true", "help": "run without a GPU, to try the command itself"},
-    "tiny": {"action": "store_true", "help": "sizes for a test of the command itself"},
-    "every": {"action": "store_true", "help": "the whole grid of config/gpu.yaml, not its core"},
-    "only": {"default": "*", "help": "of cost only jobs whose folder below runs/ matches, 'full-length/*' say (default: all)"},
-    "archive": {**_PATH, "help": "the .tar.gz that gpu-check packed"},
     "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
                "help": "which records to remove"},
 }  # fmt: skip
@@ -188,11 +153,11 @@ def _tune(a: argparse.Namespace) -> None:
 
 def _accept(a: argparse.Namespace) -> None:
     from .config.load import load
-    from .report.publish import together
+    from .report.publish import check_readme, tables, together
     from .training.accept import accept
 
-    _check_readme(a.readme)
-    said = accept(a.results, a.tuned, load(a.configfile))
+    check_readme(a.readme)
+    said = accept(a.results, a.tuned, load(a.configfile), tables)
     for line in said or ["nothing has changed"]:
         print(line)
     together(a.results / "reference", a.readme)
@@ -250,9 +215,9 @@ def _check(a: argparse.Namespace) -> int:
 
 def _publish(a: argparse.Namespace) -> None:
     from .analysis.collect import load, read_grid
-    from .report.publish import publish, together
+    from .report.publish import check_readme, publish, together
 
-    _check_readme(a.readme)
+    check_readme(a.readme)
     for entry in load(read_grid(a.grid), a.results):
         entry.samples()  # what is damaged is named where it lies, before anything is copied
     folder = publish(a.grid, a.results)
@@ -290,55 +255,6 @@ def _doctor(_: argparse.Namespace) -> int:
     return doctor()
 
 
-def _gpu_check(a: argparse.Namespace) -> int:
-    from tools.gpu.command import gpu_check
-
-    return gpu_check(
-        a.out, a.parts, a.budget_s, a.data, a.allow_cpu, a.tiny, a.every, a.grid, a.share, a.only
-    )
-
-
-def _unpack(a: argparse.Namespace) -> None:
-    from tools.gpu.bundle import unpack
-
-    from .report.publish import together
-
-    _check_readme(a.readme)
-    folder = unpack(a.archive, a.results)
-    print(f"unpacked: {folder}", file=sys.stderr)
-    together(folder.parent, a.readme)
-
-
-def _regression(a: argparse.Namespace) -> int:
-    from tools.gate.command import regression
-
-    return regression(a.base, a.budget_s, a.out, a.accept)
-
-
-def _selftest(a: argparse.Namespace) -> int:
-    from tools.gate import rates, selftest
-
-    from .core.records import write_atomically
-
-    if a.rates:
-        table = rates.to_markdown(*rates.rates(rates.read(a.rates), a.budget_s), a.budget_s)
-        write_atomically(a.out / "rates.md", table.encode())
-        print(table, end="")
-        return 0
-    if a.collect:
-        selftest.collect(*a.collect, a.out / "blocks")
-        return 0
-    return selftest.status(selftest.selftest(a.budget_s, a.repeats, a.out, a.plants))
-
-
-def _golden(a: argparse.Namespace) -> None:
-    from tools.gate.probe import probe
-
-    from .core.records import write_atomically
-
-    write_atomically(a.out, json.dumps(probe(a.gpu), indent=1, sort_keys=True).encode() + b"\n")
-
-
 def _selfcheck(_: argparse.Namespace) -> int:
     from .hardware.doctor import selfcheck
 
@@ -354,22 +270,3 @@ def _writable(out: Path) -> Path:
     if not os.access(out, os.W_OK | os.X_OK):
         raise UserError(f"--out {out}: not writable; name a folder to write into")
     return out
-
-
-def _check_readme(readme: Path | None) -> None:
-    """Refuse a README that could not be rewritten before anything else is written."""
-    from .report.publish import BEGIN, END
-
-    if readme is None:
-        return
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is no UTF-8"
-        raise UserError(f"--readme {readme}: {why}; name a README with result tables") from None
-    if END not in text.partition(BEGIN)[2]:
-        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from tools.gate import history
-
 from ..core import records
 from ..core.errors import UserError
 from ..core.jobs import filled
@@ -32,7 +30,7 @@ TIDY = ("effectiveness", "efficiency")
 FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
     "curves",
-    *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
+    *("scaling", "crossovers", "probes", "protocols", "agreement"),
 )
 
 
@@ -67,7 +65,6 @@ COLUMNS = {
     "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
     "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
     "agreement": ("base", "track", "protocol", "tau"),
-    "history": history.COLUMNS,
 }
 
 
@@ -83,8 +80,6 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     margin = grid.get("report", {}).get("margin", MARGIN)
     tables = build(entries, datasets, margin)
     tables.settings["settings"] = grid.get("settings", {})
-    lines = history.levels(history.read(Path(results) / "regression" / history.FILE))
-    tables.frames["history"] = pd.DataFrame(lines, columns=history.COLUMNS)
     tables.settings["waterfall"] = grid.get("report", {}).get("waterfall", [])
     write(tables, Path(out))
 
@@ -169,7 +164,6 @@ def build(
         "agreement": agreement,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
-    frames["history"] = pd.DataFrame(columns=history.COLUMNS)
     if measured:
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)

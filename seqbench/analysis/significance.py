@@ -1,7 +1,4 @@
-"""Differences between models: their intervals, and tested a second way: paired t over users, Holm over pairs, effect sizes.
-
-Apart from stats.py, which every measuring process imports: scipy would be part of its memory.
-"""
+"""Differences between models: their intervals, and tested a second way: paired t over users, Holm over pairs, effect sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grid: every training and measurement that a configuration asks for, in a fixed order.
+"""The grid: every training, measurement and study that a configuration asks for, in a fixed order.
 
 Standard library only, so that a Snakemake dry run stays cheap: which models are trained is read from the syntax tree
 of their files.

@@ -1,4 +1,4 @@
-"""Errors that a user can act on."""
+"""Errors that a user can act on, and the one line that a command ends with for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What is run: frozen descriptions of trainings and of measurements, as canonical JSON and back.
+"""Jobs: frozen descriptions of trainings, measurements and studies, as canonical JSON and back.
 
-Standard library only, so that a Snakemake dry run stays cheap.
+Loading this module needs the standard library only, so that a Snakemake dry run stays cheap. A job from the command
+line is checked before anything runs, not when its record is written.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
 from .errors import UserError
-from .records import experiment_problem
 
 DECIDES = "nothing"
 
@@ -261,9 +261,7 @@ class Study:
     space: tuple[tuple[str, Pairs], ...]  # name -> choices, or low, high, step or log
     seed: int = 0  # of the sampler and of every trial that it proposes
     hyperparameters: Pairs = ()  # of the first trial, and of all for what the space leaves out
-    training: Training = dataclasses.field(
-        default_factory=Training
-    )  # budget and settings of a trial
+    training: Training = field(default_factory=Training)  # budget and settings of a trial
     finalists: int = 0  # best settings that are trained again; 0: the best trial wins
     final_seeds: tuple[int, ...] = ()  # of each of them
 
@@ -334,6 +332,7 @@ class Study:
 
 
 def space_of(space: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, Pairs], ...]:
+    """A search space as a study holds it: pairs instead of mappings, in a fixed order."""
     pairs = {
         name: tuple(sorted((k, _frozen(v)) for k, v in rule.items()))
         for name, rule in space.items()
@@ -396,6 +395,8 @@ def _complete(kind: type, values: dict[str, Any], name: str) -> None:
 
 
 def _unrecordable(job: Any) -> str | None:
+    from .records import experiment_problem  # needs the schema: not for a dry run
+
     if isinstance(job, Study):
         return experiment_problem(job.experiment({}).to_dict())
     if isinstance(job, Measurement):
@@ -406,8 +407,8 @@ def _unrecordable(job: Any) -> str | None:
 
 def _wrong_type(job: Any, above: str = "") -> str | None:
     """The first field whose value is not of its type; collections are left to those who read them."""
-    for field, kind in get_type_hints(type(job)).items():
-        value, key = getattr(job, field), above + field
+    for name, kind in get_type_hints(type(job)).items():
+        value, key = getattr(job, name), above + name
         if dataclasses.is_dataclass(value):
             problem = _wrong_type(value, f"{key}.")
             if problem:

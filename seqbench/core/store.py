@@ -67,9 +67,6 @@ def staged(folder: Path) -> Iterator[Path]:
         new.rename(folder)
 
 
-# --- copies -------------------------------------------------------------------------------------------------------------
-
-
 def machine_of(entries: list[Entry]) -> str:
     """Name of the one machine that made all records."""
     if not entries:
@@ -109,6 +106,7 @@ def copy_record(source: Path, target: Path) -> None:
 
 
 def copy_files(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    """Copy files of a folder, each written whole, in this order."""
     target.mkdir(parents=True, exist_ok=True)
     for name in names:
         records.write_atomically(target / name, (source / name).read_bytes())

@@ -1,4 +1,10 @@
-"""Iterative k-core: every user and every item keeps at least k events."""
+"""Which events stay, and in which order: the iterative k-core, and the order of events within a user.
+
+The base order is a stable sort by (user, time) with ties in file order. Variants are permutations
+of it within users: `file` (the base order itself), `seed:k` (ties shuffled with seed k) and
+`float32` (times rounded to float32 first, as frameworks that keep times in float32 tensors do:
+around 10^9 s that merges times up to 64 s apart).
+"""
 
 import numpy as np
 

@@ -7,7 +7,13 @@ The next item of a user with history x_1 .. x_{t-1} is drawn from the mixture
 with k = copy_lag, T a sparse transition matrix (each item has a few successors) and pop a Zipf law
 over shuffled item ids. Where the copied event does not exist yet, the other two weights share its
 part in proportion; the first event is drawn from pop. Only a model that remembers k steps can use
-the copies, so the pieces can be told apart; oracle.py says what is attainable.
+the copies, so the pieces can be told apart.
+
+The oracle says what a model that knows this process can attain. It ranks all items by their true conditional probability.
+Its expected metric, over the true distribution of the held-out item, is the sum over ranks r <= 10 of p_(r) * gain(r),
+p_(r) being the r-th largest probability. Equal probabilities may be ranked in any order (here: by item id) without
+changing that sum. Under pure uniform noise it gives chance, 10 / n_items for HR@10. Models are scored with conservative
+ties, which cannot make them better than this.
 """
 
 import dataclasses

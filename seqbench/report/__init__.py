@@ -6,5 +6,5 @@ brief       the answer in brief, and what it rests on: short, points, standing, 
 answers     the page of findings, a question each: findings, curves, masking_gap, changes
 flags       warnings that stand above the results
 tables      cells, rounding and writers; what fills them: views, glance, costs, spent, *_views, waterfall
-drawings    which figures there are; figures, figures_cost draw them, look says how they look; trend: of the regression gate
+drawings    which figures there are; figures, figures_cost draw them, look says how they look
 """

@@ -61,6 +61,19 @@ def publish(grid_path: Path, results: Path) -> Path:
     return folder
 
 
+def check_readme(readme: Path | None) -> None:
+    """Refuse a README that could not be rewritten before anything else is written."""
+    if readme is None:
+        return
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is no UTF-8"
+        raise UserError(f"--readme {readme}: {why}; name a README with result tables") from None
+    if END not in text.partition(BEGIN)[2]:
+        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
+
+
 def tables(folder: Path) -> None:
     """Make the CSV tables and `README.md` of a machine's folder from the records in it.
 

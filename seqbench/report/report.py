@@ -32,7 +32,6 @@ from . import (
     short,
     spent,
     tradeoff,
-    trend,
     tuning_views,
     versus,
     views,
@@ -53,8 +52,7 @@ def render(tables: Path, out: Path) -> Path:
     """
     everything, out = collect.read(tables), Path(out)
     content = waterfall.without_steps(protocol_views.without_variants(everything))
-    drawings, shown = [*drawn(content), *trend.drawn(content)], _tables(content)
-    shown["trend"] = trend.tables(content)
+    drawings, shown = list(drawn(content)), _tables(content)
     shown["protocols"] = _protocols(everything)
     shown["waterfall"] = waterfall.tables(everything)
     shown["spent"] = [spent.table(everything, track) for track in spent.tracks(everything)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,6 @@ from ..core import records
 from ..core.errors import UserError
 from ..core.jobs import Study, Training, build, read
 from ..core.store import Entry, copy_record, machine_of, staged
-from ..report.publish import tables
 from . import search
 
 TRACK = "tuned"
@@ -45,11 +44,13 @@ _Dumper.add_representer(
 )
 
 
-def accept(results: Path, target: Path, config: Mapping[str, Any]) -> list[str]:
+def accept(
+    results: Path, target: Path, config: Mapping[str, Any], tables: Callable[[Path], None]
+) -> list[str]:
     """Write the winners into ``target``, copy the trials, and return what changed, one line per model and dataset.
 
-    config: the validated configuration, whose ``tune.track`` the tuned track starts from. Entries of ``target`` for which
-    there is no study stay.
+    config: the validated configuration, whose ``tune.track`` the tuned track starts from. tables: makes the tables of a
+    machine's folder anew. Entries of ``target`` for which there is no study stay.
 
     Raises:
         UserError: no study, or one of which every trial failed, or trials that do not fit what is published; nothing changed.

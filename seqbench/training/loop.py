@@ -1,7 +1,7 @@
 """Training one model: a short loop with a budget in steps, selection on validation, and resuming.
 
 Everything random in an epoch derives from (seed, epoch), so a run that was interrupted and resumed at an epoch's
-start gives the same ranks as one that was not. Times here are informative; ``measure`` yields published ones.
+start gives the same ranks as one that was not. Times here are informative; ``seqbench.measuring`` yields published ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ..core.jobs import Experiment, Training
 from ..data import Dataset
 from ..hardware import device
 from . import ranking
-from . import ranking as quality
 from .batches import Gatherer, Windows, epoch_batches, windows_for
 from .progress import Progress
 
@@ -60,7 +59,7 @@ class Trainer:
         model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
         model.every_position = self.training.positions == "every"
         self.model = model.to(where)
-        self.evaluator = quality.evaluator_of(experiment, dataset, where)
+        self.evaluator = ranking.evaluator_of(experiment, dataset, where)
         self.state = State()
         self.begun_s: float | None = None  # age of the process when its first step began
         self.best_weights = self._weights()
@@ -82,7 +81,7 @@ class Trainer:
         stopped = self._train(windows, optimizer)
         self.model.load_state_dict(self.best_weights)
         test = self.training.rank_test
-        samples = quality.samples(self.evaluator, self.model, self.dataset, test)
+        samples = ranking.samples(self.evaluator, self.model, self.dataset, test)
         self.resume_file.unlink(missing_ok=True)
         return self._values(stopped), samples, self.best_weights
 

@@ -15,18 +15,22 @@ from seqbench.config.model_files import MODELS
 from seqbench.core import records
 from seqbench.core.errors import UserError
 from seqbench.report import tuning_views
+from seqbench.report.publish import tables
 from seqbench.training import accept
-from seqbench.training import search as tune
+from seqbench.training.search import tune
+
+
+def no_tables(folder):
+    """Makes none: what they hold is tested elsewhere."""
 
 
 @pytest.fixture
-def accepted(tmp_path, monkeypatch):
+def accepted(tmp_path):
     """Studies of two models, accepted into a file."""
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
     for study in studies(load.validate(TUNING), MODELS):
-        tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+        tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    return tmp_path, target, accept.accept(tmp_path, target, load.validate(TUNING))
+    return tmp_path, target, accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
 
 
 def trainer_of_small_space():
@@ -63,16 +67,16 @@ def test_the_winners_become_a_track_that_can_be_run(accepted):
 def test_accepting_again_changes_nothing_and_says_so(accepted):
     folder, target, _ = accepted
     before = target.read_bytes()
-    assert accept.accept(folder, target, load.validate(TUNING)) == []
+    assert accept.accept(folder, target, load.validate(TUNING), no_tables) == []
     assert target.read_bytes() == before
 
 
 def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
     """With the tables that publishing really makes: there are trials and nothing else."""
     (study, *_) = studies(load.validate(TUNING), MODELS)
-    tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    assert accept.accept(tmp_path, target, load.validate(TUNING))
+    assert accept.accept(tmp_path, target, load.validate(TUNING), tables)
     tuning = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"][study.model]["tuning"]
     assert tuning["machines"] == ["test-machine"]
     folder = tmp_path / "reference" / "test-machine"
@@ -92,15 +96,15 @@ def test_a_shorter_study_leaves_nothing_of_the_longer_one(accepted):
     folder, target, _ = accepted
     shorter = load.validate({**TUNING, "tune": {**TUNING["tune"], "trials": 2}})
     for study in studies(shorter, MODELS):
-        tune.tune(study, folder, folder / study.path, 1, None, trainer_of_small_space())
-    accept.accept(folder, target, shorter)
+        tune(study, folder, folder / study.path, 1, None, trainer_of_small_space())
+    accept.accept(folder, target, shorter, no_tables)
     (machine,) = (folder / "reference").iterdir()
     for study in studies(shorter, MODELS):
         published = {p.parent.name for p in (machine / study.path).rglob("record.json")}
         assert published == {"trial-000", "trial-001"}
 
 
-def test_what_cannot_be_published_is_not_accepted_either(accepted, monkeypatch):
+def test_what_cannot_be_published_is_not_accepted_either(accepted):
     folder, target, _ = accepted
 
     def refuse(_):
@@ -111,18 +115,16 @@ def test_what_cannot_be_published_is_not_accepted_either(accepted, monkeypatch):
 
     target.write_text("")  # as somebody left it: all is written anew
     before = state()
-    monkeypatch.setattr(accept, "tables", refuse)
     with pytest.raises(UserError, match="does not fit"):
-        accept.accept(folder, target, load.validate(TUNING))
+        accept.accept(folder, target, load.validate(TUNING), refuse)
     assert state() == before
 
 
-def test_the_pages_are_made_with_what_is_accepted(accepted, monkeypatch):
+def test_the_pages_are_made_with_what_is_accepted(accepted):
     folder, target, _ = accepted
     target.unlink()
     seen = []
-    monkeypatch.setattr(accept, "tables", lambda _: seen.append(target.read_text()))
-    accept.accept(folder, target, load.validate(TUNING))
+    accept.accept(folder, target, load.validate(TUNING), lambda _: seen.append(target.read_text()))
     assert seen == [target.read_text()]
 
 
@@ -145,13 +147,12 @@ def test_a_model_that_is_only_measured_needs_settings_too(accepted):
         load.validate(mine)
 
 
-def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
+def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_path):
     own = {**TUNING, "models": {"sasrec": {"matched": {"d_inner": 128, "n_heads": 1}}}}
     for study in studies(load.validate(own), MODELS):
-        tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+        tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    accept.accept(tmp_path, target, load.validate(own))
+    accept.accept(tmp_path, target, load.validate(own), no_tables)
     written = yaml.safe_load(target.read_text())
     merged = load.validate(
         {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
@@ -163,33 +164,31 @@ def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_
     assert dict(job.hyperparameters)["d_inner"] == 128
 
 
-def test_the_study_that_the_configuration_asks_for_wins(tmp_path, monkeypatch, capsys):
+def test_the_study_that_the_configuration_asks_for_wins(tmp_path, capsys):
     """By name L9 would come after L20."""
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
     for lengths in ([9], [10, 20]):
         asked = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": lengths}}}
         for study in studies(load.validate(asked), MODELS):
-            tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+            tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    accept.accept(tmp_path, target, load.validate(TUNING))
+    accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
     found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
     assert {m: chosen["tuning"]["seq_len"] for m, chosen in found.items()} == {"mamba4rec": 20, "sasrec": 20}  # fmt: skip
     assert "sasrec/L9: left out for the study at L = 20" in capsys.readouterr().err
     short = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": [9]}}}
-    accept.accept(tmp_path, target, load.validate(short))
+    accept.accept(tmp_path, target, load.validate(short), no_tables)
     found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
     assert {chosen["tuning"]["seq_len"] for chosen in found.values()} == {9}, "what the configuration tunes"  # fmt: skip
 
 
-def test_models_that_were_not_searched_alike_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
+def test_models_that_were_not_searched_alike_are_refused(tmp_path):
     for model, trials in (("sasrec", 5), ("mamba4rec", 6)):
         asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "trials": trials}}
         for study in studies(load.validate(asked), MODELS):
-            tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+            tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     with pytest.raises(UserError, match=r"toy: .* not searched alike \(mamba4rec: 6 trials of at most 300 steps, L = 20; sasrec: 5 "):  # fmt: skip
-        accept.accept(tmp_path, target, load.validate(TUNING))
+        accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
     assert not target.exists() and not (tmp_path / "reference").exists()
 
 
@@ -212,9 +211,8 @@ def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
     assert sasrec[6].value == pytest.approx(best, abs=1e-6)
 
 
-def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monkeypatch):
+def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     """The search on one, the finals on the other."""
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
     asked = load.validate(
         {**TUNING, "tune": {**TUNING["tune"], "finalists": 2, "final_seeds": [9]}}
     )
@@ -225,10 +223,10 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path, monk
     here, elsewhere = trainer([], value=value), trainer([], value=value, machine="other")
     for study in studies(asked, MODELS):
         search, folder = replace(study, finalists=0), tmp_path / study.path
-        tune.tune(search, data(tmp_path), folder, 1, None, here)
-        content = tune.tune(study, data(tmp_path), folder, 1, None, elsewhere)
+        tune(search, data(tmp_path), folder, 1, None, here)
+        content = tune(study, data(tmp_path), folder, 1, None, elsewhere)
     for _ in range(2):  # accepting again changes nothing
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked, no_tables)
         folders = {n: tmp_path / "reference" / n for n in ("test-machine", "other")}
         rows = {n: list(tuning_views.trials(folder)) for n, folder in folders.items()}
         numbers = {n: [r["trial"] for r in rows[n] if r["model"] == "sasrec"] for n in rows}
@@ -259,25 +257,24 @@ def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(
         shutil.rmtree(tmp_path / "tune", ignore_errors=True)
         for study in studies(asked, MODELS):
             train = trainer([], value=lambda _: 0.1, machine=machine)
-            tune.tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+            tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked, tables)
     assert [p.parent.name for p in tmp_path.rglob("tuning.csv")] == ["other"]
     there = {p.relative_to(tmp_path / "reference").parts[0] for p in (tmp_path / "reference").rglob("*.json")}  # fmt: skip
     assert there == {"other"}
 
 
-def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
+def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path):
     asked = load.validate(TUNING)
     (study, *_) = studies(asked, MODELS)
     train = trainer([], value=lambda _: 0.1)
-    tune.tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
+    tune(study, data(tmp_path), tmp_path / study.path, 1, None, train)
     file = tmp_path / study.trial_path(2) / "record.json"
     content = json.loads(file.read_text())
     content["environment"]["machine"] = "f" * 12
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match="two machines named test-machine"):
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked)
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", asked, no_tables)
     assert not (tmp_path / "tuned.yaml").exists() and not (tmp_path / "reference").exists()
 
 
@@ -297,14 +294,13 @@ def test_the_table_tells_where_the_finals_chose_others(accepted):
     assert all(row[7].text == "0.0300" for row in table.rows)
 
 
-def test_models_whose_finals_differ_were_not_searched_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr(accept, "tables", lambda folder: None)
+def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):
     for model, finalists in (("sasrec", 0), ("mamba4rec", 2)):
         asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "finalists": finalists}}
         for study in studies(load.validate(asked), MODELS):
-            tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+            tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     with pytest.raises(UserError, match=r"L = 20, 2 of them again with seeds \[1001\]; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING))
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING), no_tables)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +317,7 @@ def test_a_damaged_study_is_named(tmp_path, content, why):
     file.parent.mkdir(parents=True)
     file.write_text(content)
     with pytest.raises(UserError) as error:
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING))
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING), tables)
     said = str(error.value)
     assert said.startswith(f"{file}: no study as the search writes it ({why}") and "\n" not in said
     assert "delete it and run `snakemake --cores 2 tune`" in said
@@ -339,11 +335,11 @@ def test_a_damaged_study_is_named(tmp_path, content, why):
 )
 def test_a_file_of_settings_that_is_none_is_named_and_kept(tmp_path, content, why):
     (study, *_) = studies(load.validate(TUNING), MODELS)
-    tune.tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+    tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     target.write_text(content)
     with pytest.raises(UserError) as error:
-        accept.accept(tmp_path, target, load.validate(TUNING))
+        accept.accept(tmp_path, target, load.validate(TUNING), tables)
     said = str(error.value)
     assert said.startswith(f"{target}") and why in said and "\n" not in said
     assert said.endswith("; move it away, and it is written anew from the studies")
@@ -352,7 +348,7 @@ def test_a_file_of_settings_that_is_none_is_named_and_kept(tmp_path, content, wh
 
 def test_nothing_to_accept_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match="no study; run `snakemake --cores 2 tune` first"):
-        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING))
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING), tables)
 
 
 def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted):

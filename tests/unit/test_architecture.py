@@ -1,4 +1,4 @@
-"""Imports go one way; read from the syntax trees, so that lazy imports count too."""
+"""Imports go one way, by layer; read from the syntax trees, so that lazy imports count too."""
 
 import ast
 import graphlib
@@ -13,25 +13,25 @@ from import_graph import closure, direct
 from seqbench.core import provenance
 
 ROOT = Path(__file__).parents[2]
-SEQBENCH = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "seqbench").rglob("*.py"))
-MODELS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "models").rglob("*.py"))
-PEERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "tools" / "peers").rglob("*.py"))
+# From the bottom to the top: each may import itself and what stands before it.
+LAYERS = (
+    *("core", "config", "data", "hardware", "training", "measuring", "analysis", "report", "cli"),
+)
+
+
+def files(folder):
+    return sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / folder).rglob("*.py"))
+
+
+SEQBENCH, MODELS, TOOLS = files("seqbench"), files("models"), files("tools")
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
-TORCH_FREE = [
-    *(
-        "seqbench/training/supervisor.py",
-        "seqbench/core/records.py",
-        "seqbench/hardware/nvml.py",
-        "seqbench/hardware/sampler.py",
-    ),
-    *(
-        "seqbench/analysis/resampling.py",
-        "seqbench/training/search.py",
-        "seqbench/training/accept.py",
-        "tools/gpu/bundle.py",
-    ),
-    *(f for f in SEQBENCH if f.startswith(("seqbench/analysis/", "seqbench/report/"))),
-]
+HEAVY = {"torch", "models"}
+
+
+def layer(file):
+    """Layer of a file below seqbench/; None for __init__.py and __main__.py of the package itself."""
+    name = Path(file).parts[1].removesuffix(".py")
+    return LAYERS.index(name) if name in LAYERS else None
 
 
 def outside(*files):
@@ -49,6 +49,17 @@ def outside(*files):
 def reached(file):
     """Packages that importing a file can reach through the checkout's own files."""
     return outside(*closure(ROOT, file))
+
+
+def loaded(*modules):
+    """Top-level names of everything that is loaded in a fresh process after importing modules."""
+    code = (
+        f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
 
 
 def test_the_reader_of_imports_sees_what_it_must(tmp_path):
@@ -72,106 +83,38 @@ def test_the_reader_of_imports_sees_what_it_must(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["experiment", "grid", "study", "provenance", "modelfile", "checksums", "sources", "errors"],
-)
-def test_what_a_dry_run_reads_needs_only_the_standard_library(name):
-    assert reached(f"seqbench/{name}.py") <= {"seqbench"}
+# --- layers -------------------------------------------------------------------------------------------------------
 
 
-def test_checking_the_configuration_loads_no_heavy_package():
-    assert reached("seqbench/config/load.py") <= {"seqbench", "yaml", "jsonschema"}
-
-
-def test_the_workflow_imports_only_the_light_modules():
-    lines = [line for rule in RULES for line in rule.read_text(encoding="utf-8").splitlines()]
-    imports = [line for line in lines if re.match(r"\s*(from|import)\s+(seqbench|models)\b", line)]
-    allowed = r"from seqbench(\.(checksums|config|errors|modelfile))? import "
-    assert imports and all(re.match(allowed, line) for line in imports), imports
-    assert [i for i in imports if i.startswith("from seqbench import ")] == [
-        "from seqbench import experiment, grid, provenance, sources, study"
+def test_every_module_stands_in_a_layer():
+    assert [f for f in SEQBENCH if layer(f) is None] == [
+        "seqbench/__init__.py",
+        "seqbench/__main__.py",
     ]
 
 
+@pytest.mark.parametrize("file", [f for f in SEQBENCH if layer(f) is not None])
+def test_imports_go_down_only(file):
+    imported = [f for f in direct(ROOT, file) if f.startswith("seqbench/")]
+    upwards = [f for f in imported if (layer(f) or 0) > layer(file)]
+    assert upwards == [], f"{file} imports from a layer above its own"
+
+
 @pytest.mark.parametrize("file", MODELS)
-def test_models_never_import_seqbench(file):
-    assert "seqbench" not in outside(file)
+def test_models_import_neither_seqbench_nor_tools(file):
+    assert not outside(file) & {"seqbench", "tools"}
 
 
-@pytest.mark.parametrize("file", [f for f in SEQBENCH if f.startswith("seqbench/data/")])
-def test_data_never_needs_torch(file):
-    assert not reached(file) & {"torch", "models"}
+def test_nothing_imports_the_tools():
+    assert TOOLS
+    assert [f for f in SEQBENCH + MODELS if "tools" in outside(f)] == []
 
 
-@pytest.mark.parametrize("file", TORCH_FREE)
-def test_supervising_and_reporting_never_need_torch_or_models(file):
-    assert not reached(file) & {"torch", "models"}
-
-
-@pytest.mark.parametrize(
-    ("package", "never"),
-    [
-        ("data", {"analysis", "reporting", "gpucheck", "regression"}),
-        ("analysis", {"reporting", "gpucheck"}),
-        ("reporting", {"gpucheck"}),
-    ],
-)
-def test_a_package_imports_none_of_those_that_build_on_it(package, never):
-    files = [f for f in SEQBENCH if f.startswith(f"seqbench/{package}/")]
-    reached_by_it = {Path(f).parts[1] for f in closure(ROOT, *files)}
-    assert len(files) > 2 and not reached_by_it & never
-
-
-def test_the_parent_of_measuring_processes_does_not_load_torch():
-    code = "import sys, seqbench.measuring.session, seqbench.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-def test_a_workers_protocol_needs_only_the_standard_library():
-    assert reached("tools/peers/protocol.py") <= {"peers"}
-
-
-@pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
-def test_a_peers_worker_needs_nothing_of_ours(name):
-    assert not reached(f"tools/peers/{name}_worker.py") & {"seqbench", "models"}
-
-
-def test_the_orchestrator_of_the_peers_never_needs_torch_or_a_peer():
-    libraries = {"torch", "models", "rectools", "replay", "recbole"}
-    assert not reached("tools/peers/__main__.py") & libraries
-
-
-def test_nothing_depends_on_the_benchmark_of_the_peers():
-    assert PEERS
-    assert [f for f in SEQBENCH + MODELS if "peers" in outside(f)] == []
-
-
-def test_device_knows_no_model_and_no_dataset():
-    own = {
-        f
-        for f in closure(ROOT, "seqbench/hardware/device.py")
-        if f.startswith(("seqbench/", "models/"))
-    }
-    assert own <= {
-        f"seqbench/{name}.py"
-        for name in ("__init__", "hardware/device", "hardware/nvml", "core/errors")
-    }
-
-
-def test_what_is_measured_carries_no_package_that_it_does_not_need():
-    """Each would be part of the resident memory of every measured process."""
-    heavy = {"scipy", "pandas", "matplotlib", "jinja2", "pyarrow", "snakemake"}
-    assert (
-        not outside(
-            *closure(ROOT, "seqbench/measuring/phases.py", without={"seqbench/data/pipeline.py"})
-        )
-        & heavy
-    )
-
-
-def test_nobody_imports_the_command_line():
-    assert [f for f in SEQBENCH + MODELS if "seqbench/cli.py" in direct(ROOT, f)] == []
+def test_the_workflow_imports_core_and_config_only():
+    lines = [line for rule in RULES for line in rule.read_text(encoding="utf-8").splitlines()]
+    pattern = r"\s*(?:from|import)\s+((?:seqbench|models|tools)[\w.]*)"
+    imports = [match[1] for line in lines if (match := re.match(pattern, line))]
+    assert imports and all(re.match(r"seqbench\.(core|config)(\.|$)", name) for name in imports)
 
 
 def test_no_step_reads_what_a_later_one_writes():
@@ -184,14 +127,76 @@ def test_no_step_reads_what_a_later_one_writes():
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the cycle
 
 
+# --- what is light ------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_loads_neither_torch_nor_pandas_nor_numpy():
+    modules = [f[:-3].replace("/", ".") for f in SEQBENCH if f.startswith("seqbench/config/")]
+    names = [name.removesuffix(".__init__") for name in modules]
+    found = loaded(*names, "seqbench.core.jobs", "seqbench.core.provenance")
+    assert {"seqbench", "yaml", "jsonschema"} <= found
+    assert not found & {"torch", "models", "pandas", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in SEQBENCH if f.startswith(("seqbench/core/", "seqbench/data/"))]
+)
+def test_core_and_data_never_need_torch(file):
+    assert not reached(file) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *(f"seqbench/hardware/{name}.py" for name in ("leases", "nvml", "sampler", "environment")),
+        *(f"seqbench/training/{name}.py" for name in ("supervisor", "search", "accept")),
+        *(f for f in SEQBENCH if f.startswith(("seqbench/analysis/", "seqbench/report/"))),
+        "tools/gpu/bundle.py",
+    ],
+)
+def test_supervising_and_reporting_never_need_torch_or_models(file):
+    assert not reached(file) & HEAVY
+
+
+def test_the_parent_of_measuring_processes_does_not_load_torch():
+    assert "torch" not in loaded("seqbench.measuring.session", "seqbench.cli")
+
+
+def test_device_knows_no_model_and_no_dataset():
+    own = [f for f in closure(ROOT, "seqbench/hardware/device.py") if f.startswith("models/")]
+    assert own == [] and "data" not in {
+        Path(f).parts[1] for f in closure(ROOT, "seqbench/hardware/device.py")
+    }
+
+
+def test_what_is_measured_carries_no_package_that_it_does_not_need():
+    """Each would be part of the resident memory of every measured process."""
+    heavy = {"scipy", "pandas", "matplotlib", "jinja2", "pyarrow", "snakemake"}
+    without = {"seqbench/data/pipeline.py"}
+    assert not outside(*closure(ROOT, "seqbench/measuring/phases.py", without=without)) & heavy
+
+
+# --- tools --------------------------------------------------------------------------------------------------------
+
+
+def test_a_workers_protocol_needs_only_the_standard_library():
+    assert reached("tools/peers/protocol.py") <= {"tools"}
+
+
+@pytest.mark.parametrize("name", ["rectools", "replay", "recbole"])
+def test_a_peers_worker_needs_nothing_of_ours(name):
+    assert not reached(f"tools/peers/{name}_worker.py") & {"seqbench", "models"}
+
+
+def test_the_orchestrator_of_the_peers_loads_neither_torch_nor_a_peer():
+    found = loaded("tools.peers.__main__")
+    assert "tools" in found and not found & {*HEAVY, "rectools", "replay", "recbole"}
+
+
 def test_what_sets_a_workers_environment_counts_as_code_of_what_is_measured():
     """The allocator and the thread pools change times; what a record says of its machine does not."""
     measuring = provenance.measuring_modules("sasrec")
     training = provenance.training_modules("sasrec")
-    assert (
-        "seqbench/hardware/worker_env.py" in measuring
-        and "seqbench/hardware/environment.py" not in measuring
-    )
-    assert not {"seqbench/hardware/worker_env.py", "seqbench/hardware/environment.py"}.intersection(
-        training
-    )
+    worker, machine = "seqbench/hardware/worker_env.py", "seqbench/hardware/environment.py"
+    assert worker in measuring and machine not in measuring
+    assert not {worker, machine}.intersection(training)

@@ -12,10 +12,10 @@ import pytest
 from import_graph import closure
 from test_gpuplan import plan
 
-from seqbench.cli import main
 from seqbench.core.errors import UserError
 from tools.gpu import command, training
 from tools.gpu import plan as planning
+from tools.gpu.__main__ import main
 from tools.gpu.bundle import unpack
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ ABSENT = (
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, arguments, said):
-    assert main(["gpu-check", "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert main(["check", "--out", str(tmp_path / "out"), *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -44,7 +44,7 @@ def test_bad_input_is_one_line(tmp_path, capsys, arguments, said):
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU")
 def test_without_a_gpu_it_says_who_knows_more(tmp_path, capsys):
-    assert main(["gpu-check", "--out", str(tmp_path)]) == 2
+    assert main(["check", "--out", str(tmp_path)]) == 2
     assert "seqbench doctor" in capsys.readouterr().err
 
 
@@ -62,12 +62,17 @@ def test_all_missing_packages_are_named_at_once(monkeypatch):
 def test_every_package_that_it_reaches_is_named_or_may_be_absent():
     """`tqdm` was not: all trainings and measurements would have crashed without it."""
     files = [
-        f"seqbench/{name}.py"
-        for name in ("gpucheck/command", "training/worker", "measuring/phases", "measuring/session")
+        "tools/gpu/command.py",
+        *(f"seqbench/{n}.py" for n in ("training/worker", "measuring/phases", "measuring/session")),
     ]
     models = [f"models/{name}.py" for name in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")]
     kernels = {"triton", "mamba_ssm", "causal_conv1d"}  # a scan without them says so
-    outside = packages_of(closure(ROOT, *files, *models)) - {"seqbench", "models", *kernels}
+    outside = packages_of(closure(ROOT, *files, *models)) - {
+        "seqbench",
+        "tools",
+        "models",
+        *kernels,
+    }
     by_part = {name for needed in command.NEEDED_BY.values() for name in needed}
     assert outside - set(ABSENT) <= {*command.NEEDED, *by_part}
 
@@ -86,7 +91,7 @@ def test_data_that_are_damaged_are_one_line(tmp_path, tiny, capsys, damage):
     file = "dataset.json" if damage == "no JSON" else "items.npy"
     (copy / file).write_bytes(b"nope" if damage == "no JSON" else (copy / file).read_bytes()[:-9])
     options = ["--out", str(tmp_path / "out"), "--allow-cpu", "--data", str(copy)]
-    assert main(["gpu-check", *options]) == 2
+    assert main(["check", *options]) == 2
     error = capsys.readouterr().err
     assert file in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
@@ -158,8 +163,8 @@ def check(out, *options, packages=None):
     command = [
         sys.executable,
         "-m",
-        "seqbench",
-        "gpu-check",
+        "tools.gpu",
+        "check",
         "--out",
         str(out),
         "--allow-cpu",

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from gpu_grid import done_once, plan
 
-from seqbench.cli import main
 from seqbench.core.errors import UserError
 from seqbench.hardware import leases
 from seqbench.hardware.environment import SHARE
 from seqbench.training import supervisor
 from tools.gpu import command, training
+from tools.gpu.__main__ import main
 from tools.gpu.bundle import unpack
 from tools.gpu.plan import Plan
 
@@ -36,20 +36,20 @@ def test_a_bad_grid_is_one_line(tmp_path, capsys, content, said):
     if content is not None:
         file.write_text(content)
     options = ["--parts", "quality", "--allow-cpu", "--grid", str(file)]
-    assert main(["gpu-check", "--out", str(tmp_path / "out"), *options]) == 2
+    assert main(["check", "--out", str(tmp_path / "out"), *options]) == 2
     error = capsys.readouterr().err
     assert said in error and str(tmp_path) in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_grid_the_part_says_what_it_needs(tmp_path, capsys):
-    assert main(["gpu-check", "--out", str(tmp_path / "out"), "--parts", "quality"]) == 2
+    assert main(["check", "--out", str(tmp_path / "out"), "--parts", "quality"]) == 2
     assert "needs --grid" in capsys.readouterr().err
 
 
 def test_a_pattern_that_matches_no_job_is_one_line(tmp_path, capsys):
     options = ["--parts", "cost", "--allow-cpu", "--tiny", "--only", "absent/*"]
-    assert main(["gpu-check", "--out", str(tmp_path / "out"), *options]) == 2
+    assert main(["check", "--out", str(tmp_path / "out"), *options]) == 2
     assert "only = 'absent/*': matches no job" in capsys.readouterr().err
 
 
@@ -205,7 +205,7 @@ def test_a_scheduler_that_ends_it_leaves_nothing_behind(tmp_path, grid):
         job["training"] |= {"max_steps": 10**6, "patience_steps": 10**6}
     grid.write_text(json.dumps({"trainings": listed}))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "seqbench", "gpu-check", "--out", str(out), "--allow-cpu"]
+    command = [sys.executable, "-m", "tools.gpu", "check", "--out", str(out), "--allow-cpu"]
     command += ["--tiny", "--parts", "quality", "--grid", str(grid), "--share", "2"]
     process = psutil.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -228,12 +228,12 @@ def gpu(monkeypatch, tmp_path):
         asked.append((command[1:], input, env))
         return subprocess.CompletedProcess(command, 0)
 
-    for module in (supervisor, training):
+    for module in (leases, training):
         monkeypatch.setattr(module, "gpu_devices", lambda: [Path("/dev/nvidia0")])
     monkeypatch.setattr(training.shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(training.subprocess, "run", control)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(supervisor.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
     return asked
 
 

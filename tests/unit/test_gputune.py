@@ -9,6 +9,7 @@ from gpu_grid import SMALL, TRAINING, done_once, plan
 from seqbench.config import load
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import Study
+from seqbench.report.publish import tables
 from seqbench.training.accept import accept
 from tools.gpu import command, training
 from tools.gpu.bundle import pack, unpack
@@ -32,7 +33,7 @@ def test_studies_and_trainings_side_by_side_until_their_winners_are_accepted(
     folder = unpack(next(out.glob("*.tar.gz")), results)
     assert len(list(folder.rglob("record.json"))) == 3, "trials are published when accepted"
     start = load.validate(config_of(search.dataset))
-    said = accept(results, tmp_path / "tuned.yaml", start)
+    said = accept(results, tmp_path / "tuned.yaml", start, tables)
     assert len(said) == 1 and said[0].startswith(f"{search.dataset} sasrec: d_model ")
     assert len(list((folder / search.path).rglob("record.json"))) == 2
 
@@ -130,7 +131,7 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
     assert len(list((results / search.path).rglob("record.json"))) == 3, (
         "both trials propose the same settings"
     )
-    accept(results, tmp_path / "tuned.yaml", load.validate(config_of(search.dataset)))
+    accept(results, tmp_path / "tuned.yaml", load.validate(config_of(search.dataset)), tables)
     elsewhere = replace(plan(tmp_path / "new", grid), published=results / "reference")
     assert training.is_searched(elsewhere, search)
     assert not training.is_searched(replace(elsewhere, published=tmp_path / "none"), search)

@@ -42,7 +42,7 @@ JOBS = {
 }
 
 
-def refused(capsys, *arguments):
+def refused(capsys, *arguments, main=main):
     """The one line of a command that ends with status 2."""
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
@@ -218,6 +218,7 @@ def test_a_readme_is_checked_before_anything_is_written(
     from seqbench.report import publish
     from seqbench.training import accept
     from tools.gpu import bundle
+    from tools.gpu.__main__ import main as gpu_main
 
     def write(*_):
         raise AssertionError("written")
@@ -228,12 +229,12 @@ def test_a_readme_is_checked_before_anything_is_written(
     if content is not None:
         readme.write_bytes(content)
     options = ["--results", tmp_path, "--readme", readme]
-    for verb in (
-        ["publish", "--grid", "x"],
-        ["accept-tuning", "--tuned", "x"],
-        ["unpack", "--archive", "x"],
+    for command, *verb in (
+        (main, "publish", "--grid", "x"),
+        (main, "accept-tuning", "--tuned", "x"),
+        (gpu_main, "unpack", "--archive", "x"),
     ):
-        line = refused(capsys, *verb, *options)
+        line = refused(capsys, *verb, *options, main=command)
         assert str(readme) in line and said in line
 
 

@@ -133,8 +133,8 @@ def test_an_environment_that_cannot_be_made_says_why(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["--budget-s", "nan"], ["--budget-s", "0"], ["--budget-s", "-3"]])  # fmt: skip
 def test_a_budget_that_is_none_is_refused(capsys, arguments):
-    from seqbench.cli import main
+    from tools.gate.__main__ import main
 
     with pytest.raises(SystemExit) as end:
-        main(["regression", "--out", "x", *arguments])
+        main(["--out", "x", *arguments])
     assert end.value.code == 2 and "not a positive number" in capsys.readouterr().err

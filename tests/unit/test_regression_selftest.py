@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from seqbench.cli import main
 from seqbench.core.errors import UserError
 from seqbench.core.provenance import ROOT
 from tools.gate import command, golden, rates, selftest, verdict, workbench, workers
+from tools.gate.__main__ import main
 
 pytestmark = pytest.mark.skipif(
     golden.torch_version() not in json.loads(golden.FILE.read_text())["by_torch"],
@@ -91,7 +91,7 @@ def test_rates_go_into_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch, c
     write_blocks(blocks, "equal-0", {"prepare": 1.0})
     monkeypatch.setattr(rates, "GATES", 10)
     options = ["--rates", str(blocks), "--budget-s", "300", "--out", str(tmp_path / "new" / "er")]
-    assert main(["regression-selftest", *options]) == 0
+    assert main(["selftest", *options]) == 0
     assert (tmp_path / "new/er/rates.md").read_text() == capsys.readouterr().out
 
 

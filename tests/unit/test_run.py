@@ -14,9 +14,9 @@ from seqbench.core.errors import UserError
 from seqbench.core.jobs import Experiment, Training
 from seqbench.core.records import read_record, read_samples
 from seqbench.hardware import leases
-from seqbench.training import supervisor as run
+from seqbench.training import supervisor
 
-WATCH = run.watch
+WATCH = supervisor.watch
 EXPERIMENT = Experiment(
     "tiny", "sasrec", "matched", 12, 0, (), Training(max_steps=4, eval_every=2, batch_targets=128)
 )
@@ -29,13 +29,13 @@ def worker(code: str) -> list[str]:
 def supervise_with(monkeypatch, tmp_path, tiny, code, time_limit_s=60.0):
     """Supervise a worker that runs ``code`` instead of training."""
 
-    monkeypatch.setattr(run, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
-    run.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, time_limit_s)
+    monkeypatch.setattr(supervisor, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
+    supervisor.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, time_limit_s)
     return read_record(tmp_path / "out")
 
 
 def test_a_training_leaves_record_samples_and_weights(tiny, tmp_path):
-    assert run.supervise(EXPERIMENT, tiny, tmp_path, 1, 120.0) == "ok"
+    assert supervisor.supervise(EXPERIMENT, tiny, tmp_path, 1, 120.0) == "ok"
     record = read_record(tmp_path)
     assert record["status"] == "ok" and record["values"]["steps"] == 4
     assert record["experiment"] == EXPERIMENT.to_dict() | {"hyperparameters": {}}
@@ -79,8 +79,8 @@ def test_a_state_that_cannot_be_loaded_crashes_one_training_only(monkeypatch, tm
     code = f"import os; os.path.exists({str(state)!r}) and open({str(state)!r}).read()[0]"
     record = supervise_with(monkeypatch, tmp_path, tiny, code)
     assert record["status"] == "crashed" and "IndexError" in record["reason"]
-    monkeypatch.setattr(run, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
-    assert run.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, 60.0) == "ok"
+    monkeypatch.setattr(supervisor, "watch", lambda _, env, limit: WATCH(worker(code), env, limit))
+    assert supervisor.supervise(EXPERIMENT, tiny, tmp_path / "out", 1, 60.0) == "ok"
 
 
 def test_bad_input_is_not_a_result(monkeypatch, tmp_path, tiny):
@@ -98,12 +98,12 @@ def test_a_killed_supervisor_leaves_no_worker(tmp_path):
         "import os, sys; from seqbench.training.supervisor import watch\n"
         f"watch([sys.executable, '-c', {child!r}], dict(os.environ), None)"
     )
-    supervisor = subprocess.Popen(worker(code))
+    parent = subprocess.Popen(worker(code))
     deadline = time.monotonic() + 60
     while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    supervisor.send_signal(signal.SIGKILL)
-    supervisor.wait()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
     assert gone(int(pid_file.read_text()))
 
 
@@ -123,7 +123,7 @@ def gone(pid: int) -> bool:
 
 def test_a_leased_device_is_not_given_out_twice(monkeypatch, tmp_path):
     monkeypatch.setattr(leases, "gpu_devices", lambda: ["nvidia0", "nvidia1"])
-    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with leases.device_lease() as first, leases.device_lease() as second:
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
@@ -149,14 +149,14 @@ def test_tf32_without_a_gpu_is_refused(monkeypatch):
 
 def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
     """Whoever came first owns the file; the next user may read it, and a lock needs no more."""
-    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
     with leases._lock_file(0) as first, leases._lock_file(0) as again:
         assert first.name == again.name == str(tmp_path / "seqbench-gpu0.lock")
         assert not first.writable() and not again.writable()
 
 
 def test_a_lock_is_for_all_users_whatever_the_umask_of_the_first(monkeypatch, tmp_path):
-    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
     before = os.umask(0o077)
     try:
         leases._lock_file(0).close()
@@ -171,9 +171,9 @@ def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "seqbench-gpu0.lock").touch(mode=0o600)
-    monkeypatch.setattr(run.Path, "open", refuse)
+    monkeypatch.setattr(leases.Path, "open", refuse)
     with pytest.raises(UserError, match=r"seqbench-gpu0\.lock: cannot be read.*`chmod 644 "):
         leases._lock_file(0)
     assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o600  # not ours to change
@@ -194,7 +194,7 @@ def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
 )
 def test_a_gpu_that_pytorch_cannot_use_is_none(monkeypatch, devices, visible, torch, kind):
     monkeypatch.setattr(leases, "gpu_devices", lambda: devices)
-    monkeypatch.setattr(run.metadata, "version", lambda _: torch)
+    monkeypatch.setattr(leases.metadata, "version", lambda _: torch)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -210,13 +210,13 @@ def test_every_kind_of_gpu_of_this_machine_is_one_it_may_be_given(monkeypatch):
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
     with leases.device_lease() as visible, leases.variables(visible):
-        given = run.environment("cuda", 1)
+        given = leases.environment("cuda", 1)
     assert given["device"] == "NVIDIA A" and given["machine"] in leases.machines()
     assert len(leases.machines()) == 2
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert leases.machines() == {run.environment("cuda", 1)["machine"]} != {given["machine"]}
+    assert leases.machines() == {leases.environment("cuda", 1)["machine"]} != {given["machine"]}
 
 
 def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(tmp_path, capsys):

@@ -12,7 +12,6 @@ from data_server import serve
 
 from seqbench.config.sources import SOURCES, Origin
 from seqbench.core.errors import UserError
-from seqbench.data import files as locating
 from seqbench.data import open_dataset, prepare
 from seqbench.data.download import Policy
 from seqbench.data.files import locate
@@ -34,7 +33,7 @@ def source(monkeypatch):
             for url, file, sha256, sure in origins
         )
         changed = dataclasses.replace(SOURCES["ml-1m"], origins=made)
-        monkeypatch.setitem(locating.SOURCES, "ml-1m", changed)
+        monkeypatch.setitem(SOURCES, "ml-1m", changed)
 
     return declare
 

@@ -24,7 +24,7 @@ tables = [
             "effectiveness",
             "efficiency",
         ),
-        *("scaling", "crossovers", "probes", "protocols", "agreement", "history"),
+        *("scaling", "crossovers", "probes", "protocols", "agreement"),
     )
 ]
 tables += ["effectiveness.parquet", "efficiency.parquet", "datasets.json", "settings.json"]

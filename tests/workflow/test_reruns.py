@@ -62,7 +62,7 @@ def test_reruns(demo, stubbed, tmp_path):
     assert "wildcards: dataset=demo, track=matched, model=sasrec" in plan.text
     assert demo("report", "--cores", "4").status == 0
 
-    edit(stubbed / "seqbench" / "core" / "jobs.py")  # grid.json names the studies too
+    edit(stubbed / "seqbench" / "config" / "grid.py")
     plan = demo("report", "-n")
     assert plan.jobs["grid"] == 1 and "train" not in plan.jobs
 

@@ -22,7 +22,6 @@ PENALTY, SHORTEST = 6.0, 3  # runs between two change points at least
 FEWEST = 2 * SHORTEST
 WORKLOAD = 2  # to be raised whenever a stage or benchmark of tier 2 times something else under its old name
 NEEDED = {"at", "revision", "machine", "machine_name", "seconds"}
-COLUMNS = ("machine_name", "stage", "run", "at", "revision", "seconds", "level")
 
 
 def append(file: Path, facts: Mapping[str, Any], revision: str, found: Comparison) -> None:
@@ -74,6 +73,26 @@ def levels(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 "revision": line["revision"][:12], "seconds": float(value),
                 "level": int(np.searchsorted(borders, run, side="right")),
             }  # fmt: skip
+
+
+def to_markdown(lines: list[dict[str, Any]]) -> str:
+    """One row per machine and stage: the latest level in seconds against the one before, and since when it holds."""
+    rows = [
+        "| machine | stage | runs | latest level (s) | against the one before | since |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    stages: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in levels(lines):
+        stages.setdefault((row["machine_name"], row["stage"]), []).append(row)
+    for (machine, stage), own in stages.items():
+        last = own[-1]["level"]
+        now = [row for row in own if row["level"] == last]
+        before = [row["seconds"] for row in own if row["level"] == last - 1]
+        seconds = float(np.median([row["seconds"] for row in now]))
+        change = f"{100 * (seconds / np.median(before) - 1):+.1f} %" if before else ""
+        since = f"{now[0]['at']}, {now[0]['revision']}" if before else "the first run"
+        rows.append(f"| {machine} | {stage} | {len(own)} | {seconds:.3g} | {change} | {since} |")
+    return "\n".join(rows) + "\n"
 
 
 def change_points(seconds: np.ndarray) -> list[int]:

@@ -192,10 +192,8 @@ def _preparing(data: Path) -> Callable[[], object]:
 
 
 def _renderer() -> Callable[[Path, Path], object]:
-    try:
-        from seqbench.report.report import render
-    except ModuleNotFoundError:  # a revision from when all of it was one flat package
-        from seqbench.report import render
+    from seqbench.report.report import render
+
     return render
 
 

@@ -2,7 +2,7 @@
 
 In parts, each of which goes on where it was interrupted: a job that has left its record is not run again while neither its
 description nor its code changed. The jobs of cost come in order of importance and stop at the budget; another call takes
-the rest. Everything ends in one archive for ``seqbench unpack``.
+the rest. Everything ends in one archive for ``python -m tools.gpu unpack``.
 """
 
 from __future__ import annotations

@@ -33,10 +33,8 @@ class Ours:
 
             import models
             from seqbench import data
-            from seqbench.training import batches
-            from seqbench.training import loop as train
-            from seqbench.training import ranking as evaluate
-        self.settings, self.step = settings, train.training_step
+            from seqbench.training import batches, loop, ranking
+        self.settings, self.step = settings, loop.training_step
         torch.set_num_threads(settings.threads)
         torch.manual_seed(0)
         models.use_kernels(settings.kernels)
@@ -48,8 +46,8 @@ class Ours:
             self.model = models.build(
                 settings.model, _options(settings, models), dataset.n_items, settings.length
             )
-            self.optimizer = train.make_optimizer(self.model, _training(settings))
-            self.evaluator = evaluate.Evaluator(
+            self.optimizer = loop.make_optimizer(self.model, _training(settings))
+            self.evaluator = ranking.Evaluator(
                 dataset.items, dataset.split, settings.length, settings.eval_batch, device,
                 settings.precision,
             )  # fmt: skip

@@ -21,7 +21,7 @@ GPU = int(
 )  # device files, as the driver makes them
 CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
-CSV = "experiments summary comparisons contrasts curves effectiveness efficiency scaling crossovers probes protocols agreement history"
+CSV = "experiments summary comparisons contrasts curves effectiveness efficiency scaling crossovers probes protocols agreement"
 TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
 TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]

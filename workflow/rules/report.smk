@@ -6,7 +6,6 @@ rule collect:
         records(),
         prepared(),
         grid="results/grid.json",
-        history=glob("results/regression/history.jsonl"),
     output:
         TABLES,
     log:
