@@ -20,7 +20,7 @@ def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> T
     while they do. No double backward. Exponentials and sums are in float32 at least; under autocast
     the operands of the products are in its half precision.
     """
-    if _kernels.is_plain(hidden.device):
+    if _kernels.is_eager(hidden.device):
         return F.cross_entropy(hidden @ table[1:].T, targets - 1)
     device = hidden.device.type
     if device == "cpu" and len(targets) and not 1 <= targets.min() <= targets.max() < len(table):

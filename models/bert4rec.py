@@ -135,7 +135,7 @@ class Model(SequenceModel):
         counted = masked.gather(1, at) & (at > 0)
         targets = history.gather(1, at)
         encoded = self._with_one(self._encode(history.masked_fill(masked, self.mask_token), at))
-        if not _kernels.is_plain(history.device):
+        if not _kernels.is_eager(history.device):
             if not counted.any():
                 return encoded.sum() * 0.0
             return catalogue_cross_entropy(encoded[counted], self.item_table(), targets[counted])

@@ -130,18 +130,18 @@ def _prepare(a: argparse.Namespace) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from .core.jobs import Experiment, read
+    from .core.jobs import TrainingJob, read
     from .training.supervisor import supervise
 
-    job = read(Experiment, a.experiment)
+    job = read(TrainingJob, a.experiment)
     supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
 def _train(a: argparse.Namespace) -> None:
-    from .core.jobs import Experiment, read
+    from .core.jobs import TrainingJob, read
     from .training.worker import run
 
-    run(read(Experiment, a.experiment), a.dataset, _writable(a.out), a.threads)
+    run(read(TrainingJob, a.experiment), a.dataset, _writable(a.out), a.threads)
 
 
 def _tune(a: argparse.Namespace) -> None:
@@ -164,10 +164,10 @@ def _accept(a: argparse.Namespace) -> None:
 
 
 def _measure(a: argparse.Namespace) -> None:
-    from .core.jobs import FULL_LENGTH, Measurement, read
+    from .core.jobs import FULL_LENGTH, MeasurementJob, read
     from .measuring.session import Ask, measure
 
-    job, limit_s = read(Measurement, a.measurement), a.time_limit or float("inf")
+    job, limit_s = read(MeasurementJob, a.measurement), a.time_limit or float("inf")
     if a.dataset is None and job.dataset != FULL_LENGTH:
         raise UserError(
             f"--dataset is missing: the job is on {job.dataset}; name its folder, as results/data/{job.dataset}"
@@ -187,7 +187,7 @@ def _grid(a: argparse.Namespace) -> None:
     config = validate(parse(a.config, "--config"))
     content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
     content["studies"] = [json.loads(s.to_json()) for s in studies(config, MODELS)]
-    content["settings"] = config.get("settings", {})
+    content["selected_settings"] = config.get("selected_settings", {})
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 
 

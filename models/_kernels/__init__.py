@@ -4,7 +4,7 @@
     numba     CPU      compiled loops, float32, hand-written backward passes
     torch     any      PyTorch's own operators (twins.py): what tests compare with
     inductor  any      the same, each function made into one kernel by torch.compile
-    plain     any      as torch, and all logits of the loss at once, as a first version would have it
+    eager     any      as torch, and all logits of the loss at once, as a first version would have it
 
 ``use`` chooses for the whole process, as ``torch.set_num_threads`` does; ``auto`` is numba where it
 applies, else torch. numba draws other dropout masks than PyTorch from the same seed; without dropout
@@ -28,7 +28,7 @@ from models import _cost
 from models._errors import ModelError
 from models._kernels import twins
 
-BACKENDS = ("auto", "numba", "torch", "inductor", "plain")
+BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
 SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
 _requested = "auto"
 
@@ -65,7 +65,7 @@ def using(backend: str) -> Iterator[None]:
 
 def resolve(device: torch.device | str) -> KernelChoice:
     """What runs on a device. On a GPU PyTorch's operators are compiled kernels, so torch is no fallback."""
-    if _requested in ("torch", "inductor", "plain"):
+    if _requested in ("torch", "inductor", "eager"):
         return KernelChoice(_requested, _requested, False, None)
     if torch.device(device).type != "cpu":
         numba = _requested == "numba"
@@ -77,9 +77,9 @@ def resolve(device: torch.device | str) -> KernelChoice:
     return KernelChoice(_requested, "torch", True, "No module named 'numba'")
 
 
-def is_plain(device: torch.device | str) -> bool:
+def is_eager(device: torch.device | str) -> bool:
     """Whether the loss has all its logits at once, as a first version would have it."""
-    return resolve(device).used == "plain"
+    return resolve(device).used == "eager"
 
 
 def compile_seconds() -> float:

@@ -55,7 +55,7 @@ HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some wo
 COLUMNS = {
     "experiments": ("path", "dataset", "model", "track", "seq_len", "kind", "status"),
     "effectiveness": ("path", "dataset", "model", "track", "seq_len", "metric", "value"),
-    "summary": ("dataset", "model", "track", "seq_len", "masking", "metric", "mean"),
+    "summary": ("dataset", "model", "track", "seq_len", "seen_items", "metric", "mean"),
     "comparisons": ("dataset", "track", "seq_len", "model_a", "model_b", "metric", "difference"),
     "contrasts": ("dataset", "track", "model", "contrast", "metric", "difference"),
     "efficiency": ("path", "dataset", "model", "track", "seq_len", "metric", "median"),
@@ -79,8 +79,8 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
     margin = grid.get("report", {}).get("margin", MARGIN)
     tables = build(entries, datasets, margin)
-    tables.settings["settings"] = grid.get("settings", {})
-    tables.settings["waterfall"] = grid.get("report", {}).get("waterfall", [])
+    tables.settings["selected_settings"] = grid.get("selected_settings", {})
+    tables.settings["ablation"] = grid.get("report", {}).get("ablation", [])
     write(tables, Path(out))
 
 

@@ -1,6 +1,6 @@
-"""One model against itself: what masking seen items or a longer history changes, paired over users.
+"""One model against itself: what excluding seen items or a longer history changes, paired over users.
 
-Every place is resampled from the same seed, so equally many users are drawn alike: resamples of two places are paired.
+Every condition is resampled from the same seed, so equally many users are drawn alike: resamples of two conditions are paired.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 
 from . import resampling, significance
 from .groups import COMPARED, Group
-from .tidy import MASKINGS
+from .tidy import SEEN_ITEMS
 
 Row = dict[str, Any]
 
 
-def masking(group: Group) -> Iterator[Row]:
-    """Seen items masked against seen items ranked: the same trainings on the same users."""
-    low, high = resampling.interval(group.masking.means)
+def seen_items(group: Group) -> Iterator[Row]:
+    """Seen items excluded against seen items kept: the same trainings on the same users."""
+    low, high = resampling.interval(group.seen_items.means)
     for k, metric in enumerate(COMPARED):
-        numbers = (group.masking.model.mean[k], low[k], high[k])
-        yield _row("masking", group, group, "both", metric, numbers)
+        numbers = (group.seen_items.model.mean[k], low[k], high[k])
+        yield _row("seen_items", group, group, "both", metric, numbers)
 
 
 def lengths(groups: Sequence[Group]) -> Iterator[Row]:
@@ -37,7 +37,7 @@ def _pairs(a: Group, b: Group) -> bool:
 
 
 def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
-    for ranked, metric in product(MASKINGS, COMPARED):
+    for ranked, metric in product(SEEN_ITEMS, COMPARED):
         k = first.column(ranked, metric)
         low, high = significance.difference_interval(second.resamples, first.resamples, k)
         numbers = (second.means.mean[k] - first.means.mean[k], low[0], high[0])
@@ -47,7 +47,7 @@ def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
 def _row(what: str, first: Group, second: Group, ranked: str, metric: str, numbers: tuple) -> Row:
     return {
         **{key: second.experiment[key] for key in ("dataset", "track", "model")},
-        "contrast": what, "masking": ranked, "metric": metric,
+        "contrast": what, "seen_items": ranked, "metric": metric,
         "seq_len_from": first.experiment["seq_len"], "seq_len_to": second.experiment["seq_len"],
         **dict(zip(("difference", "ci_low", "ci_high"), numbers, strict=True)),
         "n_seeds": min(first.means.n_seeds, second.means.n_seeds),

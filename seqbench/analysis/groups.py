@@ -1,4 +1,4 @@
-"""The seeds of one model at one place, read from their records: means over seeds and users, and resamples of both."""
+"""The seeds of one model at one condition, read from their records: means over seeds and users, and resamples of both."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class Group:
     """Summary of one model: resampled means (R, K), where column k is the quantity names[k]."""
 
     entries: list[Entry]
-    names: list[tuple[str, str, str]]  # (masking, ties, metric)
+    names: list[tuple[str, str, str]]  # (seen_items, ties, metric)
     means: resampling.SeedMeans
     seeds: np.ndarray  # (S, K) means over users
     resamples: resampling.Resampled
-    masking: resampling.Resampled  # of what masking adds, one column per metric of COMPARED
+    seen_items: (
+        resampling.Resampled
+    )  # of what excluding seen items adds, one column per metric of COMPARED
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class Group:
         """How much training was allowed, in one phrase; None for a model that is not trained."""
         training = self.experiment["training"]
         return (
-            f"{training['max_steps']} steps x {training['batch_targets']} targets"
+            f"{training['max_steps']} steps x {training['targets_per_step']} targets"
             if self.trained
             else None
         )
@@ -57,15 +59,15 @@ class Group:
     def steady(self) -> bool:
         """Whether its seeds are near each other in what its trainings were selected by; if not, some most likely never learnt."""
         chosen = self.experiment["training"]
-        seeds = self.seeds[:, self.column(chosen["select_masking"], chosen["select_on"])]
+        seeds = self.seeds[:, self.column(chosen["select_seen_items"], chosen["select_on"])]
         return bool(seeds.min() >= APART * seeds.max())
 
-    def column(self, masking: str, metric: str) -> int:
+    def column(self, seen_items: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""
-        return self.names.index((masking, "conservative", metric))
+        return self.names.index((seen_items, "conservative", metric))
 
 
-def place(entry: Entry) -> tuple[str, str, int]:
+def condition(entry: Entry) -> tuple[str, str, int]:
     """Dataset, track and length of a training."""
     return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
 
@@ -79,7 +81,7 @@ def check_same_data(entries: list[Entry]) -> None:
 
 
 def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) -> list[Group]:
-    """The models of one place; rows of `effectiveness` are added to tidy.
+    """The models of one condition; rows of `effectiveness` are added to tidy.
 
     Raises:
         UserError: seeds of one model differ in machine or settings, or models in the users that they ranked for.
@@ -98,24 +100,24 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             tidy += effectiveness_rows(entry, samples)
             table = qualities(samples, "test")
             tables.append(np.column_stack(list(table.values())))
-            added.append(_added_by_masking(table))
+            added.append(_added_by_excluding(table))
         by_seed = np.stack([values.mean(axis=0) for values in tables])
         found.append((seeds, list(table), resampling.seed_means(tables), by_seed, resampling.seed_means(added)))  # fmt: skip
     resampled = resampling.resample([means for _, _, means, _, _ in found])
-    masking = resampling.resample([added for *_, added in found])
+    seen_items = resampling.resample([added for *_, added in found])
     return [
         Group(seeds, names, means, by_seed, draws, gaps)
         for (seeds, names, means, by_seed, _), draws, gaps in zip(
-            found, resampled, masking, strict=True
+            found, resampled, seen_items, strict=True
         )
     ]
 
 
-def _added_by_masking(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
-    """What every user's value gains when seen items are masked (U, metrics of COMPARED), by one training."""
+def _added_by_excluding(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
+    """What every user's value gains when seen items are excluded (U, metrics of COMPARED), by one training."""
     ranked, masked = (
-        np.column_stack([table[masking, "conservative", metric] for metric in COMPARED])
-        for masking in ("unmasked", "seen-masked")
+        np.column_stack([table[seen_items, "conservative", metric] for metric in COMPARED])
+        for seen_items in ("kept", "excluded")
     )
     return masked - ranked
 

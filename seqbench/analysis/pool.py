@@ -15,14 +15,14 @@ from itertools import combinations, groupby
 from types import MappingProxyType
 from typing import Any
 
-from ..core.jobs import Experiment
+from ..core.jobs import TrainingJob
 from ..core.store import Entry
 
 Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
 CHOSEN = (
     "learning_rate",
     "weight_decay",
-)  # may differ between the models of a place; the rest is its budget
+)  # may differ between the models of a condition; the rest is its budget
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class Pool:
 def pool(
     machines: Machines,
     datasets: Mapping[str, Mapping[str, Any]],
-    wanted: Iterable[Experiment] = (),
+    wanted: Iterable[TrainingJob] = (),
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Pool:
     """Choose one training of every experiment.
 
-    At a place (dataset, track, length) the machine with most trainings comes first, and others fill in the models and
+    At a condition (dataset, track, length) the machine with most trainings comes first, and others fill in the models and
     seeds that it lacks: with the same settings for all seeds of a model, and the same budget for all models. A training that
     failed stays only where no machine brought it to its end.
 
-    machines: records by machine. datasets: facts of datasets by machine and name. wanted: experiments that a place may
+    machines: records by machine. datasets: facts of datasets by machine and name. wanted: experiments that a condition may
     borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
     experiment leaves out: written or not, they are the same setting.
     """
@@ -71,7 +71,7 @@ def pool(
     now = {(_at(w), w["model"]): _of_seeds(w) for w in chosen}
     taken: list[Entry] = []
     trainings = [e for e in kept if e.training]
-    for _, members in groupby(sorted(trainings, key=place), place):
+    for _, members in groupby(sorted(trainings, key=condition), condition):
         fitting, others = _fill(list(members), now)
         taken += fitting
         left_out += [(machine(e), e.experiment["dataset"], "other settings") for e in others]
@@ -88,7 +88,7 @@ def pool(
     )  # fmt: skip
 
 
-def place(entry: Entry) -> tuple[str, str, int]:
+def condition(entry: Entry) -> tuple[str, str, int]:
     """Dataset, track and length: what stands in one comparison."""
     return _at(entry.experiment)
 
@@ -136,15 +136,15 @@ def _trained(entry: Entry) -> bool:
 
 
 def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], list[Entry]]:
-    """The trainings of one place, which come in the order of machines: each model and seed once, and those that do not fit.
+    """The trainings of one condition, which come in the order of machines: each model and seed once, and those that do not fit.
 
-    now: the settings that are wanted by place and model, where they are known; those of an earlier choice come after them.
+    now: the settings that are wanted by condition and model, where they are known; those of an earlier choice come after them.
     """
     counts = Counter(machine(e) for e in members if e.ok and _trained(e))
 
     def rank(entry: Entry) -> tuple:
         own = _of_seeds(entry.experiment)
-        old = now.get((place(entry), entry.experiment["model"]), own) != own
+        old = now.get((condition(entry), entry.experiment["model"]), own) != own
         return not entry.ok, old, -counts[machine(entry)]
 
     ranked = sorted(members, key=rank)
@@ -174,16 +174,18 @@ def _budget(entry: Entry) -> str:
 
 
 def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[Entry, Entry]]:
-    """Trainings of equal settings in other tracks, for models that a place lacks.
+    """Trainings of equal settings in other tracks, for models that a condition lacks.
 
-    Only where the place trained other models itself, all with the settings that are wanted now.
+    Only where the condition trained other models itself, all with the settings that are wanted now.
     """
     own: dict[tuple, dict[str, str]] = {}
     equal: dict[str, Entry] = {}
     for entry in taken:
         equal.setdefault(settings(entry.experiment, "track"), entry)
-        own.setdefault(place(entry), {})[entry.experiment["model"]] = _of_seeds(entry.experiment)
-    trained = {place(e) for e in taken if _trained(e)}
+        own.setdefault(condition(entry), {})[entry.experiment["model"]] = _of_seeds(
+            entry.experiment
+        )
+    trained = {condition(e) for e in taken if _trained(e)}
     now = {(_at(w), w["model"]): _of_seeds(w) for w in wanted}
     current = {
         at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())

@@ -1,7 +1,7 @@
 """Rows of the table `probes`: for whom a model is good, and what it knows of the order of a history.
 
 NDCG@10 on the test split with all items ranked, conservative ties, averaged over seeds; groups of users are the same for
-every model of a place, so groups can be compared between models, models within a group.
+every model of a condition, so groups can be compared between models, models within a group.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ Columns = dict[tuple[str, str], np.ndarray]  # (probe, group) -> users (U,) bool
 
 
 def summarise(entries: list[Entry]) -> list[dict[str, Any]]:
-    """Return rows of every place (dataset, track, length) whose records hold probes; older ones are left out."""
+    """Return rows of every condition (dataset, track, length) whose records hold probes; older ones are left out."""
     able = [e for e in entries if e.training and e.ok and _has_probes(e)]
     rows = []
-    for _, members in groupby(sorted(able, key=_place), _place):
-        rows += _rows_of_place(list(members))
+    for _, members in groupby(sorted(able, key=_condition), _condition):
+        rows += _rows_of_condition(list(members))
     return rows
 
 
 def _has_probes(entry: Entry) -> bool:
-    return "test-shuffled/unmasked/rank" in entry.record["samples"]["arrays"]
+    return "test-shuffled/kept/rank" in entry.record["samples"]["arrays"]
 
 
-def _place(entry: Entry) -> tuple[str, str, int]:
+def _condition(entry: Entry) -> tuple[str, str, int]:
     return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
 
 
-def _rows_of_place(members: list[Entry]) -> Iterator[dict[str, Any]]:
+def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
     by_model: dict[str, list[dict[str, np.ndarray]]] = {}
     for entry in members:
         by_model.setdefault(entry.experiment["model"], []).append(entry.samples())
@@ -57,7 +57,7 @@ def _rows_of_place(members: list[Entry]) -> Iterator[dict[str, Any]]:
 def _orders(seeds: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
     """Every user's value (U,) by seed: with the history as it was, shuffled, and what is lost by that."""
     real, shuffled = (
-        [per_user(s[f"{split}/unmasked/rank"], METRIC) for s in seeds]
+        [per_user(s[f"{split}/kept/rank"], METRIC) for s in seeds]
         for split in ("test", "test-shuffled")
     )
     lost = [a - b for a, b in zip(real, shuffled, strict=True)]

@@ -1,7 +1,7 @@
-"""Rows of the tables `protocols` and `agreement`: what another split, order of events or masking does to the results.
+"""Rows of the tables `protocols` and `agreement`: what another split, order of events or treatment of seen items does to the results.
 
 Datasets are variants of one another when they come from the same file with the same k-core. The one in file order with
-leave-one-out is their base; every other one is a protocol, and so are seen items masked on the base. Agreement with the base
+leave-one-out is their base; every other one is a protocol, and so are seen items excluded on the base. Agreement with the base
 is Kendall's tau-b between the models' means, and the pairs of models that change places.
 """
 
@@ -18,7 +18,7 @@ from ..data.split import HOLDOUT
 from .summary import enough_seeds
 
 METRIC = "ndcg@10"
-BASE, MASKED = "leave-one-out", "seen items masked"
+BASE, MASKED = "leave-one-out", "seen items excluded"
 FEWEST = 3  # models, below which an order says nothing
 OPPOSITE = {"better": "worse", "worse": "better"}
 Rows = list[dict[str, Any]]
@@ -30,18 +30,18 @@ class Protocol:
 
     base: str
     dataset: str
-    masking: str
+    seen_items: str
     name: str
 
 
 def summarise(
     datasets: Mapping[str, Mapping[str, Any]], summary: Rows, comparisons: Rows
 ) -> tuple[Rows, Rows]:
-    """Return rows of `protocols` and of `agreement`; bases without any other protocol than masking are among them."""
+    """Return rows of `protocols` and of `agreement`; bases without any other protocol than excluded seen items are among them."""
     values, agreement = [], []
-    places = list(dict.fromkeys((row["track"], row["seq_len"]) for row in summary))
+    conditions = list(dict.fromkeys((row["track"], row["seq_len"]) for row in summary))
     for base, group in _by_base(protocols_of(datasets)).items():
-        for track, seq_len in places:
+        for track, seq_len in conditions:
             found = {p: _values(p, track, seq_len, summary) for p in group}
             found = {p: rows for p, rows in found.items() if rows}
             reference = next((p for p in found if p.name == BASE), None)
@@ -71,10 +71,10 @@ def protocols_of(datasets: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
             continue
         base = bases[0]
         found += [
-            Protocol(base, base, "unmasked", BASE),
-            Protocol(base, base, "seen-masked", MASKED),
+            Protocol(base, base, "kept", BASE),
+            Protocol(base, base, "excluded", MASKED),
         ]
-        found += [Protocol(base, n, "unmasked", w) for n, w in members.items() if n not in bases]
+        found += [Protocol(base, n, "kept", w) for n, w in members.items() if n not in bases]
     return found
 
 
@@ -113,7 +113,11 @@ def _by_base(protocols: list[Protocol]) -> dict[str, list[Protocol]]:
 
 
 def _about(protocol: Protocol) -> dict[str, Any]:
-    return {"protocol": protocol.name, "dataset": protocol.dataset, "masking": protocol.masking}
+    return {
+        "protocol": protocol.name,
+        "dataset": protocol.dataset,
+        "seen_items": protocol.seen_items,
+    }
 
 
 def _values(
@@ -122,7 +126,7 @@ def _values(
     """Model -> its value under a protocol."""
     keys = ("model", "metric", "n_seeds", "mean", "std", "ci_low", "ci_high")
     wanted = {
-        "dataset": protocol.dataset, "masking": protocol.masking, "track": track, "seq_len": seq_len,
+        "dataset": protocol.dataset, "seen_items": protocol.seen_items, "track": track, "seq_len": seq_len,
         "metric": METRIC, "ties": "conservative",
     }  # fmt: skip
     rows = (row for row in summary if all(row[k] == v for k, v in wanted.items()))
@@ -130,19 +134,19 @@ def _values(
 
 
 def _verdicts(track: str, seq_len: int, comparisons: Rows) -> dict[tuple, str]:
-    """(dataset, masking, model, model) -> verdict on their difference, in both directions, where it has enough seeds."""
+    """(dataset, seen_items, model, model) -> verdict on their difference, in both directions, where it has enough seeds."""
     found = {}
     for row in comparisons:
         here = (row["track"], row["seq_len"], row["metric"]) == (track, seq_len, METRIC)
         if here and enough_seeds(row["trained_seeds"]):
-            place, a, b, verdict = (
-                (row["dataset"], row["masking"]),
+            condition, a, b, verdict = (
+                (row["dataset"], row["seen_items"]),
                 row["model_a"],
                 row["model_b"],
                 row["verdict"],
             )
-            found[(*place, a, b)] = verdict
-            found[(*place, b, a)] = OPPOSITE.get(verdict, verdict)
+            found[(*condition, a, b)] = verdict
+            found[(*condition, b, a)] = OPPOSITE.get(verdict, verdict)
     return found
 
 
@@ -169,9 +173,9 @@ def _agreement(
 
 
 def _contradicted(
-    a: Protocol, b: Protocol, model: str, rival: str, verdicts: Mapping[tuple, str]
+    a: Protocol, b: Protocol, model: str, comparator: str, verdicts: Mapping[tuple, str]
 ) -> bool:
-    first, second = (verdicts.get((p.dataset, p.masking, model, rival)) for p in (a, b))
+    first, second = (verdicts.get((p.dataset, p.seen_items, model, comparator)) for p in (a, b))
     return first in OPPOSITE and second == OPPOSITE[first]
 
 

@@ -22,9 +22,14 @@ from .tidy_cost import sequences
 Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)
 MEMORY = {"cpu": "peak_rss_bytes", "cuda": "peak_allocated_bytes"}
 EXACT = "saved_bytes"  # counted, the same every time
-X = {"tokens": "seq_len", "batch": "seq_len", "sequences": "sequences", "catalogue": "n_items"}
+X = {
+    "length-at-constant-tokens": "seq_len",
+    "length-at-constant-batch": "seq_len",
+    "batch-size": "sequences",
+    "catalogue-size": "n_items",
+}
 CURVE = ("track", "machine", "machine_name", "device", "device_kind", "threads")
-SETTLED = 0.975  # share of resamples in which two curves cross, or do not
+CONCLUSIVE_SHARE = 0.975  # share of resamples in which two curves cross, or do not
 
 
 def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -81,10 +86,10 @@ def _key(entry: Entry) -> tuple:
     e = entry.experiment
     rows = sequences(e, "train")
     constant = {
-        "tokens": (e["n_items"],),
-        "batch": (rows, e["n_items"]),
-        "sequences": (e["seq_len"], e["n_items"]),
-        "catalogue": (e["seq_len"], rows),
+        "length-at-constant-tokens": (e["n_items"],),
+        "length-at-constant-batch": (rows, e["n_items"]),
+        "batch-size": (e["seq_len"], e["n_items"]),
+        "catalogue-size": (e["seq_len"], rows),
     }[e["curve"]]
     return (*(identity(entry)[key] for key in CURVE), e["precision"], e["curve"], *constant)
 
@@ -95,11 +100,11 @@ def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
     A batch is the whole sequences that fit into the tokens asked for, one at least: b tokens in sequences of L mean that
     b to b + L - 1 were asked for, and of a single sequence up to 2 L - 1.
     """
-    if members[0].experiment["curve"] != "tokens":
+    if members[0].experiment["curve"] != "length-at-constant-tokens":
         return [members]
     groups: list[tuple[int, int, list[Entry]]] = []  # least, most tokens asked for, members
     for entry in sorted(members, key=lambda m: m.experiment["seq_len"]):
-        length, tokens = entry.experiment["seq_len"], entry.experiment["batch_targets"]
+        length, tokens = entry.experiment["seq_len"], entry.experiment["targets_per_step"]
         low, high = (tokens if tokens > length else 1), tokens + length - 1
         at = next((k for k, g in enumerate(groups) if max(low, g[0]) <= min(high, g[1])), None)
         if at is None:
@@ -114,13 +119,13 @@ def _fixed(members: list[Entry]) -> str:
     experiments = [entry.experiment for entry in members]
     first = experiments[0]
     rows, length = sequences(first, "train"), first["seq_len"]
-    tokens = max(e["batch_targets"] for e in experiments)
+    tokens = max(e["targets_per_step"] for e in experiments)
     items = f"{first['n_items']:,} items"
     return {
-        "tokens": f"{tokens:,} tokens a batch, {items}",
-        "batch": f"{rows:,} sequences a batch, {items}",
-        "sequences": f"L = {length}, {items}",
-        "catalogue": f"{rows:,} sequences a batch, L = {length}",
+        "length-at-constant-tokens": f"{tokens:,} tokens a batch, {items}",
+        "length-at-constant-batch": f"{rows:,} sequences a batch, {items}",
+        "batch-size": f"L = {length}, {items}",
+        "catalogue-size": f"{rows:,} sequences a batch, L = {length}",
     }[first["curve"]]
 
 
@@ -146,7 +151,7 @@ def _points(
             points[model][x] = samples
         elif metric != EXACT and (why := _why(entry, phase, metric)):
             missing[model].append(f"{x:,}: {why}")
-    names = list(LABELS)  # as in every table: pairs then name the subject of the project first
+    names = list(LABELS)  # as in every table: pairs then name the focal model first
     order = sorted(points, key=lambda m: (names.index(m) if m in names else len(names), m))
     return {model: points[model] for model in order}, missing
 
@@ -236,7 +241,7 @@ def _crossover(
         _, next_ = near = scaling.around(x, row["x"])
         if next_ > scaling.NEAR * near[0]:  # what lies between is not known to be straight
             row |= {"low": before, "high": after, "bracketed": True}
-    elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - SETTLED:
+    elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - CONCLUSIVE_SHARE:
         row |= _beyond(x, own, a, b)
     return row
 
@@ -246,7 +251,7 @@ def _beyond(x: np.ndarray, own: list[np.ndarray], a: np.ndarray, b: np.ndarray) 
     at = scaling.extrapolated_crossing(*(scaling.fit_power(x, t) for t in own))[0]
     found = scaling.extrapolated_crossing(scaling.fit_power(x, a), scaling.fit_power(x, b))
     share = float(np.isfinite(found).mean())
-    if not np.isfinite(at) or share < SETTLED:
+    if not np.isfinite(at) or share < CONCLUSIVE_SHARE:
         return {}
     low, high = scaling.interval(found)
     return {"x": float(at), "low": low, "high": high, "share": share, "extrapolated": True}

@@ -1,6 +1,6 @@
 """Summaries over seeds: means with intervals, and differences between models with a verdict.
 
-Records are read place by place (dataset, track, length); what is kept of a place are its models' means by user and their
+Records are read condition by condition (dataset, track, length); what is kept of a condition are its models' means by user and their
 resamples, until its dataset ends.
 """
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from ..core.store import Entry
 from . import contrasts, resampling, significance
-from .groups import COMPARED, Group, check_same_data, groups, place
-from .tidy import MASKINGS
+from .groups import COMPARED, Group, check_same_data, condition, groups
+from .tidy import SEEN_ITEMS
 
 SUMMARY = (
-    *("dataset", "model", "track", "split", "masking", "ties", "seq_len", "n_seeds", "budget"),
+    *("dataset", "model", "track", "split", "seen_items", "ties", "seq_len", "n_seeds", "budget"),
     *("data_hash", "metric", "mean", "std", "ci_low", "ci_high"),
 )
 TABLES = ("effectiveness", "summary", "comparisons", "contrasts")
 SEEDS_FOR_A_CLAIM = 3
-SETTLED = ("better", "worse", "equivalent")  # verdicts that say something
+CONCLUSIVE = ("better", "worse", "equivalent")  # verdicts that say something
 UNSTEADY = "unsteady"  # no verdict: seeds of one of the two lie far apart (`groups.APART`)
 
 
@@ -43,17 +43,17 @@ def summarise(
     Raises:
         UserError: records that would be averaged or compared differ in data, machine or settings.
     """
-    trainings = sorted((e for e in entries if e.training and e.ok), key=place)
+    trainings = sorted((e for e in entries if e.training and e.ok), key=condition)
     check_same_data(trainings)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    for _, of_dataset in groupby(trainings, lambda entry: place(entry)[0]):
-        for _, of_track in groupby(of_dataset, lambda entry: place(entry)[1]):
+    for _, of_dataset in groupby(trainings, lambda entry: condition(entry)[0]):
+        for _, of_track in groupby(of_dataset, lambda entry: condition(entry)[1]):
             own: list[Group] = []
-            for _, members in groupby(of_track, place):
+            for _, members in groupby(of_track, condition):
                 here = groups(list(members), rows["effectiveness"], one_machine)
                 rows["summary"] += [row for group in here for row in _summary_rows(group)]
                 rows["comparisons"] += _compared(here, margin)
-                rows["contrasts"] += [row for group in here for row in contrasts.masking(group)]
+                rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
                 own += here
             rows["contrasts"] += contrasts.lengths(own)
     return rows
@@ -69,14 +69,14 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
         "budget": group.budget,
     }
     about |= {"data_hash": entry.record["data"]["hash"]}
-    for k, (masking, ties, metric) in enumerate(group.names):
+    for k, (seen_items, ties, metric) in enumerate(group.names):
         numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
-        row = {**about, "masking": masking, "ties": ties, "metric": metric, **numbers}
+        row = {**about, "seen_items": seen_items, "ties": ties, "metric": metric, **numbers}
         yield {column: row[column] for column in SUMMARY}
 
 
 def _compared(here: list[Group], margin: float) -> list[dict[str, Any]]:
-    """Every pair of models of one place."""
+    """Every pair of models of one condition."""
     pairs = combinations(here, 2)
     return _adjusted([row for a, b in pairs for row in _comparison_rows(a, b, margin)])
 
@@ -87,14 +87,14 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     about |= {"model_b": b.experiment["model"]}
     p_values, effects = significance.paired_t(a.means.users, b.means.users)
     steady = a.steady and b.steady
-    for masking, metric in product(MASKINGS, COMPARED):
-        k = a.column(masking, metric)
+    for seen_items, metric in product(SEEN_ITEMS, COMPARED):
+        k = a.column(seen_items, metric)
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
         low, high = significance.difference_interval(a.resamples, b.resamples, k)
         least = margin * max(mean_a, mean_b)
         interval = (low[0], high[0])
         yield {
-            **about, "masking": masking, "metric": metric,
+            **about, "seen_items": seen_items, "metric": metric,
             "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
             "ci_low": low[0], "ci_high": high[0], "margin": least,
             "p_margin": significance.p_beyond(a.resamples, b.resamples, k, interval, least),
@@ -104,10 +104,10 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
 
 
 def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add p-values adjusted (Holm) over all pairs of models in one place, masking and metric."""
+    """Add p-values adjusted (Holm) over all pairs of models in one condition, treatment of seen items and metric."""
     families: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
-        families.setdefault((row["masking"], row["metric"]), []).append(row)
+        families.setdefault((row["seen_items"], row["metric"]), []).append(row)
     for family in families.values():
         adjusted = significance.holm(np.array([row["p_value"] for row in family]))
         for row, p in zip(family, adjusted, strict=True):

@@ -14,10 +14,10 @@ from ..core.store import Entry
 
 QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
 SPLITS = ("valid", "test")
-MASKINGS = ("unmasked", "seen-masked")
+SEEN_ITEMS = ("kept", "excluded")
 TIES = ("conservative", "average")
 SETTINGS = (
-    *("objective", "max_steps", "batch_targets", "patience_steps", "learning_rate", "precision"),
+    *("objective", "max_steps", "targets_per_step", "patience_steps", "learning_rate", "precision"),
     "kernels",
 )
 OUTCOME = (
@@ -73,7 +73,7 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
         **backend(entry),
         "throttled": throttled(entry),
         "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
-        "stand_in": entry.record["data"]["stand_in"],
+        "substitute_file": entry.record["data"]["substitute_file"],
         **{f"code_{key}": entry.record["code"][key] for key in ("hash", "revision", "dirty")},
         "command": command(entry),
     }
@@ -98,35 +98,40 @@ def command(entry: Entry) -> str:
 
 
 def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str, str], np.ndarray]:
-    """Return values per user (U,) by (masking, ties, metric)."""
+    """Return values per user (U,) by (seen_items, ties, metric)."""
     table = {}
-    for masking in MASKINGS:
-        rank, ties = (samples[f"{split}/{masking}/{name}"] for name in ("rank", "ties"))
+    for seen_items in SEEN_ITEMS:
+        rank, ties = (samples[f"{split}/{seen_items}/{name}"] for name in ("rank", "ties"))
         ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
         for kind in TIES:
             for metric in QUALITIES:
-                table[masking, kind, metric] = per_user(ranks[kind], metric)
+                table[seen_items, kind, metric] = per_user(ranks[kind], metric)
     return table
 
 
 def effectiveness_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """One row per split, masking, ties and metric of a training: the mean over its users."""
+    """One row per split, seen_items, ties and metric of a training: the mean over its users."""
     about = {**identity(entry), "trained": bool(entry.values.get("steps"))}
     for split in SPLITS:
-        for (masking, ties, metric), values in qualities(samples, split).items():
-            kind = {"split": split, "masking": masking, "ties": ties, "metric": metric}
+        for (seen_items, ties, metric), values in qualities(samples, split).items():
+            kind = {"split": split, "seen_items": seen_items, "ties": ties, "metric": metric}
             yield {**about, **kind, "value": float(values.mean()), "n_users": len(values)}
 
 
 def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
-    """One row per validation, split, masking and metric of a training."""
+    """One row per validation, split, seen items and metric of a training."""
     keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
     about = {key: value for key, value in identity(entry).items() if key in keys}
     for point in entry.values.get("curve") or []:
         where = {key: point[key] for key in ("step", "targets", "seconds", "loss")}
         best = point["step"] == entry.values.get("best_step")
         for split in ("valid", "test"):
-            for masking, metrics in point.get(split, {}).items():
+            for seen_items, metrics in point.get(split, {}).items():
                 for metric, value in metrics.items():
-                    row = {"split": split, "masking": masking, "metric": metric, "value": value}
+                    row = {
+                        "split": split,
+                        "seen_items": seen_items,
+                        "metric": metric,
+                        "value": value,
+                    }
                     yield {"path": entry.path, **about, **where, **row, "best": best}

@@ -64,7 +64,7 @@ def sequences(experiment: dict[str, Any], phase: str) -> int | None:
     if phase == "inference":
         return experiment["eval_batch"]
     full_length = experiment["n_items"] is not None
-    return max(1, experiment["batch_targets"] // experiment["seq_len"]) if full_length else None
+    return max(1, experiment["targets_per_step"] // experiment["seq_len"]) if full_length else None
 
 
 def _measured(samples: Samples) -> Samples:
@@ -164,7 +164,7 @@ def _phase(entry: Entry, name: str) -> dict[str, Any]:
     phase, _, metric = name.partition("/")
     experiment = entry.experiment
     in_batch = {"train": sequences(experiment, "train"), "inference": _users(entry)}.get(phase)
-    targets = experiment["batch_targets"]
+    targets = experiment["targets_per_step"]
     if experiment["n_items"] is not None and experiment.get("objective") == "prefix":
         targets = in_batch  # one at the end of every full window
     return {

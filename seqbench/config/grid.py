@@ -14,11 +14,11 @@ from typing import Any
 
 from ..core.jobs import (
     FULL_LENGTH,
-    Experiment,
-    Measurement,
+    MeasurementJob,
     Pairs,
     Study,
     Training,
+    TrainingJob,
     build,
     space_of,
 )
@@ -29,8 +29,8 @@ from .model_files import is_trainable, model_config_fields
 class Grid:
     """All jobs that a configuration asks for."""
 
-    trainings: tuple[Experiment, ...]
-    measurements: tuple[Measurement, ...]
+    trainings: tuple[TrainingJob, ...]
+    measurements: tuple[MeasurementJob, ...]
 
     def datasets(self) -> list[str]:
         """Names of the prepared datasets that the jobs read, in order of first use."""
@@ -53,7 +53,7 @@ def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:
     return Grid(tuple(_trainings(config, models_dir)), tuple(_measurements(config)))
 
 
-def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experiment]:
+def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[TrainingJob]:
     run = config["run"]
     for dataset in run["datasets"]:
         for track in run["tracks"]:
@@ -64,7 +64,7 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Experime
                     hyper = hyperparameters(config, model, track, dataset if trainable else None)
                     # A model without training is deterministic: one seed says it all.
                     for seed in run["seeds"] if trainable else run["seeds"][:1]:
-                        yield Experiment(dataset, model, track, seq_len, seed, hyper, training)
+                        yield TrainingJob(dataset, model, track, seq_len, seed, hyper, training)
 
 
 def base_training(
@@ -72,7 +72,7 @@ def base_training(
 ) -> Training:
     """How a track trains on a dataset, and one model there if it is named.
 
-    track < dataset < the track's own block for that dataset < ``settings``.
+    track < dataset < the track's own block for that dataset < ``selected_settings``.
     """
     block = config["tracks"][track]
     keys = {
@@ -88,14 +88,14 @@ def _setting(
     config: Mapping[str, Any], track: str, dataset: str | None, model: str | None
 ) -> Mapping[str, Any]:
     """What was chosen for one model on one dataset in one track, as by tuning."""
-    by_dataset = config.get("settings", {}).get(track, {})
+    by_dataset = config.get("selected_settings", {}).get(track, {})
     return by_dataset.get(dataset, {}).get(model, {})
 
 
 def hyperparameters(
     config: Mapping[str, Any], model: str, track: str, dataset: str | None
 ) -> Pairs:
-    """Hyper-parameters of a model: track < dataset < model's own block for that track < ``settings``.
+    """Hyper-parameters of a model: track < dataset < model's own block for that track < ``selected_settings``.
 
     ``dataset`` None (a baseline without training) leaves out what the track and the dataset say to trained models.
     """
@@ -108,13 +108,13 @@ def hyperparameters(
     return tuple(sorted({**shared, **local, **own, **chosen}.items()))
 
 
-def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
+def _measurements(config: Mapping[str, Any]) -> Iterator[MeasurementJob]:
     measure = config.get("measure") or {}
     names = measure.get("models") or []
     for track in config["run"]["tracks"] if names else []:
-        if measure.get("real", True):
+        if measure["on_datasets"]:
             yield from _on_datasets(config, measure, track)
-        if not config.get("settings", {}).get(
+        if not config.get("selected_settings", {}).get(
             track
         ):  # what was chosen for a dataset says nothing beyond it
             yield from _on_full_length(config, measure, track)
@@ -122,27 +122,27 @@ def _measurements(config: Mapping[str, Any]) -> Iterator[Measurement]:
 
 def _on_datasets(
     config: Mapping[str, Any], measure: Mapping[str, Any], track: str
-) -> Iterator[Measurement]:
+) -> Iterator[MeasurementJob]:
     keys = _shared(measure, "eval_batch", "energy_window_s")
     for dataset in config["run"]["datasets"]:
         models = tuple((m, hyperparameters(config, m, track, dataset)) for m in measure["models"])
         training = base_training(config, dataset, track)
         for seq_len in config["datasets"][dataset]["seq_lens"]:
-            yield Measurement(
-                dataset, track, seq_len, models, training.batch_targets, **_as_trained(training), **keys
+            yield MeasurementJob(
+                dataset, track, seq_len, models, training.targets_per_step, **_as_trained(training), **keys
             )  # fmt: skip
 
 
 def _on_full_length(
     config: Mapping[str, Any], measure: Mapping[str, Any], track: str
-) -> Iterator[Measurement]:
+) -> Iterator[MeasurementJob]:
     models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in measure["models"])
     training = base_training(config, FULL_LENGTH, track)
     keys = _shared(measure)
     if measure.get("curve_budget_s"):
         keys["budget_s"] = measure["curve_budget_s"]
     for curve, seq_len, sequences, n_items in _points(measure):
-        yield Measurement(
+        yield MeasurementJob(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
             n_items=n_items, curve=curve, **_as_trained(training), **keys,
         )  # fmt: skip
@@ -150,23 +150,23 @@ def _on_full_length(
 
 def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
     """Curve, length, sequences per batch (users at inference) and catalogue size of every point."""
-    n_items = measure.get("n_items")
-    for seq_len in measure.get("lengths", []):
-        if measure.get("tokens"):
-            yield "tokens", seq_len, max(1, measure["tokens"] // seq_len), n_items
-    for seq_len in measure.get("lengths", []):
-        if measure.get("sequences"):
-            yield "batch", seq_len, measure["sequences"], n_items
-    batches = measure.get("batches") or {}
-    for sequences in batches.get("sequences", []):
-        yield "sequences", batches["seq_len"], sequences, n_items
-    catalogues = measure.get("catalogues") or {}
-    for size in catalogues.get("n_items", []):
-        yield "catalogue", catalogues["seq_len"], catalogues["sequences"], size
+    scaling, n_items = measure["scaling"], measure["n_items"]
+    block = scaling["length_at_constant_tokens"]
+    for seq_len in block["seq_lens"]:
+        yield "length-at-constant-tokens", seq_len, max(1, block["tokens"] // seq_len), n_items
+    block = scaling["length_at_constant_batch"]
+    for seq_len in block["seq_lens"]:
+        yield "length-at-constant-batch", seq_len, block["sequences"], n_items
+    block = scaling["batch_size"]
+    for sequences in block["sequences"]:
+        yield "batch-size", block["seq_len"], sequences, n_items
+    block = scaling["catalogue_size"]
+    for size in block["n_items"]:
+        yield "catalogue-size", block["seq_len"], block["sequences"], size
 
 
 def _as_trained(training: Training) -> dict[str, Any]:
-    keys = ("precision", "kernels", "objective", "positions", "bucket")
+    keys = ("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length")
     return {key: getattr(training, key) for key in keys}
 
 
@@ -190,7 +190,7 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
             found.append(Study(
                 dataset, model, seq_len, search["trials"], space_of(space), search["seed"],
                 _explicit(models_dir / f"{model}.py", space, hyperparameters(config, model, track, dataset)), training,
-                search["finalists"], tuple(search["final_seeds"]) if search["finalists"] else (),
+                search["rerun_top_k"], tuple(search["rerun_seeds"]) if search["rerun_top_k"] else (),
             ))  # fmt: skip
     return found
 

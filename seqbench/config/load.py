@@ -19,7 +19,7 @@ from jsonschema.exceptions import best_match
 
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH
-from .messages import explain, instead
+from .messages import explain, instead, renamed
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, without_removed
 
@@ -56,6 +56,8 @@ def validate(
     Raises:
         UserError: a key or value that is not allowed, in one line.
     """
+    for problem in renamed(config):
+        raise UserError(f"config: {problem}")
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     error = best_match(_Validator(schema).iter_errors(config))
     if error is not None:
@@ -142,9 +144,9 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
     for track, block in config["tracks"].items():
         yield from _not_in(f"tracks.{track}.datasets", block.get("datasets", {}), known["datasets"])
-    yield from _not_in("settings", config["settings"], known["tracks"])
+    yield from _not_in("selected_settings", config["selected_settings"], known["tracks"])
     yield from _not_chosen(config, trained)
-    yield from _not_in("report.waterfall", config["report"]["waterfall"], known["tracks"])
+    yield from _not_in("report.ablation", config["report"]["ablation"], known["tracks"])
     tune = config["tune"]
     yield from _not_in("tune.datasets", tune["datasets"], known["datasets"])
     yield from _not_in("tune.by_dataset", tune["by_dataset"], known["datasets"])
@@ -152,22 +154,22 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         yield from _not_in(f"tune.{key}", tune[key], trained)
     if tune["datasets"]:
         yield from _not_in("tune.track", [tune["track"]], known["tracks"])
-    for track, by_dataset in config["settings"].items():
-        yield from _not_in(f"settings.{track}", by_dataset, known["datasets"])
+    for track, by_dataset in config["selected_settings"].items():
+        yield from _not_in(f"selected_settings.{track}", by_dataset, known["datasets"])
         for dataset, by_model in by_dataset.items():
-            yield from _not_in(f"settings.{track}.{dataset}", by_model, trained)
+            yield from _not_in(f"selected_settings.{track}.{dataset}", by_model, trained)
 
 
 def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[str]:
     """A track with settings of its own has them for every model that it runs, or it would mix tuned with untuned."""
     models = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
     for track in config["run"]["tracks"]:
-        chosen = config["settings"].get(track)
+        chosen = config["selected_settings"].get(track)
         for dataset in config["run"]["datasets"] if chosen else []:
             for model in models:
                 if model in trained and model not in chosen.get(dataset, {}):
                     yield (
-                        f"settings.{track}.{dataset}.{model} is missing: tune it (tune.datasets, `snakemake tune`,"
+                        f"selected_settings.{track}.{dataset}.{model} is missing: tune it (tune.datasets, `snakemake tune`,"
                         f" `make accept-tuning`) or take it out of run and measure"
                     )
 
@@ -182,7 +184,7 @@ def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
     for name, block in datasets.items():
         key, source = f"datasets.{name}", block["source"]
         if name == FULL_LENGTH:
-            yield f"{key}: this name is taken by the synthetic batches of measure.lengths"
+            yield f"{key}: this name is taken by the synthetic batches of measure.scaling"
         if source == "synthetic":
             yield from _bad_synthetic(key, block)
         elif "synthetic" in block:
@@ -207,7 +209,7 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
         for track, values in blocks.items():
             yield from bad_values(f"models.{model}.{track}", values, model, fields[model])
     for track, dataset, model, values in _chosen(config):
-        key = f"settings.{track}.{dataset}.{model}.hyperparameters"
+        key = f"selected_settings.{track}.{dataset}.{model}.hyperparameters"
         yield from bad_values(key, values, model, fields[model])
     yield from bad_space(config, fields)
     selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
@@ -222,7 +224,7 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    for track, by_dataset in config["settings"].items():
+    for track, by_dataset in config["selected_settings"].items():
         for dataset, by_model in by_dataset.items():
             for model, chosen in by_model.items():
                 yield track, dataset, model, chosen.get("hyperparameters", {})

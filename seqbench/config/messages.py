@@ -4,11 +4,45 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
 from jsonschema.exceptions import ValidationError
+
+# Keys of earlier configurations by the new one; * stands for any names.
+RENAMED = {
+    "settings": "selected_settings",
+    "measure.real": "measure.on_datasets",
+    "measure.lengths": "seq_lens of measure.scaling.length_at_constant_tokens and of length_at_constant_batch",
+    "measure.tokens": "measure.scaling.length_at_constant_tokens.tokens",
+    "measure.sequences": "measure.scaling.length_at_constant_batch.sequences",
+    "measure.batches": "measure.scaling.batch_size",
+    "measure.catalogues": "measure.scaling.catalogue_size",
+    "tune.finalists": "tune.rerun_top_k",
+    "tune.final_seeds": "tune.rerun_seeds",
+    "report.waterfall": "report.ablation",
+    "datasets.*.local.differs": "differs_from_original",
+    "*.training.batch_targets": "targets_per_step",
+    "*.training.bucket": "bucket_by_length",
+    "*.training.positions": "compute_all_positions (true for every, false for needed)",
+    "*.training.select_masking": "select_seen_items (kept for unmasked, excluded for seen-masked)",
+}
+
+
+def renamed(config: Mapping[str, Any]) -> Iterator[str]:
+    """A line for every key that has another name now."""
+    for key in _keys(config):
+        for old, new in RENAMED.items():
+            if fnmatchcase(key, old):
+                yield f"{key}: renamed to {new}"
+
+
+def _keys(block: Any, above: str = "") -> Iterator[str]:
+    for key, value in block.items() if isinstance(block, Mapping) else ():
+        yield f"{above}{key}"
+        yield from _keys(value, f"{above}{key}.")
 
 
 def explain(error: ValidationError) -> str:

@@ -49,10 +49,10 @@ def bad_space(
 
 
 def _bad_finals(key: str, search: Mapping[str, Any]) -> Iterator[str]:
-    if search["finalists"] == 1:
+    if search["rerun_top_k"] == 1:
         yield f"{key}.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
-    if search["finalists"] and search["seed"] in search["final_seeds"]:
-        yield f"{key}.final_seeds = {search['seed']}: is {key}.seed, with which they were trained already; write another"
+    if search["rerun_top_k"] and search["seed"] in search["rerun_seeds"]:
+        yield f"{key}.rerun_seeds = {search['seed']}: is {key}.seed, with which they were trained already; write another"
 
 
 def _bad_shape(key: str, rule: Mapping[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
@@ -25,24 +26,24 @@ FULL_LENGTH = (
 # field is read as having it. So a new optional field reruns nothing, and a changed default reruns what it changes.
 BEFORE: dict[str, dict[str, Any]] = {
     "Training": {
-        "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
+        "objective": "all-positions", "precision": "fp32", "targets_per_step": 2048, "learning_rate": 0.001,
         "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
-        "select_on": "ndcg@10", "select_masking": "unmasked", "bucket": True, "eval_batch": 256,
-        "kernels": "auto", "positions": "needed", "rank_test": True, "curve_test": False,
+        "select_on": "ndcg@10", "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
+        "kernels": "auto", "compute_all_positions": False, "rank_test": True, "curve_test": False,
     },
-    "Experiment": {"hyperparameters": (), "training": None},
-    "Measurement": {
-        "batch_targets": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
-        "n_items": None, "kernels": "auto", "objective": "all-positions", "positions": "needed", "bucket": True,
+    "TrainingJob": {"hyperparameters": (), "training": None},
+    "MeasurementJob": {
+        "targets_per_step": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "n_items": None, "kernels": "auto", "objective": "all-positions", "compute_all_positions": False, "bucket_by_length": True,
         "curve": None, "budget_s": None, "energy_window_s": 0.0,
     },
 }  # fmt: skip
 # Curves of cost on full-length batches, by what stays constant while something grows.
 CURVES = {
-    "tokens": "sequence length at constant tokens per batch",
-    "batch": "sequence length at constant sequences per batch",
-    "sequences": "sequences per batch at constant length",
-    "catalogue": "items in the catalogue at constant batch",
+    "length-at-constant-tokens": "sequence length at constant tokens per batch",
+    "length-at-constant-batch": "sequence length at constant sequences per batch",
+    "batch-size": "sequences per batch at constant length",
+    "catalogue-size": "items in the catalogue at constant batch",
 }
 
 
@@ -54,27 +55,27 @@ class Training:
     # is a sample with the loss at its last position, as in RecBole
     objective: str = "all-positions"
     precision: str = "fp32"  # fp32 | tf32 | bf16: arithmetic of training and scoring
-    batch_targets: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
+    targets_per_step: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
     learning_rate: float = 0.001  # Adam
     weight_decay: float = 0.0  # L2 term of Adam
     max_steps: int = 30000  # the budget: optimiser steps at most
     eval_every: int = 480  # steps between two validations
     patience_steps: int = 4800  # stop after this many steps without a better validation
     select_on: str = "ndcg@10"  # metric on the validation split that picks the best step
-    select_masking: str = "unmasked"  # unmasked | seen-masked, for the selection
-    bucket: bool = True  # windows of similar length share a batch (less padding)
+    select_seen_items: str = "kept"  # kept | excluded, for the selection
+    bucket_by_length: bool = True  # windows of similar length share a batch (less padding)
     eval_batch: int = 256  # users per batch in evaluation
     kernels: str = (
-        "auto"  # auto | numba | torch | inductor | plain: what runs between the matrix products
+        "auto"  # auto | numba | torch | inductor | eager: what runs between the matrix products
     )
-    # needed | every: whether positions whose outputs nothing reads pass through the last layers too, as in RecBole
-    positions: str = "needed"
+    # whether positions whose outputs nothing reads pass through the last layers too, as in RecBole
+    compute_all_positions: bool = False
     rank_test: bool = True  # rank the test split at the end; never while tuning
     curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
 
 
 @dataclass(frozen=True)
-class Experiment:
+class TrainingJob:
     """One training: a model on a dataset at one history length, in one track, with one seed."""
 
     dataset: str
@@ -99,7 +100,7 @@ class Experiment:
         return _canonical({**non_default(self), "training": non_default(self.training)})
 
     @classmethod
-    def from_json(cls, text: str) -> Experiment:
+    def from_json(cls, text: str) -> TrainingJob:
         """Inverse of ``to_json``; also reads ``to_dict`` as JSON.
 
         Raises:
@@ -111,14 +112,14 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MeasurementJob:
     """One measuring job: all models on one dataset (or full-length synthetic batches), interleaved."""
 
     dataset: str
     track: str
     seq_len: int
     models: tuple[tuple[str, Pairs], ...]  # (name, hyper-parameters that differ from the defaults)
-    batch_targets: int = 2048  # real targets per training step
+    targets_per_step: int = 2048  # real targets per training step
     eval_batch: int = 256  # users per inference batch
     rounds: int = 3  # fresh processes per model
     steps: int = 10  # timed steps per round
@@ -127,8 +128,8 @@ class Measurement:
     n_items: int | None = None  # catalogue size of full-length batches; None: the dataset's own
     kernels: str = "auto"  # as in Training, like the next three
     objective: str = "all-positions"
-    positions: str = "needed"
-    bucket: bool = True
+    compute_all_positions: bool = False
+    bucket_by_length: bool = True
     curve: str | None = None  # of full-length batches: what varies along it, one of CURVES
     budget_s: float | None = None  # seconds of steps per process, after which it takes no more
     energy_window_s: float = (
@@ -138,7 +139,7 @@ class Measurement:
     @property
     def path(self) -> str:
         """Folder below the results folder that holds one record folder per model."""
-        size = f"L{self.seq_len}-T{self.batch_targets}"
+        size = f"L{self.seq_len}-T{self.targets_per_step}"
         if self.curve:
             size = f"{self.curve}-{size}-V{self.n_items}"
         return f"runs/{self.dataset}/{self.track}/measure/{size}"
@@ -164,7 +165,7 @@ class Measurement:
         return _canonical({**non_default(self), "models": [[n, dict(p)] for n, p in self.models]})
 
     @classmethod
-    def from_json(cls, text: str) -> Measurement:
+    def from_json(cls, text: str) -> MeasurementJob:
         """Inverse of ``to_json``.
 
         Raises:
@@ -178,7 +179,7 @@ class Measurement:
 def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """A record's experiment with what the fields meant that did not exist when it was made."""
     training = experiment.get("training")
-    cls, values = (Training, training) if training is not None else (Measurement, experiment)
+    cls, values = (Training, training) if training is not None else (MeasurementJob, experiment)
     defaults = {
         f.name: before(cls, f)
         for f in dataclasses.fields(cls)
@@ -227,6 +228,11 @@ def _pairs(values: Mapping[str, Any]) -> Pairs:
     return tuple(sorted(values.get("hyperparameters", {}).items()))
 
 
+def _named(cls: type) -> str:
+    """A class in words: training job, measurement job, training, study."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
+
+
 def build(cls: type, values: Mapping[str, Any]) -> Any:
     """Make a dataclass from a mapping.
 
@@ -236,13 +242,11 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise UserError(
-            f"{cls.__name__.lower()}: unknown key {unknown[0]!r}; allowed: {', '.join(known)}"
-        )
+        raise UserError(f"{_named(cls)}: unknown key {unknown[0]!r}; allowed: {', '.join(known)}")
     try:
         return cls(**values)
     except TypeError as error:
-        raise UserError(f"{cls.__name__.lower()}: {error}") from None
+        raise UserError(f"{_named(cls)}: {error}") from None
 
 
 TRAINING_KEYS = ("learning_rate", "weight_decay")  # what a space may name besides hyper-parameters
@@ -262,8 +266,8 @@ class Study:
     seed: int = 0  # of the sampler and of every trial that it proposes
     hyperparameters: Pairs = ()  # of the first trial, and of all for what the space leaves out
     training: Training = field(default_factory=Training)  # budget and settings of a trial
-    finalists: int = 0  # best settings that are trained again; 0: the best trial wins
-    final_seeds: tuple[int, ...] = ()  # of each of them
+    rerun_top_k: int = 0  # best settings that are trained again; 0: the best trial wins
+    rerun_seeds: tuple[int, ...] = ()  # of each of them
 
     @property
     def path(self) -> str:
@@ -274,11 +278,11 @@ class Study:
         """Folder of one trial's record below the results folder."""
         return f"{self.path}/trial-{number:03d}"
 
-    def experiment(self, chosen: Mapping[str, Any], seed: int | None = None) -> Experiment:
+    def experiment(self, chosen: Mapping[str, Any], seed: int | None = None) -> TrainingJob:
         """The training of a trial: what was chosen over what all trials share. seed: of a final, else the study's."""
         training = {k: v for k, v in chosen.items() if k in TRAINING_KEYS}
         hyper = {k: v for k, v in chosen.items() if k not in TRAINING_KEYS}
-        return Experiment(
+        return TrainingJob(
             self.dataset, self.model, TUNE_TRACK, self.seq_len, self.seed if seed is None else seed,
             tuple(sorted({**dict(self.hyperparameters), **hyper}.items())),
             dataclasses.replace(self.training, rank_test=False, curve_test=False, **training),
@@ -296,7 +300,7 @@ class Study:
     @property
     def trainings(self) -> int:
         """How many trainings the whole study has, finals included."""
-        return self.trials + min(self.finalists, self.trials) * len(self.final_seeds)
+        return self.trials + min(self.rerun_top_k, self.trials) * len(self.rerun_seeds)
 
     def to_json(self) -> str:
         """Canonical JSON without what was so before a field existed, and without the finals where there are none."""
@@ -308,8 +312,8 @@ class Study:
         values["hyperparameters"] = dict(self.hyperparameters)
         values["space"] = {name: dict(rule) for name, rule in self.space}
         values["training"] = non_default(self.training)
-        if not self.finalists:
-            values.pop("final_seeds", None)
+        if not self.rerun_top_k:
+            values.pop("rerun_seeds", None)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -326,8 +330,8 @@ class Study:
         values["hyperparameters"] = tuple(sorted(values.get("hyperparameters", {}).items()))
         values["space"] = space_of(values.get("space", {}))
         values["training"] = build(Training, values.get("training", {}))
-        if isinstance(values.get("final_seeds"), list):
-            values["final_seeds"] = tuple(values["final_seeds"])
+        if isinstance(values.get("rerun_seeds"), list):
+            values["rerun_seeds"] = tuple(values["rerun_seeds"])
         return build(cls, values)
 
 
@@ -367,7 +371,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 def read(kind: type, text: str) -> Any:
-    """A job of a kind (Experiment, Measurement, Study) from its JSON.
+    """A job of a kind (TrainingJob, MeasurementJob, Study) from its JSON.
 
     Raises:
         UserError: as ``parse``; a key that is missing or unknown, or a value that the job or its record cannot take.
@@ -399,7 +403,7 @@ def _unrecordable(job: Any) -> str | None:
 
     if isinstance(job, Study):
         return experiment_problem(job.experiment({}).to_dict())
-    if isinstance(job, Measurement):
+    if isinstance(job, MeasurementJob):
         described = (job.for_model(name) for name, _ in job.models)
         return next(filter(None, map(experiment_problem, described)), None)
     return experiment_problem(job.to_dict())

@@ -145,10 +145,10 @@ def _failed_itself(folder: Path) -> bool:
 def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:
     """The record's ``data`` from a prepared dataset's ``dataset.json``; absent facts are null."""
     keys = ("name", "hash", "n_users", "n_items", "n_interactions")
-    stand_in = (info.get("provenance") or {}).get("stand_in")
+    substitute_file = (info.get("provenance") or {}).get("substitute_file")
     rule = (info.get("split") or {}).get("kind", "leave-one-out")
     facts = {key: info.get(key) for key in keys}
-    return {**facts, "split": rule, "order": info.get("order"), "stand_in": stand_in}
+    return {**facts, "split": rule, "order": info.get("order"), "substitute_file": substitute_file}
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -24,7 +24,7 @@ class Located:
     url: str | None
     format: str
     max_bytes: int
-    stand_in: str | None = None  # what differs from the publisher's file
+    substitute_file: str | None = None  # what differs from the publisher's file
 
 
 def locate(name: str, definition: dict, data_dir: Path, policy: Policy = PATIENT) -> Located:
@@ -52,9 +52,9 @@ def _local(name: str, source: str, local: dict) -> Located:
         if not declared:
             raise UserError(f"{key}.sha256 is missing; a stand-in is pinned ({path} has {found})")
         format_name = local.get("format", SOURCES[source].origins[0].format)
-        differs = local.get("differs", "not said (local.differs)")
+        differs = local.get("differs_from_original", "not said (local.differs_from_original)")
     else:
-        format_name, differs = local.get("format", "delimited"), local.get("differs")
+        format_name, differs = local.get("format", "delimited"), local.get("differs_from_original")
     return Located(path, found, None, format_name, LOCAL_LIMIT_BYTES, differs)
 
 
@@ -70,7 +70,7 @@ def _mismatch(name: str, origin: Origin, path: Path, found: str) -> str:
     return (
         f"{path} has SHA-256 {found}, expected {origin.sha256}{known}; delete it to download it "
         f"again, or, if you trust this file, accept it with datasets.{name}.local: "
-        f"{{path: {path}, sha256: {found}, differs: ...}}"
+        f"{{path: {path}, sha256: {found}, differs_from_original: ...}}"
     )
 
 

@@ -243,7 +243,7 @@ def _provenance(source: str, located: Located | None) -> dict:
         "file": located.path.name if located else None,
         "sha256": located.sha256 if located else None,
         "url": located.url if located else None,
-        "stand_in": located.stand_in if located else None,
+        "substitute_file": located.substitute_file if located else None,
         "terms": public.terms if public else None,
         "citation": public.citation if public else None,
     }
@@ -267,6 +267,6 @@ def _announce(info: dict) -> None:
     """What the data are and on what terms, for the log."""
     facts = info["provenance"] | {"order": info["order"]}
     facts["split"] = json.dumps(info["split"])
-    for key in ("file", "url", "stand_in", "order", "split", "terms", "citation"):
+    for key in ("file", "url", "substitute_file", "order", "split", "terms", "citation"):
         if facts[key]:
             print(f"{info['name']}: {key}: {facts[key]}", file=sys.stderr, flush=True)

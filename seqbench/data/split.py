@@ -25,17 +25,17 @@ FEWEST = (
 
 @dataclass(frozen=True)
 class Split:
-    """Training ends and targets as places in the flat item array; U users, of whom E are evaluated.
+    """Training ends and targets as indices into the flat item array; U users, of whom E are evaluated.
 
     offsets (U + 1,): user u owns [offsets[u], offsets[u + 1]); ends (U,): [offsets[u], ends[u]) trains;
-    users: "valid", "test" -> (E,) ascending; places: the same names -> (E,), the target's place. All int64.
+    users: "valid", "test" -> (E,) ascending; target_index: the same names -> (E,), of the target. All int64.
     The history of a target is everything of the user's before it.
     """
 
     offsets: np.ndarray
     ends: np.ndarray
     users: dict[str, np.ndarray]
-    places: dict[str, np.ndarray]
+    target_index: dict[str, np.ndarray]
 
 
 def split_of(offsets: np.ndarray, times: np.ndarray | None, info: dict) -> Split:
@@ -52,8 +52,13 @@ def leave_one_out(offsets: np.ndarray) -> Split:
     first, last = offsets[:-1], offsets[1:]
     evaluated = last - first >= FEWEST
     users = np.flatnonzero(evaluated)
-    places = {name: last[users] - back for name, back in (("valid", 2), ("test", 1))}
-    return Split(offsets, np.where(evaluated, last - 2, last), dict.fromkeys(places, users), places)
+    target_index = {name: last[users] - back for name, back in (("valid", 2), ("test", 1))}
+    return Split(
+        offsets,
+        np.where(evaluated, last - 2, last),
+        dict.fromkeys(target_index, users),
+        target_index,
+    )
 
 
 def temporal(offsets: np.ndarray, times: np.ndarray, valid_from: int, test_from: int) -> Split:
@@ -61,11 +66,11 @@ def temporal(offsets: np.ndarray, times: np.ndarray, valid_from: int, test_from:
     offsets = np.asarray(offsets, dtype=np.int64)
     first, last = offsets[:-1], offsets[1:]
     ends, test_starts = (first + _earlier(offsets, times, t) for t in (valid_from, test_from))
-    users, places = {}, {}
+    users, target_index = {}, {}
     for name, start, stop in (("valid", ends, test_starts), ("test", test_starts, last)):
         users[name] = np.flatnonzero((stop > start) & (stop - 1 > first))
-        places[name] = stop[users[name]] - 1
-    return Split(offsets, ends, users, places)
+        target_index[name] = stop[users[name]] - 1
+    return Split(offsets, ends, users, target_index)
 
 
 def declare(
@@ -107,7 +112,7 @@ def declare(
         "training_events": int((found.ends - offsets[:-1]).sum()),
         "users": {part: len(users) for part, users in found.users.items()},
         # Targets that no model can have learned: their items occur in no training part.
-        "unseen_targets": {part: float((~trained[items[p]]).mean()) for part, p in found.places.items()},
+        "unseen_targets": {part: float((~trained[items[p]]).mean()) for part, p in found.target_index.items()},
         # Users without a training part: a model knows them from their history alone.
         "new_users": {part: float((found.ends[u] == offsets[u]).mean()) for part, u in found.users.items()},
     }  # fmt: skip

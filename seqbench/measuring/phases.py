@@ -19,7 +19,7 @@ import models
 from models._errors import ModelError
 
 from ..core.errors import UserError
-from ..core.jobs import Measurement, Training
+from ..core.jobs import MeasurementJob, Training
 from ..data import Dataset, open_dataset
 from ..hardware import device
 from ..hardware.device import EventClock, Stopwatch
@@ -36,7 +36,7 @@ Missing = dict[str, str]
 
 
 def measure_phase(
-    job: Measurement, name: str, phase: str, round_: int, dataset: Path | None, threads: int
+    job: MeasurementJob, name: str, phase: str, round_: int, dataset: Path | None, threads: int
 ) -> dict[str, Any] | End:
     """Samples, facts and missing values of one phase of one model, or how it failed as expected."""
 
@@ -65,7 +65,7 @@ def measure_phase(
 
 
 def count_phases(
-    job: Measurement, name: str, dataset: Path | None, threads: int
+    job: MeasurementJob, name: str, dataset: Path | None, threads: int
 ) -> dict[str, dict[str, Any] | End]:
     """Deterministic cost of the first step and of the first batch of round 0, by phase; an End where counting that one fails."""
 
@@ -85,7 +85,7 @@ def count_phases(
     }
 
 
-def measure_ceilings(job: Measurement, threads: int) -> dict[str, Any] | End:
+def measure_ceilings(job: MeasurementJob, threads: int) -> dict[str, Any] | End:
     """What the device does at best: see seqbench.hardware.peak_throughput."""
     return _expecting_failures(lambda _, where: ceilings(where, job.precision), None, threads)
 
@@ -110,17 +110,17 @@ def _expecting_failures(
 
 
 def _model(
-    job: Measurement, name: str, data: Dataset | None, where: torch.device
+    job: MeasurementJob, name: str, data: Dataset | None, where: torch.device
 ) -> models.SequenceModel:
     models.use_kernels(job.kernels)
     n_items = data.n_items if data else job.n_items
     model = models.build(name, dict(dict(job.models)[name]), n_items, job.seq_len)
-    model.every_position = job.positions == "every"
+    model.every_position = job.compute_all_positions
     return model.to(where)
 
 
 def _facts(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, where: torch.device
+    job: MeasurementJob, model: torch.nn.Module, data: Dataset | None, where: torch.device
 ) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -134,7 +134,7 @@ def _facts(
 # --- phases -------------------------------------------------------------------------------------------------------------
 
 
-def _paced(job: Measurement, clock: Stopwatch, sampler: Sampler) -> Iterator[bool]:
+def _paced(job: MeasurementJob, clock: Stopwatch, sampler: Sampler) -> Iterator[bool]:
     """``pace.steps``; what the sampler averages begins with the first step that counts."""
     warming = True
     for timed in steps(job, clock):
@@ -145,7 +145,7 @@ def _paced(job: Measurement, clock: Stopwatch, sampler: Sampler) -> Iterator[boo
 
 
 def _training(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int,
+    job: MeasurementJob, model: torch.nn.Module, data: Dataset | None, round_: int,
     where: torch.device, sampler: Sampler,
 ) -> tuple[Samples, Missing]:  # fmt: skip
     """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets and tokens."""
@@ -188,7 +188,7 @@ def _training(
 
 @torch.inference_mode()
 def _inference(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, round_: int,
+    job: MeasurementJob, model: torch.nn.Module, data: Dataset | None, round_: int,
     where: torch.device, sampler: Sampler,
 ) -> tuple[Samples, Missing]:  # fmt: skip
     """Timed batches of users, split into encoding the histories, scoring all items, and the top 10."""
@@ -226,7 +226,7 @@ def _top(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _count_training(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, where: torch.device
+    job: MeasurementJob, model: torch.nn.Module, data: Dataset | None, where: torch.device
 ) -> dict[str, Any]:
     optimizer = make_optimizer(model, Training(kernels=job.kernels))
     batch = next(workload.training_batches(job, data, 0, where))
@@ -249,7 +249,7 @@ def _count_training(
 
 @torch.inference_mode()
 def _count_inference(
-    job: Measurement, model: torch.nn.Module, data: Dataset | None, where: torch.device
+    job: MeasurementJob, model: torch.nn.Module, data: Dataset | None, where: torch.device
 ) -> dict[str, Any]:
     model.eval()
     inputs = next(workload.histories(job, data, 0, where))
@@ -278,7 +278,7 @@ def _context_bytes(where: torch.device) -> Reading:
     return Nvml().process_bytes()
 
 
-def _energy(job: Measurement, step: Callable[[], object], where: torch.device) -> Reading:
+def _energy(job: MeasurementJob, step: Callable[[], object], where: torch.device) -> Reading:
     """Joules per step over a window of further steps, by the device's counter."""
     if where.type != "cuda":
         return Reading(None, NO_DEVICE)
@@ -311,7 +311,7 @@ class TooSlow(Exception):
     """One step takes longer than the process may compute."""
 
 
-def steps(job: Measurement, clock: Stopwatch) -> Iterator[bool]:
+def steps(job: MeasurementJob, clock: Stopwatch) -> Iterator[bool]:
     """One value per step to take, whether it counts: as many as asked for, fewer where the budget ends.
 
     Raises:

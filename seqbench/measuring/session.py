@@ -23,7 +23,7 @@ import numpy as np
 
 from ..core import provenance
 from ..core.errors import UserError
-from ..core.jobs import FULL_LENGTH, Measurement
+from ..core.jobs import FULL_LENGTH, MeasurementJob
 from ..core.records import data_facts, read_record, read_samples, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
@@ -58,7 +58,7 @@ ALL = Ask()
 
 
 def measure(
-    job: Measurement, dataset: Path | None, out: Path, threads: int, time_limit_s: float,
+    job: MeasurementJob, dataset: Path | None, out: Path, threads: int, time_limit_s: float,
     ask: Ask = ALL,
 ) -> dict[str, str]:  # fmt: skip
     """Measure all models of ``job``, write one record per model below ``out``, and return their statuses.
@@ -105,7 +105,7 @@ def measure(
 
 
 def _round(
-    job: Measurement, round_: int, ask: Ask, found: dict[str, Found],
+    job: MeasurementJob, round_: int, ask: Ask, found: dict[str, Found],
     phase_of: Callable[[str, str, int], dict[str, Any] | End],
 ) -> bool:  # fmt: skip
     """Add one round to what was found; False if ``ask.until`` cut it."""
@@ -120,7 +120,7 @@ def _round(
     return True
 
 
-def _energy_rounds(job: Measurement, ask: Ask) -> int:
+def _energy_rounds(job: MeasurementJob, ask: Ask) -> int:
     return job.rounds if ask.energy_rounds is None else ask.energy_rounds
 
 
@@ -160,7 +160,7 @@ class Found:
         return next((self.ends[phase] for phase in PHASES if phase in self.ends), End("ok"))
 
 
-def _turn(job: Measurement, round_: int, phases: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _turn(job: MeasurementJob, round_: int, phases: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Rotate the models from round to round, so that none always runs first or behind the same neighbour."""
     names = [name for name, _ in job.models]
     turn = round_ % len(names)
@@ -170,7 +170,7 @@ def _turn(job: Measurement, round_: int, phases: tuple[str, ...]) -> Iterator[tu
 
 
 def _count(
-    job: Measurement, found: dict[str, Found], count: Callable[[str], dict[str, Any] | End]
+    job: MeasurementJob, found: dict[str, Found], count: Callable[[str], dict[str, Any] | End]
 ) -> None:
     """Counts of all models: on a GPU all at once where their memory is known to allow it, because no clock is read."""
     needed = sum(model.reserved_bytes() for model in found.values())
@@ -227,7 +227,7 @@ def _child(answers: Any, visible: dict[str, str], function: str, *arguments: Any
 
 
 def _write(
-    job: Measurement, name: str, found: Found, limits: dict[str, Any] | End, dataset: Path | None,
+    job: MeasurementJob, name: str, found: Found, limits: dict[str, Any] | End, dataset: Path | None,
     out: Path, threads: int, ask: Ask, identity: dict[str, Any],
 ) -> None:  # fmt: skip
     end, parts = found.end, [part for phase in PHASES for part in found.parts[phase]]
@@ -301,5 +301,5 @@ def _stacked(parts: list[dict[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
         yield key, np.stack([row[:shortest] if row.ndim else row for row in rows])
 
 
-def _synthetic(job: Measurement) -> dict[str, Any]:
+def _synthetic(job: MeasurementJob) -> dict[str, Any]:
     return {"name": FULL_LENGTH, "n_items": job.n_items}

@@ -12,18 +12,18 @@ import torch
 
 from models import Batch
 
-from ..core.jobs import Measurement
+from ..core.jobs import MeasurementJob
 from ..data import Dataset
 from ..training.batches import Gatherer, epoch_batches, full_length_batch, gather_spans, windows_for
 
 
 def training_batches(
-    job: Measurement, data: Dataset | None, round_: int, where: torch.device
+    job: MeasurementJob, data: Dataset | None, round_: int, where: torch.device
 ) -> Iterator[Batch]:
-    """Batches as in training on ``data``, else full-length ones of ``batch_targets // seq_len`` sequences."""
+    """Batches as in training on ``data``, else full-length ones of ``targets_per_step // seq_len`` sequences."""
     generator = torch.Generator(where).manual_seed(round_)
     if data is None:
-        rows = max(1, job.batch_targets // job.seq_len)
+        rows = max(1, job.targets_per_step // job.seq_len)
         while True:
             last_only = job.objective == "prefix"
             yield full_length_batch(job.n_items, rows, job.seq_len, generator, where, last_only)
@@ -31,12 +31,12 @@ def training_batches(
     gatherer = Gatherer(data.items, windows, where)
     rng = np.random.default_rng(round_)
     while True:
-        epoch = epoch_batches(windows, job.batch_targets, rng, job.bucket)
+        epoch = epoch_batches(windows, job.targets_per_step, rng, job.bucket_by_length)
         yield from gatherer.batches(epoch, generator)
 
 
 def histories(
-    job: Measurement, data: Dataset | None, round_: int, where: torch.device
+    job: MeasurementJob, data: Dataset | None, round_: int, where: torch.device
 ) -> Iterator[torch.Tensor]:
     """Inference batches (B, <= L): histories of ``eval_batch`` random users, or full-length synthetic ones."""
     generator = torch.Generator(where).manual_seed(round_)
@@ -44,7 +44,7 @@ def histories(
     while data is None:
         yield torch.randint(1, job.n_items + 1, shape, generator=generator, device=where)
     items = torch.from_numpy(np.array(data.items)).to(where)
-    stops = data.split.places["test"]
+    stops = data.split.target_index["test"]
     firsts = data.split.offsets[data.split.users["test"]]
     rng = np.random.default_rng(round_)
     while True:
@@ -55,14 +55,16 @@ def histories(
         yield gather_spans(items, first, torch.from_numpy(stop - start).to(where))
 
 
-def steps_per_epoch(job: Measurement, data: Dataset | None) -> float | None:
+def steps_per_epoch(job: MeasurementJob, data: Dataset | None) -> float | None:
     """Training steps until every target was seen once; None without a dataset."""
     if data is None:
         return None
     windows = windows_for(job.objective, data.split, job.seq_len)
     most = int(windows.targets_of(np.arange(len(windows.start))).max())
     if (
-        most <= job.batch_targets
+        most <= job.targets_per_step
     ):  # a batch passes its size by less than a window, and the next one makes up for it
-        return windows.targets / job.batch_targets
-    return len(epoch_batches(windows, job.batch_targets, np.random.default_rng(0), job.bucket))
+        return windows.targets / job.targets_per_step
+    return len(
+        epoch_batches(windows, job.targets_per_step, np.random.default_rng(0), job.bucket_by_length)
+    )

@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import SUBJECT
+from ..core.display import FOCAL_MODEL
 from ..core.metrics import METRICS
-from . import anchors, claims, curves, masking_gap, reach, spent, versus
+from . import claims, curves, published_values, reach, seen_items_gap, spent, versus
 from .changes import changes
 from .costs import MEMORY, of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .tables import decimals, label, metric_label, named, plural, rounded, signed
-from .views import MASKINGS, ordered
+from .views import SEEN_ITEMS, ordered
 
 VERDICTS = {
     "better": "better on",
@@ -30,9 +30,9 @@ VERDICTS = {
     "unsteady": "not judged, with seeds far apart, on",
     "seeds": "not judged, with fewer than three seeds, on",
 }
-COSTS = (("train", "epoch_s", f"the time of a training epoch of {label(SUBJECT)} over that of another model"),
-         ("train", "memory", f"the peak memory of training {label(SUBJECT)} over that of another model"),
-         ("inference", "batch_s", f"the time of an inference batch of {label(SUBJECT)} over that of another model"))  # fmt: skip
+COSTS = (("train", "epoch_s", f"the time of a training epoch of {label(FOCAL_MODEL)} over that of another model"),
+         ("train", "memory", f"the peak memory of training {label(FOCAL_MODEL)} over that of another model"),
+         ("inference", "batch_s", f"the time of an inference batch of {label(FOCAL_MODEL)} over that of another model"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ def _best(tables: Tables) -> Iterator[str]:
     """Per place the highest mean and whether its lead is established."""
     summary = tables.frames["summary"]
     for track, dataset, seq_len in places(summary, "track", "dataset", "seq_len"):
-        parts = [_lead(tables, dataset, track, seq_len, masking) for masking in MASKINGS]
+        parts = [_lead(tables, dataset, track, seq_len, seen_items) for seen_items in SEEN_ITEMS]
         here = pick(summary, track=track, dataset=dataset, seq_len=seq_len).model
         absent = [m for m in ordered(pick(summary, track=track).model) if m not in set(here)]
         without = f" (without {_listed(absent)})" if absent else ""
         yield f"{place(dataset, seq_len)}, track {track}{without}: {'; '.join(part for part in parts if part)}."
 
 
-def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> str:
-    best = lead(tables, dataset, track, seq_len, masking)
+def _lead(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: str) -> str:
+    best = lead(tables, dataset, track, seq_len, seen_items)
     if best is None:
         return ""
     digits = decimals([(best.high - best.low) / 2])
     text = (
-        f"with {MASKINGS[masking].lower()} {label(best.model)} has the highest {metric_label(MAIN)},"
+        f"with {SEEN_ITEMS[seen_items].lower()} {label(best.model)} has the highest {metric_label(MAIN)},"
         f" {best.mean:.{digits}f} [{best.low:.{digits}f}, {best.high:.{digits}f}], "
     )
     if best.outside:
@@ -86,18 +86,18 @@ def _lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
 
 
 def _against(tables: Tables) -> Iterator[str]:
-    """The subject against each other trained model, places sorted by verdict."""
+    """The focal model against each other trained model, places sorted by verdict."""
     rows = versus.against(tables)
     judged = versus.judged(tables)
     for (track,) in places(rows, "track"):
         if track not in judged:
             yield f"Track {track}: nothing is judged, because it was run with fewer than three seeds."
-    for track, masking in places(rows, "track", "masking"):
-        part = pick(rows, track=track, masking=masking)
-        for rival in ordered(part.rival) if track in judged else ():
+    for track, seen_items in places(rows, "track", "seen_items"):
+        part = pick(rows, track=track, seen_items=seen_items)
+        for comparator in ordered(part.comparator) if track in judged else ():
             yield (
-                f"{label(SUBJECT)} against {label(rival)}, track {track}, {MASKINGS[masking].lower()}:"
-                f" {_by_verdict(pick(part, rival=rival))}."
+                f"{label(FOCAL_MODEL)} against {label(comparator)}, track {track}, {SEEN_ITEMS[seen_items].lower()}:"
+                f" {_by_verdict(pick(part, comparator=comparator))}."
             )
 
 
@@ -114,8 +114,8 @@ def _length(tables: Tables) -> Iterator[str]:
     """What longer histories add to the shortest, per dataset and masking."""
     rows = pick(tables.frames["contrasts"], contrast="length", metric=MAIN)
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
-    for dataset, track, masking in places(rows, "dataset", "track", "masking"):
-        part = pick(rows, dataset=dataset, track=track, masking=masking)
+    for dataset, track, seen_items in places(rows, "dataset", "track", "seen_items"):
+        part = pick(rows, dataset=dataset, track=track, seen_items=seen_items)
         shortest = part.seq_len_from.min()
         from_shortest = pick(part, seq_len_from=shortest)
         steps = [
@@ -123,7 +123,7 @@ def _length(tables: Tables) -> Iterator[str]:
             for longer in sorted(set(from_shortest.seq_len_to))
         ]
         yield (
-            f"{dataset}, track {track}, {MASKINGS[masking].lower()}: against histories of {shortest},"
+            f"{dataset}, track {track}, {SEEN_ITEMS[seen_items].lower()}: against histories of {shortest},"
             f" {'; '.join(steps)}."
         )
 
@@ -132,7 +132,7 @@ def _length(tables: Tables) -> Iterator[str]:
 
 
 def cost(tables: Tables) -> Iterator[str]:
-    """What the subject costs as a multiple of each other model, over the datasets of one machine and kind of device."""
+    """What the focal model costs as a multiple of each other model, over the datasets of one machine and kind of device."""
     every = tables.frames["efficiency"]
     rows = of_curve(every, None)
     rows = rows[rows["median"].notna()] if len(rows) else rows
@@ -151,10 +151,10 @@ def cost(tables: Tables) -> Iterator[str]:
 
 def _ratios(rows: pd.DataFrame) -> str:
     rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
-    own = pick(rows, model=SUBJECT)
+    own = pick(rows, model=FOCAL_MODEL)
     parts = []
-    for rival in [m for m in ordered(rows.model) if m != SUBJECT] if len(own) else ():
-        other = pick(rows, model=rival)
+    for comparator in [m for m in ordered(rows.model) if m != FOCAL_MODEL] if len(own) else ():
+        other = pick(rows, model=comparator)
         both = own.merge(other, on=["job", "dataset", "seq_len"], suffixes=("", "_other"))
         if both.empty:
             continue
@@ -163,7 +163,7 @@ def _ratios(rows: pd.DataFrame) -> str:
             f"{rounded(ratios[at], ratios[at] / 20)} ({place(both.dataset[at], both.seq_len[at])})"
             for at in dict.fromkeys((ratios.idxmin(), ratios.idxmax()))
         ]
-        parts.append(f"{label(rival)} {' to '.join(ends)}")
+        parts.append(f"{label(comparator)} {' to '.join(ends)}")
     return "; ".join(parts)
 
 
@@ -212,10 +212,10 @@ QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...]
     ("Is Mamba4Rec better than the others, and by how much?", _against),
     ("Which model ranks best?", _best),
     (LENGTH, _length),
-    ("What does masking seen items do, and does training close the gap?", masking_gap.sentences),
+    ("What does masking seen items do, and does training close the gap?", seen_items_gap.sentences),
     ("What does Mamba4Rec cost beside the others?", cost),
     (CLAIMS, _claims),
-    ("How do these values compare with published ones?", anchors.sentences),
+    ("How do these values compare with published ones?", published_values.sentences),
     (SPENT, spent.sentences),
 )
 

@@ -1,4 +1,4 @@
-"""Where the subject and a rival are known both in quality and in cost: places by machine, and at how many it is ahead in both."""
+"""Where the focal model and a comparator are known both in quality and in cost: places by machine, and at how many it is ahead in both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import reach, versus
 from .findings import pick, places
 from .tables import known, plural
 from .tradeoff import meeting
-from .views import MASKINGS
+from .views import SEEN_ITEMS
 
 STEP = ("train", "step_s")
 Test = Callable[["Met"], "bool | None"]  # whether it is cheaper in some way; None: not known
@@ -19,10 +19,10 @@ Test = Callable[["Met"], "bool | None"]  # whether it is cheaper in some way; No
 
 @dataclass(frozen=True)
 class Met:
-    """The subject beside one rival at a place whose cost one machine measured.
+    """The focal model beside one comparator at a place whose cost one machine measured.
 
     better: by masking, whether it ranks better; empty with too few seeds. ratios: by (phase, what) the row of
-    `versus.ratios`. until: by share of the best rival's quality the training until it, if its time is known.
+    `versus.ratios`. until: by share of the best comparator's quality the training until it, if its time is known.
     """
 
     machine: str
@@ -30,7 +30,7 @@ class Met:
     kind: str
     dataset: str
     seq_len: int
-    rival: str
+    comparator: str
     better: dict[str, bool]
     ratios: dict[tuple[str, str], Any]
     until: dict[float, reach.Beside]
@@ -50,27 +50,29 @@ class Met:
         return self.ratios[STEP].ratio_high < 1 if STEP in self.ratios else None
 
     def sooner(self, share: float) -> bool | None:
-        """Whether every seed of it is at the goal before any of the rival's; None where no step of both was measured."""
+        """Whether every seed of it is at the goal before any of the comparator's; None where no step of both was measured."""
         goal = self.until.get(share)
         return goal.sooner if goal else None
 
 
 def met(tables: Tables, track: str) -> list[Met]:
-    """Every place and machine of a track where the subject and a rival were compared and a cost is known."""
+    """Every place and machine of a track where the focal model and a comparator were compared and a cost is known."""
     verdicts = pick(versus.against(tables), track=track)
     settled = versus.settled(verdicts)
     every = pick(versus.ratios(tables), track=track)
     until = {
-        (b.machine, b.device, b.rival, b.dataset, b.seq_len, share): b
+        (b.machine, b.device, b.comparator, b.dataset, b.seq_len, share): b
         for share in reach.SHARES
         for b in reach.beside(tables, track, share)
     }
     found = []
-    for machine, device, kind, rival in places(
-        every, "machine_name", "device", "device_kind", "rival"
+    for machine, device, kind, comparator in places(
+        every, "machine_name", "device", "device_kind", "comparator"
     ):
-        own = pick(every, machine_name=machine, device=device, device_kind=kind, rival=rival)
-        for dataset, seq_len in places(pick(verdicts, rival=rival), "dataset", "seq_len"):
+        own = pick(
+            every, machine_name=machine, device=device, device_kind=kind, comparator=comparator
+        )
+        for dataset, seq_len in places(pick(verdicts, comparator=comparator), "dataset", "seq_len"):
             here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
             ratios = {
                 key: rows.iloc[0]
@@ -78,29 +80,29 @@ def met(tables: Tables, track: str) -> list[Met]:
                 if len(rows := pick(here, phase=key[0], what=key[1]))
             }
             if ratios:
-                rows = pick(settled, rival=rival, dataset=dataset, seq_len=seq_len)
+                rows = pick(settled, comparator=comparator, dataset=dataset, seq_len=seq_len)
                 better = (
-                    dict(zip(rows.masking, rows.verdict == "better", strict=True))
+                    dict(zip(rows.seen_items, rows.verdict == "better", strict=True))
                     if len(rows)
                     else {}
                 )
                 keys = {
-                    share: (machine, device, rival, dataset, seq_len, share)
+                    share: (machine, device, comparator, dataset, seq_len, share)
                     for share in reach.SHARES
                 }
                 goals = {share: until[key] for share, key in keys.items() if key in until}
                 found.append(
-                    Met(machine, device, kind, dataset, seq_len, rival, better, ratios, goals)
+                    Met(machine, device, kind, dataset, seq_len, comparator, better, ratios, goals)
                 )
     return found
 
 
 def at_once(
-    here: list[Met], rival: str, test: Test
+    here: list[Met], comparator: str, test: Test
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """At how many places it is better and passes, and of how many: by masking, where both are known."""
-    both = [m for m in here if m.rival == rival and m.better and test(m) is not None]
-    found = [[m.better[masking] and test(m) for m in both if masking in m.better] for masking in MASKINGS]  # fmt: skip
+    both = [m for m in here if m.comparator == comparator and m.better and test(m) is not None]
+    found = [[m.better[seen_items] and test(m) for m in both if seen_items in m.better] for seen_items in SEEN_ITEMS]  # fmt: skip
     return (tuple(map(sum, found)), tuple(map(len, found))) if both else None
 
 

@@ -2,7 +2,7 @@
 
 A comparison is one other model on one dataset at one length, in one track. Quality counts those with enough seeds; cost, by
 machine, those whose dataset was measured, or full windows in its place where a machine measured nothing else. Counts stand by
-track, and in brackets with seen items masked.
+track, and in brackets with seen items excluded.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..analysis.collect import Tables
-from ..core.display import PARTIAL, SUBJECT
-from . import masking_gap, reach, standing, versus
+from ..core.display import FOCAL_MODEL, PARTIAL
+from . import reach, seen_items_gap, standing, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .costs import of_curve
 from .findings import TRACKS, pick, places
@@ -43,7 +43,7 @@ def points(tables: Tables) -> Iterator[Point]:
         yield standing.quality(tables, tracks)
         yield from _cost(tables, every)
         yield from _both(every)
-        yield from masking_gap.brief(tables, tracks)
+        yield from seen_items_gap.brief(tables, tracks)
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------------
@@ -97,13 +97,13 @@ def turn(tables: Tables, where: tuple[str, str, str], by: ByTrack, cost: tuple[s
     """From which length on, at the first and the last of several curves, a cost stays below each other model's; empty if nowhere."""
     machine, _, kind = where
     said = []
-    for rival in ordered(m.rival for own in by.values() for m in own):
-        found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, rival, cost)]  # fmt: skip
+    for comparator in ordered(m.comparator for own in by.values() for m in own):
+        found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, comparator, cost)]  # fmt: skip
         at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]
         if at:
             ends = " or ".join(dict.fromkeys(f"{f(at):,.0f}" for f in (min, max)))
             some = f" along {len(at)} of {len(found)} curves" if len(at) < len(found) else ""
-            said.append(f"{label(rival)}'s from L = {ends} on{some}")
+            said.append(f"{label(comparator)}'s from L = {ends} on{some}")
     return ", ".join(said)
 
 
@@ -113,13 +113,13 @@ def _of_machines(
     """By machine its costs as multiples of each other model's; of one that is not among the first also where its step is shorter."""
     for machine, device, kind in dict.fromkeys(m.where for m in own):
         here = [m for m in own if m.where == (machine, device, kind)]
-        rivals = ordered(m.rival for m in here)
-        rows = {r: [m.ratios for m in here if m.rival == r] for r in rivals}
+        comparators = ordered(m.comparator for m in here)
+        rows = {r: [m.ratios for m in here if m.comparator == r] for r in comparators}
         curves: dict[str, list[str]] = {}
-        for rival in rivals if (machine, device, kind) not in first else ():
-            for fixed, cell in shorter(tables, track, machine, kind, rival):
+        for comparator in comparators if (machine, device, kind) not in first else ():
+            for fixed, cell in shorter(tables, track, machine, kind, comparator):
                 curves.setdefault(fixed, []).append(
-                    f"than {label(rival)}'s {cell.text} ({cell.detail})"
+                    f"than {label(comparator)}'s {cell.text} ({cell.detail})"
                 )
         told = [f"shorter step, {fixed}: {', '.join(at)}" for fixed, at in curves.items()]
         said = [*_multiples(rows, kind), *told]
@@ -128,7 +128,7 @@ def _of_machines(
 
 
 def _multiples(rows: dict[str, list], kind: str) -> Iterator[str]:
-    """Every cost as a multiple of each rival's. rows: by rival the ratios of its places, by cost."""
+    """Every cost as a multiple of each comparator's. rows: by comparator the ratios of its places, by cost."""
     for key, (name, _) in WORDS.items():
         if not versus.telling(key, kind):
             continue
@@ -144,9 +144,9 @@ def _unjudged(tables: Tables, track: str) -> Iterator[str]:
     ratios = of_curve(pick(versus.ratios(tables), track=track), None)
     for machine, device, kind in places(ratios, "machine_name", "device", "device_kind"):
         own = pick(ratios, machine_name=machine, device=device, device_kind=kind)
-        rows: dict[str, list] = {rival: [] for rival in ordered(own.rival)}
+        rows: dict[str, list] = {comparator: [] for comparator in ordered(own.comparator)}
         for row in own.itertuples():
-            rows[row.rival].append({(row.phase, row.what): row})
+            rows[row.comparator].append({(row.phase, row.what): row})
         at = plural(len(places(own, "dataset", "seq_len")), "place")
         yield f"Track {track} (quality not judged) on {named(machine, device)}, {at}: {'; '.join(_multiples(rows, kind))}."  # fmt: skip
 
@@ -169,8 +169,8 @@ def _passes(by: ByTrack) -> Iterator[tuple[str, str]]:
     for words, short, test in TESTS:
         totals, told = [], []
         for track, own in by.items():
-            rivals = ordered(m.rival for m in own)
-            counts = {r: count for r in rivals if (count := at_once(own, r, test))}
+            comparators = ordered(m.comparator for m in own)
+            counts = {r: count for r in comparators if (count := at_once(own, r, test))}
             if counts:
                 total = tuple([sum(ns) for ns in zip(*part, strict=True)] for part in zip(*counts.values(), strict=True))  # fmt: skip
                 beaten = sum(at_once(own, r, raced)[0][0] for r in counts) if short == SOONER else 0
@@ -184,7 +184,7 @@ def _passes(by: ByTrack) -> Iterator[tuple[str, str]]:
 
 
 def raced(m: Met) -> bool | None:
-    """Whether it is sooner than a rival whose every seed gets to the goal as well; None where no step was measured."""
+    """Whether it is sooner than a comparator whose every seed gets to the goal as well; None where no step was measured."""
     goal = m.until.get(SHARE)
     return (goal.sooner and goal.own and goal.other) if goal else None
 
@@ -195,6 +195,6 @@ def _arrivals(by: ByTrack) -> str:
     both = [goal for goal in goals if goal.own and goal.other]
     ends = [(goal.own, goal.other) for goal in goals]
     return (
-        f"of all {len(goals)}, every seed of both gets there in {len(both)} ({label(SUBJECT)} sooner in {sum(g.sooner for g in both)}), of it alone in"
+        f"of all {len(goals)}, every seed of both gets there in {len(both)} ({label(FOCAL_MODEL)} sooner in {sum(g.sooner for g in both)}), of it alone in"
         f" {ends.count((True, False))}, of the other alone in {ends.count((False, True))}, of neither in {ends.count((False, False))}"
     )

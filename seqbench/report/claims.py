@@ -33,12 +33,12 @@ DIRECTION = "the direction holds, the figure does not"
 ROUNDS = 3  # fresh processes of each model, below which a cost decides nothing
 MARKS = {YES: "best", NO: "bad", UNSURE: "muted", ABSENT: "muted"}
 NEEDED = {
-    "quality": {"sentence", "dataset", "seq_len", "masking", "metrics", "rivals", "source"},
-    "values": {"sentence", "dataset", "seq_len", "masking", "metric", "published", "tolerance", "tracks",
+    "quality": {"sentence", "dataset", "seq_len", "seen_items", "metrics", "comparators", "source"},
+    "values": {"sentence", "dataset", "seq_len", "seen_items", "metric", "published", "tolerance", "tracks",
                "source"},
-    "cost": {"sentence", "dataset", "seq_len", "phase", "metric", "subject", "rivals", "tolerance", "tracks", "batch",
+    "cost": {"sentence", "dataset", "seq_len", "phase", "metric", "focal_model", "comparators", "tolerance", "tracks", "batch",
              "source"},
-    "growth": {"sentence", "phase", "metric", "rivals", "source"},
+    "growth": {"sentence", "phase", "metric", "comparators", "source"},
 }  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
 
 def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
     """Every claim in every track that was run, in the order of the file."""
-    subject = claims["subject"]
+    focal_model = claims["focal_model"]
     tracks = in_order(t for (t,) in places(tables.frames["experiments"], "track") if t)
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
     return [
@@ -96,7 +96,7 @@ def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
         in claim.get(
             "tracks", tracks
         )  # another protocol says nothing about the figures of this one
-        for sentence, found in maker(tables, claim, subject, track)
+        for sentence, found in maker(tables, claim, focal_model, track)
     ]
 
 
@@ -104,14 +104,16 @@ Found = tuple[str, str]  # what was measured, and the verdict
 
 
 def _quality(
-    tables: Tables, claim: Mapping, subject: str, track: str
+    tables: Tables, claim: Mapping, focal_model: str, track: str
 ) -> Iterator[tuple[str, Found]]:
-    place = {key: claim[key] for key in ("dataset", "seq_len", "masking")}
-    for rival in claim["rivals"]:
+    place = {key: claim[key] for key in ("dataset", "seq_len", "seen_items")}
+    for comparator in claim["comparators"]:
         for metric in claim["metrics"]:
-            sentence = f"{claim['sentence'].format(rival=label(rival))}: {METRICS[metric].label}"
+            sentence = (
+                f"{claim['sentence'].format(comparator=label(comparator))}: {METRICS[metric].label}"
+            )
             rows = pick(tables.frames["comparisons"], track=track, metric=metric, **place)
-            found = pick(facing(rows, subject), model_b=rival)
+            found = pick(facing(rows, focal_model), model_b=comparator)
             yield sentence, _difference(found.iloc[0]) if len(found) else ("", ABSENT)
 
 
@@ -126,10 +128,12 @@ def _difference(row: pd.Series) -> Found:
 
 
 def _values(
-    tables: Tables, claim: Mapping, subject: str, track: str
+    tables: Tables, claim: Mapping, focal_model: str, track: str
 ) -> Iterator[tuple[str, Found]]:
-    place = {key: claim[key] for key in ("dataset", "seq_len", "masking", "metric")}
-    rows = pick(tables.frames["summary"], track=track, model=subject, ties="conservative", **place)
+    place = {key: claim[key] for key in ("dataset", "seq_len", "seen_items", "metric")}
+    rows = pick(
+        tables.frames["summary"], track=track, model=focal_model, ties="conservative", **place
+    )
     if rows.empty:
         yield claim["sentence"], ("", ABSENT)
         return
@@ -144,19 +148,21 @@ def _values(
     yield claim["sentence"], (measured, verdict if enough_seeds(row.n_seeds) else UNSURE)
 
 
-def _cost(tables: Tables, claim: Mapping, subject: str, track: str) -> Iterator[tuple[str, Found]]:
+def _cost(
+    tables: Tables, claim: Mapping, focal_model: str, track: str
+) -> Iterator[tuple[str, Found]]:
     rows = pick(
         tables.frames["efficiency"], device_kind="cuda", track=track, dataset=claim["dataset"],
         seq_len=claim["seq_len"], phase=claim["phase"], metric=claim["metric"],
     )  # fmt: skip
     if len(rows):  # of the paper's workload only: no other says anything about its figures
         rows = rows[(rows.batch_size == claim["batch"]) & rows["median"].notna()]
-    for rival, figure in claim["rivals"].items():
-        published = f"{claim['subject']:g} against {figure:g}"
-        sentence = claim["sentence"].format(rival=label(rival), published=published)
+    for comparator, figure in claim["comparators"].items():
+        published = f"{claim['focal_model']:g} against {figure:g}"
+        sentence = claim["sentence"].format(comparator=label(comparator), published=published)
         for own, where in _by_gpu(rows):
-            ratio = claim["subject"] / figure
-            yield sentence + where, _ratio(own, subject, rival, ratio, claim["tolerance"])
+            ratio = claim["focal_model"] / figure
+            yield sentence + where, _ratio(own, focal_model, comparator, ratio, claim["tolerance"])
 
 
 def _by_gpu(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
@@ -170,10 +176,10 @@ def _by_gpu(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
 
 
 def _ratio(
-    rows: pd.DataFrame, subject: str, rival: str, published: float, tolerance: float
+    rows: pd.DataFrame, focal_model: str, comparator: str, published: float, tolerance: float
 ) -> Found:
     """The ratio of medians; its bounds pair the lower quartile of one with the upper of the other."""
-    own, other = pick(rows, model=subject), pick(rows, model=rival)
+    own, other = pick(rows, model=focal_model), pick(rows, model=comparator)
     if own.empty or other.empty:
         return "", ABSENT
     a, b = own.iloc[0], other.iloc[0]
@@ -200,17 +206,17 @@ def _beside(a: pd.Series, b: pd.Series) -> str:
 
 
 def _growth(
-    tables: Tables, claim: Mapping, subject: str, track: str
+    tables: Tables, claim: Mapping, focal_model: str, track: str
 ) -> Iterator[tuple[str, Found]]:
     rows = pick(
-        tables.frames["scaling"], device_kind="cuda", track=track, curve="batch",
+        tables.frames["scaling"], device_kind="cuda", track=track, curve="length-at-constant-batch",
         phase=claim["phase"], metric=claim["metric"],
     )  # fmt: skip
-    for rival in claim["rivals"]:
-        sentence = claim["sentence"].format(rival=label(rival))
+    for comparator in claim["comparators"]:
+        sentence = claim["sentence"].format(comparator=label(comparator))
         for part, where in _by_gpu(rows):
             for own, which in _by_curve(part):
-                yield sentence + where + which, _slopes(own, subject, rival)
+                yield sentence + where + which, _slopes(own, focal_model, comparator)
 
 
 def _by_curve(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
@@ -223,9 +229,9 @@ def _by_curve(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
         yield pick(rows, fixed=fixed, threads=threads), f" ({fixed}, {plural(threads, 'thread')})"
 
 
-def _slopes(rows: pd.DataFrame, subject: str, rival: str) -> Found:
+def _slopes(rows: pd.DataFrame, focal_model: str, comparator: str) -> Found:
     """Which of two costs grows less at the long end of one curve."""
-    own, other = pick(rows, model=subject), pick(rows, model=rival)
+    own, other = pick(rows, model=focal_model), pick(rows, model=comparator)
     own, other = (part[part.slope_end.notna()] if len(part) else part for part in (own, other))
     if own.empty or other.empty:
         return "", ABSENT

@@ -1,4 +1,4 @@
-"""Display tables of cost: what was measured on one kind of device, and the subject of the project against the others."""
+"""Display tables of cost: what was measured on one kind of device, and the focal model against the others."""
 
 from __future__ import annotations
 

@@ -7,16 +7,21 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..analysis.scaling_rows import SETTLED
-from ..core.display import SUBJECT
+from ..analysis.scaling_rows import CONCLUSIVE_SHARE
+from ..core.display import FOCAL_MODEL
 from .costs import MEMORY
 from .findings import pick, places
 from .tables import Cell, Column, Table, known, label, plural, rounded
 from .views import DASH, ordered
 
-LENGTHS = ("tokens", "batch")
-SIZES = ("sequences", "catalogue")
-X_NAMES = {"tokens": "L", "batch": "L", "sequences": "batch size", "catalogue": "catalogue size"}
+LENGTHS = ("length-at-constant-tokens", "length-at-constant-batch")
+SIZES = ("batch-size", "catalogue-size")
+X_NAMES = {
+    "length-at-constant-tokens": "L",
+    "length-at-constant-batch": "L",
+    "batch-size": "batch size",
+    "catalogue-size": "catalogue size",
+}
 SHORT = {
     ("train", "step_s"): "Training step",
     ("inference", "batch_s"): "Inference batch",
@@ -151,13 +156,13 @@ def _crossing_cell(row: pd.Series, longest: int) -> Cell:
         where = f"between {row.low:,.0f} and {row.high:,.0f}"
     text = f"{label(winner)} from {where}"
     remarks = [", extrapolated"] * bool(row.extrapolated)
-    if not row.extrapolated and row.share < SETTLED:
+    if not row.extrapolated and row.share < CONCLUSIVE_SHARE:
         remarks.append(f"; crosses in {100 * row.share:.0f} % of resamples")
     return Cell(text, ends + "".join(remarks), row.x)
 
 
 def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
-    """What the curves over length say of the training step and memory of the subject and of each rival."""
+    """What the curves over length say of the training step and memory of the focal model and of each comparator."""
     found = _of_cost(
         tables, track, machine, kind, "step_s", "the time of a training step", "is cheaper than"
     )
@@ -195,7 +200,9 @@ def _of_cost(
         text = f"With {fixed}{_by(growth_rows, threads)}, {what} grows {where} as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed, threads=threads)
         pairs = (
-            pairs[(pairs.model_a == SUBJECT) | (pairs.model_b == SUBJECT)] if len(pairs) else pairs
+            pairs[(pairs.model_a == FOCAL_MODEL) | (pairs.model_b == FOCAL_MODEL)]
+            if len(pairs)
+            else pairs
         )
         found.append(" ".join([text, *(_verdict(row, less) for row in pairs.itertuples())]))
     return found
@@ -219,21 +226,25 @@ def _text(value: float) -> str:
 
 def settled(row: Any) -> tuple[str, bool] | None:
     """Of a row of `crossovers`, which model is cheaper at the long end, and whether only from the crossing on; None: not settled."""
-    if known(row.x) and not row.extrapolated and row.share >= SETTLED:
+    if known(row.x) and not row.extrapolated and row.share >= CONCLUSIVE_SHARE:
         return row.cheaper_max, True
     inside = 0 if row.extrapolated else row.share  # of resamples that cross within the points
-    if row.cheaper_min != row.cheaper_max or inside > 1 - SETTLED:
+    if row.cheaper_min != row.cheaper_max or inside > 1 - CONCLUSIVE_SHARE:
         return None
     return row.cheaper_max, False
 
 
 def _verdict(row: Any, less: str) -> str:
-    rival = row.model_b if row.model_a == SUBJECT else row.model_a
+    comparator = row.model_b if row.model_a == FOCAL_MODEL else row.model_a
     found = settled(row)
     if found is None:
-        return f"Between {label(SUBJECT)} and {label(rival)} the order is not settled."
+        return f"Between {label(FOCAL_MODEL)} and {label(comparator)} the order is not settled."
     if found[1]:
-        winner, loser = (SUBJECT, rival) if row.cheaper_max == SUBJECT else (rival, SUBJECT)
+        winner, loser = (
+            (FOCAL_MODEL, comparator)
+            if row.cheaper_max == FOCAL_MODEL
+            else (comparator, FOCAL_MODEL)
+        )
         where = f"L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on"
         if row.bracketed:
             where = f"somewhere between L = {row.low:,.0f} and {row.high:,.0f} on"
@@ -245,7 +256,7 @@ def _verdict(row: Any, less: str) -> str:
         1 / r if row.model_a == row.cheaper_max else r for r in (row.ratio_min, row.ratio_max)
     ]
     low, high = (f"{rounded(f, f)}" for f in factors)
-    other = rival if row.cheaper_max == SUBJECT else SUBJECT
+    other = comparator if row.cheaper_max == FOCAL_MODEL else FOCAL_MODEL
     return (
         f"{label(row.cheaper_max)} {less} {label(other)} at every length measured for both:"
         f" {low} times at L = {row.x_min:,.0f}, {high} at L = {row.x_max:,.0f}."
@@ -267,7 +278,7 @@ def figure_data(
     drawn = [("train", "step_s"), ("inference", "batch_s"), ("train", MEMORY[kind][0])]
     rows = rows[[pair in drawn for pair in zip(rows.phase, rows.metric, strict=True)]]
     x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
-    rows = rows.assign(x=x.where(rows.curve != "sequences", rows.sequences))
+    rows = rows.assign(x=x.where(rows.curve != "batch-size", rows.sequences))
     if rows.threads.nunique() > 1:
         fits, rows = (
             f.assign(fixed=f.fixed + [f", {plural(n, 'thread')}" for n in f.threads])

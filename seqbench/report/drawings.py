@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
-from ..analysis.summary import SETTLED
-from ..core.display import SUBJECT
+from ..analysis.summary import CONCLUSIVE
+from ..core.display import FOCAL_MODEL
 from ..core.jobs import FULL_LENGTH
 from ..core.metrics import METRICS
 from . import costs, curves, figures, figures_cost, versus, views
@@ -61,7 +61,7 @@ def drawn(content: Tables) -> Iterator[Drawing]:
         for name, data in selected.items():
             yield from _draw(name, track, data, f"{machine}-{kind}", device)
     for (track,) in places(frames["curves"], "track"):
-        rows = pick(frames["curves"], track=track, metric=MAIN, masking="unmasked", split="valid")
+        rows = pick(frames["curves"], track=track, metric=MAIN, seen_items="kept", split="valid")
         yield from _draw(
             "curves", track, rows[[*COLUMNS, "seed", "targets", "seconds", "value", "best"]]
         )
@@ -71,7 +71,7 @@ def drawn(content: Tables) -> Iterator[Drawing]:
 FIGURES = {
     "forest": (
         figures.differences,
-        f"How much better is {label(SUBJECT)}{{on}}? Its test {METRICS[MAIN].label} minus that of each other model, as a share of the better mean,"
+        f"How much better is {label(FOCAL_MODEL)}{{on}}? Its test {METRICS[MAIN].label} minus that of each other model, as a share of the better mean,"
         " with 95 % intervals; right of zero it is better. Filled: better, worse or equal within the margin (the band), with at least three seeds; hollow: open.",
     ),
     "effectiveness": (
@@ -109,16 +109,16 @@ FIGURES = {
     ),
     "tradeoff": (
         figures.quality_against_cost,
-        "Test quality (seen items ranked) against the time of one training epoch{on}. Upper left is better.",
+        "Test quality (seen items kept) against the time of one training epoch{on}. Upper left is better.",
     ),
     "curves": (
         figures.learning_curves,
-        "Validation quality (seen items ranked) during training{on}, one line per seed; a marker shows the step whose"
+        "Validation quality (seen items kept) during training{on}, one line per seed; a marker shows the step whose"
         " weights were kept. Seconds are informative: trainings may have shared their machine.",
     ),
     "gap": (
-        figures.masking_gap,
-        "Does training close the gap between maskings{on}? By how much of its value with seen items ranked a validation rises when"
+        figures.seen_items_gap,
+        "Does training close the gap between maskings{on}? By how much of its value with seen items kept a validation rises when"
         " they are masked, one line per seed; a model that ranks no seen item would lie at 0 %. A marker shows the step whose weights"
         " were kept.",
     ),
@@ -130,19 +130,19 @@ def _forest_data(content: Tables, rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     enough = rows.trained_seeds.map(enough_seeds)
     rows = rows.assign(
-        model=rows.rival, margin=content.settings["margin"], settled=enough & rows.verdict.isin(SETTLED)
+        model=rows.comparator, margin=content.settings["margin"], conclusive=enough & rows.verdict.isin(CONCLUSIVE)
     )  # fmt: skip
-    return rows[[*COLUMNS, "masking", "share", "share_low", "share_high", "margin", "settled", "verdict"]]  # fmt: skip
+    return rows[[*COLUMNS, "seen_items", "share", "share_low", "share_high", "margin", "conclusive", "verdict"]]  # fmt: skip
 
 
 def _gap_data(rows: pd.DataFrame) -> pd.DataFrame:
-    """By how much of its value with seen items ranked a validation rises when they are masked; a model that ranks anything."""
+    """By how much of its value with seen items kept a validation rises when they are masked; a model that ranks anything."""
     keys = [*COLUMNS, "seed", "targets", "best"]
     rows = pick(rows, metric=MAIN, split="valid")
     if rows.empty:
         return rows
     ranked, masked = (
-        pick(rows, masking=name)[[*keys, "value"]] for name in ("unmasked", "seen-masked")
+        pick(rows, seen_items=name)[[*keys, "value"]] for name in ("kept", "excluded")
     )
     both = ranked[ranked.value > 0].merge(masked, on=keys, suffixes=("", "_masked"))
     both["value"] = both.value_masked / both.value - 1
@@ -191,20 +191,20 @@ def _in_order(data: pd.DataFrame) -> pd.DataFrame:
 
 def _effectiveness_data(content: Tables, track: str) -> pd.DataFrame:
     rows = pick(content.frames["summary"], track=track, metric=MAIN, ties="conservative")
-    rows = rows[[*COLUMNS, "masking", "mean", "ci_low", "ci_high"]].copy()
+    rows = rows[[*COLUMNS, "seen_items", "mean", "ci_low", "ci_high"]].copy()
     oracles = {
         name: (facts.get("oracle") or {}).get("test", {})
         for name, facts in content.datasets.items()
     }
     known = rows.dataset.map({name: oracle.get(MAIN) for name, oracle in oracles.items()})
     # The oracle ranks all items, so it bounds only what does the same.
-    rows["oracle"] = known.where(rows.masking == "unmasked").astype(float)
+    rows["oracle"] = known.where(rows.seen_items == "kept").astype(float)
     return rows
 
 
 def _tradeoff_data(content: Tables, track: str, cost: pd.DataFrame) -> pd.DataFrame:
     summary = content.frames["summary"]
-    quality = pick(summary, track=track, metric=MAIN, ties="conservative", masking="unmasked")
+    quality = pick(summary, track=track, metric=MAIN, ties="conservative", seen_items="kept")
     epochs = pick(cost, metric="epoch_s")[["dataset", "seq_len", "model", "median", "q25", "q75"]]
     if quality.empty or epochs.empty:
         return pd.DataFrame()

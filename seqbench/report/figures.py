@@ -38,16 +38,18 @@ def effectiveness(data: pd.DataFrame) -> Figure:
     looks = styles(data.model)
     places, maskings = (
         sorted(unique(data, "dataset", "seq_len")),
-        sorted(set(data.masking), reverse=True),
+        sorted(set(data.seen_items), reverse=True),
     )
     models, metric = list(dict.fromkeys(data.model)), data.metric.iloc[0]
     heights = 0.75 + 0.23 * len(models)
     figure, axes = panels(len(places), len(maskings), heights, sharey="row")
     for row, place in zip(axes, places, strict=True):
-        for axis, masking in zip(row, maskings, strict=True):
+        for axis, seen_items in zip(row, maskings, strict=True):
             part = select(data, dataset=place[0], seq_len=place[1])
-            _dots(axis, part[part.masking == masking], models, looks)
-            axis.set_title(textwrap.fill(f"{_place(*place)}, {_masking(masking)}", TITLE_WIDTH))
+            _dots(axis, part[part.seen_items == seen_items], models, looks)
+            axis.set_title(
+                textwrap.fill(f"{_place(*place)}, {_seen_items(seen_items)}", TITLE_WIDTH)
+            )
             axis.set_xlabel(_better(metric, metric_label(metric)))
     return figure
 
@@ -55,29 +57,29 @@ def effectiveness(data: pd.DataFrame) -> Figure:
 def differences(data: pd.DataFrame) -> Figure:
     """A forest plot: one model against each other by place, differences as a share of the better mean; a column per masking.
 
-    data: dataset, seq_len, model (the other one), masking, share, share_low, share_high, margin (a share), settled (whether
+    data: dataset, seq_len, model (the other one), masking, share, share_low, share_high, margin (a share), conclusive (whether
     the verdict is established). What is open is drawn hollow; the band is the margin.
     """
     looks = styles(data.model)
     places = sorted(unique(data, "dataset", "seq_len"), reverse=True)
-    maskings, models = sorted(set(data.masking), reverse=True), list(dict.fromkeys(data.model))
+    maskings, models = sorted(set(data.seen_items), reverse=True), list(dict.fromkeys(data.model))
     figure, axes = panels(1, len(maskings), 0.5 + 0.42 * len(places), sharey=True)
     step = 0.7 / max(len(models), 1)
-    for axis, masking in zip(axes[0], maskings, strict=True):
-        part = data[data.masking == masking]
+    for axis, seen_items in zip(axes[0], maskings, strict=True):
+        part = data[data.seen_items == seen_items]
         axis.axvspan(-data.margin.max(), data.margin.max(), color="#E3E3E3", lw=0)
         axis.axvline(0, color="#666666", lw=0.8)
         for row in part.itertuples():
             y = places.index((row.dataset, row.seq_len)) + 0.35 - step * (models.index(row.model) + 0.5)  # fmt: skip
             error = [[row.share - row.share_low], [row.share_high - row.share]]
-            fill = {} if row.settled else {"markerfacecolor": "white"}
+            fill = {} if row.conclusive else {"markerfacecolor": "white"}
             axis.errorbar(row.share, y, xerr=error, linestyle="", **drawn_as(looks[row.model]), **fill)  # fmt: skip
         axis.set_yticks(range(len(places)), [_place(*place) for place in places])
         axis.set_ylim(-0.6, len(places) - 0.4)
         axis.sharex(axes[0, 0])
         axis.set_xlabel(f"Difference in {metric_label(data.metric.iloc[0])}, share of the better")
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_title(_masking(masking).capitalize())
+        axis.set_title(_seen_items(seen_items).capitalize())
         axis.grid(visible=False, axis="y")
     return with_legend(figure, data.model)
 
@@ -136,7 +138,7 @@ def learning_curves(data: pd.DataFrame) -> Figure:
     return with_legend(figure, data.model)
 
 
-def masking_gap(data: pd.DataFrame) -> Figure:
+def seen_items_gap(data: pd.DataFrame) -> Figure:
     """What masking seen items adds to validation quality, as a share, against targets seen; one line per seed.
 
     data: dataset, seq_len, model, seed, metric, targets, value (the share), best. One panel per dataset and length.
@@ -278,8 +280,8 @@ def _place(dataset: str, seq_len: int) -> str:
     return f"{dataset}, L = {seq_len}"
 
 
-def _masking(masking: str) -> str:
-    return {"unmasked": "seen items ranked", "seen-masked": "seen items masked"}[masking]
+def _seen_items(seen_items: str) -> str:
+    return {"kept": "seen items kept", "excluded": "seen items excluded"}[seen_items]
 
 
 def _better(metric: str, text: str) -> str:

@@ -19,10 +19,10 @@ from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .tables import label, metric_label, unit_for
 
 X_LABELS = {
-    "tokens": "Sequence length L (items)",
-    "batch": "Sequence length L (items)",
-    "sequences": "Sequences in a batch",
-    "catalogue": "Items in the catalogue",
+    "length-at-constant-tokens": "Sequence length L (items)",
+    "length-at-constant-batch": "Sequence length L (items)",
+    "batch-size": "Sequences in a batch",
+    "catalogue-size": "Items in the catalogue",
 }
 
 

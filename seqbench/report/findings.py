@@ -115,19 +115,19 @@ def below_popularity(tables: Tables) -> list[tuple[str, str]]:
     summary = pick(tables.frames["summary"], metric=MAIN, ties="conservative")
     found = []
     for row in summary.itertuples():
-        keys = ("dataset", "track", "seq_len", "masking")
-        rival = pick(summary, model="popularity", **{key: getattr(row, key) for key in keys})
-        if known(row.budget) and len(rival) and row.mean < rival["mean"].iloc[0]:
+        keys = ("dataset", "track", "seq_len", "seen_items")
+        comparator = pick(summary, model="popularity", **{key: getattr(row, key) for key in keys})
+        if known(row.budget) and len(comparator) and row.mean < comparator["mean"].iloc[0]:
             text = (
                 f"{label(row.model)} is below Popularity on {place(row.dataset, row.seq_len)}"
-                f" ({row.track}, {row.masking}; budget: {row.budget}): {METRICS[MAIN].label} {row.mean:.4f} < {rival['mean'].iloc[0]:.4f}"
+                f" ({row.track}, {row.seen_items}; budget: {row.budget}): {METRICS[MAIN].label} {row.mean:.4f} < {comparator['mean'].iloc[0]:.4f}"
             )
             found.append((row.track, text))
     return found
 
 
 def below_untrained(
-    tables: Tables, track: str, dataset: str, seq_len: int, masking: str
+    tables: Tables, track: str, dataset: str, seq_len: int, seen_items: str
 ) -> pd.DataFrame:
     """Trained models of one comparison: rows of `summary`, and `below`, whether a model without training has a higher NDCG@10.
 
@@ -135,7 +135,7 @@ def below_untrained(
     """
     rows = pick(
         tables.frames["summary"], metric=MAIN, ties="conservative", track=track, dataset=dataset, seq_len=seq_len,
-        masking=masking,
+        seen_items=seen_items,
     )  # fmt: skip
     untrained = rows.budget.isna() if len(rows) else ()  # a budget is what trained models have
     if not any(untrained):
@@ -150,7 +150,7 @@ def seeds_apart(tables: Tables) -> Iterator[tuple[str, str]]:
     By track, in words: model, place and the test NDCG@10 of every seed, with seen items treated as where trainings are chosen.
     """
     rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=MAIN,
-                masking=Training().select_masking, trained=True)  # fmt: skip
+                seen_items=Training().select_seen_items, trained=True)  # fmt: skip
     for track, dataset, seq_len, model in places(rows, "track", "dataset", "seq_len", "model"):
         own = pick(rows, track=track, dataset=dataset, seq_len=seq_len, model=model)
         values = own.sort_values("seed").value
@@ -171,7 +171,7 @@ def not_a_number(tables: Tables) -> list[str]:
 # --- who leads ----------------------------------------------------------------------------------------------------------
 
 
-def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Lead | None:
+def lead(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: str) -> Lead | None:
     """Who has the highest NDCG@10 in one comparison, and over whom that is not established.
 
     A model whose seeds lie far apart stands outside: its mean is neither led nor level, unless it is itself the highest.
@@ -180,7 +180,7 @@ def lead(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -
         "dataset": dataset,
         "track": track,
         "seq_len": seq_len,
-        "masking": masking,
+        "seen_items": seen_items,
         "metric": MAIN,
     }
     rows = pick(tables.frames["summary"], **where, ties="conservative")

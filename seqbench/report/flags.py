@@ -27,7 +27,7 @@ from .findings import (
     seeds_apart,
 )
 from .tables import known, label, plural
-from .views import MASKINGS
+from .views import SEEN_ITEMS
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided, above which it is told
@@ -88,9 +88,9 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
     rows = pick(tables.frames["summary"], metric=MAIN, ties="conservative")
     rows = rows[~rows.dataset.isin(variants(tables.datasets))] if len(rows) else rows
     found = []
-    for track, masking in places(rows, "track", "masking"):
-        keys = places(pick(rows, track=track, masking=masking), "dataset", "seq_len")
-        every = pd.concat(below_untrained(tables, track, *key, masking) for key in keys)
+    for track, seen_items in places(rows, "track", "seen_items"):
+        keys = places(pick(rows, track=track, seen_items=seen_items), "dataset", "seq_len")
+        every = pd.concat(below_untrained(tables, track, *key, seen_items) for key in keys)
         said = [
             f"{label(model)} {own.sum()} of {len(own)}"
             for model in dict.fromkeys(every.model)
@@ -98,7 +98,7 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
             if own.any()
         ]
         if said:
-            found.append(f"{track}, {MASKINGS[masking].lower()}: {', '.join(said)}")
+            found.append(f"{track}, {SEEN_ITEMS[seen_items].lower()}: {', '.join(said)}")
     if found:
         text = f"By {METRICS[MAIN].label}, of the places where both are: {'; '.join(found)}."
         yield Flag("warn", "Trained models below the best one without training", text)
@@ -130,7 +130,7 @@ def _apart(tables: Tables) -> Iterator[Flag]:
     found = [f"{words} ({track})" for track, words in seeds_apart(tables)]
     if found:
         text = (
-            f"Test {METRICS[MAIN].label} by seed, {MASKINGS[Training().select_masking].lower()}: {'; '.join(found)}. A mean over such"
+            f"Test {METRICS[MAIN].label} by seed, {SEEN_ITEMS[Training().select_seen_items].lower()}: {'; '.join(found)}. A mean over such"
             " seeds describes none of them, and what is said of the model there is said of settings that do not always train."
         )
         yield Flag("warn", "Seeds far apart", text)
@@ -159,12 +159,13 @@ def _few_seeds(tables: Tables) -> Iterator[Flag]:
         yield Flag("warn", "Few seeds", text)
 
 
-def _stand_in(tables: Tables) -> Iterator[Flag]:
+def _substitute_file(tables: Tables) -> Iterator[Flag]:
     rows = tables.frames["experiments"]
-    rows = rows[rows.stand_in.notna()] if len(rows) else rows
+    rows = rows[rows.substitute_file.notna()] if len(rows) else rows
     bases = variants(tables.datasets)
     found = {
-        bases.get(name, name): differs for name, differs in places(rows, "dataset", "stand_in")
+        bases.get(name, name): differs
+        for name, differs in places(rows, "dataset", "substitute_file")
     }
     for dataset, differs in found.items():
         yield Flag("note", f"{dataset} is a stand-in for the publisher's file", f"{differs}")
@@ -240,5 +241,5 @@ def _throttled(tables: Tables) -> Iterator[Flag]:
 
 _FLAGS = (
     *(_failed, _below, _nan, _below_untrained, _apart, _improving, _fallback, _shared, _few_seeds),
-    *(_below_unjudged, _stand_in, _tied, _throttled, _noisy, _dirty),
+    *(_below_unjudged, _substitute_file, _tied, _throttled, _noisy, _dirty),
 )

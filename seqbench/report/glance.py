@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import SUBJECT
+from ..core.display import FOCAL_MODEL
 from ..core.jobs import FULL_LENGTH
 from ..core.metrics import METRICS
-from . import masking_gap, spent
+from . import seen_items_gap, spent
 from .costs import MEMORY, PHASES, of_curve
 from .findings import MAIN, Lead, enough_seeds, facing, lead, pick, place, places
 from .tables import (
@@ -28,9 +28,9 @@ from .tables import (
     unit_for,
     whole,
 )
-from .views import DASH, MASKINGS, difference_cell, ordered
+from .views import DASH, SEEN_ITEMS, difference_cell, ordered
 
-LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
+LENGTHS = "length-at-constant-batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
 
 
 # --- quality ------------------------------------------------------------------------------------------------------------
@@ -48,15 +48,15 @@ def quality(tables: Tables, track: str) -> Table:
     body: list[list[Cell]] = []
     for dataset, seq_len in places(summary, "dataset", "seq_len"):
         body.append([Cell(place(dataset, seq_len) + _machines(tables, track, dataset, seq_len))])
-        for masking, title in MASKINGS.items():
-            part = pick(summary, dataset=dataset, seq_len=seq_len, masking=masking)
-            best = lead(tables, dataset, track, seq_len, masking)
+        for seen_items, title in SEEN_ITEMS.items():
+            part = pick(summary, dataset=dataset, seq_len=seq_len, seen_items=seen_items)
+            best = lead(tables, dataset, track, seq_len, seen_items)
             cells = [_value(pick(part, model=model), best) for model in trained]
             others = part[~part.model.isin(trained)]
             top = others[others["mean"] == others["mean"].max()].head(1)
             name = title.removeprefix("Seen items ")
             body.append([Cell(name), *cells, _value(top, best, named=True)])
-        gaps = {m: (a, b) for m, a, b in masking_gap.gaps(tables, dataset, track, seq_len)}
+        gaps = {m: (a, b) for m, a, b in seen_items_gap.gaps(tables, dataset, track, seq_len)}
         if gaps:
             cells = [_gap(*gaps[model]) if model in gaps else DASH for model in trained]
             body.append([Cell("validation: gain by masking"), *cells, DASH])
@@ -64,7 +64,7 @@ def quality(tables: Tables, track: str) -> Table:
     notes = [
         "Bold: the lead over every other model exceeds the margin, with at least 3 seeds. Italic (underlined in the report): the"
         f" highest mean, but not established. Validation: what masking seen items adds to validation {METRICS[MAIN].label}, as a share of the value with"
-        " seen items ranked, at the first look at a training and at the step that was chosen."
+        " seen items kept, at the first look at a training and at the step that was chosen."
     ]
     return Table(f"glance-{track}", caption, columns, body, notes)
 
@@ -95,23 +95,29 @@ def _gap(first: float, chosen: float) -> Cell:
 
 
 def versus(tables: Tables, track: str) -> Table:
-    """The subject against each other trained model of a track by place: paired differences of NDCG@10 with their verdicts."""
-    rows = facing(pick(tables.frames["comparisons"], track=track, metric=MAIN), SUBJECT)
-    trained = [m for m in ordered(pick(spent.trainings(tables), track=track).model) if m != SUBJECT]
+    """The focal model against each other trained model of a track by place: paired differences of NDCG@10 with their verdicts."""
+    rows = facing(pick(tables.frames["comparisons"], track=track, metric=MAIN), FOCAL_MODEL)
+    trained = [
+        m for m in ordered(pick(spent.trainings(tables), track=track).model) if m != FOCAL_MODEL
+    ]
     columns = [Column("Dataset and length", number=False)]
-    columns += [Column(label(m), title) for title in MASKINGS.values() for m in trained]
+    columns += [Column(label(m), title) for title in SEEN_ITEMS.values() for m in trained]
     body: list[list[Cell]] = []
     for dataset, seq_len in places(rows, "dataset", "seq_len"):
         part = pick(rows, dataset=dataset, seq_len=seq_len)
-        cells = [_difference(pick(part, masking=m), rival) for m in MASKINGS for rival in trained]
+        cells = [
+            _difference(pick(part, seen_items=m), comparator)
+            for m in SEEN_ITEMS
+            for comparator in trained
+        ]
         if any(cell is not DASH for cell in cells):
             body.append([Cell(place(dataset, seq_len)), *cells])
-    caption = f"{label(SUBJECT)} minus each other model in test {METRICS[MAIN].label}, track {track}: paired difference, 95 % interval"
+    caption = f"{label(FOCAL_MODEL)} minus each other model in test {METRICS[MAIN].label}, track {track}: paired difference, 95 % interval"
     return Table(f"glance-versus-{track}", caption, columns, body)
 
 
-def _difference(rows: pd.DataFrame, rival: str) -> Cell:
-    found = pick(rows, model_b=rival)
+def _difference(rows: pd.DataFrame, comparator: str) -> Cell:
+    found = pick(rows, model_b=comparator)
     return difference_cell(found.iloc[0]) if len(found) else DASH
 
 

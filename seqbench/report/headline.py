@@ -1,4 +1,4 @@
-"""The answer in a few sentences: is the subject better and cheaper at once, how many claims and published values stand."""
+"""The answer in a few sentences: is the focal model better and cheaper at once, how many claims and published values stand."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..analysis.collect import MARGIN, Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..core.jobs import Training
 from ..core.metrics import METRICS
-from . import anchors, claims, spent, versus
+from . import claims, published_values, spent, versus
 from .brief import points
 from .findings import MAIN, pick, place
 from .points import Point
 from .tables import label, plural, whole
-from .views import MASKINGS, QUALITIES, ordered
+from .views import QUALITIES, SEEN_ITEMS, ordered
 
 KINDS = {
     "quality": "who ranks better, direction only:",
@@ -32,13 +32,13 @@ def headline(tables: Tables) -> list[Point]:
         *points(tables),
         *_opposed(tables),
         *_claims(tables),
-        *_anchors(tables),
+        *_published_values(tables),
     ]
 
 
 def _opposed(tables: Tables) -> Iterator[Point]:
     """Where another metric decides the other way."""
-    keys = ["track", "dataset", "seq_len", "masking", "rival"]
+    keys = ["track", "dataset", "seq_len", "seen_items", "comparator"]
     decided, found = versus.settled(versus.against(tables)), []
     for metric in (m for m in QUALITIES if m != MAIN):
         other = versus.settled(versus.against(tables, metric))
@@ -46,8 +46,8 @@ def _opposed(tables: Tables) -> Iterator[Point]:
             continue
         both = decided[[*keys, "verdict"]].merge(other, on=keys, suffixes=("_main", ""))
         found += [
-            f"{METRICS[metric].label} against {label(row.rival)} on {place(row.dataset, row.seq_len)}, track {row.track},"
-            f" {MASKINGS[row.masking].lower()}"
+            f"{METRICS[metric].label} against {label(row.comparator)} on {place(row.dataset, row.seq_len)}, track {row.track},"
+            f" {SEEN_ITEMS[row.seen_items].lower()}"
             for row in both.itertuples()
             if {row.verdict, row.verdict_main} == {"better", "worse"}
         ]
@@ -82,29 +82,29 @@ def _claims(tables: Tables) -> Iterator[Point]:
         yield Point("Claims of the paper, by sentence and metric.", every)
 
 
-def _anchors(tables: Tables) -> Iterator[Point]:
+def _published_values(tables: Tables) -> Iterator[Point]:
     """The counts, and what was missed."""
-    told = anchors.sentences(tables, of=versus.judged(tables) or None)
-    found = [text for text in told if not text.startswith(anchors.MISSED)]
+    told = published_values.sentences(tables, of=versus.judged(tables) or None)
+    found = [text for text in told if not text.startswith(published_values.MISSED)]
     if found:
         yield Point("Published values.", [*found, *_missed(tables)])
 
 
 def _missed(tables: Tables) -> Iterator[str]:
-    """Values that were published and no track reaches, one sentence a model, the subject's first; the best of our tracks each."""
-    values: dict[int, list[anchors.Held]] = {}
-    for h in anchors.held(tables):
+    """Values that were published and no track reaches, one sentence a model, the focal model's first; the best of our tracks each."""
+    values: dict[int, list[published_values.Held]] = {}
+    for h in published_values.held(tables):
         if h.verdict:
-            values.setdefault(id(h.anchor), []).append(h)
-    missed: dict[str, list[list[anchors.Held]]] = {}
+            values.setdefault(id(h.published_value), []).append(h)
+    missed: dict[str, list[list[published_values.Held]]] = {}
     for own in values.values():
         if not any(h.reached for h in own):
-            missed.setdefault(own[0].anchor["model"], []).append(own)
+            missed.setdefault(own[0].published_value["model"], []).append(own)
     for model in ordered(missed):
         said = []
         for own in missed[model]:
-            a, metric = own[0].anchor, own[0].metric
-            at = f"{METRICS[metric].label} on {place(a['dataset'], a['seq_len'])}, {anchors.treated(a)}"
+            a, metric = own[0].published_value, own[0].metric
+            at = f"{METRICS[metric].label} on {place(a['dataset'], a['seq_len'])}, {published_values.treated(a)}"
             published, source = a[metric], a["source"]
             ours = [(h.ours["mean"], h.track) for h in own]
             best, track = max(ours)
@@ -132,7 +132,7 @@ def words(tables: Tables) -> str:
     return (
         "Places of one dataset share its users: their comparisons are not independent. Track `paper` has explicit attention and an unfused GELU, so that its"
         " costs are also those of other code. Items are ranked against the whole catalogue; the step of a training whose weights are tested, and the best"
-        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {MASKINGS[asked.select_masking].lower()}. *Better* and *worse* are"
+        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {SEEN_ITEMS[asked.select_seen_items].lower()}. *Better* and *worse* are"
         f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
         f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is *inconclusive*. *Full windows* are"
         f" synthetic histories of full length.{_never_twice(tables)}\n"
@@ -151,7 +151,7 @@ def _never_twice(tables: Tables) -> str:
 
 def _trials(tables: Tables) -> str:
     """How much the tuned settings were searched for."""
-    settings = tables.settings.get("settings", {}).get("tuned", {})
+    settings = tables.settings.get("selected_settings", {}).get("tuned", {})
     every = [
         entry["tuning"]
         for models in settings.values()

@@ -17,7 +17,7 @@ from ..analysis.tidy import command
 from ..core.jobs import CURVES
 from ..core.store import Entry
 from . import (
-    anchors,
+    ablation,
     answers,
     claims,
     costs,
@@ -26,6 +26,7 @@ from . import (
     headline,
     pool_views,
     protocol_views,
+    published_values,
     reach,
     scorecard,
     short,
@@ -34,7 +35,6 @@ from . import (
     tuning_views,
     versus,
     views,
-    waterfall,
 )
 from .drawings import Drawing, drawn
 from .findings import places
@@ -54,14 +54,14 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
     """Everything that one machine's records say, and the command of each of them."""
     main = _main(content)
     shown = [views.machines(content), views.datasets(content), views.failed(content)]
-    shown += [claims.table(main), anchors.table(main)]
+    shown += [claims.table(main), published_values.table(main)]
     shown += [
         *_quality(content),
         *(reach.table(main, track) for track in spent.tracks(main)),
         *(spent.table(content, track) for track in spent.tracks(content)),
-        *tuning_views.tables(content.settings["settings"]),
+        *tuning_views.tables(content.settings["selected_settings"]),
         *_protocols(content),
-        *waterfall.tables(content),
+        *ablation.tables(content),
         *_costs(content),
     ]
     commands = "\n".join(dict.fromkeys(command(entry) for entry in entries))
@@ -76,7 +76,7 @@ def of_machine(name: str, content: Tables, entries: list[Entry]) -> str:
 
 
 def figures(content: Tables) -> list[Drawing]:
-    """What the pages show: the subject against the others by judged track, and cost against length by machine."""
+    """What the pages show: the focal model against the others by judged track, and cost against length by machine."""
     main = _main(content)
     judged = versus.judged(main)
     found = [d for d in drawn(main) if d.kind in ("forest", "growth-length")]
@@ -86,7 +86,7 @@ def figures(content: Tables) -> list[Drawing]:
 def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawing]) -> str:
     """Quality from all machines together, with the cost of each: what the README's part says, and the tables behind it."""
     main = _main(content)
-    shown = [*_tradeoff(main), claims.table(main), anchors.table(main)]
+    shown = [*_tradeoff(main), claims.table(main), published_values.table(main)]
     shown += [
         *_quality_glance(main, spent.tracks(main)),
         *_cost_glance(main, ("cuda", "cpu")),
@@ -139,12 +139,12 @@ def of_readme(
         + "".join(_folded(title, body) for title, body in folded if body.strip())
         + f"More: [all machines together]({link}/README.md) (every metric and track, cost as multiples, time to quality step by step, published values and what may be behind those"
         " that were missed, claims one by one, what was spent, what was trained where and what another machine changes);"
-        f" by machine, with tuning, protocols, the waterfall, every cost, how it grows, and the command of each record: {pages}.\n"
+        f" by machine, with tuning, protocols, the ablation, every cost, how it grows, and the command of each record: {pages}.\n"
     )
 
 
 def _tradeoff(main: Tables) -> list[Table]:
-    """Quality and cost together, by track; the subject's cost as a multiple of each other model's; time to quality."""
+    """Quality and cost together, by track; the focal model's cost as a multiple of each other model's; time to quality."""
     tracks = versus.judged(main)
     together = [tradeoff.choice(main, track) for track in tracks]
     return [
@@ -180,8 +180,8 @@ def _together(main: Tables, machines: Machines) -> list[answers.Answer]:
 
 
 def _main(content: Tables) -> Tables:
-    """The datasets themselves: variants and steps of the waterfall have tables of their own."""
-    main = protocol_views.without_variants(waterfall.without_steps(content))
+    """The datasets themselves: variants and steps of the ablation have tables of their own."""
+    main = protocol_views.without_variants(ablation.without_steps(content))
     variants = protocols.variants(content.datasets)
     return replace(main, datasets={n: f for n, f in main.datasets.items() if n not in variants})
 
@@ -267,7 +267,7 @@ def _protocols(content: Tables) -> list[Table]:
 
 def _costs(content: Tables) -> list[Table]:
     """Cost on the datasets, what it is made of, how it grows, and every point of the curves."""
-    content = waterfall.without_steps(content)
+    content = ablation.without_steps(content)
     keys = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
     found = []
     for key in keys:

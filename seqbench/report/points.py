@@ -32,7 +32,7 @@ def counted(count: Count) -> str:
 
 
 def pair(numbers: Sequence[int | None]) -> str:
-    """A count with seen items ranked and, in brackets, masked, if that is known."""
+    """A count with seen items kept and, in brackets, masked, if that is known."""
     first, second = numbers
     return f"{first}" if second is None else f"{first} ({second})"
 

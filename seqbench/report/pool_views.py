@@ -10,12 +10,12 @@ from scipy.stats import t as student_t
 
 from ..analysis import resampling
 from ..analysis.pool import Pool, machine, settings
-from ..analysis.pool import place as place_of
+from ..analysis.pool import condition as condition_of
 from ..core.metrics import METRICS, per_user
 from ..core.store import Entry
 from .findings import MAIN, place
 from .tables import Cell, Column, Table, label, plural
-from .views import DASH, MASKINGS, ordered
+from .views import DASH, SEEN_ITEMS, ordered
 
 
 def origins(pool: Pool, datasets: Iterable[str]) -> Table:
@@ -26,11 +26,11 @@ def origins(pool: Pool, datasets: Iterable[str]) -> Table:
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(model), number=False) for model in models]
     body: list[list[Cell]] = []
-    at = dict.fromkeys(sorted((place_of(e) for e in trained), key=lambda key: key[1]))
+    at = dict.fromkeys(sorted((condition_of(e) for e in trained), key=lambda key: key[1]))
     for track in dict.fromkeys(track for _, track, _ in at):
         body.append([Cell(f"Track {track}")])
         for key in (key for key in at if key[1] == track):
-            own = [e for e in trained if place_of(e) == key]
+            own = [e for e in trained if condition_of(e) == key]
             cells = [_origin([e for e in own if e.experiment["model"] == m]) for m in models]
             body.append([Cell(place(key[0], key[2])), *cells])
     return Table("origins", "Where it was trained: machine (seeds)", columns, body)
@@ -47,7 +47,7 @@ def _origin(entries: list[Entry]) -> Cell:
 def repeats(pool: Pool) -> Table:
     """Trainings of one experiment on two machines: test NDCG@10 of both, and how far they differ."""
     columns = [Column("Training", number=False)]
-    for title in MASKINGS.values():
+    for title in SEEN_ITEMS.values():
         columns += [Column(text, title) for text in ("First", "Second", "Difference")]
     body: list[list[Cell]] = []
     notes = []
@@ -60,16 +60,16 @@ def repeats(pool: Pool) -> Table:
     return Table("repeats", caption, columns, body, notes)
 
 
-def _mean(entry: Entry, masking: str) -> float:
-    return float(per_user(entry.samples()[f"test/{masking}/rank"], MAIN).mean())
+def _mean(entry: Entry, seen_items: str) -> float:
+    return float(per_user(entry.samples()[f"test/{seen_items}/rank"], MAIN).mean())
 
 
 def _repeat_row(a: Entry, b: Entry) -> list[Cell]:
     e = a.experiment
     tracks = " / ".join(dict.fromkeys(entry.experiment["track"] for entry in (a, b)))
     cells = [Cell(f"{label(e['model'])} on {place(e['dataset'], e['seq_len'])}, seed {e['seed']} ({tracks})")]  # fmt: skip
-    for masking in MASKINGS:
-        first, second = _mean(a, masking), _mean(b, masking)
+    for seen_items in SEEN_ITEMS:
+        first, second = _mean(a, seen_items), _mean(b, seen_items)
         cells += [Cell(f"{value:.4f}", value=value) for value in (first, second)]
         change = second - first
         cells.append(Cell(f"{change:+.4f}".replace("-", "−"), value=change))
@@ -85,20 +85,22 @@ def _repeated(names: tuple[str, str], pairs: list[tuple[Entry, Entry]], every: l
         groups.setdefault(settings(a.experiment, "seed", "track"), []).append((a, b))
     if len(groups) < 2:
         return f"{text}."
-    said = [_relative(list(groups.values()), every, m) for m in MASKINGS]
+    said = [_relative(list(groups.values()), every, m) for m in SEEN_ITEMS]
     return f"{text} ({len(groups)} models and places). There test {METRICS[MAIN].label} differs by {'; '.join(said)}."
 
 
-def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], masking: str) -> str:
-    changes = [[_mean(b, masking) / _mean(a, masking) - 1 for a, b in group] for group in groups]
+def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], seen_items: str) -> str:
+    changes = [
+        [_mean(b, seen_items) / _mean(a, seen_items) - 1 for a, b in group] for group in groups
+    ]
     means = np.array([np.mean(own) for own in changes])  # seeds of one model and place are alike
     half = student_t.ppf((1 + resampling.CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1)
     half /= np.sqrt(len(means))
     mean, low, high = 100 * np.array([means.mean(), means.mean() - half, means.mean() + half])
     # Two runs differ by the square root of two times the spread of one.
     spread = 100 * np.sqrt(np.mean(np.square(np.concatenate(changes))) / 2)
-    text = f"{_percent(mean, low, high)} with {MASKINGS[masking].lower()} (standard deviation of one run: {spread:.1f} % between machines"
-    seeds = [value for group in groups for value in _of_seeds(group[0], every, masking)]
+    text = f"{_percent(mean, low, high)} with {SEEN_ITEMS[seen_items].lower()} (standard deviation of one run: {spread:.1f} % between machines"
+    seeds = [value for group in groups for value in _of_seeds(group[0], every, seen_items)]
     if seeds:
         text += f", {100 * np.sqrt(np.mean(np.square(seeds))):.1f} % between seeds on one machine"
     return f"{text})"
@@ -110,12 +112,12 @@ def _percent(value: float, low: float, high: float) -> str:
     return f"{text} % [{', '.join(ends)}]"
 
 
-def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], masking: str) -> Iterator[float]:
+def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], seen_items: str) -> Iterator[float]:
     """Relative standard deviations over the seeds of a model and place, on each machine that trained several."""
     for entry in pair:
         key = settings(entry.experiment, "seed")
         own = [e for e in every if machine(e) == machine(entry) and settings(e.experiment, "seed") == key]  # fmt: skip
-        values = [_mean(e, masking) for e in own]
+        values = [_mean(e, seen_items) for e in own]
         if len(values) > 1:
             yield float(np.std(values, ddof=1) / np.mean(values))
 
@@ -147,7 +149,7 @@ def _mixed(pool: Pool) -> Iterator[str]:
     found: dict[tuple[str, str], set[str]] = {}
     for entry in pool.entries:
         if entry.training and entry.values.get("steps"):
-            dataset, track, _ = place_of(entry)
+            dataset, track, _ = condition_of(entry)
             found.setdefault((dataset, track), set()).add(machine(entry))
     mixed = [
         f"{dataset} (track {track})" for (dataset, track), where in found.items() if len(where) > 1

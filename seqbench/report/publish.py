@@ -24,7 +24,7 @@ from ..config import grid, load
 from ..config.model_files import available_models, is_trainable, model_config_fields
 from ..core import records
 from ..core.errors import UserError
-from ..core.jobs import Experiment
+from ..core.jobs import TrainingJob
 from ..core.store import Entry, check_replacement, copy_files, copy_record, machine_of, staged
 from . import look, pages, tuning_views
 
@@ -167,14 +167,14 @@ def _machines(reference: Path) -> dict[str, list[Entry]]:
     return {name: found[name] for name in sorted(kinds, key=lambda name: kinds[name] == "cpu")}
 
 
-def _chosen() -> Iterator[Experiment]:
+def _chosen() -> Iterator[TrainingJob]:
     """The trainings of every tuned track, as far as the configuration knows its datasets and models."""
     tuned = _declared("tuned")
     try:
         merged = load.merged(load.load(), tuned)
     except UserError:  # it says so where it matters: publishing goes on
         return
-    for track, by_dataset in tuned.get("settings", {}).items():
+    for track, by_dataset in tuned.get("selected_settings", {}).items():
         for dataset, by_model in by_dataset.items():
             models = [
                 model
@@ -221,9 +221,9 @@ def _datasets(folder: Path) -> dict[str, Any]:
 
 
 def _settled(content: Tables) -> Tables:
-    """With what the project's configuration files say about steps of the waterfall and tuned settings."""
-    content.settings["waterfall"] = _declared("ablation").get("report", {}).get("waterfall", [])
-    content.settings["settings"] = _declared("tuned").get("settings", {})
+    """With what the project's configuration files say about steps of the ablation and tuned settings."""
+    content.settings["ablation"] = _declared("ablation").get("report", {}).get("ablation", [])
+    content.settings["selected_settings"] = _declared("tuned").get("selected_settings", {})
     return content
 
 

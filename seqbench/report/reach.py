@@ -1,7 +1,7 @@
-"""Time to quality: how long each model trains until it is about as good as the best of the subject's rivals.
+"""Time to quality: how long each model trains until it is about as good as the best of the focal model's comparators.
 
 A step is not the same work for everyone, and not everyone needs as many. Per place the goal is a share of the best
-validation value that a rival of the subject reaches, averaged over its seeds; a training gets there at its first validation
+validation value that a comparator of the focal model reaches, averaged over its seeds; a training gets there at its first validation
 that is at least as good. Time is steps times the measured step of the same batch on the same data, never the training's own.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import SUBJECT
+from ..core.display import FOCAL_MODEL
 from ..core.jobs import Training
 from ..core.metrics import METRICS
 from . import versus
@@ -24,10 +24,20 @@ from .views import DASH, ordered
 
 SHARES = (0.95, 0.99)
 COLUMNS = (
-    *("track", "dataset", "seq_len", "share", "rival", "goal", "model", "n_seeds", "n_reached"),
+    *(
+        "track",
+        "dataset",
+        "seq_len",
+        "share",
+        "comparator",
+        "goal",
+        "model",
+        "n_seeds",
+        "n_reached",
+    ),
     *("steps", "steps_low", "steps_high"),
 )
-MASKING, METRIC = Training().select_masking, Training().select_on  # what trainings are chosen by
+MASKING, METRIC = Training().select_seen_items, Training().select_on  # what trainings are chosen by
 
 
 def goal(share: float) -> str:
@@ -38,19 +48,19 @@ def goal(share: float) -> str:
 def rows(tables: Tables) -> pd.DataFrame:
     """Per place, share and model: trainings, those that reached the goal, and their steps (mean, least, most).
 
-    rival: whose value the goal is a share of. Places without a trained rival are left out.
+    comparator: whose value the goal is a share of. Places without a trained comparator are left out.
     """
-    curves = pick(tables.frames["curves"], split="valid", metric=METRIC, masking=MASKING)
+    curves = pick(tables.frames["curves"], split="valid", metric=METRIC, seen_items=MASKING)
     trainings = pick(tables.frames["experiments"], kind="train")
     found = []
     for track, dataset, seq_len in places(curves, "track", "dataset", "seq_len"):
         here = pick(curves, track=track, dataset=dataset, seq_len=seq_len)
         best = here.groupby(["model", "path"]).value.max().groupby("model").mean()
-        rivals = best.drop(SUBJECT, errors="ignore")
-        for share in SHARES if len(rivals) else ():
-            goal = share * rivals.max()
+        comparators = best.drop(FOCAL_MODEL, errors="ignore")
+        for share in SHARES if len(comparators) else ():
+            goal = share * comparators.max()
             about = {"track": track, "dataset": dataset, "seq_len": seq_len, "share": share,
-                     "rival": rivals.idxmax(), "goal": goal}  # fmt: skip
+                     "comparator": comparators.idxmax(), "goal": goal}  # fmt: skip
             for model in ordered(here.model):
                 own = pick(here, model=model)
                 steps = own[own.value >= goal].groupby("path").step.min()
@@ -92,7 +102,7 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
         own = pick(steps, dataset=dataset, seq_len=seq_len)
         digits = decimals([own.goal.max() / 100])
         first = own.iloc[0]
-        body.append([Cell(f"{place(dataset, seq_len)}; all of it is {label(first.rival)}'s {first.goal / first.share:.{digits}f}")])  # fmt: skip
+        body.append([Cell(f"{place(dataset, seq_len)}; all of it is {label(first.comparator)}'s {first.goal / first.share:.{digits}f}")])  # fmt: skip
         for share in shares:
             part = pick(own, share=share)
             said = f"{100 * share:g} %"
@@ -105,7 +115,7 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
                 body.append([Cell(f"{said}: {name} on {named(machine, device)} ({unit})"), *_cells(line, models, "value", factor)])  # fmt: skip
     caption = f"Training until a share of the best other model's validation {METRICS[METRIC].label} is reached, track {track}"
     notes = [
-        f"Best other: of all trained models but {label(SUBJECT)}, mean over seeds, seen items ranked. Mean over seeds [least, most]; trainings are"
+        f"Best other: of all trained models but {label(FOCAL_MODEL)}, mean over seeds, seen items kept. Mean over seeds [least, most]; trainings are"
         " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch;"
         " those of one place and track are of one sitting, those of others may be of days on which the machine was faster or slower."
         " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
@@ -144,15 +154,15 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
 
 @dataclass(frozen=True)
 class Beside:
-    """The subject beside one rival at a place, by the step that one machine measured.
+    """The focal model beside one comparator at a place, by the step that one machine measured.
 
-    own, other: whether every seed of the subject, of the rival, gets to the goal. ratio: the subject's time over the rival's,
-    where both do. sooner: whether every seed of the subject is there before any of the rival's.
+    own, other: whether every seed of the focal model, of the comparator, gets to the goal. ratio: the focal model's time over the comparator's,
+    where both do. sooner: whether every seed of the focal model is there before any of the comparator's.
     """
 
     machine: str
     device: str
-    rival: str
+    comparator: str
     dataset: str
     seq_len: int
     own: bool
@@ -169,24 +179,26 @@ def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside
         machine, device, dataset, seq_len = where
         here = pick(priced, machine_name=machine, device=device, dataset=dataset, seq_len=seq_len)
         here = here.set_index("model")
-        for rival in ordered(here.index.drop(SUBJECT)) if SUBJECT in here.index else ():
-            one, two = (here.loc[model] for model in (SUBJECT, rival))
+        for comparator in (
+            ordered(here.index.drop(FOCAL_MODEL)) if FOCAL_MODEL in here.index else ()
+        ):
+            one, two = (here.loc[model] for model in (FOCAL_MODEL, comparator))
             if not enough_seeds(min(one.n_seeds, two.n_seeds)):
                 continue
             own, other = (row.n_reached == row.n_seeds for row in (one, two))
             ratio = one.value / two.value if own and other else None
             sooner = bool(own and (not two.n_reached or one.high < two.low))
-            found.append(Beside(machine, device, rival, dataset, seq_len, bool(own), bool(other), ratio, sooner))  # fmt: skip
+            found.append(Beside(machine, device, comparator, dataset, seq_len, bool(own), bool(other), ratio, sooner))  # fmt: skip
     return found
 
 
 def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
-    """By judged track and machine, how long the subject trains to a share of the best rival's value beside each rival."""
+    """By judged track and machine, how long the focal model trains to a share of the best comparator's value beside each comparator."""
     for track in versus.judged(tables):
         every = beside(tables, track, share)
         for machine, device in dict.fromkeys((b.machine, b.device) for b in every):
             own = [b for b in every if (b.machine, b.device) == (machine, device)]
-            said = "; ".join(_beside([b for b in own if b.rival == r]) for r in ordered(b.rival for b in own))  # fmt: skip
+            said = "; ".join(_beside([b for b in own if b.comparator == r]) for r in ordered(b.comparator for b in own))  # fmt: skip
             yield (
                 f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal(share)} with every seed?"
                 f" {said[:1].upper()}{said[1:]}."
@@ -195,11 +207,11 @@ def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
 
 def _beside(found: list[Beside]) -> str:
     """Who gets to the goal, and the ratios of time where both do."""
-    rival = label(found[0].rival)
-    text = f"beside {rival} {counted(found)}"
+    comparator = label(found[0].comparator)
+    text = f"beside {comparator} {counted(found)}"
     ratios = [b.ratio for b in found if b.ratio is not None]
     if ratios:
-        text += f", {label(SUBJECT)} in {span(ratios)} times {rival}'s training time where both do"
+        text += f", {label(FOCAL_MODEL)} in {span(ratios)} times {comparator}'s training time where both do"
     return text
 
 
@@ -207,8 +219,8 @@ def counted(found: list[Beside]) -> str:
     """At how many places both, one alone or neither gets to the goal with every seed."""
     names = {
         (True, True): "both",
-        (True, False): f"only {label(SUBJECT)}",
-        (False, True): f"only {label(found[0].rival)}",
+        (True, False): f"only {label(FOCAL_MODEL)}",
+        (False, True): f"only {label(found[0].comparator)}",
         (False, False): "neither",
     }
     ends = [(b.own, b.other) for b in found]

@@ -16,7 +16,7 @@ from ..analysis import collect
 from ..analysis.collect import Tables
 from ..core.jobs import CURVES
 from . import (
-    anchors,
+    ablation,
     answers,
     claims,
     costs,
@@ -27,6 +27,7 @@ from . import (
     headline,
     look,
     protocol_views,
+    published_values,
     reach,
     scorecard,
     short,
@@ -35,7 +36,6 @@ from . import (
     tuning_views,
     versus,
     views,
-    waterfall,
 )
 from .drawings import Drawing, drawn
 from .findings import pick, places
@@ -51,12 +51,12 @@ def render(tables: Path, out: Path) -> Path:
         UserError: a table is not there.
     """
     everything, out = collect.read(tables), Path(out)
-    content = waterfall.without_steps(protocol_views.without_variants(everything))
+    content = ablation.without_steps(protocol_views.without_variants(everything))
     drawings, shown = list(drawn(content)), _tables(content)
     shown["protocols"] = _protocols(everything)
-    shown["waterfall"] = waterfall.tables(everything)
+    shown["ablation"] = ablation.tables(everything)
     shown["spent"] = [spent.table(everything, track) for track in spent.tracks(everything)]
-    shown["tuning"] = list(tuning_views.tables(content.settings.get("settings", {})))
+    shown["tuning"] = list(tuning_views.tables(content.settings.get("selected_settings", {})))
     for drawing in drawings:
         look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
     for group in shown.values():
@@ -90,7 +90,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
             *(glance.quality(content, track) for track in spent.tracks(content)),
             *(glance.cost(content, *key) for key in cost),
         ],
-        "claims": [claims.table(content), anchors.table(content)],
+        "claims": [claims.table(content), published_values.table(content)],
         "versus": [versus.table(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],
         "failed": [views.failed(content)],

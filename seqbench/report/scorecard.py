@@ -1,4 +1,4 @@
-"""The answer at a glance: the subject against each other model in quality and in cost, a table per track.
+"""The answer at a glance: the focal model against each other model in quality and in cost, a table per track.
 
 Quality counts places (a dataset at one length) by verdict, where enough seeds were trained. Cost is told by machine, as the
 subject's over the other's, wherever it was measured. Both at once is counted where both are known.
@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
-from ..core.display import PARTIAL, SUBJECT
+from ..core.display import FOCAL_MODEL, PARTIAL
 from ..core.metrics import METRICS
 from . import reach, versus
 from .both import Met, Test, at_once, measured, met
@@ -22,21 +22,21 @@ from .points import OTHERS, counted
 from .shorter import INFERENCE, STEP, shorter
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .tradeoff import NAMES
-from .views import DASH, MASKINGS, ordered
+from .views import DASH, SEEN_ITEMS, ordered
 
 
 def table(tables: Tables, track: str) -> Table:
-    """A column per rival; rows on quality over all places, then on cost and on both at once by machine."""
+    """A column per comparator; rows on quality over all places, then on cost and on both at once by machine."""
     verdicts = pick(versus.settled(versus.against(tables)), track=track)
-    rivals = ordered(verdicts.rival) if len(verdicts) else []
+    comparators = ordered(verdicts.comparator) if len(verdicts) else []
     at = places(verdicts, "dataset", "seq_len")
-    columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(rival)) for rival in rivals]]  # fmt: skip
+    columns = [Column(f"{label(FOCAL_MODEL)} against", number=False), *[Column(label(comparator)) for comparator in comparators]]  # fmt: skip
     body: list[list[Cell]] = []
-    for masking, title in MASKINGS.items():
-        own = pick(verdicts, masking=masking)
+    for seen_items, title in SEEN_ITEMS.items():
+        own = pick(verdicts, seen_items=seen_items)
         body += [
-            [Cell(f"Better {METRICS[MAIN].label}, {title.lower()}"), *(_places(pick(own, rival=r)) for r in rivals)],
-            [Cell(f"Difference, {title.lower()} (% of the better model's)"), *(_share(pick(own, rival=r)) for r in rivals)],
+            [Cell(f"Better {METRICS[MAIN].label}, {title.lower()}"), *(_places(pick(own, comparator=r)) for r in comparators)],
+            [Cell(f"Difference, {title.lower()} (% of the better model's)"), *(_share(pick(own, comparator=r)) for r in comparators)],
         ]  # fmt: skip
     here = met(tables, track)
     rows = pick(versus.ratios(tables), track=track)
@@ -45,20 +45,20 @@ def table(tables: Tables, track: str) -> Table:
         if own:
             steps = pick(rows, machine_name=machine, device_kind=kind)
             body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {measured(own)}")])  # fmt: skip
-            body += _of_machine(tables, own, steps, kind, rivals)
+            body += _of_machine(tables, own, steps, kind, comparators)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     caption = (
-        f"{label(SUBJECT)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
+        f"{label(FOCAL_MODEL)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
         f" {SEEDS_FOR_A_CLAIM} seeds"
     )
-    notes = list(_notes(tables, track, at, rivals)) if at else []
+    notes = list(_notes(tables, track, at, comparators)) if at else []
     return Table(f"scorecard-{track}", caption, columns, body if at else [], notes)
 
 
-def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> Iterator[str]:
+def _notes(tables: Tables, track: str, at: list[tuple], comparators: list[str]) -> Iterator[str]:
     yield f"Quality was measured up to L = {whole(max(length for _, length in at))}."
     yield (
-        "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items ranked, in brackets"
+        "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items kept, in brackets"
         " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
         " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
     )
@@ -68,9 +68,9 @@ def _notes(tables: Tables, track: str, at: list[tuple], rivals: list[str]) -> It
     apart = [words for own, words in seeds_apart(tables) if own == track]
     if apart:
         yield f"Seeds far apart, by test {METRICS[MAIN].label}: {'; '.join(apart)}. These settings do not always train."
-    for model in PARTIAL.intersection(rivals):
+    for model in PARTIAL.intersection(comparators):
         yield f"Of the targets of a step {label(model)} predicts only those it masks: an equal budget holds fewer of its predictions."
-    yield from _untrained(tables, track, rivals)
+    yield from _untrained(tables, track, comparators)
 
 
 def ended(tables: Tables, track: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _share(rows: pd.DataFrame) -> Cell:
 
 
 def _of_machine(
-    tables: Tables, own: list[Met], rows: pd.DataFrame, kind: str, rivals: list[str]
+    tables: Tables, own: list[Met], rows: pd.DataFrame, kind: str, comparators: list[str]
 ) -> Iterator[list[Cell]]:
     """Costs that say something on this kind of device, then both at once."""
 
@@ -110,24 +110,28 @@ def _of_machine(
         if any(cell is not DASH for cell in cells):
             yield [Cell(name), *cells]
 
-    by_rival = {r: [m for m in own if m.rival == r] for r in rivals}
+    by_comparator = {r: [m for m in own if m.comparator == r] for r in comparators}
     for key in versus.COSTS:
         if versus.telling(key, kind):
             name = NAMES[key][:1].upper() + NAMES[key][1:]
-            yield from line(name, (times([m.ratios[key] for m in by_rival[r] if key in m.ratios]) for r in rivals))  # fmt: skip
+            yield from line(name, (times([m.ratios[key] for m in by_comparator[r] if key in m.ratios]) for r in comparators))  # fmt: skip
     first = rows.iloc[0]
     for words, key in (("training step", STEP), ("inference batch", INFERENCE)):
-        crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in rivals}  # fmt: skip
+        crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in comparators}  # fmt: skip
         for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
             name = f"Shorter {words}, full windows, {fixed}"
-            yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in rivals))
+            yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in comparators))
     for share in reach.SHARES:
-        found = {r: [m.until[share] for m in by_rival[r] if share in m.until] for r in rivals}
-        yield from line(f"Training until {reach.goal(share)}", (_until(found[r]) for r in rivals))
+        found = {
+            r: [m.until[share] for m in by_comparator[r] if share in m.until] for r in comparators
+        }
+        yield from line(
+            f"Training until {reach.goal(share)}", (_until(found[r]) for r in comparators)
+        )
     tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
     tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
     for words, test in tests:
-        counts = (at_once(own, r, test) for r in rivals)
+        counts = (at_once(own, r, test) for r in comparators)
         yield from line(f"Better and {words} at once", (Cell(counted(count)) if count else DASH for count in counts))  # fmt: skip
 
 
@@ -146,7 +150,7 @@ def _until(found: list[reach.Beside]) -> Cell:
         return DASH
     ratios = [b.ratio for b in found if b.ratio is not None]
     every = all(b.sooner for b in found)
-    alone = {(True, False): f"only {label(SUBJECT)}", (False, True): f"only {label(found[0].rival)}"}  # fmt: skip
+    alone = {(True, False): f"only {label(FOCAL_MODEL)}", (False, True): f"only {label(found[0].comparator)}"}  # fmt: skip
     ends = {(b.own, b.other) for b in found}
     if not ratios and len(ends) == 1 and ends <= set(alone):
         return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
@@ -154,15 +158,15 @@ def _until(found: list[reach.Beside]) -> Cell:
     return Cell(text, reach.counted(found), mark="best" if every else "")
 
 
-def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
+def _untrained(tables: Tables, track: str, comparators: list[str]) -> Iterator[str]:
     """At how many of the places a trained model is below the best one that needs no training."""
-    trained = [SUBJECT, *rivals]
-    counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in MASKINGS} for m in trained}
+    trained = [FOCAL_MODEL, *comparators]
+    counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in SEEN_ITEMS} for m in trained}
     own = pick(versus.settled(versus.against(tables)), track=track)
-    for dataset, seq_len, masking in places(own, "dataset", "seq_len", "masking"):
-        rows = below_untrained(tables, track, dataset, seq_len, masking)
+    for dataset, seq_len, seen_items in places(own, "dataset", "seq_len", "seen_items"):
+        rows = below_untrained(tables, track, dataset, seq_len, seen_items)
         for row in rows[rows.model.isin(trained)].itertuples():
-            counts[row.model][masking].append(row.below)
+            counts[row.model][seen_items].append(row.below)
     said = []
     for model in ordered(trained):
         ranked, masked = counts[model].values()
@@ -172,17 +176,17 @@ def _untrained(tables: Tables, track: str, rivals: list[str]) -> Iterator[str]:
     if said:
         yield f"By their means below the best model that needs no training: {', '.join(said)}."
     if level := _level(tables, own):
-        yield f"{label(SUBJECT)} is not told apart from a model without training: {level}."
+        yield f"{label(FOCAL_MODEL)} is not told apart from a model without training: {level}."
 
 
 def _level(tables: Tables, own: pd.DataFrame) -> str:
-    """Places where the subject's difference from some model without training is not established, by masking."""
-    pairs = facing(pick(tables.frames["comparisons"], metric=MAIN), SUBJECT)
-    trained, said = set(versus.against(tables).rival), []
-    for masking, title in MASKINGS.items():
+    """Places where the focal model's difference from some model without training is not established, by masking."""
+    pairs = facing(pick(tables.frames["comparisons"], metric=MAIN), FOCAL_MODEL)
+    trained, said = set(versus.against(tables).comparator), []
+    for seen_items, title in SEEN_ITEMS.items():
         open_ = {}
-        for dataset, track, seq_len in places(pick(own, masking=masking), "dataset", "track", "seq_len"):  # fmt: skip
-            here = pick(pairs, dataset=dataset, track=track, seq_len=seq_len, masking=masking)
+        for dataset, track, seq_len in places(pick(own, seen_items=seen_items), "dataset", "track", "seq_len"):  # fmt: skip
+            here = pick(pairs, dataset=dataset, track=track, seq_len=seq_len, seen_items=seen_items)
             here = here[~here.model_b.isin(trained) & (here.verdict != "better")]
             if len(here):
                 names = ", ".join(label(m) for m in ordered(here.model_b))

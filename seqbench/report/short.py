@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import PARTIAL, SUBJECT
+from ..core.display import FOCAL_MODEL, PARTIAL
 from ..core.metrics import METRICS
-from . import anchors, claims, spent, standing, tradeoff, versus
+from . import claims, published_values, spent, standing, tradeoff, versus
 from .both import STEP, Met, Test, at_once, measured, met
 from .brief import SHARE, TESTS, ByTrack, raced, turn
 from .findings import MAIN, pick, place
@@ -35,9 +35,9 @@ def answer(tables: Tables) -> list[Point]:
 def _better(tables: Tables) -> Iterator[Point]:
     settled = versus.settled(versus.against(tables))
     if len(settled):
-        rivals = [f"than {label(r)} in {standing.times(pick(settled, rival=r), 'better')}" for r in ordered(settled.rival)]  # fmt: skip
+        comparators = [f"than {label(r)} in {standing.times(pick(settled, comparator=r), 'better')}" for r in ordered(settled.comparator)]  # fmt: skip
         worse = standing.times(settled, "worse") if (settled.verdict == "worse").any() else "none"
-        text = f"{label(SUBJECT)} ranks better in {METRICS[MAIN].label} {', '.join(rivals)} comparisons, worse in {worse}."
+        text = f"{label(FOCAL_MODEL)} ranks better in {METRICS[MAIN].label} {', '.join(comparators)} comparisons, worse in {worse}."
         yield Point("Quality,", [f"in brackets with items masked that a user has seen: {text}"])
 
 
@@ -45,7 +45,7 @@ def _at_once(tables: Tables) -> Iterator[Point]:
     """By machine where a shorter training step comes with it, and from which length on it has that alone."""
     every, said, turns = _every(tables), [], []
     for where, by in _machines(every).items():
-        counts = {r: count for r in _rivals(by) if (count := _added(by, r, Met.cheaper))}
+        counts = {r: count for r in _comparators(by) if (count := _added(by, r, Met.cheaper))}
         texts = list(_grouped(counts))
         if texts:
             full = all(m.full for own in by.values() for m in own)
@@ -60,21 +60,21 @@ def _at_once(tables: Tables) -> Iterator[Point]:
 
 
 def table(tables: Tables) -> Table:
-    """A column per rival, a row per judged track: quality, costs by machine, and both at once."""
+    """A column per comparator, a row per judged track: quality, costs by machine, and both at once."""
     every = _every(tables)
     settled = versus.settled(versus.against(tables))
     settled = settled[settled.track.isin(every)] if len(settled) else settled
-    rivals = ordered(settled.rival) if len(settled) else []
+    comparators = ordered(settled.comparator) if len(settled) else []
     body = _part(
         f"Places where it ranks better ({METRICS[MAIN].label})",
-        _quality(settled, list(every), rivals),
+        _quality(settled, list(every), comparators),
     )
     for key, title in COSTS.items():
-        body += _part(title, _cost(tables, every, key, rivals))
+        body += _part(title, _cost(tables, every, key, comparators))
     for words, _, test in TESTS:
-        body += _part(f"Better and {words}", _both(every, test, rivals))
-    columns = [Column(f"{label(SUBJECT)} against", number=False), *[Column(label(r)) for r in rivals]]  # fmt: skip
-    caption = f"{label(SUBJECT)} against each other model: quality, cost, and both at once"
+        body += _part(f"Better and {words}", _both(every, test, comparators))
+    columns = [Column(f"{label(FOCAL_MODEL)} against", number=False), *[Column(label(r)) for r in comparators]]  # fmt: skip
+    caption = f"{label(FOCAL_MODEL)} against each other model: quality, cost, and both at once"
     return Table("short", caption, columns, body, [_words(), *_remarks(tables, every)] if body else [])  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def caution(tables: Tables) -> str:
     weak = [(w.model, place(w.dataset, w.seq_len)) for w in standing.unlike_published(tables, tracks)]  # fmt: skip
     if weak:
         names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in ordered(m for m, _ in weak)]  # fmt: skip
-        said.append(f"below {100 * anchors.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
+        said.append(f"below {100 * published_values.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
     if unsure := _missing_costs(tables):
         said.append(unsure)
     return f"What it holds for: {'; '.join(said)}."
@@ -113,8 +113,8 @@ def _machines(every: ByTrack) -> dict[Where, ByTrack]:
     return found
 
 
-def _rivals(by: ByTrack) -> list[str]:
-    return ordered(m.rival for own in by.values() for m in own)
+def _comparators(by: ByTrack) -> list[str]:
+    return ordered(m.comparator for own in by.values() for m in own)
 
 
 def _named(where: Where) -> str:
@@ -122,14 +122,14 @@ def _named(where: Where) -> str:
     return named(machine, device) + (" (a CPU)" if kind == "cpu" else "")
 
 
-def _added(by: ByTrack, rival: str, test: Test) -> Count | None:
+def _added(by: ByTrack, comparator: str, test: Test) -> Count | None:
     """At how many places of all tracks it is better and passes, by masking; None where nothing is known."""
-    counts = [count for own in by.values() if (count := at_once(own, rival, test))]
+    counts = [count for own in by.values() if (count := at_once(own, comparator, test))]
     return added(counts) if counts else None
 
 
 def _grouped(counts: dict[str, Count]) -> Iterator[str]:
-    """Rivals with the same answer, none, in one breath; the others one by one."""
+    """Comparators with the same answer, none, in one breath; the others one by one."""
     none = [r for r, (passed, _) in counts.items() if not any(passed)]
     if none:
         _, of = added(counts[r] for r in none)
@@ -150,11 +150,13 @@ def _part(title: str, rows: Iterable[list[Cell]]) -> list[list[Cell]]:
     return [[Cell(title)], *rows] if rows else []
 
 
-def _quality(settled: pd.DataFrame, tracks: list[str], rivals: list[str]) -> Iterator[list[Cell]]:
+def _quality(
+    settled: pd.DataFrame, tracks: list[str], comparators: list[str]
+) -> Iterator[list[Cell]]:
     for track in tracks:
         cells = []
-        for rival in rivals:
-            rows = pick(settled, track=track, rival=rival)
+        for comparator in comparators:
+            rows = pick(settled, track=track, comparator=comparator)
             worse = standing.times(rows, "worse") if (rows.verdict == "worse").any() else ""
             mark = "best" if (rows.verdict == "better").all() else ""
             cells.append(Cell(standing.times(rows, "better"), f"worse in {worse}" if worse else "", mark=mark) if len(rows) else DASH)  # fmt: skip
@@ -162,14 +164,14 @@ def _quality(settled: pd.DataFrame, tracks: list[str], rivals: list[str]) -> Ite
 
 
 def _cost(
-    tables: Tables, every: ByTrack, key: tuple[str, str], rivals: list[str]
+    tables: Tables, every: ByTrack, key: tuple[str, str], comparators: list[str]
 ) -> Iterator[list[Cell]]:
     """By machine and track over the places, then at the longest full windows of each curve."""
     for where, by in _machines(every).items():
         if not versus.telling(key, where[2]):
             continue
         for track, own in by.items():
-            rows = {r: [m.ratios[key] for m in own if m.rival == r and key in m.ratios] for r in rivals}  # fmt: skip
+            rows = {r: [m.ratios[key] for m in own if m.comparator == r and key in m.ratios] for r in comparators}  # fmt: skip
             longest = whole(max(m.seq_len for m in own))
             yield [Cell(f"{track}, L ≤ {longest} ({measured(own)}), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
         for track in by:
@@ -177,7 +179,7 @@ def _cost(
             if len(windows):
                 length = windows.seq_len.max()
                 at_end = tradeoff.largest(pick(windows, seq_len=length))
-                rows = {r: [*pick(at_end, rival=r).itertuples()] for r in rivals}
+                rows = {r: [*pick(at_end, comparator=r).itertuples()] for r in comparators}
                 yield [Cell(f"{track}, L = {whole(length)} (full windows), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
 
 
@@ -189,10 +191,10 @@ def _windows(tables: Tables, track: str, where: Where, key: tuple[str, str]) -> 
     return rows[rows.curve.notna() & (rows.seq_len > longest)]
 
 
-def _both(every: ByTrack, test: Test, rivals: list[str]) -> Iterator[list[Cell]]:
+def _both(every: ByTrack, test: Test, comparators: list[str]) -> Iterator[list[Cell]]:
     for where, by in _machines(every).items():
         for track, own in by.items():
-            counts = [at_once(own, r, test) for r in rivals]
+            counts = [at_once(own, r, test) for r in comparators]
             yield [Cell(f"{track}, {_named(where)}"), *(_counted(count) if count else DASH for count in counts)]  # fmt: skip
 
 
@@ -220,9 +222,9 @@ def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
     said = [f"{standing.times(rows, 'better')} of track {track}" for track, rows in held.items() if len(rows)]  # fmt: skip
     if said:
         yield f"Intervals are of one comparison each; with all of a track held together (Holm) it ranks better in {', '.join(said)}."
-    rivals = {m.rival for own in every.values() for m in own}
-    for rival in ordered(r for r in rivals if r in PARTIAL):
-        yield f"A training step of {label(rival)} predicts only a part of the targets that the others predict."
+    comparators = {m.comparator for own in every.values() for m in own}
+    for comparator in ordered(r for r in comparators if r in PARTIAL):
+        yield f"A training step of {label(comparator)} predicts only a part of the targets that the others predict."
     passed, both = (_total(every, test) for test in (lambda m: m.sooner(SHARE), raced))
     if passed > both:
         yield f"Better and sooner: in {passed - both} of the {passed} the other model does not get there with every seed."
@@ -232,8 +234,12 @@ def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
 
 
 def _total(every: ByTrack, test: Test) -> int:
-    """In how many comparisons, on every machine, it is better with seen items ranked and passes."""
-    counts = [_added(by, rival, test) for by in _machines(every).values() for rival in _rivals(by)]
+    """In how many comparisons, on every machine, it is better with seen items kept and passes."""
+    counts = [
+        _added(by, comparator, test)
+        for by in _machines(every).values()
+        for comparator in _comparators(by)
+    ]
     return sum(count[0][0] for count in counts if count)
 
 

@@ -1,4 +1,4 @@
-"""At which lengths the subject's training step, or inference batch, is shorter than another model's, from the curves over length."""
+"""At which lengths the focal model's training step, or inference batch, is shorter than another model's, from the curves over length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..analysis.collect import Tables
-from ..core.display import SUBJECT
+from ..core.display import FOCAL_MODEL
 from . import curves
 from .findings import pick, places
 from .tables import Cell, plural, whole
@@ -19,12 +19,12 @@ def shorter(
     track: str,
     machine: str,
     kind: str,
-    rival: str,
+    comparator: str,
     cost: tuple[str, str] = STEP,
 ) -> Iterator[tuple[str, Cell]]:
-    """By curve (what was held fixed along it) the lengths at which the subject takes less time than the rival, and the ratio at the longest.
+    """By curve (what was held fixed along it) the lengths at which the focal model takes less time than the comparator, and the ratio at the longest.
 
-    A crossing is the last one along the curve; lengths before it at which the subject took less time are named.
+    A crossing is the last one along the curve; lengths before it at which the focal model took less time are named.
     """
     rows = pick(
         tables.frames["crossovers"], track=track, machine_name=machine, device_kind=kind, phase=cost[0], metric=cost[1]
@@ -32,18 +32,18 @@ def shorter(
     rows = rows[rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
     several = len(places(rows, "threads")) > 1
     for row in rows.itertuples():
-        if {row.model_a, row.model_b} == {SUBJECT, rival}:
+        if {row.model_a, row.model_b} == {FOCAL_MODEL, comparator}:
             threads = f", {plural(row.threads, 'thread')}" if several else ""
-            yield f"{row.fixed}{threads}", _where(row, _below(tables, row, rival))
+            yield f"{row.fixed}{threads}", _where(row, _below(tables, row, comparator))
 
 
-def _below(tables: Tables, row: Any, rival: str) -> list[int]:
-    """Lengths below the last crossing at which the subject took less time all the same, beyond the quartiles of both."""
+def _below(tables: Tables, row: Any, comparator: str) -> list[int]:
+    """Lengths below the last crossing at which the focal model took less time all the same, beyond the quartiles of both."""
     keys = ("track", "machine_name", "device_kind", "threads", "curve", "fixed", "phase", "metric")
     points = pick(tables.frames["efficiency"], **{key: getattr(row, key) for key in keys})
     if points.empty:
         return []
-    own, other = (pick(points, model=m).set_index("seq_len") for m in (SUBJECT, rival))
+    own, other = (pick(points, model=m).set_index("seq_len") for m in (FOCAL_MODEL, comparator))
     less = own.q75 < other.q25.reindex(own.index)
     return sorted(int(length) for length in own.index[less] if length < row.x)
 
@@ -53,16 +53,16 @@ def _where(row: Any, below: list[int]) -> Cell:
     if found is None:
         return Cell("not settled", mark="muted")
     cheaper, crosses = found
-    ratio = row.ratio_max if row.model_a == SUBJECT else 1 / row.ratio_max
+    ratio = row.ratio_max if row.model_a == FOCAL_MODEL else 1 / row.ratio_max
     end = f"{ratio:.3g} times at {whole(row.x_max)}"
     if not crosses:
-        which = "at every" if cheaper == SUBJECT else "at no"
+        which = "at every" if cheaper == FOCAL_MODEL else "at no"
         return Cell(f"{which} measured L from {whole(row.x_min)} to {whole(row.x_max)}", end)
-    side = "from {} on" if cheaper == SUBJECT else "up to {}"
+    side = "from {} on" if cheaper == FOCAL_MODEL else "up to {}"
     if row.bracketed:
         between = f"somewhere between L = {whole(row.low)} and {whole(row.high)}"
         return Cell(side.format(between), end)
     interval = f"[{whole(row.low)}, {whole(row.high)}]"
-    if cheaper == SUBJECT and below:
+    if cheaper == FOCAL_MODEL and below:
         interval += f", before that at {', '.join(map(whole, below))}"
     return Cell(side.format(f"L = {row.x:,.0f}"), f"{interval}, {end}", row.x)

@@ -1,4 +1,4 @@
-"""Where the subject stands in quality, in brief: against all models, and against one at a time."""
+"""Where the focal model stands in quality, in brief: against all models, and against one at a time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import SUBJECT
-from . import anchors, versus
+from ..core.display import FOCAL_MODEL
+from . import published_values, versus
 from .findings import Lead, in_order, lead, pick, place, places, seeds_apart
 from .points import OTHERS, Count, Point, added, counted, listed, pair
 from .tables import label, plural, span
-from .views import MASKINGS, ordered
+from .views import SEEN_ITEMS, ordered
 
 
 def quality(tables: Tables, tracks: list[str]) -> Point:
@@ -30,7 +30,7 @@ def quality(tables: Tables, tracks: list[str]) -> Point:
         details += [_by_dataset(tables, track, rows, first[track])] if track in first else []
         details.append(_of_track(tables, track, rows))
     return Point(
-        f"Quality: {label(SUBJECT)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
+        f"Quality: {label(FOCAL_MODEL)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
         [*details, *_unlike(tables, tracks)],
     )
 
@@ -43,23 +43,23 @@ def _leads(tables: Tables, track: str, rows: pd.DataFrame) -> dict[str, Count]:
     found: dict[str, Count] = {}
     rows = _complete(pick(versus.against(tables), track=track), rows)
     for dataset in dict.fromkeys(rows.dataset) if len(tables.frames["summary"]) else ():
-        best = [_best(tables, track, pick(rows, dataset=dataset, masking=m)) for m in MASKINGS]
-        ahead = [sum(one.model == SUBJECT and one.established for one in part) for part in best]
+        best = [_best(tables, track, pick(rows, dataset=dataset, seen_items=m)) for m in SEEN_ITEMS]
+        ahead = [sum(one.model == FOCAL_MODEL and one.established for one in part) for part in best]
         found[dataset] = (ahead, [len(part) for part in best])
     return found
 
 
 def _complete(every: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the places where the subject was compared with each rival that it has anywhere in the track."""
-    at = every.groupby(["dataset", "seq_len"]).rival.agg(set)
-    full = {where for where, rivals in at.items() if rivals == set(every.rival)}
+    """Rows of the places where the focal model was compared with each comparator that it has anywhere in the track."""
+    at = every.groupby(["dataset", "seq_len"]).comparator.agg(set)
+    full = {where for where, comparators in at.items() if comparators == set(every.comparator)}
     return rows[[where in full for where in zip(rows.dataset, rows.seq_len, strict=True)]]
 
 
 def _best(tables: Tables, track: str, rows: pd.DataFrame) -> list[Lead]:
     """Who leads at each of the places of these comparisons."""
-    at = places(rows, "dataset", "seq_len", "masking")
-    return [lead(tables, dataset, track, n, masking) for dataset, n, masking in at]
+    at = places(rows, "dataset", "seq_len", "seen_items")
+    return [lead(tables, dataset, track, n, seen_items) for dataset, n, seen_items in at]
 
 
 def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str, Count]) -> str:
@@ -67,17 +67,17 @@ def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str,
     none = [dataset for dataset, count in found.items() if not any(count[0])]
     said += [f"on {', '.join(none)} in none"] if none else []
     others = [
-        [one for one in _best(tables, track, pick(rows, masking=m)) if one.model != SUBJECT]
-        for m in MASKINGS
+        [one for one in _best(tables, track, pick(rows, seen_items=m)) if one.model != FOCAL_MODEL]
+        for m in SEEN_ITEMS
     ]
-    behind = [sum(SUBJECT not in one.unproven for one in part) for part in others]
+    behind = [sum(FOCAL_MODEL not in one.unproven for one in part) for part in others]
     rest = f"established behind another in {pair(behind) if any(behind) else 'none'}"
     return f"Track {track}, the best of all: {', '.join(said)}; {rest}."
 
 
 @dataclass(frozen=True)
 class Unlike:
-    """A rival at a place where values that others published of it are missed by far in every judged track.
+    """A comparator at a place where values that others published of it are missed by far in every judged track.
 
     low: our shares of those values; of: how many values were published. besides: by other track the shares of all of them.
     """
@@ -91,17 +91,17 @@ class Unlike:
 
 
 def unlike_published(tables: Tables, tracks: list[str]) -> Iterator[Unlike]:
-    """Rivals that no judged track brings near to what others published of them, and what other tracks do."""
+    """Comparators that no judged track brings near to what others published of them, and what other tracks do."""
     shares: dict[tuple[str, str, int], dict[tuple, dict[str, float]]] = {}  # by value, by track
-    for h in anchors.held(tables):
-        a = h.anchor
-        if h.verdict and a["model"] != SUBJECT:
+    for h in published_values.held(tables):
+        a = h.published_value
+        if h.verdict and a["model"] != FOCAL_MODEL:
             values = shares.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
             by_track = values.setdefault((a["source"], a[h.metric]), {})
             by_track[h.track] = h.ours["mean"] / a[h.metric]
     for (model, dataset, seq_len), values in shares.items():
         judged = [max(by[t] for t in by if t in tracks) for by in values.values() if set(by) & set(tracks)]  # fmt: skip
-        low = [share for share in judged if share < anchors.NEAR]
+        low = [share for share in judged if share < published_values.NEAR]
         others = in_order(t for by in values.values() for t in by if t not in tracks)
         besides = {t: [by[t] for by in values.values() if t in by] for t in others}
         if low:
@@ -117,7 +117,7 @@ def _unlike(tables: Tables, tracks: list[str]) -> Iterator[str]:
         said.append(f"{label(one.model)} on {place(one.dataset, one.seq_len)}, {of}, at {_percent(one.low)}{besides}")  # fmt: skip
     if said:
         yield (
-            f"Below {100 * anchors.NEAR:g} % of what others published of them, in every judged track: {'; '.join(said)}. What is said of them there"
+            f"Below {100 * published_values.NEAR:g} % of what others published of them, in every judged track: {'; '.join(said)}. What is said of them there"
             " is said of these trainings."
         )
 
@@ -128,18 +128,18 @@ def _percent(shares: list[float]) -> str:
 
 def _verdicts(rows: pd.DataFrame, verdict: str) -> list[int | None]:
     """How often a verdict was given, by masking."""
-    parts = [pick(rows, masking=masking) for masking in MASKINGS]
+    parts = [pick(rows, seen_items=seen_items) for seen_items in SEEN_ITEMS]
     return [int((part.verdict == verdict).sum()) if len(part) else None for part in parts]
 
 
 def times(rows: pd.DataFrame, verdict: str) -> str:
     """How often a verdict was given, of how many comparisons, by masking."""
-    of = [len(pick(rows, masking=masking)) for masking in MASKINGS]
+    of = [len(pick(rows, seen_items=seen_items)) for seen_items in SEEN_ITEMS]
     return counted(([n or 0 for n in _verdicts(rows, verdict)], of))
 
 
 def _of_track(tables: Tables, track: str, rows: pd.DataFrame) -> str:
-    rivals = [f"than {label(r)} in {times(pick(rows, rival=r), 'better')}" for r in ordered(rows.rival)]  # fmt: skip
+    comparators = [f"than {label(r)} in {times(pick(rows, comparator=r), 'better')}" for r in ordered(rows.comparator)]  # fmt: skip
     rest = {words: _verdicts(rows, verdict) for verdict, words in OTHERS.items()}
     left = [f"{words} in {pair(numbers)}" for words, numbers in rest.items() if any(numbers)]
     at = places(rows, "dataset", "seq_len")
@@ -148,8 +148,8 @@ def _of_track(tables: Tables, track: str, rows: pd.DataFrame) -> str:
     unjudged = f"; not judged, because seeds lie far apart: {'; '.join(apart)}" if apart else ""
     together = versus.corrected(rows)
     held = (
-        f"; held together (Holm over the {len(places(together, 'dataset', 'seq_len', 'rival'))} of each masking) better in {times(together, 'better')}"
+        f"; held together (Holm over the {len(places(together, 'dataset', 'seq_len', 'comparator'))} of each masking) better in {times(together, 'better')}"
         if len(together)
         else ""
     )
-    return f"Track {track}, {plural(len(at), 'place')} on {datasets}: better {', '.join([*rivals, *left])}{held}{unjudged}."
+    return f"Track {track}, {plural(len(at), 'place')} on {datasets}: better {', '.join([*comparators, *left])}{held}{unjudged}."

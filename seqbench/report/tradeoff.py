@@ -1,4 +1,4 @@
-"""Quality and cost together: which model fits which case, and what the subject costs as a multiple of each other model.
+"""Quality and cost together: which model fits which case, and what the focal model costs as a multiple of each other model.
 
 Quality and cost meet where both are known: at a dataset and length, or on full windows as long, over a catalogue as large.
 """
@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import SUBJECT
+from ..core.display import FOCAL_MODEL
 from ..core.metrics import METRICS
 from . import reach, versus
 from .costs import of_curve
 from .findings import MAIN, enough_seeds, lead, pick, place, places
 from .tables import Cell, Column, Table, label, named, rounded, span, whole
-from .views import DASH, MASKINGS, ordered
+from .views import DASH, SEEN_ITEMS, ordered
 
 LEAST = {
     ("train", "step_s"): "Fastest training step",
@@ -65,14 +65,14 @@ def choice(tables: Tables, track: str) -> Table:
     rows = pick(versus.costs(tables), track=track)
     where = places(rows, "machine_name", "device_kind", "device")
     columns = [Column("Dataset and length", number=False)]
-    columns += [Column(title, f"Best {METRICS[MAIN].label}", number=False) for title in MASKINGS.values()]  # fmt: skip
+    columns += [Column(title, f"Best {METRICS[MAIN].label}", number=False) for title in SEEN_ITEMS.values()]  # fmt: skip
     for machine, kind, device in where:
         columns += [Column(text, named(machine, device), number=False) for text in (*(LEAST[key] for key in _chosen(kind)), SOONEST)]  # fmt: skip
     until = pick(reach.costs(tables, reach.rows(tables)), track=track, share=reach.SHARES[-1], what="step_s")  # fmt: skip
     body: list[list[Cell]] = []
     for dataset, seq_len in sorted(places(verdicts, "dataset", "seq_len")):
         cells = [Cell(place(dataset, seq_len))]
-        cells += [_best(tables, dataset, track, seq_len, masking) for masking in MASKINGS]
+        cells += [_best(tables, dataset, track, seq_len, seen_items) for seen_items in SEEN_ITEMS]
         for machine, kind, _ in where:
             own = pick(rows, machine_name=machine, device_kind=kind)
             cells += _cheapest(meeting(tables, own, dataset, seq_len), kind)
@@ -91,9 +91,9 @@ def choice(tables: Tables, track: str) -> Table:
     notes = [
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
-        f" {label(SUBJECT)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
+        f" {label(FOCAL_MODEL)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
         f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
-        f" {label(SUBJECT)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
+        f" {label(FOCAL_MODEL)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
 
@@ -103,8 +103,8 @@ def _chosen(kind: str) -> list[tuple[str, str]]:
     return [key for key in LEAST if versus.telling(key, kind)]
 
 
-def _best(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) -> Cell:
-    best = lead(tables, dataset, track, seq_len, masking)
+def _best(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: str) -> Cell:
+    best = lead(tables, dataset, track, seq_len, seen_items)
     if best is None:
         return DASH
     if best.established:
@@ -113,7 +113,7 @@ def _best(tables: Tables, dataset: str, track: str, seq_len: int, masking: str) 
 
 
 def _soonest(rows: pd.DataFrame) -> Cell:
-    """Who gets to the share of the best rival's quality in the least time, of those whose every seed does."""
+    """Who gets to the share of the best comparator's quality in the least time, of those whose every seed does."""
     if rows.empty:
         return DASH
     sure = rows[(rows.n_reached == rows.n_seeds) & rows.n_seeds.map(enough_seeds)]
@@ -132,53 +132,56 @@ def _cheapest(rows: pd.DataFrame, kind: str) -> Iterator[Cell]:
 
 
 def _least(rows: pd.DataFrame, value: str) -> Cell:
-    """The model with the lowest value, and how many times that the subject needs."""
+    """The model with the lowest value, and how many times that the focal model needs."""
     least = rows.loc[rows[value].idxmin()]
-    subject = pick(rows, model=SUBJECT)[value]
-    times = subject.iloc[0] / least[value] if len(subject) else 1
+    focal_model = pick(rows, model=FOCAL_MODEL)[value]
+    times = focal_model.iloc[0] / least[value] if len(focal_model) else 1
     detail = ""
-    if least.model != SUBJECT and len(subject):
-        detail = f"{label(SUBJECT)} ×{rounded(times, times / 50)}"
+    if least.model != FOCAL_MODEL and len(focal_model):
+        detail = f"{label(FOCAL_MODEL)} ×{rounded(times, times / 50)}"
     return Cell(label(least.model), detail, least[value])
 
 
 def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:
-    """The subject's cost over that of each other model, by track and machine: on the datasets, at both ends of the curve."""
+    """The focal model's cost over that of each other model, by track and machine: on the datasets, at both ends of the curve."""
     every = versus.ratios(tables)
     every = every[every.device_kind.isin(kinds)]
-    rivals = ordered(every.rival)
-    columns = [Column("Cost", number=False), *[Column(label(rival)) for rival in rivals]]
+    comparators = ordered(every.comparator)
+    columns = [
+        Column("Cost", number=False),
+        *[Column(label(comparator)) for comparator in comparators],
+    ]
     body: list[list[Cell]] = []
     keys = places(every, "track", "machine_name", "device_kind", "device")
     for track, machine, kind, device in sorted(keys, key=lambda key: kinds.index(key[2])):
         own = pick(every, machine_name=machine, device_kind=kind, track=track)
         backends = ", ".join(dict.fromkeys(own.backend))
-        body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(SUBJECT)}: {backends}")])  # fmt: skip
-        body += _multiples(own, kind, rivals)
-    caption = f"Cost of {label(SUBJECT)} over that of each other model"
-    notes = [f"Medians. Below 1 {label(SUBJECT)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
-    if "bert4rec" in rivals:
+        body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(FOCAL_MODEL)}: {backends}")])  # fmt: skip
+        body += _multiples(own, kind, comparators)
+    caption = f"Cost of {label(FOCAL_MODEL)} over that of each other model"
+    notes = [f"Medians. Below 1 {label(FOCAL_MODEL)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
+    if "bert4rec" in comparators:
         notes.append(
             f"Of the targets of a step {label('bert4rec')} predicts only those it masks: its steps are cheaper, and it needs more of them."
         )
     return Table("multiples", caption, columns, body, notes)
 
 
-def _multiples(own: pd.DataFrame, kind: str, rivals: list[str]) -> Iterator[list[Cell]]:
+def _multiples(own: pd.DataFrame, kind: str, comparators: list[str]) -> Iterator[list[Cell]]:
     real = of_curve(own, None)
     where = places(real, "dataset", "seq_len")
     name = place(*where[0]) if len(where) == 1 else f"{len(where)} places"
-    yield from _quantities(real, name, kind, rivals, sized=True)
+    yield from _quantities(real, name, kind, comparators, sized=True)
     windows = of_curve(own, versus.LENGTHS)
     for (fixed,) in places(windows, "fixed"):
         part = pick(windows, fixed=fixed)
         for seq_len in sorted({part.seq_len.min(), part.seq_len.max()}):
             name = f"full windows of L = {whole(seq_len)}, {fixed}"
-            yield from _quantities(pick(part, seq_len=seq_len), name, kind, rivals)
+            yield from _quantities(pick(part, seq_len=seq_len), name, kind, comparators)
 
 
 def _quantities(
-    rows: pd.DataFrame, name: str, kind: str, rivals: list[str], sized: bool = False
+    rows: pd.DataFrame, name: str, kind: str, comparators: list[str], sized: bool = False
 ) -> Iterator[list[Cell]]:
     """sized: with the size of the batches, where the name does not say it."""
     for phase, what in versus.COSTS:
@@ -190,7 +193,7 @@ def _quantities(
         size = f", {' to '.join(ends)} {unit}" if sized else ""
         yield [
             Cell(f"{name}: {NAMES[phase, what]}{size}"),
-            *(_multiple(pick(part, rival=r)) for r in rivals),
+            *(_multiple(pick(part, comparator=r)) for r in comparators),
         ]
 
 

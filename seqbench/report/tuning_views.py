@@ -37,7 +37,7 @@ def trials(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def tables(settings: Mapping[str, Any]) -> Iterator[Table]:
-    """One table per track and dataset of the configuration's ``settings`` that say where they come from."""
+    """One table per track and dataset of the configuration's ``selected_settings`` that say where they come from."""
     for track, by_dataset in settings.items():
         for dataset, by_model in by_dataset.items():
             found = {m: chosen for m, chosen in by_model.items() if chosen.get("tuning")}
@@ -67,10 +67,10 @@ def _of_finals(found: Mapping[str, Any]) -> Iterator[str]:
     if not tunings:
         return
     first = next(iter(tunings.values()))
-    several = "s" if len(first["final_seeds"]) > 1 else ""
-    seeds = ", ".join(str(seed) for seed in first["final_seeds"])
+    several = "s" if len(first["rerun_seeds"]) > 1 else ""
+    seeds = ", ".join(str(seed) for seed in first["rerun_seeds"])
     yield (
-        f"The best {first['finalists']} settings of every search were trained again with seed{several} {seeds}, and the best mean won;"
+        f"The best {first['rerun_top_k']} settings of every search were trained again with seed{several} {seeds}, and the best mean won;"
         " Best is the chosen settings' value in the search."
     )
     for model, tuning in tunings.items():
@@ -93,7 +93,7 @@ def _table(track: str, dataset: str, found: Mapping[str, Any]) -> Table:
         Column(text)
         for text in ("Trials", "Failed", "Steps at most", "Untuned", "Median", "Best", "Seconds")
     ]
-    seeds = 1 + max(len(chosen["tuning"].get("final_seeds", [])) for chosen in found.values())
+    seeds = 1 + max(len(chosen["tuning"].get("rerun_seeds", [])) for chosen in found.values())
     if seeds > 1:
         columns.insert(-1, Column(f"Mean of {seeds} seeds"))
     columns.append(Column("Chosen", number=False))

@@ -1,4 +1,4 @@
-"""The subject of the project against each other trained model: quality differences and costs, read from its side."""
+"""The focal model against each other trained model: quality differences and costs, read from its side."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..analysis.collect import Tables
 from ..analysis.resampling import CONFIDENCE
 from ..analysis.significance import holm
 from ..analysis.summary import UNSTEADY
-from ..core.display import SUBJECT
+from ..core.display import FOCAL_MODEL
 from ..core.metrics import METRICS
 from . import spent
 from .costs import MEMORY, of_curve
 from .findings import MAIN, enough_seeds, facing, in_order, pick, place, places
 from .tables import Cell, Column, Table, label, rounded
-from .views import DASH, MASKINGS, difference_cell, ordered
+from .views import DASH, SEEN_ITEMS, difference_cell, ordered
 
-LENGTHS = "batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
+LENGTHS = "length-at-constant-batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
 COSTS = (
     *(("train", metric) for metric in ("step_s", "memory", "energy_j_per_step")),
     *(("inference", metric) for metric in ("batch_s", "memory")),
@@ -32,7 +32,7 @@ def telling(cost: tuple[str, str], kind: str) -> bool:
 
 
 def judged(tables: Tables) -> list[str]:
-    """Tracks in which the subject was compared with another trained model over enough seeds."""
+    """Tracks in which the focal model was compared with another trained model over enough seeds."""
     return in_order(track for (track,) in places(settled(against(tables)), "track"))
 
 
@@ -50,24 +50,26 @@ def corrected(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if rows.empty or "p_margin" not in rows:
         return rows.iloc[:0]
-    p = rows.groupby(["track", "masking"]).p_margin.transform(lambda own: holm(own.to_numpy()))
+    p = rows.groupby(["track", "seen_items"]).p_margin.transform(lambda own: holm(own.to_numpy()))
     fallen = rows.verdict.isin(("better", "worse")) & (p >= 1 - CONFIDENCE)
     return rows.assign(verdict=rows.verdict.mask(fallen, "inconclusive"))
 
 
 def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:
-    """The subject's quality held against every other trained model's: rows of `comparisons`, read from its side.
+    """The focal model's quality held against every other trained model's: rows of `comparisons`, read from its side.
 
-    Adds `rival`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
+    Adds `comparator`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
     """
-    rows = facing(pick(tables.frames["comparisons"], metric=metric), SUBJECT)
+    rows = facing(pick(tables.frames["comparisons"], metric=metric), FOCAL_MODEL)
     if rows.empty:
         return rows
     trained = set(spent.trainings(tables).model)
     rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)]
     better = rows[["mean_a", "mean_b"]].max(axis=1)
     ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
-    return rows.assign(rival=rows.model_b, **{key: rows[end] / better for key, end in ends.items()})
+    return rows.assign(
+        comparator=rows.model_b, **{key: rows[end] / better for key, end in ends.items()}
+    )
 
 
 def costs(tables: Tables) -> pd.DataFrame:
@@ -97,7 +99,7 @@ def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
     trained = spent.trainings(tables)
     if trained.empty:
         return pd.Series(True, rows.index)
-    batches = set(places(trained, *where, "batch_targets", "precision"))
+    batches = set(places(trained, *where, "targets_per_step", "precision"))
     trained_at = {batch[:3] for batch in batches}
     targets = rows.job.map(pick(rows, phase="train").groupby("job").batch_size.first())
     keys = list(zip(*(rows[name] for name in where), targets, rows.precision, strict=True))
@@ -124,14 +126,14 @@ def _same_model(tables: Tables, trained: pd.DataFrame, rows: pd.DataFrame) -> pd
 
 
 def ratios(tables: Tables) -> pd.DataFrame:
-    """The subject's median cost over each rival's, as `costs` has them: adds `rival`, `ratio`, `ratio_low`, `ratio_high`.
+    """The focal model's median cost over each comparator's, as `costs` has them: adds `comparator`, `ratio`, `ratio_low`, `ratio_high`.
 
     The bounds pair the lower quartile of one with the upper of the other.
     """
     rows = costs(tables)
-    rivals = rows[rows.model != SUBJECT][[*_KEY, "model", "median", "q25", "q75"]]
-    rivals = rivals.rename(columns={"model": "rival", "median": "other"})
-    both = pick(rows, model=SUBJECT).merge(rivals, on=_KEY, suffixes=("", "_other"))
+    comparators = rows[rows.model != FOCAL_MODEL][[*_KEY, "model", "median", "q25", "q75"]]
+    comparators = comparators.rename(columns={"model": "comparator", "median": "other"})
+    both = pick(rows, model=FOCAL_MODEL).merge(comparators, on=_KEY, suffixes=("", "_other"))
     return both.assign(
         ratio=both["median"] / both.other,
         ratio_low=both.q25 / both.q75_other,
@@ -140,13 +142,13 @@ def ratios(tables: Tables) -> pd.DataFrame:
 
 
 def table(tables: Tables, track: str) -> Table:
-    """The subject against each other trained model of a track, in quality and in cost; machines are never mixed."""
+    """The focal model against each other trained model of a track, in quality and in cost; machines are never mixed."""
     rows = pick(against(tables), track=track)
     times = ("Epoch time", "Training memory", "Inference batch time")
     columns = [
-        Column(f"{label(SUBJECT)} against", number=False),
-        *(Column(text, f"Difference in {METRICS[MAIN].label}") for text in MASKINGS.values()),
-        *(Column(text, f"Cost of {label(SUBJECT)} as a multiple") for text in times),
+        Column(f"{label(FOCAL_MODEL)} against", number=False),
+        *(Column(text, f"Difference in {METRICS[MAIN].label}") for text in SEEN_ITEMS.values()),
+        *(Column(text, f"Cost of {label(FOCAL_MODEL)} as a multiple") for text in times),
     ]
     body: list[list[Cell]] = []
     for dataset, seq_len in places(rows, "dataset", "seq_len"):
@@ -158,15 +160,18 @@ def table(tables: Tables, track: str) -> Table:
             own = pick(cost, machine_name=where[0], device=where[1]) if where else cost
             kind = where[2] if where else "cpu"
             body += [
-                _row(pick(part, rival=rival), own, rival, kind) for rival in ordered(part.rival)
+                _row(pick(part, comparator=comparator), own, comparator, kind)
+                for comparator in ordered(part.comparator)
             ]
-    caption = f"{label(SUBJECT)} against each other trained model, track {track}"
+    caption = f"{label(FOCAL_MODEL)} against each other trained model, track {track}"
     return Table(f"versus-{track}", caption, columns, body)
 
 
-def _row(rows: pd.DataFrame, cost: pd.DataFrame, rival: str, kind: str) -> list[Cell]:
-    cells = [Cell(label(rival), value=rival)]
-    cells += [difference_cell(pick(rows, masking=masking).iloc[0]) for masking in MASKINGS]
+def _row(rows: pd.DataFrame, cost: pd.DataFrame, comparator: str, kind: str) -> list[Cell]:
+    cells = [Cell(label(comparator), value=comparator)]
+    cells += [
+        difference_cell(pick(rows, seen_items=seen_items).iloc[0]) for seen_items in SEEN_ITEMS
+    ]
     for phase, metric in (
         ("train", "epoch_s"),
         ("train", MEMORY[kind][0]),
@@ -174,7 +179,7 @@ def _row(rows: pd.DataFrame, cost: pd.DataFrame, rival: str, kind: str) -> list[
     ):
         found = pick(cost, phase=phase, metric=metric)
         found = found.assign(job=found.path.str.rpartition("/")[0]) if len(found) else found
-        own, other = (pick(found, model=m) for m in (SUBJECT, rival))
+        own, other = (pick(found, model=m) for m in (FOCAL_MODEL, comparator))
         both = (
             own.merge(other, on="job")[["median_x", "median_y"]].dropna() if len(found) else found
         )

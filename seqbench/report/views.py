@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..analysis.summary import SETTLED, UNSTEADY
+from ..analysis.summary import CONCLUSIVE, UNSTEADY
 from ..analysis.tidy import QUALITIES
 from ..core.display import LABELS
 from ..core.metrics import METRICS
@@ -27,7 +27,7 @@ from .tables import (
     whole,
 )
 
-MASKINGS = {"unmasked": "Seen items ranked", "seen-masked": "Seen items masked"}
+SEEN_ITEMS = {"kept": "Seen items kept", "excluded": "Seen items excluded"}
 DASH = Cell("–", mark="muted")
 
 
@@ -116,9 +116,9 @@ def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
     rows = pick(tables.frames["summary"], track=track, dataset=dataset, ties="conservative")
     oracle = (tables.datasets.get(dataset, {}).get("oracle") or {}).get("test")
     columns = [Column("Model", number=False), Column("Seeds"), Column("Parameters")]
-    for masking, title in MASKINGS.items():
+    for seen_items, title in SEEN_ITEMS.items():
         columns += [Column(metric_label(metric), title) for metric in QUALITIES]
-        if oracle and masking == "unmasked":
+        if oracle and seen_items == "kept":
             columns.append(Column("Share of oracle", title))
     digits = decimals((rows.ci_high - rows.ci_low) / 2)
     body: list[list[Cell]] = []
@@ -126,7 +126,7 @@ def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
     for seq_len in lengths:
         body.append([Cell(place(dataset, seq_len))])
         part = pick(rows, seq_len=seq_len)
-        leads = {m: lead(tables, dataset, track, seq_len, m) for m in MASKINGS}
+        leads = {m: lead(tables, dataset, track, seq_len, m) for m in SEEN_ITEMS}
         for model in ordered(part.model):
             own = pick(part, model=model)
             body.append(_effectiveness_row(tables, own, leads, digits, oracle))
@@ -151,14 +151,14 @@ def _effectiveness_row(
         Cell(whole(first.n_seeds), value=first.n_seeds),
     ]
     cells.append(Cell(whole(parameters), value=parameters) if known(parameters) else DASH)
-    for masking in MASKINGS:
+    for seen_items in SEEN_ITEMS:
         for metric in QUALITIES:
-            row = pick(own, masking=masking, metric=metric).iloc[0]
-            best = metric == MAIN and leads[masking].model == first.model
-            mark = ("best" if leads[masking].established else "lead") if best else ""
+            row = pick(own, seen_items=seen_items, metric=metric).iloc[0]
+            best = metric == MAIN and leads[seen_items].model == first.model
+            mark = ("best" if leads[seen_items].established else "lead") if best else ""
             cells.append(_quality_cell(row, digits, mark))
-        if oracle and masking == "unmasked":
-            part = pick(own, masking=masking, metric=MAIN)["mean"].iloc[0] / oracle[MAIN]
+        if oracle and seen_items == "kept":
+            part = pick(own, seen_items=seen_items, metric=MAIN)["mean"].iloc[0] / oracle[MAIN]
             cells.append(Cell(f"{100 * part:.0f} %", value=part))
     return cells
 
@@ -190,16 +190,16 @@ def differences(tables: Tables, track: str, dataset: str) -> Table:
     trained = pick(tables.frames["experiments"], trained=True, dataset=dataset, track=track).model
     rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)] if len(rows) else rows
     columns = [Column("Difference", number=False)]
-    columns += [Column(METRICS[MAIN].label, title) for title in MASKINGS.values()]
-    columns += [Column(t, title) for title in MASKINGS.values() for t in ("Effect", "p (Holm)")]
+    columns += [Column(METRICS[MAIN].label, title) for title in SEEN_ITEMS.values()]
+    columns += [Column(t, title) for title in SEEN_ITEMS.values() for t in ("Effect", "p (Holm)")]
     body: list[list[Cell]] = []
     for (seq_len,) in places(rows, "seq_len"):
         body.append([Cell(place(dataset, seq_len))])
         part = pick(rows, seq_len=seq_len)
         for a, b in places(part, "model_a", "model_b"):
             pair = pick(part, model_a=a, model_b=b)
-            cells = [difference_cell(pick(pair, masking=m).iloc[0]) for m in MASKINGS]
-            cells += [c for m in MASKINGS for c in _tested(pick(pair, masking=m).iloc[0])]
+            cells = [difference_cell(pick(pair, seen_items=m).iloc[0]) for m in SEEN_ITEMS]
+            cells += [c for m in SEEN_ITEMS for c in _tested(pick(pair, seen_items=m).iloc[0])]
             body.append([Cell(f"{label(a)} − {label(b)}"), *cells])
     margin = tables.settings["margin"]
     note = (
@@ -259,8 +259,8 @@ def _probe_cell(row: pd.Series, digits: int) -> Cell:
 def difference_cell(row: Any) -> Cell:
     """A difference with its interval and verdict."""
     verdict = row.verdict
-    settled = verdict in SETTLED and enough_seeds(row.trained_seeds)
-    few = "" if settled or verdict not in SETTLED else ", too few seeds"
+    settled = verdict in CONCLUSIVE and enough_seeds(row.trained_seeds)
+    few = "" if settled or verdict not in CONCLUSIVE else ", too few seeds"
     word = "not judged, seeds far apart" if verdict == UNSTEADY else f"{verdict}{few}"
     mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
     text, _, ends = signed(row.difference, row.ci_low, row.ci_high).partition(" ")

@@ -59,7 +59,7 @@ def accept(
     if not files:
         raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
     old = _written_before(target)
-    chosen = old.get("settings", {}).get(TRACK, {})
+    chosen = old.get("selected_settings", {}).get(TRACK, {})
     said, trials, searches = [], [], {}
     for file, content in _current(files, config):
         dataset, model = content["study"]["dataset"], content["study"]["model"]
@@ -94,7 +94,7 @@ def accept(
     new = {
         **({"models": own} if own else {}),
         "tracks": {TRACK: start},
-        "settings": {TRACK: chosen},
+        "selected_settings": {TRACK: chosen},
         "run": {"datasets": complete, "tracks": [TRACK]},
         "tune": {
             "datasets": complete,
@@ -125,7 +125,7 @@ def accept(
 
 
 def _written_before(target: Path) -> dict[str, Any]:
-    """What the file holds already, ``settings`` and ``models`` as mappings; nothing where there is none.
+    """What the file holds already, ``selected_settings`` and ``models`` as mappings; nothing where there is none.
 
     Raises:
         UserError: it is no YAML, or not what an earlier call wrote.
@@ -140,8 +140,8 @@ def _written_before(target: Path) -> dict[str, Any]:
     if not isinstance(old, dict):
         raise UserError(f"{target} = {show(old)}: must be a mapping; {todo}")
     blocks = {key: old.get(key, {}) for key in ("settings", "models", "tune")}
-    if isinstance(blocks["settings"], dict):
-        blocks[f"settings.{TRACK}"] = blocks["settings"].get(TRACK, {})
+    if isinstance(blocks["selected_settings"], dict):
+        blocks[f"selected_settings.{TRACK}"] = blocks["selected_settings"].get(TRACK, {})
     for key, block in blocks.items():
         if not isinstance(block, dict):
             raise UserError(f"{target}: {key} = {show(block)}: must be a mapping; {todo}")
@@ -212,8 +212,8 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
         budgets = {
             model: (
                 *(found["tuning"].get(key) for key in ("trials", "max_steps", "seq_len")),
-                found["tuning"].get("finalists", 0),
-                tuple(found["tuning"].get("final_seeds", ())),
+                found["tuning"].get("rerun_top_k", 0),
+                tuple(found["tuning"].get("rerun_seeds", ())),
             )
             for model, found in by_model.items()
             if "tuning" in found
@@ -235,8 +235,8 @@ def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
     return {
         "trials": study["trials"],
         "seed": study["seed"],
-        "finalists": study.get("finalists", 0),
-        **({"final_seeds": study["final_seeds"]} if study.get("finalists") else {}),
+        "rerun_top_k": study.get("rerun_top_k", 0),
+        **({"rerun_seeds": study["rerun_seeds"]} if study.get("rerun_top_k") else {}),
         "training": {k: v for k, v in training.items() if v != getattr(base, k)},
     }
 

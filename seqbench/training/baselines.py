@@ -10,14 +10,14 @@ import torch
 
 import models
 
-from ..core.jobs import Experiment
+from ..core.jobs import TrainingJob
 from ..data import Dataset
 from ..hardware import device
 from . import ranking
 
 
 def fit_baseline(
-    experiment: Experiment, dataset: Dataset, where: torch.device
+    experiment: TrainingJob, dataset: Dataset, where: torch.device
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, torch.Tensor]]:
     """Values, samples and weights of a model that counts instead of training."""
     options = dict(experiment.hyperparameters)

@@ -80,25 +80,25 @@ def prefix_windows(split: Split, seq_len: int) -> Windows:
 
 
 def epoch_batches(
-    windows: Windows, batch_targets: int, rng: np.random.Generator, bucket: bool
+    windows: Windows, targets_per_step: int, rng: np.random.Generator, bucket_by_length: bool
 ) -> list[np.ndarray]:
-    """Window numbers of each batch of one epoch, about ``batch_targets`` real targets per batch.
+    """Window numbers of each batch of one epoch, about ``targets_per_step`` real targets per batch.
 
-    With ``bucket`` windows of similar length share a batch. Every window occurs once.
+    With ``bucket_by_length`` windows of similar length share a batch. Every window occurs once.
     """
     order = rng.permutation(len(windows.start))
     targets = windows.targets_of(order)
-    if bucket:
-        pool = (np.cumsum(targets) - targets) // (POOL_BATCHES * batch_targets)
+    if bucket_by_length:
+        pool = (np.cumsum(targets) - targets) // (POOL_BATCHES * targets_per_step)
         # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
         length = windows.length[order]
         rising = np.where(pool % 2 == 0, length, -length)
         order = order[np.lexsort((rising, pool))]
         targets = windows.targets_of(order)
-    batch = (np.cumsum(targets) - targets) // batch_targets
+    batch = (np.cumsum(targets) - targets) // targets_per_step
     cuts = np.flatnonzero(np.diff(batch)) + 1
     batches = np.split(order, cuts)
-    return [batches[i] for i in rng.permutation(len(batches))] if bucket else batches
+    return [batches[i] for i in rng.permutation(len(batches))] if bucket_by_length else batches
 
 
 class Gatherer:

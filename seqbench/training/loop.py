@@ -19,7 +19,7 @@ import torch
 import models
 
 from ..core import provenance
-from ..core.jobs import Experiment, Training
+from ..core.jobs import Training, TrainingJob
 from ..data import Dataset
 from ..hardware import device
 from . import ranking
@@ -49,7 +49,7 @@ class Trainer:
     """One training of ``experiment`` on ``dataset``; ``run`` gives values, samples and the best weights."""
 
     def __init__(
-        self, experiment: Experiment, dataset: Dataset, folder: Path, where: torch.device
+        self, experiment: TrainingJob, dataset: Dataset, folder: Path, where: torch.device
     ) -> None:
         self.experiment, self.dataset, self.device = experiment, dataset, where
         self.training = experiment.training
@@ -57,7 +57,7 @@ class Trainer:
         models.use_kernels(self.training.kernels)
         options = dict(experiment.hyperparameters)
         model = models.build(experiment.model, options, dataset.n_items, experiment.seq_len)
-        model.every_position = self.training.positions == "every"
+        model.every_position = self.training.compute_all_positions
         self.model = model.to(where)
         self.evaluator = ranking.evaluator_of(experiment, dataset, where)
         self.state = State()
@@ -110,7 +110,9 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(int(entropy.generate_state(2)[1]))
         losses: list[torch.Tensor] = []
         start = time.perf_counter()
-        epoch = epoch_batches(windows, self.training.batch_targets, rng, self.training.bucket)
+        epoch = epoch_batches(
+            windows, self.training.targets_per_step, rng, self.training.bucket_by_length
+        )
         for batch in gatherer.batches(epoch, generator):
             self.begun_s = self.begun_s or device.process_age_s()
             losses.append(self._step(batch, optimizer))
@@ -142,7 +144,7 @@ class Trainer:
         start = time.perf_counter()
         quality = ranking.summary(self.evaluator.ranks(self.model, "valid"))
         self.state.evaluate_s += time.perf_counter() - start
-        value = quality[self.training.select_masking][self.training.select_on]
+        value = quality[self.training.select_seen_items][self.training.select_on]
         if value > self.state.best:
             self.state.best, self.state.best_step = value, self.state.step
             self.best_weights = self._weights()
@@ -213,12 +215,12 @@ class Trainer:
 
 
 def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Adam:
-    """Adam in one pass over each parameter; kernels ``plain`` leave it as PyTorch has it by default."""
+    """Adam in one pass over each parameter; kernels ``eager`` leave it as PyTorch has it by default."""
     return torch.optim.Adam(
         model.parameters(),
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
-        fused=None if training.kernels == "plain" else True,
+        fused=None if training.kernels == "eager" else True,
     )
 
 
@@ -237,7 +239,7 @@ def training_step(
     return loss.detach()
 
 
-def _key(experiment: Experiment, dataset: Dataset) -> str:
+def _key(experiment: TrainingJob, dataset: Dataset) -> str:
     """Names a resume state by all that it depends on: configuration, data, code and threads."""
     parts = [
         experiment.to_json(),

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from ..core import metrics
-from ..core.jobs import Experiment
+from ..core.jobs import TrainingJob
 from ..data import Dataset
 from ..data.split import Split
 from ..hardware.device import arithmetic
 from .batches import gather_spans
 
-MASKINGS = ("unmasked", "seen-masked")
+SEEN_ITEMS = ("kept", "excluded")
 SPLITS = ("valid", "test")
 
 CPU_POSITIONS = (
@@ -60,7 +60,7 @@ class Evaluator:
     def ranks(
         self, model: torch.nn.Module, split: str, shuffle: int | None = None
     ) -> dict[str, Ranks]:
-        """Masking -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``split.users[split]``.
+        """Seen items (kept, excluded) -> ranks of the ``split`` ("valid" or "test") targets, in the order of ``split.users[split]``.
 
         shuffle: seed with which the order of every history that the model reads is drawn anew, None to leave
         it: what a model loses by it is what it knows of the order.
@@ -70,7 +70,7 @@ class Evaluator:
         """
         model.eval()
         size = len(self.split.users[split])
-        found = {m: np.empty((2, size), dtype=np.int32) for m in MASKINGS}
+        found = {m: np.empty((2, size), dtype=np.int32) for m in SEEN_ITEMS}
         generator = None if shuffle is None else torch.Generator().manual_seed(shuffle)
         for rows, history, inputs, target in self._batches(split):
             if generator is not None:
@@ -80,16 +80,16 @@ class Evaluator:
             if torch.isnan(scores).any():
                 raise Diverged(f"{split}: a score is NaN")
             scores[:, 0] = -torch.inf
-            for masking, (rank, ties) in rank_target(scores, target, history).items():
-                found[masking][0, rows] = rank.cpu().numpy()
-                found[masking][1, rows] = ties.cpu().numpy()
+            for seen_items, (rank, ties) in rank_target(scores, target, history).items():
+                found[seen_items][0, rows] = rank.cpu().numpy()
+                found[seen_items][1, rows] = ties.cpu().numpy()
         return {m: Ranks(*values) for m, values in found.items()}
 
     def _batches(
         self, split: str
     ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Rows into the split's users (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
-        firsts, places = self.split.offsets[self.split.users[split]], self.split.places[split]
+        firsts, places = self.split.offsets[self.split.users[split]], self.split.target_index[split]
         # Users with histories of similar length share a batch: less padding, same ranks.
         lengths = places - firsts
         order = np.argsort(lengths, kind="stable")
@@ -128,15 +128,15 @@ def _cuts(lengths: np.ndarray, batch: int, positions: int | None) -> list[int]:
 def rank_target(
     scores: torch.Tensor, target: torch.Tensor, history: torch.Tensor
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Masking -> (rank, ties) (B,) of ``target`` (B,) in ``scores`` (B, V); ``history`` (B, H) holds the seen items.
+    """Seen items (kept, excluded) -> (rank, ties) (B,) of ``target`` (B,) in ``scores`` (B, V); ``history`` (B, H) holds the seen items.
 
     A target that was seen before stays in the ranking. ``scores`` is overwritten.
     """
     own = scores.gather(1, target[:, None])
-    unmasked = _rank(scores, own)
+    kept = _rank(scores, own)
     scores.scatter_(1, history, -torch.inf)
     scores.scatter_(1, target[:, None], own)
-    return {"unmasked": unmasked, "seen-masked": _rank(scores, own)}
+    return {"kept": kept, "excluded": _rank(scores, own)}
 
 
 def _rank(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,11 +144,11 @@ def _rank(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def summary(ranks: dict[str, Ranks]) -> dict[str, dict[str, float]]:
-    """Masking -> metric -> mean over users, conservative ties."""
+    """Seen items (kept, excluded) -> metric -> mean over users, conservative ties."""
     names = ("hr@10", "ndcg@10", "mrr@10")
     return {
-        masking: {name: float(metrics.per_user(r.rank, name).mean()) for name in names}
-        for masking, r in ranks.items()
+        seen_items: {name: float(metrics.per_user(r.rank, name).mean()) for name in names}
+        for seen_items, r in ranks.items()
     }
 
 
@@ -157,7 +157,7 @@ SHUFFLE_SEED = (
 )
 
 
-def evaluator_of(experiment: Experiment, dataset: Dataset, where: torch.device) -> Evaluator:
+def evaluator_of(experiment: TrainingJob, dataset: Dataset, where: torch.device) -> Evaluator:
     """What ranks the held-out items for an experiment."""
     t = experiment.training
     return Evaluator(
@@ -168,7 +168,7 @@ def evaluator_of(experiment: Experiment, dataset: Dataset, where: torch.device) 
 def samples(
     evaluator: Evaluator, model: torch.nn.Module, dataset: Dataset, test: bool = True
 ) -> dict[str, np.ndarray]:
-    """Arrays over the evaluated users (U,): ranks and ties per split and masking, of the probe, and ``about`` users.
+    """Arrays over the evaluated users (U,): ranks and ties per split and treatment of seen items, of the probe, and ``about`` users.
 
     test False: the validation split only.
     """
@@ -179,18 +179,21 @@ def samples(
     found = {"users": users["test"], "valid/users": users["valid"], **about(dataset)}
     for split in SPLITS:
         found |= _ranks(evaluator, model, split)
-    ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["unmasked"]
+    ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["kept"]
     return {
         **found,
-        "test-shuffled/unmasked/rank": ranks.rank,
-        "test-shuffled/unmasked/ties": ranks.ties,
+        "test-shuffled/kept/rank": ranks.rank,
+        "test-shuffled/kept/ties": ranks.ties,
     }
 
 
 def _ranks(evaluator: Evaluator, model: torch.nn.Module, split: str) -> dict[str, np.ndarray]:
     found = {}
-    for masking, ranks in evaluator.ranks(model, split).items():
-        found |= {f"{split}/{masking}/rank": ranks.rank, f"{split}/{masking}/ties": ranks.ties}
+    for seen_items, ranks in evaluator.ranks(model, split).items():
+        found |= {
+            f"{split}/{seen_items}/rank": ranks.rank,
+            f"{split}/{seen_items}/ties": ranks.ties,
+        }
     return found
 
 
@@ -199,7 +202,7 @@ def about(dataset: Dataset) -> dict[str, np.ndarray]:
     occurs in the training parts; where times are known, tied: whether the test item and the one before it share theirs.
     """
     items, split = np.asarray(dataset.items), dataset.split
-    users, last = split.users["test"], split.places["test"]
+    users, last = split.users["test"], split.target_index["test"]
     trained = np.arange(len(items)) < np.repeat(split.ends, np.diff(split.offsets))
     popularity = np.bincount(items[trained], minlength=dataset.n_items + 1)
     found = {

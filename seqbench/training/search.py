@@ -18,13 +18,13 @@ from typing import Any
 
 from ..core import provenance, records
 from ..core.errors import UserError
-from ..core.jobs import TRAINING_KEYS, Experiment, Study, Training, filled
+from ..core.jobs import TRAINING_KEYS, Study, Training, TrainingJob, filled
 from ..core.store import Entry
 from ..hardware.leases import machines
 from .supervisor import End, record_failure, supervise
 
 SUMMARY = "study.json"
-Train = Callable[[Experiment, Path, Path, int, float | None], str]
+Train = Callable[[TrainingJob, Path, Path, int, float | None], str]
 
 
 def tune(
@@ -82,7 +82,7 @@ def finals(study: Study, trials: list[dict[str, Any]]) -> list[tuple[dict[str, A
     for trial in sorted(ended, key=lambda t: (-t["value"], t["number"])):
         if trial["chosen"] not in [t["chosen"] for t in best]:  # a small space proposes some twice
             best.append(trial)
-    return [(trial, seed) for trial in best[: study.finalists] for seed in study.final_seeds]
+    return [(trial, seed) for trial in best[: study.rerun_top_k] for seed in study.rerun_seeds]
 
 
 def _suggest(trial: Any, name: str, rule: Mapping[str, Any]) -> Any:
@@ -123,7 +123,7 @@ def _trial(
     }  # fmt: skip
 
 
-def _is_there(folder: Path, experiment: Experiment, dataset: Path) -> bool:
+def _is_there(folder: Path, experiment: TrainingJob, dataset: Path) -> bool:
     """Whether a trial of an earlier call can be taken: same settings, code and data, and it came to its end.
 
     Wherever it was trained, as for every other quality here; but what one machine has no memory or time for, this one may.
@@ -150,9 +150,9 @@ def validation(record: Mapping[str, Any]) -> float | None:
     training = filled(record["experiment"])["training"]
     if record["status"] != "ok":
         return None
-    masking, metric = training["select_masking"], training["select_on"]
+    seen_items, metric = training["select_seen_items"], training["select_on"]
     return max(
-        (point["valid"][masking][metric] for point in record["values"]["curve"]), default=None
+        (point["valid"][seen_items][metric] for point in record["values"]["curve"]), default=None
     )
 
 
@@ -197,14 +197,14 @@ def settings(content: Mapping[str, Any]) -> dict[str, Any]:
     chosen = best["chosen"]
     training = {k: chosen[k] for k in TRAINING_KEYS if k in chosen}
     study, searched = content["study"], [t for t in content["trials"] if "repeats" not in t]
-    finalists = study.get("finalists", 0)
+    rerun_top_k = study.get("rerun_top_k", 0)
     again = {
-        "finalists": finalists, "final_seeds": study["final_seeds"],
+        "rerun_top_k": rerun_top_k, "rerun_seeds": study["rerun_seeds"],
         "finals": [
             {"trial": n, "values": [v and round(v, 6) for v in values]}
             for n, values in by_seed(content["trials"]).items()
         ],
-    } if finalists else {}  # fmt: skip
+    } if rerun_top_k else {}  # fmt: skip
     return {
         "hyperparameters": {k: v for k, v in chosen.items() if k not in TRAINING_KEYS},
         **({"training": training} if training else {}),

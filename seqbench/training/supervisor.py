@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from ..core import provenance
 from ..core.errors import UserError
-from ..core.jobs import Experiment
+from ..core.jobs import TrainingJob
 from ..core.records import data_facts, discard, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
@@ -47,7 +47,7 @@ class End:
 
 
 def supervise(
-    experiment: Experiment, dataset: Path, out: Path, threads: int, time_limit_s: float | None
+    experiment: TrainingJob, dataset: Path, out: Path, threads: int, time_limit_s: float | None
 ) -> str:
     """Train in a worker process and return the status of its record, which exists in any case.
 
@@ -118,7 +118,7 @@ def _kill_group(worker: subprocess.Popen) -> None:
 
 
 def record_failure(
-    experiment: Experiment, dataset: Path, out: Path, threads: int, end: End,
+    experiment: TrainingJob, dataset: Path, out: Path, threads: int, end: End,
     code: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the record of a training that left none. code: provenance of what it ran; without one that of now."""

@@ -17,7 +17,7 @@ from models._errors import ModelError
 
 from ..core import provenance
 from ..core.errors import UserError
-from ..core.jobs import Experiment
+from ..core.jobs import TrainingJob
 from ..core.records import data_facts, write_record
 from ..data import open_dataset
 from ..hardware import device
@@ -27,7 +27,7 @@ from . import baselines, loop, ranking
 DECIDES = "nothing"
 
 
-def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -> None:
+def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None:
     """Train or fit, evaluate, and write weights, samples and record into ``out``."""
     code = provenance.begun(lambda: provenance.training(experiment.model))
     torch.set_num_threads(threads)
@@ -62,7 +62,7 @@ def run(experiment: Experiment, dataset_folder: Path, out: Path, threads: int) -
     )
 
 
-def _job(experiment: Experiment, dataset: object, out: Path, where: torch.device) -> tuple:
+def _job(experiment: TrainingJob, dataset: object, out: Path, where: torch.device) -> tuple:
     if getattr(models.load(experiment.model), "trainable", True):
         return loop.Trainer(experiment, dataset, out, where).run()
     return baselines.fit_baseline(experiment, dataset, where)

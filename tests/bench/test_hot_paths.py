@@ -79,7 +79,7 @@ def test_ranking(benchmark):
             rank_target(s.clone(), t, h) for s, t, h in zip(scores, target, history, strict=True)
         ]
 
-    assert benchmark(run)[0]["unmasked"][0].shape == (64,)
+    assert benchmark(run)[0]["kept"][0].shape == (64,)
 
 
 def test_cutting_windows(benchmark):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqbench.core.jobs import FULL_LENGTH, Measurement
+from seqbench.core.jobs import FULL_LENGTH, MeasurementJob
 from seqbench.hardware.nvml import Nvml
 from seqbench.hardware.peak_throughput import ceilings
 from seqbench.hardware.sampler import Sampler
@@ -21,14 +21,19 @@ MODELS = tuple(
 def job(**changes):
     sizes = {
         "seq_len": 100,
-        "batch_targets": 6400,
+        "targets_per_step": 6400,
         "eval_batch": 64,
         "rounds": 1,
         "steps": 5,
         "warmup": 2,
     }
-    return Measurement(
-        FULL_LENGTH, "t", models=MODELS, n_items=500, curve="batch", **{**sizes, **changes}
+    return MeasurementJob(
+        FULL_LENGTH,
+        "t",
+        models=MODELS,
+        n_items=500,
+        curve="length-at-constant-batch",
+        **{**sizes, **changes},
     )
 
 
@@ -51,7 +56,7 @@ def test_a_phase_has_its_times_and_four_numbers_of_memory(name, phase):
 
 
 def test_what_does_not_fit_ends_as_out_of_memory_with_the_size():
-    huge = job(seq_len=8192, batch_targets=8192 * 2**20)
+    huge = job(seq_len=8192, targets_per_step=8192 * 2**20)
     end = phases.measure_phase(huge, "sasrec", "train", 0, None, 1)
     assert end.status == "oom" and end.requested_bytes > 2**30
 

@@ -134,7 +134,7 @@ def test_the_loss_falls_on_masked_items_of_the_history_but_position_0_and_the_fi
             logits = hidden[row, place] @ model.item_table()[1:].T
             losses.append(F.cross_entropy(logits, history[row, place] - 1))
     assert any(mask.sum(1) > int(0.4 * MAX_LEN)) and any(mask[:, 0])
-    for kernels in ("auto", "torch", "plain"):
+    for kernels in ("auto", "torch", "eager"):
         with using(kernels):
             batch.generator.manual_seed(0)
             expected = torch.stack(losses).mean()
@@ -149,7 +149,7 @@ def test_with_last_only_the_last_item_of_each_history_is_masked():
 
 def test_a_batch_without_any_counted_mask_has_loss_0():
     model, batch = recbole(mask_prob=0.0, last_only=0.0), batch_of(histories(5, MAX_LEN + 1)[:-1])
-    for kernels in ("auto", "plain"):
+    for kernels in ("auto", "eager"):
         with using(kernels):
             loss = model.loss(batch)
         loss.backward()

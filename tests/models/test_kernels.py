@@ -176,7 +176,7 @@ def test_what_is_not_finite_does_not_get_lost(bad):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("backend", ["torch", "plain"])
+@pytest.mark.parametrize("backend", ["torch", "eager"])
 def test_a_model_is_the_same_with_every_backend(name, backend, compiled_attention):
     windows = histories(8, MAX_LEN + 1)
     results = []
@@ -252,7 +252,7 @@ def test_double_precision_takes_the_twin():
 
 def test_the_choice_is_checked_and_reported(monkeypatch):
     with pytest.raises(
-        ModelError, match="'fast' are unknown; allowed: auto, numba, torch, inductor, plain"
+        ModelError, match="'fast' are unknown; allowed: auto, numba, torch, inductor, eager"
     ):
         _kernels.use("fast")
     assert _kernels.resolve("cpu") == ("auto", "numba", False, None)

@@ -21,9 +21,9 @@ SEEDS = (0, 1, 2)
 LENGTHS = (50, 100, 200, 800, 3200)
 BASELINES = ("popularity", "markov", "itemknn")
 TRAINING = {
-    "objective": "all-positions", "precision": "fp32", "batch_targets": 2048, "learning_rate": 0.001,
+    "objective": "all-positions", "precision": "fp32", "targets_per_step": 2048, "learning_rate": 0.001,
     "weight_decay": 0.0, "max_steps": 1000, "eval_every": 100, "patience_steps": 400, "select_on": "ndcg@10",
-    "select_masking": "unmasked", "bucket": True, "eval_batch": 256,
+    "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
 }  # fmt: skip
 ENVIRONMENT = {
     "machine": "0123456789ab", "machine_name": "test-machine", "device": "cpu", "device_kind": "cpu",
@@ -56,7 +56,7 @@ def measurement(
     size = f"{curve}-L{seq_len}-T{targets}-V{n_items}" if curve else f"L{seq_len}-T{targets}"
     path = f"runs/{dataset}/{track}/measure/{size}"
     return {
-        "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "batch_targets": targets,
+        "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "targets_per_step": targets,
         "eval_batch": sequences or 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
         "curve": curve, "budget_s": 12, "energy_window_s": 0.0,
         "models": [[model, {"d_model": 64}] for model in models],
@@ -78,16 +78,16 @@ def plan(seeds=SEEDS, track="matched"):
     """Three trained models and Popularity on one dataset, measured at several lengths."""
     trainings = [training(model=m, seed=s, track=track) for m in THREE for s in seeds]
     real = measurement("toy", THREE, track)
-    lengths = [m for m in curves_of(track) if m["curve"] == "tokens"]
+    lengths = [m for m in curves_of(track) if m["curve"] == "length-at-constant-tokens"]
     return grid([training(model="popularity", track=track), *trainings], [real, *lengths])
 
 
 def curves_of(track="matched"):
     """Five points of each of the four curves."""
-    points = [("tokens", length, 1000, 6400 // length) for length in LENGTHS]
-    points += [("batch", length, 1000, 8) for length in LENGTHS]
-    points += [("sequences", 100, 1000, rows) for rows in (1, 4, 16, 64, 256)]
-    points += [("catalogue", 50, items, 16) for items in (100, 1000, 10000, 100000, 1000000)]
+    points = [("length-at-constant-tokens", length, 1000, 6400 // length) for length in LENGTHS]
+    points += [("length-at-constant-batch", length, 1000, 8) for length in LENGTHS]
+    points += [("batch-size", 100, 1000, rows) for rows in (1, 4, 16, 64, 256)]
+    points += [("catalogue-size", 50, items, 16) for items in (100, 1000, 10000, 100000, 1000000)]
     return [
         measurement("full-length", THREE, track, length, items, curve, rows)
         for curve, length, items, rows in points
@@ -106,13 +106,13 @@ def samples(model, seed):
     """Arrays of a training."""
     arrays = {"users": np.arange(N_USERS, dtype=np.int32)}
     for split in ("valid", "test"):
-        for shift, masking in enumerate(("seen-masked", "unmasked")):
+        for shift, seen_items in enumerate(("excluded", "kept")):
             rank = ranks(model, seed + (100 if split == "valid" else 0)) + np.int32(shift)
-            arrays[f"{split}/{masking}/rank"] = rank
-            arrays[f"{split}/{masking}/ties"] = (rank > 5).astype(np.int32)
+            arrays[f"{split}/{seen_items}/rank"] = rank
+            arrays[f"{split}/{seen_items}/ties"] = (rank > 5).astype(np.int32)
     lost = 0 if model == "popularity" else 3  # ranks that shuffling costs
-    arrays["test-shuffled/unmasked/rank"] = arrays["test/unmasked/rank"] + np.int32(lost)
-    arrays["test-shuffled/unmasked/ties"] = np.zeros(N_USERS, dtype=np.int32)
+    arrays["test-shuffled/kept/rank"] = arrays["test/kept/rank"] + np.int32(lost)
+    arrays["test-shuffled/kept/ties"] = np.zeros(N_USERS, dtype=np.int32)
     arrays["history_length"] = (5 + np.arange(N_USERS) % 40).astype(np.int32)
     arrays["target_popularity"] = (1 + np.arange(N_USERS) // 4).astype(np.int32)
     arrays["tied"] = (np.arange(N_USERS) % 10 == 0).astype(np.int32)
@@ -126,7 +126,7 @@ def curve(model, seed, points=8):
     for k in range(1, points + 1):
         value = final * (1 - np.exp(-k / 3))
         metrics = {"hr@10": 1.8 * value, "ndcg@10": value, "mrr@10": 0.8 * value}
-        valid = {"unmasked": metrics, "seen-masked": {m: 1.2 * v for m, v in metrics.items()}}
+        valid = {"kept": metrics, "excluded": {m: 1.2 * v for m, v in metrics.items()}}
         row = {
             "step": 100 * k,
             "targets": 204800 * k,
@@ -185,7 +185,7 @@ def times(entry, k):
     seq_len, rows, items = entry["seq_len"], entry["eval_batch"], entry["n_items"] or 1000
     rng = np.random.default_rng([seq_len, rows, items, k])
     noise = rng.lognormal(0, 0.03, (3, 10))
-    rows = 8 if entry["curve"] in (None, "tokens") else rows
+    rows = 8 if entry["curve"] in (None, "length-at-constant-tokens") else rows
     step = 0.02 * (1 + 0.3 * k) * (1 + (seq_len / 100) ** (1 + 0.3 * (k % 2))) * noise
     step = step * (0.5 + rows / 16) * (0.9 + items / 1e4)
     return {
@@ -203,7 +203,7 @@ def write_dataset(results: Path, name="toy", **changes):
         "order": "stable sort by (user, time), ties in file order", "ties": None,
         "ties_reason": "synthetic data has no timestamps", "repeats": 0.01,
         "lengths": {"min": 5, "median": 24.0, "mean": 30.0, "max": 200},
-        "provenance": {"file": None, "sha256": None, "url": None, "stand_in": None, "terms": "generated here",
+        "provenance": {"file": None, "sha256": None, "url": None, "substitute_file": None, "terms": "generated here",
                        "citation": None},
         "oracle": {"test": {"hr@10": 0.9, "ndcg@10": 0.8, "mrr@10": 0.7}},
     }  # fmt: skip
@@ -231,7 +231,7 @@ def _data(name, hash_=HASH):
         "name": name,
         "hash": hash_,
         **(known if hash_ else dict.fromkeys(known)),
-        "stand_in": None,
+        "substitute_file": None,
     }
 
 

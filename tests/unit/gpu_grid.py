@@ -4,11 +4,11 @@ import json
 import shutil
 import time
 
-from seqbench.core.jobs import Experiment, Training
+from seqbench.core.jobs import Training, TrainingJob
 from tools.gpu import command
 from tools.gpu.plan import Plan
 
-TRAINING = Training(max_steps=20, eval_every=10, batch_targets=64)
+TRAINING = Training(max_steps=20, eval_every=10, targets_per_step=64)
 SMALL = (("d_model", 16),)
 
 
@@ -16,8 +16,8 @@ def write_grid_of_three(folder, dataset):
     """Write grid.json with three trainings, the prepared dataset beside it, and return its path."""
     name = json.loads((dataset / "dataset.json").read_text())["name"]
     shutil.copytree(dataset, folder / "data" / name)
-    jobs = [Experiment(name, "sasrec", "matched", 8, seed, SMALL, TRAINING) for seed in (0, 1)]
-    jobs.append(Experiment(name, "popularity", "matched", 8, 0))
+    jobs = [TrainingJob(name, "sasrec", "matched", 8, seed, SMALL, TRAINING) for seed in (0, 1)]
+    jobs.append(TrainingJob(name, "popularity", "matched", 8, 0))
     listed = [{**job.to_dict(), "path": job.path} for job in jobs]
     (folder / "grid.json").write_text(json.dumps({"trainings": listed}))
     return folder / "grid.json"

@@ -77,7 +77,9 @@ def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
     tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     assert accept.accept(tmp_path, target, load.validate(TUNING), tables)
-    tuning = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"][study.model]["tuning"]
+    tuning = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"][study.model][
+        "tuning"
+    ]
     assert tuning["machines"] == ["test-machine"]
     folder = tmp_path / "reference" / "test-machine"
     assert len((folder / "tuning.csv").read_text().splitlines()) == 1 + study.trials
@@ -131,15 +133,17 @@ def test_the_pages_are_made_with_what_is_accepted(accepted):
 def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())
-    del written["settings"]["tuned"]["toy"]["sasrec"]
-    with pytest.raises(UserError, match=r"settings\.tuned\.toy\.sasrec is missing: tune it"):
+    del written["selected_settings"]["tuned"]["toy"]["sasrec"]
+    with pytest.raises(
+        UserError, match=r"selected_settings\.tuned\.toy\.sasrec is missing: tune it"
+    ):
         load.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
 
 
 def test_a_model_that_is_only_measured_needs_settings_too(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())
-    del written["settings"]["tuned"]["toy"]["sasrec"]
+    del written["selected_settings"]["tuned"]["toy"]["sasrec"]
     mine = {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
     mine["run"] = {**mine["run"], "models": ["mamba4rec"]}
     mine["measure"] = {"models": ["mamba4rec", "sasrec"]}
@@ -172,12 +176,12 @@ def test_the_study_that_the_configuration_asks_for_wins(tmp_path, capsys):
             tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
-    found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
+    found = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"]
     assert {m: chosen["tuning"]["seq_len"] for m, chosen in found.items()} == {"mamba4rec": 20, "sasrec": 20}  # fmt: skip
     assert "sasrec/L9: left out for the study at L = 20" in capsys.readouterr().err
     short = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": [9]}}}
     accept.accept(tmp_path, target, load.validate(short), no_tables)
-    found = yaml.safe_load(target.read_text())["settings"]["tuned"]["toy"]
+    found = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"]
     assert {chosen["tuning"]["seq_len"] for chosen in found.values()} == {9}, "what the configuration tunes"  # fmt: skip
 
 
@@ -199,7 +203,7 @@ def test_a_setting_that_is_a_name_is_shown_as_one():
 
 def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
     folder, target, _ = accepted
-    (table,) = tuning_views.tables(yaml.safe_load(target.read_text())["settings"])
+    (table,) = tuning_views.tables(yaml.safe_load(target.read_text())["selected_settings"])
     assert table.name == "tuning-tuned-toy" and len(table.rows) == 2
     rows = list(tuning_views.trials(folder / "reference" / "test-machine"))
     assert [(r["model"], r["trial"]) for r in rows] == [
@@ -214,7 +218,7 @@ def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
 def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     """The search on one, the finals on the other."""
     asked = load.validate(
-        {**TUNING, "tune": {**TUNING["tune"], "finalists": 2, "final_seeds": [9]}}
+        {**TUNING, "tune": {**TUNING["tune"], "rerun_top_k": 2, "rerun_seeds": [9]}}
     )
 
     def value(experiment):
@@ -222,7 +226,7 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
 
     here, elsewhere = trainer([], value=value), trainer([], value=value, machine="other")
     for study in studies(asked, MODELS):
-        search, folder = replace(study, finalists=0), tmp_path / study.path
+        search, folder = replace(study, rerun_top_k=0), tmp_path / study.path
         tune(search, data(tmp_path), folder, 1, None, here)
         content = tune(study, data(tmp_path), folder, 1, None, elsewhere)
     for _ in range(2):  # accepting again changes nothing
@@ -239,8 +243,10 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     ]
     written = (tmp_path / "tuned.yaml").read_text()
     assert "machines: [other, test-machine]" in written, "lists and facts on few lines"
-    settings = yaml.safe_load(written)["settings"]
-    load.validate({**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "settings": settings})
+    settings = yaml.safe_load(written)["selected_settings"]
+    load.validate(
+        {**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "selected_settings": settings}
+    )
     (table,) = tuning_views.tables(settings)
     assert table.notes[0].endswith("The trials are records, made on other and test-machine.")
     assert "trained again with seed 9, and the best mean won" in table.notes[1]
@@ -280,9 +286,9 @@ def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path):
 
 def test_the_table_tells_where_the_finals_chose_others(accepted):
     _, target, _ = accepted
-    settings = yaml.safe_load(target.read_text())["settings"]
+    settings = yaml.safe_load(target.read_text())["selected_settings"]
     for chosen in settings["tuned"]["toy"].values():
-        chosen["tuning"] |= {"finalists": 2, "final_seeds": [9], "trial": 3, "finals": [
+        chosen["tuning"] |= {"rerun_top_k": 2, "rerun_seeds": [9], "trial": 3, "finals": [
             {"trial": 1, "values": [0.05, 0.01]}, {"trial": 3, "values": [0.04, 0.02]},
         ]}  # fmt: skip
     settings["tuned"]["toy"]["sasrec"]["tuning"]["finals"][0]["values"][1] = None
@@ -295,8 +301,11 @@ def test_the_table_tells_where_the_finals_chose_others(accepted):
 
 
 def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):
-    for model, finalists in (("sasrec", 0), ("mamba4rec", 2)):
-        asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "finalists": finalists}}
+    for model, rerun_top_k in (("sasrec", 0), ("mamba4rec", 2)):
+        asked = {
+            **TUNING,
+            "tune": {**TUNING["tune"], "models": [model], "rerun_top_k": rerun_top_k},
+        }
         for study in studies(load.validate(asked), MODELS):
             tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     with pytest.raises(UserError, match=r"L = 20, 2 of them again with seeds \[1001\]; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
@@ -328,8 +337,8 @@ def test_a_damaged_study_is_named(tmp_path, content, why):
     [
         ("a: [1\nb: 2", "is no YAML ("),
         ("- 1", "must be a mapping"),
-        ("settings: 3", "settings = 3: must be a mapping"),
-        ("settings: {tuned: 3}", "settings.tuned = 3: must be a mapping"),
+        ("selected_settings: 3", "selected_settings = 3: must be a mapping"),
+        ("selected_settings: {tuned: 3}", "selected_settings.tuned = 3: must be a mapping"),
         ("models: []", "models = []: must be a mapping"),
     ],
 )
@@ -354,7 +363,13 @@ def test_nothing_to_accept_says_what_to_run(tmp_path):
 def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())
-    measured = {"models": ["sasrec"], "lengths": [10]}
+    measured = {
+        "models": ["sasrec"],
+        "scaling": {
+            name: {"seq_lens": [10]}
+            for name in ("length_at_constant_tokens", "length_at_constant_batch")
+        },
+    }
     merged = {
         **TUNING,
         "measure": measured,

@@ -34,20 +34,20 @@ def about(tables, beginning):
 # --- quality ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_rival_that_is_worse_stands_with_difference_and_interval(tmp_path):
+def test_a_comparator_that_is_worse_stands_with_difference_and_interval(tmp_path):
     tables = tables_of(tmp_path, plan())
     sentences = about(tables, "Is Mamba4Rec better")
     own, other = (
-        np.mean([per_user(samples(m, s)["test/unmasked/rank"], "ndcg@10").mean() for s in SEEDS])
+        np.mean([per_user(samples(m, s)["test/kept/rank"], "ndcg@10").mean() for s in SEEDS])
         for m in ("mamba4rec", "sasrec")
     )
     first = next(s for s in sentences if "against SASRec" in s and "ranked" in s)
     assert f"better on toy, L = 50 (+{own - other:.3f} [+" in first
-    assert len(sentences) == 4  # two trained rivals, two maskings; Popularity is no rival
+    assert len(sentences) == 4  # two trained comparators, two maskings; Popularity is no comparator
     assert not any("Popularity" in s for s in sentences)
 
 
-def test_a_better_rival_is_told_as_such_and_with_the_sign_turned(tmp_path):
+def test_a_better_comparator_is_told_as_such_and_with_the_sign_turned(tmp_path):
     wanted = grid([training(model=m, seed=s) for m in ("mamba4rec", "sasrec") for s in SEEDS])
 
     def swap():
@@ -88,7 +88,7 @@ def test_a_pair_with_too_few_seeds_is_named_beside_those_that_are_judged(tmp_pat
 def test_the_leader_stands_with_its_interval(tmp_path):
     (sentence,) = about(tables_of(tmp_path, plan()), "Which model ranks best")
     value = np.mean(
-        [per_user(samples("mamba4rec", s)["test/unmasked/rank"], "ndcg@10").mean() for s in SEEDS]
+        [per_user(samples("mamba4rec", s)["test/kept/rank"], "ndcg@10").mean() for s in SEEDS]
     )
     assert f"Mamba4Rec has the highest NDCG@10, {value:.3f} [" in sentence
     assert "its lead over every other model exceeds the margin" in sentence
@@ -112,8 +112,8 @@ def lengths(results, shift):
 
 
 def gained(model, shift):
-    """What ranks that are better by `shift` add to a model's NDCG@10 with seen items ranked, mean over seeds."""
-    ranks = [samples(model, s)["test/unmasked/rank"] for s in SEEDS]
+    """What ranks that are better by `shift` add to a model's NDCG@10 with seen items kept, mean over seeds."""
+    ranks = [samples(model, s)["test/kept/rank"] for s in SEEDS]
     return np.mean([
         per_user(np.maximum(r - shift, 1), "ndcg@10").mean() - per_user(r, "ndcg@10").mean() for r in ranks
     ])  # fmt: skip
@@ -134,17 +134,17 @@ def test_what_a_longer_history_adds_is_paired_over_users(tmp_path):
     sentences = about(tables, "What does a longer history")
     assert len(sentences) == 2  # one per masking
     assert sentences[0].startswith(
-        "toy, track matched, seen items ranked: against histories of 50, those of 200 change NDCG@10 by +"
+        "toy, track matched, seen items kept: against histories of 50, those of 200 change NDCG@10 by +"
     )
     frame = tables.frames["contrasts"]
     row = frame[(frame.contrast == "length") & (frame.model == "sasrec") & (frame.metric == "ndcg@10")
-                & (frame.masking == "unmasked")].iloc[0]  # fmt: skip
+                & (frame.seen_items == "kept")].iloc[0]  # fmt: skip
     added = gained("sasrec", 2)
     assert row.difference == pytest.approx(added)
     assert row.ci_low < added < row.ci_high
     unpaired = tables.frames["summary"]
     unpaired = unpaired[(unpaired.model == "sasrec") & (unpaired.metric == "ndcg@10")
-                        & (unpaired.masking == "unmasked") & (unpaired.ties == "conservative")]  # fmt: skip
+                        & (unpaired.seen_items == "kept") & (unpaired.ties == "conservative")]  # fmt: skip
     assert row.ci_high - row.ci_low < (unpaired.ci_high - unpaired.ci_low).min()
 
 
@@ -171,10 +171,10 @@ def test_equal_lengths_have_a_contrast_around_zero(tmp_path):
 def test_what_masking_adds_is_paired_over_users_and_trainings(tmp_path):
     tables = tables_of(tmp_path, plan())
     frame = tables.frames["contrasts"]
-    row = frame[(frame.contrast == "masking") & (frame.model == "mamba4rec") & (frame.metric == "ndcg@10")].iloc[0]  # fmt: skip
+    row = frame[(frame.contrast == "seen_items") & (frame.model == "mamba4rec") & (frame.metric == "ndcg@10")].iloc[0]  # fmt: skip
     added = np.mean([
-        per_user(samples("mamba4rec", s)["test/seen-masked/rank"], "ndcg@10").mean()
-        - per_user(samples("mamba4rec", s)["test/unmasked/rank"], "ndcg@10").mean()
+        per_user(samples("mamba4rec", s)["test/excluded/rank"], "ndcg@10").mean()
+        - per_user(samples("mamba4rec", s)["test/kept/rank"], "ndcg@10").mean()
         for s in SEEDS
     ])  # fmt: skip
     assert row.difference == pytest.approx(added)
@@ -205,7 +205,7 @@ def test_cost_is_paired_where_models_were_measured_in_turn(tmp_path):
     """A place measured with two batches: each model's times are halved in one of them, the ratios are not."""
     wanted = plan()
     second = measurement(models=THREE)
-    second |= {"batch_targets": 4096, "records": [p.replace("T2048", "T4096") for p in second["records"]]}  # fmt: skip
+    second |= {"targets_per_step": 4096, "records": [p.replace("T2048", "T4096") for p in second["records"]]}  # fmt: skip
     wanted["measurements"].append(second)
     tables = tables_of(tmp_path, wanted)
     frame = tables.frames["efficiency"]

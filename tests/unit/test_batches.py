@@ -46,16 +46,16 @@ def test_held_out_items_are_never_in_a_window():
     assert covered.isdisjoint({3, 4, 11, 12})
 
 
-@pytest.mark.parametrize("bucket", [True, False])
-def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(bucket):
+@pytest.mark.parametrize("bucket_by_length", [True, False])
+def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(bucket_by_length):
     rng = np.random.default_rng(0)
     windows = training_windows(leave_one_out(offsets_of(list(rng.integers(3, 90, 400)))), 20)
-    batches = epoch_batches(windows, 256, np.random.default_rng(1), bucket)
+    batches = epoch_batches(windows, 256, np.random.default_rng(1), bucket_by_length)
     assert sorted(np.concatenate(batches)) == list(range(len(windows.start)))
     sizes = [int((windows.length[b] - 1).sum()) for b in batches]
     assert all(abs(size - 256) <= 20 for size in sorted(sizes)[1:])
-    again = epoch_batches(windows, 256, np.random.default_rng(1), bucket)
-    other = epoch_batches(windows, 256, np.random.default_rng(2), bucket)
+    again = epoch_batches(windows, 256, np.random.default_rng(1), bucket_by_length)
+    other = epoch_batches(windows, 256, np.random.default_rng(2), bucket_by_length)
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=False))
 
@@ -64,8 +64,8 @@ def test_bucketing_saves_padding():
     rng = np.random.default_rng(0)
     windows = training_windows(leave_one_out(offsets_of(list(rng.geometric(0.05, 3000) + 3))), 50)
 
-    def padded(bucket: bool) -> int:
-        batches = epoch_batches(windows, 512, np.random.default_rng(1), bucket)
+    def padded(bucket_by_length: bool) -> int:
+        batches = epoch_batches(windows, 512, np.random.default_rng(1), bucket_by_length)
         return sum(len(b) * (windows.length[b].max() - 1) for b in batches)
 
     assert padded(True) < 1.2 * windows.targets < padded(False)
@@ -132,14 +132,14 @@ def test_a_batch_of_prefixes_marks_their_last_items_only():
     assert batch.n_targets == 4 and batch.target_places().tolist() == [0, 2, 5, 7]
 
 
-@pytest.mark.parametrize("bucket", [True, False])
-def test_batches_of_prefixes_hold_as_many_windows_as_targets(bucket):
+@pytest.mark.parametrize("bucket_by_length", [True, False])
+def test_batches_of_prefixes_hold_as_many_windows_as_targets(bucket_by_length):
     windows = prefix_windows(leave_one_out(offsets_of([3, 50, 20, 9, 80] * 20)), 30)
-    batches = epoch_batches(windows, 64, np.random.default_rng(0), bucket)
+    batches = epoch_batches(windows, 64, np.random.default_rng(0), bucket_by_length)
     assert sorted(np.concatenate(batches)) == list(range(windows.targets))
     assert sorted(len(b) for b in batches)[1:] == [64] * (len(batches) - 1)
     padded = sum(len(b) * windows.length[b].max() for b in batches)
-    assert bool(padded < 1.15 * windows.length.sum()) is bucket
+    assert bool(padded < 1.15 * windows.length.sum()) is bucket_by_length
 
 
 def test_full_length_prefixes_have_one_target_each():

@@ -9,15 +9,15 @@ from seqbench.core.errors import UserError
 from seqbench.report import claims
 
 CLAIMS = {
-    "source": "a paper", "subject": "ours",
-    "quality": [{"sentence": "ours beats {rival}", "dataset": "d", "seq_len": 5, "masking": "unmasked",
-                 "metrics": ["ndcg@10"], "rivals": ["theirs"], "source": "t1"}],
-    "values": [{"sentence": "ours reaches .2", "dataset": "d", "seq_len": 5, "masking": "unmasked", "metric": "ndcg@10",
+    "source": "a paper", "focal_model": "ours",
+    "quality": [{"sentence": "ours beats {comparator}", "dataset": "d", "seq_len": 5, "seen_items": "kept",
+                 "metrics": ["ndcg@10"], "comparators": ["theirs"], "source": "t1"}],
+    "values": [{"sentence": "ours reaches .2", "dataset": "d", "seq_len": 5, "seen_items": "kept", "metric": "ndcg@10",
                 "published": 0.2, "tolerance": 0.1, "tracks": ["fair"], "source": "t1"}],
-    "cost": [{"sentence": "less than {rival}: {published}", "dataset": "d", "seq_len": 5, "phase": "train",
-              "metric": "epoch_s", "subject": 50.0, "rivals": {"theirs": 100.0}, "tolerance": 0.2, "tracks": ["fair"],
+    "cost": [{"sentence": "less than {comparator}: {published}", "dataset": "d", "seq_len": 5, "phase": "train",
+              "metric": "epoch_s", "focal_model": 50.0, "comparators": {"theirs": 100.0}, "tolerance": 0.2, "tracks": ["fair"],
               "batch": 64, "source": "t2"}],
-    "growth": [{"sentence": "grows less than {rival}", "phase": "train", "metric": "step_s", "rivals": ["theirs"],
+    "growth": [{"sentence": "grows less than {comparator}", "phase": "train", "metric": "step_s", "comparators": ["theirs"],
                 "source": "t3"}],
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ def tables(
         "track": track,
         "dataset": "d",
         "seq_len": 5,
-        "masking": "unmasked",
+        "seen_items": "kept",
         "metric": "ndcg@10",
     }
     frames = {name: pd.DataFrame() for name in ("comparisons", "summary", "efficiency", "scaling")}
@@ -68,7 +68,7 @@ def tables(
         ])  # fmt: skip
     if growth:
         frames["scaling"] = pd.DataFrame([
-            {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "machine_name": machine, "curve": "batch", "phase": "train", "metric": "step_s",
+            {"track": track, "n_rounds": rounds, "model": m, "device_kind": "cuda", "machine_name": machine, "curve": "length-at-constant-batch", "phase": "train", "metric": "step_s",
              "fixed": "8 sequences", "threads": 1, "slope_end": (low + high) / 2, "slope_end_low": low, "slope_end_high": high, "slope_over": "50 800" if m in (short or {}) else "50 100 800",
              "x_max": 800.0}
             for machine in machines for m, low, high in growth
@@ -77,7 +77,7 @@ def tables(
 
 
 def verdict(kind, **facts):
-    only = {key: CLAIMS[key] for key in ("source", "subject", kind)}
+    only = {key: CLAIMS[key] for key in ("source", "focal_model", kind)}
     (found,) = claims.judge(tables(**facts), only)
     return found
 
@@ -177,14 +177,14 @@ SLOW_GROWTH = [("ours", 0.9, 1.1), ("theirs", 1.5, 1.7)]
 
 def test_a_value_of_another_protocol_is_no_claim():
     facts = tables(value=(0.21, 0.20, 0.22, 3), track="another")
-    only = {key: CLAIMS[key] for key in ("source", "subject", "values", "quality")}
+    only = {key: CLAIMS[key] for key in ("source", "focal_model", "values", "quality")}
     assert [f.sentence for f in claims.judge(facts, only)] == ["ours beats theirs: NDCG@10"]
     assert len(claims.judge(tables(value=(0.21, 0.20, 0.22, 3)), only)) == 2
 
 
 def test_another_workload_says_nothing_about_the_papers_cost():
     assert verdict("cost", cost=FAST, batch=65).verdict == claims.ABSENT
-    only = {key: CLAIMS[key] for key in ("source", "subject", "cost")}
+    only = {key: CLAIMS[key] for key in ("source", "focal_model", "cost")}
     assert claims.judge(tables(cost=FAST, track="another"), only) == []
 
 
@@ -207,7 +207,7 @@ def test_two_curves_of_one_gpu_are_judged_one_by_one_and_never_mixed():
     facts = tables(growth=[*SLOW_GROWTH, ("ours", 2.0, 2.1), ("theirs", 1.5, 1.7)])
     facts.frames["scaling"]["fixed"] = ["8 sequences"] * 2 + ["256 sequences"] * 2
     facts.frames["scaling"]["threads"] = 1
-    only = {key: CLAIMS[key] for key in ("source", "subject", "growth")}
+    only = {key: CLAIMS[key] for key in ("source", "focal_model", "growth")}
     found = {f.sentence: f.verdict for f in claims.judge(facts, only)}
     assert found == {
         "grows less than theirs (8 sequences, 1 thread)": claims.YES,
@@ -255,8 +255,11 @@ def test_the_table_has_a_row_per_sentence_and_counts_verdicts():
 def test_the_published_figures_are_read_and_complete():
     found = claims.read()
     (memory,) = [c for c in found["cost"] if c["metric"] == "peak_reserved_bytes"]
-    assert (memory["subject"], memory["rivals"]) == (4.82, {"sasrec": 14.98, "bert4rec": 15.48})
-    assert found["quality"][0]["rivals"] == ["sasrec", "bert4rec", "gru4rec"]
+    assert (memory["focal_model"], memory["comparators"]) == (
+        4.82,
+        {"sasrec": 14.98, "bert4rec": 15.48},
+    )
+    assert found["quality"][0]["comparators"] == ["sasrec", "bert4rec", "gru4rec"]
 
 
 @pytest.mark.parametrize(

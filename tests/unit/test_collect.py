@@ -47,11 +47,11 @@ def pick(frame, **values):
 def test_effectiveness_equals_the_mean_over_users_by_hand(tmp_path, plan):
     tables = collected(tmp_path, plan)
     row = pick(
-        tables.frames["effectiveness"], model="sasrec", seed=1, split="test", masking="unmasked",
+        tables.frames["effectiveness"], model="sasrec", seed=1, split="test", seen_items="kept",
         ties="average", metric="ndcg@10",
     )  # fmt: skip
     arrays = samples("sasrec", 1)
-    rank = arrays["test/unmasked/rank"] - arrays["test/unmasked/ties"] / 2
+    rank = arrays["test/kept/rank"] - arrays["test/kept/ties"] / 2
     assert row.value.item() == pytest.approx(np.mean((rank <= 10) / np.log2(rank + 1)))
     assert len(tables.frames["effectiveness"]) == 7 * 2 * 2 * 2 * 3
 
@@ -59,14 +59,12 @@ def test_effectiveness_equals_the_mean_over_users_by_hand(tmp_path, plan):
 def test_summary_has_the_published_columns_and_the_spread_over_seeds(tmp_path, plan):
     summary = collected(tmp_path, plan).frames["summary"]
     assert ",".join(summary.columns) == (
-        "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
+        "dataset,model,track,split,seen_items,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
     )
     row = pick(
-        summary, model="mamba4rec", masking="seen-masked", ties="conservative", metric="hr@10"
+        summary, model="mamba4rec", seen_items="excluded", ties="conservative", metric="hr@10"
     ).iloc[0]
-    means = [
-        per_user(samples("mamba4rec", s)["test/seen-masked/rank"], "hr@10").mean() for s in SEEDS
-    ]
+    means = [per_user(samples("mamba4rec", s)["test/excluded/rank"], "hr@10").mean() for s in SEEDS]
     assert row["mean"] == pytest.approx(np.mean(means))
     assert row["std"] == pytest.approx(np.std(means, ddof=1))
     assert row.ci_low < row["mean"] < row.ci_high
@@ -85,12 +83,12 @@ def test_comparisons_pair_every_two_models(tmp_path, plan):
     frame = collected(tmp_path, plan).frames["comparisons"]
     assert len(frame) == 3 * 2 * 3  # pairs x maskings x metrics
     row = pick(
-        frame, model_a="sasrec", model_b="mamba4rec", masking="unmasked", metric="ndcg@10"
+        frame, model_a="sasrec", model_b="mamba4rec", seen_items="kept", metric="ndcg@10"
     ).iloc[0]
     assert row.difference == pytest.approx(row.mean_a - row.mean_b)
     assert row.margin == pytest.approx(0.01 * max(row.mean_a, row.mean_b))
     assert row.trained_seeds == 3
-    against_popularity = pick(frame, model_a="popularity", model_b="mamba4rec", masking="unmasked")
+    against_popularity = pick(frame, model_a="popularity", model_b="mamba4rec", seen_items="kept")
     assert set(against_popularity.verdict) == {"worse"} and len(against_popularity) == 3
     assert (against_popularity.effect < 0).all() and (against_popularity.p_holm < 0.001).all()
     assert (frame.p_holm >= frame.p_value).all()
@@ -182,13 +180,15 @@ def test_tables_are_the_same_bytes_every_time(tmp_path, plan):
 
 
 def test_the_command_of_a_record_names_the_same_experiment(tmp_path, plan):
-    from seqbench.core.jobs import Experiment, Measurement
+    from seqbench.core.jobs import MeasurementJob, TrainingJob
 
     experiments = collected(tmp_path, plan).frames["experiments"].set_index("path")
     text = experiments.command["runs/toy/matched/sasrec/L50-s1"].split("'")[1]
-    assert Experiment.from_json(text).path == "runs/toy/matched/sasrec/L50-s1"
+    assert TrainingJob.from_json(text).path == "runs/toy/matched/sasrec/L50-s1"
     text = experiments.command["runs/toy/matched/measure/L50-T2048/sasrec"].split("'")[1]
-    assert "runs/toy/matched/measure/L50-T2048/sasrec" in Measurement.from_json(text).record_paths()
+    assert (
+        "runs/toy/matched/measure/L50-T2048/sasrec" in MeasurementJob.from_json(text).record_paths()
+    )
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------------

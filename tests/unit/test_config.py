@@ -1,10 +1,12 @@
 """The configuration: each mistake is one line that names the key, the value and what is allowed."""
 
 import copy
+import re
 
 import pytest
 
 from seqbench.config import load
+from seqbench.config import messages as messages
 from seqbench.config.grid import grid
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import CURVES, Training
@@ -36,7 +38,13 @@ VALID = {
     "models": {"net": {"fair": {"d_model": 32}}},
     "tracks": {"fair": {"hyperparameters": {"dropout": 0}, "training": {"max_steps": 5}}},
     "run": {"datasets": ["tiny"], "tracks": ["fair"], "models": ["net", "chain"], "seeds": [0, 1]},
-    "measure": {"models": ["net"], "lengths": [16]},
+    "measure": {
+        "models": ["net"],
+        "scaling": {
+            "length_at_constant_tokens": {"seq_lens": [16]},
+            "length_at_constant_batch": {"seq_lens": [16]},
+        },
+    },
 }
 
 
@@ -76,15 +84,16 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
     filled = load.validate(given, models_dir=models_dir)
     assert given == VALID
     assert filled["data_dir"] == "data"
-    assert filled["report"] == {"margin": 0.01, "waterfall": []}
+    assert filled["report"] == {"margin": 0.01, "ablation": []}
     assert filled["measure"] == {
         "models": ["net"],
-        "lengths": [16],
         "n_items": 3416,
-        "tokens": 8192,
-        "sequences": 8,
-        "batches": {"seq_len": 200, "sequences": []},
-        "catalogues": {"seq_len": 50, "sequences": 16, "n_items": []},
+        "scaling": {
+            "length_at_constant_tokens": {"tokens": 8192, "seq_lens": [16]},
+            "length_at_constant_batch": {"sequences": 8, "seq_lens": [16]},
+            "batch_size": {"seq_len": 200, "sequences": []},
+            "catalogue_size": {"seq_len": 50, "sequences": 16, "n_items": []},
+        },
         "eval_batch": 256,
         "rounds": 3,
         "steps": 10,
@@ -92,7 +101,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
         "budget_s": 12,
         "curve_budget_s": None,
         "energy_window_s": 6,
-        "real": True,
+        "on_datasets": True,
     }
 
 
@@ -140,7 +149,7 @@ MISTAKES = [
     ("run.seeds", [1.5], "run.seeds[0] = 1.5: must be an integer"),
     ("run.seeds", [0.0], "run.seeds[0] = 0.0: must be an integer"),
     ("datasets.tiny.seq_lens", [50.0], "datasets.tiny.seq_lens[0] = 50.0: must be an integer"),
-    ("measure.tokens", 64.0, "measure.tokens = 64.0: must be an integer or null"),
+    ("measure.scaling.length_at_constant_tokens.tokens", 64.0, "measure.scaling.length_at_constant_tokens.tokens = 64.0: must be an integer"),
     ("tune.trials", 12.0, "tune.trials = 12.0: must be an integer"),
     ("tracks.fair.training.max_steps", 5.0, "tracks.fair.training.max_steps = 5.0: must be an integer"),
     ("tracks.fair.training.learning_rate", INF, "tracks.fair.training.learning_rate = inf: must be a finite number"),
@@ -168,8 +177,8 @@ MISTAKES = [
     ("tracks.fair.datasets", {"tiyn": {"training": {}}}, "tracks.fair.datasets = 'tiyn': unknown; did you mean 'tiny'?"),
     ("tracks.fair.datasets", {"tiny": {"hyperparameters": {}}}, "tracks.fair.datasets.tiny.hyperparameters = {}: unknown key; allowed: training"),
     ("measure.rounds", "3", "measure.rounds = '3': must be an integer; a number nested in --config"),
-    ("measure.lengths", [1], "measure.lengths[0] = 1: must be at least 2"),
-    ("measure.real", "yes", "measure.real = 'yes': must be a boolean"),
+    ("measure.scaling.length_at_constant_batch.seq_lens", [1], "measure.scaling.length_at_constant_batch.seq_lens[0] = 1: must be at least 2"),
+    ("measure.on_datasets", "yes", "measure.on_datasets = 'yes': must be a boolean"),
     ("report.margin", -0.1, "report.margin = -0.1: must be at least 0"),
     ("datasets.tiny.seq_lens", [1], "datasets.tiny.seq_lens[0] = 1: must be at least 2"),
     ("datasets.tiny.source", "ml1m", "datasets.tiny.source = 'ml1m': did you mean 'ml-1m'? allowed: ml-1m, ml-100k"),
@@ -203,7 +212,7 @@ MISTAKES = [
     ("models.net.fiar", {}, "models.net = 'fiar': unknown; did you mean 'fair'? allowed: fair"),
     ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
     ("models.chain.fair", {"d_model": 3}, "models.chain.fair.d_model = 3: chain has no such hyper-parameter"),
-    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, settings, tune, run, measure, regression, report"),
+    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, selected_settings, tune, run, measure, regression, report"),
 ]  # fmt: skip
 
 
@@ -220,7 +229,7 @@ def test_a_mistake_is_named_in_one_line(models_dir, key, value, expected):
         ("models.net.fair.heads", 2),
         ("models.net.fair.sizes", "anything"),  # an annotation only the model can check
         ("datasets.tiny.seq_lens", [2]),
-        ("measure.lengths", []),
+        ("measure.scaling.length_at_constant_tokens.seq_lens", []),
         ("measure.models", []),
     ],
 )
@@ -272,15 +281,19 @@ def test_what_is_measured_is_what_is_trained(models_dir):
 def test_full_length_batches_form_four_curves(models_dir):
     """What stays constant along each: tokens, sequences, the length, the batch; inference as training."""
     config = changed("measure", {
-        "models": ["net"], "real": False, "n_items": 30, "lengths": [10, 40], "tokens": 40, "sequences": 3,
-        "batches": {"seq_len": 20, "sequences": [1, 2]},
-        "catalogues": {"seq_len": 5, "sequences": 7, "n_items": [8, 9]},
+        "models": ["net"], "on_datasets": False, "n_items": 30,
+        "scaling": {
+            "length_at_constant_tokens": {"tokens": 40, "seq_lens": [10, 40]},
+            "length_at_constant_batch": {"sequences": 3, "seq_lens": [10, 40]},
+            "batch_size": {"seq_len": 20, "sequences": [1, 2]},
+            "catalogue_size": {"seq_len": 5, "sequences": 7, "n_items": [8, 9]},
+        },
     })  # fmt: skip
     jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
-    assert [(j.curve, j.seq_len, j.batch_targets, j.eval_batch, j.n_items) for j in jobs] == [
-        ("tokens", 10, 40, 4, 30), ("tokens", 40, 40, 1, 30), ("batch", 10, 30, 3, 30), ("batch", 40, 120, 3, 30),
-        ("sequences", 20, 20, 1, 30), ("sequences", 20, 40, 2, 30),
-        ("catalogue", 5, 35, 7, 8), ("catalogue", 5, 35, 7, 9),
+    assert [(j.curve, j.seq_len, j.targets_per_step, j.eval_batch, j.n_items) for j in jobs] == [
+        ("length-at-constant-tokens", 10, 40, 4, 30), ("length-at-constant-tokens", 40, 40, 1, 30), ("length-at-constant-batch", 10, 30, 3, 30), ("length-at-constant-batch", 40, 120, 3, 30),
+        ("batch-size", 20, 20, 1, 30), ("batch-size", 20, 40, 2, 30),
+        ("catalogue-size", 5, 35, 7, 8), ("catalogue-size", 5, 35, 7, 9),
     ]  # fmt: skip
     assert len({j.path for j in jobs}) == 8 and set(CURVES) == {j.curve for j in jobs}
 
@@ -293,9 +306,25 @@ def test_curves_may_have_a_budget_of_their_own(models_dir):
 
 
 def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):
-    config = changed("measure", {"models": ["net"], "real": False, "lengths": [10], "tokens": None})
+    block = {"length_at_constant_batch": {"seq_lens": [10]}}
+    config = changed("measure", {"models": ["net"], "on_datasets": False, "scaling": block})
     jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
-    assert [job.curve for job in jobs] == ["batch"]
+    assert [job.curve for job in jobs] == ["length-at-constant-batch"]
+
+
+@pytest.mark.parametrize("old", messages.RENAMED)
+def test_an_old_key_names_the_new_one(old, models_dir):
+    key = old.replace("*.training", "tracks.fair.training").replace("*", "tiny")
+    found = message(changed(key, 1), models_dir)
+    assert found == f"{key}: renamed to {messages.RENAMED[old]}"
+
+
+@pytest.mark.parametrize("new", messages.RENAMED.values())
+def test_the_name_that_an_old_key_is_told_is_one_of_the_schema(new):
+    """Every dotted or underscored word of it before the first bracket."""
+    text = load.SCHEMA.read_text()
+    for name in re.findall(r"[a-z_]*[._][a-z_.]*", new.partition(" (")[0]):
+        assert all(f"{part}:" in text for part in name.split("."))
 
 
 def test_null_takes_away_what_a_file_below_says_of_a_search(models_dir):

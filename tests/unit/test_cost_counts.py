@@ -73,7 +73,7 @@ def test_a_gru_costs_its_products():
 @pytest.mark.parametrize("name", ["sasrec", "mamba4rec", "bert4rec", "gru4rec"])
 def test_flops_belong_to_the_mathematics_and_bytes_to_the_kernels(name):
     found = {}
-    for kernels in ("numba", "torch", "plain"):
+    for kernels in ("numba", "torch", "eager"):
         _, step = step_of(name, kernels=kernels)
         found[kernels] = count(step)
     flops = {counts["flops"] for counts in found.values()}

@@ -7,7 +7,7 @@ from seqbench.analysis.collect import Tables
 from seqbench.report import curves
 
 PLACE = {
-    "track": "t", "machine_name": "m", "device_kind": "cpu", "curve": "tokens", "fixed": "64 tokens a batch",
+    "track": "t", "machine_name": "m", "device_kind": "cpu", "curve": "length-at-constant-tokens", "fixed": "64 tokens a batch",
     "phase": "train", "metric": "step_s", "threads": 1,
 }  # fmt: skip
 

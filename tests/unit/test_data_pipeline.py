@@ -34,7 +34,7 @@ def own(path, **changes):
     """A dataset block for `path`; keys of changes named in LOCAL go into its local part."""
     inner = {key: changes.pop(key) for key in ("time", "columns", "header") if key in changes}
     columns = {"columns": {"time": "time"}}
-    local = {"path": str(path), "differs": "made up"} | columns | inner
+    local = {"path": str(path), "differs_from_original": "made up"} | columns | inner
     return {"source": "file", "k_core": 2, "local": local} | changes
 
 
@@ -85,7 +85,7 @@ def test_dataset_json(tmp_path):
             "file": "own.csv",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "url": None,
-            "stand_in": "made up",
+            "substitute_file": "made up",
             "terms": None,
             "citation": None,
         },

@@ -25,7 +25,7 @@ BLOCKS = {
             "path": "ml-1m-ranked.zip",
             "sha256": "9aa443160f8ea15ac8d5a5f896d00aba0bf3441d80d4754e45c02234d6d1395a",
             "time": "rank",
-            "differs": "the time column is the rank within the user",
+            "differs_from_original": "the time column is the rank within the user",
         },
     },
     "ml-100k": {
@@ -33,7 +33,7 @@ BLOCKS = {
         "local": {
             "path": "ml-100k.zip",
             "sha256": "b29b23c0b39779ea013d48c754e110886be41c7a4807aaea91bcb28a64aa06ab",
-            "differs": "same content in a new zip container",
+            "differs_from_original": "same content in a new zip container",
         },
     },
     "amazon-beauty": {
@@ -43,7 +43,7 @@ BLOCKS = {
             "sha256": "d5d3799a83b4460e86f98a21d086eb856f36163e2a0be5e4f4fc20aab923533e",
             "format": "delimited",
             "columns": {"time": "timestamp"},
-            "differs": "5-core only, no rating, rows in another order",
+            "differs_from_original": "5-core only, no rating, rows in another order",
         },
     },
     "amazon-video-games": {
@@ -54,7 +54,7 @@ BLOCKS = {
             "format": "delimited",
             "columns": {"time": "timestamp", "position": "position"},
             "time": "partial",
-            "differs": "5-core only, renumbered ids, two times per user unknown",
+            "differs_from_original": "5-core only, renumbered ids, two times per user unknown",
         },
     },
     "bert4rec-beauty": {

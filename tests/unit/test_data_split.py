@@ -43,7 +43,7 @@ def test_a_temporal_split_equals_its_slow_twin(seed):
     ends, found = slow_twin(offsets, times, valid_from, test_from)
     assert split.ends.tolist() == ends
     for name in ("valid", "test"):
-        assert dict(zip(split.users[name], split.places[name], strict=True)) == found[name]
+        assert dict(zip(split.users[name], split.target_index[name], strict=True)) == found[name]
 
 
 def test_no_training_event_is_as_late_as_a_target():
@@ -53,14 +53,16 @@ def test_no_training_event_is_as_late_as_a_target():
     split = temporal(offsets, times, *cuts(times, 0.1))
     trained = np.arange(2000) < np.repeat(split.ends, 20)
     assert 0.78 < trained.mean() < 0.82
-    assert times[trained].max() < times[split.places["valid"]].min()
-    assert times[split.places["valid"]].max() < times[split.places["test"]].min()
+    assert times[trained].max() < times[split.target_index["valid"]].min()
+    assert times[split.target_index["valid"]].max() < times[split.target_index["test"]].min()
 
 
 def test_leave_one_out_by_hand():
     split = leave_one_out(np.array([0, 2, 5, 9]))
     assert split.ends.tolist() == [2, 3, 7]
-    assert split.places["valid"].tolist() == [3, 7] and split.places["test"].tolist() == [4, 8]
+    assert split.target_index["valid"].tolist() == [3, 7] and split.target_index[
+        "test"
+    ].tolist() == [4, 8]
     assert split.users["valid"].tolist() == split.users["test"].tolist() == [1, 2]
 
 
@@ -139,10 +141,13 @@ def test_training_and_evaluation_follow_the_split(prepared):
     )
     for name, users in (("valid", "valid/users"), ("test", "users")):
         assert np.array_equal(samples[users], data.split.users[name])
-        repeats = data.items[data.split.places[name] - 1] == data.items[data.split.places[name]]
-        assert np.array_equal(samples[f"{name}/unmasked/rank"] == 1, repeats)
+        repeats = (
+            data.items[data.split.target_index[name] - 1]
+            == data.items[data.split.target_index[name]]
+        )
+        assert np.array_equal(samples[f"{name}/kept/rank"] == 1, repeats)
     assert np.array_equal(
-        samples["history_length"], data.split.places["test"] - data.offsets[samples["users"]]
+        samples["history_length"], data.split.target_index["test"] - data.offsets[samples["users"]]
     )
 
 

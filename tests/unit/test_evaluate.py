@@ -25,21 +25,21 @@ class Fixed(torch.nn.Module):
 def test_rank_counts_better_and_equal_items_against_the_target():
     scores = torch.tensor([[-torch.inf, 3.0, 2.0, 2.0, 1.0]])
     found = rank_target(scores.clone(), torch.tensor([2]), torch.tensor([[1, 0]]))
-    rank, ties = found["unmasked"]
+    rank, ties = found["kept"]
     assert (rank.item(), ties.item()) == (3, 1)  # item 1 is better, item 3 equal
-    rank, ties = found["seen-masked"]
+    rank, ties = found["excluded"]
     assert (rank.item(), ties.item()) == (2, 1)  # item 1 was seen
 
 
 def test_a_target_that_was_seen_before_stays_in_the_ranking():
     scores = torch.tensor([[-torch.inf, 3.0, 2.0, 1.0]])
     found = rank_target(scores, torch.tensor([2]), torch.tensor([[2, 1]]))
-    assert found["unmasked"][0].item() == 2
-    assert found["seen-masked"][0].item() == 1
+    assert found["kept"][0].item() == 2
+    assert found["excluded"][0].item() == 1
 
 
 def brute_force(items, offsets, score, seq_len, split):
-    """Ranks by sorting one user at a time: unmasked, then seen-masked."""
+    """Ranks by sorting one user at a time: kept, then excluded."""
     result = []
     for u in leave_one_out(offsets).users[split]:
         place = offsets[u + 1] - (1 if split == "test" else 2)
@@ -69,16 +69,16 @@ def test_ranks_agree_with_brute_force(split, batch):
     evaluator = Evaluator(items, leave_one_out(offsets), 5, batch, torch.device("cpu"))
     found = evaluator.ranks(Fixed(score), split)
     expected = brute_force(items, offsets, score, 5, split)
-    assert np.array_equal(found["unmasked"].rank, expected[:, 0])
-    assert np.array_equal(found["seen-masked"].rank, expected[:, 1])
+    assert np.array_equal(found["kept"].rank, expected[:, 0])
+    assert np.array_equal(found["excluded"].rank, expected[:, 1])
 
 
 def test_the_padding_row_is_never_ranked_and_equal_scores_give_the_last_rank():
     items = np.array([1, 2, 3], dtype=np.int32)
     evaluator = Evaluator(items, leave_one_out(np.array([0, 3])), 5, 4, torch.device("cpu"))
     found = evaluator.ranks(Fixed(lambda x: torch.zeros(len(x), 11)), "test")
-    assert found["unmasked"].rank.tolist() == [10] and found["unmasked"].ties.tolist() == [9]
-    assert found["seen-masked"].rank.tolist() == [8] and found["seen-masked"].ties.tolist() == [7]
+    assert found["kept"].rank.tolist() == [10] and found["kept"].ties.tolist() == [9]
+    assert found["excluded"].rank.tolist() == [8] and found["excluded"].ties.tolist() == [7]
 
 
 def test_nan_is_an_error_not_a_rank():
@@ -108,8 +108,8 @@ def test_summary_averages_over_users():
     )
     scores = torch.tensor([0.0, 5.0, 4.0, 3.0, 2.0])
     found = summary(evaluator.ranks(Fixed(lambda x: scores.expand(len(x), 5).clone()), "test"))
-    assert found["unmasked"]["mrr@10"] == pytest.approx((1 / 3 + 1 / 4) / 2)
-    assert found["seen-masked"]["mrr@10"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["kept"]["mrr@10"] == pytest.approx((1 / 3 + 1 / 4) / 2)
+    assert found["excluded"]["mrr@10"] == pytest.approx((1 + 1 / 2) / 2)
 
 
 def test_batches_hold_users_and_positions_within_their_bounds():

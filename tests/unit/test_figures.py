@@ -18,16 +18,16 @@ def quality():
     rows = []
     for seq_len in (50, 200):
         for k, model in enumerate((*MODELS, "popularity")):
-            for masking in ("unmasked", "seen-masked"):
-                mean = 0.1 + 0.01 * k + 0.02 * (masking == "seen-masked")
+            for seen_items in ("kept", "excluded"):
+                mean = 0.1 + 0.01 * k + 0.02 * (seen_items == "excluded")
                 row = {"dataset": "ml-1m", "seq_len": seq_len, "model": model, "metric": "ndcg@10"}
                 row |= {
-                    "masking": masking,
+                    "seen_items": seen_items,
                     "mean": mean,
                     "ci_low": mean - 0.004,
                     "ci_high": mean + 0.005,
                 }
-                rows.append(row | {"oracle": 0.3 if masking == "unmasked" else np.nan})
+                rows.append(row | {"oracle": 0.3 if seen_items == "kept" else np.nan})
     return pd.DataFrame(rows)
 
 
@@ -49,7 +49,7 @@ def cost(metrics, scale=0.05):
 
 
 def tradeoff():
-    data = quality().query("masking == 'unmasked'").reset_index(drop=True)
+    data = quality().query("seen_items == 'kept'").reset_index(drop=True)
     return data.assign(median=3.0 + data.index, q25=2.9 + data.index, q75=3.2 + data.index)
 
 
@@ -80,7 +80,7 @@ ALL = {
     "memory": (figures.memory_against_length, cost(MEMORY, 2e6)),
     "tradeoff": (figures.quality_against_cost, tradeoff()),
     "curves": (figures.learning_curves, curves()),
-    "gap": (figures.masking_gap, curves().drop(columns="seconds")),
+    "gap": (figures.seen_items_gap, curves().drop(columns="seconds")),
     "a long name": (figures.effectiveness, quality().assign(dataset="amazon-video-games")),
 }
 
@@ -201,9 +201,9 @@ def test_the_gap_is_what_masking_adds_to_the_same_validation():
         "seed": 0,
     }
     rows = [
-        keys | {"targets": targets, "best": targets == 20, "masking": masking, "value": value}
+        keys | {"targets": targets, "best": targets == 20, "seen_items": seen_items, "value": value}
         for targets, ranked, masked in ((10, 0.1, 0.15), (20, 0.2, 0.25), (30, 0.0, 0.1))
-        for masking, value in (("unmasked", ranked), ("seen-masked", masked))
+        for seen_items, value in (("kept", ranked), ("excluded", masked))
     ]  # fmt: skip
     rows += [row | {"split": "test", "value": 9.0} for row in rows]
     gap = drawings._gap_data(pd.DataFrame(rows))
@@ -214,15 +214,15 @@ def test_the_gap_is_what_masking_adds_to_the_same_validation():
 
 def test_a_forest_plot_draws_what_is_open_hollow_and_the_margin():
     rows = [
-        {"dataset": d, "seq_len": n, "model": m, "masking": k, "metric": "ndcg@10", "share": x, "share_low": x - 0.02,
-         "share_high": x + 0.03, "margin": 0.01, "settled": settled}
+        {"dataset": d, "seq_len": n, "model": m, "seen_items": k, "metric": "ndcg@10", "share": x, "share_low": x - 0.02,
+         "share_high": x + 0.03, "margin": 0.01, "conclusive": settled}
         for d, n, m, x, settled in (("a", 50, "sasrec", 0.1, True), ("a", 50, "gru4rec", -0.01, False), ("a", 100, "sasrec", 0.2, True))
-        for k in ("unmasked", "seen-masked")
+        for k in ("kept", "excluded")
     ]  # fmt: skip
     drawing = figures.differences(pd.DataFrame(rows))
     left, right = drawing.axes
     assert [t.get_text() for t in left.get_yticklabels()] == ["a, L = 100", "a, L = 50"]
-    assert left.get_title(loc="left") == "Seen items ranked"
+    assert left.get_title(loc="left") == "Seen items kept"
     points = [c for c in left.containers if hasattr(c, "lines")]
     at = {round(float(c.lines[0].get_xdata()[0]), 3): c.lines[0] for c in points}
     assert set(at) == {0.1, -0.01, 0.2}

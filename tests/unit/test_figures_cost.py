@@ -10,8 +10,8 @@ from seqbench.report.look import STYLES
 
 LENGTHS = (50, 100, 200, 512, 1024, 2048, 4096, 8192)
 FIXED = {
-    "tokens": "8,192 tokens a batch, 3,416 items",
-    "batch": "8 sequences a batch, 3,416 items",
+    "length-at-constant-tokens": "8,192 tokens a batch, 3,416 items",
+    "length-at-constant-batch": "8 sequences a batch, 3,416 items",
 }
 
 

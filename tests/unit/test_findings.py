@@ -52,7 +52,7 @@ def test_a_model_below_popularity_is_a_problem(tmp_path):
     below = "Trained models below the best one without training"
     assert list(found) == ["A trained model is below Popularity", below]
     assert found[below].text == (
-        "By NDCG@10, of the places where both are: matched, seen items ranked: SASRec 1 of 1; matched, seen items masked: SASRec 1 of 1."
+        "By NDCG@10, of the places where both are: matched, seen items kept: SASRec 1 of 1; matched, seen items excluded: SASRec 1 of 1."
     )
     assert "budget: " in found["A trained model is below Popularity"].text
     problems = report.check(tmp_path / "tables")
@@ -105,7 +105,7 @@ def test_a_seed_that_did_not_train_is_told(tmp_path, share, told):
 
 def test_a_model_whose_seeds_lie_far_apart_is_neither_led_nor_level(tmp_path):
     tables = tables_of(tmp_path)
-    where = {"dataset": "toy", "track": "matched", "seq_len": 50, "masking": "unmasked"}
+    where = {"dataset": "toy", "track": "matched", "seq_len": 50, "seen_items": "kept"}
     rows, means = tables.frames["comparisons"], tables.frames["summary"]
     before = findings.lead(tables, *where.values())
     others = sorted(set(findings.pick(means, **where).model) - {before.model})
@@ -165,7 +165,7 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
     found = flags_of(
         tmp_path, grid([entry]),
         lambda: write_training(tmp_path, entry, values={"still_improving": True},
-                               data={"stand_in": "ranks instead of times"}, code={"dirty": True}),
+                               data={"substitute_file": "ranks instead of times"}, code={"dirty": True}),
     )  # fmt: skip
     assert set(found) == {
         "Ended by the budget", "Few seeds", "toy is a stand-in for the publisher's file",
@@ -230,7 +230,7 @@ def test_builders_rank_models_in_order_of_skill():
 
 def test_comparisons_are_read_from_the_side_of_the_model_that_is_asked_about(tmp_path):
     rows = tables_of(tmp_path).frames["comparisons"]
-    whole = ["dataset", "track", "seq_len", "masking", "metric"]
+    whole = ["dataset", "track", "seq_len", "seen_items", "metric"]
     first = rows[rows.model_a == "mamba4rec"].set_index(whole)
     last = rows[rows.model_b == "mamba4rec"].set_index(whole)
     assert len(first) and len(last)

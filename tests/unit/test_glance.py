@@ -46,8 +46,8 @@ def narrowing(model, seed):
     points = curve(model, seed)
     for point in points:
         share = {100: 1.5, 700: 1.2}.get(point["step"], 1.3)
-        ranked = point["valid"]["unmasked"]
-        point["valid"]["seen-masked"] = {name: share * value for name, value in ranked.items()}
+        ranked = point["valid"]["kept"]
+        point["valid"]["excluded"] = {name: share * value for name, value in ranked.items()}
     return points
 
 
@@ -58,7 +58,7 @@ def made(tmp_path_factory):
     trainings += [training(model="popularity"), training(model="bert4rec")]
     trainings += [training(model=m, seed=s, track="tuned") for m in THREE for s in SEEDS]
     jobs = [measurement(models=THREE), measurement(models=THREE, seq_len=200), *curves_of()]
-    other = [measurement("full-length", THREE, "matched", length, 1000, "batch", 32) for length in (100, 200)]  # fmt: skip
+    other = [measurement("full-length", THREE, "matched", length, 1000, "length-at-constant-batch", 32) for length in (100, 200)]  # fmt: skip
     wanted = grid(trainings, [*jobs, *other])
     change = lambda: write_training(  # noqa: E731
         results, training(model="gru4rec"), values={"curve": narrowing("gru4rec", 0)}
@@ -71,13 +71,13 @@ PLACE = "toy, L = 50"
 
 def test_quality_has_the_best_without_training_and_both_maskings(made):
     found = cells(glance.quality(made, "matched"))
-    assert {key[:2] for key in found} == {(PLACE, row) for row in ("ranked", "masked", "validation: gain by masking")}  # fmt: skip
-    for masking, row in (("unmasked", "ranked"), ("seen-masked", "masked")):
-        mean = np.mean([per_user(samples("sasrec", s)[f"test/{masking}/rank"], "ndcg@10").mean() for s in SEEDS])  # fmt: skip
+    assert {key[:2] for key in found} == {(PLACE, row) for row in ("kept", "excluded", "validation: gain by masking")}  # fmt: skip
+    for seen_items, row in (("kept", "kept"), ("excluded", "excluded")):
+        mean = np.mean([per_user(samples("sasrec", s)[f"test/{seen_items}/rank"], "ndcg@10").mean() for s in SEEDS])  # fmt: skip
         assert found[PLACE, row, "SASRec"].value == pytest.approx(mean)
     few = {key[2]: cell.detail for key, cell in found.items() if cell.detail.endswith("1 seed")}
     assert set(few) == {"BERT4Rec"}
-    assert found[PLACE, "ranked", "Best without training"].text.startswith("Popularity 0.")
+    assert found[PLACE, "kept", "Best without training"].text.startswith("Popularity 0.")
 
 
 def test_a_lead_is_bold_only_over_models_with_enough_seeds(made):
@@ -91,7 +91,7 @@ def test_a_lead_is_bold_only_over_models_with_enough_seeds(made):
 def test_a_model_alone_leads_nobody(tmp_path):
     content = tables_of(tmp_path, grid([training(seed=s) for s in SEEDS]))
     found = cells(glance.quality(content, "matched"))
-    assert found[PLACE, "ranked", "SASRec"].mark == "lead"
+    assert found[PLACE, "kept", "SASRec"].mark == "lead"
 
 
 def test_a_gap_goes_from_the_first_look_to_the_chosen_step(made):
@@ -101,15 +101,15 @@ def test_a_gap_goes_from_the_first_look_to_the_chosen_step(made):
     assert found[PLACE, "validation: gain by masking", "GRU4Rec"].text == "30 → 20 %"
 
 
-def test_versus_reads_every_difference_from_the_subjects_side(made):
+def test_versus_reads_every_difference_from_the_focal_models_side(made):
     rows = made.frames["summary"]
     rows = rows[(rows.track == "matched") & (rows.metric == "ndcg@10") & (rows.ties == "conservative")]  # fmt: skip
-    mean = dict(zip(zip(rows.model, rows.masking, strict=True), rows["mean"], strict=True))
+    mean = dict(zip(zip(rows.model, rows.seen_items, strict=True), rows["mean"], strict=True))
     keys = {"SASRec": "sasrec", "GRU4Rec": "gru4rec", "BERT4Rec": "bert4rec"}
     table = glance.versus(made, "matched")
     for column, cell in zip(table.columns[1:], table.rows[0][1:], strict=True):
-        masking = {"Seen items ranked": "unmasked", "Seen items masked": "seen-masked"}[column.over]
-        expected = mean["mamba4rec", masking] - mean[keys[column.text], masking]
+        seen_items = {"Seen items kept": "kept", "Seen items excluded": "excluded"}[column.over]
+        expected = mean["mamba4rec", seen_items] - mean[keys[column.text], seen_items]
         assert cell.value == pytest.approx(expected)
 
 
@@ -125,7 +125,9 @@ def test_cost_shows_the_longest_history_and_both_ends_of_every_curve(made):
         "full windows of L = 200 over 1,000 items, 6,400 targets a step, 32 users a batch, fp32, 1 thread",
     ]
     for seq_len, sequences, heading in ((100, 32, 3), (50, 8, 1)):
-        job = measurement("full-length", THREE, "matched", seq_len, 1000, "batch", sequences)
+        job = measurement(
+            "full-length", THREE, "matched", seq_len, 1000, "length-at-constant-batch", sequences
+        )
         name = list(dict.fromkeys(key[0] for key in found))[heading]
         step = next(c for k, c in found.items() if k[0] == name and k[2] == "SASRec" and k[1].startswith("Training step"))  # fmt: skip
         assert step.value == pytest.approx(np.median(times(job, 1)["train/step_s"]))

@@ -29,13 +29,13 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     ]
     points = core[1:-1]
     assert [job.seq_len for job in points] == list(planning.CORE_LENGTHS)
-    assert {(job.track, job.curve) for job in points} == {("matched", "batch")}
+    assert {(job.track, job.curve) for job in points} == {("matched", "length-at-constant-batch")}
     assert min(job.rounds for job in core) >= claims.ROUNDS  # fewer would decide none of them
     asked = [planning.ask(plan(tmp_path), job) for job in core]
     assert {a.phases for a in asked} == {
         ("train", "inference")
     }  # the paper's claims are about both
-    inference = {job.eval_batch for job in every if job.curve == "sequences"}
+    inference = {job.eval_batch for job in every if job.curve == "batch-size"}
     assert 4096 in inference  # the paper's batch
 
 
@@ -73,7 +73,12 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     ):
         where = where or environment("cpu", 1)
         experiment = job.for_model("sasrec") | changes
-        facts = {"name": "generated", "hash": data, "stand_in": None, **dict.fromkeys(counts)}
+        facts = {
+            "name": "generated",
+            "hash": data,
+            "substitute_file": None,
+            **dict.fromkeys(counts),
+        }
         write_record(
             chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment,
             values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=provenance.provenance(provenance.measuring("sasrec")),

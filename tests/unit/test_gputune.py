@@ -124,7 +124,7 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
 ):
     """With its finals."""
     out, results = tmp_path / "check", tmp_path / "results"
-    search = replace(search, finalists=2, final_seeds=(9,))
+    search = replace(search, rerun_top_k=2, rerun_seeds=(9,))
     grid.write_text(json.dumps(json.loads(grid.read_text()) | {"studies": [json.loads(search.to_json())]}))  # fmt: skip
     command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     unpack(next(out.glob("*.tar.gz")), results)

@@ -13,7 +13,7 @@ NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "c
 
 def tables(rows):
     """Tables of comparisons alone: (track, model_a, model_b, masking, verdict, seeds, length)."""
-    keys = ("track", "model_a", "model_b", "masking", "verdict", "trained_seeds", "seq_len")
+    keys = ("track", "model_a", "model_b", "seen_items", "verdict", "trained_seeds", "seq_len")
     comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy", **NUMBERS} for row in rows]  # fmt: skip
     models = sorted({name for row in rows for name in row[1:3]})
     experiments = [
@@ -27,7 +27,7 @@ def tables(rows):
 
 
 def both(track, a, b, verdicts, seeds=3, seq_len=50):
-    return [(track, a, b, m, v, seeds, seq_len) for m, v in zip(("unmasked", "seen-masked"), verdicts, strict=True)]  # fmt: skip
+    return [(track, a, b, m, v, seeds, seq_len) for m, v in zip(("kept", "excluded"), verdicts, strict=True)]  # fmt: skip
 
 
 def test_a_metric_that_points_the_other_way_is_named():
@@ -39,8 +39,8 @@ def test_a_metric_that_points_the_other_way_is_named():
     undecided = turned.assign(metric="mrr@10", verdict="inconclusive")
     content.frames["comparisons"] = pd.concat([frame, turned, undecided])
     assert [str(point) for point in headline._opposed(content)] == [
-        "- **Other metrics decide the other way:** HR@10 against SASRec on toy, L = 50, track matched, seen items ranked."
-    ]  # NDCG@10 with seen items masked is not decided, nor is MRR@10
+        "- **Other metrics decide the other way:** HR@10 against SASRec on toy, L = 50, track matched, seen items kept."
+    ]  # NDCG@10 with seen items excluded is not decided, nor is MRR@10
 
 
 def test_claims_are_counted_by_track_and_kind(monkeypatch):
@@ -60,7 +60,7 @@ def test_claims_are_counted_by_track_and_kind(monkeypatch):
 def test_a_track_in_which_nothing_is_judged_has_no_line_of_claims_nor_of_published_values(
     monkeypatch,
 ):
-    """One seed beside three: its open verdicts stand in the tables, what the subject misses there in the list of misses."""
+    """One seed beside three: its open verdicts stand in the tables, what the focal model misses there in the list of misses."""
     content = tables(both("matched", "mamba4rec", "sasrec", ("better", "better")))
     found = [
         Finding("quality", "s", "p", track, "difference", verdict)
@@ -71,16 +71,18 @@ def test_a_track_in_which_nothing_is_judged_has_no_line_of_claims_nor_of_publish
     assert [text.split(":")[0] for text in said.details] == ["Track matched", "Track paper"]
     tracks = []
     monkeypatch.setattr(
-        headline.anchors, "sentences", lambda _, of: tracks.append(of) or ["Track matched reaches"]
+        headline.published_values,
+        "sentences",
+        lambda _, of: tracks.append(of) or ["Track matched reaches"],
     )
-    monkeypatch.setattr(headline.anchors, "held", lambda _: [])
-    (said,) = headline._anchors(content)
+    monkeypatch.setattr(headline.published_values, "held", lambda _: [])
+    (said,) = headline._published_values(content)
     assert tracks == [["matched"]]
 
 
 def test_which_ranking_to_read_is_said_only_where_no_user_has_an_item_twice():
     for repeats, told in ((0.0, True), (0.1, False)):
-        content = Tables({}, {"toy": {"repeats": repeats}}, {"settings": {}})
+        content = Tables({}, {"toy": {"repeats": repeats}}, {"selected_settings": {}})
         assert ("who would not show it again reads *masked*" in headline.words(content)) == told
 
 
@@ -88,7 +90,7 @@ def test_that_short_trials_choose_what_learns_fast_is_said_only_where_they_were_
     entry = {"tuning": {"trials": 5, "max_steps": 900, "seq_len": 50}}
     for steps, told in ((900, False), (2000, True)):
         run = {"kind": "train", "status": "ok", "trained": True, "track": "tuned", "steps": steps, "dataset": "toy", "seq_len": 50}  # fmt: skip
-        settings = {"settings": {"tuned": {"toy": {"sasrec": entry}}}}
+        settings = {"selected_settings": {"tuned": {"toy": {"sasrec": entry}}}}
         said = headline.terms(Tables({"experiments": pd.DataFrame([run])}, {}, settings))
         assert "each its best of 5 trials, the first of them `matched`'s setting, of at most 900 updates each" in said  # fmt: skip
         assert ("settings that learn fast win" in said) == told

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from seqbench.cli import main
-from seqbench.core.jobs import FULL_LENGTH, Measurement
+from seqbench.core.jobs import FULL_LENGTH, MeasurementJob
 from seqbench.core.records import read_record, read_samples
 from seqbench.measuring import phases, session
 
 SMALL = (("d_model", 16),)
-JOB = Measurement(
-    "tiny", "matched", 12, (("sasrec", SMALL), ("gru4rec", SMALL)), batch_targets=128, eval_batch=20,
+JOB = MeasurementJob(
+    "tiny", "matched", 12, (("sasrec", SMALL), ("gru4rec", SMALL)), targets_per_step=128, eval_batch=20,
     rounds=2, steps=3, warmup=1,
 )  # fmt: skip
 
@@ -29,8 +29,8 @@ def test_models_take_turns_in_rotating_order():
 
 def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "LEAST_S", 100.0)
-    job = Measurement(
-        FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
+    job = MeasurementJob(
+        FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), targets_per_step=64, eval_batch=8,
         rounds=3, steps=2, warmup=1, n_items=30,
     )  # fmt: skip
     ask = session.Ask(phases=("train",), until=0.0)  # a time that has passed: the first round only
@@ -46,7 +46,7 @@ def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("late", "rounds"), [(1, None), (3, 1), (4, 1), (5, 2)])
 def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rounds):
     """Two processes a round; late: the one in which the time ends."""
-    job = Measurement(
+    job = MeasurementJob(
         FULL_LENGTH, "matched", 16, (("sasrec", SMALL), ("gru4rec", SMALL)), rounds=3, n_items=30
     )
     clock, asked = [0.0], []
@@ -76,7 +76,7 @@ def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rou
 
 def test_fewer_rounds_do_not_replace_more(tmp_path, monkeypatch):
     """Unless what they measured is something else."""
-    job = Measurement(FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), rounds=3, n_items=30)
+    job = MeasurementJob(FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), rounds=3, n_items=30)
     value = [1.0]
 
     def process(_, __, function, *___):
@@ -98,7 +98,7 @@ def test_fewer_rounds_do_not_replace_more(tmp_path, monkeypatch):
 
 def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
     """Every process takes half of it, so it ends in the second model's turn: its record says so, the first one's is kept."""
-    job = Measurement(
+    job = MeasurementJob(
         FULL_LENGTH, "matched", 16, (("sasrec", SMALL), ("gru4rec", SMALL)), rounds=3, n_items=30
     )
     clock, spent = [0.0], []
@@ -200,8 +200,8 @@ def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):
 
 
 def test_full_length_batches_need_no_dataset(tmp_path):
-    job = Measurement(
-        FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), batch_targets=64, eval_batch=8,
+    job = MeasurementJob(
+        FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), targets_per_step=64, eval_batch=8,
         rounds=1, steps=2, warmup=1, n_items=30,
     )  # fmt: skip
     session.measure(job, None, tmp_path, 1, 120.0)
@@ -213,7 +213,7 @@ def test_full_length_batches_need_no_dataset(tmp_path):
 
 def test_a_model_that_fails_gets_a_status_and_the_others_are_measured(tiny, tmp_path):
     models = (("sasrec", (("d_model", 15), ("n_heads", 2))), ("gru4rec", SMALL))
-    job = Measurement("tiny", "matched", 12, models, 128, 20, rounds=1, steps=1, warmup=0)
+    job = MeasurementJob("tiny", "matched", 12, models, 128, 20, rounds=1, steps=1, warmup=0)
     found = session.measure(job, tiny, tmp_path, 1, 120.0)
     assert found == {"sasrec": "crashed", "gru4rec": "ok"}
     assert read_record(tmp_path / "sasrec")["reason"]
@@ -222,7 +222,7 @@ def test_a_model_that_fails_gets_a_status_and_the_others_are_measured(tiny, tmp_
 @pytest.mark.parametrize(("code", "status"), [("kill", "oom"), ("hang", "timeout")])
 def test_a_killed_or_hanging_process_is_a_status(tiny, tmp_path, monkeypatch, code, status):
     monkeypatch.setattr(session, "_child", {"kill": _kill_self, "hang": _hang}[code])
-    job = Measurement("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
+    job = MeasurementJob("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
     assert session.measure(job, tiny, tmp_path, 1, 1.5) == {"sasrec": status}
 
 
@@ -269,7 +269,7 @@ def test_out_of_memory_in_training_keeps_inference_and_the_size_asked_for(
     tiny, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(session, "_child", _too_much_while_training)
-    job = Measurement(
+    job = MeasurementJob(
         "tiny", "matched", 12, (("sasrec", SMALL),), 128, 20, rounds=2, steps=2, warmup=1
     )
     assert session.measure(job, tiny, tmp_path, 1, 120.0) == {"sasrec": "oom"}
@@ -312,7 +312,7 @@ def test_each_job_sees_the_gpu_it_was_lent_and_leaves_the_environment_as_it_was(
     monkeypatch.setattr(
         session, "_write", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     )
-    job = Measurement("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
+    job = MeasurementJob("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
     before = dict(os.environ)
     for lent in ("0", "1"):
         lease = contextlib.nullcontext({"CUDA_VISIBLE_DEVICES": lent})

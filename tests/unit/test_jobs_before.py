@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from seqbench.core import jobs
-from seqbench.core.jobs import BEFORE, Experiment, Measurement, Training, filled
+from seqbench.core.jobs import BEFORE, MeasurementJob, Training, TrainingJob, filled
 
-JOB = Experiment("toy", "sasrec", "matched", 50, 0)
+JOB = TrainingJob("toy", "sasrec", "matched", 50, 0)
 
 
-@pytest.mark.parametrize("cls", [Training, Measurement])
+@pytest.mark.parametrize("cls", [Training, MeasurementJob])
 def test_every_optional_field_says_what_was_so_before_it(cls):
     optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
     assert BEFORE[cls.__name__].keys() == optional

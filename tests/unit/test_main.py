@@ -12,7 +12,7 @@ from seqbench import cli
 from seqbench.cli import main
 from seqbench.config.load import load, validate
 from seqbench.core import jobs
-from seqbench.core.jobs import Experiment, Measurement, Study, Training
+from seqbench.core.jobs import MeasurementJob, Study, Training, TrainingJob
 from seqbench.core.records import read_record
 
 
@@ -24,13 +24,13 @@ def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
 
 @pytest.mark.parametrize("change", [{"modell": "sasrec"}, {"training": {"max_step": 3}}])
 def test_an_unknown_key_is_named_with_what_is_allowed(capsys, tmp_path, change):
-    text = json.dumps({**json.loads(Experiment("d", "sasrec", "m", 5, 0).to_json()), **change})
+    text = json.dumps({**json.loads(TrainingJob("d", "sasrec", "m", 5, 0).to_json()), **change})
     assert main(["run", "--experiment", text, "--dataset", "x", "--out", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert "unknown key" in message and "allowed: " in message and message.count("\n") == 1
 
 
-EXPERIMENT = json.loads(Experiment("d", "sasrec", "m", 5, 0).to_json())
+EXPERIMENT = json.loads(TrainingJob("d", "sasrec", "m", 5, 0).to_json())
 MEASUREMENT = {"dataset": "d", "track": "m", "seq_len": 5, "models": [["sasrec", {}]]}
 JOBS = {
     "run": ["--dataset", "x", "--experiment"],
@@ -62,7 +62,7 @@ def test_json_that_is_no_mapping_is_one_line(capsys, tmp_path, verb, text):
 @pytest.mark.parametrize(
     ("verb", "missing"),
     [
-        ("run", "experiment: dataset, model, track, seq_len, seed missing; "),
+        ("run", "training job: dataset, model, track, seq_len, seed missing; "),
         ("tune", "study: dataset, model, seq_len, trials, space missing; "),
         ("measure", "measurement: dataset, track, seq_len, models missing; "),
         ("grid", "config: datasets is missing; the configuration needs datasets, tracks, run"),
@@ -144,10 +144,10 @@ def test_so_is_one_of_a_study(capsys, tmp_path):
 
 def test_jobs_as_the_workflow_prints_them_are_read():
     """Whole numbers for floats and a null that means none are what it may print."""
-    experiment = Experiment("d", "sasrec", "m", 5, 0, (), Training(learning_rate=1))
-    measurement = Measurement("d", "m", 5, (("sasrec", (("d_model", 8),)),), budget_s=3)
+    experiment = TrainingJob("d", "sasrec", "m", 5, 0, (), Training(learning_rate=1))
+    measurement = MeasurementJob("d", "m", 5, (("sasrec", (("d_model", 8),)),), budget_s=3)
     study = Study("d", "sasrec", 5, 2, (("dropout", (("choices", (0.1, 0.2)),)),))
-    for job in (experiment, measurement, Measurement.from_json(json.dumps(MEASUREMENT)), study):
+    for job in (experiment, measurement, MeasurementJob.from_json(json.dumps(MEASUREMENT)), study):
         assert jobs.read(type(job), job.to_json()) == job
 
 
@@ -239,7 +239,7 @@ def test_a_readme_is_checked_before_anything_is_written(
 
 
 def test_data_that_are_not_prepared_are_named(capsys, tmp_path):
-    text = Experiment("d", "sasrec", "m", 5, 0).to_json()
+    text = TrainingJob("d", "sasrec", "m", 5, 0).to_json()
     missing = str(tmp_path / "none")
     assert main(["train", "--experiment", text, "--dataset", missing, "--out", str(tmp_path)]) == 2
     assert f"{missing}/dataset.json" in capsys.readouterr().err
@@ -249,14 +249,14 @@ def test_damaged_data_are_prepared_with_force(capsys, tiny, tmp_path):
     """dataset.json is there, so Snakemake alone would find nothing to be done."""
     data = shutil.copytree(tiny, tmp_path / "data")
     (data / "items.npy").write_bytes(b"garbage")
-    text = Experiment("tiny", "sasrec", "m", 5, 0).to_json()
+    text = TrainingJob("tiny", "sasrec", "m", 5, 0).to_json()
     arguments = ["--experiment", text, "--dataset", str(data), "--out", str(tmp_path / "out")]
     assert main(["train", *arguments]) == 2
     assert f"with: snakemake --cores 1 --force {data}/dataset.json\n" in capsys.readouterr().err
 
 
 def test_a_backend_that_is_not_here_says_how_to_get_it(capsys, tiny, tmp_path):
-    experiment = Experiment("tiny", "mamba4rec", "m", 5, 0, (("scan", "fused"),))
+    experiment = TrainingJob("tiny", "mamba4rec", "m", 5, 0, (("scan", "fused"),))
     arguments = ["--experiment", experiment.to_json(), "--dataset", str(tiny), "--out"]
     assert main(["run", *arguments, str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out/record.json").exists()
@@ -265,7 +265,7 @@ def test_a_backend_that_is_not_here_says_how_to_get_it(capsys, tiny, tmp_path):
 def test_retry_removes_what_it_says(capsys, tmp_path, tiny):
     from seqbench.training import supervisor
 
-    experiment = Experiment("tiny", "sasrec", "m", 5, 0)
+    experiment = TrainingJob("tiny", "sasrec", "m", 5, 0)
     out = tmp_path / "runs/x"
     supervisor.record_failure(experiment, tiny, out, 1, supervisor.End("timeout", "too slow"))
     trial = tmp_path / "tune/x/trial-000"
@@ -314,7 +314,7 @@ def test_a_file_that_is_published_is_named_where_it_lies(capsys, tmp_path):
 def test_a_damaged_record_stops_no_retry_of_the_others(capsys, tmp_path, tiny):
     from seqbench.training import supervisor
 
-    experiment = Experiment("tiny", "sasrec", "m", 5, 0)
+    experiment = TrainingJob("tiny", "sasrec", "m", 5, 0)
     trials = [tmp_path / f"tune/x/trial-{number:03d}" for number in range(3)]
     for folder in trials:
         supervisor.record_failure(experiment, tiny, folder, 1, supervisor.End("crashed", "a bug"))
@@ -339,7 +339,7 @@ def test_a_study_goes_before_its_trials(monkeypatch, tmp_path, tiny):
 
     trial = tmp_path / "tune/x/trial-000"
     supervisor.record_failure(
-        Experiment("tiny", "sasrec", "m", 5, 0), tiny, trial, 1, supervisor.End("oom", "?")
+        TrainingJob("tiny", "sasrec", "m", 5, 0), tiny, trial, 1, supervisor.End("oom", "?")
     )
     (trial.parent / "study.json").touch()
     monkeypatch.setattr(records, "discard", cut_short)

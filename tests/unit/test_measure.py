@@ -10,7 +10,7 @@ import torch
 from fake_nvml import GIB, FakeNvml
 
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import Measurement
+from seqbench.core.jobs import MeasurementJob
 from seqbench.hardware.nvml import NO_DEVICE, Reading
 from seqbench.measuring import phases
 from seqbench.training.ranking import Diverged
@@ -18,7 +18,7 @@ from seqbench.training.ranking import Diverged
 
 def paced(monkeypatch, seconds, **job):
     """Which steps count, where step n takes seconds[n] (the last one for ever)."""
-    job = Measurement("d", "t", 8, (("m", ()),), **{"warmup": 3, "steps": 10, **job})
+    job = MeasurementJob("d", "t", 8, (("m", ()),), **{"warmup": 3, "steps": 10, **job})
     now, clock = [0.0], types.SimpleNamespace(seconds=[])
     monkeypatch.setattr(phases.time, "perf_counter", lambda: now[0])
     counted = []
@@ -104,7 +104,7 @@ def energy(monkeypatch):
             fake.now += 0.5
             steps.append(fake.now)
 
-        job = Measurement("d", "t", 8, (("m", ()),), energy_window_s=window)
+        job = MeasurementJob("d", "t", 8, (("m", ()),), energy_window_s=window)
         return phases._energy(job, step, torch.device(where)), steps
 
     return run

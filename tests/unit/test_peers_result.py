@@ -110,12 +110,12 @@ def test_everyone_gets_the_same_split(tiny):
         assert history[history.user == user].time.tolist() == list(range(len(own) - 1))
 
 
-def test_levers_go_off_one_after_the_other():
-    rows = contestants.levers(SETTINGS)
+def test_ablations_go_off_one_after_the_other():
+    rows = contestants.ablations(SETTINGS)
     assert rows[0].key == contestants.REFERENCE and len({r.key for r in rows}) == len(rows)
-    kernels = ["auto", "torch", "plain", "plain", "plain", "inductor", "auto"]
+    kernels = ["auto", "torch", "eager", "eager", "eager", "inductor", "auto"]
     assert [r.settings.kernels for r in rows] == kernels
-    assert [r.settings.bucket for r in rows] == [*[True] * 3, *[False] * 2, True, True]
+    assert [r.settings.bucket_by_length for r in rows] == [*[True] * 3, *[False] * 2, True, True]
     assert [bool(r.without) for r in rows] == [*[False] * 4, True, False, False]
     assert rows[-1].settings.precision == "bf16"
 

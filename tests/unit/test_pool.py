@@ -15,7 +15,7 @@ from builders import (
 )
 
 from seqbench.analysis import collect, pool
-from seqbench.core.jobs import Experiment
+from seqbench.core.jobs import TrainingJob
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}
 DATA = {"toy": {"hash": HASH}}
@@ -139,7 +139,7 @@ def test_a_failure_stays_only_where_no_machine_made_up_for_it(made):
 
 def tuned(entry):
     """The experiment of an entry, as track tuned wants it."""
-    return replace(Experiment.from_json(_text(entry)), track="tuned")
+    return replace(TrainingJob.from_json(_text(entry)), track="tuned")
 
 
 def _text(entry):
@@ -189,8 +189,8 @@ def test_a_place_of_an_older_tuning_borrows_nothing(made):
 def test_what_is_wanted_now_comes_before_what_most_machines_trained(made):
     """And what an earlier choice left is named."""
     old = [training(track="tuned", learning_rate=0.01, seed=s) for s in (0, 1, 2)]
-    rival = [training(model="gru4rec", track="tuned", seed=s) for s in (0, 1, 2)]
-    many = made("many", *old, *rival)
+    comparator = [training(model="gru4rec", track="tuned", seed=s) for s in (0, 1, 2)]
+    many = made("many", *old, *comparator)
     new = made("new", *(training(track="tuned", learning_rate=0.002, seed=s) for s in (0, 1)))
     now = [tuned(training(learning_rate=0.002)), tuned(training(model="gru4rec"))]
     machines, facts = {"many": many, "new": new}, {"many": DATA, "new": DATA}

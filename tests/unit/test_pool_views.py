@@ -16,7 +16,7 @@ def made_twice(tmp_path, *entries, shift):
     for entry in entries:
         write_training(tmp_path / "one", entry)
         arrays = samples(entry["model"], entry["seed"])
-        for name in ("test/unmasked/rank", "test/seen-masked/rank"):
+        for name in ("test/kept/rank", "test/excluded/rank"):
             arrays[name] = arrays[name] + np.int32(shift * (1 + entry["seed"]))
         write_training(tmp_path / "two", entry, arrays=arrays, environment=ENVIRONMENT | other)
     machines = {name: collect.published(tmp_path / name) for name in ("one", "two")}
@@ -29,7 +29,7 @@ def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
     table = pool_views.repeats(found)
 
     def mean(entry, shift=0):
-        rank = samples(entry["model"], entry["seed"])["test/unmasked/rank"]
+        rank = samples(entry["model"], entry["seed"])["test/kept/rank"]
         return per_user(rank + shift, "ndcg@10").mean()
 
     pairs = {(e["model"], e["seed"]): (mean(e), mean(e, 1 + e["seed"])) for e in entries}
@@ -45,8 +45,8 @@ def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
         f"−{abs(100 * by_model.mean()):.1f} % ["
     )
     spread = 100 * np.sqrt(np.mean(relative**2) / 2)
-    assert f"with seen items ranked (standard deviation of one run: {spread:.1f} % between machines, " in note  # fmt: skip
-    assert "with seen items masked" in note
+    assert f"with seen items kept (standard deviation of one run: {spread:.1f} % between machines, " in note  # fmt: skip
+    assert "with seen items excluded" in note
     origin = cells(pool_views.origins(found, ["toy"]))["Track matched", PLACE, "SASRec"]
     assert origin.text == "test-machine (0, 1)"
 

@@ -15,7 +15,7 @@ PROVENANCE = {
     "file": "u.data",
     "sha256": "f" * 64,
     "url": None,
-    "stand_in": None,
+    "substitute_file": None,
     "terms": None,
     "citation": None,
 }
@@ -43,10 +43,12 @@ def test_variants_share_their_file_and_k_core():
     datasets = {name: facts(**changes) for name, changes in VARIANTS.items()}
     assert protocols.variants(datasets) == {n: "toy" for n in VARIANTS if n.startswith("toy-")}
     found = {
-        (p.dataset, p.masking): p.name for p in protocols.protocols_of(datasets) if p.base == "toy"
+        (p.dataset, p.seen_items): p.name
+        for p in protocols.protocols_of(datasets)
+        if p.base == "toy"
     }
-    expected = {(dataset, "unmasked"): name for dataset, name in NAMES.items()}
-    assert found == {**expected, ("toy", "seen-masked"): "seen items masked"}
+    expected = {(dataset, "kept"): name for dataset, name in NAMES.items()}
+    assert found == {**expected, ("toy", "excluded"): "seen items excluded"}
 
 
 def test_two_temporal_splits_have_two_names():
@@ -72,9 +74,9 @@ def test_other_files_and_generated_data_are_no_variants():
     assert protocols.variants(datasets) == {}
 
 
-def summary_row(dataset, model, mean, masking="unmasked"):
+def summary_row(dataset, model, mean, seen_items="kept"):
     return {
-        "dataset": dataset, "model": model, "track": "t", "seq_len": 5, "masking": masking, "ties": "conservative",
+        "dataset": dataset, "model": model, "track": "t", "seq_len": 5, "seen_items": seen_items, "ties": "conservative",
         "metric": "ndcg@10", "n_seeds": 1, "mean": mean, "std": None, "ci_low": mean, "ci_high": mean,
     }  # fmt: skip
 
@@ -89,7 +91,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
         "track": "t",
         "seq_len": 5,
         "metric": "ndcg@10",
-        "masking": "unmasked",
+        "seen_items": "kept",
         "model_a": "b",
         "model_b": "c",
         "trained_seeds": 3,
@@ -179,7 +181,7 @@ def test_the_tables_show_every_protocol_and_every_order(shown):
     table = protocol_views.values(tables, "matched", "toy")
     assert [row[0].text for row in table.rows[1:]] == [
         NAMES["toy"],
-        "seen items masked",
+        "seen items excluded",
         *list(NAMES.values())[1:],
     ]
     clock = next(row for row in table.rows if row[0].text == "float32 clock")

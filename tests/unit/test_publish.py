@@ -21,11 +21,11 @@ from builders import (
 
 from seqbench.analysis import collect
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import Experiment
+from seqbench.core.jobs import TrainingJob
 from seqbench.report import pages, publish
 from seqbench.report.tables import Cell, Column, Table
 
-EFFECTIVENESS = "dataset,model,track,split,masking,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
+EFFECTIVENESS = "dataset,model,track,split,seen_items,ties,seq_len,n_seeds,budget,data_hash,metric,mean,std,ci_low,ci_high"
 EFFICIENCY = "dataset,model,track,device,backend,precision,threads,seq_len,batch_size,phase,metric,median,iqr,n"
 
 
@@ -268,7 +268,7 @@ def test_a_failed_training_is_told_by_all_pages(tmp_path):
 def test_a_track_stands_with_equal_trainings_of_another_and_says_so(tmp_path, monkeypatch):
     own = training(model="gru4rec", track="tuned", learning_rate=0.002)
     published(tmp_path, grid([training(), training(model="mamba4rec"), own]))
-    wanted = [Experiment.from_json(json.dumps({k: v for k, v in training(model=m).items() if k != "path"}))
+    wanted = [TrainingJob.from_json(json.dumps({k: v for k, v in training(model=m).items() if k != "path"}))
               for m in ("sasrec", "mamba4rec")]  # fmt: skip
     monkeypatch.setattr(publish, "_chosen", lambda: [replace(w, track="tuned") for w in wanted])
     publish.together(tmp_path / "reference")
@@ -287,7 +287,7 @@ def test_tuned_settings_that_fit_no_configuration_do_not_stop_publishing(tmp_pat
     """The configuration lost a dataset, and one of its models was never tuned on another."""
     every = list(publish._chosen())
     tuned = yaml.safe_load((publish.CONFIG / "tuned.yaml").read_text())
-    del tuned["settings"]["tuned"]["amazon-video-games"]["gru4rec"]
+    del tuned["selected_settings"]["tuned"]["amazon-video-games"]["gru4rec"]
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(tuned))
     monkeypatch.setattr(publish, "CONFIG", tmp_path)
     config = publish.config.load()

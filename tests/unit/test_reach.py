@@ -16,16 +16,16 @@ LOOKS = {  # values of three seeds at steps 100, 200, ...
 
 
 def tables(looks=None, costs=(), seq_len=50, **changes):
-    """Learning curves with seen items ranked and, twice as high, masked; everything of one place."""
+    """Learning curves with seen items kept and, twice as high, masked; everything of one place."""
     curves = [
         {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k, "targets": 1000 * k, "best": k == len(values),
-         "split": split, "masking": masking, "metric": "ndcg@10", "value": value * (2 if masking == "seen-masked" else 1)}
+         "split": split, "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)}
         for model, seeds in (looks or LOOKS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
-        for split in ("valid", "test") for masking in ("unmasked", "seen-masked")
+        for split in ("valid", "test") for seen_items in ("kept", "excluded")
     ]  # fmt: skip
-    rivals = [m for m in (looks or LOOKS) if m != "mamba4rec"]
+    comparators = [m for m in (looks or LOOKS) if m != "mamba4rec"]
     found = facts(
-        [row for r in rivals for row in comparison(r, ("better",) * 2, seq_len)], list(costs)
+        [row for r in comparators for row in comparison(r, ("better",) * 2, seq_len)], list(costs)
     )
     found.frames["curves"] = pd.DataFrame([row | changes for row in curves])
     once = found.frames["experiments"].drop_duplicates()
@@ -36,9 +36,9 @@ def tables(looks=None, costs=(), seq_len=50, **changes):
     return found
 
 
-def test_the_goal_is_a_share_of_the_best_rivals_mean_and_the_first_look_at_it_counts():
+def test_the_goal_is_a_share_of_the_best_comparators_mean_and_the_first_look_at_it_counts():
     found = reach.rows(tables()).set_index(["share", "model"])
-    assert set(found.rival) == {"sasrec"}  # .100 on average, GRU4Rec .053
+    assert set(found.comparator) == {"sasrec"}  # .100 on average, GRU4Rec .053
     assert found.loc[0.95].goal.tolist() == pytest.approx([0.095] * 3)
     own = found.loc[(0.95, "mamba4rec")]
     steps = own[["steps", "steps_low", "steps_high"]].tolist()
@@ -66,7 +66,7 @@ def test_as_good_as_the_goal_is_there():
     assert found.loc[(0.95, "mamba4rec"), "steps"] == 200
 
 
-def test_the_subject_alone_has_no_goal():
+def test_the_focal_model_alone_has_no_goal():
     assert reach.rows(tables({"mamba4rec": LOOKS["mamba4rec"]})).empty
     assert reach.table(tables({"mamba4rec": LOOKS["mamba4rec"]}), "matched").rows == []
 
@@ -81,7 +81,7 @@ JOULES = {
 
 
 def test_time_is_steps_times_the_measured_step_of_the_same_place():
-    windows = {"dataset": "full-length", "curve": "batch", "fixed": "x"}
+    windows = {"dataset": "full-length", "curve": "length-at-constant-batch", "fixed": "x"}
     other = [cost("mamba4rec", 9.0, seq_len=100), cost("mamba4rec", 9.0, **windows)]
     content = tables(costs=[*COSTS, *other, cost("sasrec", 30.0, **JOULES)])
     found = reach.costs(content, reach.rows(content))
@@ -138,7 +138,7 @@ def test_the_sentence_has_ratios_where_every_seed_gets_there_and_counts_elsewher
 @pytest.mark.parametrize(
     ("other", "step", "sooner"),
     [
-        (([0.05, 0.1],) * 3, 1.0, False),  # the subject's slowest seed takes as long
+        (([0.05, 0.1],) * 3, 1.0, False),  # the focal model's slowest seed takes as long
         (([0.05, 0.1],) * 3, 1.01, True),
         (([0.05, 0.1], [0.05, 0.1], [0.1, 0.05]), 1.5, False),  # one of its seeds is there first
         (([0.01], [0.01], [0.1, 0.1]), 0.9, False),  # one seed is not enough for it, but was there
@@ -146,17 +146,17 @@ def test_the_sentence_has_ratios_where_every_seed_gets_there_and_counts_elsewher
     ],
 )
 def test_sooner_is_before_any_seed_of_the_other(other, step, sooner):
-    """The goal is GRU4Rec's .1 by 95 %: the subject is there after 200 steps, by the slower seed."""
+    """The goal is GRU4Rec's .1 by 95 %: the focal model is there after 200 steps, by the slower seed."""
     looks = {"mamba4rec": ([0.05, 0.1], [0.1], [0.1]), "sasrec": other, "gru4rec": ([0.1],) * 3}
     prices = [cost("mamba4rec", 1.0), cost("sasrec", step), cost("gru4rec", 9.0)]
-    (found,) = (b for b in reach.beside(tables(looks, prices), "matched", 0.95) if b.rival == "sasrec")  # fmt: skip
+    (found,) = (b for b in reach.beside(tables(looks, prices), "matched", 0.95) if b.comparator == "sasrec")  # fmt: skip
     assert (found.own, found.sooner) == (True, sooner)
     assert found.other == (found.ratio is not None)
 
 
 def test_who_does_not_get_there_is_not_sooner():
     looks = {"mamba4rec": ([0.1], [0.1], [0.01]), "sasrec": ([0.1],) * 3, "gru4rec": ([0.01],) * 3}
-    found = {b.rival: b for b in reach.beside(tables(looks, COSTS), "matched", 0.95)}
+    found = {b.comparator: b for b in reach.beside(tables(looks, COSTS), "matched", 0.95)}
     assert not found["sasrec"].sooner and not found["gru4rec"].sooner
     assert found["sasrec"].ratio is None and (found["sasrec"].own, found["sasrec"].other) == (False, True)  # fmt: skip
 
@@ -170,7 +170,7 @@ def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
     assert list(reach.sentences(tables(two, COSTS), 0.95)) == []
     assert (
         list(reach.sentences(tables(costs=COSTS[1:]), 0.95)) == []
-    )  # the subject's step is not known
+    )  # the focal model's step is not known
 
 
 @pytest.mark.parametrize(

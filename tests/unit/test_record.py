@@ -20,7 +20,7 @@ def write(folder, **changes):
         "environment": environment("cpu", 1),
         "data": records.data_facts({"name": "d"}),
         "code": {"hash": "0", "revision": None, "dirty": None},
-        "samples": {"test/unmasked/rank": np.arange(1, 4, dtype=np.int32)},
+        "samples": {"test/kept/rank": np.arange(1, 4, dtype=np.int32)},
     }  # fmt: skip
     return records.write_record(folder, **{**content, **changes})
 
@@ -29,7 +29,7 @@ def test_what_was_written_is_read(tmp_path):
     write(tmp_path)
     found = records.read_record(tmp_path)
     assert found["status"] == "ok" and found["values"] == {"parameters": 1}
-    assert records.read_samples(tmp_path, found)["test/unmasked/rank"].tolist() == [1, 2, 3]
+    assert records.read_samples(tmp_path, found)["test/kept/rank"].tolist() == [1, 2, 3]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["record.json", "samples.npz"]
 
 
@@ -65,7 +65,7 @@ def test_reading_names_the_file_and_what_to_do(tmp_path):
 
 def test_samples_of_another_record_are_refused(tmp_path):
     write(tmp_path / "a")
-    write(tmp_path / "b", samples={"test/unmasked/rank": np.array([9])})
+    write(tmp_path / "b", samples={"test/kept/rank": np.array([9])})
     (tmp_path / "b/samples.npz").replace(tmp_path / "a/samples.npz")
     with pytest.raises(
         UserError, match=r"SHA-256 differs\); delete .*/a and run the workflow again"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seqbench.core.jobs import Experiment, Measurement
+from seqbench.core.jobs import MeasurementJob, TrainingJob
 from seqbench.core.provenance import ROOT
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
@@ -43,14 +43,14 @@ def test_every_command_of_the_page_names_its_job(folder):
     assert len(commands) > 10
     for words in commands:
         given = dict(zip(words[4::2], words[5::2], strict=True))
-        kind = Experiment if words[3] == "run" else Measurement
+        kind = TrainingJob if words[3] == "run" else MeasurementJob
         job = kind.from_json(given["--experiment" if words[3] == "run" else "--measurement"])
         assert given["--out"] == f"results/{job.path}"
 
 
 def summary(folder: Path) -> dict[tuple, tuple[str, str, str]]:
     """Number of seeds, mean and interval by row and kind."""
-    keys = (*ROW, "masking", "ties", "metric")
+    keys = (*ROW, "seen_items", "ties", "metric")
     numbers = ("n_seeds", "mean", "ci_low", "ci_high")
     with (folder / "effectiveness.csv").open(encoding="utf-8") as lines:
         return {tuple(row[k] for k in keys): tuple(row[n] for n in numbers) for row in csv.DictReader(lines)}  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from seqbench.core.errors import UserError
 from tools.gate import golden
 
-VALUES = {"sasrec/L50/train/flops": 1000, "sasrec/test/unmasked/ndcg@10": 0.25}
+VALUES = {"sasrec/L50/train/flops": 1000, "sasrec/test/kept/ndcg@10": 0.25}
 
 
 def noisy(values, spread):
@@ -30,11 +30,11 @@ def accepted(tmp_path):
 def test_what_was_accepted_passes_and_its_spread_is_its_tolerance(accepted):
     content = json.loads(accepted.read_text())["by_torch"][golden.torch_version()]
     assert content["sasrec/L50/train/flops"] == {"value": 1000, "tolerance": 0.0}
-    assert content["sasrec/test/unmasked/ndcg@10"]["tolerance"] == pytest.approx(
+    assert content["sasrec/test/kept/ndcg@10"]["tolerance"] == pytest.approx(
         golden.AMPLE * 1.3e-6, rel=0.1
     )
     assert golden.check(accepted, noisy(VALUES, 0)) == []
-    within = {**VALUES, "sasrec/test/unmasked/ndcg@10": 0.25 + 5e-6}
+    within = {**VALUES, "sasrec/test/kept/ndcg@10": 0.25 + 5e-6}
     assert golden.check(accepted, lambda _: within) == []
 
 
@@ -42,8 +42,8 @@ def test_what_was_accepted_passes_and_its_spread_is_its_tolerance(accepted):
     ("name", "value"),
     [
         ("sasrec/L50/train/flops", 1001),
-        ("sasrec/test/unmasked/ndcg@10", 0.25001),
-        ("sasrec/test/unmasked/ndcg@10", 0.2499),
+        ("sasrec/test/kept/ndcg@10", 0.25001),
+        ("sasrec/test/kept/ndcg@10", 0.2499),
     ],
 )
 def test_one_changed_value_is_found_and_named(accepted, name, value):
@@ -53,7 +53,7 @@ def test_one_changed_value_is_found_and_named(accepted, name, value):
 
 def test_new_and_missing_values_are_changes(accepted):
     new, gone = golden.check(accepted, lambda _: {"a": 1, "sasrec/L50/train/flops": 1000})
-    assert (str(new), str(gone)) == ("a: new, 1", "sasrec/test/unmasked/ndcg@10: gone, was 0.25")
+    assert (str(new), str(gone)) == ("a: new, 1", "sasrec/test/kept/ndcg@10: gone, was 0.25")
 
 
 def test_a_gpu_is_compared_with_itself_only(tmp_path):
@@ -74,11 +74,11 @@ def test_accepting_prints_what_it_changes_and_keeps_other_versions(accepted):
     content = json.loads(accepted.read_text())
     content["by_torch"]["1.0"] = {"x": {"value": 1, "tolerance": 0}}
     accepted.write_text(json.dumps(content))
-    fewer = {"sasrec/L50/train/flops": 990, "sasrec/test/unmasked/ndcg@10": 0.250001}
+    fewer = {"sasrec/L50/train/flops": 990, "sasrec/test/kept/ndcg@10": 0.250001}
     changes = golden.accept(accepted, noisy(fewer, 0))
     assert [str(c) for c in changes] == [
         "sasrec/L50/train/flops: 1,000 -> 990 (-1.00 %)",
-        "sasrec/test/unmasked/ndcg@10: 0.25 -> 0.250001 (+0.00 %), tolerance 5.2e-06 -> 0",
+        "sasrec/test/kept/ndcg@10: 0.25 -> 0.250001 (+0.00 %), tolerance 5.2e-06 -> 0",
     ], "what lay within its tolerance is written too, so it is said"
     assert "1.0" in json.loads(accepted.read_text())["by_torch"]
     assert golden.accept(accepted, noisy(fewer, 0)) == []

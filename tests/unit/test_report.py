@@ -145,18 +145,18 @@ def test_effectiveness_table_holds_recomputed_means(built):
     rows = read_table(built[0], "effectiveness-matched-toy")
     for model in THREE:
         row = next(row for row in rows if row["Model"] == model)
-        for title, masking in (
-            ("Seen items ranked", "unmasked"),
-            ("Seen items masked", "seen-masked"),
+        for title, seen_items in (
+            ("Seen items kept", "kept"),
+            ("Seen items excluded", "excluded"),
         ):
             for metric in ("hr@10", "ndcg@10", "mrr@10"):
                 means = [
-                    per_user(samples(model, s)[f"test/{masking}/rank"], metric).mean()
+                    per_user(samples(model, s)[f"test/{seen_items}/rank"], metric).mean()
                     for s in SEEDS
                 ]
                 assert float(row[f"{title}: {metric.upper()}"]) == pytest.approx(np.mean(means))
-        assert float(row["Seen items ranked: Share of oracle"]) == pytest.approx(
-            float(row["Seen items ranked: NDCG@10"]) / 0.8
+        assert float(row["Seen items kept: Share of oracle"]) == pytest.approx(
+            float(row["Seen items kept: NDCG@10"]) / 0.8
         )
 
 
@@ -165,7 +165,7 @@ def test_numbers_on_the_page_are_those_of_the_table(built):
     row = next(
         r for r in read_table(results, "effectiveness-matched-toy") if r["Model"] == "sasrec"
     )
-    assert f"{float(row['Seen items masked: NDCG@10']):.3f} ± " in page
+    assert f"{float(row['Seen items excluded: NDCG@10']):.3f} ± " in page
 
 
 def test_tables_at_a_glance_stand_before_the_sentences(built):
@@ -252,7 +252,7 @@ def test_text_from_outside_is_escaped(tmp_path):
     change = lambda: write_dataset(  # noqa: E731
         tmp_path,
         provenance={"file": "a.zip", "sha256": None, "url": None, "terms": "<script>x</script>", "citation": None,
-                    "stand_in": "a & b"},
+                    "substitute_file": "a & b"},
     )  # fmt: skip
     page = rendered(tmp_path, change=change)
     assert "<script" not in page
@@ -301,7 +301,7 @@ def test_tables_without_tuned_settings_are_rendered(built, tmp_path, monkeypatch
     shutil.copytree(built[0] / "tables", tmp_path / "tables")
     file = tmp_path / "tables/settings.json"
     said = json.loads(file.read_text())
-    del said["settings"]
+    del said["selected_settings"]
     file.write_text(json.dumps(said))
     monkeypatch.setattr(report.look, "save", empty_picture)
     text = report.render(tmp_path / "tables", tmp_path / "out").read_text(encoding="utf-8")

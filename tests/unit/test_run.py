@@ -11,14 +11,20 @@ from fake_nvml import FakeNvml
 
 from seqbench.core import provenance
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import Experiment, Training
+from seqbench.core.jobs import Training, TrainingJob
 from seqbench.core.records import read_record, read_samples
 from seqbench.hardware import leases
 from seqbench.training import supervisor
 
 WATCH = supervisor.watch
-EXPERIMENT = Experiment(
-    "tiny", "sasrec", "matched", 12, 0, (), Training(max_steps=4, eval_every=2, batch_targets=128)
+EXPERIMENT = TrainingJob(
+    "tiny",
+    "sasrec",
+    "matched",
+    12,
+    0,
+    (),
+    Training(max_steps=4, eval_every=2, targets_per_step=128),
 )
 
 

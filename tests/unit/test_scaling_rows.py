@@ -25,7 +25,7 @@ def rows_of(growth, **values):
 
 @pytest.fixture
 def tokens():
-    return [job for job in curves_of() if job["curve"] == "tokens"]
+    return [job for job in curves_of() if job["curve"] == "length-at-constant-tokens"]
 
 
 STEP = {"phase": "train", "metric": "step_s"}
@@ -63,14 +63,14 @@ def test_points_of_another_machine_or_thread_count_make_no_common_curve(
 @pytest.mark.parametrize("tokens", [3000, 6000, 12000, 48000, 8192])
 def test_a_curve_at_constant_tokens_is_one_whatever_their_number(tmp_path, tokens):
     lengths = [n for n in (50, 200, 512, 1024, 4096, 8192) if n <= tokens]
-    jobs = [measurement("full-length", THREE, "matched", n, 1000, "tokens", tokens // n) for n in lengths]  # fmt: skip
+    jobs = [measurement("full-length", THREE, "matched", n, 1000, "length-at-constant-tokens", tokens // n) for n in lengths]  # fmt: skip
     write_grid(tmp_path, grid([], jobs))
     growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
     assert {row["n_points"] for row in rows_of(growth, **STEP)} == {len(lengths)}
 
 
 def test_two_numbers_of_tokens_make_two_curves(tmp_path):
-    jobs = [measurement("full-length", THREE, "matched", n, 1000, "tokens", t // n) for t in (8192, 10000) for n in (50, 100, 200)]  # fmt: skip
+    jobs = [measurement("full-length", THREE, "matched", n, 1000, "length-at-constant-tokens", t // n) for t in (8192, 10000) for n in (50, 100, 200)]  # fmt: skip
     write_grid(tmp_path, grid([], jobs))
     growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
     found = {(row["fixed"], row["n_points"]) for row in rows_of(growth, **STEP)}

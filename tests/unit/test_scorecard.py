@@ -13,7 +13,7 @@ from seqbench.report import brief, scorecard, versus
 
 
 def card(content, track="matched"):
-    """Cells by the row's words and the rival; a machine's rows below the machine's name."""
+    """Cells by the row's words and the comparator; a machine's rows below the machine's name."""
     table, found, over = scorecard.table(content, track), {}, ""
     for row in table.rows:
         if len(row) == 1:
@@ -30,7 +30,7 @@ def said(content):
 
 
 def texts(content, name):
-    """Texts of the cells whose row ends so, by row and rival."""
+    """Texts of the cells whose row ends so, by row and comparator."""
     return {key: cell.text for key, cell in card(content).items() if key[0].endswith(name)}
 
 
@@ -45,29 +45,27 @@ def quality(rows):
     return content
 
 
-def test_places_are_counted_by_verdict_from_the_subjects_side():
+def test_places_are_counted_by_verdict_from_the_focal_models_side():
     rows = both("matched", "mamba4rec", "sasrec", ("better", "inconclusive"))
     rows += both("matched", "sasrec", "mamba4rec", ("worse", "better"), seq_len=100)
     rows += both("matched", "gru4rec", "mamba4rec", ("equivalent", "worse"))
     content = quality(rows)
     found = {key: (c.text, c.detail, c.mark) for key, c in card(content).items()}
     assert {key: cell for key, cell in found.items() if "Difference" not in key[0]} == {
-        ("Better NDCG@10, seen items ranked", "SASRec"): ("2 of 2", "", "best"),
-        ("Better NDCG@10, seen items masked", "SASRec"): (
+        ("Better NDCG@10, seen items kept", "SASRec"): ("2 of 2", "", "best"),
+        ("Better NDCG@10, seen items excluded", "SASRec"): (
             "0 of 2",
             "worse at 1, inconclusive at 1",
             "",
         ),
-        ("Better NDCG@10, seen items ranked", "GRU4Rec"): ("0 of 1", "equal at 1", ""),
-        ("Better NDCG@10, seen items masked", "GRU4Rec"): ("1 of 1", "", "best"),
+        ("Better NDCG@10, seen items kept", "GRU4Rec"): ("0 of 1", "equal at 1", ""),
+        ("Better NDCG@10, seen items excluded", "GRU4Rec"): ("1 of 1", "", "best"),
     }
     assert (
-        found["Difference, seen items ranked (% of the better model's)", "SASRec"][0]
+        found["Difference, seen items kept (% of the better model's)", "SASRec"][0]
         == "−20.0 to +20.0 %"
     )
-    assert (
-        found["Difference, seen items ranked (% of the better model's)", "GRU4Rec"][0] == "−20.0 %"
-    )
+    assert found["Difference, seen items kept (% of the better model's)", "GRU4Rec"][0] == "−20.0 %"
     assert scorecard.table(content, "matched").caption == (
         "Mamba4Rec against each other model, track matched: 2 places on 1 dataset with at least 3 seeds"
     )
@@ -76,7 +74,7 @@ def test_places_are_counted_by_verdict_from_the_subjects_side():
 def test_what_is_not_better_is_told_by_verdict():
     rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
     rows += both("matched", "mamba4rec", "sasrec", ("inconclusive", "better"), seq_len=100)
-    cell = card(quality(rows))["Better NDCG@10, seen items ranked", "SASRec"]
+    cell = card(quality(rows))["Better NDCG@10, seen items kept", "SASRec"]
     assert (cell.text, cell.detail, cell.mark) == ("1 of 2", "inconclusive at 1", "")
 
 
@@ -89,18 +87,18 @@ def test_baselines_and_few_seeds_are_not_counted():
     assert versus.judged(content) == ["matched"]
     assert scorecard.table(content, "paper").rows == []
     found = card(content)
-    assert {rival for _, rival in found} == {"SASRec"}
-    assert found["Better NDCG@10, seen items ranked", "SASRec"].text == "0 of 1"
-    assert found["Better NDCG@10, seen items masked", "SASRec"].text == "1 of 1"
+    assert {comparator for _, comparator in found} == {"SASRec"}
+    assert found["Better NDCG@10, seen items kept", "SASRec"].text == "0 of 1"
+    assert found["Better NDCG@10, seen items excluded", "SASRec"].text == "1 of 1"
 
 
 def test_models_below_one_without_training_are_counted():
     content = quality(both("matched", "mamba4rec", "sasrec", ("better", "better")))
     means = {"mamba4rec": (0.3, 0.3), "sasrec": (0.1, 0.3), "markov": (0.2, 0.2)}
     content.frames["summary"] = pd.DataFrame([
-        {"track": "matched", "dataset": "toy", "seq_len": 50, "masking": masking, "metric": "ndcg@10", "ties": "conservative",
+        {"track": "matched", "dataset": "toy", "seq_len": 50, "seen_items": seen_items, "metric": "ndcg@10", "ties": "conservative",
          "model": model, "mean": mean, "budget": None if model == "markov" else "9 steps"}
-        for model, values in means.items() for masking, mean in zip(("unmasked", "seen-masked"), values, strict=True)
+        for model, values in means.items() for seen_items, mean in zip(("kept", "excluded"), values, strict=True)
     ])  # fmt: skip
     assert scorecard.table(content, "matched").notes[-1] == (
         "By their means below the best model that needs no training: SASRec at 1 of 1 (0)."
@@ -248,7 +246,7 @@ def test_the_training_until_a_quality_is_told_by_place():
 def test_sooner_but_not_better_does_not_count():
     content = trained(costs=[cost("mamba4rec", 0.05), *PRICES[1:]])
     frame = content.frames["comparisons"]
-    masked = (frame.model_b == "sasrec") & (frame.masking == "seen-masked")
+    masked = (frame.model_b == "sasrec") & (frame.seen_items == "excluded")
     content.frames["comparisons"] = frame.assign(verdict=frame.verdict.mask(masked, "equivalent"))
     found = {key[1]: cell.text for key, cell in card(content).items() if "sooner at 99 %" in key[0]}  # fmt: skip
     assert found == {"SASRec": "1 of 1 (0)", "GRU4Rec": "1 of 1 (1)"}
@@ -269,7 +267,7 @@ def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
 
 
 def test_the_share_of_the_goal_matters():
-    """At 95 % the subject takes 100, 100 and 200 steps, SASRec 300 and more; at 99 % their slowest and fastest meet."""
+    """At 95 % the focal model takes 100, 100 and 200 steps, SASRec 300 and more; at 99 % their slowest and fastest meet."""
     content = trained(LOOKS, [cost("mamba4rec", 0.2), *PRICES[1:]])
     found = {key[0].partition("sooner at ")[2]: cell.text for key, cell in card(content).items() if "sooner" in key[0] and key[1] == "SASRec"}  # fmt: skip
     assert found == {"95 % at once": "1 of 1 (1)", "99 % at once": "0 of 1 (0)"}
@@ -277,7 +275,7 @@ def test_the_share_of_the_goal_matters():
 
 def test_a_seed_that_did_not_train_is_told_beside_the_counts():
     content = tables(comparison("sasrec", ("better",) * 2), [])
-    about = {"dataset": "toy", "seq_len": 50, "split": "test", "ties": "conservative", "metric": "ndcg@10", "masking": "unmasked", "trained": True}  # fmt: skip
+    about = {"dataset": "toy", "seq_len": 50, "split": "test", "ties": "conservative", "metric": "ndcg@10", "seen_items": "kept", "trained": True}  # fmt: skip
     content.frames["effectiveness"] = pd.DataFrame([
         {**about, "track": track, "model": model, "seed": seed, "value": value}
         for track, model, values in (("matched", "sasrec", (0.1, 0.04)), ("matched", "mamba4rec", (0.1, 0.06)), ("tuned", "gru4rec", (0.1, 0.01)))

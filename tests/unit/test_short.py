@@ -2,15 +2,15 @@
 
 import pandas as pd
 import pytest
-from test_anchors import anchor
 from test_headline import both as pair
+from test_published_values import published_value
 from test_reach import COSTS, LOOKS
 from test_reach import tables as trained
 from test_scorecard import quality
 from test_shorter import crossing
 from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
-from seqbench.report import anchors, reach, short
+from seqbench.report import published_values, reach, short
 
 GPU = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
 MEMORY = {"metric": "peak_allocated_bytes"}
@@ -59,8 +59,11 @@ def test_who_is_never_beaten_in_both_is_said_in_one_breath():
 def test_from_which_length_on_a_step_stays_shorter_is_said_beside_where_quality_ends():
     rows = [*comparison("sasrec", ("better", "worse")), *comparison("gru4rec", ("better", "better"))]  # fmt: skip
     ends = ("sasrec", "mamba4rec")
-    curves = [crossing("sasrec", ends, 967, curve="tokens"), crossing("sasrec", ends, 1045)]
-    curves += [crossing("gru4rec", ("gru4rec", "mamba4rec"), 2611, curve="tokens"), crossing("gru4rec", ("gru4rec",) * 2)]  # fmt: skip
+    curves = [
+        crossing("sasrec", ends, 967, curve="length-at-constant-tokens"),
+        crossing("sasrec", ends, 1045),
+    ]
+    curves += [crossing("gru4rec", ("gru4rec", "mamba4rec"), 2611, curve="length-at-constant-tokens"), crossing("gru4rec", ("gru4rec",) * 2)]  # fmt: skip
     found = costs({"mamba4rec": 3.0, "sasrec": 2.0, "gru4rec": 2.0})
     better, _, longer = short.answer(tables(rows, found, curves))
     assert str(better).endswith("than SASRec in 1 of 1 (0), than GRU4Rec in 1 of 1 (1) comparisons, worse in 0 of 2 (1).")  # fmt: skip
@@ -175,10 +178,10 @@ def test_what_it_holds_for_names_budgets_weak_models_and_a_lone_cpu(monkeypatch)
     ended = content.frames["experiments"].drop_duplicates().assign(still_improving=[True, False])
     content.frames["experiments"] = ended
     content.frames["summary"] = pd.DataFrame(
-        [{"track": "matched", "dataset": "toy", "seq_len": 50, "model": "sasrec", "masking": "unmasked", "metric": "ndcg@10",
+        [{"track": "matched", "dataset": "toy", "seq_len": 50, "model": "sasrec", "seen_items": "kept", "metric": "ndcg@10",
           "ties": "conservative", "mean": 0.1, "ci_low": 0.09, "ci_high": 0.11, "trained_seeds": 3, "budget": "9 steps"}]
     )  # fmt: skip
-    monkeypatch.setattr(anchors, "read", lambda: [{**anchor(), "hr@10": None}])
+    monkeypatch.setattr(published_values, "read", lambda: [{**published_value(), "hr@10": None}])
     assert short.caution(content) == (
         "What it holds for: quality was measured up to L = 50; in track matched 1 of 2 trainings on toy ended by their budget; below 90 % of what others"
         " published of them: SASRec on toy, L = 50; cost was measured on a CPU only."

@@ -6,11 +6,18 @@ from test_tradeoff import comparison, cost, tables
 
 
 def crossing(
-    rival, ends, x=None, bracketed=False, extrapolated=False, curve="batch", share=None, threads=1
+    comparator,
+    ends,
+    x=None,
+    bracketed=False,
+    extrapolated=False,
+    curve="length-at-constant-batch",
+    share=None,
+    threads=1,
 ):
     share = float(x is not None) if share is None else share  # of the resamples that cross
     return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": curve, "phase": "train",
-            "fixed": "8 sequences a batch" if curve == "batch" else "64 tokens a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": rival, "x": x, "low": 200.0, "high": 8192.0,
+            "fixed": "8 sequences a batch" if curve == "length-at-constant-batch" else "64 tokens a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": comparator, "x": x, "low": 200.0, "high": 8192.0,
             "bracketed": bracketed, "extrapolated": extrapolated, "share": share, "threads": threads, "x_min": 50.0, "x_max": 8192.0,
             "cheaper_min": ends[0], "cheaper_max": ends[1], "ratio_max": 0.5 if ends[1] == "mamba4rec" else 2.0}  # fmt: skip
 
@@ -29,7 +36,7 @@ def crossing(
         (crossing("sasrec", ("sasrec", "sasrec"), share=0.1), "not settled "),
         (crossing("sasrec", ("sasrec", "mamba4rec"), 9000, extrapolated=True), "not settled "),
         (crossing("gru4rec", ("mamba4rec", "mamba4rec")), None),
-        (crossing("sasrec", ("mamba4rec", "mamba4rec"), curve="catalogue"), None),
+        (crossing("sasrec", ("mamba4rec", "mamba4rec"), curve="catalogue-size"), None),
     ],
 )  # fmt: skip
 def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, where):
@@ -41,7 +48,11 @@ def test_where_it_becomes_cheaper_is_read_from_the_crossings(row, where):
 
 def test_lengths_before_the_last_crossing_at_which_it_was_shorter_are_told():
     """At 50 and 200 beyond the quartiles, at 100 within them, at 400 longer; what is beyond the crossing is in it."""
-    windows = {"dataset": "full-length", "curve": "batch", "fixed": "8 sequences a batch"}
+    windows = {
+        "dataset": "full-length",
+        "curve": "length-at-constant-batch",
+        "fixed": "8 sequences a batch",
+    }
     at = {50: (1.0, 2.0), 100: (1.0, 1.01), 200: (1.0, 1.1), 400: (3.0, 2.0), 1600: (1.0, 2.0)}
     costs = [
         cost(model, value, seq_len=length, **windows)
@@ -55,8 +66,8 @@ def test_lengths_before_the_last_crossing_at_which_it_was_shorter_are_told():
     assert (found.text, found.detail) == ("from L = 700 on", "[200, 8,192], before that at 50, 200, 0.5 times at 8,192")  # fmt: skip
 
 
-def test_the_ratio_at_the_longest_is_the_subjects_over_the_others():
-    """Models stand in a crossing in the order of every table, the subject first, or not."""
+def test_the_ratio_at_the_longest_is_the_focal_models_over_the_others():
+    """Models stand in a crossing in the order of every table, the focal model first, or not."""
     row = crossing("sasrec", ("sasrec", "mamba4rec"), 700)
     turned = {**row, "model_a": "sasrec", "model_b": "mamba4rec", "ratio_max": 2.0}
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
@@ -83,12 +94,12 @@ def test_inference_has_crossings_of_its_own():
 
 def test_both_curves_over_length_have_their_row():
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
-    rows = [crossing("sasrec", ("mamba4rec", "mamba4rec"), curve=curve) for curve in ("tokens", "batch")]  # fmt: skip
+    rows = [crossing("sasrec", ("mamba4rec", "mamba4rec"), curve=curve) for curve in ("length-at-constant-tokens", "length-at-constant-batch")]  # fmt: skip
     found = card(tables(comparison("sasrec", ("better", "better")), costs, rows))
     assert [key[0].rpartition(", ")[2] for key in found if "full windows, " in key[0]] == ["64 tokens a batch", "8 sequences a batch"]  # fmt: skip
 
 
-def test_a_curve_that_says_nothing_of_one_rival_says_so():
+def test_a_curve_that_says_nothing_of_one_comparator_says_so():
     rows = [*comparison("sasrec", ("better", "better")), *comparison("gru4rec", ("better", "better"))]  # fmt: skip
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0), cost("gru4rec", 2.0)]
     content = tables(rows, costs, [crossing("gru4rec", ("mamba4rec", "mamba4rec"))])

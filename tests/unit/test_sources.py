@@ -109,8 +109,10 @@ def test_wrong_checksum_of_a_weak_pin_is_for_the_user_to_judge(tmp_path, source)
     assert "a checksum that only one registry publishes" in message
     kept = tmp_path / "a.csv.unverified"
     assert f"datasets.mine.local: {{path: {kept}, sha256: {SHA256}" in message
-    found = find(tmp_path, local={"path": str(kept), "sha256": SHA256, "differs": "newer"})
-    assert (found.format, found.stand_in) == ("movielens", "newer")
+    found = find(
+        tmp_path, local={"path": str(kept), "sha256": SHA256, "differs_from_original": "newer"}
+    )
+    assert (found.format, found.substitute_file) == ("movielens", "newer")
 
 
 def test_no_source_at_all_is_one_message(tmp_path, source):
@@ -135,9 +137,17 @@ def test_no_source_at_all_is_one_message(tmp_path, source):
 def test_local_override(tmp_path, source):
     source((DEAD, "a.zip", "0" * 64, True))
     (tmp_path / "mine.zip").write_bytes(CONTENT)
-    local = {"path": str(tmp_path / "mine.zip"), "sha256": SHA256, "differs": "ranks for times"}
+    local = {
+        "path": str(tmp_path / "mine.zip"),
+        "sha256": SHA256,
+        "differs_from_original": "ranks for times",
+    }
     found = find(tmp_path, local=local)
-    assert (found.stand_in, found.url, found.format) == ("ranks for times", None, "movielens")
+    assert (found.substitute_file, found.url, found.format) == (
+        "ranks for times",
+        None,
+        "movielens",
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +169,7 @@ def test_own_file_needs_no_checksum(tmp_path):
     (tmp_path / "own.csv").write_bytes(CONTENT)
     definition = {"source": "file", "local": {"path": str(tmp_path / "own.csv")}}
     found = locate("own", definition, tmp_path, FAST)
-    assert (found.sha256, found.format, found.stand_in) == (SHA256, "delimited", None)
+    assert (found.sha256, found.format, found.substitute_file) == (SHA256, "delimited", None)
 
 
 def zipped(name, text):

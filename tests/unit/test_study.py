@@ -33,7 +33,7 @@ def test_a_study_survives_its_json():
     assert "final" not in study.to_json(), (
         "a study without finals is what it was before there were any"
     )
-    study = replace(study, finalists=2, final_seeds=(7, 8, 9))
+    study = replace(study, rerun_top_k=2, rerun_seeds=(7, 8, 9))
     assert Study.from_json(study.to_json()) == study and study.trainings == 2 + 2 * 3
 
 
@@ -45,12 +45,14 @@ def test_a_dataset_may_be_searched_otherwise_and_all_of_its_models_alike():
     own = {
         "trials": 2,
         "seed": 3,
-        "finalists": 2,
-        "final_seeds": [7],
+        "rerun_top_k": 2,
+        "rerun_seeds": [7],
         "training": {"max_steps": 40},
     }
     found = studies(load.validate(changed(by_dataset={"toy": own})), MODELS)
-    searches = {(s.trials, s.seed, s.finalists, s.final_seeds, s.training.max_steps) for s in found}
+    searches = {
+        (s.trials, s.seed, s.rerun_top_k, s.rerun_seeds, s.training.max_steps) for s in found
+    }
     assert searches == {(2, 3, 2, (7,), 40)}
     assert {s.training.eval_every for s in found} == {10}, "the track's"
 
@@ -74,8 +76,8 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         "as the files have it"
     )
     assert len({s.path for s in found}) == 2
-    found = studies(load.validate(changed(finalists=2, final_seeds=[8, 9])), MODELS)
-    assert {(s.finalists, s.final_seeds) for s in found} == {(2, (8, 9))}
+    found = studies(load.validate(changed(rerun_top_k=2, rerun_seeds=[8, 9])), MODELS)
+    assert {(s.rerun_top_k, s.rerun_seeds) for s in found} == {(2, (8, 9))}
 
 
 @pytest.mark.parametrize(
@@ -98,13 +100,13 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
             "tune.spaces.mamba4rec.d_state = 'x'",
         ),
         (
-            {"finalists": 1},
-            "tune.finalists = 1: one alone always wins; write 0 (no finals), or at least 2",
+            {"rerun_top_k": 1},
+            "tune.rerun_top_k = 1: one alone always wins; write 0 (no finals), or at least 2",
         ),
-        ({"final_seeds": []}, "tune.final_seeds = []"),
+        ({"rerun_seeds": []}, "tune.rerun_seeds = []"),
         (
-            {"finalists": 2, "final_seeds": [1, 0]},
-            "tune.final_seeds = 0: is tune.seed, with which they were trained already",
+            {"rerun_top_k": 2, "rerun_seeds": [1, 0]},
+            "tune.rerun_seeds = 0: is tune.seed, with which they were trained already",
         ),
         ({"trials": 0}, "tune.trials = 0: must be at least 1"),
         (
@@ -144,7 +146,7 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
             "tune.by_dataset = 'toys': unknown; did you mean 'toy'?",
         ),
         (
-            {"by_dataset": {"toy": {"finalists": 1}}},
+            {"by_dataset": {"toy": {"rerun_top_k": 1}}},
             "tune.by_dataset.toy.finalists = 1: one alone always wins",
         ),
     ],

@@ -78,7 +78,9 @@ def test_users_are_those_that_were_in_a_batch(entry, monkeypatch):
 
 
 def test_a_full_window_of_a_prefix_track_has_one_target(tmp_path):
-    wanted = measurement("full-length", ("sasrec",), "paper", 50, 1000, "batch", 8)
+    wanted = measurement(
+        "full-length", ("sasrec",), "paper", 50, 1000, "length-at-constant-batch", 8
+    )
     for objective, targets in (("all-positions", 400), ("prefix", 8)):
         write_measurement(tmp_path, {**wanted, "objective": objective})
         step = rows(read_entry(tmp_path, wanted["records"][0]))["train", "step_s"]

@@ -20,12 +20,12 @@ def cost(model, median, **changes):
     return quartiles | row | {"model": model, "median": median, "path": f"{job}/{model}"}
 
 
-def comparison(rival, verdicts, seq_len=50, seeds=3):
+def comparison(comparator, verdicts, seq_len=50, seeds=3):
     return [
-        {"track": "matched", "dataset": "toy", "seq_len": seq_len, "metric": "ndcg@10", "masking": masking, "verdict": verdict,
-         "model_a": "mamba4rec", "model_b": rival, "mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01,
+        {"track": "matched", "dataset": "toy", "seq_len": seq_len, "metric": "ndcg@10", "seen_items": seen_items, "verdict": verdict,
+         "model_a": "mamba4rec", "model_b": comparator, "mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01,
          "ci_high": 0.04, "trained_seeds": seeds}
-        for masking, verdict in zip(("unmasked", "seen-masked"), verdicts, strict=True)
+        for seen_items, verdict in zip(("kept", "excluded"), verdicts, strict=True)
     ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def tables(comparisons, costs, crossovers=()):
     models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
     experiments = [
         {"model": m, "track": "matched", "dataset": "toy", "seq_len": row["seq_len"], "kind": "train", "status": "ok", "trained": True,
-         "batch_targets": 2048, "precision": "fp32", "hyperparameters": "{}"}
+         "targets_per_step": 2048, "precision": "fp32", "hyperparameters": "{}"}
         for m in models for row in comparisons or [{"seq_len": 50}]
     ]  # fmt: skip
     rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
@@ -53,7 +53,7 @@ def tables(comparisons, costs, crossovers=()):
 
 WINDOWS = {
     "dataset": "full-length",
-    "curve": "batch",
+    "curve": "length-at-constant-batch",
     "fixed": "8 sequences a batch, 300 items",
     "sequences": 8,
 }
@@ -96,7 +96,7 @@ def without_cost(left):
     """Tables of one comparison without a cost that could be used: what is left of it."""
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     if left == "another curve":
-        costs = [{**row, "curve": "catalogue"} for row in costs]
+        costs = [{**row, "curve": "catalogue-size"} for row in costs]
     content = tables(comparison("sasrec", ("better", "better")), [] if left == "nothing" else costs)
     if left == "failures":
         content.frames["efficiency"]["median"] = float("nan")
@@ -123,7 +123,7 @@ def made(tmp_path_factory):
 def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
     table = tradeoff.choice(made, "matched")
     assert [column.text for column in table.columns[1:]] == [
-        "Seen items ranked", "Seen items masked", "Fastest training step", "Fastest inference batch", "Soonest at 99 %"
+        "Seen items kept", "Seen items excluded", "Fastest training step", "Fastest inference batch", "Soonest at 99 %"
     ]  # fmt: skip
     assert [row[0].text for row in table.rows] == ["toy, L = 50", "full windows of L = 3,200"]
     assert table.rows[0][1].text == "Mamba4Rec" and table.rows[0][1].mark == "best"
@@ -131,7 +131,7 @@ def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
     rows = versus.costs(made)
     for at, row in ((50, table.rows[0]), (3200, table.rows[1])):
         own = rows[(rows.seq_len == at) & (rows.what == "step_s")]
-        own = own[own.curve.isna()] if at == 50 else own[own.curve == "batch"]
+        own = own[own.curve.isna()] if at == 50 else own[own.curve == "length-at-constant-batch"]
         medians = own.set_index("model")["median"]
         assert row[3].value == pytest.approx(medians.min())
         names = {"mamba4rec": "Mamba4Rec", "sasrec": "SASRec", "gru4rec": "GRU4Rec"}
@@ -141,7 +141,7 @@ def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
 
 def test_who_cannot_be_told_apart_stands_beside_the_best(made):
     frame = made.frames["comparisons"].copy()
-    frame.loc[frame.masking == "seen-masked", "verdict"] = "inconclusive"
+    frame.loc[frame.seen_items == "excluded", "verdict"] = "inconclusive"
     changed = Tables({**made.frames, "comparisons": frame}, made.datasets, made.settings)
     row = tradeoff.choice(changed, "matched").rows[0]
     assert row[1].mark == "best"
@@ -162,9 +162,15 @@ def test_multiples_are_ranges_on_the_data_and_ends_of_the_curve(made):
     }  # fmt: skip
     assert not any("memory" in key[1] for key in found)  # resident memory is not the model's
     for (_, row, column), cell in found.items():
-        part = ratios[(ratios.rival == column.lower()) & ratios.what.isin(["step_s", "batch_s"])]
+        part = ratios[
+            (ratios.comparator == column.lower()) & ratios.what.isin(["step_s", "batch_s"])
+        ]
         part = part[part.phase == ("train" if "training step" in row else "inference")]
-        part = part[part.curve.isna()] if row.startswith("toy") else part[part.curve == "batch"]
+        part = (
+            part[part.curve.isna()]
+            if row.startswith("toy")
+            else part[part.curve == "length-at-constant-batch"]
+        )
         length = int(row.partition("L = ")[2].split(":")[0].partition(", ")[0].replace(",", "") if row.startswith("toy") else {"5": "50", "3": "3200"}[row.partition("L = ")[2][0]])  # fmt: skip
         (ratio,) = part[part.seq_len == length].ratio
         assert cell.value == pytest.approx(ratio)
@@ -182,6 +188,6 @@ def test_several_places_are_a_range():
 
 
 def test_whose_steps_predict_fewer_targets_is_told_where_it_matters():
-    for rival, told in (("sasrec", False), ("bert4rec", True)):
-        found = tradeoff.multiples(tables([], [cost("mamba4rec", 1.0), cost(rival, 2.0)]))
+    for comparator, told in (("sasrec", False), ("bert4rec", True)):
+        found = tradeoff.multiples(tables([], [cost("mamba4rec", 1.0), cost(comparator, 2.0)]))
         assert any("predicts only those it masks" in note for note in found.notes) == told

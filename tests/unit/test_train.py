@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqbench.core.jobs import Experiment, Training
+from seqbench.core.jobs import Training, TrainingJob
 from seqbench.data import open_dataset
 from seqbench.training import baselines, loop
 from seqbench.training.ranking import Diverged
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 SMALL = (("d_inner", 16), ("d_model", 16))
 BUDGET = Training(
-    batch_targets=256, max_steps=24, eval_every=6, patience_steps=100, learning_rate=0.01
+    targets_per_step=256, max_steps=24, eval_every=6, patience_steps=100, learning_rate=0.01
 )
 
 
@@ -35,7 +35,7 @@ def one_thread():
 def experiment(seed=0, model="sasrec", **training):
     hyper = SMALL if model == "sasrec" else ()
     budget = dataclasses.replace(BUDGET, **training)
-    return Experiment("tiny", model, "matched", 12, seed, hyper, budget)
+    return TrainingJob("tiny", model, "matched", 12, seed, hyper, budget)
 
 
 def run(tiny, folder, **options):
@@ -47,16 +47,16 @@ def test_the_same_seed_gives_the_same_ranks_and_another_seed_others(tiny, tmp_pa
     _, again, _ = run(tiny, tmp_path)
     _, other, _ = run(tiny, tmp_path, seed=1)
     assert all(np.array_equal(first[k], again[k]) for k in first)
-    assert not np.array_equal(first["test/unmasked/rank"], other["test/unmasked/rank"])
+    assert not np.array_equal(first["test/kept/rank"], other["test/kept/rank"])
 
 
 def test_the_best_step_on_validation_is_what_is_ranked(tiny, tmp_path):
     values, samples, weights = run(tiny, tmp_path)
-    best = max(values["curve"], key=lambda c: c["valid"]["unmasked"]["ndcg@10"])
+    best = max(values["curve"], key=lambda c: c["valid"]["kept"]["ndcg@10"])
     assert values["best_step"] == best["step"]
-    rank = samples["valid/unmasked/rank"]
+    rank = samples["valid/kept/rank"]
     ndcg = np.where(rank <= 10, 1 / np.log2(1 + rank), 0).mean()
-    assert ndcg == pytest.approx(best["valid"]["unmasked"]["ndcg@10"])
+    assert ndcg == pytest.approx(best["valid"]["kept"]["ndcg@10"])
     assert all(torch.isfinite(w).all() for w in weights.values())
 
 
@@ -96,7 +96,7 @@ def test_compiling_is_counted_where_nothing_is_on_disk(tmp_path):
 def test_plain_kernels_learn_the_same(tiny, tmp_path):
     """Without dropout the optimised step and the plain one differ by rounding only."""
     losses = []
-    for kernels in ("plain", "torch", "auto"):
+    for kernels in ("eager", "torch", "auto"):
         entry = dataclasses.replace(
             experiment(kernels=kernels), hyperparameters=(*SMALL, ("dropout", 0.0))
         )
@@ -159,8 +159,8 @@ def test_a_test_curve_changes_nothing(tiny, tmp_path):
     assert all(np.array_equal(ranks[k], same[k]) for k in ranks)
     assert [p["valid"] for p in plain["curve"]] == [p["valid"] for p in shown["curve"]]
     best = next(p for p in shown["curve"] if p["step"] == shown["best_step"])
-    rank = same["test/unmasked/rank"]
-    assert best["test"]["unmasked"]["hr@10"] == pytest.approx((rank <= 10).mean())
+    rank = same["test/kept/rank"]
+    assert best["test"]["kept"]["hr@10"] == pytest.approx((rank <= 10).mean())
     assert "test" not in plain["curve"][0]
 
 

@@ -49,7 +49,7 @@ def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
         number = int(out.name.removeprefix("trial-"))
         log.append((number, limit))
         ok = number not in failing
-        point = {m: {"ndcg@10": value(experiment)} for m in ("unmasked", "seen-masked")}
+        point = {m: {"ndcg@10": value(experiment)} for m in ("kept", "excluded")}
         values = {
             "parameters": 100, "steps": 50, "best_step": 40, "stopped": "patience", "targets_seen": 1000,
             "train_s": 2.0, "curve": [{"step": 1, "valid": {m: {"ndcg@10": 0.0} for m in point}}, {"step": 2, "valid": point}],
@@ -58,7 +58,7 @@ def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
         records.write_record(
             out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
             experiment=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
-            data={"name": "toy", "hash": HASH, **known, "stand_in": None},
+            data={"name": "toy", "hash": HASH, **known, "substitute_file": None},
             code={**_code(), "hash": provenance.training(experiment.model)},
         )  # fmt: skip
         return "ok" if ok else "oom"
@@ -155,7 +155,7 @@ def test_a_study_goes_on_elsewhere_with_what_came_to_its_end(tmp_path, monkeypat
 
 # --- finals --------------------------------------------------------------------------------------------------------------
 
-FINALS = replace(STUDY, finalists=2, final_seeds=(4, 5))
+FINALS = replace(STUDY, rerun_top_k=2, rerun_seeds=(4, 5))
 
 
 def lucky(best):
@@ -194,7 +194,7 @@ def test_settings_say_how_the_finals_went(tmp_path):
     plain = run(tmp_path / "plain")
     content = run(tmp_path, FINALS, value=lucky(max(t["value"] for t in plain["trials"])))
     tuning = search.settings(content)["tuning"]
-    assert (tuning["trials"], tuning["finalists"], tuning["final_seeds"]) == (6, 2, [4, 5])
+    assert (tuning["trials"], tuning["rerun_top_k"], tuning["rerun_seeds"]) == (6, 2, [4, 5])
     assert tuning["seed"] == 3
     first, second = tuning["finals"]
     assert first["trial"] == plain["best"] and first["values"][1:] == [0.004, 0.005]
@@ -212,7 +212,7 @@ def test_who_does_not_come_to_its_end_with_each_seed_loses_the_finals(tmp_path):
 
 
 def test_finals_of_fewer_trials_than_finalists(tmp_path):
-    content = run(tmp_path, replace(FINALS, trials=3, finalists=5), failing=(1, 2))
+    content = run(tmp_path, replace(FINALS, trials=3, rerun_top_k=5), failing=(1, 2))
     assert [t.get("repeats") for t in content["trials"]] == [None, None, None, 0, 0]
     assert content["best"] == 0
 

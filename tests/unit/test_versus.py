@@ -1,4 +1,4 @@
-"""The subject against the others: read from its side, costs as multiples of theirs."""
+"""The focal model against the others: read from its side, costs as multiples of theirs."""
 
 import numpy as np
 import pytest
@@ -9,38 +9,38 @@ from seqbench.analysis import collect
 from seqbench.report import versus
 
 
-def test_a_share_is_read_from_the_subjects_side():
+def test_a_share_is_read_from_the_focal_models_side():
     rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
     rows += both("matched", "gru4rec", "mamba4rec", ("better", "better"))
-    found = versus.against(tables(rows)).set_index(["rival", "masking"])
+    found = versus.against(tables(rows)).set_index(["comparator", "seen_items"])
     ends = ["share", "share_low", "share_high"]
-    assert found.loc[("sasrec", "unmasked"), ends].tolist() == pytest.approx([0.2, 0.1, 0.4])
-    assert found.loc[("gru4rec", "unmasked"), ends].tolist() == pytest.approx([-0.2, -0.4, -0.1])
-    assert found.loc[("gru4rec", "unmasked"), "verdict"] == "worse"
+    assert found.loc[("sasrec", "kept"), ends].tolist() == pytest.approx([0.2, 0.1, 0.4])
+    assert found.loc[("gru4rec", "kept"), ends].tolist() == pytest.approx([-0.2, -0.4, -0.1])
+    assert found.loc[("gru4rec", "kept"), "verdict"] == "worse"
 
 
 def test_verdicts_that_do_not_hold_together_become_inconclusive():
     """Holm: .001 of three holds, then .03 of two does not, nor what comes after; a family is a track and masking."""
-    rivals = ("sasrec", "gru4rec", "bert4rec")
-    rows = [row for rival in rivals for row in both("matched", "mamba4rec", rival, ("better", "worse"))]  # fmt: skip
+    comparators = ("sasrec", "gru4rec", "bert4rec")
+    rows = [row for comparator in comparators for row in both("matched", "mamba4rec", comparator, ("better", "worse"))]  # fmt: skip
     rows += both("tuned", "mamba4rec", "sasrec", ("better", "equivalent"))
     found = versus.settled(versus.against(tables(rows)))
     assert versus.corrected(found).empty  # tables of before
     p = {
-        ("unmasked", "sasrec"): 0.04,
-        ("unmasked", "gru4rec"): 0.001,
-        ("unmasked", "bert4rec"): 0.03,
+        ("kept", "sasrec"): 0.04,
+        ("kept", "gru4rec"): 0.001,
+        ("kept", "bert4rec"): 0.03,
     }
-    alone = [p.get(key, 0.01) for key in zip(found.masking, found.rival, strict=True)]
+    alone = [p.get(key, 0.01) for key in zip(found.seen_items, found.comparator, strict=True)]
     tuned = found.track == "tuned"
     held = versus.corrected(found.assign(p_margin=np.where(tuned, 0.04, alone)))
-    verdicts = dict(zip(zip(held.track, held.masking, held.rival, strict=True), held.verdict, strict=True))  # fmt: skip
+    verdicts = dict(zip(zip(held.track, held.seen_items, held.comparator, strict=True), held.verdict, strict=True))  # fmt: skip
     assert {key[1:]: v for key, v in verdicts.items() if key[0] == "matched"} == {
-        **{("seen-masked", rival): "worse" for rival in rivals},
-        ("unmasked", "gru4rec"): "better", ("unmasked", "bert4rec"): "inconclusive", ("unmasked", "sasrec"): "inconclusive",
+        **{("excluded", comparator): "worse" for comparator in comparators},
+        ("kept", "gru4rec"): "better", ("kept", "bert4rec"): "inconclusive", ("kept", "sasrec"): "inconclusive",
     }  # fmt: skip
-    assert verdicts["tuned", "unmasked", "sasrec"] == "better"
-    assert verdicts["tuned", "seen-masked", "sasrec"] == "equivalent"
+    assert verdicts["tuned", "kept", "sasrec"] == "better"
+    assert verdicts["tuned", "excluded", "sasrec"] == "equivalent"
 
 
 def test_a_ratio_is_of_one_job(tmp_path):
@@ -49,17 +49,17 @@ def test_a_ratio_is_of_one_job(tmp_path):
     wanted = grid([training(model=m) for m in THREE], jobs)
     write_grid(tmp_path, wanted)
     found = versus.ratios(collect.build(collect.load(wanted, tmp_path), {}, 0.01))
-    assert set(found.rival) == {"sasrec", "gru4rec"} and set(found.model) == {"mamba4rec"}
-    assert set(found.curve.dropna()) == {"batch"}
-    for job in (job for job in jobs if job["curve"] in (None, "batch")):
+    assert set(found.comparator) == {"sasrec", "gru4rec"} and set(found.model) == {"mamba4rec"}
+    assert set(found.curve.dropna()) == {"length-at-constant-batch"}
+    for job in (job for job in jobs if job["curve"] in (None, "length-at-constant-batch")):
         rows = found[found.job == job["records"][0].rpartition("/")[0]]
-        for k, rival in ((1, "sasrec"), (2, "gru4rec")):
+        for k, comparator in ((1, "sasrec"), (2, "gru4rec")):
             for phase, what, name in (
                 ("train", "step_s", "train/step_s"),
                 ("train", "memory", "train/peak_rss_bytes"),
                 ("inference", "batch_s", "inference/batch_s"),
             ):
-                (ratio,) = rows[(rows.rival == rival) & (rows.phase == phase) & (rows.what == what)].ratio  # fmt: skip
+                (ratio,) = rows[(rows.comparator == comparator) & (rows.phase == phase) & (rows.what == what)].ratio  # fmt: skip
                 own, other = (np.median(times(job, n)[name]) for n in (0, k))
                 assert ratio == pytest.approx(own / other)
 

@@ -12,14 +12,14 @@ from seqbench.measuring import workload
 from seqbench.training.batches import epoch_batches, windows_for
 
 
-@pytest.mark.parametrize("batch_targets", [1, 3, 5, 128])
-def test_the_steps_of_an_epoch_are_its_batches(tiny, batch_targets):
+@pytest.mark.parametrize("targets_per_step", [1, 3, 5, 128])
+def test_the_steps_of_an_epoch_are_its_batches(tiny, targets_per_step):
     """Also where one window holds more targets than a step asks for."""
     data = open_dataset(tiny)
-    job = replace(JOB, batch_targets=batch_targets)
+    job = replace(JOB, targets_per_step=targets_per_step)
     windows = windows_for(job.objective, data.split, job.seq_len)
     rng = np.random.default_rng(1)
-    made = len(epoch_batches(windows, batch_targets, rng, job.bucket))
+    made = len(epoch_batches(windows, targets_per_step, rng, job.bucket_by_length))
     assert workload.steps_per_epoch(job, data) == pytest.approx(made, rel=0.02, abs=1)
 
 

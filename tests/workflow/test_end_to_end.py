@@ -13,23 +13,24 @@ TINY = {
             "source": "synthetic",
             "k_core": 1,
             "seq_lens": [8],
-            "training": {"max_steps": 20, "eval_every": 10, "patience_steps": 20, "batch_targets": 256},
+            "training": {"max_steps": 20, "eval_every": 10, "patience_steps": 20, "targets_per_step": 256},
             "synthetic": {"n_users": 200, "n_items": 40, "mean_length": 12},
         }
     },
     "run": {"datasets": ["tiny"], "models": ["sasrec", "popularity"], "seeds": [0, 1]},
     "measure": {
         "models": ["sasrec"],
-        "lengths": [8],
+        "scaling": {
+            "length_at_constant_tokens": {"tokens": 64, "seq_lens": [8]},
+            "length_at_constant_batch": {"seq_lens": []},
+            "batch_size": {"sequences": []},
+            "catalogue_size": {"n_items": []},
+        },
         "n_items": 40,
-        "tokens": 64,
-        "sequences": None,
-        "batches": {"sequences": []},
-        "catalogues": {"n_items": []},
         "rounds": 2,
         "steps": 2,
         "warmup": 1,
-        "real": False,
+        "on_datasets": False,
     },
 }  # fmt: skip
 

@@ -11,7 +11,10 @@ pytestmark = pytest.mark.workflow
 @pytest.fixture
 def demo(stubbed, tmp_path):
     """Run or plan the demo of a stubbed checkout in a folder apart from it."""
-    config = write(tmp_path / "short.yaml", {"measure": {"lengths": [8], "sequences": None}})
+    config = write(
+        tmp_path / "short.yaml",
+        {"measure": {"scaling": {"length_at_constant_tokens": {"seq_lens": [8]}}}},
+    )
 
     def run(*arguments, more=(), **keys):
         return snakemake(

@@ -16,7 +16,7 @@ import torch
 
 import models
 from seqbench.core import metrics
-from seqbench.core.jobs import FULL_LENGTH, Experiment, Measurement, Training
+from seqbench.core.jobs import FULL_LENGTH, MeasurementJob, Training, TrainingJob
 from seqbench.data import open_dataset, prepare
 from seqbench.hardware import device
 from seqbench.measuring import phases, workload
@@ -26,7 +26,7 @@ from seqbench.training.supervisor import End
 LENGTHS, ROWS, ITEMS = (50, 200), 4, 1000
 DATA = {"n_users": 150, "n_items": 60, "mean_length": 20.0, "max_length": 60, "seed": 5}
 TRAINING = Training(
-    batch_targets=256, learning_rate=0.003, max_steps=45, eval_every=15, patience_steps=45
+    targets_per_step=256, learning_rate=0.003, max_steps=45, eval_every=15, patience_steps=45
 )
 COUNTED = ("flops", "saved_bytes", "operators", "moved_bytes")
 
@@ -59,9 +59,9 @@ def probe(gpu: bool = False) -> dict[str, Any]:
     return found
 
 
-def _job(name: str, length: int) -> Measurement:
+def _job(name: str, length: int) -> MeasurementJob:
     chosen = ((name, (("n_layers", 2),)),)
-    return Measurement(FULL_LENGTH, "golden", length, chosen, ROWS * length, ROWS, n_items=ITEMS)
+    return MeasurementJob(FULL_LENGTH, "golden", length, chosen, ROWS * length, ROWS, n_items=ITEMS)
 
 
 def _costs(name: str, length: int) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _peak(name: str, length: int) -> int:
 def _metrics(name: str, dataset: Path, folder: Path, trained: bool) -> dict[str, Any]:
     data = open_dataset(dataset)
     hyper = (("d_model", 16), ("dropout", 0.1)) if trained else ()
-    experiment = Experiment("golden", name, "golden", 16, 0, hyper, dataclasses.replace(TRAINING))
+    experiment = TrainingJob("golden", name, "golden", 16, 0, hyper, dataclasses.replace(TRAINING))
     if trained:
         values, samples, _ = loop.Trainer(experiment, data, folder, torch.device("cpu")).run()
     else:
@@ -102,9 +102,11 @@ def _metrics(name: str, dataset: Path, folder: Path, trained: bool) -> dict[str,
     found: dict[str, Any] = {
         f"{name}/training/loss/{p['step']}": p["loss"] for p in values["curve"]
     }
-    for masking in ("unmasked", "seen-masked"):
-        ranks = samples[f"test/{masking}/rank"]
-        found[f"{name}/test/{masking}/mean_rank"] = float(np.mean(ranks))
+    for seen_items in ("kept", "excluded"):
+        ranks = samples[f"test/{seen_items}/rank"]
+        found[f"{name}/test/{seen_items}/mean_rank"] = float(np.mean(ranks))
         for metric in ("hr@10", "ndcg@10", "mrr@10"):
-            found[f"{name}/test/{masking}/{metric}"] = float(metrics.per_user(ranks, metric).mean())
+            found[f"{name}/test/{seen_items}/{metric}"] = float(
+                metrics.per_user(ranks, metric).mean()
+            )
     return found

@@ -156,13 +156,13 @@ def _evaluation(data: Path) -> Callable[[], object]:
     import torch
 
     import models
-    from seqbench.core.jobs import Experiment
+    from seqbench.core.jobs import TrainingJob
     from seqbench.data import open_dataset
     from seqbench.training.ranking import evaluator_of
 
     torch.set_num_threads(1)
     dataset = open_dataset(data / "small")
-    experiment = Experiment("small", "sasrec", "t", 50, 0)
+    experiment = TrainingJob("small", "sasrec", "t", 50, 0)
     evaluator = evaluator_of(experiment, dataset, torch.device("cpu"))
     torch.manual_seed(0)
     model = models.build("sasrec", {}, dataset.n_items, 50)

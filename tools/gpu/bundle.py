@@ -21,7 +21,7 @@ from typing import Any
 
 from seqbench.core import jobs, provenance
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import Experiment, Measurement, build, filled
+from seqbench.core.jobs import MeasurementJob, TrainingJob, build, filled
 from seqbench.core.records import read_record, write_atomically
 from seqbench.training.search import SUMMARY, validation
 
@@ -223,9 +223,9 @@ def _place(experiment: Mapping[str, Any], found: str) -> str:
         keys = (experiment[key] for key in ("dataset", "model", "seq_len"))
         return "{}/{}/{}/L{}/{}".format(jobs.TUNE_TRACK, *keys, Path(found).name)
     if "training" in experiment:
-        return Experiment.from_json(json.dumps(experiment)).path
+        return TrainingJob.from_json(json.dumps(experiment)).path
     job = {k: v for k, v in experiment.items() if k not in ("model", "hyperparameters")}
-    return f"{build(Measurement, job).path}/{experiment['model']}"
+    return f"{build(MeasurementJob, job).path}/{experiment['model']}"
 
 
 def _name_revision(folder: Path, entries: list) -> None:

@@ -19,15 +19,17 @@ DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 # needs, the paper's first, its longest next.
 CORE_LENGTHS = (200, 8192, 2048, 512)
 CORE_TRACK = "matched"
-SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "batch_targets": 8192}
+SHORT = {"max_steps": 300, "eval_every": 100, "patience_steps": 300, "targets_per_step": 8192}
 GENERATED = {"n_users": 6000, "n_items": 3400, "mean_length": 160.0, "max_length": 400}
 GENERATED_TINY = {"n_users": 100, "n_items": 40, "mean_length": 12.0, "max_length": 20}
 TINY = {
-    "tracks": {"matched": {"hyperparameters": {"d_model": 16}, "training": {"batch_targets": 64}}},
+    "tracks": {"matched": {"hyperparameters": {"d_model": 16}, "training": {"targets_per_step": 64}}},
     "run": {"tracks": ["matched"]},
     "measure": {
-        "models": ["sasrec"], "lengths": [4, 8, 12, 16], "tokens": 32, "sequences": None, "n_items": 40, "rounds": 1,
-        "steps": 2, "warmup": 1, "batches": {"sequences": []}, "catalogues": {"n_items": []}, "eval_batch": 8,
+        "models": ["sasrec"], "n_items": 40, "rounds": 1,
+        "steps": 2, "warmup": 1, "eval_batch": 8,
+        "scaling": {"length_at_constant_tokens": {"tokens": 32, "seq_lens": [4, 8, 12, 16]}, "length_at_constant_batch": {"seq_lens": []},
+                    "batch_size": {"sequences": []}, "catalogue_size": {"n_items": []}},
     },
 }  # fmt: skip
 
@@ -124,7 +126,12 @@ def jobs(plan: Plan) -> Iterator[Any]:
     from seqbench.config.grid import grid
 
     measurements = grid(configuration(plan), ROOT / "models").measurements
-    order = {"tokens": 1, "batch": 2, "sequences": 3, "catalogue": 4}
+    order = {
+        "length-at-constant-tokens": 1,
+        "length-at-constant-batch": 2,
+        "batch-size": 3,
+        "catalogue-size": 4,
+    }
 
     def rank(job: Any) -> tuple:
         near = CORE_LENGTHS.index(job.seq_len) if job.seq_len in CORE_LENGTHS else len(CORE_LENGTHS)
@@ -144,7 +151,7 @@ def trainings(plan: Plan) -> list[Any]:
 
     config = configuration(plan)
     config["run"]["models"] = config["measure"]["models"]
-    tiny = {"max_steps": 20, "eval_every": 10, "batch_targets": 64}
+    tiny = {"max_steps": 20, "eval_every": 10, "targets_per_step": 64}
     training = Training(**(SHORT | tiny if plan.tiny else SHORT))
     every = grid(config, ROOT / "models").trainings
     return [replace(job, training=training) for job in every if job.track == "matched"]
@@ -154,7 +161,11 @@ def in_core(job: Any) -> bool:
     """Whether a job is measured unless the whole grid is asked for."""
     if job.curve is None:
         return True
-    return job.curve == "batch" and job.seq_len in CORE_LENGTHS and job.track == CORE_TRACK
+    return (
+        job.curve == "length-at-constant-batch"
+        and job.seq_len in CORE_LENGTHS
+        and job.track == CORE_TRACK
+    )
 
 
 def configuration(plan: Plan) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import psutil
 
 from seqbench.core import provenance
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import Experiment, Study
+from seqbench.core.jobs import Study, TrainingJob
 from seqbench.core.records import discard, read_record, write_atomically
 from seqbench.hardware.environment import SHARE
 from seqbench.hardware.leases import device_kind, device_lease, gpu_devices
@@ -71,7 +71,7 @@ def _learned(folder: Path) -> dict[str, Any]:
     """Validation NDCG@10 at the first and at the last validation, and seconds of training."""
     record = read_record(folder)
     curve = [
-        point["valid"]["unmasked"]["ndcg@10"]
+        point["valid"]["kept"]["ndcg@10"]
         for point in record["values"].get("curve") or [{}]
         if point
     ]
@@ -95,7 +95,7 @@ def of_grid(grid: Path, what: str = "trainings") -> list:
     Raises:
         UserError: no such file, no grid, or a dataset that was not prepared beside it.
     """
-    kind = Study if what == "studies" else Experiment
+    kind = Study if what == "studies" else TrainingJob
     try:
         listed = json.loads(grid.read_text(encoding="utf-8"))[what]
         jobs = [kind.from_json(json.dumps(job)) for job in listed]
@@ -115,7 +115,7 @@ def _data(grid: Path, name: str) -> Path:
     return grid.parent / "data" / name
 
 
-def is_done(plan: Plan, job: Experiment) -> bool:
+def is_done(plan: Plan, job: TrainingJob) -> bool:
     """Whether a training has its record: of this machine, description, data and code, and not one that crashed."""
     code = provenance.training(job.model)
     facts = _facts(plan, job.dataset)
@@ -168,12 +168,12 @@ def search_all(plan: Plan) -> tuple[int, int]:
     return _side_by_side(plan, todo, _unfinished(plan) if "quality" in plan.parts else [])
 
 
-def _unfinished(plan: Plan) -> list[Experiment]:
+def _unfinished(plan: Plan) -> list[TrainingJob]:
     return [job for job in of_grid(plan.grid) if not is_done(plan, job)]
 
 
 def _side_by_side(
-    plan: Plan, studies: list[Study], experiments: list[Experiment]
+    plan: Plan, studies: list[Study], experiments: list[TrainingJob]
 ) -> tuple[int, int]:
     """Run all, so many at once; of the studies, or of the trainings where there is none, how many are left and failed."""
     for name in dict.fromkeys(job.dataset for job in [*studies, *experiments]):
@@ -209,7 +209,7 @@ class _Stopped(Exception):
 def _search(plan: Plan, study: Study, stop: threading.Event) -> str | None:
     """End of one study; None: it was stopped, by the budget say. It goes on with the trials that are there then."""
 
-    def train(job: Experiment, _: Path, folder: Path, *__: object) -> str:
+    def train(job: TrainingJob, _: Path, folder: Path, *__: object) -> str:
         end = _train(plan, job, stop, folder)
         if (
             end is None or not (folder / "record.json").exists()
@@ -229,7 +229,7 @@ def _search(plan: Plan, study: Study, stop: threading.Event) -> str | None:
 
 
 def _train(
-    plan: Plan, job: Experiment, stop: threading.Event, folder: Path | None = None
+    plan: Plan, job: TrainingJob, stop: threading.Event, folder: Path | None = None
 ) -> str | None:
     """Status of one training; None: it was stopped, by the budget say. It goes on from its last saved state then."""
     if plan.left_s() <= 0 or stop.is_set():

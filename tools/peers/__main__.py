@@ -16,7 +16,7 @@ from seqbench.config.messages import instead
 from seqbench.core.errors import UserError
 from seqbench.hardware.worker_env import worker_environment
 
-from .contestants import REFERENCE, Contestant, contestants, levers
+from .contestants import REFERENCE, Contestant, ablations, contestants
 from .interactions import open_flat
 from .process import ROOT
 from .protocol import Settings
@@ -32,7 +32,7 @@ VARIABLES = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the race, print and write its result; 1 if our own reference failed, 2 on bad input."""
     arguments = _parser().parse_args(argv)
-    name = "bench-levers" if arguments.levers else "bench-peers"
+    name = "bench-ablations" if arguments.ablations else "bench-peers"
     arguments.out = arguments.out or Path("results") / name
     try:
         result = run(arguments)
@@ -58,7 +58,7 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
             f"snakemake --cores 1 {DEFAULT_DATA}/dataset.json"
         )
     settings = Settings(str(a.data.resolve()), threads=a.threads)
-    rows = {contestant.key: contestant for contestant in _rows(a.levers, settings)}
+    rows = {contestant.key: contestant for contestant in _rows(a.ablations, settings)}
     for key in a.only:
         if key not in rows:
             raise UserError(f"--only {key}: unknown; {instead(key, rows)}")
@@ -70,12 +70,14 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
         before = _product(variables, a.threads)
         lanes = race(chosen, variables, logs, a.budget_s)
         products = [p for p in (before, _product(variables, a.threads)) if p]
-    options = {"budget_s": a.budget_s, "only": a.only, "levers": a.levers}
+    options = {"budget_s": a.budget_s, "only": a.only, "ablations": a.ablations}
     return assemble(lanes, settings, variables, options, products)
 
 
-def _rows(only_levers: bool, settings: Settings) -> list[Contestant]:
-    return levers(settings) if only_levers else contestants(settings, open_flat(settings.data))
+def _rows(only_ablations: bool, settings: Settings) -> list[Contestant]:
+    return (
+        ablations(settings) if only_ablations else contestants(settings, open_flat(settings.data))
+    )
 
 
 def _product(variables: dict[str, str], threads: int) -> dict[str, Any] | None:
@@ -89,10 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peers", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--data", type=Path, default=DEFAULT_DATA, help="folder of a prepared dataset")
-    add("--out", type=Path, help="where the result goes (default results/bench-peers or -levers)")
+    add(
+        "--out", type=Path, help="where the result goes (default results/bench-peers or -ablations)"
+    )
     add("--budget-s", type=positive, default=600.0, help="seconds for all of it (default 600)")
     add("--threads", type=count, default=1, help="CPU threads of every worker (default 1)")
-    add("--levers", action="store_true", help="our SASRec with its optimisations off, no peers")
+    add("--ablations", action="store_true", help="our SASRec with its optimisations off, no peers")
     add("--only", nargs="*", default=[], help="keys of the rows to run besides our reference")
     return parser
 

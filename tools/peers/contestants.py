@@ -75,21 +75,25 @@ def contestants(settings: Settings, flat: Flat) -> list[Contestant]:
     ]
 
 
-def levers(settings: Settings) -> list[Contestant]:
+def ablations(settings: Settings) -> list[Contestant]:
     """Our SASRec as it is, then with one optimisation less in every row, then in bfloat16."""
 
     def row(key: str, label: str, without: tuple[str, ...] = (), **changes) -> Contestant:
         chosen = replace(settings, model="sasrec", batch=OUR_BATCH, **changes)
         return Contestant(key, label, "tools.peers.ours", chosen, None, without)
 
-    plain = {"kernels": "plain"}
+    plain = {"kernels": "eager"}
     return [
         row(REFERENCE, "everything on"),
         row("no-compiled", "compiled kernels off", kernels="torch"),
         row("plain", "and the loss in one piece, Adam unfused", **plain),
-        row("no-bucket", "and batches of any lengths", bucket=False, **plain),
+        row("no-bucket", "and batches of any lengths", bucket_by_length=False, **plain),
         row(
-            "no-malloc", "and malloc as the system has it", tuple(ALLOCATOR), bucket=False, **plain
+            "no-malloc",
+            "and malloc as the system has it",
+            tuple(ALLOCATOR),
+            bucket_by_length=False,
+            **plain,
         ),
         row("inductor", "everything on, torch.compile instead of numba", kernels="inductor"),
         row("bf16", "everything on, in bfloat16", precision="bf16"),

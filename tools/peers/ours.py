@@ -61,7 +61,7 @@ class Ours:
             "mean_window": float((self.windows.length**2).sum() / self.windows.length.sum()),
             "backend": self.model.backend_report(),
             "versions": versions("torch", "numpy"),
-            "evaluates": "rank of the test item, twice: seen items ranked and seen items masked",
+            "evaluates": "rank of the test item, twice: seen items kept and seen items excluded",
             "differs": [*DIFFERS.get(self.settings.model, []), *COMMON],
         }
 
@@ -74,7 +74,9 @@ class Ours:
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
         self.model.train()
         while True:
-            epoch = self.epoch_batches(self.windows, s.batch, rng, bucket=s.bucket)
+            epoch = self.epoch_batches(
+                self.windows, s.batch, rng, bucket_by_length=s.bucket_by_length
+            )
             for batch in self.gatherer.batches(epoch, generator):
                 self.step(self.model, self.optimizer, batch, s.precision)
                 if not done(batch.n_targets):
@@ -83,7 +85,7 @@ class Ours:
     def evaluate(self) -> int:
         """Full ranking of all users' test items."""
         ranks = self.evaluator.ranks(self.model, "test")
-        return len(ranks["unmasked"].rank)
+        return len(ranks["kept"].rank)
 
 
 def _mean_history(targets: Any) -> float:

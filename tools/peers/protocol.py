@@ -45,7 +45,7 @@ class Settings:
     threads: int = 1
     kernels: str = "auto"  # ours only, as in seqbench.core.jobs.Training, like the next two
     precision: str = "fp32"
-    bucket: bool = True
+    bucket_by_length: bool = True
 
 
 class Trained(Protocol):

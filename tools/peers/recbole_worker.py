@@ -48,7 +48,7 @@ class RecBole:
             "parameters": sum(p.numel() for p in model.parameters()),
             "n_items": dataset.item_num - 1,
             "versions": versions("recbole", "torch", "numpy", "pandas", "ray"),
-            "evaluates": "scores of all items, top 10 and its metrics, seen items ranked",
+            "evaluates": "scores of all items, top 10 and its metrics, seen items kept",
             "differs": DIFFERS,
         }
 

@@ -53,7 +53,7 @@ class RecTools:
             "parameters": sum(p.numel() for p in module.parameters()),
             "n_items": len(self.model.data_preparator.get_known_item_ids()),
             "versions": versions(*packages),
-            "evaluates": "top 10 items of every user, seen items ranked",
+            "evaluates": "top 10 items of every user, seen items kept",
             "differs": DIFFERS,
         }
 

@@ -48,7 +48,7 @@ class RePlay:
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "n_items": n_items,
             "versions": versions("replay-rec", "torch", "numpy", "pandas", "lightning"),
-            "evaluates": "top 10 items of every user from all scores, seen items ranked",
+            "evaluates": "top 10 items of every user from all scores, seen items kept",
             "differs": DIFFERS,
         }
 

@@ -23,7 +23,7 @@ OWN = (
     "batch",
     "kernels",
     "precision",
-    "bucket",
+    "bucket_by_length",
 )  # settings that are a row's own, or a path
 # Prefixes of variables that decide how memory is allocated and what the kernels of torch do.
 SHOWN = ("LD_PRELOAD", "MALLOC_", "ATEN_", "KMP_", "MKL_", "OMP_")

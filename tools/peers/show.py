@@ -37,7 +37,7 @@ def table(result: dict[str, Any]) -> Table:
         f"Training on {data['name']} ({data['n_users']:,} users, {data['n_items']:,} items), "
         f"histories of {result['settings']['length']}: median over rounds [95 % interval]"
     )
-    name = "bench-levers" if result["options"].get("levers") else "bench-peers"
+    name = "bench-ablations" if result["options"].get("ablations") else "bench-peers"
     return Table(name, caption, COLUMNS, rows, notes(result))
 
 

@@ -51,7 +51,7 @@ wildcard_constraints:
     model="[^/]+",
     seq_len=r"\d+",
     seed=r"\d+",
-    size=r"([a-z]+-)?L\d+-T\d+(-V\d+)?",
+    size=r"([a-z-]+-)?L\d+-T\d+(-V\d+)?",
 
 
 # What a job's numbers depend on in the code is a parameter: a docstring or a moved file changes none of them.

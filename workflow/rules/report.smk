@@ -58,7 +58,7 @@ rule render:
         texts=text_of(
             *glob(f"{ROOT}/report/template/*"),
             f"{ROOT}/config/claims.yaml",
-            f"{ROOT}/config/anchors.yaml",
+            f"{ROOT}/config/published_values.yaml",
         ),
     shell:
         "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log}"

@@ -11,7 +11,7 @@ from seqbench.config import load
 from seqbench.config.grid import grid as span
 from seqbench.config.model_files import MODELS
 from seqbench.core.errors import UserError
-from seqbench.report import report, waterfall
+from seqbench.report import ablation, report
 
 STEPS = ["paper", "paper-1", "matched"]
 NAMES = ("mamba4rec", "sasrec", "bert4rec")
@@ -20,7 +20,7 @@ SPEED = {"paper": 4.0, "paper-1": 2.0, "matched": 1.0}
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    root = tmp_path_factory.mktemp("waterfall")
+    root = tmp_path_factory.mktemp("ablation")
     results = root / "results"
     write_dataset(results)
     jobs = [measurement("toy", NAMES, track) for track in STEPS]
@@ -30,7 +30,7 @@ def shown(tmp_path_factory):
     for entry in trainings:
         write_training(results, entry)
     plan = grid(trainings, jobs)
-    plan["report"]["waterfall"] = STEPS
+    plan["report"]["ablation"] = STEPS
     (results / "grid.json").write_text(json.dumps(plan))
     collect.collect(results / "grid.json", results, root / "tables")
     return report.render(root / "tables", root / "report"), collect.read(root / "tables")
@@ -38,7 +38,7 @@ def shown(tmp_path_factory):
 
 def test_steps_stand_in_their_order_with_ratios_of_the_medians(shown):
     _, tables = shown
-    (table,) = waterfall.tables(tables)
+    (table,) = ablation.tables(tables)
     start = next(k for k, row in enumerate(table.rows) if row[0].text.startswith("Training epoch"))
     rows = table.rows[start + 1 : start + 4]
     assert [row[0].text for row in rows] == STEPS
@@ -47,24 +47,24 @@ def test_steps_stand_in_their_order_with_ratios_of_the_medians(shown):
         own = {name: cost[row[0].text, name, "epoch_s"] for name in NAMES}
         assert [cell.value for cell in row[1:4]] == [own[name] for name in NAMES]
         assert [cell.value for cell in row[4:]] == pytest.approx(
-            [own["mamba4rec"] / own[rival] for rival in NAMES[1:]]
+            [own["mamba4rec"] / own[comparator] for comparator in NAMES[1:]]
         )
     assert rows[0][1].value > rows[1][1].value > rows[2][1].value
 
 
 def test_quality_stands_beside_where_it_is_known(shown):
     page, tables = shown
-    (table,) = waterfall.tables(tables)
+    (table,) = ablation.tables(tables)
     start = next(k for k, row in enumerate(table.rows) if row[0].text.startswith("Test NDCG@10"))
     assert [row[0].text for row in table.rows[start + 1 :]] == ["matched"]
-    assert 'id="waterfall"' in page.read_text()
-    assert (page.parent / "tables" / "waterfall-toy-L50-test-machine.csv").exists()
+    assert 'id="ablation"' in page.read_text()
+    assert (page.parent / "tables" / "ablation-toy-L50-test-machine.csv").exists()
 
 
 def test_without_declared_steps_tracks_never_meet(shown):
     _, tables = shown
-    tables.settings["waterfall"] = []
-    assert waterfall.tables(tables) == []
+    tables.settings["ablation"] = []
+    assert ablation.tables(tables) == []
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,13 @@ def shipped():
     return load.load([root / "ablation.yaml"])
 
 
-def test_each_step_of_the_shipped_waterfall_changes_one_thing(shipped):
+def test_each_step_of_the_shipped_ablation_changes_one_thing(shipped):
     """What a model's training and hyper-parameters differ in from step to step, by the name of the step."""
     jobs = span(shipped, MODELS).measurements
-    steps = shipped["report"]["waterfall"]
+    steps = shipped["report"]["ablation"]
     known = {
-        "paper-1-gelu": {"gelu"}, "paper-2-attention": {"attention", "attn_dropout"}, "paper-3-positions": {"positions"},
-        "paper-4-kernels": {"kernels"}, "paper-5-buckets": {"bucket"},
+        "paper-1-gelu": {"gelu"}, "paper-2-attention": {"attention", "attn_dropout"}, "paper-3-positions": {"compute_all_positions"},
+        "paper-4-kernels": {"kernels"}, "paper-5-buckets": {"bucket_by_length"},
         "paper-6-objective": {"objective", "masking", "mask_prob", "last_only", "item_bias"},
     }  # fmt: skip
     for model in ("mamba4rec", "sasrec", "bert4rec", "gru4rec"):
@@ -105,12 +105,15 @@ def test_the_paper_track_is_recboles_setting():
         if e.track == "paper" and e.dataset == "amazon-beauty"
     }
     training = found["sasrec"].training
-    assert (training.objective, training.batch_targets, training.learning_rate) == (
+    assert (training.objective, training.targets_per_step, training.learning_rate) == (
         "prefix",
         2048,
         0.001,
     )
-    assert (training.positions, training.kernels, training.bucket) == ("every", "plain", False)
+    assert training.compute_all_positions and (training.kernels, training.bucket_by_length) == (
+        "eager",
+        False,
+    )
     assert (training.max_steps, training.eval_every, training.patience_steps) == (
         300 * 65,
         65,
@@ -127,9 +130,9 @@ def test_the_paper_track_is_recboles_setting():
 
 def test_an_unknown_step_is_named(shipped):
     with pytest.raises(
-        UserError, match=r"report\.waterfall = 'papers': unknown; did you mean 'paper'"
+        UserError, match=r"report\.ablation = 'papers': unknown; did you mean 'paper'"
     ):
-        load.validate({**shipped, "report": {**shipped["report"], "waterfall": ["papers"]}})
+        load.validate({**shipped, "report": {**shipped["report"], "ablation": ["papers"]}})
 
 
 def test_the_shipped_protocols_are_valid_and_pair_with_their_bases():

@@ -7,7 +7,7 @@ from builders import SEEDS, grid, training, write_grid, write_training
 
 from seqbench.analysis import collect
 from seqbench.core.errors import UserError
-from seqbench.report import anchors
+from seqbench.report import published_values
 
 
 def tables_of(results, **values):
@@ -19,15 +19,15 @@ def tables_of(results, **values):
     return collect.read(results / "tables")
 
 
-def anchor(**changes):
-    base = {"dataset": "toy", "seq_len": 50, "model": "sasrec", "masking": "unmasked", "hr@10": 0.3, "ndcg@10": 0.2,
+def published_value(**changes):
+    base = {"dataset": "toy", "seq_len": 50, "model": "sasrec", "seen_items": "kept", "hr@10": 0.3, "ndcg@10": 0.2,
             "source": "a paper", "note": "as told"}  # fmt: skip
     return base | changes
 
 
-def ours(tables, masking="unmasked", metric="ndcg@10"):
+def ours(tables, seen_items="kept", metric="ndcg@10"):
     rows = tables.frames["summary"]
-    keys = (rows.masking == masking) & (rows.metric == metric) & (rows.ties == "conservative")
+    keys = (rows.seen_items == seen_items) & (rows.metric == metric) & (rows.ties == "conservative")
     return rows[keys].iloc[0]
 
 
@@ -35,16 +35,16 @@ def ours(tables, masking="unmasked", metric="ndcg@10"):
 def test_the_interval_decides(tmp_path, which, expected):
     tables = tables_of(tmp_path)
     published = ours(tables)[which] + {"above": -0.001, "reached": 0, "below": 0.001}[expected]
-    (held,) = anchors.held(tables, [anchor(**{"ndcg@10": published})])
+    (held,) = published_values.held(tables, [published_value(**{"ndcg@10": published})])
     assert held.verdict == expected
 
 
 def test_like_is_held_against_like(tmp_path):
     tables = tables_of(tmp_path)
-    between = (ours(tables).ci_high + ours(tables, "seen-masked").ci_low) / 2
-    assert ours(tables).ci_high < between < ours(tables, "seen-masked").ci_low
-    found = anchors.held(
-        tables, [anchor(**{"ndcg@10": between, "masking": m}) for m in ("unmasked", "seen-masked", "unknown")]
+    between = (ours(tables).ci_high + ours(tables, "excluded").ci_low) / 2
+    assert ours(tables).ci_high < between < ours(tables, "excluded").ci_low
+    found = published_values.held(
+        tables, [published_value(**{"ndcg@10": between, "seen_items": m}) for m in ("kept", "excluded", "unknown")]
     )  # fmt: skip
     assert [held.verdict for held in found] == ["below", "above", None]
 
@@ -55,9 +55,9 @@ def test_a_wide_interval_alone_reaches_nothing(tmp_path):
     frame = tables.frames["summary"]
     tables.frames["summary"] = frame.assign(ci_low=0.0, ci_high=1.0)
     mean = ours(tables)["mean"]
-    values = [anchor(**{"ndcg@10": factor * mean}) for factor in (1.10, 1.12, 0.5)]
-    assert [h.verdict for h in anchors.held(tables, values)] == ["reached", "inconclusive", "reached"]  # fmt: skip
-    count, missed = anchors.sentences(tables, values)
+    values = [published_value(**{"ndcg@10": factor * mean}) for factor in (1.10, 1.12, 0.5)]
+    assert [h.verdict for h in published_values.held(tables, values)] == ["reached", "inconclusive", "reached"]  # fmt: skip
+    count, missed = published_values.sentences(tables, values)
     assert (
         "reaches or exceeds, as far as its interval tells, 2 of 3 published values of models trained here, 1 by its mean."
         in count
@@ -68,21 +68,25 @@ def test_a_wide_interval_alone_reaches_nothing(tmp_path):
 def test_hr_decides_where_only_hr_was_published(tmp_path):
     tables = tables_of(tmp_path)
     value = ours(tables, metric="hr@10")["mean"]
-    (held,) = anchors.held(tables, [anchor(**{"ndcg@10": None, "hr@10": value})])
+    (held,) = published_values.held(tables, [published_value(**{"ndcg@10": None, "hr@10": value})])
     assert (held.metric, held.verdict) == ("hr@10", "reached")
 
 
 def test_values_of_models_that_were_not_run_are_left_out(tmp_path):
     tables = tables_of(tmp_path)
-    others = [anchor(model="bert4rec"), anchor(dataset="other"), anchor(seq_len=200)]
-    assert anchors.held(tables, others) == []
-    assert anchors.table(tables, others).rows == []
-    assert anchors.sentences(tables, others) == []
+    others = [
+        published_value(model="bert4rec"),
+        published_value(dataset="other"),
+        published_value(seq_len=200),
+    ]
+    assert published_values.held(tables, others) == []
+    assert published_values.table(tables, others).rows == []
+    assert published_values.sentences(tables, others) == []
 
 
 def test_a_miss_is_told_with_what_the_records_know(tmp_path):
     tables = tables_of(tmp_path, stopped="max_steps", still_improving=True)
-    count, sentence = anchors.sentences(tables, [anchor(**{"ndcg@10": 0.9})])
+    count, sentence = published_values.sentences(tables, [published_value(**{"ndcg@10": 0.9})])
     assert count.startswith(
         "Track matched reaches or exceeds, as far as its interval tells, 0 of 1 published"
     )
@@ -91,27 +95,27 @@ def test_a_miss_is_told_with_what_the_records_know(tmp_path):
         in sentence
     )
     assert "no tuning" in sentence
-    assert f"with seen items masked {ours(tables, 'seen-masked')['mean']:.4f}" in sentence
+    assert f"with seen items excluded {ours(tables, 'excluded')['mean']:.4f}" in sentence
     stopped = tables_of(tmp_path / "b")
-    assert "all trainings had stopped improving" in anchors.sentences(stopped, [anchor(**{"ndcg@10": 0.9})])[1]  # fmt: skip
+    assert "all trainings had stopped improving" in published_values.sentences(stopped, [published_value(**{"ndcg@10": 0.9})])[1]  # fmt: skip
 
 
 def test_a_track_with_fewer_values_is_counted_beside_the_first_on_the_same_ones(tmp_path):
     tables = tables_of(tmp_path)
     rows = tables.frames["summary"]
     tables.frames["summary"] = pd.concat([rows.assign(track="tuned"), rows, rows.assign(seq_len=100)])  # fmt: skip
-    held = [anchor(**{"ndcg@10": 0.001}), anchor(seq_len=100, **{"ndcg@10": 0.9})]
-    said = [text for text in anchors.sentences(tables, held) if text.startswith("Track")]
+    held = [published_value(**{"ndcg@10": 0.001}), published_value(seq_len=100, **{"ndcg@10": 0.9})]
+    said = [text for text in published_values.sentences(tables, held) if text.startswith("Track")]
     assert said == [
         "Track matched reaches or exceeds, as far as its interval tells, 1 of 2 published values of models trained here, 1 by its mean.",
         "Track tuned reaches or exceeds, as far as its interval tells, 1 of 1 published values of models trained here, 1 by its mean (track matched 1 of 1 of these).",
     ]
-    assert anchors.sentences(tables, held, of=["tuned"]) == said[1:]
+    assert published_values.sentences(tables, held, of=["tuned"]) == said[1:]
 
 
 def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):
     tables = tables_of(tmp_path)
-    table = anchors.table(tables, [anchor(masking="seen-masked")])
+    table = published_values.table(tables, [published_value(seen_items="excluded")])
     (_, row) = table.rows
     assert [cell.mark for cell in row[4:6]] == ["muted", ""]
     assert len(row) == len(table.columns)
@@ -121,8 +125,10 @@ def test_every_place_has_its_own_rows(tmp_path):
     tables = tables_of(tmp_path)
     rows = tables.frames["summary"]
     tables.frames["summary"] = pd.concat([rows, rows.assign(seq_len=100)])
-    only_hr = anchor(**{"ndcg@10": None})
-    found = anchors.table(tables, [anchor(), anchor(masking="unknown", seq_len=100), only_hr]).rows
+    only_hr = published_value(**{"ndcg@10": None})
+    found = published_values.table(
+        tables, [published_value(), published_value(seen_items="unknown", seq_len=100), only_hr]
+    ).rows
     assert [row[0].text for row in found if len(row) == 1] == [
         "toy, L = 50: ours is NDCG@10", "toy, L = 100: ours is NDCG@10"
     ]  # fmt: skip
@@ -136,18 +142,20 @@ def test_every_place_has_its_own_rows(tmp_path):
 )  # of the way from below the lower of our two intervals to above the higher one
 def test_where_a_source_does_not_say_how_it_ranks_both_of_ours_decide(tmp_path, share, expected):
     tables = tables_of(tmp_path)
-    low, high = (ours(tables, masking) for masking in ("unmasked", "seen-masked"))
+    low, high = (ours(tables, seen_items) for seen_items in ("kept", "excluded"))
     assert low.ci_high < high.ci_low
     ends = (low.ci_low - 0.001, high.ci_high + 0.001)
-    published = anchor(masking="unknown", **{"ndcg@10": ends[0] + share * (ends[1] - ends[0])})
-    (held,) = anchors.held(tables, [published])
+    published = published_value(
+        seen_items="unknown", **{"ndcg@10": ends[0] + share * (ends[1] - ends[0])}
+    )
+    (held,) = published_values.held(tables, [published])
     assert held.verdict == expected and held.ours["mean"] == high["mean"]
-    row = anchors.table(tables, [published]).rows[1]
+    row = published_values.table(tables, [published]).rows[1]
     assert (row[1].text, row[6].text) == ("not said", expected or "–")
 
 
 def test_the_file_of_the_project_is_sound():
-    found = anchors.read()
+    found = published_values.read()
     assert {a["model"] for a in found} == {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
     assert all(
         a["hr@10"] is None or a["ndcg@10"] is None or a["hr@10"] > a["ndcg@10"] for a in found
@@ -157,17 +165,17 @@ def test_the_file_of_the_project_is_sound():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"masking": "both"}, "anchors[0].masking = both: must be one of unmasked, seen-masked, unknown"),
-        ({"hr@10": 31.2}, "anchors[0].hr@10 = 31.2: must lie between 0 and 1"),
-        ({"year": 2024}, "anchors[0].year is unknown"),
-        ({"source": ...}, "anchors[0].source is missing"),
+        ({"seen_items": "both"}, "published_values[0].seen_items = both: must be one of kept, excluded, unknown"),
+        ({"hr@10": 31.2}, "published_values[0].hr@10 = 31.2: must lie between 0 and 1"),
+        ({"year": 2024}, "published_values[0].year is unknown"),
+        ({"source": ...}, "published_values[0].source is missing"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_file_is_one_line(tmp_path, changes, words):
-    content = {k: v for k, v in anchor(**changes).items() if v is not ...}
-    file = tmp_path / "anchors.yaml"
-    file.write_text(yaml.safe_dump({"anchors": [content]}))
+    content = {k: v for k, v in published_value(**changes).items() if v is not ...}
+    file = tmp_path / "published_values.yaml"
+    file.write_text(yaml.safe_dump({"published_values": [content]}))
     with pytest.raises(UserError) as error:
-        anchors.read(file)
+        published_values.read(file)
     assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -4,15 +4,15 @@ import pytest
 from builders import THREE, curve, grid, plan, training, write_training
 from test_answers import tables_of
 
-from seqbench.report import masking_gap, versus
+from seqbench.report import seen_items_gap, versus
 
 
 def shaped(entry, share):
     """A training's curve with this gap by step."""
     points = curve(entry["model"], entry["seed"])
     for point in points:
-        ranked = point["valid"]["unmasked"]
-        point["valid"]["seen-masked"] = {k: (1 + share(point["step"])) * v for k, v in ranked.items()}  # fmt: skip
+        ranked = point["valid"]["kept"]
+        point["valid"]["excluded"] = {k: (1 + share(point["step"])) * v for k, v in ranked.items()}  # fmt: skip
     return points
 
 
@@ -27,7 +27,7 @@ def told(results, share, **values):
             write_training(results, entry, values={"curve": shaped(entry, gap), **values})
 
     tables = tables_of(results, wanted, change)
-    return list(masking_gap.brief(tables, versus.judged(tables)))
+    return list(seen_items_gap.brief(tables, versus.judged(tables)))
 
 
 def falling(model, step, seed):
@@ -62,16 +62,16 @@ def test_a_look_without_quality_has_no_gap(tmp_path):
         for entry in wanted["trainings"]:
             if entry["model"] == "sasrec":
                 points = shaped(entry, lambda _: 0.3)
-                points[0]["valid"] = {masking: dict.fromkeys(row, 0.0) for masking, row in points[0]["valid"].items()}  # fmt: skip
+                points[0]["valid"] = {seen_items: dict.fromkeys(row, 0.0) for seen_items, row in points[0]["valid"].items()}  # fmt: skip
                 write_training(tmp_path, entry, values={"curve": points})
 
     tables = tables_of(tmp_path, wanted, change)
-    found = masking_gap.shares(tables, track="matched")
+    found = seen_items_gap.shares(tables, track="matched")
     assert set(found[found.model == "sasrec"].share.round(6)) == {0.3}
     assert set(found[found.model == "mamba4rec"].share.round(6)) == {0.2}
-    assert list(masking_gap.gaps(tables, "toy", "matched", 50))[1] == pytest.approx(("sasrec", 0.3, 0.3))  # fmt: skip
+    assert list(seen_items_gap.gaps(tables, "toy", "matched", 50))[1] == pytest.approx(("sasrec", 0.3, 0.3))  # fmt: skip
 
 
 def test_nothing_is_told_without_curves(tmp_path):
     tables = tables_of(tmp_path, grid([training(model="popularity")]))
-    assert not list(masking_gap.brief(tables, ["matched"]))
+    assert not list(seen_items_gap.brief(tables, ["matched"]))

@@ -24,7 +24,7 @@ from .views import ordered
 
 @dataclass(frozen=True)
 class Gap:
-    """What masking adds to a training's validation quality, as a share of the value with seen items ranked."""
+    """What masking adds to a training's validation quality, as a share of the value with seen items kept."""
 
     dataset: str
     first: float  # at the first look
@@ -44,8 +44,8 @@ def shares(tables: Tables, **where: Any) -> pd.DataFrame:
     if part.empty:
         return pd.DataFrame(columns=["path", "model", "step", "best", "share"])
     index = ["path", "model", "step", "best"]
-    wide = part.pivot_table(index=index, columns="masking", values="value").reset_index()
-    wide["share"] = wide["seen-masked"] / wide["unmasked"].where(wide["unmasked"] > 0) - 1
+    wide = part.pivot_table(index=index, columns="seen_items", values="value").reset_index()
+    wide["share"] = wide["excluded"] / wide["kept"].where(wide["kept"] > 0) - 1
     return wide.dropna(subset="share")
 
 
@@ -63,14 +63,14 @@ def gaps(
 
 def sentences(tables: Tables) -> Iterator[str]:
     """What masking adds on the test, place by place, and whether the gap closed while the models were trained."""
-    rows = pick(tables.frames["contrasts"], contrast="masking", metric=MAIN)
+    rows = pick(tables.frames["contrasts"], contrast="seen_items", metric=MAIN)
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
     for dataset, track, seq_len in places(rows, "dataset", "track", "seq_len_to"):
         part = pick(rows, dataset=dataset, track=track, seq_len_to=seq_len)
         text = f"{place(dataset, seq_len)}, track {track}: masking adds {changes(tables, part)} to the test {METRICS[MAIN].label}."
         went = _went(tables, dataset, track, seq_len)
         if went:
-            text += f" On validation the gap, as a share of the value with seen items ranked, went from the first look to the chosen step from {went}."
+            text += f" On validation the gap, as a share of the value with seen items kept, went from the first look to the chosen step from {went}."
         yield text
 
 

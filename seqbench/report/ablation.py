@@ -1,7 +1,7 @@
 """Display table of the way from one track to another, one switch a step: what each does to cost, quality and the ratios.
 
 The only table with several tracks in it, because the steps between them are its subject. Its tracks and their order come from
-`report.waterfall` of the configuration.
+`report.ablation` of the configuration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .findings import MAIN, pick, place, places
 from .tables import Cell, Column, Table, known, label, rounded, unit_for
 from .views import DASH, ordered
 
-SUBJECT, RIVALS = "mamba4rec", ("sasrec", "bert4rec", "gru4rec")
+FOCAL_MODEL, COMPARATORS = "mamba4rec", ("sasrec", "bert4rec", "gru4rec")
 COSTS = (
     ("train", "epoch_s", "Training epoch"),
     ("train", "peak_rss_bytes", "Training memory, resident"),
@@ -29,7 +29,7 @@ COSTS = (
 
 def tables(content: Tables) -> list[Table]:
     """One table per dataset, length and machine on which at least two of the steps were measured."""
-    steps = content.settings.get("waterfall") or []
+    steps = content.settings.get("ablation") or []
     cost = content.frames["efficiency"]
     cost = cost[cost.track.isin(steps) & cost.curve.isna()] if len(cost) else cost
     found = []
@@ -42,7 +42,7 @@ def tables(content: Tables) -> list[Table]:
 
 def without_steps(content: Tables) -> Tables:
     """The tables without the tracks that only lead from the first step to the last."""
-    between = (content.settings.get("waterfall") or [])[1:-1]
+    between = (content.settings.get("ablation") or [])[1:-1]
     frames = {
         name: frame[~frame.track.isin(between)]
         if len(frame) and "track" in frame and between
@@ -61,23 +61,25 @@ def _table(
     machine: str,
 ) -> Table:
     models = ordered(cost.model)
-    rivals = [r for r in RIVALS if r in models and SUBJECT in models]
+    comparators = [r for r in COMPARATORS if r in models and FOCAL_MODEL in models]
     columns = [Column("Step", number=False), *[Column(label(model)) for model in models]]
-    columns += [Column(label(rival), f"{label(SUBJECT)} over") for rival in rivals]
+    columns += [
+        Column(label(comparator), f"{label(FOCAL_MODEL)} over") for comparator in comparators
+    ]
     body: list[list[Cell]] = []
     for phase, metric, title in COSTS:
         rows = pick(cost, phase=phase, metric=metric)
         rows = rows[rows["median"].notna()] if len(rows) else rows
         if len(rows):
-            body += _cost_rows(rows, title, METRICS[metric].unit, steps, models, rivals)
-    body += _quality_rows(content, steps, dataset, seq_len, models, rivals)
+            body += _cost_rows(rows, title, METRICS[metric].unit, steps, models, comparators)
+    body += _quality_rows(content, steps, dataset, seq_len, models, comparators)
     note = (
         "Each step keeps those above it. An epoch has the same targets in every step, its time is the measured step times the steps"
         " of an epoch; medians over rounds. Below 1 the ratio says that Mamba4Rec costs less. Steps were measured one after the"
         " other, models within a step interleaved: compare ratios before seconds."
     )
     caption = f"From {steps[0]} to {steps[-1]} on {place(dataset, seq_len)}, {machine}: one switch at a time"
-    return Table(f"waterfall-{dataset}-L{seq_len}-{machine}", caption, columns, body, [note])
+    return Table(f"ablation-{dataset}-L{seq_len}-{machine}", caption, columns, body, [note])
 
 
 def _cost_rows(
@@ -86,7 +88,7 @@ def _cost_rows(
     unit: str,
     steps: Sequence[str],
     models: list[str],
-    rivals: list[str],
+    comparators: list[str],
 ) -> Iterator[list[Cell]]:
     factor, name = unit_for(unit, [rows["median"].min()])
     yield [Cell(f"{title} ({name})" if name else title)]
@@ -107,8 +109,10 @@ def _cost_rows(
                 else DASH
             )
         ratios = [
-            value[SUBJECT].median / value[r].median if r in value and SUBJECT in value else None
-            for r in rivals
+            value[FOCAL_MODEL].median / value[r].median
+            if r in value and FOCAL_MODEL in value
+            else None
+            for r in comparators
         ]
         yield [
             Cell(step),
@@ -123,24 +127,24 @@ def _quality_rows(
     dataset: str,
     seq_len: int,
     models: list[str],
-    rivals: list[str],
+    comparators: list[str],
 ) -> Iterator[list[Cell]]:
     rows = pick(
         content.frames["summary"],
         dataset=dataset,
         seq_len=seq_len,
         metric=MAIN,
-        masking="unmasked",
+        seen_items="kept",
         ties="conservative",
     )
     rows = rows[rows.track.isin(steps)] if len(rows) else rows
     if not len(rows):
         return
-    yield [Cell(f"Test {METRICS[MAIN].label}, seen items ranked")]
+    yield [Cell(f"Test {METRICS[MAIN].label}, seen items kept")]
     for step in steps:
         value = {row.model: row.mean for row in pick(rows, track=step).itertuples()}
         if value:
             cells = [
                 Cell(f"{value[m]:.4f}", value=value[m]) if m in value else DASH for m in models
             ]
-            yield [Cell(step), *cells, *[DASH for _ in rivals]]
+            yield [Cell(step), *cells, *[DASH for _ in comparators]]
