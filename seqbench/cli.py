@@ -67,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
         "name", "definition", "data-dir", "out")  # fmt: skip
     add("run", _run, "train one experiment in a supervised process and write its record",
-        "experiment", "dataset", "out", "threads", "time-limit")  # fmt: skip
+        "job", "dataset", "out", "threads", "time-limit")  # fmt: skip
     add("train", _train, "train one experiment in this process (what `run` supervises)",
-        "experiment", "dataset", "out", "threads")  # fmt: skip
+        "job", "dataset", "out", "threads")  # fmt: skip
     add("measure", _measure, "time and weigh all models of one job, interleaved",
-        "measurement", "dataset?", "out", "threads", "time-limit")  # fmt: skip
+        "job", "dataset?", "out", "threads", "time-limit")  # fmt: skip
     add("grid", _grid, "list all jobs of a configuration", "config", "out")
     add("tune", _tune, "search one model's settings on one dataset, every trial a supervised training",
         "study", "dataset", "out", "threads", "time-limit")  # fmt: skip
@@ -98,11 +98,10 @@ _OPTIONS: dict[str, dict] = {
     "definition": {"required": True, "help": "its block in the configuration as JSON"},
     "data-dir": {**_PATH, "help": "folder with the publishers' files; downloads go there"},
     "out": {**_PATH, "help": "where the result goes"},
-    "experiment": {"required": True, "help": "the experiment as JSON"},
+    "job": {"required": True, "help": "the training or measuring job as JSON, as results/grid.json has it"},
     "study": {"required": True, "help": "the study as JSON"},
     "tuned": {**_PATH, "help": "the configuration file to write"},
     "configfile": {"type": Path, "nargs": "*", "default": [], "help": "files merged over config/config.yaml"},
-    "measurement": {"required": True, "help": "the measuring job as JSON"},
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
@@ -130,25 +129,28 @@ def _prepare(a: argparse.Namespace) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from .core.jobs import TrainingJob, read
+    from .core.jobs import TrainingJob
+    from .core.records import read_job
     from .training.supervisor import supervise
 
-    job = read(TrainingJob, a.experiment)
+    job = read_job(TrainingJob, a.job)
     supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
 def _train(a: argparse.Namespace) -> None:
-    from .core.jobs import TrainingJob, read
+    from .core.jobs import TrainingJob
+    from .core.records import read_job
     from .training.worker import run
 
-    run(read(TrainingJob, a.experiment), a.dataset, _writable(a.out), a.threads)
+    run(read_job(TrainingJob, a.job), a.dataset, _writable(a.out), a.threads)
 
 
 def _tune(a: argparse.Namespace) -> None:
-    from .core.jobs import Study, read
+    from .core.jobs import Study
+    from .core.records import read_job
     from .training.search import tune
 
-    tune(read(Study, a.study), a.dataset, _writable(a.out), a.threads, a.time_limit)
+    tune(read_job(Study, a.study), a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
 def _accept(a: argparse.Namespace) -> None:
@@ -164,10 +166,11 @@ def _accept(a: argparse.Namespace) -> None:
 
 
 def _measure(a: argparse.Namespace) -> None:
-    from .core.jobs import FULL_LENGTH, MeasurementJob, read
+    from .core.jobs import FULL_LENGTH, MeasurementJob
+    from .core.records import read_job
     from .measuring.session import Ask, measure
 
-    job, limit_s = read(MeasurementJob, a.measurement), a.time_limit or float("inf")
+    job, limit_s = read_job(MeasurementJob, a.job), a.time_limit or float("inf")
     if a.dataset is None and job.dataset != FULL_LENGTH:
         raise UserError(
             f"--dataset is missing: the job is on {job.dataset}; name its folder, as results/data/{job.dataset}"

@@ -17,11 +17,10 @@ import pandas as pd
 
 from ..core import records
 from ..core.errors import UserError
-from ..core.jobs import filled
-from ..core.store import Entry
+from ..core.store import Entry, read_dataset
 from . import probe_rows, protocols, scaling_rows
 from .summary import summarise
-from .tidy import curve_rows, experiment_row
+from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
 MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
@@ -88,18 +87,21 @@ def load(grid: dict[str, Any], results: Path) -> list[Entry]:
     """Read the records of a grid, in its order, and compare their settings with the grid's."""
     entries = []
     for wanted in grid["trainings"]:
-        entry = read_entry(results, wanted["path"])
-        expected = {key: value for key, value in wanted.items() if key != "path"}
-        _check_settings(entry, expected, results)
-        entries.append(entry)
+        job = {key: value for key, value in wanted.items() if key != "path"}
+        entries.append(_asked_for(results, wanted["path"], job))
     for wanted in grid["measurements"]:
-        shared = {k: v for k, v in wanted.items() if k not in ("records", "models")}
-        for path in wanted["records"]:
-            entry, model = read_entry(results, path), path.rpartition("/")[2]
-            own = {"model": model, "hyperparameters": dict(wanted["models"])[model]}
-            _check_settings(entry, shared | own, results)
-            entries.append(entry)
+        shared = {key: value for key, value in wanted.items() if key != "records"}
+        for path, own in zip(wanted["records"], wanted["models"], strict=True):
+            entries.append(_asked_for(results, path, shared | own))
     return entries
+
+
+def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
+    entry = read_entry(results, path)
+    why = records.difference(entry.record, job)
+    if why:
+        raise UserError(f"{results / path}: {why}: delete it and {WORKFLOW}")
+    return entry
 
 
 def read_entry(results: Path, path: str) -> Entry:
@@ -136,18 +138,14 @@ def read_grid(path: Path) -> dict[str, Any]:
     return grid
 
 
-def read_dataset(results: Path, name: str) -> dict[str, Any]:
-    """Return the facts of a prepared dataset."""
-    return _read_json(results / "data" / name / "dataset.json", WORKFLOW)
-
-
 def build(
     entries: list[Entry], datasets: dict[str, Any], margin: float, one_machine: bool = True
 ) -> Tables:
     """Turn records into tables; `one_machine` as in `summarise`."""
     check_datasets(entries, datasets)
-    quality = summarise(entries, margin, one_machine)
-    measured = [entry for entry in entries if not entry.training]
+    compared = of_one_code(entries)
+    quality = summarise(compared, margin, one_machine)
+    measured = [entry for entry in compared if not entry.training]
     growth, crossovers = scaling_rows.summarise(measured)
     by_protocol, agreement = protocols.summarise(
         datasets, quality["summary"], quality["comparisons"]
@@ -156,10 +154,10 @@ def build(
         "experiments": [experiment_row(entry) for entry in entries],
         **quality,
         "efficiency": [r for e in measured for r in efficiency_rows(e, e.samples())],
-        "curves": [r for e in entries if e.training for r in curve_rows(e)],
+        "curves": [r for e in compared if e.training for r in curve_rows(e)],
         "scaling": growth,
         "crossovers": crossovers,
-        "probes": probe_rows.summarise(entries),
+        "probes": probe_rows.summarise(compared),
         "protocols": by_protocol,
         "agreement": agreement,
     }
@@ -171,10 +169,23 @@ def build(
     return Tables(frames, datasets, settings)
 
 
+def of_one_code(entries: list[Entry]) -> list[Entry]:
+    """Records that may be compared: where a condition or a curve has records of the present code, those of older code
+    leave it. All of them keep their row in `experiments`, where the badge says which they are.
+    """
+
+    def together(entry: Entry) -> tuple:
+        keys = ("dataset", "track", "seq_len") if entry.training else ("dataset", "track", "curve")
+        return entry.training, entry.record["environment"]["machine"], *map(entry.job.get, keys)
+
+    renewed = {together(entry) for entry in entries if not badge(entry)}
+    return [e for e in entries if not badge(e) or together(e) not in renewed]
+
+
 def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
     """Refuse records that were made from other data than the dataset's facts describe."""
     for entry in entries:
-        facts, data = datasets.get(entry.experiment["dataset"]), entry.record["data"]
+        facts, data = datasets.get(entry.job["dataset"]), entry.record["data"]
         if facts and data["hash"] and data["hash"] != facts["hash"]:
             raise UserError(
                 f"{entry.path}: made from other data than data/{data['name']} now holds;"
@@ -215,15 +226,6 @@ def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
         text = json.dumps(entry.record["environment"], sort_keys=True)
         counts[text] = counts.get(text, 0) + 1
     return [{**json.loads(text), "records": n} for text, n in counts.items()]
-
-
-def _check_settings(entry: Entry, wanted: dict[str, Any], results: Path) -> None:
-    for key, value in filled(wanted).items():
-        if key in entry.experiment and entry.experiment[key] != value:
-            raise UserError(
-                f"{results / entry.path}: made with {key} = {entry.experiment[key]}, the grid asks for"
-                f" {value}: delete it and {WORKFLOW}"
-            )
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def seen_items(group: Group) -> Iterator[Row]:
 def lengths(groups: Sequence[Group]) -> Iterator[Row]:
     """Every model of a track at every longer history against every shorter one, with the same budget."""
     for short, long in combinations(groups, 2):
-        longer = long.experiment["seq_len"] > short.experiment["seq_len"]
+        longer = long.job["seq_len"] > short.job["seq_len"]
         if longer and short.budget == long.budget and _pairs(short, long):
             yield from _differences("length", short, long)
 
@@ -46,9 +46,9 @@ def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
 
 def _row(what: str, first: Group, second: Group, ranked: str, metric: str, numbers: tuple) -> Row:
     return {
-        **{key: second.experiment[key] for key in ("dataset", "track", "model")},
+        **{key: second.job[key] for key in ("dataset", "track", "model")},
         "contrast": what, "seen_items": ranked, "metric": metric,
-        "seq_len_from": first.experiment["seq_len"], "seq_len_to": second.experiment["seq_len"],
+        "seq_len_from": first.job["seq_len"], "seq_len_to": second.job["seq_len"],
         **dict(zip(("difference", "ci_low", "ci_high"), numbers, strict=True)),
         "n_seeds": min(first.means.n_seeds, second.means.n_seeds),
     }  # fmt: skip

@@ -31,14 +31,14 @@ class Group:
     )  # of what excluding seen items adds, one column per metric of COMPARED
 
     @property
-    def experiment(self) -> dict[str, Any]:
+    def job(self) -> dict[str, Any]:
         """What its trainings were asked for, those of the first seed."""
-        return self.entries[0].experiment
+        return self.entries[0].job
 
     @property
     def model(self) -> str:
         """Its name."""
-        return self.experiment["model"]
+        return self.job["model"]
 
     @property
     def trained(self) -> bool:
@@ -48,7 +48,7 @@ class Group:
     @property
     def budget(self) -> str | None:
         """How much training was allowed, in one phrase; None for a model that is not trained."""
-        training = self.experiment["training"]
+        training = self.job["training"]
         return (
             f"{training['max_steps']} steps x {training['targets_per_step']} targets"
             if self.trained
@@ -58,7 +58,7 @@ class Group:
     @property
     def steady(self) -> bool:
         """Whether its seeds are near each other in what its trainings were selected by; if not, some most likely never learnt."""
-        chosen = self.experiment["training"]
+        chosen = self.job["training"]
         seeds = self.seeds[:, self.column(chosen["select_seen_items"], chosen["select_on"])]
         return bool(seeds.min() >= APART * seeds.max())
 
@@ -69,14 +69,14 @@ class Group:
 
 def condition(entry: Entry) -> tuple[str, str, int]:
     """Dataset, track and length of a training."""
-    return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
+    return tuple(entry.job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def check_same_data(entries: list[Entry]) -> None:
     """Refuse trainings on one dataset whose data differ: their users cannot be paired."""
     first: dict[str, Entry] = {}
     for entry in entries:
-        other = first.setdefault(entry.experiment["dataset"], entry)
+        other = first.setdefault(entry.job["dataset"], entry)
         _same(other, entry, "data", *(e.record["data"]["hash"] for e in (other, entry)))
 
 
@@ -88,14 +88,14 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
     """
     users, found, by_model = None, [], {}
     for entry in members:
-        by_model.setdefault(entry.experiment["model"], []).append(entry)
+        by_model.setdefault(entry.job["model"], []).append(entry)
     for seeds in by_model.values():
         tables, added = [], []
         for entry in seeds:
             _check_seeds(seeds[0], entry, one_machine)
             samples = entry.samples()
-            users = samples["users"] if users is None else users
-            if not np.array_equal(users, samples["users"]):
+            users = users or len(samples["test/rank"])
+            if users != len(samples["test/rank"]):
                 raise UserError(_differ(members[0], entry, "evaluated users"))
             tidy += effectiveness_rows(entry, samples)
             table = qualities(samples, "test")
@@ -126,7 +126,7 @@ def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:
     if one_machine:
         machines = (e.record["environment"]["machine"] for e in (first, entry))
         _same(first, entry, "machine", *machines)
-    settings = [{k: v for k, v in e.experiment.items() if k != "seed"} for e in (first, entry)]
+    settings = [{k: v for k, v in e.job.items() if k != "seed"} for e in (first, entry)]
     _same(first, entry, "settings", *settings)
 
 

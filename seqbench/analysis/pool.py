@@ -62,7 +62,7 @@ def pool(
     hashes = _hashes(records)
     kept, left_out = [], []
     for entry in records:
-        dataset = entry.experiment["dataset"]
+        dataset = entry.job["dataset"]
         if _hash(entry) == hashes.get(dataset, _hash(entry)):
             kept.append(entry)
         else:
@@ -74,7 +74,7 @@ def pool(
     for _, members in groupby(sorted(trainings, key=condition), condition):
         fitting, others = _fill(list(members), now)
         taken += fitting
-        left_out += [(machine(e), e.experiment["dataset"], "other settings") for e in others]
+        left_out += [(machine(e), e.job["dataset"], "other settings") for e in others]
     borrowed = list(_borrow(taken, chosen))
     facts: dict[str, Any] = {}
     for name in machines:
@@ -90,7 +90,7 @@ def pool(
 
 def condition(entry: Entry) -> tuple[str, str, int]:
     """Dataset, track and length: what stands in one comparison."""
-    return _at(entry.experiment)
+    return _at(entry.job)
 
 
 def machine(entry: Entry) -> str:
@@ -111,8 +111,8 @@ def _with_defaults(
 
 
 def _complete(entry: Entry, defaults: Mapping[str, Mapping[str, Any]]) -> Entry:
-    said = _with_defaults(entry.record["experiment"], defaults)
-    return replace(entry, record={**entry.record, "experiment": said})
+    said = _with_defaults(entry.record["job"], defaults)
+    return replace(entry, record={**entry.record, "job": said})
 
 
 def _hash(entry: Entry) -> str | None:
@@ -124,7 +124,7 @@ def _hashes(records: list[Entry]) -> dict[str, str | None]:
     used: Counter[tuple[str, str | None]] = Counter()
     for entry in records:
         if entry.training:
-            used[entry.experiment["dataset"], _hash(entry)] += bool(entry.ok and _trained(entry))
+            used[entry.job["dataset"], _hash(entry)] += bool(entry.ok and _trained(entry))
     found: dict[str, str | None] = {}
     for (dataset, data), _ in used.most_common():
         found.setdefault(dataset, data)
@@ -143,8 +143,8 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
     counts = Counter(machine(e) for e in members if e.ok and _trained(e))
 
     def rank(entry: Entry) -> tuple:
-        own = _of_seeds(entry.experiment)
-        old = now.get((condition(entry), entry.experiment["model"]), own) != own
+        own = _of_seeds(entry.job)
+        old = now.get((condition(entry), entry.job["model"]), own) != own
         return not entry.ok, old, -counts[machine(entry)]
 
     ranked = sorted(members, key=rank)
@@ -152,8 +152,8 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
     found: dict[tuple[str, int], Entry] = {}
     others = []
     for entry in ranked:
-        model, seed = entry.experiment["model"], entry.experiment["seed"]
-        own, budget = _of_seeds(entry.experiment), _budget(entry)
+        model, seed = entry.job["model"], entry.job["seed"]
+        own, budget = _of_seeds(entry.job), _budget(entry)
         if (model, seed) in found:
             if of_model[model] != own and entry.ok:
                 others.append(entry)
@@ -170,7 +170,7 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
 
 
 def _budget(entry: Entry) -> str:
-    return settings(entry.experiment["training"], *CHOSEN)
+    return settings(entry.job["training"], *CHOSEN)
 
 
 def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[Entry, Entry]]:
@@ -181,10 +181,8 @@ def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[
     own: dict[tuple, dict[str, str]] = {}
     equal: dict[str, Entry] = {}
     for entry in taken:
-        equal.setdefault(settings(entry.experiment, "track"), entry)
-        own.setdefault(condition(entry), {})[entry.experiment["model"]] = _of_seeds(
-            entry.experiment
-        )
+        equal.setdefault(settings(entry.job, "track"), entry)
+        own.setdefault(condition(entry), {})[entry.job["model"]] = _of_seeds(entry.job)
     trained = {condition(e) for e in taken if _trained(e)}
     now = {(_at(w), w["model"]): _of_seeds(w) for w in wanted}
     current = {
@@ -194,8 +192,8 @@ def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[
         at = _at(experiment)
         entry = equal.get(settings(experiment, "track"))
         if entry and at in current and experiment["model"] not in own[at]:
-            said = {**entry.record["experiment"], "track": experiment["track"]}
-            yield entry, replace(entry, record={**entry.record, "experiment": said})
+            said = {**entry.record["job"], "track": experiment["track"]}
+            yield entry, replace(entry, record={**entry.record, "job": said})
 
 
 def _at(experiment: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -211,7 +209,7 @@ def _repeats(trainings: list[Entry]) -> Iterator[tuple[Entry, Entry]]:
     same: dict[str, dict[str, Entry]] = {}
     for entry in trainings:
         if _trained(entry):
-            key = settings(entry.experiment, "track")
+            key = settings(entry.job, "track")
             same.setdefault(key, {}).setdefault(machine(entry), entry)
     for by_machine in same.values():
         yield from combinations(by_machine.values(), 2)

@@ -32,19 +32,19 @@ def summarise(entries: list[Entry]) -> list[dict[str, Any]]:
 
 
 def _has_probes(entry: Entry) -> bool:
-    return "test-shuffled/kept/rank" in entry.record["samples"]["arrays"]
+    return "test-shuffled/rank" in entry.record["samples"]["arrays"]
 
 
 def _condition(entry: Entry) -> tuple[str, str, int]:
-    return tuple(entry.experiment[key] for key in ("dataset", "track", "seq_len"))
+    return tuple(entry.job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
     by_model: dict[str, list[dict[str, np.ndarray]]] = {}
     for entry in members:
-        by_model.setdefault(entry.experiment["model"], []).append(entry.samples())
-    groups = _groups(next(iter(by_model.values()))[0])
-    about = {key: members[0].experiment[key] for key in ("dataset", "track", "seq_len")}
+        by_model.setdefault(entry.job["model"], []).append(entry.samples())
+    groups = _groups(members[0].users())
+    about = {key: members[0].job[key] for key in ("dataset", "track", "seq_len")}
     orders = {model: _orders(seeds) for model, seeds in by_model.items()}
     for (probe, group), users in groups.items():
         where = {**about, "probe": probe, "group": group}
@@ -57,8 +57,7 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
 def _orders(seeds: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
     """Every user's value (U,) by seed: with the history as it was, shuffled, and what is lost by that."""
     real, shuffled = (
-        [per_user(s[f"{split}/kept/rank"], METRIC) for s in seeds]
-        for split in ("test", "test-shuffled")
+        [per_user(s[f"{split}/rank"], METRIC) for s in seeds] for split in ("test", "test-shuffled")
     )
     lost = [a - b for a, b in zip(real, shuffled, strict=True)]
     return {"as it was": real, "shuffled": shuffled, "lost": lost}
@@ -86,11 +85,11 @@ def _row(
     return {**about, "model": model, "metric": METRIC, "n_seeds": n_seeds, "n_users": n_users, **interval}  # fmt: skip
 
 
-def _groups(samples: dict[str, np.ndarray]) -> Columns:
+def _groups(facts: dict[str, np.ndarray]) -> Columns:
     """Quarters of the users by what is known of them, fewer where many are alike; and those with and without a tie."""
     found: Columns = {}
     for key, probe in BREAKDOWNS.items():
-        values = samples[key]
+        values = facts[key]
         borders = np.unique(np.quantile(values, np.linspace(0, 1, GROUPS + 1)).astype(int))
         for low, high in zip(borders[:-1], borders[1:], strict=True):
             last = high == borders[-1]
@@ -98,8 +97,8 @@ def _groups(samples: dict[str, np.ndarray]) -> Columns:
             found[probe, _named(low, high if last else high - 1)] = users
         if len(borders) == 1:  # all alike
             found[probe, _named(borders[0], borders[0])] = np.ones(len(values), dtype=bool)
-    if "tied" in samples:
-        tied = samples["tied"] == 1
+    if "tied" in facts:
+        tied = facts["tied"] == 1
         found["time of the target", "shared with the item before"] = tied
         found["time of the target", "its own"] = ~tied
     return found

@@ -72,18 +72,18 @@ def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Ent
     """Measurements by what they have in common, with words for what is constant along the curve."""
     groups: dict[tuple, list[Entry]] = defaultdict(list)
     for entry in entries:
-        if not entry.training and entry.experiment.get("curve"):
+        if not entry.training and entry.job.get("curve"):
             groups[_key(entry)].append(entry)
     curves = [part for members in groups.values() for part in _of_equal_tokens(members)]
-    for members in sorted(curves, key=lambda m: list(X).index(m[0].experiment["curve"])):
+    for members in sorted(curves, key=lambda m: list(X).index(m[0].job["curve"])):
         first = members[0]
         about = {key: identity(first)[key] for key in CURVE}
-        settings = {key: first.experiment[key] for key in ("precision", "curve")}
+        settings = {key: first.job[key] for key in ("precision", "curve")}
         yield {**about, **settings, "fixed": _fixed(members)}, members
 
 
 def _key(entry: Entry) -> tuple:
-    e = entry.experiment
+    e = entry.job
     rows = sequences(e, "train")
     constant = {
         "length-at-constant-tokens": (e["n_items"],),
@@ -100,11 +100,11 @@ def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
     A batch is the whole sequences that fit into the tokens asked for, one at least: b tokens in sequences of L mean that
     b to b + L - 1 were asked for, and of a single sequence up to 2 L - 1.
     """
-    if members[0].experiment["curve"] != "length-at-constant-tokens":
+    if members[0].job["curve"] != "length-at-constant-tokens":
         return [members]
     groups: list[tuple[int, int, list[Entry]]] = []  # least, most tokens asked for, members
-    for entry in sorted(members, key=lambda m: m.experiment["seq_len"]):
-        length, tokens = entry.experiment["seq_len"], entry.experiment["targets_per_step"]
+    for entry in sorted(members, key=lambda m: m.job["seq_len"]):
+        length, tokens = entry.job["seq_len"], entry.job["targets_per_step"]
         low, high = (tokens if tokens > length else 1), tokens + length - 1
         at = next((k for k, g in enumerate(groups) if max(low, g[0]) <= min(high, g[1])), None)
         if at is None:
@@ -116,7 +116,7 @@ def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
 
 
 def _fixed(members: list[Entry]) -> str:
-    experiments = [entry.experiment for entry in members]
+    experiments = [entry.job for entry in members]
     first = experiments[0]
     rows, length = sequences(first, "train"), first["seq_len"]
     tokens = max(e["targets_per_step"] for e in experiments)
@@ -141,7 +141,7 @@ def _points(
     points: Points = defaultdict(dict)
     missing: dict[str, list[str]] = defaultdict(list)
     for entry in sorted(members, key=lambda e: _x(e, curve, phase)):
-        model, x = entry.experiment["model"], _x(entry, curve, phase)
+        model, x = entry.job["model"], _x(entry, curve, phase)
         if metric == EXACT:
             counts = (entry.values.get("counts") or {}).get(phase)
             samples = None if counts is None else np.array([counts[metric]])
@@ -158,7 +158,7 @@ def _points(
 
 def _x(entry: Entry, curve: str, phase: str) -> int:
     name = X[curve]
-    return sequences(entry.experiment, phase) if name == "sequences" else entry.experiment[name]
+    return sequences(entry.job, phase) if name == "sequences" else entry.job[name]
 
 
 def _why(entry: Entry, phase: str, metric: str) -> str | None:

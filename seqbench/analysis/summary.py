@@ -62,9 +62,9 @@ def summarise(
 def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
     low, high = (np.clip(end, 0, 1) for end in resampling.interval(group.resamples.means))
-    about = {key: entry.experiment[key] for key in ("dataset", "model", "track", "seq_len")}
+    about = {key: entry.job[key] for key in ("dataset", "model", "track", "seq_len")}
     about |= {
-        "split": entry.record["data"].get("split", "leave-one-out"),
+        "split": entry.dataset["split"]["kind"],
         "n_seeds": means.n_seeds,
         "budget": group.budget,
     }
@@ -82,9 +82,9 @@ def _compared(here: list[Group], margin: float) -> list[dict[str, Any]]:
 
 
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
-    about = {key: a.experiment[key] for key in ("dataset", "track", "seq_len")}
-    about |= {"model_a": a.experiment["model"]}
-    about |= {"model_b": b.experiment["model"]}
+    about = {key: a.job[key] for key in ("dataset", "track", "seq_len")}
+    about |= {"model_a": a.job["model"]}
+    about |= {"model_b": b.job["model"]}
     p_values, effects = significance.paired_t(a.means.users, b.means.users)
     steady = a.steady and b.steady
     for seen_items, metric in product(SEEN_ITEMS, COMPARED):

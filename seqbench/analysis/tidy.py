@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core import provenance
 from ..core.metrics import expected_under_random_ties, per_user
 from ..core.store import Entry
 
@@ -28,7 +30,7 @@ OUTCOME = (
 
 def identity(entry: Entry) -> dict[str, Any]:
     """Columns that say which experiment a row belongs to and where it ran."""
-    experiment, environment = entry.experiment, entry.record["environment"]
+    experiment, environment = entry.job, entry.record["environment"]
     return {
         "path": entry.path,
         **{key: experiment[key] for key in ("dataset", "model", "track", "seq_len")},
@@ -62,7 +64,7 @@ def throttled(entry: Entry) -> str | None:
 
 def experiment_row(entry: Entry) -> dict[str, Any]:
     """Everything about a record but its samples and curve, as one flat row."""
-    experiment, training = entry.experiment, entry.experiment.get("training", {})
+    experiment, training = entry.job, entry.job.get("training", {})
     return {
         **identity(entry),
         **{key: entry.record[key] for key in ("kind", "status", "reason")},
@@ -72,36 +74,59 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
         **{key: entry.values.get(key) for key in OUTCOME},
         **backend(entry),
         "throttled": throttled(entry),
-        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
-        "substitute_file": entry.record["data"]["substitute_file"],
-        **{f"code_{key}": entry.record["code"][key] for key in ("hash", "revision", "dirty")},
+        "n_items": experiment.get("n_items") or entry.dataset["n_items"],
+        "substitute_file": (entry.dataset.get("provenance") or {}).get("substitute_file"),
+        "badge": badge(entry),
+        "code_hash": entry.record["identity"]["code"],
+        **{f"code_{key}": entry.record["identity"][key] for key in ("revision", "dirty")},
         "command": command(entry),
     }
 
 
 def command(entry: Entry) -> str:
     """The command line that makes this record again, from the root of the checkout."""
-    experiment = dict(entry.experiment)
-    verb, flag, out = "run", "--experiment", f"results/{entry.path}"
+    job = dict(entry.job)
+    verb, out = "run", f"results/{entry.path}"
     if not entry.training:
-        verb, flag, out = "measure", "--measurement", f"results/{Path(entry.path).parent}"
-        model, hyperparameters = experiment.pop("model"), experiment.pop("hyperparameters")
-        models = experiment.get(
-            "models", [[model, hyperparameters]]
-        )  # pairs in a record, a mapping in a job
-        experiment["models"] = [[name, dict(values)] for name, values in models]
-    text = json.dumps(experiment, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
+        verb, out = "measure", f"results/{Path(entry.path).parent}"
+        del job["model"], job["hyperparameters"]  # of one of its models
+    text = json.dumps(job, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
     real = entry.record["data"]["hash"] is not None
-    dataset = f" --dataset results/data/{experiment['dataset']}" if real else ""
+    dataset = f" --dataset results/data/{job['dataset']}" if real else ""
     threads = f" --threads {entry.record['environment']['threads']}"
-    return f"python -m seqbench {verb} {flag} '{text}'{dataset} --out {out}{threads}"
+    return f"python -m seqbench {verb} --job '{text}'{dataset} --out {out}{threads}"
+
+
+def badge(entry: Entry) -> str | None:
+    """What keeps a record out of comparisons with those of the present code: ``older code``, or None."""
+    model = entry.job["model"]
+    now = _code_now(entry.training, model)
+    return None if now and provenance.same(entry.record["identity"]["code"], now) else "older code"
+
+
+@cache
+def _code_now(training: bool, model: str) -> str | None:
+    """Identity of the present code; None for a model that is not there any more."""
+    if not (provenance.ROOT / "models" / f"{model}.py").is_file():
+        return None
+    return provenance.training(model) if training else provenance.measuring(model)
+
+
+def ranks_of(
+    samples: Mapping[str, np.ndarray], split: str, seen_items: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Conservative ranks (U,) and numbers of equal-scored others (U,) with seen items ``kept`` or ``excluded``."""
+    rank, ties = samples[f"{split}/rank"], samples[f"{split}/ties"]
+    if seen_items == "kept":
+        return rank, ties
+    return rank - samples[f"{split}/seen_above"], ties - samples[f"{split}/seen_tied"]
 
 
 def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str, str], np.ndarray]:
     """Return values per user (U,) by (seen_items, ties, metric)."""
     table = {}
     for seen_items in SEEN_ITEMS:
-        rank, ties = (samples[f"{split}/{seen_items}/{name}"] for name in ("rank", "ties"))
+        rank, ties = ranks_of(samples, split, seen_items)
         ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
         for kind in TIES:
             for metric in QUALITIES:
@@ -122,16 +147,19 @@ def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
     """One row per validation, split, seen items and metric of a training."""
     keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
     about = {key: value for key, value in identity(entry).items() if key in keys}
-    for point in entry.values.get("curve") or []:
-        where = {key: point[key] for key in ("step", "targets", "seconds", "loss")}
-        best = point["step"] == entry.values.get("best_step")
-        for split in ("valid", "test"):
-            for seen_items, metrics in point.get(split, {}).items():
-                for metric, value in metrics.items():
-                    row = {
-                        "split": split,
-                        "seen_items": seen_items,
-                        "metric": metric,
-                        "value": value,
-                    }
-                    yield {"path": entry.path, **about, **where, **row, "best": best}
+    samples = entry.samples()
+    measured = [
+        (name.split("/")[1:], values) for name, values in samples.items() if name.count("/") == 3
+    ]  # curve/<split>/<seen items>/<metric>
+    for k, step in enumerate(samples.get("curve/step", ())):
+        where = {"step": int(step), "targets": int(samples["curve/targets"][k])}
+        where |= {key: float(samples[f"curve/{key}"][k]) for key in ("seconds", "loss")}
+        best = step == entry.values.get("best_step")
+        for (split, seen_items, metric), values in measured:
+            row = {
+                "split": split,
+                "seen_items": seen_items,
+                "metric": metric,
+                "value": float(values[k]),
+            }
+            yield {"path": entry.path, **about, **where, **row, "best": best}

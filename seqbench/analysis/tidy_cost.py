@@ -29,14 +29,14 @@ Samples = dict[str, np.ndarray]
 
 def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
     """One row per phase and metric of a measurement; what could not be measured has a reason, no value."""
-    experiment = entry.experiment
+    experiment = entry.job
     about = {
         **{key: value for key, value in identity(entry).items() if key != "seed"},
         **backend(entry),
         "precision": experiment["precision"],
         "rounds": _rounds(experiment, samples),
         "curve": experiment["curve"],
-        "n_items": experiment.get("n_items") or entry.record["data"]["n_items"],
+        "n_items": experiment.get("n_items") or entry.dataset["n_items"],
         "parameters": entry.values.get("parameters"),
     }
     measured = {**_measured(samples), **_derived(entry, samples), **_counted(entry, samples)}
@@ -101,8 +101,8 @@ def _derived(entry: Entry, samples: Samples) -> Samples:
 def _users(entry: Entry) -> int:
     """Users of an inference batch: as many as were asked for, unless the test split has fewer."""
     counted = (entry.values.get("counts") or {}).get("inference") or {}
-    n_users = counted.get("sequences") or entry.record["data"]["n_users"]
-    return min(entry.experiment["eval_batch"], n_users or entry.experiment["eval_batch"])
+    n_users = counted.get("sequences") or entry.dataset.get("n_users")
+    return min(entry.job["eval_batch"], n_users or entry.job["eval_batch"])
 
 
 def _counted(entry: Entry, samples: Samples) -> Samples:
@@ -132,7 +132,8 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
 def _missing(entry: Entry, samples: Samples) -> dict[str, str]:
     found = {f"{phase}/{metric}" for phase in ENERGY for metric in STEADY}
     missing = dict.fromkeys(sorted(found.intersection(samples)), TOO_SHORT)
-    missing |= entry.values.get("missing") or {}
+    given = entry.values.get("missing") or {}
+    missing |= {key: reason for reason, keys in given.items() for key in keys}
     for phase in EXPECTED:
         why = missing.pop(f"{phase}/counts", missing.get("counts"))
         for key in COUNTED if why else ():
@@ -162,7 +163,7 @@ def _failures(entry: Entry) -> dict[str, str]:
 def _phase(entry: Entry, name: str) -> dict[str, Any]:
     """Phase and metric, and how large a batch was: targets of a training step, users of inference."""
     phase, _, metric = name.partition("/")
-    experiment = entry.experiment
+    experiment = entry.job
     in_batch = {"train": sequences(experiment, "train"), "inference": _users(entry)}.get(phase)
     targets = experiment["targets_per_step"]
     if experiment["n_items"] is not None and experiment.get("objective") == "prefix":

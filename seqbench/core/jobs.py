@@ -149,20 +149,23 @@ class MeasurementJob:
         return [f"{self.path}/{name}" for name, _ in self.models]
 
     def for_model(self, name: str) -> dict[str, Any]:
-        """What the record of one model stores as its experiment."""
+        """What the record of one model stores as its job."""
         return {
-            **dataclasses.asdict(self),
+            **self.to_dict(),
             "model": name,
             "hyperparameters": dict(dict(self.models)[name]),
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, defaults included."""
-        return {**dataclasses.asdict(self), "models": [[n, dict(p)] for n, p in self.models]}
+        """Every field, defaults included; the models in the order in which they take turns."""
+        return {**dataclasses.asdict(self), "models": self._models()}
 
     def to_json(self) -> str:
         """Canonical JSON without fields that say what was so before they existed."""
-        return _canonical({**non_default(self), "models": [[n, dict(p)] for n, p in self.models]})
+        return _canonical({**non_default(self), "models": self._models()})
+
+    def _models(self) -> list[dict[str, Any]]:
+        return [{"model": name, "hyperparameters": dict(pairs)} for name, pairs in self.models]
 
     @classmethod
     def from_json(cls, text: str) -> MeasurementJob:
@@ -172,22 +175,22 @@ class MeasurementJob:
             UserError: not JSON, or a field that is missing or unknown.
         """
         values = _load(text)
-        models = tuple((n, tuple(sorted(p.items()))) for n, p in values.pop("models", []))
+        models = tuple((m["model"], _pairs(m)) for m in values.pop("models", []))
         return build(cls, {**values, "models": models})
 
 
-def filled(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's experiment with what the fields meant that did not exist when it was made."""
-    training = experiment.get("training")
-    cls, values = (Training, training) if training is not None else (MeasurementJob, experiment)
+def filled(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's job with what the fields meant that did not exist when it was made."""
+    training = job.get("training")
+    cls, values = (Training, training) if training is not None else (MeasurementJob, job)
     defaults = {
         f.name: before(cls, f)
         for f in dataclasses.fields(cls)
         if f.default is not dataclasses.MISSING and f.name not in values
     }
     if training is None:
-        return {**experiment, **defaults}
-    return {**experiment, "training": {**training, **defaults}}
+        return {**job, **defaults}
+    return {**job, "training": {**training, **defaults}}
 
 
 def before(cls: type, f: dataclasses.Field) -> Any:
@@ -218,9 +221,7 @@ def _load(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"experiment: not JSON ({error}); pass what `seqbench grid` printed"
-        ) from None
+        raise UserError(f"job: not JSON ({error}); pass what `seqbench grid` printed") from None
     return {k: v for k, v in values.items() if k not in ("path", "records")}
 
 
@@ -370,27 +371,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
     return value
 
 
-def read(kind: type, text: str) -> Any:
-    """A job of a kind (TrainingJob, MeasurementJob, Study) from its JSON.
-
-    Raises:
-        UserError: as ``parse``; a key that is missing or unknown, or a value that the job or its record cannot take.
-    """
-    name = kind.__name__.lower()
-    _complete(kind, parse(text, name), name)
-    try:
-        job = kind.from_json(text)
-    except (AttributeError, TypeError, ValueError) as error:  # a list for a mapping, further down
-        raise UserError(
-            f"{name}: not as the workflow prints it ({error}); pass what it prints"
-        ) from None
-    for problem in (_wrong_type(job), _unrecordable(job)):
-        if problem:
-            raise UserError(f"{name}: {problem}")
-    return job
-
-
-def _complete(kind: type, values: dict[str, Any], name: str) -> None:
+def check_complete(kind: type, values: dict[str, Any], name: str) -> None:
+    """Refuse a job without a field that it needs."""
     required = (dataclasses.MISSING, dataclasses.MISSING)
     fields = [f for f in dataclasses.fields(kind) if (f.default, f.default_factory) == required]
     missing = [f.name for f in fields if f.name not in values]
@@ -398,23 +380,12 @@ def _complete(kind: type, values: dict[str, Any], name: str) -> None:
         raise UserError(f"{name}: {', '.join(missing)} missing; pass what the workflow prints")
 
 
-def _unrecordable(job: Any) -> str | None:
-    from .records import experiment_problem  # needs the schema: not for a dry run
-
-    if isinstance(job, Study):
-        return experiment_problem(job.experiment({}).to_dict())
-    if isinstance(job, MeasurementJob):
-        described = (job.for_model(name) for name, _ in job.models)
-        return next(filter(None, map(experiment_problem, described)), None)
-    return experiment_problem(job.to_dict())
-
-
-def _wrong_type(job: Any, above: str = "") -> str | None:
+def wrong_type(job: Any, above: str = "") -> str | None:
     """The first field whose value is not of its type; collections are left to those who read them."""
     for name, kind in get_type_hints(type(job)).items():
         value, key = getattr(job, name), above + name
         if dataclasses.is_dataclass(value):
-            problem = _wrong_type(value, f"{key}.")
+            problem = wrong_type(value, f"{key}.")
             if problem:
                 return problem
         elif get_origin(kind) is not tuple and not _fits(value, get_args(kind) or (kind,)):

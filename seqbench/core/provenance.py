@@ -83,10 +83,10 @@ def _trainable(file: Path) -> bool:
 
 
 def provenance(code: str) -> dict[str, Any]:
-    """A record's block of this name: identity of its code, git revision, and whether tracked files differ from it."""
+    """A record's block `identity`: that of its code, the git revision, and whether tracked files differ from it."""
     revision = _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain", "--untracked-files=no")) if revision else None
-    return {"hash": code, "revision": revision, "dirty": dirty}
+    return {"code": code, "revision": revision, "dirty": dirty}
 
 
 def begun(code: Callable[[], str]) -> Callable[[], dict[str, Any]]:
@@ -99,7 +99,7 @@ def begun(code: Callable[[], str]) -> Callable[[], dict[str, Any]]:
 
     def then() -> dict[str, Any]:
         forget()
-        if code() == first["hash"]:
+        if code() == first["code"]:
             return first
         print(
             "sources were edited while they ran: the record names the code that ran;"

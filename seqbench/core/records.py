@@ -12,7 +12,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ import numpy as np
 import yaml
 from jsonschema import Draft202012Validator
 
+from . import provenance
 from .errors import UserError
+from .jobs import MeasurementJob, Study, check_complete, filled, parse, wrong_type
 
 DECIDES = "nothing"
 
-SCHEMA = 1
+SCHEMA = 2
 SCHEMA_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/record.schema.yaml"
 STATUSES = ("ok", "oom", "diverged", "timeout", "crashed")
 
@@ -34,11 +36,13 @@ def write_record(
     folder: Path,
     *,
     kind: str,
-    experiment: Mapping[str, Any],
-    values: Mapping[str, Any],
-    environment: Mapping[str, Any],
+    job: Mapping[str, Any],
+    identity: Mapping[str, Any],
     data: Mapping[str, Any],
-    code: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    values: Mapping[str, Any],
+    load: Mapping[str, Any] | None = None,
+    deadline_s: float | None = None,
     samples: Mapping[str, np.ndarray] | None = None,
     status: str = "ok",
     reason: str | None = None,
@@ -49,14 +53,14 @@ def write_record(
         ValueError: the record does not follow the schema.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    packed = _pack(samples or {})
+    content = packed(samples or {})
     record = {
         "schema": SCHEMA, "kind": kind, "status": status, "reason": reason,
-        "experiment": dict(experiment), "data": dict(data), "code": dict(code),
-        "environment": dict(environment), "values": dict(values),
+        "job": dict(job), "identity": dict(identity), "data": dict(data), "environment": dict(environment),
+        "load": load and dict(load), "deadline_s": deadline_s, "values": dict(values),
         "samples": {
             "file": "samples.npz",
-            "sha256": hashlib.sha256(packed).hexdigest(),
+            "sha256": hashlib.sha256(content).hexdigest(),
             "arrays": sorted(samples or {}),
         },
     }  # fmt: skip
@@ -64,7 +68,7 @@ def write_record(
     if problem:
         raise ValueError(f"record for {folder}: {problem}")
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_atomically(folder / "samples.npz", packed)
+    write_atomically(folder / "samples.npz", content)
     write_atomically(folder / "record.json", text.encode())
     return folder / "record.json"
 
@@ -91,25 +95,30 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays of a record, after checking that the file is the one the record was written with.
+    """Arrays of a record, whole numbers as int64, after checking that the file is the one the record was written with.
 
     Raises:
         UserError: the file is missing or its SHA-256 differs.
     """
     path = Path(folder) / record["samples"]["file"]
     try:
-        packed = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
             f"{path}: missing, and its record.json is there; delete {folder} and run the workflow again"
         ) from None
-    if hashlib.sha256(packed).hexdigest() != record["samples"]["sha256"]:
+    if hashlib.sha256(content).hexdigest() != record["samples"]["sha256"]:
         raise UserError(
             f"{path}: not the file its record.json was written with (SHA-256 differs);"
             f" delete {folder} and run the workflow again"
         )
-    with np.load(io.BytesIO(packed)) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return unpacked(content)
+
+
+def unpacked(content: bytes) -> dict[str, np.ndarray]:
+    """Inverse of ``packed``; whole numbers come back as int64."""
+    with np.load(io.BytesIO(content)) as arrays:
+        return {name: _widened(arrays[name]) for name in arrays.files}
 
 
 def having(runs: Path, status: str) -> tuple[list[Path], list[str]]:
@@ -142,13 +151,59 @@ def _failed_itself(folder: Path) -> bool:
     return record["status"] == "crashed" and not (record["reason"] or "").startswith("killed by ")
 
 
-def data_facts(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The record's ``data`` from a prepared dataset's ``dataset.json``; absent facts are null."""
-    keys = ("name", "hash", "n_users", "n_items", "n_interactions")
-    substitute_file = (info.get("provenance") or {}).get("substitute_file")
-    rule = (info.get("split") or {}).get("kind", "leave-one-out")
-    facts = {key: info.get(key) for key in keys}
-    return {**facts, "split": rule, "order": info.get("order"), "substitute_file": substitute_file}
+def data_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's ``data`` from a prepared dataset's ``dataset.json``, which holds everything else about it."""
+    return {"name": info["name"], "hash": info.get("hash")}
+
+
+def columns(rows: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, np.ndarray]:
+    """Rows of nested numbers as float64 arrays by dotted name: ``[{"valid": {"kept": 1}}]`` -> ``prefix/valid/kept``."""
+    flat = [_flat(row, "") for row in rows]
+    keys = dict.fromkeys(key for row in flat for key in row)
+    return {
+        f"{prefix}/{key.replace('.', '/')}": np.array(
+            [row.get(key, np.nan) for row in flat], dtype=np.float64
+        )
+        for key in keys
+    }
+
+
+def difference(
+    record: Mapping[str, Any],
+    job: Mapping[str, Any],
+    identity: str | None = None,
+    data: Collection[str | None] | None = None,
+    machines: Collection[str] | None = None,
+) -> str | None:
+    """What keeps a record from being the one that is asked for, in one line; None: it is that one.
+
+    The one test of whether a record is current. What is None is not asked for: identity of the code, content hashes of
+    the data, fingerprints of machines. Every field of the job counts; one that the record lacks means what was so before.
+    """
+    asked, made = (_flat(filled(json.loads(json.dumps(j)))) for j in (job, record["job"]))
+    for key in sorted(asked.keys() | made.keys()):
+        if asked.get(key) != made.get(key):
+            return f"made with {key} = {made.get(key)}, asked for {asked.get(key)}"
+    if identity is not None and not provenance.same(record["identity"]["code"], identity):
+        return "made by other code"
+    if data is not None and record["data"]["hash"] not in data:
+        return "made from other data"
+    if machines is not None and record["environment"]["machine"] not in machines:
+        return f"made on another machine ({record['environment']['machine_name']})"
+    return None
+
+
+def matches(record: Mapping[str, Any], *asked: Any, **more: Any) -> bool:
+    """Whether a record is the one that is asked for; arguments as of ``difference``."""
+    return difference(record, *asked, **more) is None
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted name."""
+    if not isinstance(value, dict):
+        return {name: value}
+    inner = (_flat(v, f"{name}.{k}" if name else k) for k, v in value.items())
+    return {key: leaf for leaves in inner for key, leaf in leaves.items()}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -165,23 +220,62 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _pack(samples: Mapping[str, np.ndarray]) -> bytes:
-    """An ``.npz`` whose bytes depend on the arrays only (``np.savez`` stores the time of writing)."""
+def packed(samples: Mapping[str, np.ndarray]) -> bytes:
+    """A small ``.npz`` whose bytes depend on the arrays only (``np.savez`` stores the time of writing)."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
         for name in sorted(samples):
             array = io.BytesIO()
-            np.lib.format.write_array(
-                array, np.ascontiguousarray(samples[name]), allow_pickle=False
-            )
+            np.lib.format.write_array(array, _narrowed(samples[name]), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, array.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(entry, array.getvalue(), zipfile.ZIP_LZMA)
     return buffer.getvalue()
 
 
-def experiment_problem(experiment: Mapping[str, Any]) -> str | None:
+def _narrowed(values: Any) -> np.ndarray:
+    """Whole numbers without a sign in the smallest type that holds them; anything else as it is."""
+    array = np.ascontiguousarray(values)
+    if array.dtype.kind not in "iu" or not array.size or array.min() < 0:
+        return array
+    return array.astype(np.min_scalar_type(int(array.max())))
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int64) if array.dtype.kind == "u" else array
+
+
+def read_job(kind: type, text: str) -> Any:
+    """A job of a kind (TrainingJob, MeasurementJob, Study) from its JSON.
+
+    Raises:
+        UserError: as ``parse``; a key that is missing or unknown, or a value that the job or its record cannot take.
+    """
+    name = "--study" if kind is Study else "--job"
+    check_complete(kind, parse(text, name), name)
+    try:
+        job = kind.from_json(text)
+    except (AttributeError, TypeError, ValueError) as error:  # a list for a mapping, further down
+        raise UserError(
+            f"{name}: not as the workflow prints it ({error}); pass what it prints"
+        ) from None
+    for problem in (wrong_type(job), _unrecordable(job)):
+        if problem:
+            raise UserError(f"{name}: {problem}")
+    return job
+
+
+def _unrecordable(job: Any) -> str | None:
+    if isinstance(job, Study):
+        return job_problem(job.experiment({}).to_dict())
+    if isinstance(job, MeasurementJob):
+        described = (job.for_model(name) for name, _ in job.models)
+        return next(filter(None, map(job_problem, described)), None)
+    return job_problem(job.to_dict())
+
+
+def job_problem(job: Mapping[str, Any]) -> str | None:
     """Why no record could hold a job of this description, or None."""
-    return _problem(experiment, "experiment")
+    return _problem(job, "job")
 
 
 @lru_cache

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import numpy as np
 from . import records
 from .errors import UserError
 from .jobs import filled
+
+AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,9 @@ class Entry:
     record: dict[str, Any]
 
     @property
-    def experiment(self) -> dict[str, Any]:
+    def job(self) -> dict[str, Any]:
         """The resolved description of the job."""
-        return filled(self.record["experiment"])
+        return filled(self.record["job"])
 
     @property
     def values(self) -> dict[str, Any]:
@@ -48,6 +52,47 @@ class Entry:
     def samples(self) -> dict[str, np.ndarray]:
         """Raw samples, after their SHA-256 was compared with the record's."""
         return records.read_samples(self.root / self.path, self.record)
+
+    @property
+    def results(self) -> Path:
+        """The results folder that the record lies in, with the facts of its dataset."""
+        parts = Path(self.path).parts
+        below = next(i for i, part in enumerate(parts) if part in ("runs", "tune"))
+        return self.root.joinpath(*parts[:below])
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """Facts of its dataset; empty for synthetic full-length batches."""
+        known = self.record["data"]["hash"] is not None
+        return read_dataset(self.results, self.record["data"]["name"]) if known else {}
+
+    def users(self) -> dict[str, np.ndarray]:
+        """What breakdowns of quality group the users with a test target by, arrays (U,)."""
+        file = self.results / "data" / self.record["data"]["name"] / "users.npz"
+        try:
+            return records.unpacked(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: cannot be read ({error}); {AGAIN}") from None
+
+
+def read_dataset(results: Path, name: str) -> dict[str, Any]:
+    """Facts of a prepared dataset.
+
+    Raises:
+        UserError: not there, or not JSON.
+    """
+    file = results / "data" / name / "dataset.json"
+    try:
+        return _facts(file, file.stat().st_mtime_ns)
+    except FileNotFoundError:
+        raise UserError(f"{file}: not there: {AGAIN}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not JSON ({error}): delete it and {AGAIN}") from None
+
+
+@lru_cache
+def _facts(file: Path, _: int) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 @contextmanager
@@ -88,16 +133,14 @@ def machine_of(entries: list[Entry]) -> str:
 
 
 def check_replacement(entry: Entry, target: Path) -> None:
-    """Refuse to put a record in the place of a published one of another experiment."""
+    """Refuse to put a record in the place of a published one of another job."""
     if not (target / "record.json").exists():
         return
-    old = filled(records.read_record(target)["experiment"])
-    for key in sorted(set(old) | set(entry.experiment)):
-        if old.get(key) != entry.experiment.get(key):
-            raise UserError(
-                f"{target}: published with {key} = {old.get(key)}, now {entry.experiment.get(key)};"
-                " delete the published record to replace it by another experiment"
-            )
+    why = records.difference(records.read_record(target), entry.job)
+    if why:
+        raise UserError(
+            f"{target}: published {why}; delete the published record to replace it by another job"
+        )
 
 
 def copy_record(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.records import packed
 from .split import Split, split_of
 
 SCHEMA = 1
 INFO = "dataset.json"
+USERS = "users.npz"  # user_facts
 ARRAYS = ("items", "offsets", "rows", "times")
 
 
@@ -75,6 +78,31 @@ def content_hash(items: np.ndarray, offsets: np.ndarray, split: dict | None = No
     return digest.hexdigest()
 
 
+def user_facts(
+    arrays: Mapping[str, np.ndarray], split: Split, n_items: int
+) -> dict[str, np.ndarray]:
+    """Of every user with a test target (U,): what breakdowns of quality group by.
+
+    history_length: items before the test item; target_popularity: how often the test item occurs in the training
+    parts; tied, where times are known: whether the test item and the one before it share theirs.
+    """
+    items, users, last = (
+        np.asarray(arrays["items"]),
+        split.users["test"],
+        split.target_index["test"],
+    )
+    trained = np.arange(len(items)) < np.repeat(split.ends, np.diff(split.offsets))
+    popularity = np.bincount(items[trained], minlength=n_items + 1)
+    found = {
+        "history_length": last - split.offsets[users],
+        "target_popularity": popularity[items[last]],
+    }
+    if arrays.get("times") is not None:
+        times = np.asarray(arrays["times"])
+        found["tied"] = (times[last] == times[last - 1]).astype(np.int64)
+    return found
+
+
 def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> None:
     """Write everything beside `out`, then move it in; dataset.json leaves first and comes last.
 
@@ -87,6 +115,8 @@ def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: d
             np.save(fresh / f"{name}.npy", array)
         for name, values in ids.items():
             (fresh / f"{name}.txt").write_text("".join(f"{value}\n" for value in values), "utf-8")
+        split = split_of(arrays["offsets"], arrays.get("times"), info)
+        (fresh / USERS).write_bytes(packed(user_facts(arrays, split, info["n_items"])))
         (fresh / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", "utf-8")
         out.mkdir(exist_ok=True)
         for stale in (INFO, "times.npy"):

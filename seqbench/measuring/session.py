@@ -6,7 +6,6 @@ clean (its memory peak is its own) without paying the import again.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import queue
@@ -24,7 +23,7 @@ import numpy as np
 from ..core import provenance
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, MeasurementJob
-from ..core.records import data_facts, read_record, read_samples, write_record
+from ..core.records import data_of, matches, read_record, read_samples, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
 from ..hardware.leases import check_precision, device_kind, device_lease, die_with_parent, variables
@@ -241,8 +240,8 @@ def _write(
     where = environment(kind, threads, capability)
     if any(part["sampler"].get("shared") for part in parts):
         where["shared_gpu"] = True  # seen while measuring, when it mattered
-    experiment = json.loads(json.dumps(job.for_model(name)))
-    if _has_more(out / name, found, experiment, identity["hash"], where["machine"]):
+    described = job.for_model(name)
+    if _has_more(out / name, found, described, identity["code"], where["machine"]):
         print(f"{job.path}/{name}: the record there has more rounds and stays", file=sys.stderr)
         return
     write_record(
@@ -250,24 +249,23 @@ def _write(
         kind="measure",
         status=end.status,
         reason=end.reason,
-        experiment=experiment,
+        job=described,
         values={**facts, **_values(found, limits, ask)},
         samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
         environment=where,
-        data=data_facts(open_dataset(dataset).info if dataset else _synthetic(job)),
-        code=identity,
+        data=data_of(open_dataset(dataset).info if dataset else {"name": FULL_LENGTH}),
+        identity=identity,
     )
 
 
-def _has_more(folder: Path, found: Found, *made: Any) -> bool:
-    """Whether the same (experiment, hash, machine) has a record with more rounds: a call that ends sooner takes none away."""
+def _has_more(folder: Path, found: Found, job: dict[str, Any], code: str, machine: str) -> bool:
+    """Whether the same job has a record with more rounds: a call that ends sooner takes none away."""
     try:
         record = read_record(folder)
         rounds = [len(a) for key, a in read_samples(folder, record).items() if key in TIMES]
     except UserError:
         return False
-    kept = (record["experiment"], record["code"]["hash"], record["environment"]["machine"])
-    same = kept == made and record["status"] == "ok"
+    same = record["status"] == "ok" and matches(record, job, code, machines=[machine])
     return same and min(rounds, default=0) > max(len(parts) for parts in found.parts.values())
 
 
@@ -285,7 +283,10 @@ def _values(found: Found, limits: dict[str, Any] | End, ask: Ask) -> dict[str, A
         if isinstance(result, End):
             missing[key] = f"{result.status}: {result.reason}"
     return {
-        "missing": missing,
+        "missing": {
+            reason: [key for key, why in missing.items() if why == reason]
+            for reason in dict.fromkeys(missing.values())
+        },
         "failed": {phase: asdict(end) for phase, end in found.ends.items()},
         "counts": {phase: c for phase, c in whole.items() if not isinstance(c, End)},
         "ceilings": {} if isinstance(limits, End) else limits,
@@ -299,7 +300,3 @@ def _stacked(parts: list[dict[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
         rows = [part["samples"][key] for part in parts if key in part["samples"]]
         shortest = min((len(row) for row in rows if row.ndim), default=None)
         yield key, np.stack([row[:shortest] if row.ndim else row for row in rows])
-
-
-def _synthetic(job: MeasurementJob) -> dict[str, Any]:
-    return {"name": FULL_LENGTH, "n_items": job.n_items}

@@ -11,6 +11,7 @@ from scipy.stats import t as student_t
 from ..analysis import resampling
 from ..analysis.pool import Pool, machine, settings
 from ..analysis.pool import condition as condition_of
+from ..analysis.tidy import ranks_of
 from ..core.metrics import METRICS, per_user
 from ..core.store import Entry
 from .findings import MAIN, place
@@ -21,8 +22,8 @@ from .views import DASH, SEEN_ITEMS, ordered
 def origins(pool: Pool, datasets: Iterable[str]) -> Table:
     """Which machine made the trainings of every place on some datasets, with their seeds."""
     trained = [e for e in pool.entries if e.training and e.values.get("steps")]
-    trained = [e for e in trained if e.experiment["dataset"] in set(datasets)]
-    models = ordered(pd.Series([e.experiment["model"] for e in trained]))
+    trained = [e for e in trained if e.job["dataset"] in set(datasets)]
+    models = ordered(pd.Series([e.job["model"] for e in trained]))
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(model), number=False) for model in models]
     body: list[list[Cell]] = []
@@ -31,7 +32,7 @@ def origins(pool: Pool, datasets: Iterable[str]) -> Table:
         body.append([Cell(f"Track {track}")])
         for key in (key for key in at if key[1] == track):
             own = [e for e in trained if condition_of(e) == key]
-            cells = [_origin([e for e in own if e.experiment["model"] == m]) for m in models]
+            cells = [_origin([e for e in own if e.job["model"] == m]) for m in models]
             body.append([Cell(place(key[0], key[2])), *cells])
     return Table("origins", "Where it was trained: machine (seeds)", columns, body)
 
@@ -39,7 +40,7 @@ def origins(pool: Pool, datasets: Iterable[str]) -> Table:
 def _origin(entries: list[Entry]) -> Cell:
     seeds: dict[str, list[str]] = {}
     for entry in entries:
-        seeds.setdefault(machine(entry), []).append(str(entry.experiment["seed"]))
+        seeds.setdefault(machine(entry), []).append(str(entry.job["seed"]))
     text = "; ".join(f"{name} ({', '.join(found)})" for name, found in seeds.items())
     return Cell(text) if text else DASH
 
@@ -61,12 +62,12 @@ def repeats(pool: Pool) -> Table:
 
 
 def _mean(entry: Entry, seen_items: str) -> float:
-    return float(per_user(entry.samples()[f"test/{seen_items}/rank"], MAIN).mean())
+    return float(per_user(ranks_of(entry.samples(), "test", seen_items)[0], MAIN).mean())
 
 
 def _repeat_row(a: Entry, b: Entry) -> list[Cell]:
-    e = a.experiment
-    tracks = " / ".join(dict.fromkeys(entry.experiment["track"] for entry in (a, b)))
+    e = a.job
+    tracks = " / ".join(dict.fromkeys(entry.job["track"] for entry in (a, b)))
     cells = [Cell(f"{label(e['model'])} on {place(e['dataset'], e['seq_len'])}, seed {e['seed']} ({tracks})")]  # fmt: skip
     for seen_items in SEEN_ITEMS:
         first, second = _mean(a, seen_items), _mean(b, seen_items)
@@ -82,7 +83,7 @@ def _repeated(names: tuple[str, str], pairs: list[tuple[Entry, Entry]], every: l
     text = f"{n} of {names[0]} {'was' if len(pairs) == 1 else 'were'} repeated on {names[1]}"
     groups: dict[str, list[tuple[Entry, Entry]]] = {}
     for a, b in pairs:
-        groups.setdefault(settings(a.experiment, "seed", "track"), []).append((a, b))
+        groups.setdefault(settings(a.job, "seed", "track"), []).append((a, b))
     if len(groups) < 2:
         return f"{text}."
     said = [_relative(list(groups.values()), every, m) for m in SEEN_ITEMS]
@@ -115,8 +116,8 @@ def _percent(value: float, low: float, high: float) -> str:
 def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], seen_items: str) -> Iterator[float]:
     """Relative standard deviations over the seeds of a model and place, on each machine that trained several."""
     for entry in pair:
-        key = settings(entry.experiment, "seed")
-        own = [e for e in every if machine(e) == machine(entry) and settings(e.experiment, "seed") == key]  # fmt: skip
+        key = settings(entry.job, "seed")
+        own = [e for e in every if machine(e) == machine(entry) and settings(e.job, "seed") == key]  # fmt: skip
         values = [_mean(e, seen_items) for e in own]
         if len(values) > 1:
             yield float(np.std(values, ddof=1) / np.mean(values))
@@ -171,9 +172,9 @@ def _same_settings(pool: Pool) -> Iterator[str]:
     ]
     found: dict[tuple, set[str]] = {}
     for a, b, how in pairs:
-        if a.experiment["track"] != b.experiment["track"]:
-            key = (a.experiment["dataset"], a.experiment["track"], b.experiment["track"], how)
-            found.setdefault(key, set()).add(a.experiment["model"])
+        if a.job["track"] != b.job["track"]:
+            key = (a.job["dataset"], a.job["track"], b.job["track"], how)
+            found.setdefault(key, set()).add(a.job["model"])
     for (dataset, first, second, how), models in found.items():
         names = " and ".join(label(model) for model in ordered(models))
         have = "has" if len(models) == 1 else "have"

@@ -25,7 +25,15 @@ from ..config.model_files import available_models, is_trainable, model_config_fi
 from ..core import records
 from ..core.errors import UserError
 from ..core.jobs import TrainingJob
-from ..core.store import Entry, check_replacement, copy_files, copy_record, machine_of, staged
+from ..core.store import (
+    Entry,
+    check_replacement,
+    copy_files,
+    copy_record,
+    machine_of,
+    read_dataset,
+    staged,
+)
 from . import look, pages, tuning_views
 
 EFFICIENCY = (
@@ -51,12 +59,12 @@ def publish(grid_path: Path, results: Path) -> Path:
     for entry in entries:
         check_replacement(entry, folder / entry.path)
     for name in grid["datasets"]:
-        check_dataset(collect.read_dataset(results, name), folder, name)
+        check_dataset(read_dataset(results, name), folder, name)
     with staged(folder) as new:
         for entry in entries:
             copy_record(results / entry.path, new / entry.path)
         for name in grid["datasets"]:
-            copy_files(results / "data" / name, new / "data" / name, ("dataset.json",))
+            copy_files(results / "data" / name, new / "data" / name, ("users.npz", "dataset.json"))
         tables(new)
     return folder
 
@@ -204,7 +212,7 @@ def _experiments(entries: list[Entry]) -> Tables:
 def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
     """Refuse records that were made from other data than those published under the same name."""
     published = folder / "data" / name / "dataset.json"
-    if published.exists() and collect.read_dataset(folder, name)["hash"] != facts["hash"]:
+    if published.exists() and read_dataset(folder, name)["hash"] != facts["hash"]:
         raise UserError(
             f"{published}: records published here were made from other data (hashes differ);"
             " delete them to publish on the new data"
@@ -217,7 +225,7 @@ def _content(folder: Path, entries: list[Entry]) -> Tables:
 
 def _datasets(folder: Path) -> dict[str, Any]:
     names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
-    return {name: collect.read_dataset(folder, name) for name in names}
+    return {name: read_dataset(folder, name) for name in names}
 
 
 def _settled(content: Tables) -> Tables:

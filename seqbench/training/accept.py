@@ -17,7 +17,7 @@ from ..config.grid import base_training
 from ..config.messages import show
 from ..core import records
 from ..core.errors import UserError
-from ..core.jobs import Study, Training, build, read
+from ..core.jobs import Study, Training, build
 from ..core.store import Entry, copy_record, machine_of, staged
 from . import search
 
@@ -139,7 +139,7 @@ def _written_before(target: Path) -> dict[str, Any]:
         raise UserError(f"{target}: is no YAML ({' '.join(str(error).split())}); {todo}") from None
     if not isinstance(old, dict):
         raise UserError(f"{target} = {show(old)}: must be a mapping; {todo}")
-    blocks = {key: old.get(key, {}) for key in ("settings", "models", "tune")}
+    blocks = {key: old.get(key, {}) for key in ("selected_settings", "models", "tune")}
     if isinstance(blocks["selected_settings"], dict):
         blocks[f"selected_settings.{TRACK}"] = blocks["selected_settings"].get(TRACK, {})
     for key, block in blocks.items():
@@ -193,7 +193,7 @@ def _study(file: Path) -> dict[str, Any]:
         for key in ("study", "trials", "best"):
             if key not in content:
                 raise UserError(f"has no `{key}`")
-        read(Study, json.dumps(content["study"]))
+        records.read_job(Study, json.dumps(content["study"]))
     except (ValueError, UserError) as error:  # no JSON, no UTF-8
         raise UserError(
             f"{file}: no study as the search writes it ({error}); delete it and run `snakemake --cores 2 tune`"

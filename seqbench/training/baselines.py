@@ -26,7 +26,7 @@ def fit_baseline(
     model.fit(*training_part(dataset, where))
     fitted = time.perf_counter() - start
     evaluator = ranking.evaluator_of(experiment, dataset, where)
-    samples = ranking.samples(evaluator, model, dataset)
+    samples = ranking.samples(evaluator, model)
     values = {
         "parameters": 0,
         "backend": {},
@@ -34,7 +34,9 @@ def fit_baseline(
         "evaluate_s": round(time.perf_counter() - start - fitted, 3),
         "peak_rss_bytes": device.peak_rss_bytes(),
         "curve": [],
-        **dict.fromkeys(("steps", "epochs", "targets_seen", "best_step", "stopped")),
+        **dict.fromkeys(
+            ("steps", "epochs", "targets_seen", "best_step", "best_validation", "stopped")
+        ),
         "still_improving": False,
         "resumed_from": None,
     }

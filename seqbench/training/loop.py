@@ -81,7 +81,7 @@ class Trainer:
         stopped = self._train(windows, optimizer)
         self.model.load_state_dict(self.best_weights)
         test = self.training.rank_test
-        samples = ranking.samples(self.evaluator, self.model, self.dataset, test)
+        samples = ranking.samples(self.evaluator, self.model, test)
         self.resume_file.unlink(missing_ok=True)
         return self._values(stopped), samples, self.best_weights
 
@@ -175,6 +175,7 @@ class Trainer:
             "epochs": s.epoch,
             "targets_seen": s.targets,
             "best_step": s.best_step,
+            "best_validation": s.best if s.best_step else None,
             "stopped": stopped,
             # The budget ended before patience did: more steps might still have helped.
             "still_improving": stopped == "max_steps",

@@ -166,50 +166,24 @@ def evaluator_of(experiment: TrainingJob, dataset: Dataset, where: torch.device)
 
 
 def samples(
-    evaluator: Evaluator, model: torch.nn.Module, dataset: Dataset, test: bool = True
+    evaluator: Evaluator, model: torch.nn.Module, test: bool = True
 ) -> dict[str, np.ndarray]:
-    """Arrays over the evaluated users (U,): ranks and ties per split and treatment of seen items, of the probe, and ``about`` users.
+    """Arrays over the evaluated users (U,) of each split: ``rank`` and ``ties`` with seen items kept, and of the seen
+    items those that stood at or above the target (``seen_above``) and those of equal score (``seen_tied``).
 
-    test False: the validation split only.
+    Of the probe, which reads shuffled histories, the rank alone. test False: nothing, as while tuning.
     """
     if not test:
-        users = evaluator.split.users["valid"].astype(np.int32)
-        return {"valid/users": users, **_ranks(evaluator, model, "valid")}
-    users = {part: users.astype(np.int32) for part, users in evaluator.split.users.items()}
-    found = {"users": users["test"], "valid/users": users["valid"], **about(dataset)}
-    for split in SPLITS:
-        found |= _ranks(evaluator, model, split)
-    ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["kept"]
-    return {
-        **found,
-        "test-shuffled/kept/rank": ranks.rank,
-        "test-shuffled/kept/ties": ranks.ties,
-    }
-
-
-def _ranks(evaluator: Evaluator, model: torch.nn.Module, split: str) -> dict[str, np.ndarray]:
+        return {}
     found = {}
-    for seen_items, ranks in evaluator.ranks(model, split).items():
+    for split in SPLITS:
+        ranks = evaluator.ranks(model, split)
+        kept, excluded = ranks["kept"], ranks["excluded"]
         found |= {
-            f"{split}/{seen_items}/rank": ranks.rank,
-            f"{split}/{seen_items}/ties": ranks.ties,
+            f"{split}/rank": kept.rank,
+            f"{split}/ties": kept.ties,
+            f"{split}/seen_above": kept.rank - excluded.rank,
+            f"{split}/seen_tied": kept.ties - excluded.ties,
         }
-    return found
-
-
-def about(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Of every user with a test target (U,) int32: history_length, items before the test item; target_popularity, how often the test item
-    occurs in the training parts; where times are known, tied: whether the test item and the one before it share theirs.
-    """
-    items, split = np.asarray(dataset.items), dataset.split
-    users, last = split.users["test"], split.target_index["test"]
-    trained = np.arange(len(items)) < np.repeat(split.ends, np.diff(split.offsets))
-    popularity = np.bincount(items[trained], minlength=dataset.n_items + 1)
-    found = {
-        "history_length": (last - split.offsets[users]).astype(np.int32),
-        "target_popularity": popularity[items[last]].astype(np.int32),
-    }
-    if dataset.times is not None:
-        times = np.asarray(dataset.times)
-        found["tied"] = (times[last] == times[last - 1]).astype(np.int32)
-    return found
+    shuffled_ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["kept"]
+    return {**found, "test-shuffled/rank": shuffled_ranks.rank}

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..core import provenance, records
 from ..core.errors import UserError
-from ..core.jobs import TRAINING_KEYS, Study, Training, TrainingJob, filled
+from ..core.jobs import TRAINING_KEYS, Study, Training, TrainingJob
 from ..core.store import Entry
 from ..hardware.leases import machines
 from .supervisor import End, record_failure, supervise
@@ -134,26 +134,15 @@ def _is_there(folder: Path, experiment: TrainingJob, dataset: Path) -> bool:
         return False
     facts = dataset / "dataset.json"
     known = json.loads(facts.read_text(encoding="utf-8"))["hash"] if facts.exists() else None
-    return (
-        filled(record["experiment"]) == experiment.to_dict()
-        and provenance.same(record["code"]["hash"], provenance.training(experiment.model))
-        and record["data"]["hash"] == known
-        and (
-            record["status"] == "ok"
-            or (record["status"] != "crashed" and record["environment"]["machine"] in machines())
-        )
-    )
+    asked = experiment.to_dict(), provenance.training(experiment.model), [known]
+    if record["status"] == "ok":
+        return records.matches(record, *asked)
+    return record["status"] != "crashed" and records.matches(record, *asked, machines())
 
 
 def validation(record: Mapping[str, Any]) -> float | None:
     """Best value of the metric that the training is selected by; None unless it came to its end."""
-    training = filled(record["experiment"])["training"]
-    if record["status"] != "ok":
-        return None
-    seen_items, metric = training["select_seen_items"], training["select_on"]
-    return max(
-        (point["valid"][seen_items][metric] for point in record["values"]["curve"]), default=None
-    )
+    return record["values"]["best_validation"] if record["status"] == "ok" else None
 
 
 def summary(study: Study, trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from ..core import provenance
 from ..core.errors import UserError
 from ..core.jobs import TrainingJob
-from ..core.records import data_facts, discard, write_record
+from ..core.records import data_of, discard, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
 from ..hardware.leases import check_precision, device_kind, device_lease, die_with_parent, variables
@@ -56,16 +56,16 @@ def supervise(
     """
     check_precision(experiment.training.precision)
     discard(out)
-    code = provenance.begun(lambda: provenance.training(experiment.model))
+    identity = provenance.begun(lambda: provenance.training(experiment.model))
     command = [
-        sys.executable, "-m", "seqbench", "train", "--experiment", experiment.to_json(),
+        sys.executable, "-m", "seqbench", "train", "--job", experiment.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
     with device_lease() as visible:
         end = watch(command, {**worker_environment(threads), **visible}, time_limit_s)
         if end.status != "ok":
             with variables(visible):  # which GPU it was
-                record_failure(experiment, dataset, out, threads, end, code())
+                record_failure(experiment, dataset, out, threads, end, identity())
     return end.status
 
 
@@ -119,9 +119,9 @@ def _kill_group(worker: subprocess.Popen) -> None:
 
 def record_failure(
     experiment: TrainingJob, dataset: Path, out: Path, threads: int, end: End,
-    code: dict[str, Any] | None = None,
+    identity: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Write the record of a training that left none. code: provenance of what it ran; without one that of now."""
+    """Write the record of a training that left none. identity: of what it ran; without one that of now."""
     out.mkdir(parents=True, exist_ok=True)
     print(f"{experiment.path}: {end.status}: {end.reason}", file=sys.stderr)
     empty: dict[str, np.ndarray] = {}
@@ -131,9 +131,9 @@ def record_failure(
         kind="train",
         status=end.status,
         reason=end.reason,
-        experiment=experiment.to_dict(),
+        job=experiment.to_dict(),
         values={},
         environment=environment(device_kind(), threads),
-        data=data_facts(open_dataset(dataset).info),
-        code=code or provenance.provenance(provenance.training(experiment.model)),
+        data=data_of(open_dataset(dataset).info),
+        identity=identity or provenance.provenance(provenance.training(experiment.model)),
     )

@@ -18,7 +18,7 @@ from models._errors import ModelError
 from ..core import provenance
 from ..core.errors import UserError
 from ..core.jobs import TrainingJob
-from ..core.records import data_facts, write_record
+from ..core.records import columns, data_of, write_record
 from ..data import open_dataset
 from ..hardware import device
 from ..hardware.environment import environment
@@ -29,7 +29,7 @@ DECIDES = "nothing"
 
 def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None:
     """Train or fit, evaluate, and write weights, samples and record into ``out``."""
-    code = provenance.begun(lambda: provenance.training(experiment.model))
+    identity = provenance.begun(lambda: provenance.training(experiment.model))
     torch.set_num_threads(threads)
     where = device.pick()
     dataset = open_dataset(dataset_folder)
@@ -45,20 +45,21 @@ def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) 
         if not device.is_out_of_memory(error):
             raise
         status, reason = "oom", str(error).splitlines()[0]
+    curve = values.pop("curve", [])
     if status != "ok":
         print(f"{experiment.path}: {status}: {reason}", file=sys.stderr)
-    save_file(weights, out / "weights.safetensors", metadata={"experiment": experiment.to_json()})
+    save_file(weights, out / "weights.safetensors", metadata={"job": experiment.to_json()})
     write_record(
         out,
         kind="train",
         status=status,
         reason=reason,
-        experiment=experiment.to_dict(),
+        job=experiment.to_dict(),
         values=values,
-        samples=samples,
+        samples={**samples, **columns(curve, "curve")},
         environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
-        data=data_facts(dataset.info),
-        code=code(),
+        data=data_of(dataset.info),
+        identity=identity(),
     )
 
 

@@ -59,7 +59,7 @@ def measurement(
         "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "targets_per_step": targets,
         "eval_batch": sequences or 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
         "curve": curve, "budget_s": 12, "energy_window_s": 0.0,
-        "models": [[model, {"d_model": 64}] for model in models],
+        "models": [{"model": model, "hyperparameters": {"d_model": 64}} for model in models],
         "records": [f"{path}/{model}" for model in models],
     }  # fmt: skip
 
@@ -104,19 +104,23 @@ def ranks(model, seed, n_users=N_USERS):
 
 def samples(model, seed):
     """Arrays of a training."""
-    arrays = {"users": np.arange(N_USERS, dtype=np.int32)}
+    arrays = {}
     for split in ("valid", "test"):
-        for shift, seen_items in enumerate(("excluded", "kept")):
-            rank = ranks(model, seed + (100 if split == "valid" else 0)) + np.int32(shift)
-            arrays[f"{split}/{seen_items}/rank"] = rank
-            arrays[f"{split}/{seen_items}/ties"] = (rank > 5).astype(np.int32)
+        excluded = ranks(model, seed + (100 if split == "valid" else 0))
+        arrays[f"{split}/rank"] = excluded + 1
+        arrays[f"{split}/ties"] = (excluded + 1 > 5).astype(np.int32)
+        arrays[f"{split}/seen_above"] = np.ones(N_USERS, dtype=np.int32)
+        arrays[f"{split}/seen_tied"] = arrays[f"{split}/ties"] - (excluded > 5)
     lost = 0 if model == "popularity" else 3  # ranks that shuffling costs
-    arrays["test-shuffled/kept/rank"] = arrays["test/kept/rank"] + np.int32(lost)
-    arrays["test-shuffled/kept/ties"] = np.zeros(N_USERS, dtype=np.int32)
-    arrays["history_length"] = (5 + np.arange(N_USERS) % 40).astype(np.int32)
-    arrays["target_popularity"] = (1 + np.arange(N_USERS) // 4).astype(np.int32)
-    arrays["tied"] = (np.arange(N_USERS) % 10 == 0).astype(np.int32)
+    arrays["test-shuffled/rank"] = arrays["test/rank"] + np.int32(lost)
     return arrays
+
+
+USERS = {
+    "history_length": 5 + np.arange(N_USERS) % 40,
+    "target_popularity": 1 + np.arange(N_USERS) // 4,
+    "tied": (np.arange(N_USERS) % 10 == 0).astype(np.int64),
+}
 
 
 def curve(model, seed, points=8):
@@ -139,7 +143,7 @@ def curve(model, seed, points=8):
 
 
 def write_training(results: Path, entry, *, arrays=None, status="ok", **changes):
-    """Write the record of one training; changes: keyword `values`, `environment`, `data`, `code`, `reason`."""
+    """Write the record of one training; changes: keyword `values`, `environment`, `data`, `identity`, `reason`."""
     model, seed = entry["model"], entry["seed"]
     trained = model not in BASELINES
     values = {
@@ -147,35 +151,36 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
         "epochs": 8.0 if trained else None, "targets_seen": 1638400 if trained else None,
         "best_step": 700 if trained else None, "stopped": "patience" if trained else None,
         "still_improving": False, "train_s": 60.0, "evaluate_s": 2.0, "peak_rss_bytes": 5 * 10**8,
-        "resumed_from": None, "curve": curve(model, seed) if trained else [],
+        "resumed_from": None, "best_validation": 0.1 if trained else None,
     }  # fmt: skip
+    values |= changes.get("values", {})
+    points = values.pop("curve", curve(model, seed) if trained else [])
+    if arrays is None and status == "ok":
+        arrays = samples(model, seed)
     records.write_record(
         results / entry["path"], kind="train", status=status, reason=changes.get("reason"),
-        experiment={k: v for k, v in entry.items() if k != "path"},
-        values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
-        data=_data(entry["dataset"]) | changes.get("data", {}), code=_code() | changes.get("code", {}),
-        samples=samples(model, seed) if arrays is None and status == "ok" else arrays,
+        job={k: v for k, v in entry.items() if k != "path"},
+        values=values, environment=ENVIRONMENT | changes.get("environment", {}),
+        data=_data(entry["dataset"]) | changes.get("data", {}), identity=_identity() | changes.get("identity", {}),
+        samples={**(arrays or {}), **records.columns(points, "curve")},
     )  # fmt: skip
 
 
 def write_measurement(results: Path, entry, *, status="ok", **changes):
     """Write one record per model of a measurement; slower and larger with length, by model."""
-    models = [
-        [name, sorted(map(list, hyper.items()))] for name, hyper in entry["models"]
-    ]  # as records have them
-    for k, (path, (model, hyper)) in enumerate(zip(entry["records"], entry["models"], strict=True)):
+    for k, (path, own) in enumerate(zip(entry["records"], entry["models"], strict=True)):
         full = entry["dataset"] == "full-length"
         values = {
             "parameters": 123456, "backend": {}, "steps_per_epoch": None if full else 120,
-            "missing": {"train/energy_j_per_step": "no NVIDIA device"}, "failed": {}, "sampler": {},
+            "missing": {"no NVIDIA device": ["train/energy_j_per_step"]}, "failed": {}, "sampler": {},
             "counts": {"train": COUNTS | {"targets": 2000}, "inference": COUNTS},
             "ceilings": {"product_flop_per_s": 9e10, "copy_bytes_per_s": 2e10, "product_n": 6, "copy_n": 6},
         }  # fmt: skip
         records.write_record(
             results / path, kind="measure", status=status, reason=changes.get("reason"),
-            experiment={key: v for key, v in entry.items() if key != "records"} | {"models": models, "model": model, "hyperparameters": hyper},
+            job={key: v for key, v in entry.items() if key != "records"} | own,
             values=values | changes.get("values", {}), environment=ENVIRONMENT | changes.get("environment", {}),
-            data=_data(entry["dataset"]) if not full else _data("full-length", None), code=_code(),
+            data=_data(entry["dataset"]) if not full else _data("full-length", None), identity=_identity(),
             samples=changes.get("arrays", times(entry, k) if status == "ok" else {}),
         )  # fmt: skip
 
@@ -199,7 +204,7 @@ def write_dataset(results: Path, name="toy", **changes):
     """Write the facts of a prepared dataset."""
     facts = {
         "schema": 1, "name": name, "source": "synthetic", "n_users": N_USERS, "n_items": N_ITEMS,
-        "n_interactions": 12000, "k_core": 5, "hash": HASH, "time": "rank",
+        "n_interactions": 12000, "k_core": 5, "hash": HASH, "time": "rank", "split": {"kind": "leave-one-out"},
         "order": "stable sort by (user, time), ties in file order", "ties": None,
         "ties_reason": "synthetic data has no timestamps", "repeats": 0.01,
         "lengths": {"min": 5, "median": 24.0, "mean": 30.0, "max": 200},
@@ -210,6 +215,7 @@ def write_dataset(results: Path, name="toy", **changes):
     folder = results / "data" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.json").write_text(json.dumps(facts | changes))
+    (folder / "users.npz").write_bytes(records.packed(USERS))
 
 
 def write_grid(results: Path, plan, **changes) -> Path:
@@ -226,14 +232,8 @@ def write_grid(results: Path, plan, **changes) -> Path:
 
 
 def _data(name, hash_=HASH):
-    known = {"n_users": N_USERS, "n_items": N_ITEMS, "n_interactions": 12000}
-    return {
-        "name": name,
-        "hash": hash_,
-        **(known if hash_ else dict.fromkeys(known)),
-        "substitute_file": None,
-    }
+    return {"name": name, "hash": hash_}
 
 
-def _code():
-    return {"hash": "c0de", "revision": "b" * 40, "dirty": False}
+def _identity():
+    return {"code": "c0de", "revision": "b" * 40, "dirty": False}

@@ -162,7 +162,7 @@ def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_
         {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
     )
     (job,) = [e for e in grid(merged, MODELS).trainings if e.model == "sasrec" and e.seq_len == 20]
-    trial = records.read_record(tmp_path / "tune/toy/sasrec/L20/trial-000")["experiment"]
+    trial = records.read_record(tmp_path / "tune/toy/sasrec/L20/trial-000")["job"]
     stand_in = {"dropout"}  # which the stand-in for training adds
     assert dict(job.hyperparameters).keys() == trial["hyperparameters"].keys() - stand_in
     assert dict(job.hyperparameters)["d_inner"] == 128
@@ -318,7 +318,7 @@ def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):
         ("{", "Expecting property name"),
         ("[]", "is no mapping"),
         ("{}", "has no `study`"),
-        ('{"study": {}, "trials": [], "best": null}', "study: dataset, model, seq_len, trials, space missing"),
+        ('{"study": {}, "trials": [], "best": null}', "--study: dataset, model, seq_len, trials, space missing"),
     ],
 )  # fmt: skip
 def test_a_damaged_study_is_named(tmp_path, content, why):

@@ -38,7 +38,7 @@ def test_a_comparator_that_is_worse_stands_with_difference_and_interval(tmp_path
     tables = tables_of(tmp_path, plan())
     sentences = about(tables, "Is Mamba4Rec better")
     own, other = (
-        np.mean([per_user(samples(m, s)["test/kept/rank"], "ndcg@10").mean() for s in SEEDS])
+        np.mean([per_user(samples(m, s)["test/rank"], "ndcg@10").mean() for s in SEEDS])
         for m in ("mamba4rec", "sasrec")
     )
     first = next(s for s in sentences if "against SASRec" in s and "ranked" in s)
@@ -88,7 +88,7 @@ def test_a_pair_with_too_few_seeds_is_named_beside_those_that_are_judged(tmp_pat
 def test_the_leader_stands_with_its_interval(tmp_path):
     (sentence,) = about(tables_of(tmp_path, plan()), "Which model ranks best")
     value = np.mean(
-        [per_user(samples("mamba4rec", s)["test/kept/rank"], "ndcg@10").mean() for s in SEEDS]
+        [per_user(samples("mamba4rec", s)["test/rank"], "ndcg@10").mean() for s in SEEDS]
     )
     assert f"Mamba4Rec has the highest NDCG@10, {value:.3f} [" in sentence
     assert "its lead over every other model exceeds the margin" in sentence
@@ -113,7 +113,7 @@ def lengths(results, shift):
 
 def gained(model, shift):
     """What ranks that are better by `shift` add to a model's NDCG@10 with seen items kept, mean over seeds."""
-    ranks = [samples(model, s)["test/kept/rank"] for s in SEEDS]
+    ranks = [samples(model, s)["test/rank"] for s in SEEDS]
     return np.mean([
         per_user(np.maximum(r - shift, 1), "ndcg@10").mean() - per_user(r, "ndcg@10").mean() for r in ranks
     ])  # fmt: skip
@@ -174,7 +174,7 @@ def test_what_masking_adds_is_paired_over_users_and_trainings(tmp_path):
     row = frame[(frame.contrast == "seen_items") & (frame.model == "mamba4rec") & (frame.metric == "ndcg@10")].iloc[0]  # fmt: skip
     added = np.mean([
         per_user(samples("mamba4rec", s)["test/excluded/rank"], "ndcg@10").mean()
-        - per_user(samples("mamba4rec", s)["test/kept/rank"], "ndcg@10").mean()
+        - per_user(samples("mamba4rec", s)["test/rank"], "ndcg@10").mean()
         for s in SEEDS
     ])  # fmt: skip
     assert row.difference == pytest.approx(added)

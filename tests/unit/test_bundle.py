@@ -83,19 +83,19 @@ def test_a_copied_checkouts_records_get_the_revision_of_the_same_sources(
     def leave(said):
         for path in checked.rglob("record.json"):
             record = json.loads(path.read_text())
-            path.write_text(json.dumps(record | {"code": said}))
+            path.write_text(json.dumps(record | {"identity": said}))
         pack(checked, archive)
 
-    said = {"hash": "a" * 16, "revision": "0" * 40, "dirty": True}
+    said = {"code": "a" * 16, "revision": "0" * 40, "dirty": True}
     leave(said)
     here = {
-        "hash": ("b" if differs == "the sources" else "a") * 16,
+        "code": ("b" if differs == "the sources" else "a") * 16,
         "revision": "1" * 40,
         "dirty": differs == "this checkout",
     }
     monkeypatch.setattr(provenance, "provenance", lambda _: here)
     folder = unpack(archive, tmp_path / "results")
-    codes = [json.loads(p.read_text())["code"] for p in folder.rglob("record.json")]
+    codes = [json.loads(p.read_text())["identity"] for p in folder.rglob("record.json")]
     assert all(found == (here if differs == "nothing" else said) for found in codes) and codes
 
 

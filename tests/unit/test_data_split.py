@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seqbench.core.errors import UserError
+from seqbench.core.records import unpacked
 from seqbench.data import open_dataset, prepare
 from seqbench.data.split import cuts, leave_one_out, temporal
 from seqbench.training import baselines, ranking
@@ -136,18 +137,18 @@ def test_training_and_evaluation_follow_the_split(prepared):
             last = inputs.gather(1, (inputs != 0).sum(1, keepdim=True) - 1)
             return torch.zeros(len(inputs), data.n_items + 1).scatter(1, last, 1.0)
 
-    samples = ranking.samples(
-        Evaluator(data.items, data.split, 5, 8, torch.device("cpu")), Last(), data
-    )
-    for name, users in (("valid", "valid/users"), ("test", "users")):
-        assert np.array_equal(samples[users], data.split.users[name])
+    evaluator = Evaluator(data.items, data.split, 5, 8, torch.device("cpu"))
+    samples = ranking.samples(evaluator, Last())
+    for name in ("valid", "test"):
         repeats = (
             data.items[data.split.target_index[name] - 1]
             == data.items[data.split.target_index[name]]
         )
-        assert np.array_equal(samples[f"{name}/kept/rank"] == 1, repeats)
+        assert np.array_equal(samples[f"{name}/rank"] == 1, repeats)
+    facts = unpacked((prepared / "users.npz").read_bytes())
+    users = data.split.users["test"]
     assert np.array_equal(
-        samples["history_length"], data.split.target_index["test"] - data.offsets[samples["users"]]
+        facts["history_length"], data.split.target_index["test"] - data.offsets[users]
     )
 
 

@@ -132,7 +132,7 @@ def test_below_popularity_in_a_track_of_too_few_seeds_comes_later(tmp_path):
 
 def test_a_baseline_below_popularity_is_no_problem(tmp_path):
     worst = {name: np.full_like(a, 290) for name, a in samples("markov", 0).items()}
-    worst["users"] = samples("markov", 0)["users"]
+    worst |= {"valid/seen_above": np.zeros(400, int), "test/seen_above": np.zeros(400, int)}
     entry = training(model="markov")
     wanted = grid([training(model="popularity"), entry])
     assert flags_of(tmp_path, wanted, lambda: write_training(tmp_path, entry, arrays=worst)) == {}
@@ -165,7 +165,7 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
     found = flags_of(
         tmp_path, grid([entry]),
         lambda: write_training(tmp_path, entry, values={"still_improving": True},
-                               data={"substitute_file": "ranks instead of times"}, code={"dirty": True}),
+                               identity={"dirty": True}),
     )  # fmt: skip
     assert set(found) == {
         "Ended by the budget", "Few seeds", "toy is a stand-in for the publisher's file",

@@ -61,10 +61,7 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     from seqbench.hardware.environment import environment
 
     job = next(planning.jobs(plan(tmp_path, tiny=True)))
-    given, counts = (
-        {"name": "generated", "hash": "a" * 64},
-        ("n_users", "n_items", "n_interactions"),
-    )
+    given = {"name": "generated", "hash": "a" * 64}
     (tmp_path / "dataset.json").write_text(json.dumps(given))
     chosen = plan(tmp_path, data=tmp_path)
 
@@ -73,15 +70,10 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     ):
         where = where or environment("cpu", 1)
         experiment = job.for_model("sasrec") | changes
-        facts = {
-            "name": "generated",
-            "hash": data,
-            "substitute_file": None,
-            **dict.fromkeys(counts),
-        }
+        facts = {"name": "generated", "hash": data}
         write_record(
-            chosen.results / job.path / "sasrec", kind="measure", status=status, experiment=experiment,
-            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, code=provenance.provenance(provenance.measuring("sasrec")),
+            chosen.results / job.path / "sasrec", kind="measure", status=status, job=experiment,
+            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, identity=provenance.provenance(provenance.measuring("sasrec")),
         )  # fmt: skip
 
     assert not planning.is_done(chosen, job)

@@ -39,7 +39,7 @@ def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
     samples = read_samples(tmp_path / "sasrec", record)
     assert samples["train/step_s"].shape == (1, 2)
     assert not any(key.startswith("inference/") for key in samples)
-    assert record["values"]["missing"]["inference"] == session.NOT_ASKED
+    assert "inference" in record["values"]["missing"][session.NOT_ASKED]
     assert set(record["values"]["counts"]) == {"train", "inference"}  # need no clock
 
 
@@ -114,7 +114,7 @@ def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
 
     monkeypatch.setattr(session, "_in_fresh_process", process)
     monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
-    arguments = ["--measurement", job.to_json(), "--out", str(tmp_path), "--time-limit", "120"]
+    arguments = ["--job", job.to_json(), "--out", str(tmp_path), "--time-limit", "120"]
     assert main(["measure", *arguments]) == 0
     assert spent == [50.0, 50.0, 20.0]
     kept, cut = (read_record(tmp_path / name) for name in ("sasrec", "gru4rec"))
@@ -163,14 +163,14 @@ def test_what_one_round_measured_is_not_missing():
     found.add("train", part)
     found.add("train", later)
     values = session._values(found, session.End("crashed"), session.ALL)
-    assert set(values["missing"]) == {"counts", "ceilings"}
+    assert set().union(*values["missing"].values()) == {"counts", "ceilings"}
 
 
 def test_counts_of_one_phase_survive_the_others_failure():
     found = session.Found(counts={"train": session.End("oom", "much"), "inference": {"flops": 1}})  # fmt: skip
     values = session._values(found, {}, session.ALL)
     assert values["counts"] == {"inference": {"flops": 1}}
-    assert values["missing"] == {"train/counts": "oom: much"}
+    assert values["missing"] == {"oom: much": ["train/counts"]}
 
 
 def test_a_phase_that_cannot_be_counted_leaves_the_other_one(tiny, monkeypatch):
@@ -186,14 +186,14 @@ def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):
     assert session.measure(JOB, tiny, tmp_path, 1, 120.0) == {"sasrec": "ok", "gru4rec": "ok"}
     record = read_record(tmp_path / "sasrec")
     samples = read_samples(tmp_path / "sasrec", record)
-    assert record["kind"] == "measure" and record["experiment"]["model"] == "sasrec"
+    assert record["kind"] == "measure" and record["job"]["model"] == "sasrec"
     assert samples["train/step_s"].shape == samples["inference/batch_s"].shape == (2, 3)
     assert (samples["train/step_s"] > samples["train/data_wait_s"]).all()
     parts = sum(samples[f"inference/{part}"] for part in ("encode_s", "score_s", "topk_s"))
     assert (parts <= samples["inference/batch_s"]).all()
     assert (np.abs(samples["train/targets"] - 128) <= 12).all()
     assert (samples["train/peak_rss_bytes"] > 50e6).all()
-    assert record["values"]["missing"]["train/peak_allocated_bytes"] == "no NVIDIA device"
+    assert "train/peak_allocated_bytes" in record["values"]["missing"]["no NVIDIA device"]
     assert record["values"]["steps_per_epoch"] > 1
     other = read_samples(tmp_path / "gru4rec", read_record(tmp_path / "gru4rec"))
     assert np.array_equal(samples["train/targets"], other["train/targets"])  # the same batches

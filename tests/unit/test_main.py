@@ -17,7 +17,7 @@ from seqbench.core.records import read_record
 
 
 def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
-    code = main(["run", "--experiment", "{", "--dataset", str(tmp_path), "--out", str(tmp_path)])
+    code = main(["run", "--job", "{", "--dataset", str(tmp_path), "--out", str(tmp_path)])
     assert code == 2
     assert capsys.readouterr().err.startswith("error: experiment: not JSON")
 
@@ -25,7 +25,7 @@ def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
 @pytest.mark.parametrize("change", [{"modell": "sasrec"}, {"training": {"max_step": 3}}])
 def test_an_unknown_key_is_named_with_what_is_allowed(capsys, tmp_path, change):
     text = json.dumps({**json.loads(TrainingJob("d", "sasrec", "m", 5, 0).to_json()), **change})
-    assert main(["run", "--experiment", text, "--dataset", "x", "--out", str(tmp_path)]) == 2
+    assert main(["run", "--job", text, "--dataset", "x", "--out", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert "unknown key" in message and "allowed: " in message and message.count("\n") == 1
 
@@ -33,10 +33,10 @@ def test_an_unknown_key_is_named_with_what_is_allowed(capsys, tmp_path, change):
 EXPERIMENT = json.loads(TrainingJob("d", "sasrec", "m", 5, 0).to_json())
 MEASUREMENT = {"dataset": "d", "track": "m", "seq_len": 5, "models": [["sasrec", {}]]}
 JOBS = {
-    "run": ["--dataset", "x", "--experiment"],
-    "train": ["--dataset", "x", "--experiment"],
+    "run": ["--dataset", "x", "--job"],
+    "train": ["--dataset", "x", "--job"],
     "tune": ["--dataset", "x", "--study"],
-    "measure": ["--dataset", "x", "--measurement"],
+    "measure": ["--dataset", "x", "--job"],
     "prepare": ["--name", "d", "--data-dir", "x", "--definition"],
     "grid": ["--config"],
 }
@@ -62,9 +62,9 @@ def test_json_that_is_no_mapping_is_one_line(capsys, tmp_path, verb, text):
 @pytest.mark.parametrize(
     ("verb", "missing"),
     [
-        ("run", "training job: dataset, model, track, seq_len, seed missing; "),
-        ("tune", "study: dataset, model, seq_len, trials, space missing; "),
-        ("measure", "measurement: dataset, track, seq_len, models missing; "),
+        ("run", "--job: dataset, model, track, seq_len, seed missing; "),
+        ("tune", "--study: dataset, model, seq_len, trials, space missing; "),
+        ("measure", "--job: dataset, track, seq_len, models missing; "),
         ("grid", "config: datasets is missing; the configuration needs datasets, tracks, run"),
     ],
 )
@@ -74,7 +74,7 @@ def test_an_empty_mapping_is_told_what_it_lacks(capsys, tmp_path, verb, missing)
 
 
 def test_a_measurement_on_data_needs_them(capsys, tmp_path):
-    said = refused(capsys, "measure", "--out", tmp_path / "out", "--measurement", json.dumps(MEASUREMENT))  # fmt: skip
+    said = refused(capsys, "measure", "--out", tmp_path / "out", "--job", json.dumps(MEASUREMENT))  # fmt: skip
     assert (
         said == "error: --dataset is missing: the job is on d; name its folder, as results/data/d\n"
     )
@@ -241,7 +241,7 @@ def test_a_readme_is_checked_before_anything_is_written(
 def test_data_that_are_not_prepared_are_named(capsys, tmp_path):
     text = TrainingJob("d", "sasrec", "m", 5, 0).to_json()
     missing = str(tmp_path / "none")
-    assert main(["train", "--experiment", text, "--dataset", missing, "--out", str(tmp_path)]) == 2
+    assert main(["train", "--job", text, "--dataset", missing, "--out", str(tmp_path)]) == 2
     assert f"{missing}/dataset.json" in capsys.readouterr().err
 
 
@@ -250,14 +250,14 @@ def test_damaged_data_are_prepared_with_force(capsys, tiny, tmp_path):
     data = shutil.copytree(tiny, tmp_path / "data")
     (data / "items.npy").write_bytes(b"garbage")
     text = TrainingJob("tiny", "sasrec", "m", 5, 0).to_json()
-    arguments = ["--experiment", text, "--dataset", str(data), "--out", str(tmp_path / "out")]
+    arguments = ["--job", text, "--dataset", str(data), "--out", str(tmp_path / "out")]
     assert main(["train", *arguments]) == 2
     assert f"with: snakemake --cores 1 --force {data}/dataset.json\n" in capsys.readouterr().err
 
 
 def test_a_backend_that_is_not_here_says_how_to_get_it(capsys, tiny, tmp_path):
     experiment = TrainingJob("tiny", "mamba4rec", "m", 5, 0, (("scan", "fused"),))
-    arguments = ["--experiment", experiment.to_json(), "--dataset", str(tiny), "--out"]
+    arguments = ["--job", experiment.to_json(), "--dataset", str(tiny), "--out"]
     assert main(["run", *arguments, str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out/record.json").exists()
 

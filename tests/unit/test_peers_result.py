@@ -159,7 +159,7 @@ def test_a_result_holds_samples_figures_and_what_they_depend_on(made):
     assert (bad["status"], bad["reason"], bad["figures"]) == ("failed", "OSError: disk full", {})
     assert made["variables"]["LD_PRELOAD"] == "libfast.so"
     assert made["variables"]["MALLOC_TOP_PAD_"] == "1"
-    assert made["data"]["name"] == "tiny" and made["code"]["hash"]
+    assert made["data"]["name"] == "tiny" and made["identity"]["code"]
     assert len(result.sample_rows(made)) == 2 * race.FEWEST_ROUNDS
 
 

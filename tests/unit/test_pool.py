@@ -39,10 +39,7 @@ def made(tmp_path):
 
 def said(found):
     """Model, seed and machine of every training."""
-    return {
-        (e.experiment["track"], e.experiment["model"], e.experiment["seed"], pool.machine(e))
-        for e in found.entries
-    }
+    return {(e.job["track"], e.job["model"], e.job["seed"], pool.machine(e)) for e in found.entries}
 
 
 def test_the_machine_with_most_trainings_of_a_place_comes_first_and_others_fill_it(made):
@@ -153,8 +150,8 @@ def test_a_place_borrows_what_another_track_trained_with_equal_settings(made):
     wanted.append(tuned(training(model="bert4rec")))  # nothing equal
     found = pool.pool({"m": entries}, {"m": DATA}, wanted)
     # At L = 100 the track trained nothing of its own: no such place.
-    assert {(e.experiment["seed"], e.experiment["seq_len"]) for _, e in found.borrowed} == {(0, 50), (1, 50)}  # fmt: skip
-    tracks = {(a.experiment["track"], b.experiment["track"]) for a, b in found.borrowed}
+    assert {(e.job["seed"], e.job["seq_len"]) for _, e in found.borrowed} == {(0, 50), (1, 50)}  # fmt: skip
+    tracks = {(a.job["track"], b.job["track"]) for a, b in found.borrowed}
     assert tracks == {("matched", "tuned")} and all(b.samples() for _, b in found.borrowed)
     assert {t for t, *_ in said(found)} == {"matched", "tuned"}
     rows = collect.build(found.entries, {}, 0.01, one_machine=False).frames["summary"]

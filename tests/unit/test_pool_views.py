@@ -16,7 +16,7 @@ def made_twice(tmp_path, *entries, shift):
     for entry in entries:
         write_training(tmp_path / "one", entry)
         arrays = samples(entry["model"], entry["seed"])
-        for name in ("test/kept/rank", "test/excluded/rank"):
+        for name in ("test/rank",):
             arrays[name] = arrays[name] + np.int32(shift * (1 + entry["seed"]))
         write_training(tmp_path / "two", entry, arrays=arrays, environment=ENVIRONMENT | other)
     machines = {name: collect.published(tmp_path / name) for name in ("one", "two")}
@@ -29,7 +29,7 @@ def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
     table = pool_views.repeats(found)
 
     def mean(entry, shift=0):
-        rank = samples(entry["model"], entry["seed"])["test/kept/rank"]
+        rank = samples(entry["model"], entry["seed"])["test/rank"]
         return per_user(rank + shift, "ndcg@10").mean()
 
     pairs = {(e["model"], e["seed"]): (mean(e), mean(e, 1 + e["seed"])) for e in entries}

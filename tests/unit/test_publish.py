@@ -142,7 +142,7 @@ def test_readme_of_the_machine_holds_the_tables_and_commands(tmp_path):
     text = (published(tmp_path, plan("sasrec")) / "README.md").read_text()
     assert "Test quality on toy, track matched" in text
     assert "| SASRec | 2 |" in text
-    assert "python -m seqbench run --experiment '" in text
+    assert "python -m seqbench run --job '" in text
     assert "/tmp" not in text
 
 

@@ -43,7 +43,7 @@ def records(kind):
     """(machine, folder below it, experiment) of the published records of ``runs`` or ``tune``."""
     for file in sorted(REFERENCE.glob(f"*/{kind}/**/record.json")):
         folder = file.parent.relative_to(REFERENCE)
-        experiment = json.loads(file.read_text())["experiment"]
+        experiment = json.loads(file.read_text())["job"]
         yield folder.parts[0], "/".join(folder.parts[1:]), filled(experiment)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from seqbench.data import open_dataset
-from seqbench.data.store import Dataset
+from seqbench.data.store import Dataset, user_facts
 from seqbench.training import ranking
 from seqbench.training.ranking import Evaluator, shuffled
 
@@ -16,8 +16,13 @@ def dataset(times=None):
     return Dataset("d", ITEMS, OFFSETS, np.arange(9), times, {"n_items": 5, "n_users": 3})
 
 
+def facts(data):
+    arrays = {"items": data.items, "offsets": data.offsets, "times": data.times}
+    return user_facts(arrays, data.split, data.n_items)
+
+
 def test_users_are_described_by_their_history_and_their_target():
-    found = ranking.about(dataset())
+    found = facts(dataset())
     assert found["history_length"].tolist() == [3, 2]
     # Training parts: 1 2 of the first user, 2 of the second, 1 3 of the third; targets 4 and 5.
     assert found["target_popularity"].tolist() == [0, 0]
@@ -30,12 +35,12 @@ def test_users_are_described_by_their_history_and_their_target():
         None,
         {"n_items": 5},
     )
-    assert ranking.about(again)["target_popularity"].tolist() == [1, 1]
+    assert facts(again)["target_popularity"].tolist() == [1, 1]
 
 
 def test_a_target_that_shares_its_time_is_marked():
     times = np.array([1, 2, 3, 3, 5, 6, 7, 8, 9])
-    assert ranking.about(dataset(times))["tied"].tolist() == [1, 0]
+    assert facts(dataset(times))["tied"].tolist() == [1, 0]
 
 
 def test_shuffling_keeps_the_items_of_every_row_and_its_padding():
@@ -65,6 +70,6 @@ def test_a_model_that_ignores_order_keeps_its_ranks_and_one_that_uses_it_does_no
     data = open_dataset(tiny)
     evaluator = Evaluator(data.items, data.split, 10, 16, torch.device("cpu"))
     for ordered in (True, False):
-        found = ranking.samples(evaluator, Last(ordered), data)
-        same = np.array_equal(found["test/kept/rank"], found["test-shuffled/kept/rank"])
+        found = ranking.samples(evaluator, Last(ordered))
+        same = np.array_equal(found["test/rank"], found["test-shuffled/rank"])
         assert same is not ordered

@@ -13,14 +13,14 @@ from seqbench.hardware.environment import environment
 def write(folder, **changes):
     content = {
         "kind": "train",
-        "experiment": {
+        "job": {
             "dataset": "d", "model": "m", "track": "t", "seq_len": 5, "hyperparameters": {},
         },
         "values": {"parameters": 1},
         "environment": environment("cpu", 1),
-        "data": records.data_facts({"name": "d"}),
-        "code": {"hash": "0", "revision": None, "dirty": None},
-        "samples": {"test/kept/rank": np.arange(1, 4, dtype=np.int32)},
+        "data": records.data_of({"name": "d"}),
+        "identity": {"code": "0", "revision": None, "dirty": None},
+        "samples": {"test/rank": np.arange(1, 4, dtype=np.int32)},
     }  # fmt: skip
     return records.write_record(folder, **{**content, **changes})
 
@@ -29,7 +29,7 @@ def test_what_was_written_is_read(tmp_path):
     write(tmp_path)
     found = records.read_record(tmp_path)
     assert found["status"] == "ok" and found["values"] == {"parameters": 1}
-    assert records.read_samples(tmp_path, found)["test/kept/rank"].tolist() == [1, 2, 3]
+    assert records.read_samples(tmp_path, found)["test/rank"].tolist() == [1, 2, 3]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["record.json", "samples.npz"]
 
 
@@ -39,7 +39,7 @@ def test_equal_samples_make_equal_bytes(tmp_path):
     assert (tmp_path / "a/samples.npz").read_bytes() == (tmp_path / "b/samples.npz").read_bytes()
 
 
-@pytest.mark.parametrize("change", [{"status": "fine"}, {"kind": "x"}, {"experiment": {}}])
+@pytest.mark.parametrize("change", [{"status": "fine"}, {"kind": "x"}, {"job": {}}])
 def test_a_record_that_breaks_the_schema_is_refused_and_nothing_is_left_behind(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change)).split("_")[0]):
         write(tmp_path / "r", **change)
@@ -65,7 +65,7 @@ def test_reading_names_the_file_and_what_to_do(tmp_path):
 
 def test_samples_of_another_record_are_refused(tmp_path):
     write(tmp_path / "a")
-    write(tmp_path / "b", samples={"test/kept/rank": np.array([9])})
+    write(tmp_path / "b", samples={"test/rank": np.array([9])})
     (tmp_path / "b/samples.npz").replace(tmp_path / "a/samples.npz")
     with pytest.raises(
         UserError, match=r"SHA-256 differs\); delete .*/a and run the workflow again"
@@ -121,3 +121,70 @@ def test_the_environment_is_an_allow_list_without_names_of_host_user_or_folder()
     for secret in (socket.gethostname(), os.getcwd(), os.path.expanduser("~")):
         assert f'"{secret}"' not in found and (len(secret) < 5 or secret not in found)
     assert f'"{getpass.getuser()}"' not in found
+
+
+JOB = {
+    "dataset": "d",
+    "model": "m",
+    "track": "t",
+    "seq_len": 5,
+    "hyperparameters": {"d_model": 8},
+    "training": {"max_steps": 9},
+}
+
+
+@pytest.fixture
+def made(tmp_path):
+    write(
+        tmp_path,
+        job=JOB,
+        identity={"code": "now", "revision": None, "dirty": None},
+        data={"name": "d", "hash": "h"},
+    )
+    return records.read_record(tmp_path)
+
+
+def test_a_record_is_the_one_that_was_asked_for(made):
+    here = made["environment"]["machine"]
+    assert records.matches(made, JOB, "now", ["h"], [here])
+    assert records.matches(made, {**JOB, "training": {"max_steps": 9, "precision": "fp32"}})
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"job": {**JOB, "training": {"max_steps": 10}}}, "training.max_steps"),
+        ({"job": {**JOB, "hyperparameters": {}}}, "hyperparameters"),
+        ({"identity": "other"}, "other code"),
+        ({"data": ["x"]}, "other data"),
+        ({"machines": ["elsewhere"]}, "another machine"),
+    ],
+)
+def test_what_differs_is_named(made, asked, said):
+    assert said in records.difference(made, **{"job": JOB, **asked})
+
+
+def test_whole_numbers_take_the_least_room_and_come_back_as_they_were(tmp_path):
+    values = {
+        "a": np.array([0, 255]),
+        "b": np.array([1, 70000]),
+        "c": np.array([-1, 2]),
+        "d": np.array([0.5]),
+    }
+    write(tmp_path, samples=values)
+    found = records.read_samples(tmp_path, records.read_record(tmp_path))
+    assert all(np.array_equal(found[k], v) and found[k].dtype == v.dtype for k, v in values.items())
+    with np.load(tmp_path / "samples.npz") as stored:
+        assert [stored[k].dtype.itemsize for k in "abcd"] == [1, 4, 8, 8]
+
+
+def test_a_curve_becomes_columns():
+    rows = [
+        {"step": 1, "valid": {"kept": {"hr@10": 0.5}}},
+        {"step": 2, "valid": {"kept": {"hr@10": 0.75}}},
+    ]
+    found = records.columns(rows, "curve")
+    assert {k: v.tolist() for k, v in found.items()} == {
+        "curve/step": [1, 2],
+        "curve/valid/kept/hr@10": [0.5, 0.75],
+    }

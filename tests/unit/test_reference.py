@@ -44,7 +44,7 @@ def test_every_command_of_the_page_names_its_job(folder):
     for words in commands:
         given = dict(zip(words[4::2], words[5::2], strict=True))
         kind = TrainingJob if words[3] == "run" else MeasurementJob
-        job = kind.from_json(given["--experiment" if words[3] == "run" else "--measurement"])
+        job = kind.from_json(given["--job"])
         assert given["--out"] == f"results/{job.path}"
 
 

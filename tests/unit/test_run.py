@@ -44,8 +44,8 @@ def test_a_training_leaves_record_samples_and_weights(tiny, tmp_path):
     assert supervisor.supervise(EXPERIMENT, tiny, tmp_path, 1, 120.0) == "ok"
     record = read_record(tmp_path)
     assert record["status"] == "ok" and record["values"]["steps"] == 4
-    assert record["experiment"] == EXPERIMENT.to_dict() | {"hyperparameters": {}}
-    assert len(read_samples(tmp_path, record)["users"]) == 120
+    assert record["job"] == EXPERIMENT.to_dict() | {"hyperparameters": {}}
+    assert len(read_samples(tmp_path, record)["test/rank"]) == 120
     assert (tmp_path / "weights.safetensors").stat().st_size > 1000
     assert record["environment"]["threads"] == 1
 
@@ -54,7 +54,7 @@ def test_a_worker_killed_by_the_system_is_out_of_memory(monkeypatch, tmp_path, t
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     record = supervise_with(monkeypatch, tmp_path, tiny, code)
     assert record["status"] == "oom" and "SIGKILL" in record["reason"]
-    assert record["experiment"]["model"] == "sasrec" and record["data"]["n_users"] == 120
+    assert record["job"]["model"] == "sasrec" and record["data"]["n_users"] == 120
     assert (tmp_path / "out/weights.safetensors").exists()
 
 
@@ -229,10 +229,10 @@ def test_a_record_names_the_code_that_ran_not_what_was_edited_meanwhile(tmp_path
     (tmp_path / "a.py").write_text("x = 1")
     then = provenance.begun(lambda: provenance.meaning(tmp_path, ["a.py"], ["numbers"]))
     first = then()
-    assert first["hash"] and not capsys.readouterr().err
+    assert first["code"] and not capsys.readouterr().err
     (tmp_path / "a.py").write_text("x = 2")
     found = then()
-    assert (found["hash"], found["dirty"]) == (first["hash"], True)
+    assert (found["code"], found["dirty"]) == (first["code"], True)
     assert "sources were edited while they ran" in capsys.readouterr().err
 
 
@@ -253,4 +253,4 @@ def test_editing_a_source_during_a_training_does_not_change_its_record(monkeypat
 
         training.run(EXPERIMENT, tiny, tmp_path / "out", 1)
         record = read_record(tmp_path / "out")
-    assert record["code"] == {**record["code"], "hash": before, "dirty": True}
+    assert record["identity"] == {**record["identity"], "code": before, "dirty": True}

@@ -97,7 +97,7 @@ def test_two_points_have_a_slope_and_no_curve_and_only_bracket_a_crossing(tmp_pa
         t = [
             np.median(e.samples()["train/step_s"])
             for e in entries(tmp_path, ends)
-            if e.experiment["model"] == row["model"]
+            if e.job["model"] == row["model"]
         ]
         assert row["slope_end"] == pytest.approx(np.log(t[1] / t[0]) / np.log(high / low))
         assert row["growth"] == pytest.approx(t[1] / t[0])

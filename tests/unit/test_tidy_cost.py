@@ -60,14 +60,14 @@ def test_what_could_not_be_counted_has_a_reason(entry, key, without):
 
 
 def test_rounds_are_those_that_were_taken(entry):
-    assert entry.experiment["rounds"] == 3
+    assert entry.job["rounds"] == 3
     assert rows(entry)["train", "step_s"]["rounds"] == 3
     cut = rows(entry, train__step_s=np.full((2, 5), 0.04), train__targets=np.full((2, 5), 2000))
     assert cut["train", "step_s"]["rounds"] == 2
 
 
 def test_users_are_those_that_were_in_a_batch(entry, monkeypatch):
-    assert entry.experiment["eval_batch"] == 256
+    assert entry.job["eval_batch"] == 256
     one = {"inference/batch_s": np.full((3, 5), 0.5)}
     found = rows(entry, **{k.replace("/", "__"): v for k, v in one.items()})
     assert found["inference", "users_per_s"]["median"] == 512

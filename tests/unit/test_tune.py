@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from builders import ENVIRONMENT, HASH, N_ITEMS, N_USERS, _code
+from builders import ENVIRONMENT, HASH, _identity
 
 from seqbench.core import provenance, records
 from seqbench.core.errors import UserError
@@ -49,17 +49,15 @@ def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
         number = int(out.name.removeprefix("trial-"))
         log.append((number, limit))
         ok = number not in failing
-        point = {m: {"ndcg@10": value(experiment)} for m in ("kept", "excluded")}
         values = {
             "parameters": 100, "steps": 50, "best_step": 40, "stopped": "patience", "targets_seen": 1000,
-            "train_s": 2.0, "curve": [{"step": 1, "valid": {m: {"ndcg@10": 0.0} for m in point}}, {"step": 2, "valid": point}],
+            "train_s": 2.0, "best_validation": value(experiment),
         }  # fmt: skip
-        known = {"n_users": N_USERS, "n_items": N_ITEMS, "n_interactions": 12000}
         records.write_record(
             out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
-            experiment=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
-            data={"name": "toy", "hash": HASH, **known, "substitute_file": None},
-            code={**_code(), "hash": provenance.training(experiment.model)},
+            job=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
+            data={"name": "toy", "hash": HASH},
+            identity={**_identity(), "code": provenance.training(experiment.model)},
         )  # fmt: skip
         return "ok" if ok else "oom"
 
@@ -109,7 +107,7 @@ def test_the_first_trial_is_what_is_run_untuned_and_the_best_is_found(tmp_path):
 def test_trials_keep_what_the_space_leaves_out_and_never_rank_the_test_split(tmp_path):
     run(tmp_path)
     for number in range(6):
-        experiment = records.read_record(tmp_path / STUDY.trial_path(number))["experiment"]
+        experiment = records.read_record(tmp_path / STUDY.trial_path(number))["job"]
         assert experiment["hyperparameters"]["d_model"] == 32 and experiment["track"] == "tune"
         assert experiment["training"]["rank_test"] is False
         assert 0.0003 <= experiment["training"]["learning_rate"] <= 0.003
@@ -184,9 +182,9 @@ def test_the_best_mean_over_seeds_wins_the_finals(tmp_path):
     assert content["median"] == plain["median"], "of the search"
     assert content["train_s"] == 20.0, "all that was spent"
     for trial in again:
-        job = records.read_record(tmp_path / FINALS.trial_path(trial["number"]))["experiment"]
+        job = records.read_record(tmp_path / FINALS.trial_path(trial["number"]))["job"]
         assert job["seed"] == trial["seed"] and job["training"]["rank_test"] is False
-        repeated = records.read_record(tmp_path / FINALS.trial_path(trial["repeats"]))["experiment"]
+        repeated = records.read_record(tmp_path / FINALS.trial_path(trial["repeats"]))["job"]
         assert {**job, "seed": 3} == repeated
 
 
@@ -262,11 +260,11 @@ def test_until_a_search_ends_there_is_no_winner_of_an_earlier_one(tmp_path):
     assert not (tmp_path / STUDY.path / "study.json").exists()
 
 
-def test_trials_of_other_code_are_made_again(tmp_path):
+def test_trials_of_other_identity_are_made_again(tmp_path):
     run(tmp_path)
     path = tmp_path / STUDY.trial_path(2) / "record.json"
     content = json.loads(path.read_text())
-    content["code"]["hash"] = "other"
+    content["identity"]["code"] = "other"
     path.write_text(json.dumps(content))
     log = []
     run(tmp_path, log=log)

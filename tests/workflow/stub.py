@@ -50,7 +50,7 @@ elif verb == "run":
     write(about, "record.json", "samples.npz", "weights.safetensors")
 elif verb == "measure":
     about = next(value for value in sys.argv if value.startswith("results/runs"))
-    for name, _ in json.loads(options["--measurement"])["models"]:
+    for name in (m["model"] for m in json.loads(options["--job"])["models"]):
         write(Path(about) / name, "record.json", "samples.npz")
 elif verb == "grid":
     write(".", options["--out"])

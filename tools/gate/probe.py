@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import models
+from seqbench.analysis.tidy import ranks_of
 from seqbench.core import metrics
 from seqbench.core.jobs import FULL_LENGTH, MeasurementJob, Training, TrainingJob
 from seqbench.data import open_dataset, prepare
@@ -103,7 +104,7 @@ def _metrics(name: str, dataset: Path, folder: Path, trained: bool) -> dict[str,
         f"{name}/training/loss/{p['step']}": p["loss"] for p in values["curve"]
     }
     for seen_items in ("kept", "excluded"):
-        ranks = samples[f"test/{seen_items}/rank"]
+        ranks, _ = ranks_of(samples, "test", seen_items)
         found[f"{name}/test/{seen_items}/mean_rank"] = float(np.mean(ranks))
         for metric in ("hr@10", "ndcg@10", "mrr@10"):
             found[f"{name}/test/{seen_items}/{metric}"] = float(

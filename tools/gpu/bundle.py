@@ -21,8 +21,9 @@ from typing import Any
 
 from seqbench.core import jobs, provenance
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import MeasurementJob, TrainingJob, build, filled
-from seqbench.core.records import read_record, write_atomically
+from seqbench.core.jobs import MeasurementJob, TrainingJob, build
+from seqbench.core.records import matches, read_record, write_atomically
+from seqbench.core.store import Entry
 from seqbench.training.search import SUMMARY, validation
 
 RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
@@ -142,8 +143,8 @@ def _study(file: Path) -> dict[str, Any]:
 def _made(record: Mapping[str, Any]) -> tuple:
     """What two records of the same trial have in common."""
     return (
-        record["experiment"],
-        record["code"]["hash"],
+        record["job"],
+        record["identity"]["code"],
         record["data"]["hash"],
         record["environment"]["machine"],
     )
@@ -156,11 +157,8 @@ def _check_study(content: Mapping[str, Any], path: str, folder: Path) -> None:
         raise UserError(f"{path}: is the study of {described.path}; nothing was unpacked")
     for trial in content["trials"]:
         record = read_record(folder / described.trial_path(trial["number"]))
-        same = (
-            filled(record["experiment"])
-            == described.experiment(trial["chosen"], trial.get("seed")).to_dict()
-        )
-        if not same or validation(record) != trial["value"]:
+        asked = described.experiment(trial["chosen"], trial.get("seed")).to_dict()
+        if not matches(record, asked) or validation(record) != trial["value"]:
             raise UserError(
                 f"{path}: trial {trial['number']} is not the one that the study names; nothing was unpacked"
             )
@@ -198,7 +196,6 @@ def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
 
 def _entries(archive: Path, folder: Path) -> list:
     """Every record of the archive, checked against the schema, its place and its samples' SHA-256."""
-    from seqbench.analysis import collect
 
     paths = sorted(p.parent.relative_to(folder).as_posix() for p in folder.rglob("record.json"))
     if not paths:
@@ -206,13 +203,13 @@ def _entries(archive: Path, folder: Path) -> list:
     entries = []
     for path in paths:
         try:
-            entry = collect.read_entry(folder, path)
+            entry = Entry(path, folder, read_record(folder / path))
             entry.samples()
         except UserError as error:
             what = str(error).replace(f"{folder}/{path}/", "").partition("; delete it")[0]
             raise UserError(f"{archive}: {path}: {what}; nothing was unpacked") from None
-        if path != _place(entry.experiment, path):
-            raise UserError(f"{archive}: {path}: is the record of {_place(entry.experiment, path)}")
+        if path != _place(entry.job, path):
+            raise UserError(f"{archive}: {path}: is the record of {_place(entry.job, path)}")
         entries.append(entry)
     return entries
 
@@ -235,16 +232,16 @@ def _name_revision(folder: Path, entries: list) -> None:
     """
     here: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in entries:
-        kind, model = entry.record["kind"], entry.experiment["model"]
+        kind, model = entry.record["kind"], entry.job["model"]
         if (kind, model) not in here:
             code_of = provenance.training if kind == "train" else provenance.measuring
             with suppress(FileNotFoundError):  # a model that this checkout does not have
                 here[kind, model] = provenance.provenance(code_of(model))
-        known, said = here.get((kind, model), {}), entry.record["code"]
-        same = said["hash"] == known.get("hash") and known.get("dirty") is False
+        known, said = here.get((kind, model), {}), entry.record["identity"]
+        same = said["code"] == known.get("code") and known.get("dirty") is False
         if said["dirty"] is not False and same:
             path = folder / entry.path / "record.json"
-            record = json.loads(path.read_text(encoding="utf-8")) | {"code": known}
+            record = json.loads(path.read_text(encoding="utf-8")) | {"identity": known}
             text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
             write_atomically(path, text.encode())
 
@@ -262,13 +259,12 @@ def _machine(archive: Path, entries: list) -> str:
 
 def _check_fit(staged: Path, entries: list, folder: Path) -> None:
     """Refuse what would take the place of another experiment or of other data in the published folder."""
-    from seqbench.analysis import collect
     from seqbench.core import store
     from seqbench.report import publish
 
     for entry in entries:
-        if entry.experiment.get("track") != jobs.TUNE_TRACK:  # trials go elsewhere
+        if entry.job.get("track") != jobs.TUNE_TRACK:  # trials go elsewhere
             store.check_replacement(entry, folder / entry.path)
     for facts in sorted((staged / "data").glob("*/dataset.json")):
         name = facts.parent.name
-        publish.check_dataset(collect.read_dataset(staged, name), folder, name)
+        publish.check_dataset(store.read_dataset(staged, name), folder, name)

@@ -74,7 +74,8 @@ def is_done(plan: Plan, job: Any) -> bool:
     def is_whole(record: dict[str, Any]) -> bool:
         values = record["values"]
         full = {p for p, rounds in values.get("sampler", {}).items() if len(rounds) >= job.rounds}
-        counted = not values.get("missing", {}).get("counts", "").startswith("timeout")
+        missing = values.get("missing", {}).items()
+        counted = not any("counts" in keys and why.startswith("timeout") for why, keys in missing)
         whole = full.union(values.get("failed", {})).issuperset(phases)
         return counted and whole and record["data"]["hash"] == on
 
@@ -91,7 +92,7 @@ def valid_records(
 
     anywhere: those of other machines too, where they came to their end.
     """
-    from seqbench.core.records import read_record
+    from seqbench.core.records import matches, read_record
     from seqbench.hardware.leases import machines
 
     here = machines()
@@ -100,11 +101,8 @@ def valid_records(
             record = read_record(folder / path)
         except UserError:
             continue
-        same = record["experiment"] == json.loads(json.dumps(experiment))
-        same = same and provenance.same(record["code"]["hash"], code)
-        own = record["environment"]["machine"] in here or (anywhere and record["status"] == "ok")
-        same = same and own
-        if same and record["status"] != "crashed":
+        made_by = None if anywhere and record["status"] == "ok" else here
+        if matches(record, experiment, code, machines=made_by) and record["status"] != "crashed":
             yield record
 
 
@@ -242,7 +240,7 @@ def table(plan: Plan) -> str:
         )
         status = "" if record["status"] == "ok" else f" {record['status']}"
         lines.append(
-            f"{job[-44:]:44} {record['experiment']['model']:10} {median('train/step_s', 1e3):>9}"
+            f"{job[-44:]:44} {record['job']['model']:10} {median('train/step_s', 1e3):>9}"
             f" {median('inference/batch_s', 1e3):>9} {median('train/peak_allocated_bytes', 2**-30):>6}"
             f" {median('train/energy_j_per_step', 1):>7}{status}"
         )

@@ -26,7 +26,7 @@ import psutil
 from seqbench.core import provenance
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import Study, TrainingJob
-from seqbench.core.records import discard, read_record, write_atomically
+from seqbench.core.records import discard, read_record, read_samples, write_atomically
 from seqbench.hardware.environment import SHARE
 from seqbench.hardware.leases import device_kind, device_lease, gpu_devices
 from seqbench.measuring.session import variables
@@ -70,14 +70,10 @@ def _passed(training: dict[str, Any]) -> bool:
 def _learned(folder: Path) -> dict[str, Any]:
     """Validation NDCG@10 at the first and at the last validation, and seconds of training."""
     record = read_record(folder)
-    curve = [
-        point["valid"]["kept"]["ndcg@10"]
-        for point in record["values"].get("curve") or [{}]
-        if point
-    ]
+    curve = read_samples(folder, record).get("curve/valid/kept/ndcg@10", ())
     ends = (
-        {"first": curve[0], "last": max(curve[1:], default=curve[0])}
-        if curve
+        {"first": float(curve[0]), "last": float(max(curve[1:], default=curve[0]))}
+        if len(curve)
         else {"first": 0, "last": 0}
     )
     facts = {

@@ -42,7 +42,7 @@ def assemble(
     return {
         "schema": SCHEMA,
         "machine": {**machine, "allowed_cpus": _allowed_cpus()},
-        "code": provenance.provenance(
+        "identity": provenance.provenance(
             provenance.meaning(provenance.ROOT, _sources(), provenance.NUMBERS)
         ),
         "data": json.loads((Path(settings.data) / "dataset.json").read_text(encoding="utf-8")),

@@ -44,7 +44,7 @@ rule train:
         code=training_code,
     # One minute less than the scheduler allows, so that a training out of time still leaves its record.
     shell:
-        "python -m seqbench run --experiment {params.experiment:q}"
+        "python -m seqbench run --job {params.experiment:q}"
         " --dataset results/data/{wildcards.dataset}"
         " --out $(dirname {output.record:q}) --threads {threads}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
@@ -76,7 +76,7 @@ if MEASURED:
             dataset=measured_dataset_option,
             code=measuring_code,
         shell:
-            "python -m seqbench measure --measurement {params.measurement:q} {params.dataset:q}"
+            "python -m seqbench measure --job {params.measurement:q} {params.dataset:q}"
             " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/{wildcards.size}"
             " --threads {threads}"
             " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
