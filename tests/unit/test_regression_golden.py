@@ -86,7 +86,7 @@ def test_accepting_prints_what_it_changes_and_keeps_other_versions(accepted):
 
 def test_a_torch_without_values_and_a_damaged_file_say_what_to_do(tmp_path, accepted, monkeypatch):
     monkeypatch.setattr(golden, "torch_version", lambda: "9.9")
-    with pytest.raises(UserError, match=r"no values for torch 9\.9 .*regression --accept"):
+    with pytest.raises(UserError, match=r"no values for torch 9\.9 .*tools\.gate --accept"):
         golden.check(accepted, noisy(VALUES, 0))
     broken = tmp_path / "broken.json"
     for text in ("{", "[]", "{}"):

@@ -139,7 +139,7 @@ def _allowed_cpus() -> int | None:
 
 
 def _sources() -> list[str]:
-    files = (f"peers/{p.name}" for p in Path(__file__).parent.glob("*.py"))
+    files = (f"tools/peers/{p.name}" for p in Path(__file__).parent.glob("*.py"))
     return sorted(
         {*files, *provenance.measuring_modules("sasrec", "mamba4rec", "gru4rec", "bert4rec")}
     )
