@@ -63,8 +63,16 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Training
                     training = base_training(config, dataset, track, model)
                     hyper = hyperparameters(config, model, track, dataset if trainable else None)
                     # A model without training is deterministic: one seed says it all.
-                    for seed in run["seeds"] if trainable else run["seeds"][:1]:
+                    more = _more_seeds(run, track, dataset, seq_len) if trainable else ()
+                    for seed in (*run["seeds"], *more) if trainable else run["seeds"][:1]:
                         yield TrainingJob(dataset, model, track, seq_len, seed, hyper, training)
+
+
+def _more_seeds(run: Mapping[str, Any], *condition: Any) -> list[int]:
+    """Seeds that one condition (track, dataset, length) is trained with besides those of all."""
+    keys = ("track", "dataset", "seq_len")
+    found = [m for m in run.get("more_seeds", []) if tuple(map(m.get, keys)) == condition]
+    return [seed for m in found for seed in m["seeds"] if seed not in run["seeds"]]
 
 
 def base_training(

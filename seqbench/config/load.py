@@ -136,6 +136,9 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
     known = {"datasets": list(config["datasets"]), "tracks": list(config["tracks"])}
     for key, allowed in (*known.items(), ("models", models)):
         yield from _not_in(f"run.{key}", config["run"][key], allowed)
+    for more in config["run"]["more_seeds"]:
+        for key, where in (("dataset", "datasets"), ("track", "tracks")):
+            yield from _not_in("run.more_seeds", [more[key]], known[where])
     yield from _not_in("measure.models", config["measure"]["models"], trained)
     for model in config["models"]:
         if model not in models:

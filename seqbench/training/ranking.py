@@ -152,6 +152,7 @@ def summary(ranks: dict[str, Ranks]) -> dict[str, dict[str, float]]:
     }
 
 
+PROBE_RANKS = 255  # no list is longer; what lies beyond is not told apart
 SHUFFLE_SEED = (
     0  # of the probe, equal in every record, so that models see the same shuffled histories
 )
@@ -171,7 +172,7 @@ def samples(
     """Arrays over the evaluated users (U,) of each split: ``rank`` and ``ties`` with seen items kept, and of the seen
     items those that stood at or above the target (``seen_above``) and those of equal score (``seen_tied``).
 
-    Of the probe, which reads shuffled histories, the rank alone. test False: nothing, as while tuning.
+    Of the probe, which reads shuffled histories, the rank up to ``PROBE_RANKS``. test False: nothing, as while tuning.
     """
     if not test:
         return {}
@@ -186,4 +187,4 @@ def samples(
             f"{split}/seen_tied": kept.ties - excluded.ties,
         }
     shuffled_ranks = evaluator.ranks(model, "test", shuffle=SHUFFLE_SEED)["kept"]
-    return {**found, "test-shuffled/rank": shuffled_ranks.rank}
+    return {**found, "test-shuffled/rank": np.minimum(shuffled_ranks.rank, PROBE_RANKS)}

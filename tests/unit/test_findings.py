@@ -1,5 +1,7 @@
 """Flags and problems: each where it belongs and nowhere else."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,11 +164,15 @@ def test_nan_is_a_problem(tmp_path):
 
 def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
     entry = training(model="sasrec")
-    found = flags_of(
-        tmp_path, grid([entry]),
-        lambda: write_training(tmp_path, entry, values={"still_improving": True},
-                               identity={"dirty": True}),
-    )  # fmt: skip
+
+    def change():
+        write_training(tmp_path, entry, values={"still_improving": True}, identity={"dirty": True})
+        file = tmp_path / "data/toy/dataset.json"
+        facts = json.loads(file.read_text())
+        facts["provenance"]["substitute_file"] = "ranks instead of times"
+        file.write_text(json.dumps(facts))
+
+    found = flags_of(tmp_path, grid([entry]), change)
     assert set(found) == {
         "Ended by the budget", "Few seeds", "toy is a stand-in for the publisher's file",
         "Uncommitted code",
