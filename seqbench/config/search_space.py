@@ -50,7 +50,7 @@ def bad_space(
 
 def _bad_finals(key: str, search: Mapping[str, Any]) -> Iterator[str]:
     if search["rerun_top_k"] == 1:
-        yield f"{key}.finalists = 1: one alone always wins; write 0 (no finals), or at least 2"
+        yield f"{key}.rerun_top_k = 1: one alone always wins; write 0 (no finals), or at least 2"
     if search["rerun_top_k"] and search["seed"] in search["rerun_seeds"]:
         yield f"{key}.rerun_seeds = {search['seed']}: is {key}.seed, with which they were trained already; write another"
 

@@ -299,10 +299,14 @@ def test_full_length_batches_form_four_curves(models_dir):
 
 
 def test_curves_may_have_a_budget_of_their_own(models_dir):
-    measure = {"models": ["net"], "lengths": [10], "tokens": None, "curve_budget_s": 4}
+    scaling = {"length_at_constant_batch": {"seq_lens": [10]}}
+    measure = {"models": ["net"], "scaling": scaling, "curve_budget_s": 4}
     config = changed("measure", measure)
     jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
-    assert {(job.curve, job.budget_s) for job in jobs} == {("batch", 4), (None, 12)}
+    assert {(job.curve, job.budget_s) for job in jobs} == {
+        ("length-at-constant-batch", 4),
+        (None, 12),
+    }
 
 
 def test_a_curve_that_is_switched_off_has_no_jobs(models_dir):

@@ -147,7 +147,7 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         ),
         (
             {"by_dataset": {"toy": {"rerun_top_k": 1}}},
-            "tune.by_dataset.toy.finalists = 1: one alone always wins",
+            "tune.by_dataset.toy.rerun_top_k = 1: one alone always wins",
         ),
     ],
 )
