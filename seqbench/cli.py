@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .core.errors import UserError, words
+from .hardware.leases import EXCLUSIVE, SHARED, holding
 
 
 def positive(text: str) -> float:
@@ -116,6 +117,7 @@ _OPTIONS: dict[str, dict] = {
 }  # fmt: skip
 
 
+@holding(SHARED)
 def _prepare(a: argparse.Namespace) -> None:
     from .core.jobs import parse
     from .data import prepare
@@ -137,6 +139,7 @@ def _run(a: argparse.Namespace) -> None:
     supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
+@holding(SHARED)
 def _train(a: argparse.Namespace) -> None:
     from .core.jobs import TrainingJob
     from .core.records import read_job
@@ -153,6 +156,7 @@ def _tune(a: argparse.Namespace) -> None:
     tune(read_job(Study, a.study), a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
+@holding(SHARED)
 def _accept(a: argparse.Namespace) -> None:
     from .config.load import load
     from .report.publish import check_readme, tables, together
@@ -175,9 +179,11 @@ def _measure(a: argparse.Namespace) -> None:
         raise UserError(
             f"--dataset is missing: the job is on {job.dataset}; name its folder, as results/data/{job.dataset}"
         )
-    # Of the job, not of each process: a scheduler that ends the job would end it without a record.
-    ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
-    measure(job, a.dataset, _writable(a.out), a.threads, limit_s, ask)
+    out = _writable(a.out)
+    with holding(EXCLUSIVE):  # waiting for the machine is no part of the time
+        # Of the job, not of each process: a scheduler that ends the job would end it without a record.
+        ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
+        measure(job, a.dataset, out, a.threads, limit_s, ask)
 
 
 def _grid(a: argparse.Namespace) -> None:
@@ -194,12 +200,14 @@ def _grid(a: argparse.Namespace) -> None:
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 
 
+@holding(SHARED)
 def _collect(a: argparse.Namespace) -> None:
     from .analysis.collect import collect
 
     collect(a.grid, a.results, a.out)
 
 
+@holding(SHARED)
 def _report(a: argparse.Namespace) -> None:
     from .report.report import render
 
@@ -216,6 +224,7 @@ def _check(a: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+@holding(SHARED)
 def _publish(a: argparse.Namespace) -> None:
     from .analysis.collect import load, read_grid
     from .report.publish import check_readme, publish, together

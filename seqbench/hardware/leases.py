@@ -1,4 +1,15 @@
-"""Who may use which device: device files, leases of GPUs, and what a process is shown of them."""
+"""Leases of one machine and of its GPUs: what may compute beside what. Torch-free.
+
+Whatever computes holds a shared lease of the machine; a measurement holds an exclusive one. A lease is per machine: every
+user, checkout and container that sees the same folder of locks takes part, and other nodes do not. ``SEQBENCH_LEASES`` names
+another folder than /tmp, where containers or jobs of a scheduler have a /tmp of their own.
+
+Turns are in order of arrival. A job draws a ticket, a locked file whose name holds its number and kind. It waits until every
+earlier ticket that excludes it is unlocked. Waits go to lower numbers only, so there is no deadlock; no later ticket can
+overtake, so nobody starves. The kernel unlocks the tickets of a process that died; the next arrival removes the files.
+
+The order of taking is machine, then GPU (``lease``). Children of a holder inherit its lease by an environment variable.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +20,37 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..core.errors import UserError
 from .environment import environment
 
 DECIDES = "nothing"
 
-
+SHARED, EXCLUSIVE = "shared", "exclusive"
 _PR_SET_PDEATHSIG = 1
+FOLDER = "SEQBENCH_LEASES"  # variable: where the locks lie
+HELD = (
+    "SEQBENCH_MACHINE_LEASE"  # variable: seconds waited and ticket of the lease that a parent holds
+)
 
 
-def machines() -> set[str]:
-    """Fingerprints of what a worker may be given here: one for every kind of GPU, or that of the processor."""
-    found = set()
-    for visible in _leases() or [{}]:
-        with variables(visible):
-            found.add(environment(device_kind(), None)["machine"])
-    return found
+@contextmanager
+def lease(kind: str) -> Iterator[dict[str, str]]:
+    """The machine, then one free GPU; yields the environment variables of workers that run inside."""
+    with machine_lease(kind) as machine, device_lease() as visible:
+        yield {**machine, **visible}
+
+
+@contextmanager
+def holding(kind: str) -> Iterator[None]:
+    """A lease of the machine for this process and for all that it starts."""
+    with machine_lease(kind) as held, variables(held):
+        yield
 
 
 @contextmanager
@@ -54,29 +74,228 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+# --- machine ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def machine_lease(kind: str) -> Iterator[dict[str, str]]:
+    """Wait for a turn on this machine and keep it; ``kind``: SHARED or EXCLUSIVE.
+
+    Yields the environment variable by which children know that they run inside; nothing within a parent's lease.
+
+    Raises:
+        UserError: an exclusive lease within a shared one, which would wait for itself; or the folder of locks cannot be used.
+    """
+    held, _ = _inherited(os.environ)
+    if held and _is_live(held):
+        if (kind, _kind(held)) == (EXCLUSIVE, SHARED):
+            raise UserError(
+                f"{held}: this process runs within a shared lease of the machine, so it cannot measure; start it by itself"
+            )
+        yield {}
+        return
+    with ExitStack() as mine:
+        with ExitStack() as others:
+            with _gate():
+                queue = _queue(others)
+                ticket = mine.enter_context(_ticket(kind))
+            waited = _wait([file for file in queue if EXCLUSIVE in (kind, _kind(Path(file.name)))])
+        yield {HELD: f"{waited:.1f} {ticket}"}
+
+
+def load_watched(held: Mapping[str, str] = os.environ) -> Callable[[], dict[str, Any]]:
+    """To be called when work begins: returns what gives the record's ``load`` when it ends.
+
+    held: the variables that the work runs with, its lease's among them.
+    """
+    ticket, waited = _inherited(held)
+    first = _load(ticket)
+
+    def then() -> dict[str, Any]:
+        last = _load(ticket)
+        return {
+            **{key: {"start": first[key], "end": last[key]} for key in first},
+            "waited_s": waited,
+        }
+
+    return then
+
+
+def _load(ticket: Path | None) -> dict[str, Any]:
+    """Load average of one minute, and how many other jobs of this project hold the machine; None where it cannot be told."""
+    average = beside = None
+    with suppress(OSError, AttributeError):
+        average = round(os.getloadavg()[0], 2)
+    with suppress(OSError, UserError), ExitStack() as stack:  # no finished work is lost for this
+        with _gate():
+            queue = [Path(file.name) for file in _queue(stack)]
+        beside = len({*_holders(queue)} - {ticket})
+    return {"load_average_1m": average, "own_jobs_beside": beside}
+
+
+def _holders(queue: list[Path]) -> list[Path]:
+    """Of the live tickets in their order, those whose turn it is: shared ones up to the first exclusive, or that one."""
+    kinds = [_kind(ticket) for ticket in queue]
+    shared = kinds.index(EXCLUSIVE) if EXCLUSIVE in kinds else len(kinds)
+    return queue[: max(shared, 1)]
+
+
+def _inherited(held: Mapping[str, str]) -> tuple[Path | None, float]:
+    """Ticket that the variable names, whoever drew it, and the seconds waited for it."""
+    waited, _, ticket = held.get(HELD, "").partition(" ")
+    return (Path(ticket), float(waited)) if ticket else (None, 0.0)
+
+
+def _kind(ticket: Path) -> str:
+    return ticket.stem.rpartition("-")[2]
+
+
+@contextmanager
+def _gate() -> Iterator[None]:
+    """Held for the moment of drawing a ticket or of reading the queue: the order of passing it is that of arrival."""
+    with _lock_file("machine") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _tickets() -> list[Path]:
+    return sorted(folder().glob(f"seqbench-job-{'[0-9]' * 9}-*.lock"))
+
+
+def _queue(stack: ExitStack) -> list[IO[str]]:
+    """Live tickets, first come first, opened on ``stack``; those of the dead are removed. To be called within the gate."""
+    live = []
+    for path in _tickets():
+        try:
+            file = stack.enter_context(path.open(encoding="utf-8"))
+        except OSError:  # gone meanwhile; or not readable, and then its owner died before it was
+            continue
+        if _is_free(file):
+            with suppress(OSError):  # that of another user lies there until its owner's next job
+                path.unlink()
+        else:
+            live.append(file)
+    return live
+
+
+def _is_free(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_live(ticket: Path) -> bool:
+    try:
+        with ticket.open(encoding="utf-8") as file:
+            return not _is_free(file)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _ticket(kind: str) -> Iterator[Path]:
+    """A locked file behind all others. To be called within the gate."""
+    number = max((int(path.name.split("-")[2]) for path in _tickets()), default=0) + 1
+    path = folder() / f"seqbench-job-{number:09d}-{os.getpid()}-{kind}.lock"
+    # Closed on exec: a child that outlives its parent does not hold the lease.
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.fchmod(file, 0o644)  # other users wait for it, whatever the umask of this one
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _wait(earlier: list[IO[str]]) -> float:
+    """Block until all these tickets are unlocked, by their owners or by their death; the seconds that it took."""
+    begun = time.monotonic()
+    busy = [file for file in earlier if not _is_free(file)]
+    if not busy:
+        return 0.0
+    jobs = ", ".join("{3} ({4})".format(*Path(file.name).stem.split("-")) for file in busy)
+    _say(f"waits for the machine, behind {len(busy)} job(s): process {jobs}")
+    for file in busy:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    waited = time.monotonic() - begun
+    _say(f"waited {waited:.0f} s for the machine")
+    return waited
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# --- files --------------------------------------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Where the locks lie: /tmp, not TMPDIR, in which two users or two jobs of a scheduler would not see each other."""
+    usual = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+    return Path(os.environ.get(FOLDER) or usual)
+
+
+def _lock_file(name: str) -> IO[str]:
+    """The file that is locked for ``name``, opened to read: whoever came first owns it, and a lock needs no more."""
+    path = folder() / f"seqbench-{name}.lock"
+    try:
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            path.chmod(0o644)  # the next user reads it, whatever the umask of this one
+        return path.open(encoding="utf-8")
+    except PermissionError:
+        raise UserError(
+            f"{path}: cannot be read, so {name} cannot be shared with its owner: ask for `chmod 644 {path}`,"
+            f" or name another folder with {FOLDER}"
+        ) from None
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: {error.strerror}; name a folder that all users of this machine can write with {FOLDER}"
+    )
+
+
+# --- GPUs ---------------------------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def device_lease() -> Iterator[dict[str, str]]:
     """Environment that shows a worker one free GPU, locked for the duration across all runs on this machine.
 
     Nothing to lease without a GPU, or where CUDA_VISIBLE_DEVICES is set already (a cluster sets it).
     """
-    leases = _leases()
-    if not leases:
+    choices = device_choices()
+    if not choices:
         yield {}
         return
+    begun, said = time.monotonic(), False
     while True:
-        for index, visible in enumerate(leases):
-            with _lock_file(index) as lock:
+        for index, visible in enumerate(choices):
+            with _lock_file(f"gpu{index}") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
+                if said:
+                    _say(f"waited {time.monotonic() - begun:.0f} s for a GPU")
                 yield visible
                 return
+        if not said:
+            said = True
+            _say(f"waits for a GPU: each of the {len(choices)} is leased to another job")
         time.sleep(0.2)
 
 
-def _leases() -> list[dict[str, str]]:
+def device_choices() -> list[dict[str, str]]:
     """What shows a worker each GPU of this machine; none where there is no choice to make."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return []
@@ -85,21 +304,6 @@ def _leases() -> list[dict[str, str]]:
         {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         for index in range(len(gpu_devices()))
     ]
-
-
-def _lock_file(index: int) -> IO[str]:
-    """The file that is locked for a GPU, opened to read: whoever came first owns it, and a lock needs no more."""
-    path = Path(tempfile.gettempdir()) / f"seqbench-gpu{index}.lock"
-    with suppress(FileExistsError):
-        path.touch(exist_ok=False)
-        path.chmod(0o644)  # the next user reads it, whatever the umask of this one
-    try:
-        return path.open(encoding="utf-8")
-    except PermissionError:
-        raise UserError(
-            f"{path}: cannot be read, so GPU {index} cannot be shared with its owner: ask for `chmod 644 {path}`,"
-            " or choose a GPU with CUDA_VISIBLE_DEVICES"
-        ) from None
 
 
 def gpu_devices() -> list[Path]:
@@ -113,6 +317,15 @@ def device_kind() -> str:
     shown = visible.isdigit() or visible.startswith(("GPU-", "MIG-"))  # CUDA sees nothing else
     built = "+cpu" not in metadata.version("torch")
     return "cuda" if gpu_devices() and built and shown else "cpu"
+
+
+def machines() -> set[str]:
+    """Fingerprints of what a worker may be given here: one for every kind of GPU, or that of the processor."""
+    found = set()
+    for visible in device_choices() or [{}]:
+        with variables(visible):
+            found.add(environment(device_kind(), None)["machine"])
+    return found
 
 
 def check_precision(precision: str) -> None:

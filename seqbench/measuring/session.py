@@ -26,7 +26,15 @@ from ..core.jobs import FULL_LENGTH, MeasurementJob
 from ..core.records import data_of, matches, read_record, read_samples, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
-from ..hardware.leases import check_precision, device_kind, device_lease, die_with_parent, variables
+from ..hardware.leases import (
+    EXCLUSIVE,
+    check_precision,
+    device_kind,
+    die_with_parent,
+    lease,
+    load_watched,
+    variables,
+)
 from ..hardware.worker_env import worker_environment
 from ..training.supervisor import End
 
@@ -62,21 +70,23 @@ def measure(
 ) -> dict[str, str]:  # fmt: skip
     """Measure all models of ``job``, write one record per model below ``out``, and return their statuses.
 
+    Waits for an exclusive lease of the machine, which its processes inherit.
     ``time_limit_s`` holds for each process. A phase whose process fails gives the record its status; what
     the other phase measured stays. Nothing is written and returned if ``ask.until`` comes within the first round, unless
     ``ask.cut_first``.
     """
     check_precision(job.precision)
     names = [name for name, _ in job.models]
-    identities = {name: provenance.begun(partial(provenance.measuring, name)) for name in names}
     found = {name: Found() for name in names}
-    with device_lease() as visible, variables({**worker_environment(threads), **visible}):
+    with lease(EXCLUSIVE) as leased, variables({**worker_environment(threads), **leased}):
+        identities = {name: provenance.begun(partial(provenance.measuring, name)) for name in names}
+        load = load_watched()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["seqbench.measuring.phases"])
 
         def run(function: str, *arguments: Any) -> dict[str, Any] | End:
             limit_s = min(time_limit_s, max(ask.until - time.monotonic(), LEAST_S))
-            return _in_fresh_process(context, visible, function, arguments, limit_s)
+            return _in_fresh_process(context, leased, function, arguments, limit_s)
 
         limits = run("measure_ceilings", job, threads)
         took = 0.0
@@ -99,7 +109,8 @@ def measure(
             took = time.monotonic() - begun
         _count(job, found, lambda name: run("count_phases", job, name, dataset, threads))
         for name in names:  # while the environment that they describe holds
-            _write(job, name, found[name], limits, dataset, out, threads, ask, identities[name]())
+            about = {"identity": identities[name](), "load": load()}
+            _write(job, name, found[name], limits, dataset, out, threads, ask, about)
     return {name: found[name].end.status for name in names}
 
 
@@ -227,7 +238,7 @@ def _child(answers: Any, visible: dict[str, str], function: str, *arguments: Any
 
 def _write(
     job: MeasurementJob, name: str, found: Found, limits: dict[str, Any] | End, dataset: Path | None,
-    out: Path, threads: int, ask: Ask, identity: dict[str, Any],
+    out: Path, threads: int, ask: Ask, about: dict[str, dict[str, Any]],
 ) -> None:  # fmt: skip
     end, parts = found.end, [part for phase in PHASES for part in found.parts[phase]]
     for phase, failure in found.ends.items():
@@ -241,7 +252,7 @@ def _write(
     if any(part["sampler"].get("shared") for part in parts):
         where["shared_gpu"] = True  # seen while measuring, when it mattered
     described = job.for_model(name)
-    if _has_more(out / name, found, described, identity["code"], where["machine"]):
+    if _has_more(out / name, found, described, about["identity"]["code"], where["machine"]):
         print(f"{job.path}/{name}: the record there has more rounds and stays", file=sys.stderr)
         return
     write_record(
@@ -254,7 +265,7 @@ def _write(
         samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
         environment=where,
         data=data_of(open_dataset(dataset).info if dataset else {"name": FULL_LENGTH}),
-        identity=identity,
+        **about,
     )
 
 

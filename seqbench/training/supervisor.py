@@ -1,4 +1,4 @@
-"""Supervisor of one worker process: device lease, time limit, and a record even when the worker dies.
+"""Supervisor of one worker process: leases, time limit, and a record even when the worker dies.
 
 Torch-free: it must outlive a worker that exhausts the machine. A worker killed by SIGKILL counts as out of
 memory, because that is how Linux ends a process that exhausts the host.
@@ -26,7 +26,15 @@ from ..core.jobs import TrainingJob
 from ..core.records import data_of, discard, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
-from ..hardware.leases import check_precision, device_kind, device_lease, die_with_parent, variables
+from ..hardware.leases import (
+    SHARED,
+    check_precision,
+    device_kind,
+    die_with_parent,
+    lease,
+    load_watched,
+    variables,
+)
 from ..hardware.worker_env import worker_environment
 
 DECIDES = "nothing"
@@ -51,21 +59,24 @@ def supervise(
 ) -> str:
     """Train in a worker process and return the status of its record, which exists in any case.
 
+    Waits for a shared lease of the machine and for a GPU; ``time_limit_s`` begins with the worker.
+
     Raises:
         UserError: the worker refused its input; it has printed why.
     """
     check_precision(experiment.training.precision)
     discard(out)
-    identity = provenance.begun(lambda: provenance.training(experiment.model))
     command = [
         sys.executable, "-m", "seqbench", "train", "--job", experiment.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
-    with device_lease() as visible:
-        end = watch(command, {**worker_environment(threads), **visible}, time_limit_s)
+    with lease(SHARED) as leased:
+        identity = provenance.begun(lambda: provenance.training(experiment.model))
+        load = load_watched({**os.environ, **leased})
+        end = watch(command, {**worker_environment(threads), **leased}, time_limit_s)
         if end.status != "ok":
-            with variables(visible):  # which GPU it was
-                record_failure(experiment, dataset, out, threads, end, identity())
+            with variables(leased):  # which GPU it was
+                record_failure(experiment, dataset, out, threads, end, identity(), load())
     return end.status
 
 
@@ -119,7 +130,7 @@ def _kill_group(worker: subprocess.Popen) -> None:
 
 def record_failure(
     experiment: TrainingJob, dataset: Path, out: Path, threads: int, end: End,
-    identity: dict[str, Any] | None = None,
+    identity: dict[str, Any] | None = None, load: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the record of a training that left none. identity: of what it ran; without one that of now."""
     out.mkdir(parents=True, exist_ok=True)
@@ -136,4 +147,5 @@ def record_failure(
         environment=environment(device_kind(), threads),
         data=data_of(open_dataset(dataset).info),
         identity=identity or provenance.provenance(provenance.training(experiment.model)),
+        load=load,
     )

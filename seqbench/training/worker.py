@@ -22,6 +22,7 @@ from ..core.records import columns, data_of, write_record
 from ..data import open_dataset
 from ..hardware import device
 from ..hardware.environment import environment
+from ..hardware.leases import load_watched
 from . import baselines, loop, ranking
 
 DECIDES = "nothing"
@@ -30,6 +31,7 @@ DECIDES = "nothing"
 def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None:
     """Train or fit, evaluate, and write weights, samples and record into ``out``."""
     identity = provenance.begun(lambda: provenance.training(experiment.model))
+    load = load_watched()
     torch.set_num_threads(threads)
     where = device.pick()
     dataset = open_dataset(dataset_folder)
@@ -60,6 +62,7 @@ def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) 
         environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
         data=data_of(dataset.info),
         identity=identity(),
+        load=load(),
     )
 
 

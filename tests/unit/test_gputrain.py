@@ -233,7 +233,7 @@ def gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(training.shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(training.subprocess, "run", control)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(leases.FOLDER, str(tmp_path))
     return asked
 
 

@@ -208,6 +208,8 @@ def test_full_length_batches_need_no_dataset(tmp_path):
     record = read_record(tmp_path / "sasrec")
     assert record["data"]["hash"] is None and record["data"]["n_items"] == 30
     assert record["values"]["steps_per_epoch"] is None
+    assert record["load"]["own_jobs_beside"] == {"start": 0, "end": 0}
+    assert record["load"]["waited_s"] == 0
     assert (read_samples(tmp_path / "sasrec", record)["train/targets"] == 64).all()
 
 
@@ -316,7 +318,7 @@ def test_each_job_sees_the_gpu_it_was_lent_and_leaves_the_environment_as_it_was(
     before = dict(os.environ)
     for lent in ("0", "1"):
         lease = contextlib.nullcontext({"CUDA_VISIBLE_DEVICES": lent})
-        monkeypatch.setattr(session, "device_lease", lambda lease=lease: lease)
+        monkeypatch.setattr(session, "lease", lambda _, lease=lease: lease)
         session.measure(job, None, tmp_path, 1, 60.0)
         assert dict(os.environ) == before
     assert seen == ["0", "0", "0", "1", "1", "1"]  # two phases and the record of each job

@@ -41,13 +41,16 @@ def supervise_with(monkeypatch, tmp_path, tiny, code, time_limit_s=60.0):
 
 
 def test_a_training_leaves_record_samples_and_weights(tiny, tmp_path):
-    assert supervisor.supervise(EXPERIMENT, tiny, tmp_path, 1, 120.0) == "ok"
+    with leases.machine_lease(leases.SHARED):
+        assert supervisor.supervise(EXPERIMENT, tiny, tmp_path, 1, 120.0) == "ok"
     record = read_record(tmp_path)
     assert record["status"] == "ok" and record["values"]["steps"] == 4
     assert record["job"] == EXPERIMENT.to_dict() | {"hyperparameters": {}}
     assert len(read_samples(tmp_path, record)["test/rank"]) == 120
     assert (tmp_path / "weights.safetensors").stat().st_size > 1000
     assert record["environment"]["threads"] == 1
+    assert record["load"]["own_jobs_beside"] == {"start": 1, "end": 1}
+    assert record["load"]["waited_s"] == 0
 
 
 def test_a_worker_killed_by_the_system_is_out_of_memory(monkeypatch, tmp_path, tiny):
@@ -127,17 +130,6 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_leased_device_is_not_given_out_twice(monkeypatch, tmp_path):
-    monkeypatch.setattr(leases, "gpu_devices", lambda: ["nvidia0", "nvidia1"])
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with leases.device_lease() as first, leases.device_lease() as second:
-        assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    with leases.device_lease() as visible:
-        assert visible == {}
-
-
 def test_the_supervisor_never_loads_torch():
     code = "import sys, seqbench.training.supervisor, seqbench.measuring.session; print('torch' in sys.modules)"
     done = subprocess.run(worker(code), capture_output=True, text=True, check=True)
@@ -151,60 +143,6 @@ def test_tf32_without_a_gpu_is_refused(monkeypatch):
     leases.check_precision("bf16")
     monkeypatch.setattr(leases, "device_kind", lambda: "cuda")
     leases.check_precision("tf32")
-
-
-def test_a_lock_of_somebody_else_is_only_read(monkeypatch, tmp_path):
-    """Whoever came first owns the file; the next user may read it, and a lock needs no more."""
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
-    with leases._lock_file(0) as first, leases._lock_file(0) as again:
-        assert first.name == again.name == str(tmp_path / "seqbench-gpu0.lock")
-        assert not first.writable() and not again.writable()
-
-
-def test_a_lock_is_for_all_users_whatever_the_umask_of_the_first(monkeypatch, tmp_path):
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
-    before = os.umask(0o077)
-    try:
-        leases._lock_file(0).close()
-    finally:
-        os.umask(before)
-    assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o644
-
-
-def test_a_lock_that_cannot_be_read_says_what_to_do(monkeypatch, tmp_path):
-    """Root reads everything, so the refusal is a stand-in."""
-
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
-    (tmp_path / "seqbench-gpu0.lock").touch(mode=0o600)
-    monkeypatch.setattr(leases.Path, "open", refuse)
-    with pytest.raises(UserError, match=r"seqbench-gpu0\.lock: cannot be read.*`chmod 644 "):
-        leases._lock_file(0)
-    assert (tmp_path / "seqbench-gpu0.lock").stat().st_mode & 0o777 == 0o600  # not ours to change
-
-
-@pytest.mark.parametrize(
-    ("devices", "visible", "torch", "kind"),
-    [
-        (["nvidia0"], None, "2.11.0+cu130", "cuda"),
-        (["nvidia0"], "1", "2.11.0", "cuda"),
-        (["nvidia0"], "", "2.11.0", "cpu"),
-        (["nvidia0"], "-1", "2.11.0", "cpu"),
-        (["nvidia0"], "NoDevFiles", "2.11.0", "cpu"),  # what CUDA does not know hides all
-        (["nvidia0"], "GPU-1234", "2.11.0", "cuda"),
-        (["nvidia0"], None, "2.13.0+cpu", "cpu"),
-        ([], None, "2.11.0", "cpu"),
-    ],
-)
-def test_a_gpu_that_pytorch_cannot_use_is_none(monkeypatch, devices, visible, torch, kind):
-    monkeypatch.setattr(leases, "gpu_devices", lambda: devices)
-    monkeypatch.setattr(leases.metadata, "version", lambda _: torch)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert leases.device_kind() == kind
 
 
 def test_every_kind_of_gpu_of_this_machine_is_one_it_may_be_given(monkeypatch):

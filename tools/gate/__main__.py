@@ -11,6 +11,7 @@ from pathlib import Path
 from seqbench.cli import count, positive
 from seqbench.core.errors import UserError, words
 from seqbench.core.records import write_atomically
+from seqbench.hardware.leases import SHARED, holding
 
 BUDGET = {"type": positive, "default": 540.0,
           "help": "seconds after which nothing new is started (default 540)"}  # fmt: skip
@@ -26,8 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=f"Verbs: {', '.join(VERBS)}.", allow_abbrev=False,
     )  # fmt: skip
     declare(parser)
+    arguments = parser.parse_args(rest)
     try:
-        return verb(parser.parse_args(rest)) or 0
+        with holding(SHARED):
+            return verb(arguments) or 0
     except (UserError, OSError, UnicodeDecodeError) as error:
         print(f"error: {words(error)}", file=sys.stderr)
         return 2

@@ -24,6 +24,7 @@ from typing import Any
 from seqbench.core.errors import UserError
 from seqbench.core.provenance import ROOT
 from seqbench.core.records import write_atomically
+from seqbench.hardware.leases import EXCLUSIVE, holding
 
 from . import training
 from .plan import DONE, FAILED, UNFINISHED, Plan, ask, dataset, is_done, jobs, table
@@ -181,7 +182,8 @@ def _scan(plan: Plan) -> int:
     def run() -> dict[str, Any]:
         # In a process of its own, which takes its context and memory along: nothing that is measured
         # later shares the GPU with this one.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with holding(EXCLUSIVE), ProcessPoolExecutor(1, mp_context=spawn) as pool:
             found = pool.submit(scan_bench.check_and_time, where, size).result()
         wrong = [r for r in found["check"] if not r["ok"] and r["reason"] is None]
         timed = [row for row in found["times"] if row["reason"] is None]

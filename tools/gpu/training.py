@@ -28,8 +28,7 @@ from seqbench.core.errors import UserError
 from seqbench.core.jobs import Study, TrainingJob
 from seqbench.core.records import discard, read_record, read_samples, write_atomically
 from seqbench.hardware.environment import SHARE
-from seqbench.hardware.leases import device_kind, device_lease, gpu_devices
-from seqbench.measuring.session import variables
+from seqbench.hardware.leases import SHARED, device_kind, gpu_devices, lease, variables
 from seqbench.training import search
 from seqbench.training.supervisor import supervise
 
@@ -277,11 +276,11 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _shared_gpu(share: int) -> Iterator[None]:
-    """Lease one GPU for all trainings at once; without a GPU they share nothing but the processors."""
-    with device_lease() as visible, _service(share) as service:
+    """Lease the machine and one GPU for all trainings at once; without a GPU they share nothing but the processors."""
+    with lease(SHARED) as leased, _service(share) as service:
         said = f"{share} at once, {'MPS' if service else 'in turns'}"
         shared = {SHARE: said} if share > 1 and gpu_devices() else {}
-        with variables({**visible, **service, **shared}):
+        with variables({**leased, **service, **shared}):
             yield
 
 

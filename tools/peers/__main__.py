@@ -14,6 +14,7 @@ from typing import Any
 from seqbench.cli import count, positive
 from seqbench.config.messages import instead
 from seqbench.core.errors import UserError
+from seqbench.hardware.leases import SHARED, holding
 from seqbench.hardware.worker_env import worker_environment
 
 from .contestants import REFERENCE, Contestant, ablations, contestants
@@ -65,7 +66,7 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
     chosen = [row for key, row in rows.items() if not a.only or key in {REFERENCE, *a.only}]
     logs = a.out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
+    with holding(SHARED), tempfile.TemporaryDirectory() as temporary:
         variables = {**worker_environment(a.threads), **VARIABLES, "TMPDIR": temporary}
         before = _product(variables, a.threads)
         lanes = race(chosen, variables, logs, a.budget_s)
