@@ -4,9 +4,13 @@ Letters in every file: B windows, L positions, D model width, N state size, T ta
 V = n_items + 1 rows (row 0 is the padding and never ranked).
 
 A model file defines ``Config`` (frozen dataclass; every field has a literal default and a trailing
-comment) and ``Model(config, n_items, max_len)``. Module-level switches, both optional:
-``trainable = False`` for models that are fitted by counting (``fit`` instead of ``loss``), and
-``causal = False`` for models whose hidden states may look at later items.
+comment; that of a trained model has ``d_model``, the width D, and ``dropout``) and
+``Model(config, n_items, max_len)``. Module-level literals, all optional:
+
+    trainable = False   fitted by counting: ``fit`` instead of ``loss``
+    causal = False      hidden states may look at later items
+    label, color, marker            in tables and figures (a marker of matplotlib)
+    predicts_all_targets = False    a step predicts only a part of its targets
 
 Windows are padded with 0 on the right, so a causal model never reads padding and needs no key mask;
 positions count from the start of the window. L may be anything from 1 to ``max_len``.

@@ -42,6 +42,11 @@ from models._layers import (
 causal = False
 MASKINGS = ("cloze", "recbole")
 
+label = "BERT4Rec"
+color = "#009E73"
+marker = "^"
+predicts_all_targets = False  # only those that it masks
+
 
 @dataclass(frozen=True)
 class Config:

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
 
+label = "GRU4Rec"
+color = "#CC79A7"
+marker = "D"
+
 
 @dataclass(frozen=True)
 class Config:

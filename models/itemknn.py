@@ -19,6 +19,9 @@ from torch import Tensor
 from models import CountingModel
 
 trainable = False
+label = "ItemKNN"
+color = "#56B4E9"
+marker = "v"
 BLOCK_BYTES = 1 << 26  # of a dense block while fitting, and of gathered neighbours while scoring
 
 

@@ -29,6 +29,10 @@ from models._batch import gather_positions, lengths_of
 from models._layers import NORM_EPS, FeedForward, initialise
 from models._scan import MixerParams, mamba_mixer, require, resolve
 
+label = "Mamba4Rec"
+color = "#D55E00"
+marker = "o"
+
 
 @dataclass(frozen=True)
 class Config:

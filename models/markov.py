@@ -15,6 +15,9 @@ from models import CountingModel
 from models._batch import lengths_of
 
 trainable = False
+label = "Markov (last item)"
+color = "#B58900"
+marker = "P"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from torch import Tensor
 from models import CountingModel
 
 trainable = False
+label = "Popularity"
+color = "#6E6E6E"
+marker = "X"
 
 
 @dataclass(frozen=True)

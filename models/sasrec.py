@@ -24,6 +24,10 @@ from models._layers import (
     initialise,
 )
 
+label = "SASRec"
+color = "#0072B2"
+marker = "s"
+
 
 @dataclass(frozen=True)
 class Config:

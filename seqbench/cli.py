@@ -187,14 +187,14 @@ def _measure(a: argparse.Namespace) -> None:
 
 
 def _grid(a: argparse.Namespace) -> None:
-    from .config.grid import grid, studies
+    from .config.grid import grid, report, studies
     from .config.load import validate
     from .config.model_files import MODELS
     from .core.jobs import parse
     from .core.records import write_atomically
 
     config = validate(parse(a.config, "--config"))
-    content = {**grid(config, MODELS).to_dict(), "report": config.get("report", {})}
+    content = {**grid(config, MODELS).to_dict(), "report": report(config)}
     content["studies"] = [json.loads(s.to_json()) for s in studies(config, MODELS)]
     content["selected_settings"] = config.get("selected_settings", {})
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..config.model_files import in_order
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
@@ -23,7 +25,6 @@ from .summary import summarise
 from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
-MARGIN = 0.01  # of the better model's mean, where the configuration says nothing
 WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
 TIDY = ("effectiveness", "efficiency")
 FRAMES = (
@@ -35,11 +36,23 @@ FRAMES = (
 
 @dataclass(frozen=True)
 class Tables:
-    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report."""
+    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
+
+    settings: `margin`, `focal_model`, `models` (as configured) and `waterfall` of the configuration, `environments` of the records.
+    """
 
     frames: dict[str, pd.DataFrame]
     datasets: dict[str, Any]
     settings: dict[str, Any]
+
+    @property
+    def focal_model(self) -> str:
+        """The model that the question is about."""
+        return self.settings["focal_model"]
+
+    def ordered(self, models: Iterable[str]) -> list[str]:
+        """Distinct models in the order of every table: the focal model, the others as configured, the rest by name."""
+        return in_order(models, (self.focal_model, *self.settings["models"]))
 
 
 # Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
@@ -76,10 +89,8 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     grid = read_grid(grid_path)
     entries = load(grid, Path(results))
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
-    margin = grid.get("report", {}).get("margin", MARGIN)
-    tables = build(entries, datasets, margin)
+    tables = build(entries, datasets, grid["report"])
     tables.settings["selected_settings"] = grid.get("selected_settings", {})
-    tables.settings["ablation"] = grid.get("report", {}).get("ablation", [])
     write(tables, Path(out))
 
 
@@ -128,25 +139,31 @@ def read_grid(path: Path) -> dict[str, Any]:
     """Return what `grid` wrote.
 
     Raises:
-        UserError: no such file, or one without a list that a grid has.
+        UserError: no such file, or one without what a grid has.
     """
     command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
     grid = _read_json(Path(path), command)
     for key in ("trainings", "measurements", "datasets"):
         if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
             raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
+    if "focal_model" not in grid.get("report", {}):
+        raise UserError(f"{path}: has no `report.focal_model`: delete it and {command}")
     return grid
 
 
 def build(
-    entries: list[Entry], datasets: dict[str, Any], margin: float, one_machine: bool = True
+    entries: list[Entry],
+    datasets: dict[str, Any],
+    report: Mapping[str, Any],
+    one_machine: bool = True,
 ) -> Tables:
-    """Turn records into tables; `one_machine` as in `summarise`."""
+    """Turn records into tables; report: as `grid.report`; `one_machine` as in `summarise`."""
     check_datasets(entries, datasets)
     compared = of_one_code(entries)
-    quality = summarise(compared, margin, one_machine)
+    quality = summarise(compared, report["margin"], one_machine)
+    order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
-    growth, crossovers = scaling_rows.summarise(measured)
+    growth, crossovers = scaling_rows.summarise(measured, order)
     by_protocol, agreement = protocols.summarise(
         datasets, quality["summary"], quality["comparisons"]
     )
@@ -165,7 +182,7 @@ def build(
     if measured:
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
-    settings = {"margin": margin, "environments": _environments(entries)}
+    settings = {**report, "environments": _environments(entries)}
     return Tables(frames, datasets, settings)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from typing import Any
 
+from ..core.display import QUALITY_METRICS
 from . import resampling, significance
-from .groups import COMPARED, Group
+from .groups import Group
 from .tidy import SEEN_ITEMS
 
 Row = dict[str, Any]
@@ -19,7 +20,7 @@ Row = dict[str, Any]
 def seen_items(group: Group) -> Iterator[Row]:
     """Seen items excluded against seen items kept: the same trainings on the same users."""
     low, high = resampling.interval(group.seen_items.means)
-    for k, metric in enumerate(COMPARED):
+    for k, metric in enumerate(QUALITY_METRICS):
         numbers = (group.seen_items.model.mean[k], low[k], high[k])
         yield _row("seen_items", group, group, "both", metric, numbers)
 
@@ -37,7 +38,7 @@ def _pairs(a: Group, b: Group) -> bool:
 
 
 def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
-    for ranked, metric in product(SEEN_ITEMS, COMPARED):
+    for ranked, metric in product(SEEN_ITEMS, QUALITY_METRICS):
         k = first.column(ranked, metric)
         low, high = significance.difference_interval(second.resamples, first.resamples, k)
         numbers = (second.means.mean[k] - first.means.mean[k], low[0], high[0])

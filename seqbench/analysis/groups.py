@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.display import QUALITY_METRICS
 from ..core.errors import UserError
 from ..core.store import Entry
 from . import resampling
-from .tidy import QUALITIES, effectiveness_rows, qualities
+from .tidy import effectiveness_rows, qualities
 
-COMPARED = QUALITIES  # metrics on which models are compared
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
 RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
 
@@ -28,7 +28,7 @@ class Group:
     resamples: resampling.Resampled
     seen_items: (
         resampling.Resampled
-    )  # of what excluding seen items adds, one column per metric of COMPARED
+    )  # of what excluding seen items adds, one column per metric of QUALITY_METRICS
 
     @property
     def job(self) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
 
 
 def _added_by_excluding(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
-    """What every user's value gains when seen items are excluded (U, metrics of COMPARED), by one training."""
+    """What every user's value gains when seen items are excluded (U, metrics of QUALITY_METRICS), by one training."""
     ranked, masked = (
-        np.column_stack([table[seen_items, "conservative", metric] for metric in COMPARED])
+        np.column_stack([table[seen_items, "conservative", metric] for metric in QUALITY_METRICS])
         for seen_items in ("kept", "excluded")
     )
     return masked - ranked

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.display import PRIMARY_METRIC
 from ..core.metrics import per_user
 from ..core.store import Entry
 from . import resampling
 
-METRIC = "ndcg@10"
 BREAKDOWNS = {"history_length": "history length", "target_popularity": "popularity of the target"}
 GROUPS = 4  # quarters of the users
 Columns = dict[tuple[str, str], np.ndarray]  # (probe, group) -> users (U,) bool
@@ -57,7 +57,8 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
 def _orders(seeds: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
     """Every user's value (U,) by seed: with the history as it was, shuffled, and what is lost by that."""
     real, shuffled = (
-        [per_user(s[f"{split}/rank"], METRIC) for s in seeds] for split in ("test", "test-shuffled")
+        [per_user(s[f"{split}/rank"], PRIMARY_METRIC) for s in seeds]
+        for split in ("test", "test-shuffled")
     )
     lost = [a - b for a, b in zip(real, shuffled, strict=True)]
     return {"as it was": real, "shuffled": shuffled, "lost": lost}
@@ -82,7 +83,7 @@ def _row(
     mean: float | None, low: float | None, high: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     interval = {"mean": mean, "ci_low": low, "ci_high": high}
-    return {**about, "model": model, "metric": METRIC, "n_seeds": n_seeds, "n_users": n_users, **interval}  # fmt: skip
+    return {**about, "model": model, "metric": PRIMARY_METRIC, "n_seeds": n_seeds, "n_users": n_users, **interval}  # fmt: skip
 
 
 def _groups(facts: dict[str, np.ndarray]) -> Columns:

@@ -14,10 +14,10 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
+from ..core.display import PRIMARY_METRIC
 from ..data.split import HOLDOUT
 from .summary import enough_seeds
 
-METRIC = "ndcg@10"
 BASE, MASKED = "leave-one-out", "seen items excluded"
 FEWEST = 3  # models, below which an order says nothing
 OPPOSITE = {"better": "worse", "worse": "better"}
@@ -127,7 +127,7 @@ def _values(
     keys = ("model", "metric", "n_seeds", "mean", "std", "ci_low", "ci_high")
     wanted = {
         "dataset": protocol.dataset, "seen_items": protocol.seen_items, "track": track, "seq_len": seq_len,
-        "metric": METRIC, "ties": "conservative",
+        "metric": PRIMARY_METRIC, "ties": "conservative",
     }  # fmt: skip
     rows = (row for row in summary if all(row[k] == v for k, v in wanted.items()))
     return {row["model"]: {key: row[key] for key in keys} for row in rows}
@@ -137,7 +137,7 @@ def _verdicts(track: str, seq_len: int, comparisons: Rows) -> dict[tuple, str]:
     """(dataset, seen_items, model, model) -> verdict on their difference, in both directions, where it has enough seeds."""
     found = {}
     for row in comparisons:
-        here = (row["track"], row["seq_len"], row["metric"]) == (track, seq_len, METRIC)
+        here = (row["track"], row["seq_len"], row["metric"]) == (track, seq_len, PRIMARY_METRIC)
         if here and enough_seeds(row["trained_seeds"]):
             condition, a, b, verdict = (
                 (row["dataset"], row["seen_items"]),

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.display import LABELS
+from ..config.model_files import in_order
+from ..core.display import fitted
 from ..core.store import Entry
 from . import scaling
 from .tidy import identity
 from .tidy_cost import sequences
 
 Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)
-MEMORY = {"cpu": "peak_rss_bytes", "cuda": "peak_allocated_bytes"}
 EXACT = "saved_bytes"  # counted, the same every time
 X = {
     "length-at-constant-tokens": "seq_len",
@@ -32,13 +32,18 @@ CURVE = ("track", "machine", "machine_name", "device", "device_kind", "threads")
 CONCLUSIVE_SHARE = 0.975  # share of resamples in which two curves cross, or do not
 
 
-def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return rows of scaling and of crossovers for every curve of full-length measurements."""
+def summarise(
+    entries: Iterable[Entry], models: Iterable[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return rows of scaling and of crossovers for every curve of full-length measurements.
+
+    models: in the order of every table; a pair names the earlier one first.
+    """
     growth, crossovers = [], []
     for about, members in _curves(entries):
-        for phase, metric in _costs(about["device_kind"]):
+        for phase, metric in fitted(about["device_kind"]):
             where = {**about, "phase": phase, "metric": metric}
-            points, missing = _points(members, about["curve"], phase, metric)
+            points, missing = _points(members, about["curve"], phase, metric, models)
             resampled = scaling.resampled_medians(points) if points else {}
             for model in [*points, *(m for m in missing if m not in points)]:
                 curve, why = points.get(model, {}), missing.get(model)
@@ -55,17 +60,6 @@ def summarise(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], list[dict
                         {**where, "model_a": first, "model_b": second, **_named(row, first, second)}
                     )
     return growth, crossovers
-
-
-def _costs(kind: str) -> tuple[tuple[str, str], ...]:
-    memory = MEMORY[kind]
-    return (
-        ("train", "step_s"),
-        ("inference", "batch_s"),
-        ("train", memory),
-        ("inference", memory),
-        ("train", EXACT),
-    )
 
 
 def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Entry]]]:
@@ -135,7 +129,7 @@ def constants(entries: Iterable[Entry]) -> dict[str, str]:
 
 
 def _points(
-    members: list[Entry], curve: str, phase: str, metric: str
+    members: list[Entry], curve: str, phase: str, metric: str, models: Iterable[str]
 ) -> tuple[Points, dict[str, list[str]]]:
     """Samples by model and x, and by model what is missing and why."""
     points: Points = defaultdict(dict)
@@ -151,9 +145,7 @@ def _points(
             points[model][x] = samples
         elif metric != EXACT and (why := _why(entry, phase, metric)):
             missing[model].append(f"{x:,}: {why}")
-    names = list(LABELS)  # as in every table: pairs then name the focal model first
-    order = sorted(points, key=lambda m: (names.index(m) if m in names else len(names), m))
-    return {model: points[model] for model in order}, missing
+    return {model: points[model] for model in in_order(points, models)}, missing
 
 
 def _x(entry: Entry, curve: str, phase: str) -> int:

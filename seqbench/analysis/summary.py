@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.display import QUALITY_METRICS
 from ..core.store import Entry
 from . import contrasts, resampling, significance
-from .groups import COMPARED, Group, check_same_data, condition, groups
+from .groups import Group, check_same_data, condition, groups
 from .tidy import SEEN_ITEMS
 
 SUMMARY = (
@@ -87,7 +88,7 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     about |= {"model_b": b.job["model"]}
     p_values, effects = significance.paired_t(a.means.users, b.means.users)
     steady = a.steady and b.steady
-    for seen_items, metric in product(SEEN_ITEMS, COMPARED):
+    for seen_items, metric in product(SEEN_ITEMS, QUALITY_METRICS):
         k = a.column(seen_items, metric)
         mean_a, mean_b = a.means.mean[k], b.means.mean[k]
         low, high = significance.difference_interval(a.resamples, b.resamples, k)

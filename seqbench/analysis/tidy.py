@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..core import provenance
+from ..core.display import QUALITY_METRICS
 from ..core.metrics import expected_under_random_ties, per_user
 from ..core.store import Entry
 
-QUALITIES = ("hr@10", "ndcg@10", "mrr@10")
 SPLITS = ("valid", "test")
 SEEN_ITEMS = ("kept", "excluded")
 TIES = ("conservative", "average")
@@ -129,7 +129,7 @@ def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str
         rank, ties = ranks_of(samples, split, seen_items)
         ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
         for kind in TIES:
-            for metric in QUALITIES:
+            for metric in QUALITY_METRICS:
                 table[seen_items, kind, metric] = per_user(ranks[kind], metric)
     return table
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.metrics import METRICS, spread
+from ..core.display import QUANTITIES
+from ..core.metrics import spread
 from ..core.store import Entry
 from ..hardware.sampler import STEADY
 from .tidy import backend, identity
@@ -41,7 +42,7 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
     }
     measured = {**_measured(samples), **_derived(entry, samples), **_counted(entry, samples)}
     limits = entry.values.get("ceilings") or {}
-    measured |= {f"device/{k}": np.array(v) for k, v in limits.items() if k in METRICS}
+    measured |= {f"device/{k}": np.array(v) for k, v in limits.items() if k in QUANTITIES}
     for name, values in measured.items():
         result = spread(values)
         yield {**about, **_phase(entry, name), **asdict(result), "reason": None}
@@ -69,8 +70,7 @@ def sequences(experiment: dict[str, Any], phase: str) -> int | None:
 
 def _measured(samples: Samples) -> Samples:
     # Real targets and tokens of each step are what rates are computed from, not results.
-    names = [name for name in samples if name.partition("/")[2] in METRICS]
-    found = {name: samples[name] for name in names if name != "train/targets"}
+    found = {name: own for name, own in samples.items() if name.partition("/")[2] in QUANTITIES}
     for phase, energy in ENERGY.items():
         windows = len(samples.get(f"{phase}/{energy}", ()))  # the first so many rounds had one
         for metric in STEADY:
@@ -150,11 +150,9 @@ def _missing(entry: Entry, samples: Samples) -> dict[str, str]:
 
 
 def _failures(entry: Entry) -> dict[str, str]:
-    """What a failed phase would have measured, with how it failed; in old records both phases failed at once."""
-    whole = {"status": entry.record["status"], "reason": entry.record["reason"]}
-    failed = entry.values.get("failed") or dict.fromkeys(EXPECTED, whole)
+    """What a failed phase would have measured, with how it failed."""
     found = {}
-    for phase, end in failed.items():
+    for phase, end in entry.values["failed"].items():
         why = f"{end['status']}: {end['reason'] or 'no reason recorded'}"
         found |= {f"{phase}/{metric}": why for metric in EXPECTED[phase]}
     return found

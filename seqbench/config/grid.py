@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.jobs import (
     FULL_LENGTH,
+    TRAINING_KEYS,
     MeasurementJob,
     Pairs,
     Study,
@@ -50,7 +51,13 @@ class Grid:
 
 def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:
     """Jobs of a validated configuration (defaults filled in) in a fixed order."""
-    return Grid(tuple(_trainings(config, models_dir)), tuple(_measurements(config)))
+    return Grid(tuple(_trainings(config, models_dir)), tuple(_measurements(config, models_dir)))
+
+
+def report(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What reports read of a configuration: its block `report`, and the models in its order."""
+    models = (*config["run"]["models"], *config["measure"]["models"])
+    return {**config["report"], "models": list(dict.fromkeys(models))}
 
 
 def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[TrainingJob]:
@@ -61,7 +68,9 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Training
                 for model in run["models"]:
                     trainable = is_trainable(models_dir / f"{model}.py")
                     training = base_training(config, dataset, track, model)
-                    hyper = hyperparameters(config, model, track, dataset if trainable else None)
+                    hyper = hyperparameters(
+                        config, models_dir, model, track, dataset if trainable else None
+                    )
                     # A model without training is deterministic: one seed says it all.
                     more = _more_seeds(run, track, dataset, seq_len) if trainable else ()
                     for seed in (*run["seeds"], *more) if trainable else run["seeds"][:1]:
@@ -101,11 +110,12 @@ def _setting(
 
 
 def hyperparameters(
-    config: Mapping[str, Any], model: str, track: str, dataset: str | None
+    config: Mapping[str, Any], models_dir: Path, model: str, track: str, dataset: str | None
 ) -> Pairs:
     """Hyper-parameters of a model: track < dataset < model's own block for that track < ``selected_settings``.
 
-    ``dataset`` None (a baseline without training) leaves out what the track and the dataset say to trained models.
+    What a track or a dataset sets applies to the models that have it. ``dataset`` None (a baseline without training) leaves
+    both out.
     """
     own = (config["models"].get(model) or {}).get(track, {})
     if dataset is None:
@@ -113,27 +123,31 @@ def hyperparameters(
     shared = config["tracks"][track].get("hyperparameters", {})
     local = config["datasets"].get(dataset, {}).get("hyperparameters", {})
     chosen = _setting(config, track, dataset, model).get("hyperparameters", {})
-    return tuple(sorted({**shared, **local, **own, **chosen}.items()))
+    fields = model_config_fields(models_dir / f"{model}.py")
+    common = {name: value for name, value in {**shared, **local}.items() if name in fields}
+    return tuple(sorted({**common, **own, **chosen}.items()))
 
 
-def _measurements(config: Mapping[str, Any]) -> Iterator[MeasurementJob]:
+def _measurements(config: Mapping[str, Any], models_dir: Path) -> Iterator[MeasurementJob]:
     measure = config.get("measure") or {}
     names = measure.get("models") or []
     for track in config["run"]["tracks"] if names else []:
         if measure["on_datasets"]:
-            yield from _on_datasets(config, measure, track)
+            yield from _on_datasets(config, models_dir, measure, track)
         if not config.get("selected_settings", {}).get(
             track
         ):  # what was chosen for a dataset says nothing beyond it
-            yield from _on_full_length(config, measure, track)
+            yield from _on_full_length(config, models_dir, measure, track)
 
 
 def _on_datasets(
-    config: Mapping[str, Any], measure: Mapping[str, Any], track: str
+    config: Mapping[str, Any], models_dir: Path, measure: Mapping[str, Any], track: str
 ) -> Iterator[MeasurementJob]:
     keys = _shared(measure, "eval_batch", "energy_window_s")
     for dataset in config["run"]["datasets"]:
-        models = tuple((m, hyperparameters(config, m, track, dataset)) for m in measure["models"])
+        models = tuple(
+            (m, hyperparameters(config, models_dir, m, track, dataset)) for m in measure["models"]
+        )
         training = base_training(config, dataset, track)
         for seq_len in config["datasets"][dataset]["seq_lens"]:
             yield MeasurementJob(
@@ -142,9 +156,11 @@ def _on_datasets(
 
 
 def _on_full_length(
-    config: Mapping[str, Any], measure: Mapping[str, Any], track: str
+    config: Mapping[str, Any], models_dir: Path, measure: Mapping[str, Any], track: str
 ) -> Iterator[MeasurementJob]:
-    models = tuple((m, hyperparameters(config, m, track, FULL_LENGTH)) for m in measure["models"])
+    models = tuple(
+        (m, hyperparameters(config, models_dir, m, track, FULL_LENGTH)) for m in measure["models"]
+    )
     training = base_training(config, FULL_LENGTH, track)
     keys = _shared(measure)
     if measure.get("curve_budget_s"):
@@ -194,10 +210,13 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
             training = dataclasses.replace(
                 base_training(config, dataset, track), **search.get("training", {})
             )
-            space = {**tune["space"], **tune.get("spaces", {}).get(model, {})}
+            file = models_dir / f"{model}.py"
+            known = {*model_config_fields(file), *TRAINING_KEYS}
+            shared = {name: rule for name, rule in tune["space"].items() if name in known}
+            space = {**shared, **tune.get("spaces", {}).get(model, {})}
             found.append(Study(
                 dataset, model, seq_len, search["trials"], space_of(space), search["seed"],
-                _explicit(models_dir / f"{model}.py", space, hyperparameters(config, model, track, dataset)), training,
+                _explicit(file, space, hyperparameters(config, models_dir, model, track, dataset)), training,
                 search["rerun_top_k"], tuple(search["rerun_seeds"]) if search["rerun_top_k"] else (),
             ))  # fmt: skip
     return found

@@ -6,10 +6,12 @@ the value and what is allowed.
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH
 from .messages import explain, instead, renamed
 from .model_files import available_models, is_trainable, model_config_fields
-from .search_space import bad_space, bad_values, without_removed
+from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 MODELS = ROOT / "models"
+SOURCES = ROOT / "seqbench" / "config" / "sources.py"
 
 
 def _is_integer(_: Any, value: Any) -> bool:
@@ -126,7 +129,7 @@ def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
 
 def _problems(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
     yield from _unknown_names(config, models_dir)
-    yield from _bad_datasets(config["datasets"])
+    yield from _bad_datasets(config["datasets"], [*_public_sources(), "file", "synthetic"])
     yield from _bad_hyperparameters(config, models_dir)
 
 
@@ -149,6 +152,7 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         yield from _not_in(f"tracks.{track}.datasets", block.get("datasets", {}), known["datasets"])
     yield from _not_in("selected_settings", config["selected_settings"], known["tracks"])
     yield from _not_chosen(config, trained)
+    yield from _not_in("report.focal_model", [config["report"]["focal_model"]], models)
     yield from _not_in("report.ablation", config["report"]["ablation"], known["tracks"])
     tune = config["tune"]
     yield from _not_in("tune.datasets", tune["datasets"], known["datasets"])
@@ -183,9 +187,19 @@ def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[
             yield f"{key} = {name!r}: unknown; {instead(name, allowed)}"
 
 
-def _bad_datasets(datasets: Mapping[str, Any]) -> Iterator[str]:
+@lru_cache
+def _public_sources() -> tuple[str, ...]:
+    """Names of the built-in sources, by the syntax tree: nothing of data preparation is imported."""
+    for node in ast.parse(SOURCES.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "SOURCES":
+            return tuple(ast.literal_eval(key) for key in node.value.keys)
+    raise UserError(f"{SOURCES}: has no SOURCES")
+
+
+def _bad_datasets(datasets: Mapping[str, Any], sources: Sequence[str]) -> Iterator[str]:
     for name, block in datasets.items():
         key, source = f"datasets.{name}", block["source"]
+        yield from _not_in(f"{key}.source", [source], sources)
         if name == FULL_LENGTH:
             yield f"{key}: this name is taken by the synthetic batches of measure.scaling"
         if source == "synthetic":
@@ -214,16 +228,15 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
     for track, dataset, model, values in _chosen(config):
         key = f"selected_settings.{track}.{dataset}.{model}.hyperparameters"
         yield from bad_values(key, values, model, fields[model])
-    yield from bad_space(config, fields)
-    selected = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
-    trained = [m for m in selected if is_trainable(models_dir / f"{m}.py")]
+    trained = {m: own for m, own in fields.items() if is_trainable(models_dir / f"{m}.py")}
+    yield from bad_space(config, trained)
     for kind in ("tracks", "datasets"):
         for name, block in config[kind].items():
-            for model in trained:
-                key = f"{kind}.{name}.hyperparameters"
-                values = block.get("hyperparameters", {})
-                for problem in bad_values(key, values, model, fields[model]):
-                    yield f"{problem} (what only some models have belongs under models.<name>.<track>)"
+            key, values = f"{kind}.{name}.hyperparameters", block.get("hyperparameters", {})
+            yield from unknown_everywhere(key, values, trained)
+            for model in (*config["run"]["models"], *config["measure"]["models"]):
+                own = {k: v for k, v in values.items() if k in trained.get(model, {})}
+                yield from bad_values(key, own, model, fields[model])
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..core.jobs import TRAINING_KEYS
 from .messages import instead, show, text_hint
 
 # Python types of an annotation in a model's Config; bool is an int in Python and is told apart below.
@@ -17,10 +18,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def bad_space(
-    config: Mapping[str, Any], fields: Mapping[str, Mapping[str, tuple[str, Any]]]
-) -> Iterator[str]:
-    """A space names what every tuned model has, its values fit, and its rules are some."""
+Fields = Mapping[str, tuple[str, Any]]  # of a model's Config: name -> (annotation, default)
+
+
+def bad_space(config: Mapping[str, Any], fields: Mapping[str, Fields]) -> Iterator[str]:
+    """A space names what some trained model has, its values fit, and its rules are some. fields: of every trained model."""
     tune = config["tune"]
     yield from _bad_finals("tune", tune)
     for dataset, block in tune["by_dataset"].items():
@@ -32,12 +34,19 @@ def bad_space(
         for name, rule in space.items():
             yield from _bad_shape(f"{key}.{name}", rule)
             yield from _bad_rule(f"{key}.{name}", rule)
-    models = tune["models"] or [m for m in config["run"]["models"] if "d_model" in fields[m]]
+    models = tune["models"] or [m for m in config["run"]["models"] if m in fields]
+    searched = {name: rule for name, rule in tune["space"].items() if name not in TRAINING_KEYS}
+    yield from unknown_everywhere("tune.space", searched, fields)
     spaces = [(f"tune.spaces.{model}", model, space) for model, space in tune["spaces"].items()]
-    spaces += [("tune.space", model, tune["space"]) for model in models if tune["datasets"]]
+    for model in models if tune["datasets"] else ():
+        known = {*fields[model], *TRAINING_KEYS}
+        shared = {name: rule for name, rule in tune["space"].items() if name in known}
+        if not {**shared, **tune["spaces"].get(model, {})}:
+            yield f"tune.space: {model} has nothing of it; name what it has under tune.spaces.{model}"
+        spaces.append(("tune.space", model, shared))
     for key, model, space in spaces:
         for name, rule in space.items():
-            if name in ("learning_rate", "weight_decay"):
+            if name in TRAINING_KEYS:
                 yield from _bad_numbers(f"{key}.{name}", rule)
                 continue
             if "int" in fields[model].get(name, ("",))[0] and "step" in rule:
@@ -107,9 +116,17 @@ def without_removed(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def bad_values(
-    key: str, values: Mapping[str, Any], model: str, fields: Mapping[str, tuple[str, Any]]
+def unknown_everywhere(
+    key: str, values: Mapping[str, Any], fields: Mapping[str, Fields]
 ) -> Iterator[str]:
+    """Names that no trained model has, of hyper-parameters that apply to those that have them."""
+    known = dict.fromkeys(name for own in fields.values() for name in own)
+    for name, value in values.items():
+        if name not in known:
+            yield f"{key}.{name} = {show(value)}: no model has such a hyper-parameter; {instead(name, known)}"
+
+
+def bad_values(key: str, values: Mapping[str, Any], model: str, fields: Fields) -> Iterator[str]:
     """Problems of hyper-parameters that a model does not have, or whose value is of another type than its Config says."""
     for name, value in values.items():
         if name not in fields:

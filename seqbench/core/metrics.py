@@ -1,4 +1,4 @@
-"""Quality metrics from ranks, and the one table that names every metric, its unit and its direction.
+"""Quality metrics from ranks.
 
 With a single held-out item per user all three quality metrics are functions of its rank alone, so ranks are
 what is stored and metrics are derived from them.
@@ -45,60 +45,6 @@ def per_user(rank: np.ndarray, metric: str) -> np.ndarray:
 def expected_under_random_ties(rank: np.ndarray, ties: np.ndarray) -> np.ndarray:
     """Average rank of the held-out item among its equal-scored others. rank is conservative, ties their number."""
     return rank - ties / 2.0
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is shown: label, unit ('' if none), and whether more is better (None: neither)."""
-
-    label: str
-    unit: str
-    higher_is_better: bool | None
-
-
-METRICS: dict[str, Metric] = {
-    "hr@10": Metric("HR@10", "", True),
-    "ndcg@10": Metric("NDCG@10", "", True),
-    "mrr@10": Metric("MRR@10", "", True),
-    "parameters": Metric("Parameters", "", False),
-    "targets": Metric("Targets seen", "", None),
-    "step_s": Metric("Training step", "s", False),
-    "epoch_s": Metric("Training epoch", "s", False),
-    "gpu_step_s": Metric("Training step on the device", "s", False),
-    "data_wait_s": Metric("Wait for data per step", "s", False),
-    "batch_s": Metric("Inference batch", "s", False),
-    "encode_s": Metric("Inference: encode", "s", False),
-    "score_s": Metric("Inference: score all items", "s", False),
-    "topk_s": Metric("Inference: top 10", "s", False),
-    "tokens_per_s": Metric("Real tokens per second", "1/s", True),
-    "targets_per_s": Metric("Real targets per second", "1/s", True),
-    "users_per_s": Metric("Users per second", "1/s", True),
-    "first_step_s": Metric("First training step (kernels compiled)", "s", False),
-    "peak_rss_bytes": Metric("Peak resident memory (host)", "bytes", False),
-    "peak_allocated_bytes": Metric("Peak allocated (GPU)", "bytes", False),
-    "peak_reserved_bytes": Metric("Peak reserved (GPU)", "bytes", False),
-    "nvml_process_bytes": Metric("Process memory (NVML)", "bytes", False),
-    "nvml_device_bytes": Metric("Device memory (NVML)", "bytes", False),
-    "context_bytes": Metric("Device context (NVML)", "bytes", False),
-    "energy_j_per_step": Metric("Energy per training step", "J", False),
-    "energy_j_per_epoch": Metric("Energy per epoch", "J", False),
-    "energy_j_per_batch": Metric("Energy per inference batch", "J", False),
-    "power_w": Metric("Mean power", "W", False),
-    "sm_clock_mhz": Metric("SM clock", "MHz", None),
-    "memory_clock_mhz": Metric("Memory clock", "MHz", None),
-    "temperature_c": Metric("Highest temperature", "°C", None),
-    "utilisation": Metric("GPU utilisation", "", None),
-    "product_flop_per_s": Metric("Matrix-product ceiling", "FLOP/s", True),
-    "copy_bytes_per_s": Metric("Copy ceiling", "bytes/s", True),
-    "flops": Metric("FLOPs per step or batch", "FLOP", False),
-    "moved_bytes": Metric("Bytes read and written by operators", "bytes", False),
-    "saved_bytes": Metric("Activations saved for backward", "bytes", False),
-    "operators": Metric("Operators and kernels called", "", False),
-    "intensity": Metric("Arithmetic intensity", "FLOP/byte", None),
-    "flop_per_s": Metric("Arithmetic achieved", "FLOP/s", True),
-    "share_of_product": Metric("Share of the matrix-product ceiling", "", True),
-    "share_of_copy": Metric("Share of the copy ceiling", "", True),
-}
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,15 @@ from dataclasses import replace
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.metrics import METRICS
-from .findings import MAIN, pick, place, places
+from ..core.display import PRIMARY_METRIC, QUANTITIES, heading
+from .findings import pick, place, places
 from .tables import Cell, Column, Table, known, label, rounded, unit_for
-from .views import DASH, ordered
+from .views import DASH
 
-FOCAL_MODEL, COMPARATORS = "mamba4rec", ("sasrec", "bert4rec", "gru4rec")
 COSTS = (
-    ("train", "epoch_s", "Training epoch"),
-    ("train", "peak_rss_bytes", "Training memory, resident"),
-    ("train", "peak_reserved_bytes", "Training memory, reserved"),
-    ("train", "saved_bytes", "Activations saved"),
-    ("inference", "batch_s", "Inference batch"),
-)
+    *(("train", metric) for metric in ("epoch_s", "peak_rss_bytes", "peak_reserved_bytes", "saved_bytes")),
+    ("inference", "batch_s"),
+)  # fmt: skip
 
 
 def tables(content: Tables) -> list[Table]:
@@ -60,22 +56,29 @@ def _table(
     seq_len: int,
     machine: str,
 ) -> Table:
-    models = ordered(cost.model)
-    comparators = [r for r in COMPARATORS if r in models and FOCAL_MODEL in models]
+    models = content.ordered(cost.model)
+    focal = content.focal_model
+    comparators = [model for model in models if model != focal] if focal in models else []
     columns = [Column("Step", number=False), *[Column(label(model)) for model in models]]
-    columns += [
-        Column(label(comparator), f"{label(FOCAL_MODEL)} over") for comparator in comparators
-    ]
+    columns += [Column(label(comparator), f"{label(focal)} over") for comparator in comparators]
     body: list[list[Cell]] = []
-    for phase, metric, title in COSTS:
+    for phase, metric in COSTS:
         rows = pick(cost, phase=phase, metric=metric)
         rows = rows[rows["median"].notna()] if len(rows) else rows
         if len(rows):
-            body += _cost_rows(rows, title, METRICS[metric].unit, steps, models, comparators)
+            body += _cost_rows(
+                rows,
+                heading(phase, metric),
+                QUANTITIES[metric].unit,
+                steps,
+                models,
+                focal,
+                comparators,
+            )
     body += _quality_rows(content, steps, dataset, seq_len, models, comparators)
     note = (
         "Each step keeps those above it. An epoch has the same targets in every step, its time is the measured step times the steps"
-        " of an epoch; medians over rounds. Below 1 the ratio says that Mamba4Rec costs less. Steps were measured one after the"
+        f" of an epoch; medians over rounds. Below 1 the ratio says that {label(focal)} costs less. Steps were measured one after the"
         " other, models within a step interleaved: compare ratios before seconds."
     )
     caption = f"From {steps[0]} to {steps[-1]} on {place(dataset, seq_len)}, {machine}: one switch at a time"
@@ -84,14 +87,15 @@ def _table(
 
 def _cost_rows(
     rows: pd.DataFrame,
-    title: str,
+    name: str,
     unit: str,
     steps: Sequence[str],
     models: list[str],
+    focal: str,
     comparators: list[str],
 ) -> Iterator[list[Cell]]:
-    factor, name = unit_for(unit, [rows["median"].min()])
-    yield [Cell(f"{title} ({name})" if name else title)]
+    factor, unit = unit_for(unit, [rows["median"].min()])
+    yield [Cell(f"{name} ({unit})" if unit else name)]
     for step in steps:
         own = pick(rows, track=step)
         if not len(own):
@@ -109,9 +113,7 @@ def _cost_rows(
                 else DASH
             )
         ratios = [
-            value[FOCAL_MODEL].median / value[r].median
-            if r in value and FOCAL_MODEL in value
-            else None
+            value[focal].median / value[r].median if r in value and focal in value else None
             for r in comparators
         ]
         yield [
@@ -133,14 +135,14 @@ def _quality_rows(
         content.frames["summary"],
         dataset=dataset,
         seq_len=seq_len,
-        metric=MAIN,
+        metric=PRIMARY_METRIC,
         seen_items="kept",
         ties="conservative",
     )
     rows = rows[rows.track.isin(steps)] if len(rows) else rows
     if not len(rows):
         return
-    yield [Cell(f"Test {METRICS[MAIN].label}, seen items kept")]
+    yield [Cell(f"Test {QUANTITIES[PRIMARY_METRIC].label}, seen items kept")]
     for step in steps:
         value = {row.model: row.mean for row in pick(rows, track=step).itertuples()}
         if value:

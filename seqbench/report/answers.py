@@ -13,14 +13,13 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL
-from ..core.metrics import METRICS
+from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
 from . import claims, curves, published_values, reach, seen_items_gap, spent, versus
 from .changes import changes
-from .costs import MEMORY, of_curve
-from .findings import MAIN, enough_seeds, lead, pick, place, places
+from .costs import of_curve
+from .findings import enough_seeds, lead, pick, place, places
 from .tables import decimals, label, metric_label, named, plural, rounded, signed
-from .views import SEEN_ITEMS, ordered
+from .views import SEEN_ITEMS
 
 VERDICTS = {
     "better": "better on",
@@ -30,9 +29,7 @@ VERDICTS = {
     "unsteady": "not judged, with seeds far apart, on",
     "seeds": "not judged, with fewer than three seeds, on",
 }
-COSTS = (("train", "epoch_s", f"the time of a training epoch of {label(FOCAL_MODEL)} over that of another model"),
-         ("train", "memory", f"the peak memory of training {label(FOCAL_MODEL)} over that of another model"),
-         ("inference", "batch_s", f"the time of an inference batch of {label(FOCAL_MODEL)} over that of another model"))  # fmt: skip
+COSTS = (("train", "epoch_s"), ("train", "memory"), ("inference", "batch_s"))
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,10 @@ class Answer:
 
 def answers(tables: Tables) -> list[Answer]:
     """Every question that the tables say something about, in the order of the page."""
-    found = [Answer(question, list(make(tables))) for question, make in QUESTIONS]
+    focal = label(tables.focal_model)
+    found = [
+        Answer(question.format(focal=focal), list(make(tables))) for question, make in QUESTIONS
+    ]
     return [answer for answer in found if answer.sentences]
 
 
@@ -58,7 +58,7 @@ def _best(tables: Tables) -> Iterator[str]:
     for track, dataset, seq_len in places(summary, "track", "dataset", "seq_len"):
         parts = [_lead(tables, dataset, track, seq_len, seen_items) for seen_items in SEEN_ITEMS]
         here = pick(summary, track=track, dataset=dataset, seq_len=seq_len).model
-        absent = [m for m in ordered(pick(summary, track=track).model) if m not in set(here)]
+        absent = [m for m in tables.ordered(pick(summary, track=track).model) if m not in set(here)]
         without = f" (without {_listed(absent)})" if absent else ""
         yield f"{place(dataset, seq_len)}, track {track}{without}: {'; '.join(part for part in parts if part)}."
 
@@ -69,7 +69,7 @@ def _lead(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: st
         return ""
     digits = decimals([(best.high - best.low) / 2])
     text = (
-        f"with {SEEN_ITEMS[seen_items].lower()} {label(best.model)} has the highest {metric_label(MAIN)},"
+        f"with {SEEN_ITEMS[seen_items].lower()} {label(best.model)} has the highest {metric_label(PRIMARY_METRIC)},"
         f" {best.mean:.{digits}f} [{best.low:.{digits}f}, {best.high:.{digits}f}], "
     )
     if best.outside:
@@ -94,9 +94,9 @@ def _against(tables: Tables) -> Iterator[str]:
             yield f"Track {track}: nothing is judged, because it was run with fewer than three seeds."
     for track, seen_items in places(rows, "track", "seen_items"):
         part = pick(rows, track=track, seen_items=seen_items)
-        for comparator in ordered(part.comparator) if track in judged else ():
+        for comparator in tables.ordered(part.comparator) if track in judged else ():
             yield (
-                f"{label(FOCAL_MODEL)} against {label(comparator)}, track {track}, {SEEN_ITEMS[seen_items].lower()}:"
+                f"{label(tables.focal_model)} against {label(comparator)}, track {track}, {SEEN_ITEMS[seen_items].lower()}:"
                 f" {_by_verdict(pick(part, comparator=comparator))}."
             )
 
@@ -112,14 +112,14 @@ def _by_verdict(rows: pd.DataFrame) -> str:
 
 def _length(tables: Tables) -> Iterator[str]:
     """What longer histories add to the shortest, per dataset and masking."""
-    rows = pick(tables.frames["contrasts"], contrast="length", metric=MAIN)
+    rows = pick(tables.frames["contrasts"], contrast="length", metric=PRIMARY_METRIC)
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
     for dataset, track, seen_items in places(rows, "dataset", "track", "seen_items"):
         part = pick(rows, dataset=dataset, track=track, seen_items=seen_items)
         shortest = part.seq_len_from.min()
         from_shortest = pick(part, seq_len_from=shortest)
         steps = [
-            f"those of {longer} change {METRICS[MAIN].label} by {changes(tables, pick(from_shortest, seq_len_to=longer))}"
+            f"those of {longer} change {QUANTITIES[PRIMARY_METRIC].label} by {changes(tables, pick(from_shortest, seq_len_to=longer))}"
             for longer in sorted(set(from_shortest.seq_len_to))
         ]
         yield (
@@ -133,35 +133,27 @@ def _length(tables: Tables) -> Iterator[str]:
 
 def cost(tables: Tables) -> Iterator[str]:
     """What the focal model costs as a multiple of each other model, over the datasets of one machine and kind of device."""
-    every = tables.frames["efficiency"]
-    rows = of_curve(every, None)
-    rows = rows[rows["median"].notna()] if len(rows) else rows
+    rows = of_curve(versus.ratios(tables, versus.measured(tables)), None)
     keys = ("track", "machine_name", "device_kind", "device")
-    for track, machine, kind, device in places(every, *keys):
+    for track, machine, kind, device in places(tables.frames["efficiency"], *keys):
         part = pick(rows, track=track, machine_name=machine, device_kind=kind, device=device)
-        for phase, metric, what in COSTS:
-            name = MEMORY[kind][0] if metric == "memory" else metric
-            text = _ratios(pick(part, phase=phase, metric=name))
+        for phase, what in COSTS:
+            text = _ratios(tables, pick(part, phase=phase, what=what))
             if text:
-                yield f"On {named(machine, device)}, track {track}, {what}: {text}."
+                over = f"the {phrase(phase, what)} of {label(tables.focal_model)} over that of another model"
+                yield f"On {named(machine, device)}, track {track}, {over}: {text}."
         for text in curves.sentences(tables, track, machine, kind):
             yield f"On {named(machine, device)}, track {track}: {text[0].lower()}{text[1:]}"
     yield from reach.sentences(tables)
 
 
-def _ratios(rows: pd.DataFrame) -> str:
-    rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
-    own = pick(rows, model=FOCAL_MODEL)
+def _ratios(tables: Tables, rows: pd.DataFrame) -> str:
     parts = []
-    for comparator in [m for m in ordered(rows.model) if m != FOCAL_MODEL] if len(own) else ():
-        other = pick(rows, model=comparator)
-        both = own.merge(other, on=["job", "dataset", "seq_len"], suffixes=("", "_other"))
-        if both.empty:
-            continue
-        ratios = both["median"] / both["median_other"]
+    for comparator in tables.ordered(rows.comparator) if len(rows) else ():
+        own = pick(rows, comparator=comparator)
         ends = [
-            f"{rounded(ratios[at], ratios[at] / 20)} ({place(both.dataset[at], both.seq_len[at])})"
-            for at in dict.fromkeys((ratios.idxmin(), ratios.idxmax()))
+            f"{rounded(own.ratio[at], own.ratio[at] / 20)} ({place(own.dataset[at], own.seq_len[at])})"
+            for at in dict.fromkeys((own.ratio.idxmin(), own.ratio.idxmax()))
         ]
         parts.append(f"{label(comparator)} {' to '.join(ends)}")
     return "; ".join(parts)
@@ -209,11 +201,11 @@ LENGTH = "What does a longer history do to quality?"
 CLAIMS = "Which of the paper's claims stand?"
 SPENT = "What was spent?"
 QUESTIONS: tuple[tuple[str, Callable[[Tables], Iterator[str] | list[str]]], ...] = (
-    ("Is Mamba4Rec better than the others, and by how much?", _against),
+    ("Is {focal} better than the others, and by how much?", _against),
     ("Which model ranks best?", _best),
     (LENGTH, _length),
     ("What does masking seen items do, and does training close the gap?", seen_items_gap.sentences),
-    ("What does Mamba4Rec cost beside the others?", cost),
+    ("What does {focal} cost beside the others?", cost),
     (CLAIMS, _claims),
     ("How do these values compare with published ones?", published_values.sentences),
     (SPENT, spent.sentences),

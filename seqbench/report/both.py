@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..analysis.collect import Tables
+from ..core.display import compared
 from . import reach, versus
 from .findings import pick, places
 from .tables import known, plural
 from .tradeoff import meeting
 from .views import SEEN_ITEMS
 
-STEP = ("train", "step_s")
+STEP, MEMORY = ("train", "step_s"), ("train", "memory")
 Test = Callable[["Met"], "bool | None"]  # whether it is cheaper in some way; None: not known
 
 
@@ -76,7 +77,7 @@ def met(tables: Tables, track: str) -> list[Met]:
             here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
             ratios = {
                 key: rows.iloc[0]
-                for key in versus.COSTS
+                for key in compared()
                 if len(rows := pick(here, phase=key[0], what=key[1]))
             }
             if ratios:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL, PARTIAL
+from ..config.model_files import shown
+from ..core.display import phrase
 from . import reach, seen_items_gap, standing, versus
-from .both import STEP, Met, Test, at_once, measured, met
+from .both import MEMORY, STEP, Met, Test, at_once, measured, met
 from .costs import of_curve
 from .findings import TRACKS, pick, places
 from .points import Point, counted, listed
 from .shorter import INFERENCE, shorter
 from .tables import known, label, named, plural, span, whole
-from .views import ordered
 
 SHARE = reach.SHARES[-1]
 SOONER = f"Sooner at {100 * SHARE:g} %"
@@ -26,12 +26,7 @@ TESTS: tuple[tuple[str, str, Test], ...] = (  # in full, for short
     ("with a shorter training step", "With a shorter step", Met.cheaper),
     (f"sooner at {reach.goal(SHARE)}", SOONER, lambda m: m.sooner(SHARE)),
 )
-WORDS = {  # of a cost: its name, more of it
-    STEP: ("training step", "a training step takes longer"),
-    ("inference", "batch_s"): ("inference batch", "an inference batch takes longer"),
-    ("train", "memory"): ("memory of training", "training takes more memory"),
-}
-TURNS = (("its step", STEP), ("its inference batch", INFERENCE))
+COSTS = (STEP, INFERENCE, MEMORY)
 ByTrack = dict[str, list[Met]]
 
 
@@ -42,7 +37,7 @@ def points(tables: Tables) -> Iterator[Point]:
         every = {track: met(tables, track) for track in tracks}
         yield standing.quality(tables, tracks)
         yield from _cost(tables, every)
-        yield from _both(every)
+        yield from _both(tables, every)
         yield from seen_items_gap.brief(tables, tracks)
 
 
@@ -76,8 +71,8 @@ def _tallies(tables: Tables, where: tuple[str, str, str], by: ByTrack) -> Iterat
     """In how many comparisons a machine found each cost higher beyond the quartiles, by track; nothing where it knows none."""
     kind = where[2]
     longest = max(m.seq_len for own in by.values() for m in own)
-    said = [f"{words} in {listed(parts)}" for key, (_, words) in WORDS.items() if versus.telling(key, kind) and (parts := list(_tally(by, key)))]  # fmt: skip
-    turns = [f"{words} stays shorter than {told}" for words, key in TURNS if (told := turn(tables, where, by, key))]  # fmt: skip
+    said = [f"its {phrase(*key)} costs more in {listed(parts)}" for key in COSTS if versus.telling(key, kind) and (parts := list(_tally(by, key)))]  # fmt: skip
+    turns = [f"its {phrase(*key)} stays shorter than {told}" for key in (STEP, INFERENCE) if (told := turn(tables, where, by, key))]  # fmt: skip
     if said and turns:
         said.append(f"on full windows {'; '.join(turns)}")
     if said:
@@ -97,7 +92,7 @@ def turn(tables: Tables, where: tuple[str, str, str], by: ByTrack, cost: tuple[s
     """From which length on, at the first and the last of several curves, a cost stays below each other model's; empty if nowhere."""
     machine, _, kind = where
     said = []
-    for comparator in ordered(m.comparator for own in by.values() for m in own):
+    for comparator in tables.ordered(m.comparator for own in by.values() for m in own):
         found = [cell for track in by for _, cell in shorter(tables, track, machine, kind, comparator, cost)]  # fmt: skip
         at = [cell.value for cell in found if known(cell.value) and cell.text.startswith("from")]
         if at:
@@ -113,7 +108,7 @@ def _of_machines(
     """By machine its costs as multiples of each other model's; of one that is not among the first also where its step is shorter."""
     for machine, device, kind in dict.fromkeys(m.where for m in own):
         here = [m for m in own if m.where == (machine, device, kind)]
-        comparators = ordered(m.comparator for m in here)
+        comparators = tables.ordered(m.comparator for m in here)
         rows = {r: [m.ratios for m in here if m.comparator == r] for r in comparators}
         curves: dict[str, list[str]] = {}
         for comparator in comparators if (machine, device, kind) not in first else ():
@@ -122,21 +117,22 @@ def _of_machines(
                     f"than {label(comparator)}'s {cell.text} ({cell.detail})"
                 )
         told = [f"shorter step, {fixed}: {', '.join(at)}" for fixed, at in curves.items()]
-        said = [*_multiples(rows, kind), *told]
+        said = [*_multiples(tables, rows, kind), *told]
         if said:
             yield f"Track {track} on {named(machine, device)}, {measured(here)}: {'; '.join(said)}."
 
 
-def _multiples(rows: dict[str, list], kind: str) -> Iterator[str]:
+def _multiples(tables: Tables, rows: dict[str, list], kind: str) -> Iterator[str]:
     """Every cost as a multiple of each comparator's. rows: by comparator the ratios of its places, by cost."""
-    for key, (name, _) in WORDS.items():
+    for key in COSTS:
         if not versus.telling(key, kind):
             continue
         found = {r: [ratios[key].ratio for ratios in every if key in ratios] for r, every in rows.items()}  # fmt: skip
-        part = {r: " (which predicts a part of the targets)" for r in PARTIAL if key == STEP}
+        partial = [r for r in found if key == STEP and not shown(r).predicts_all_targets]
+        part = dict.fromkeys(partial, " (which predicts a part of the targets)")
         said = [f"{span(ratios)} times {label(r)}'s{part.get(r, '')}" for r, ratios in found.items() if ratios]  # fmt: skip
         if said:
-            yield f"{name} {', '.join(said)}"
+            yield f"{phrase(*key)} {', '.join(said)}"
 
 
 def _unjudged(tables: Tables, track: str) -> Iterator[str]:
@@ -144,19 +140,19 @@ def _unjudged(tables: Tables, track: str) -> Iterator[str]:
     ratios = of_curve(pick(versus.ratios(tables), track=track), None)
     for machine, device, kind in places(ratios, "machine_name", "device", "device_kind"):
         own = pick(ratios, machine_name=machine, device=device, device_kind=kind)
-        rows: dict[str, list] = {comparator: [] for comparator in ordered(own.comparator)}
+        rows: dict[str, list] = {comparator: [] for comparator in tables.ordered(own.comparator)}
         for row in own.itertuples():
             rows[row.comparator].append({(row.phase, row.what): row})
         at = plural(len(places(own, "dataset", "seq_len")), "place")
-        yield f"Track {track} (quality not judged) on {named(machine, device)}, {at}: {'; '.join(_multiples(rows, kind))}."  # fmt: skip
+        yield f"Track {track} (quality not judged) on {named(machine, device)}, {at}: {'; '.join(_multiples(tables, rows, kind))}."  # fmt: skip
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------
 
 
-def _both(every: ByTrack) -> Iterator[Point]:
+def _both(tables: Tables, every: ByTrack) -> Iterator[Point]:
     """The paper's sentence, better and cheaper, over the comparisons where both are known."""
-    found = [(named(*where[:2]), passes) for where, by in _machines(every) if (passes := list(_passes(by)))]  # fmt: skip
+    found = [(named(*where[:2]), passes) for where, by in _machines(every) if (passes := list(_passes(tables, by)))]  # fmt: skip
     several = len(found) > 1
     leads = [f"on {name} {', '.join(f'better and {total}' for total, _ in passes)}" for name, passes in found]  # fmt: skip
     texts = [(f"On {name}: " if several else "") + text for name, passes in found for _, text in passes if text]  # fmt: skip
@@ -164,12 +160,12 @@ def _both(every: ByTrack) -> Iterator[Point]:
         yield Point(f"Both at once: {'; '.join(leads)}.", texts)
 
 
-def _passes(by: ByTrack) -> Iterator[tuple[str, str]]:
+def _passes(tables: Tables, by: ByTrack) -> Iterator[tuple[str, str]]:
     """Per test its total over a machine's comparisons, and where it passes."""
     for words, short, test in TESTS:
         totals, told = [], []
         for track, own in by.items():
-            comparators = ordered(m.comparator for m in own)
+            comparators = tables.ordered(m.comparator for m in own)
             counts = {r: count for r in comparators if (count := at_once(own, r, test))}
             if counts:
                 total = tuple([sum(ns) for ns in zip(*part, strict=True)] for part in zip(*counts.values(), strict=True))  # fmt: skip
@@ -179,7 +175,7 @@ def _passes(by: ByTrack) -> Iterator[tuple[str, str]]:
             at = [f"than {label(r)} in {counted(count)}" for r, count in counts.items() if any(count[0])]  # fmt: skip
             told += [f"track {track} {', '.join(at)}"] if at else []
         if totals:
-            text = [*told, *([_arrivals(by)] if short == SOONER else [])]
+            text = [*told, *([_arrivals(tables, by)] if short == SOONER else [])]
             yield f"{words} in {listed(totals)}", f"{short}: {'; '.join(text)}." if text else ""
 
 
@@ -189,12 +185,12 @@ def raced(m: Met) -> bool | None:
     return (goal.sooner and goal.own and goal.other) if goal else None
 
 
-def _arrivals(by: ByTrack) -> str:
+def _arrivals(tables: Tables, by: ByTrack) -> str:
     """Who gets to the goal with every seed: being sooner than one who never does is quality once more."""
     goals = [m.until[SHARE] for own in by.values() for m in own if m.better and SHARE in m.until]
     both = [goal for goal in goals if goal.own and goal.other]
     ends = [(goal.own, goal.other) for goal in goals]
     return (
-        f"of all {len(goals)}, every seed of both gets there in {len(both)} ({label(FOCAL_MODEL)} sooner in {sum(g.sooner for g in both)}), of it alone in"
+        f"of all {len(goals)}, every seed of both gets there in {len(both)} ({label(tables.focal_model)} sooner in {sum(g.sooner for g in both)}), of it alone in"
         f" {ends.count((True, False))}, of the other alone in {ends.count((False, True))}, of neither in {ends.count((False, False))}"
     )

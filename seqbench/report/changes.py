@@ -8,7 +8,6 @@ from ..analysis.collect import Tables
 from . import spent
 from .findings import enough_seeds, pick
 from .tables import label, plural, signed
-from .views import ordered
 
 
 def changes(tables: Tables, rows: pd.DataFrame) -> str:
@@ -17,7 +16,7 @@ def changes(tables: Tables, rows: pd.DataFrame) -> str:
     rows: of `contrasts`, one per model. Differences are in the metric's unit.
     """
     listed = []
-    for model in ordered(rows.model):
+    for model in tables.ordered(rows.model):
         row = pick(rows, model=model).iloc[0]
         remarks = [label(model)]
         if not enough_seeds(row.n_seeds):

@@ -20,8 +20,8 @@ import yaml
 
 from ..analysis.collect import Tables
 from ..analysis.summary import UNSTEADY
+from ..core.display import QUANTITIES
 from ..core.errors import UserError
-from ..core.metrics import METRICS
 from .curves import lengths
 from .findings import enough_seeds, facing, in_order, pick, places
 from .tables import Cell, Column, Table, label, plural, rounded, unit_for
@@ -75,7 +75,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
                     f"{where}.{key} {what}; a claim of this kind has: {', '.join(sorted(needed))}"
                 )
             for metric in claim.get("metrics", [claim.get("metric")]):
-                if metric not in METRICS:
+                if metric not in QUANTITIES:
                     raise UserError(
                         f"{where}: metric {metric!r} is unknown; see seqbench/core/metrics.py"
                     )
@@ -109,9 +109,7 @@ def _quality(
     place = {key: claim[key] for key in ("dataset", "seq_len", "seen_items")}
     for comparator in claim["comparators"]:
         for metric in claim["metrics"]:
-            sentence = (
-                f"{claim['sentence'].format(comparator=label(comparator))}: {METRICS[metric].label}"
-            )
+            sentence = f"{claim['sentence'].format(comparator=label(comparator))}: {QUANTITIES[metric].label}"
             rows = pick(tables.frames["comparisons"], track=track, metric=metric, **place)
             found = pick(facing(rows, focal_model), model_b=comparator)
             yield sentence, _difference(found.iloc[0]) if len(found) else ("", ABSENT)
@@ -199,7 +197,7 @@ def _ratio(
 
 def _beside(a: pd.Series, b: pd.Series) -> str:
     """Two medians of one cost with its name: memory is not the same by the allocator's pool and by what is in it."""
-    metric = METRICS[a.metric]
+    metric = QUANTITIES[a.metric]
     factor, unit = unit_for(metric.unit, (a["median"], b["median"]))
     values = (rounded(row["median"] / factor, row.iqr / factor) for row in (a, b))
     return f"{metric.label.lower().replace('gpu', 'GPU')} {' against '.join(values)} {unit}"

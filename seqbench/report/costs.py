@@ -6,8 +6,9 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.tidy_cost import EXTRAPOLATED
+from ..core.display import PHASES, QUANTITIES
+from ..core.display import shown as shown_in
 from ..core.jobs import CURVES, FULL_LENGTH
-from ..core.metrics import METRICS
 from ..core.records import STATUSES
 from .findings import pick, place, places
 from .tables import (
@@ -22,29 +23,12 @@ from .tables import (
     unit_for,
     whole,
 )
-from .views import DASH, ordered
+from .views import DASH
 
-MEMORY = {
-    "cpu": ("peak_rss_bytes",),
-    "cuda": (
-        *("peak_allocated_bytes", "peak_reserved_bytes"),
-        *("nvml_process_bytes", "nvml_device_bytes", "context_bytes"),
-    ),
-}
-PHASES = {"train": "Training", "inference": "Inference"}
-ARITHMETIC = ("flops", "intensity", "flop_per_s", "share_of_product", "share_of_copy", "operators")
-SAMPLED = ("power_w", "utilisation", "sm_clock_mhz", "temperature_c")
-# Metrics of every kind of table, by phase.
-KINDS = {
-    "efficiency": {
-        "train": ("step_s", "gpu_step_s", "data_wait_s", "epoch_s", "tokens_per_s"),
-        "inference": ("batch_s", "encode_s", "score_s", "topk_s", "users_per_s"),
-    },
-    "arithmetic": {"train": (*ARITHMETIC, "saved_bytes"), "inference": ARITHMETIC},
-    "energy": {
-        "train": ("energy_j_per_step", "energy_j_per_epoch", *SAMPLED),
-        "inference": ("energy_j_per_batch", *SAMPLED),
-    },
+KINDS = {  # groups of quantities in every kind of table
+    "efficiency": ("time", "rate", "memory"),
+    "arithmetic": ("arithmetic",),
+    "energy": ("energy",),
 }
 CAPTIONS = {
     "efficiency": "Cost",
@@ -66,13 +50,11 @@ def efficiency(
     """A table of KINDS for a track on one machine: on the datasets (curve None) or along a curve of full-length batches."""
     rows = pick(tables.frames["efficiency"], track=track, machine_name=machine, device_kind=kind)
     rows = of_curve(rows, curve)
-    wanted = [(p, m) for p in PHASES for m in KINDS[what][p]]
-    if what == "efficiency":
-        wanted += [(p, m) for p in PHASES for m in MEMORY[kind]]
-        wanted.sort(key=lambda pair: list(PHASES).index(pair[0]))
+    wanted = [(p, m) for p in PHASES for m in shown_in(p, kind, *KINDS[what])]
     shown = [(p, m) for p, m in wanted if _any(rows, p, m)]
     units = {
-        (p, m): unit_for(METRICS[m].unit, pick(rows, phase=p, metric=m)["median"]) for p, m in shown
+        (p, m): unit_for(QUANTITIES[m].unit, pick(rows, phase=p, metric=m)["median"])
+        for p, m in shown
     }
     columns = [Column("Model", number=False), Column("Backend", number=False)]
     columns += [Column(_cost_label(p, m, units[p, m][1]), PHASES[p]) for p, m in shown]
@@ -81,14 +63,16 @@ def efficiency(
     for (job,) in places(rows, "job") if shown else ():
         part = pick(rows, job=job)
         body.append([Cell(_cost_heading(part))])
-        for model in ordered(part.model):
+        for model in tables.ordered(part.model):
             body.append(_efficiency_row(pick(part, model=model), units))
     device = rows.device.iloc[0] if len(rows) else kind
     data = f"full-length synthetic batches: {CURVES[curve]}" if curve else "the datasets"
     caption = f"{CAPTIONS[what]} on {data}; {machine} ({device}), track {track}: median, interquartile range (IQR) below it"
     left_out = [pair for pair in wanted if pair not in shown]
     if what == "efficiency":  # a table of energy in which nothing was measured is not shown
-        left_out += [(p, m) for p in PHASES for m in KINDS["energy"][p] if not _any(rows, p, m)]
+        left_out += [
+            (p, m) for p in PHASES for m in shown_in(p, kind, "energy") if not _any(rows, p, m)
+        ]
     notes = [*NOTES.get(what, ()), *_cost_notes(rows, shown, left_out)]
     name = "-".join(part for part in (what, track, machine, kind, curve) if part)
     return Table(name, caption, columns, body, notes)
@@ -99,16 +83,10 @@ def _any(rows: pd.DataFrame, phase: str, metric: str) -> bool:
 
 
 def of_curve(rows: pd.DataFrame, curve: str | None) -> pd.DataFrame:
-    """Rows of one curve of full-length batches, or those on datasets; older tables know no curves."""
+    """Rows of one curve of full-length batches, or those on datasets."""
     if rows.empty:
         return rows
-    if "curve" not in rows:
-        return rows[(rows.dataset == FULL_LENGTH) == (curve is not None)]
-    return (
-        rows[rows.curve.isna() & (rows.dataset != FULL_LENGTH)]
-        if curve is None
-        else pick(rows, curve=curve)
-    )
+    return rows[rows.curve.isna()] if curve is None else pick(rows, curve=curve)
 
 
 def _cost_label(phase: str, metric: str, unit: str) -> str:
@@ -137,7 +115,7 @@ def _efficiency_row(
     mark = "bad" if first.fallback else ""
     cells = [Cell(label(first.model), size, first.model)]
     remarks = ["fallback"] * bool(first.fallback)
-    remarks += ["shared GPU"] * bool(known(first.get("shared_gpu")) and first.shared_gpu)
+    remarks += ["shared GPU"] * bool(known(first.shared_gpu) and first.shared_gpu)
     cells.append(Cell(first.backend, ", ".join(remarks), mark=mark))
     for (phase, metric), (factor, _) in units.items():
         found = pick(own, phase=phase, metric=metric)
@@ -167,12 +145,9 @@ def _cost_notes(
         found = pick(rows, phase=phase, metric=metric).reason.dropna()
         if len(found):
             reasons.setdefault(found.iloc[0], []).append(
-                f"{METRICS[metric].label} ({PHASES[phase].lower()})"
+                f"{QUANTITIES[metric].label} ({PHASES[phase].lower()})"
             )
     notes += [
         f"Not measured here: {', '.join(names)}: {reason}." for reason, names in reasons.items()
     ]
     return notes
-
-
-# --- the project's question ---------------------------------------------------------------------------------------------

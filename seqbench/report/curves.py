@@ -8,11 +8,10 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
-from ..core.display import FOCAL_MODEL
-from .costs import MEMORY
+from ..core.display import fitted, heading, peak_memory
 from .findings import pick, places
 from .tables import Cell, Column, Table, known, label, plural, rounded
-from .views import DASH, ordered
+from .views import DASH
 
 LENGTHS = ("length-at-constant-tokens", "length-at-constant-batch")
 SIZES = ("batch-size", "catalogue-size")
@@ -22,15 +21,6 @@ X_NAMES = {
     "batch-size": "batch size",
     "catalogue-size": "catalogue size",
 }
-SHORT = {
-    ("train", "step_s"): "Training step",
-    ("inference", "batch_s"): "Inference batch",
-    ("train", "peak_rss_bytes"): "Training memory (resident)",
-    ("inference", "peak_rss_bytes"): "Inference memory (resident)",
-    ("train", "peak_allocated_bytes"): "Training memory (allocated)",
-    ("inference", "peak_allocated_bytes"): "Inference memory (allocated)",
-    ("train", "saved_bytes"): "Activations saved",
-}
 POOR = 0.1  # largest relative residual above which a curve is no law
 FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
 
@@ -38,17 +28,20 @@ FLAT = 1.2  # growth over all of a curve below which its exponent means nothing
 def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[str, ...]) -> Table:
     """Exponent, slope at the long end and largest residual of every cost, by curve and model."""
     rows = _of(tables, "scaling", track, machine, kind, curves)
-    shown = [pair for pair in SHORT if len(pick(rows, phase=pair[0], metric=pair[1]))]
+    shown = [pair for pair in fitted(kind) if len(pick(rows, phase=pair[0], metric=pair[1]))]
     columns = [Column("Model", number=False)]
     for pair in shown:
-        columns += [Column("Exponent c", SHORT[pair]), Column("Slope at the end", SHORT[pair])]
-        columns.append(Column("Residual", SHORT[pair]))
+        columns += [
+            Column("Exponent c", heading(*pair)),
+            Column("Slope at the end", heading(*pair)),
+        ]
+        columns.append(Column("Residual", heading(*pair)))
     columns.append(Column("Not measured", number=False))
     body: list[list[Cell]] = []
     for curve, fixed, threads in places(rows, "curve", "fixed", "threads"):
         part = pick(rows, curve=curve, fixed=fixed, threads=threads)
         body.append([Cell(f"{X_NAMES[curve]}{_range(part)}: {fixed}{_by(rows, threads)}")])
-        for model in ordered(part.model):
+        for model in tables.ordered(part.model):
             body.append(_growth_row(pick(part, model=model), model, shown))
     caption = f"How cost grows with {_named(curves)}, {machine} ({kind}), track {track}"
     notes = [
@@ -111,9 +104,9 @@ def crossings(
 ) -> Table:
     """Which of two models is cheaper, and from where on, by curve and pair."""
     rows = _of(tables, "crossovers", track, machine, kind, curves)
-    shown = [pair for pair in SHORT if len(pick(rows, phase=pair[0], metric=pair[1]))]
+    shown = [pair for pair in fitted(kind) if len(pick(rows, phase=pair[0], metric=pair[1]))]
     columns = [Column("Pair", number=False)]
-    columns += [Column(SHORT[pair], number=False) for pair in shown]
+    columns += [Column(heading(*pair), number=False) for pair in shown]
     body: list[list[Cell]] = []
     for curve, fixed, threads in places(rows, "curve", "fixed", "threads"):
         part = pick(rows, curve=curve, fixed=fixed, threads=threads)
@@ -172,7 +165,7 @@ def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
             track,
             machine,
             kind,
-            MEMORY[kind][0],
+            peak_memory(kind),
             "the memory that training allocates",
             "needs less than",
         )
@@ -194,17 +187,19 @@ def _of_cost(
         part = part[part.slope_end.notna()]
         if part.empty:
             continue
-        listed = [_exponent(pick(part, model=model).iloc[0]) for model in ordered(part.model)]
+        listed = [
+            _exponent(pick(part, model=model).iloc[0]) for model in tables.ordered(part.model)
+        ]
         over = places(part, "slope_over")
         where = f"between L = {lengths(over[0][0])}" if len(over) == 1 else "at the long end"
         text = f"With {fixed}{_by(growth_rows, threads)}, {what} grows {where} as L to the power {', '.join(listed)}."
         pairs = pick(cross, curve=curve, fixed=fixed, threads=threads)
         pairs = (
-            pairs[(pairs.model_a == FOCAL_MODEL) | (pairs.model_b == FOCAL_MODEL)]
+            pairs[(pairs.model_a == tables.focal_model) | (pairs.model_b == tables.focal_model)]
             if len(pairs)
             else pairs
         )
-        found.append(" ".join([text, *(_verdict(row, less) for row in pairs.itertuples())]))
+        found.append(" ".join([text, *(_verdict(tables, row, less) for row in pairs.itertuples())]))
     return found
 
 
@@ -234,16 +229,18 @@ def settled(row: Any) -> tuple[str, bool] | None:
     return row.cheaper_max, False
 
 
-def _verdict(row: Any, less: str) -> str:
-    comparator = row.model_b if row.model_a == FOCAL_MODEL else row.model_a
+def _verdict(tables: Tables, row: Any, less: str) -> str:
+    comparator = row.model_b if row.model_a == tables.focal_model else row.model_a
     found = settled(row)
     if found is None:
-        return f"Between {label(FOCAL_MODEL)} and {label(comparator)} the order is not settled."
+        return (
+            f"Between {label(tables.focal_model)} and {label(comparator)} the order is not settled."
+        )
     if found[1]:
         winner, loser = (
-            (FOCAL_MODEL, comparator)
-            if row.cheaper_max == FOCAL_MODEL
-            else (comparator, FOCAL_MODEL)
+            (tables.focal_model, comparator)
+            if row.cheaper_max == tables.focal_model
+            else (comparator, tables.focal_model)
         )
         where = f"L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on"
         if row.bracketed:
@@ -256,7 +253,7 @@ def _verdict(row: Any, less: str) -> str:
         1 / r if row.model_a == row.cheaper_max else r for r in (row.ratio_min, row.ratio_max)
     ]
     low, high = (f"{rounded(f, f)}" for f in factors)
-    other = comparator if row.cheaper_max == FOCAL_MODEL else FOCAL_MODEL
+    other = comparator if row.cheaper_max == tables.focal_model else tables.focal_model
     return (
         f"{label(row.cheaper_max)} {less} {label(other)} at every length measured for both:"
         f" {low} times at L = {row.x_min:,.0f}, {high} at L = {row.x_max:,.0f}."
@@ -275,7 +272,7 @@ def figure_data(
     rows = _of(tables, "efficiency", track, machine, kind, curves)
     if fits.empty or rows.empty:
         return pd.DataFrame()
-    drawn = [("train", "step_s"), ("inference", "batch_s"), ("train", MEMORY[kind][0])]
+    drawn = [("train", "step_s"), ("inference", "batch_s"), ("train", peak_memory(kind))]
     rows = rows[[pair in drawn for pair in zip(rows.phase, rows.metric, strict=True)]]
     x = rows.seq_len.where(rows.curve.isin(LENGTHS), rows.n_items)
     rows = rows.assign(x=x.where(rows.curve != "batch-size", rows.sequences))

@@ -1,6 +1,6 @@
 """Which figures a report has: what each is drawn from and what stands below it.
 
-A figure is one function in figures.py or figures_cost.py, one entry here, one line in the template.
+A figure is one function in figures.py or figures_cost.py and one entry here; the template may name its place on the page.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
 from ..analysis.summary import CONCLUSIVE
-from ..core.display import FOCAL_MODEL
+from ..core.display import PRIMARY_METRIC, QUANTITIES, peak_memory
 from ..core.jobs import FULL_LENGTH
-from ..core.metrics import METRICS
-from . import costs, curves, figures, figures_cost, versus, views
-from .findings import MAIN, enough_seeds, pick, places
+from . import curves, figures, figures_cost, versus
+from .findings import enough_seeds, pick, places
 from .tables import direction, label
 
 COLUMNS = ["dataset", "seq_len", "model", "metric"]
@@ -39,15 +38,15 @@ class Drawing:
 def drawn(content: Tables) -> Iterator[Drawing]:
     """All figures that the tables have data for, by track; those of cost also by machine."""
     frames = content.frames
-    held = versus.against(content)
     for (track,) in places(frames["summary"], "track"):
-        yield from _draw("forest", track, _forest_data(content, pick(held, track=track)))
-        yield from _draw("effectiveness", track, _effectiveness_data(content, track))
+        for name, (_, _, *data) in FIGURES.items():
+            for of_track in data:
+                yield from _draw(content, name, track, of_track(content, track))
     cost = frames["efficiency"]
     cost = cost[cost["median"].notna()] if len(cost) else cost
     for track, machine, kind in places(cost, "track", "machine_name", "device_kind"):
         rows = pick(cost, track=track, machine_name=machine, device_kind=kind)
-        memory = costs.MEMORY[kind][0]
+        memory = peak_memory(kind)
         device = machine if kind == "cpu" else f"{machine} ({rows.device.iloc[0]})"
         selected = {
             "growth-length": curves.figure_data(content, track, machine, kind, curves.LENGTHS),
@@ -59,24 +58,128 @@ def drawn(content: Tables) -> Iterator[Drawing]:
             "tradeoff": _tradeoff_data(content, track, rows),
         }
         for name, data in selected.items():
-            yield from _draw(name, track, data, f"{machine}-{kind}", device)
+            yield from _draw(content, name, track, data, f"{machine}-{kind}", device)
     for (track,) in places(frames["curves"], "track"):
-        rows = pick(frames["curves"], track=track, metric=MAIN, seen_items="kept", split="valid")
-        yield from _draw(
-            "curves", track, rows[[*COLUMNS, "seed", "targets", "seconds", "value", "best"]]
+        rows = pick(
+            frames["curves"], track=track, metric=PRIMARY_METRIC, seen_items="kept", split="valid"
         )
-        yield from _draw("gap", track, _gap_data(pick(frames["curves"], track=track)))
+        yield from _draw(
+            content,
+            "curves",
+            track,
+            rows[[*COLUMNS, "seed", "targets", "seconds", "value", "best"]],
+        )
+        yield from _draw(content, "gap", track, _gap_data(pick(frames["curves"], track=track)))
 
 
+def _forest_data(content: Tables, track: str) -> pd.DataFrame:
+    rows = pick(versus.against(content), track=track)
+    if rows.empty:
+        return rows
+    enough = rows.trained_seeds.map(enough_seeds)
+    rows = rows.assign(
+        model=rows.comparator, margin=content.settings["margin"], conclusive=enough & rows.verdict.isin(CONCLUSIVE)
+    )  # fmt: skip
+    return rows[[*COLUMNS, "seen_items", "share", "share_low", "share_high", "margin", "conclusive", "verdict"]]  # fmt: skip
+
+
+def _gap_data(rows: pd.DataFrame) -> pd.DataFrame:
+    """By how much of its value with seen items kept a validation rises when they are masked; a model that ranks anything."""
+    keys = [*COLUMNS, "seed", "targets", "best"]
+    rows = pick(rows, metric=PRIMARY_METRIC, split="valid")
+    if rows.empty:
+        return rows
+    ranked, masked = (
+        pick(rows, seen_items=name)[[*keys, "value"]] for name in ("kept", "excluded")
+    )
+    both = ranked[ranked.value > 0].merge(masked, on=keys, suffixes=("", "_masked"))
+    both["value"] = both.value_masked / both.value - 1
+    return both[[*keys, "value"]]
+
+
+def _by_length(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of datasets that were measured at several lengths."""
+    rows = rows[rows.dataset != FULL_LENGTH]
+    several = rows.groupby("dataset").seq_len.transform("nunique") > 1
+    return rows[several][COLUMNS + COST]
+
+
+def _roofline_data(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per dataset, length, model and phase that was counted and timed."""
+    rows = rows[rows.dataset != FULL_LENGTH]
+    keys = ["dataset", "seq_len", "model"]
+    achieved = rows[rows.metric == "flop_per_s"][[*keys, "phase", "metric", "median", "q25", "q75"]]
+    achieved = achieved.rename(columns={"median": "flop_per_s"})
+    one = {
+        m: rows[rows.metric == m] for m in ("intensity", "product_flop_per_s", "copy_bytes_per_s")
+    }
+    for metric, own in one.items():
+        on = [*keys, "phase"] if metric == "intensity" else keys
+        achieved = achieved.merge(own[[*on, "median"]].rename(columns={"median": metric}), on=on)
+    return achieved
+
+
+def _draw(
+    content: Tables, kind: str, track: str, data: pd.DataFrame, suffix: str = "", device: str = ""
+) -> Iterator[Drawing]:
+    if data.empty:
+        return
+    function, caption, *_ = FIGURES[kind]
+    ordered = _in_order(content, data)
+    name = "-".join(part for part in (kind, track, suffix) if part)
+    on = f", track {track}" + (f", on {device}" if device else "")
+    yield Drawing(
+        name,
+        kind,
+        track,
+        caption.format(on=on, focal=label(content.focal_model)),
+        ordered,
+        function(ordered),
+    )
+
+
+def _in_order(content: Tables, data: pd.DataFrame) -> pd.DataFrame:
+    """Sort models as the tables do, keeping the order of everything else."""
+    rank = {model: k for k, model in enumerate(content.ordered(data.model))}
+    return data.iloc[data.model.map(rank).argsort(kind="stable")].reset_index(drop=True)
+
+
+def _effectiveness_data(content: Tables, track: str) -> pd.DataFrame:
+    rows = pick(content.frames["summary"], track=track, metric=PRIMARY_METRIC, ties="conservative")
+    rows = rows[[*COLUMNS, "seen_items", "mean", "ci_low", "ci_high"]].copy()
+    oracles = {
+        name: (facts.get("oracle") or {}).get("test", {})
+        for name, facts in content.datasets.items()
+    }
+    known = rows.dataset.map({name: oracle.get(PRIMARY_METRIC) for name, oracle in oracles.items()})
+    # The oracle ranks all items, so it bounds only what does the same.
+    rows["oracle"] = known.where(rows.seen_items == "kept").astype(float)
+    return rows
+
+
+def _tradeoff_data(content: Tables, track: str, cost: pd.DataFrame) -> pd.DataFrame:
+    summary = content.frames["summary"]
+    quality = pick(
+        summary, track=track, metric=PRIMARY_METRIC, ties="conservative", seen_items="kept"
+    )
+    epochs = pick(cost, metric="epoch_s")[["dataset", "seq_len", "model", "median", "q25", "q75"]]
+    if quality.empty or epochs.empty:
+        return pd.DataFrame()
+    return quality[[*COLUMNS, "mean", "ci_low", "ci_high"]].merge(epochs)
+
+
+# Kind -> what draws it, its caption and, of a figure of quality by track, its data.
 FIGURES = {
     "forest": (
         figures.differences,
-        f"How much better is {label(FOCAL_MODEL)}{{on}}? Its test {METRICS[MAIN].label} minus that of each other model, as a share of the better mean,"
+        f"How much better is {{focal}}{{on}}? Its test {QUANTITIES[PRIMARY_METRIC].label} minus that of each other model, as a share of the better mean,"
         " with 95 % intervals; right of zero it is better. Filled: better, worse or equal within the margin (the band), with at least three seeds; hollow: open.",
+        _forest_data,
     ),
     "effectiveness": (
         figures.effectiveness,
         "Test quality of every model with its 95 % interval{on}. A dotted line is the best that any model could reach on generated data.",
+        _effectiveness_data,
     ),
     "growth-length": (
         figures_cost.growth,
@@ -123,89 +226,3 @@ FIGURES = {
         " were kept.",
     ),
 }
-
-
-def _forest_data(content: Tables, rows: pd.DataFrame) -> pd.DataFrame:
-    if rows.empty:
-        return rows
-    enough = rows.trained_seeds.map(enough_seeds)
-    rows = rows.assign(
-        model=rows.comparator, margin=content.settings["margin"], conclusive=enough & rows.verdict.isin(CONCLUSIVE)
-    )  # fmt: skip
-    return rows[[*COLUMNS, "seen_items", "share", "share_low", "share_high", "margin", "conclusive", "verdict"]]  # fmt: skip
-
-
-def _gap_data(rows: pd.DataFrame) -> pd.DataFrame:
-    """By how much of its value with seen items kept a validation rises when they are masked; a model that ranks anything."""
-    keys = [*COLUMNS, "seed", "targets", "best"]
-    rows = pick(rows, metric=MAIN, split="valid")
-    if rows.empty:
-        return rows
-    ranked, masked = (
-        pick(rows, seen_items=name)[[*keys, "value"]] for name in ("kept", "excluded")
-    )
-    both = ranked[ranked.value > 0].merge(masked, on=keys, suffixes=("", "_masked"))
-    both["value"] = both.value_masked / both.value - 1
-    return both[[*keys, "value"]]
-
-
-def _by_length(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of datasets that were measured at several lengths."""
-    rows = rows[rows.dataset != FULL_LENGTH]
-    several = rows.groupby("dataset").seq_len.transform("nunique") > 1
-    return rows[several][COLUMNS + COST]
-
-
-def _roofline_data(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per dataset, length, model and phase that was counted and timed."""
-    rows = rows[rows.dataset != FULL_LENGTH]
-    keys = ["dataset", "seq_len", "model"]
-    achieved = rows[rows.metric == "flop_per_s"][[*keys, "phase", "metric", "median", "q25", "q75"]]
-    achieved = achieved.rename(columns={"median": "flop_per_s"})
-    one = {
-        m: rows[rows.metric == m] for m in ("intensity", "product_flop_per_s", "copy_bytes_per_s")
-    }
-    for metric, own in one.items():
-        on = [*keys, "phase"] if metric == "intensity" else keys
-        achieved = achieved.merge(own[[*on, "median"]].rename(columns={"median": metric}), on=on)
-    return achieved
-
-
-def _draw(
-    kind: str, track: str, data: pd.DataFrame, suffix: str = "", device: str = ""
-) -> Iterator[Drawing]:
-    if data.empty:
-        return
-    function, caption = FIGURES[kind]
-    ordered = _in_order(data)
-    name = "-".join(part for part in (kind, track, suffix) if part)
-    on = f", track {track}" + (f", on {device}" if device else "")
-    yield Drawing(name, kind, track, caption.format(on=on), ordered, function(ordered))
-
-
-def _in_order(data: pd.DataFrame) -> pd.DataFrame:
-    """Sort models as the tables do, keeping the order of everything else."""
-    rank = {model: k for k, model in enumerate(views.ordered(data.model))}
-    return data.iloc[data.model.map(rank).argsort(kind="stable")].reset_index(drop=True)
-
-
-def _effectiveness_data(content: Tables, track: str) -> pd.DataFrame:
-    rows = pick(content.frames["summary"], track=track, metric=MAIN, ties="conservative")
-    rows = rows[[*COLUMNS, "seen_items", "mean", "ci_low", "ci_high"]].copy()
-    oracles = {
-        name: (facts.get("oracle") or {}).get("test", {})
-        for name, facts in content.datasets.items()
-    }
-    known = rows.dataset.map({name: oracle.get(MAIN) for name, oracle in oracles.items()})
-    # The oracle ranks all items, so it bounds only what does the same.
-    rows["oracle"] = known.where(rows.seen_items == "kept").astype(float)
-    return rows
-
-
-def _tradeoff_data(content: Tables, track: str, cost: pd.DataFrame) -> pd.DataFrame:
-    summary = content.frames["summary"]
-    quality = pick(summary, track=track, metric=MAIN, ties="conservative", seen_items="kept")
-    epochs = pick(cost, metric="epoch_s")[["dataset", "seq_len", "model", "median", "q25", "q75"]]
-    if quality.empty or epochs.empty:
-        return pd.DataFrame()
-    return quality[[*COLUMNS, "mean", "ci_low", "ci_high"]].merge(epochs)

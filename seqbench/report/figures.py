@@ -21,7 +21,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from ..core.metrics import METRICS
+from ..core.display import QUANTITIES
 from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .tables import direction, label, metric_label, unit_for
 
@@ -205,7 +205,7 @@ def _against_length(data: pd.DataFrame) -> Figure:
 
 def _lines(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
     phase, metric = part.phase.iloc[0], part.metric.iloc[0]
-    factor, unit = unit_for(METRICS[metric].unit, part["median"])
+    factor, unit = unit_for(QUANTITIES[metric].unit, part["median"])
     for model, line in part.groupby("model", sort=False):
         line = line.sort_values("seq_len")
         middle = line["median"] / factor

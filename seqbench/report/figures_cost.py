@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..core.display import QUANTITIES
 from ..core.jobs import CURVES
-from ..core.metrics import METRICS
 from .curves import POOR
 from .figures import LABEL_WIDTH, PHASES, number_axis, select, unique
 from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
@@ -52,7 +52,7 @@ def growth(data: pd.DataFrame) -> Figure:
 
 def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
     metric = part.metric.iloc[0]
-    factor, unit = unit_for(METRICS[metric].unit, part["median"])
+    factor, unit = unit_for(QUANTITIES[metric].unit, part["median"])
     found = part[part["median"].notna()]
     notes = []
     for model, line in found.groupby("model", sort=False):

@@ -13,11 +13,10 @@ from ..analysis.collect import Tables
 from ..analysis.groups import APART
 from ..analysis.protocols import OPPOSITE
 from ..analysis.summary import UNSTEADY, enough_seeds
+from ..core.display import PRIMARY_METRIC, QUANTITIES
 from ..core.jobs import FULL_LENGTH, Training
-from ..core.metrics import METRICS
 from .tables import known, label
 
-MAIN = "ndcg@10"
 TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 
 
@@ -112,7 +111,7 @@ def off_the_curve(row: Any) -> bool:
 
 def below_popularity(tables: Tables) -> list[tuple[str, str]]:
     """Trained models whose test NDCG@10 is below Popularity's, per dataset, length and masking: track, and what is told."""
-    summary = pick(tables.frames["summary"], metric=MAIN, ties="conservative")
+    summary = pick(tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative")
     found = []
     for row in summary.itertuples():
         keys = ("dataset", "track", "seq_len", "seen_items")
@@ -120,7 +119,7 @@ def below_popularity(tables: Tables) -> list[tuple[str, str]]:
         if known(row.budget) and len(comparator) and row.mean < comparator["mean"].iloc[0]:
             text = (
                 f"{label(row.model)} is below Popularity on {place(row.dataset, row.seq_len)}"
-                f" ({row.track}, {row.seen_items}; budget: {row.budget}): {METRICS[MAIN].label} {row.mean:.4f} < {comparator['mean'].iloc[0]:.4f}"
+                f" ({row.track}, {row.seen_items}; budget: {row.budget}): {QUANTITIES[PRIMARY_METRIC].label} {row.mean:.4f} < {comparator['mean'].iloc[0]:.4f}"
             )
             found.append((row.track, text))
     return found
@@ -134,7 +133,7 @@ def below_untrained(
     Empty where no model without training stands beside them.
     """
     rows = pick(
-        tables.frames["summary"], metric=MAIN, ties="conservative", track=track, dataset=dataset, seq_len=seq_len,
+        tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative", track=track, dataset=dataset, seq_len=seq_len,
         seen_items=seen_items,
     )  # fmt: skip
     untrained = rows.budget.isna() if len(rows) else ()  # a budget is what trained models have
@@ -149,7 +148,7 @@ def seeds_apart(tables: Tables) -> Iterator[tuple[str, str]]:
 
     By track, in words: model, place and the test NDCG@10 of every seed, with seen items treated as where trainings are chosen.
     """
-    rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=MAIN,
+    rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=PRIMARY_METRIC,
                 seen_items=Training().select_seen_items, trained=True)  # fmt: skip
     for track, dataset, seq_len, model in places(rows, "track", "dataset", "seq_len", "model"):
         own = pick(rows, track=track, dataset=dataset, seq_len=seq_len, model=model)
@@ -181,7 +180,7 @@ def lead(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: str
         "track": track,
         "seq_len": seq_len,
         "seen_items": seen_items,
-        "metric": MAIN,
+        "metric": PRIMARY_METRIC,
     }
     rows = pick(tables.frames["summary"], **where, ties="conservative")
     if rows.empty:

@@ -11,11 +11,10 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..analysis.protocols import variants
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
+from ..core.display import PRIMARY_METRIC, QUANTITIES
 from ..core.jobs import Training
-from ..core.metrics import METRICS
 from . import versus
 from .findings import (
-    MAIN,
     below_popularity,
     below_untrained,
     failures,
@@ -85,7 +84,7 @@ def _below_unjudged(tables: Tables) -> Iterator[Flag]:
 
 def _below_untrained(tables: Tables) -> Iterator[Flag]:
     """Counted by track, masking and model: at how many of the places that are no variants of others."""
-    rows = pick(tables.frames["summary"], metric=MAIN, ties="conservative")
+    rows = pick(tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative")
     rows = rows[~rows.dataset.isin(variants(tables.datasets))] if len(rows) else rows
     found = []
     for track, seen_items in places(rows, "track", "seen_items"):
@@ -100,7 +99,7 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
         if said:
             found.append(f"{track}, {SEEN_ITEMS[seen_items].lower()}: {', '.join(said)}")
     if found:
-        text = f"By {METRICS[MAIN].label}, of the places where both are: {'; '.join(found)}."
+        text = f"By {QUANTITIES[PRIMARY_METRIC].label}, of the places where both are: {'; '.join(found)}."
         yield Flag("warn", "Trained models below the best one without training", text)
 
 
@@ -130,7 +129,7 @@ def _apart(tables: Tables) -> Iterator[Flag]:
     found = [f"{words} ({track})" for track, words in seeds_apart(tables)]
     if found:
         text = (
-            f"Test {METRICS[MAIN].label} by seed, {SEEN_ITEMS[Training().select_seen_items].lower()}: {'; '.join(found)}. A mean over such"
+            f"Test {QUANTITIES[PRIMARY_METRIC].label} by seed, {SEEN_ITEMS[Training().select_seen_items].lower()}: {'; '.join(found)}. A mean over such"
             " seeds describes none of them, and what is said of the model there is said of settings that do not always train."
         )
         yield Flag("warn", "Seeds far apart", text)
@@ -205,7 +204,7 @@ def _noisy(tables: Tables) -> Iterator[Flag]:
             sorted(range(len(noisy)), key=aside.__getitem__)
         ]  # what the verdicts rest on first
         names = [
-            f"{label(r.model)} {METRICS[r.metric].label.lower()} ({r.track}, {place(r.dataset, r.seq_len)}"
+            f"{label(r.model)} {QUANTITIES[r.metric].label.lower()} ({r.track}, {place(r.dataset, r.seq_len)}"
             f"{f', {r.machine_name}' if several else ''})"
             for r in noisy.itertuples()
         ]
@@ -224,7 +223,7 @@ def _dirty(tables: Tables) -> Iterator[Flag]:
 def _shared(tables: Tables) -> Iterator[Flag]:
     """Measurements that were not alone. Trainings may share a GPU: their times are no cost, and where they are told it is said."""
     rows = pick(tables.frames["experiments"], kind="measure")
-    rows = pick(rows, shared_gpu=True) if "shared_gpu" in rows else rows.iloc[:0]
+    rows = pick(rows, shared_gpu=True)
     if len(rows):
         names = list(dict.fromkeys(_name(row) for row in rows.itertuples()))
         text = f"Another process computed on the GPU at the same time: {_few(names)}. Times and memory of the device are not theirs alone."
@@ -233,7 +232,7 @@ def _shared(tables: Tables) -> Iterator[Flag]:
 
 def _throttled(tables: Tables) -> Iterator[Flag]:
     rows = tables.frames["experiments"]
-    rows = rows[rows.throttled.notna()] if "throttled" in rows else rows.iloc[:0]
+    rows = rows[rows.throttled.notna()] if len(rows) else rows
     for (why,) in places(rows, "throttled"):
         names = list(dict.fromkeys(_name(row) for row in pick(rows, throttled=why).itertuples()))
         yield Flag("note", "Clocks were held down", f"{why}: {_few(names)}.")

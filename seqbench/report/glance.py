@@ -10,12 +10,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL
+from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, peak_memory
 from ..core.jobs import FULL_LENGTH
-from ..core.metrics import METRICS
 from . import seen_items_gap, spent
-from .costs import MEMORY, PHASES, of_curve
-from .findings import MAIN, Lead, enough_seeds, facing, lead, pick, place, places
+from .costs import of_curve
+from .findings import Lead, enough_seeds, facing, lead, pick, place, places
 from .tables import (
     Cell,
     Column,
@@ -28,7 +27,7 @@ from .tables import (
     unit_for,
     whole,
 )
-from .views import DASH, SEEN_ITEMS, difference_cell, ordered
+from .views import DASH, SEEN_ITEMS, difference_cell
 
 LENGTHS = "length-at-constant-batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
 
@@ -41,8 +40,10 @@ def quality(tables: Tables, track: str) -> Table:
 
     A last row per place says what masking adds on validation, at the first look at a training and at the chosen step.
     """
-    summary = pick(tables.frames["summary"], track=track, metric=MAIN, ties="conservative")
-    trained = ordered(pick(spent.trainings(tables), track=track).model)
+    summary = pick(
+        tables.frames["summary"], track=track, metric=PRIMARY_METRIC, ties="conservative"
+    )
+    trained = tables.ordered(pick(spent.trainings(tables), track=track).model)
     columns = [Column("Seen items", number=False), *[Column(label(m)) for m in trained]]
     columns.append(Column("Best without training"))
     body: list[list[Cell]] = []
@@ -60,10 +61,12 @@ def quality(tables: Tables, track: str) -> Table:
         if gaps:
             cells = [_gap(*gaps[model]) if model in gaps else DASH for model in trained]
             body.append([Cell("validation: gain by masking"), *cells, DASH])
-    caption = f"Test {METRICS[MAIN].label}, track {track}: mean over seeds, 95 % interval"
+    caption = (
+        f"Test {QUANTITIES[PRIMARY_METRIC].label}, track {track}: mean over seeds, 95 % interval"
+    )
     notes = [
         "Bold: the lead over every other model exceeds the margin, with at least 3 seeds. Italic (underlined in the report): the"
-        f" highest mean, but not established. Validation: what masking seen items adds to validation {METRICS[MAIN].label}, as a share of the value with"
+        f" highest mean, but not established. Validation: what masking seen items adds to validation {QUANTITIES[PRIMARY_METRIC].label}, as a share of the value with"
         " seen items kept, at the first look at a training and at the step that was chosen."
     ]
     return Table(f"glance-{track}", caption, columns, body, notes)
@@ -96,9 +99,13 @@ def _gap(first: float, chosen: float) -> Cell:
 
 def versus(tables: Tables, track: str) -> Table:
     """The focal model against each other trained model of a track by place: paired differences of NDCG@10 with their verdicts."""
-    rows = facing(pick(tables.frames["comparisons"], track=track, metric=MAIN), FOCAL_MODEL)
+    rows = facing(
+        pick(tables.frames["comparisons"], track=track, metric=PRIMARY_METRIC), tables.focal_model
+    )
     trained = [
-        m for m in ordered(pick(spent.trainings(tables), track=track).model) if m != FOCAL_MODEL
+        m
+        for m in tables.ordered(pick(spent.trainings(tables), track=track).model)
+        if m != tables.focal_model
     ]
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(m), title) for title in SEEN_ITEMS.values() for m in trained]
@@ -112,7 +119,7 @@ def versus(tables: Tables, track: str) -> Table:
         ]
         if any(cell is not DASH for cell in cells):
             body.append([Cell(place(dataset, seq_len)), *cells])
-    caption = f"{label(FOCAL_MODEL)} minus each other model in test {METRICS[MAIN].label}, track {track}: paired difference, 95 % interval"
+    caption = f"{label(tables.focal_model)} minus each other model in test {QUANTITIES[PRIMARY_METRIC].label}, track {track}: paired difference, 95 % interval"
     return Table(f"glance-versus-{track}", caption, columns, body)
 
 
@@ -130,7 +137,7 @@ def cost(tables: Tables, track: str, name: str, kind: str) -> Table:
     shown = {metric for _, metric in _shown(kind)}
     rows = rows[rows["median"].notna() & rows.metric.isin(shown)] if len(rows) else rows
     rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
-    models = ordered(rows.model) if len(rows) else []
+    models = tables.ordered(rows.model) if len(rows) else []
     columns = [Column("Per", number=False), *[Column(label(model)) for model in models]]
     body: list[list[Cell]] = []
     for part in _workloads(rows) if len(rows) else ():
@@ -175,17 +182,17 @@ def _workload(part: pd.DataFrame) -> str:
 
 def _shown(kind: str) -> list[tuple[str, str]]:
     """Phases and metrics of the rows."""
-    train, memory = ("step_s", MEMORY[kind][0], "energy_j_per_step"), MEMORY[kind][0]
+    train, memory = ("step_s", peak_memory(kind), "energy_j_per_step"), peak_memory(kind)
     return [*(("train", m) for m in train), ("inference", "batch_s"), ("inference", memory)]
 
 
 def _costs(part: pd.DataFrame, kind: str, models: list[str]) -> Iterator[list[Cell]]:
-    memory = MEMORY[kind][0]
+    memory = peak_memory(kind)
     for phase, metric in _shown(kind):
         rows = pick(part, phase=phase, metric=metric)
         if rows.empty:
             continue
-        factor, unit = unit_for(METRICS[metric].unit, rows["median"])
+        factor, unit = unit_for(QUANTITIES[metric].unit, rows["median"])
         text = metric_label(metric, unit).removeprefix(f"{PHASES[phase]}: ")
         said = text if phase == "train" or metric != memory else f"{text}, inference"
         yield [Cell(said), *(_cost_cell(pick(rows, model=m), factor) for m in models)]

@@ -7,16 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis.collect import MARGIN, Tables
+from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
+from ..core.display import PRIMARY_METRIC, QUALITY_METRICS, QUANTITIES
 from ..core.jobs import Training
-from ..core.metrics import METRICS
 from . import claims, published_values, spent, versus
 from .brief import points
-from .findings import MAIN, pick, place
+from .findings import pick, place
 from .points import Point
 from .tables import label, plural, whole
-from .views import QUALITIES, SEEN_ITEMS, ordered
+from .views import SEEN_ITEMS
 
 KINDS = {
     "quality": "who ranks better, direction only:",
@@ -40,13 +40,13 @@ def _opposed(tables: Tables) -> Iterator[Point]:
     """Where another metric decides the other way."""
     keys = ["track", "dataset", "seq_len", "seen_items", "comparator"]
     decided, found = versus.settled(versus.against(tables)), []
-    for metric in (m for m in QUALITIES if m != MAIN):
+    for metric in (m for m in QUALITY_METRICS if m != PRIMARY_METRIC):
         other = versus.settled(versus.against(tables, metric))
         if other.empty or decided.empty:
             continue
         both = decided[[*keys, "verdict"]].merge(other, on=keys, suffixes=("_main", ""))
         found += [
-            f"{METRICS[metric].label} against {label(row.comparator)} on {place(row.dataset, row.seq_len)}, track {row.track},"
+            f"{QUANTITIES[metric].label} against {label(row.comparator)} on {place(row.dataset, row.seq_len)}, track {row.track},"
             f" {SEEN_ITEMS[row.seen_items].lower()}"
             for row in both.itertuples()
             if {row.verdict, row.verdict_main} == {"better", "worse"}
@@ -100,11 +100,11 @@ def _missed(tables: Tables) -> Iterator[str]:
     for own in values.values():
         if not any(h.reached for h in own):
             missed.setdefault(own[0].published_value["model"], []).append(own)
-    for model in ordered(missed):
+    for model in tables.ordered(missed):
         said = []
         for own in missed[model]:
             a, metric = own[0].published_value, own[0].metric
-            at = f"{METRICS[metric].label} on {place(a['dataset'], a['seq_len'])}, {published_values.treated(a)}"
+            at = f"{QUANTITIES[metric].label} on {place(a['dataset'], a['seq_len'])}, {published_values.treated(a)}"
             published, source = a[metric], a["source"]
             ours = [(h.ours["mean"], h.track) for h in own]
             best, track = max(ours)
@@ -121,7 +121,7 @@ def terms(tables: Tables) -> str:
     return (
         f"A comparison is one other model at a *place*, a dataset at one `L`, the longest history that a model reads. Track `matched` gives all models the same"
         f" width, depth, loss and budget of updates; `tuned` {_trials(tables)}; `paper` is the paper's protocol in RecBole's"
-        f" implementation. {METRICS[MAIN].label} on the test, items that a user has seen *ranked* too, which is also how weights and settings are chosen; in"
+        f" implementation. {QUANTITIES[PRIMARY_METRIC].label} on the test, items that a user has seen *ranked* too, which is also how weights and settings are chosen; in"
         " brackets with those *masked*.\n"
     )
 
@@ -132,8 +132,8 @@ def words(tables: Tables) -> str:
     return (
         "Places of one dataset share its users: their comparisons are not independent. Track `paper` has explicit attention and an unfused GELU, so that its"
         " costs are also those of other code. Items are ranked against the whole catalogue; the step of a training whose weights are tested, and the best"
-        f" trial, are chosen by validation {METRICS[asked.select_on].label} with {SEEN_ITEMS[asked.select_seen_items].lower()}. *Better* and *worse* are"
-        f" said where the 95 % interval of the paired difference lies beyond {100 * MARGIN:g} % of the better mean, *equal* where it lies within,"
+        f" trial, are chosen by validation {QUANTITIES[asked.select_on].label} with {SEEN_ITEMS[asked.select_seen_items].lower()}. *Better* and *worse* are"
+        f" said where the 95 % interval of the paired difference lies beyond {100 * tables.settings['margin']:g} % of the better mean, *equal* where it lies within,"
         f" with at least {SEEDS_FOR_A_CLAIM} seeds; everything else is *inconclusive*. *Full windows* are"
         f" synthetic histories of full length.{_never_twice(tables)}\n"
     )

@@ -16,18 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from ..config.model_files import shown
 from .tables import label
 
 # Okabe and Ito's palette, which stays distinct for colour-blind readers; markers repeat the distinction.
-STYLES = {
-    "mamba4rec": ("#D55E00", "o"),
-    "sasrec": ("#0072B2", "s"),
-    "bert4rec": ("#009E73", "^"),
-    "gru4rec": ("#CC79A7", "D"),
-    "popularity": ("#6E6E6E", "X"),
-    "markov": ("#B58900", "P"),
-    "itemknn": ("#56B4E9", "v"),
-}
 SPARE = (("#000000", "*"), ("#7B4EA3", "<"), ("#8C564B", ">"), ("#4D7C0F", "h"), ("#B91C1C", "p"))
 WIDTH = 9.0  # inches of a full-width figure
 RC = {
@@ -58,10 +50,15 @@ def save(
     data.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
 
 
-def styles(models: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker by model; models without their own get spare pairs in alphabetical order."""
-    others = sorted(set(models) - set(STYLES))
-    return {**STYLES, **{name: SPARE[k % len(SPARE)] for k, name in enumerate(others)}}
+def styles(models: Iterable[str]) -> Looks:
+    """Colour and marker by model, as its file says; models that say nothing get spare pairs in alphabetical order."""
+    said = {name: shown(name) for name in sorted(set(models))}
+    bare = [name for name, look in said.items() if not (look.color and look.marker)]
+    spare = {name: SPARE[k % len(SPARE)] for k, name in enumerate(bare)}
+    return {
+        name: (look.color or spare[name][0], look.marker or spare[name][1])
+        for name, look in said.items()
+    }
 
 
 def drawn_as(look: tuple[str, str]) -> dict[str, str]:

@@ -94,7 +94,7 @@ def of_all(content: Tables, pool: Pool, machines: Machines, figures: list[Drawin
     ]
     shown += [
         pool_views.repeats(pool),
-        pool_views.origins(pool, main.frames["summary"].dataset),
+        pool_views.origins(pool, main),
         views.failed(main),
         views.datasets(main),
     ]

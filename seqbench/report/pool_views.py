@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 from scipy.stats import t as student_t
 
 from ..analysis import resampling
+from ..analysis.collect import Tables
 from ..analysis.pool import Pool, machine, settings
 from ..analysis.pool import condition as condition_of
 from ..analysis.tidy import ranks_of
-from ..core.metrics import METRICS, per_user
+from ..core.display import PRIMARY_METRIC, QUANTITIES
+from ..core.metrics import per_user
 from ..core.store import Entry
-from .findings import MAIN, place
+from .findings import place
 from .tables import Cell, Column, Table, label, plural
-from .views import DASH, SEEN_ITEMS, ordered
+from .views import DASH, SEEN_ITEMS
 
 
-def origins(pool: Pool, datasets: Iterable[str]) -> Table:
-    """Which machine made the trainings of every place on some datasets, with their seeds."""
+def origins(pool: Pool, shown: Tables) -> Table:
+    """Which machine made the trainings of every place on the datasets shown, with their seeds."""
     trained = [e for e in pool.entries if e.training and e.values.get("steps")]
-    trained = [e for e in trained if e.job["dataset"] in set(datasets)]
-    models = ordered(pd.Series([e.job["model"] for e in trained]))
+    trained = [e for e in trained if e.job["dataset"] in set(shown.frames["summary"].dataset)]
+    models = shown.ordered(e.job["model"] for e in trained)
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(label(model), number=False) for model in models]
     body: list[list[Cell]] = []
@@ -57,12 +58,12 @@ def repeats(pool: Pool) -> Table:
         own = [(a, b) for a, b in pool.repeats if (machine(a), machine(b)) == names]
         body += [_repeat_row(a, b) for a, b in own]
         notes.append(_repeated(names, own, pool.every))
-    caption = f"One experiment on two machines: test {METRICS[MAIN].label}"
+    caption = f"One experiment on two machines: test {QUANTITIES[PRIMARY_METRIC].label}"
     return Table("repeats", caption, columns, body, notes)
 
 
 def _mean(entry: Entry, seen_items: str) -> float:
-    return float(per_user(ranks_of(entry.samples(), "test", seen_items)[0], MAIN).mean())
+    return float(per_user(ranks_of(entry.samples(), "test", seen_items)[0], PRIMARY_METRIC).mean())
 
 
 def _repeat_row(a: Entry, b: Entry) -> list[Cell]:
@@ -87,7 +88,7 @@ def _repeated(names: tuple[str, str], pairs: list[tuple[Entry, Entry]], every: l
     if len(groups) < 2:
         return f"{text}."
     said = [_relative(list(groups.values()), every, m) for m in SEEN_ITEMS]
-    return f"{text} ({len(groups)} models and places). There test {METRICS[MAIN].label} differs by {'; '.join(said)}."
+    return f"{text} ({len(groups)} models and places). There test {QUANTITIES[PRIMARY_METRIC].label} differs by {'; '.join(said)}."
 
 
 def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], seen_items: str) -> str:
@@ -176,6 +177,6 @@ def _same_settings(pool: Pool) -> Iterator[str]:
             key = (a.job["dataset"], a.job["track"], b.job["track"], how)
             found.setdefault(key, set()).add(a.job["model"])
     for (dataset, first, second, how), models in found.items():
-        names = " and ".join(label(model) for model in ordered(models))
+        names = " and ".join(label(model) for model in sorted(models))
         have = "has" if len(models) == 1 else "have"
         yield f"On {dataset} {names} {have} the same settings in tracks {first} and {second}, {how}."

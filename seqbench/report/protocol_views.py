@@ -10,10 +10,10 @@ import pandas as pd
 
 from ..analysis import protocols
 from ..analysis.collect import Tables
-from ..core.metrics import METRICS
+from ..core.display import PRIMARY_METRIC, QUANTITIES
 from .findings import pick, places
 from .tables import Cell, Column, Table, decimals, first_digit, known, label
-from .views import DASH, ordered
+from .views import DASH
 
 PER_DATASET = ("summary", "comparisons", "contrasts", "probes", "curves", "effectiveness")
 
@@ -39,11 +39,11 @@ def values(tables: Tables, track: str, base: str) -> Table:
     """NDCG@10 of every model under every protocol, and how far the models keep their order."""
     rows = pick(tables.frames["protocols"], track=track, base=base)
     agreement = pick(tables.frames["agreement"], track=track, base=base)
-    models = ordered(rows.model)
+    models = tables.ordered(rows.model)
     digits = decimals((rows.ci_high - rows.ci_low) / 2)
     columns = [Column("Protocol", number=False), Column("Other test item", "Users")]
     columns += [
-        Column(label(model), f"{METRICS[protocols.METRIC].label}, mean ± SD over seeds")
+        Column(label(model), f"{QUANTITIES[PRIMARY_METRIC].label}, mean ± SD over seeds")
         for model in models
     ]
     columns += [
@@ -89,10 +89,10 @@ def ties(tables: Tables, track: str, base: str) -> Table:
         part = pick(rows, seq_len=seq_len)
         found = [s for s in protocols.spread(part.to_dict("records")) if s["ties"] and s["base"]]
         if found:
-            body.append([Cell(f"{base}, L = {seq_len}: {METRICS[protocols.METRIC].label}")])
+            body.append([Cell(f"{base}, L = {seq_len}: {QUANTITIES[PRIMARY_METRIC].label}")])
             body += [
                 _ties_row(one)
-                for one in sorted(found, key=lambda s: ordered(part.model).index(s["model"]))
+                for one in sorted(found, key=lambda s: tables.ordered(part.model).index(s["model"]))
             ]
     note = (
         "Each order is a permutation of the events that share a time within a user; it changes what is held out and what is"

@@ -136,7 +136,9 @@ def together(reference: Path, readme: Path | None = None) -> None:
         facts = {name: _datasets(reference / name) for name in machines}
         found = pool.pool(machines, facts, list(_chosen()), _defaults())
         content = _settled(
-            collect.build(found.entries, found.datasets, collect.MARGIN, one_machine=False)
+            collect.build(
+                found.entries, found.datasets, grid.report(load.load()), one_machine=False
+            )
         )
         made = [(name, _experiments(entries)) for name, entries in machines.items()]
         summary = content.frames["summary"].reindex(columns=list(SUMMARY))
@@ -206,7 +208,8 @@ def _defaults() -> dict[str, dict[str, Any]]:
 
 def _experiments(entries: list[Entry]) -> Tables:
     """Every experiment of one machine, for what it spent."""
-    return Tables({"experiments": pd.DataFrame([experiment_row(e) for e in entries])}, {}, {})
+    frame = pd.DataFrame([experiment_row(e) for e in entries])
+    return Tables({"experiments": frame}, {}, grid.report(load.load()))
 
 
 def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
@@ -220,7 +223,7 @@ def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
 
 
 def _content(folder: Path, entries: list[Entry]) -> Tables:
-    return _settled(collect.build(entries, _datasets(folder), collect.MARGIN))
+    return _settled(collect.build(entries, _datasets(folder), grid.report(load.load())))
 
 
 def _datasets(folder: Path) -> dict[str, Any]:

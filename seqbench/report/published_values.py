@@ -21,8 +21,8 @@ import pandas as pd
 import yaml
 
 from ..analysis.collect import Tables
+from ..core.display import QUANTITIES
 from ..core.errors import UserError
-from ..core.metrics import METRICS
 from .findings import in_order, pick, place, places
 from .tables import Cell, Column, Table, known, label
 from .views import DASH, SEEN_ITEMS
@@ -115,7 +115,7 @@ def table(tables: Tables, published_values: list[dict[str, Any]] | None = None) 
     found = held(tables, published_values)
     tracks = in_order(h.track for h in found)
     columns = [Column("Model and source", number=False), Column("Seen items", number=False)]
-    columns += [Column(METRICS[m].label, "Published") for m in ("hr@10", "ndcg@10")]
+    columns += [Column(QUANTITIES[m].label, "Published") for m in ("hr@10", "ndcg@10")]
     for track in tracks:
         columns += [Column(text, f"Ours, track {track}") for text in SEEN_ITEMS.values()]
         columns.append(Column("Verdict", f"Ours, track {track}", number=False))
@@ -123,7 +123,7 @@ def table(tables: Tables, published_values: list[dict[str, Any]] | None = None) 
     for where in dict.fromkeys(
         (h.published_value["dataset"], h.published_value["seq_len"]) for h in found
     ):
-        body.append([Cell(f"{place(*where)}: ours is {METRICS['ndcg@10'].label}")])
+        body.append([Cell(f"{place(*where)}: ours is {QUANTITIES['ndcg@10'].label}")])
         own = [
             h
             for h in found
@@ -174,7 +174,7 @@ def _ours(
         tables.frames["summary"], ties="conservative", track=track, metric=metric, seen_items=seen_items, **where
     )  # fmt: skip
     row = rows.iloc[0]
-    name = "" if metric == "ndcg@10" else f"{METRICS[metric].label} "
+    name = "" if metric == "ndcg@10" else f"{QUANTITIES[metric].label} "
     other = published_value["seen_items"] not in (seen_items, UNKNOWN)
     text, detail = f"{name}{row['mean']:.4f}", f"[{row.ci_low:.4f}, {row.ci_high:.4f}]"
     return Cell(text, detail, row["mean"], "muted" if other else "")
@@ -216,7 +216,7 @@ def _reached(found: list[Held]) -> str:
 def _miss(tables: Tables, one: Held) -> str:
     a, row = one.published_value, one.ours
     return (
-        f"{label(a['model'])} on {place(a['dataset'], a['seq_len'])}, {treated(a)}: {METRICS[one.metric].label}"
+        f"{label(a['model'])} on {place(a['dataset'], a['seq_len'])}, {treated(a)}: {QUANTITIES[one.metric].label}"
         f" {row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}] against {a[one.metric]:.4f} ({a['source']})"
         f"{_evidence(tables, one)}."
     )

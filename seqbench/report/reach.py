@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL
+from ..core.display import QUANTITIES
 from ..core.jobs import Training
-from ..core.metrics import METRICS
 from . import versus
 from .costs import of_curve
 from .findings import enough_seeds, pick, place, places
 from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, span, unit_for
-from .views import DASH, ordered
+from .views import DASH
 
 SHARES = (0.95, 0.99)
 COLUMNS = (
@@ -42,7 +41,7 @@ MASKING, METRIC = Training().select_seen_items, Training().select_on  # what tra
 
 def goal(share: float) -> str:
     """What a training is measured until."""
-    return f"{100 * share:g} % of the best other model's validation {METRICS[METRIC].label}"
+    return f"{100 * share:g} % of the best other model's validation {QUANTITIES[METRIC].label}"
 
 
 def rows(tables: Tables) -> pd.DataFrame:
@@ -56,12 +55,12 @@ def rows(tables: Tables) -> pd.DataFrame:
     for track, dataset, seq_len in places(curves, "track", "dataset", "seq_len"):
         here = pick(curves, track=track, dataset=dataset, seq_len=seq_len)
         best = here.groupby(["model", "path"]).value.max().groupby("model").mean()
-        comparators = best.drop(FOCAL_MODEL, errors="ignore")
+        comparators = best.drop(tables.focal_model, errors="ignore")
         for share in SHARES if len(comparators) else ():
             goal = share * comparators.max()
             about = {"track": track, "dataset": dataset, "seq_len": seq_len, "share": share,
                      "comparator": comparators.idxmax(), "goal": goal}  # fmt: skip
-            for model in ordered(here.model):
+            for model in tables.ordered(here.model):
                 own = pick(here, model=model)
                 steps = own[own.value >= goal].groupby("path").step.min()
                 begun = pick(trainings, track=track, dataset=dataset, seq_len=seq_len, model=model)
@@ -95,7 +94,7 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
     steps = pick(rows(tables), track=track)
     steps = steps[steps.share.isin(shares)]
     priced = costs(tables, steps)
-    models = ordered(steps.model)
+    models = tables.ordered(steps.model)
     columns = [Column("Until", number=False), *[Column(label(model)) for model in models]]
     body: list[list[Cell]] = []
     for dataset, seq_len in places(steps, "dataset", "seq_len"):
@@ -110,12 +109,12 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
             here = pick(priced, dataset=dataset, seq_len=seq_len, share=share)
             for machine, device, what in places(here, "machine_name", "device", "what"):
                 line = pick(here, machine_name=machine, device=device, what=what)
-                factor, unit = unit_for({"step_s": "s"}.get(what, "J"), line.value)
+                factor, unit = unit_for(QUANTITIES[what].unit, line.value)
                 name = "time" if what == "step_s" else "energy"
                 body.append([Cell(f"{said}: {name} on {named(machine, device)} ({unit})"), *_cells(line, models, "value", factor)])  # fmt: skip
-    caption = f"Training until a share of the best other model's validation {METRICS[METRIC].label} is reached, track {track}"
+    caption = f"Training until a share of the best other model's validation {QUANTITIES[METRIC].label} is reached, track {track}"
     notes = [
-        f"Best other: of all trained models but {label(FOCAL_MODEL)}, mean over seeds, seen items kept. Mean over seeds [least, most]; trainings are"
+        f"Best other: of all trained models but {label(tables.focal_model)}, mean over seeds, seen items kept. Mean over seeds [least, most]; trainings are"
         " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch;"
         " those of one place and track are of one sitting, those of others may be of days on which the machine was faster or slower."
         " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
@@ -180,9 +179,11 @@ def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside
         here = pick(priced, machine_name=machine, device=device, dataset=dataset, seq_len=seq_len)
         here = here.set_index("model")
         for comparator in (
-            ordered(here.index.drop(FOCAL_MODEL)) if FOCAL_MODEL in here.index else ()
+            tables.ordered(here.index.drop(tables.focal_model))
+            if tables.focal_model in here.index
+            else ()
         ):
-            one, two = (here.loc[model] for model in (FOCAL_MODEL, comparator))
+            one, two = (here.loc[model] for model in (tables.focal_model, comparator))
             if not enough_seeds(min(one.n_seeds, two.n_seeds)):
                 continue
             own, other = (row.n_reached == row.n_seeds for row in (one, two))
@@ -198,28 +199,28 @@ def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
         every = beside(tables, track, share)
         for machine, device in dict.fromkeys((b.machine, b.device) for b in every):
             own = [b for b in every if (b.machine, b.device) == (machine, device)]
-            said = "; ".join(_beside([b for b in own if b.comparator == r]) for r in ordered(b.comparator for b in own))  # fmt: skip
+            said = "; ".join(_beside(tables, [b for b in own if b.comparator == r]) for r in tables.ordered(b.comparator for b in own))  # fmt: skip
             yield (
                 f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal(share)} with every seed?"
                 f" {said[:1].upper()}{said[1:]}."
             )
 
 
-def _beside(found: list[Beside]) -> str:
+def _beside(tables: Tables, found: list[Beside]) -> str:
     """Who gets to the goal, and the ratios of time where both do."""
     comparator = label(found[0].comparator)
-    text = f"beside {comparator} {counted(found)}"
+    text = f"beside {comparator} {counted(tables, found)}"
     ratios = [b.ratio for b in found if b.ratio is not None]
     if ratios:
-        text += f", {label(FOCAL_MODEL)} in {span(ratios)} times {comparator}'s training time where both do"
+        text += f", {label(tables.focal_model)} in {span(ratios)} times {comparator}'s training time where both do"
     return text
 
 
-def counted(found: list[Beside]) -> str:
+def counted(tables: Tables, found: list[Beside]) -> str:
     """At how many places both, one alone or neither gets to the goal with every seed."""
     names = {
         (True, True): "both",
-        (True, False): f"only {label(FOCAL_MODEL)}",
+        (True, False): f"only {label(tables.focal_model)}",
         (False, True): f"only {label(found[0].comparator)}",
         (False, False): "neither",
     }

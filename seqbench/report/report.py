@@ -166,6 +166,8 @@ def _page(
         environments=content.settings["environments"],
         margin=content.settings["margin"],
         codes=_codes(experiments),
+        focal=label(content.focal_model),
+        comparators=_comparators(content),
         seeds=sorted(int(seed) for seed in experiments.seed.dropna().unique()),
         commands=list(dict.fromkeys(experiments.command)),
     )
@@ -184,7 +186,7 @@ def _counts(content: Tables) -> dict[str, Any]:
     experiments = content.frames["experiments"]
     trainings = pick(experiments, kind="train")
     trained = set(trainings.model[trainings.trained]) if len(trainings) else set()
-    models = views.ordered(experiments.model)
+    models = content.ordered(experiments.model)
     return {
         "trained": [label(model) for model in models if model in trained],
         "baselines": [label(m) for m in models if m in set(trainings.model) - trained],
@@ -194,6 +196,15 @@ def _counts(content: Tables) -> dict[str, Any]:
         "measurements": len(pick(experiments, kind="measure")),
         "ok": int((experiments.status == "ok").sum()),
     }
+
+
+def _comparators(content: Tables) -> str:
+    """The other trained models, for the question."""
+    trained = content.ordered(spent.trainings(content).model)
+    names = [label(model) for model in trained if model != content.focal_model]
+    if not names:
+        return "other models"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _codes(experiments: pd.DataFrame) -> list[dict[str, Any]]:

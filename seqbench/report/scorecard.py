@@ -13,29 +13,28 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
-from ..core.display import FOCAL_MODEL, PARTIAL
-from ..core.metrics import METRICS
+from ..config.model_files import shown
+from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading, phrase
 from . import reach, versus
 from .both import Met, Test, at_once, measured, met
-from .findings import MAIN, below_untrained, facing, pick, place, places, seeds_apart
+from .findings import below_untrained, facing, pick, place, places, seeds_apart
 from .points import OTHERS, counted
 from .shorter import INFERENCE, STEP, shorter
 from .tables import Cell, Column, Table, label, named, plural, span, whole
-from .tradeoff import NAMES
-from .views import DASH, SEEN_ITEMS, ordered
+from .views import DASH, SEEN_ITEMS
 
 
 def table(tables: Tables, track: str) -> Table:
     """A column per comparator; rows on quality over all places, then on cost and on both at once by machine."""
     verdicts = pick(versus.settled(versus.against(tables)), track=track)
-    comparators = ordered(verdicts.comparator) if len(verdicts) else []
+    comparators = tables.ordered(verdicts.comparator) if len(verdicts) else []
     at = places(verdicts, "dataset", "seq_len")
-    columns = [Column(f"{label(FOCAL_MODEL)} against", number=False), *[Column(label(comparator)) for comparator in comparators]]  # fmt: skip
+    columns = [Column(f"{label(tables.focal_model)} against", number=False), *[Column(label(comparator)) for comparator in comparators]]  # fmt: skip
     body: list[list[Cell]] = []
     for seen_items, title in SEEN_ITEMS.items():
         own = pick(verdicts, seen_items=seen_items)
         body += [
-            [Cell(f"Better {METRICS[MAIN].label}, {title.lower()}"), *(_places(pick(own, comparator=r)) for r in comparators)],
+            [Cell(f"Better {QUANTITIES[PRIMARY_METRIC].label}, {title.lower()}"), *(_places(pick(own, comparator=r)) for r in comparators)],
             [Cell(f"Difference, {title.lower()} (% of the better model's)"), *(_share(pick(own, comparator=r)) for r in comparators)],
         ]  # fmt: skip
     here = met(tables, track)
@@ -48,7 +47,7 @@ def table(tables: Tables, track: str) -> Table:
             body += _of_machine(tables, own, steps, kind, comparators)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     caption = (
-        f"{label(FOCAL_MODEL)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
+        f"{label(tables.focal_model)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
         f" {SEEDS_FOR_A_CLAIM} seeds"
     )
     notes = list(_notes(tables, track, at, comparators)) if at else []
@@ -67,8 +66,8 @@ def _notes(tables: Tables, track: str, at: list[tuple], comparators: list[str]) 
         yield f"Ended by their budget: {', '.join(budget)}. What is said of them holds at that budget."
     apart = [words for own, words in seeds_apart(tables) if own == track]
     if apart:
-        yield f"Seeds far apart, by test {METRICS[MAIN].label}: {'; '.join(apart)}. These settings do not always train."
-    for model in PARTIAL.intersection(comparators):
+        yield f"Seeds far apart, by test {QUANTITIES[PRIMARY_METRIC].label}: {'; '.join(apart)}. These settings do not always train."
+    for model in (r for r in comparators if not shown(r).predicts_all_targets):
         yield f"Of the targets of a step {label(model)} predicts only those it masks: an equal budget holds fewer of its predictions."
     yield from _untrained(tables, track, comparators)
 
@@ -76,7 +75,7 @@ def _notes(tables: Tables, track: str, at: list[tuple], comparators: list[str]) 
 def ended(tables: Tables, track: str) -> Iterator[str]:
     """Datasets with trainings that used up their budget, and how many."""
     trainings = pick(tables.frames["experiments"], track=track, kind="train", status="ok", trained=True)  # fmt: skip
-    for (dataset,) in places(trainings, "dataset") if "still_improving" in trainings else ():
+    for (dataset,) in places(trainings, "dataset"):
         own = pick(trainings, dataset=dataset)
         n = len(pick(own, still_improving=True))
         if n:
@@ -111,22 +110,21 @@ def _of_machine(
             yield [Cell(name), *cells]
 
     by_comparator = {r: [m for m in own if m.comparator == r] for r in comparators}
-    for key in versus.COSTS:
+    for key in compared():
         if versus.telling(key, kind):
-            name = NAMES[key][:1].upper() + NAMES[key][1:]
-            yield from line(name, (times([m.ratios[key] for m in by_comparator[r] if key in m.ratios]) for r in comparators))  # fmt: skip
+            yield from line(heading(*key), (times([m.ratios[key] for m in by_comparator[r] if key in m.ratios]) for r in comparators))  # fmt: skip
     first = rows.iloc[0]
-    for words, key in (("training step", STEP), ("inference batch", INFERENCE)):
+    for key in (STEP, INFERENCE):
         crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in comparators}  # fmt: skip
         for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
-            name = f"Shorter {words}, full windows, {fixed}"
+            name = f"Shorter {phrase(*key)}, full windows, {fixed}"
             yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in comparators))
     for share in reach.SHARES:
         found = {
             r: [m.until[share] for m in by_comparator[r] if share in m.until] for r in comparators
         }
         yield from line(
-            f"Training until {reach.goal(share)}", (_until(found[r]) for r in comparators)
+            f"Training until {reach.goal(share)}", (_until(tables, found[r]) for r in comparators)
         )
     tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
     tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
@@ -144,23 +142,23 @@ def times(rows: list[Any]) -> Cell:
     return Cell(span(ratios), value=sum(ratios) / len(ratios), mark=mark)
 
 
-def _until(found: list[reach.Beside]) -> Cell:
+def _until(tables: Tables, found: list[reach.Beside]) -> Cell:
     """Ratios of time where every seed of both gets there; at how many places who does."""
     if not found:
         return DASH
     ratios = [b.ratio for b in found if b.ratio is not None]
     every = all(b.sooner for b in found)
-    alone = {(True, False): f"only {label(FOCAL_MODEL)}", (False, True): f"only {label(found[0].comparator)}"}  # fmt: skip
+    alone = {(True, False): f"only {label(tables.focal_model)}", (False, True): f"only {label(found[0].comparator)}"}  # fmt: skip
     ends = {(b.own, b.other) for b in found}
     if not ratios and len(ends) == 1 and ends <= set(alone):
         return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
     text = span(ratios) if ratios else "never both"
-    return Cell(text, reach.counted(found), mark="best" if every else "")
+    return Cell(text, reach.counted(tables, found), mark="best" if every else "")
 
 
 def _untrained(tables: Tables, track: str, comparators: list[str]) -> Iterator[str]:
     """At how many of the places a trained model is below the best one that needs no training."""
-    trained = [FOCAL_MODEL, *comparators]
+    trained = [tables.focal_model, *comparators]
     counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in SEEN_ITEMS} for m in trained}
     own = pick(versus.settled(versus.against(tables)), track=track)
     for dataset, seq_len, seen_items in places(own, "dataset", "seq_len", "seen_items"):
@@ -168,7 +166,7 @@ def _untrained(tables: Tables, track: str, comparators: list[str]) -> Iterator[s
         for row in rows[rows.model.isin(trained)].itertuples():
             counts[row.model][seen_items].append(row.below)
     said = []
-    for model in ordered(trained):
+    for model in tables.ordered(trained):
         ranked, masked = counts[model].values()
         if any(ranked) or any(masked):
             count = ((sum(ranked), sum(masked)), (len(ranked), len(masked)))
@@ -176,12 +174,12 @@ def _untrained(tables: Tables, track: str, comparators: list[str]) -> Iterator[s
     if said:
         yield f"By their means below the best model that needs no training: {', '.join(said)}."
     if level := _level(tables, own):
-        yield f"{label(FOCAL_MODEL)} is not told apart from a model without training: {level}."
+        yield f"{label(tables.focal_model)} is not told apart from a model without training: {level}."
 
 
 def _level(tables: Tables, own: pd.DataFrame) -> str:
     """Places where the focal model's difference from some model without training is not established, by masking."""
-    pairs = facing(pick(tables.frames["comparisons"], metric=MAIN), FOCAL_MODEL)
+    pairs = facing(pick(tables.frames["comparisons"], metric=PRIMARY_METRIC), tables.focal_model)
     trained, said = set(versus.against(tables).comparator), []
     for seen_items, title in SEEN_ITEMS.items():
         open_ = {}
@@ -189,7 +187,7 @@ def _level(tables: Tables, own: pd.DataFrame) -> str:
             here = pick(pairs, dataset=dataset, track=track, seq_len=seq_len, seen_items=seen_items)
             here = here[~here.model_b.isin(trained) & (here.verdict != "better")]
             if len(here):
-                names = ", ".join(label(m) for m in ordered(here.model_b))
+                names = ", ".join(label(m) for m in tables.ordered(here.model_b))
                 open_.setdefault(names, []).append(place(dataset, seq_len))
         said += [f"{title.lower()}, from {names} on {'; '.join(at)}" for names, at in open_.items()]
     return "; ".join(said)

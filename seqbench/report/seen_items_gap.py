@@ -12,14 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis.collect import MARGIN, Tables
-from ..core.metrics import METRICS
+from ..analysis.collect import Tables
+from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import spent
 from .changes import changes
-from .findings import MAIN, pick, place, places
+from .findings import pick, place, places
 from .points import Point
 from .tables import known, label
-from .views import ordered
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,11 @@ class Gap:
     chosen: float  # at the step whose weights were tested
     by_patience: bool  # whether validation ended the training, not its budget
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing but the margin is left of it."""
-        return self.chosen <= MARGIN
-
 
 def shares(tables: Tables, **where: Any) -> pd.DataFrame:
     """The gap at every look of trainings with these values: path, model, step, best and `share`."""
     frame = tables.frames["curves"]
-    part = pick(frame, split="valid", metric=MAIN, **where) if len(frame) else frame
+    part = pick(frame, split="valid", metric=PRIMARY_METRIC, **where) if len(frame) else frame
     if part.empty:
         return pd.DataFrame(columns=["path", "model", "step", "best", "share"])
     index = ["path", "model", "step", "best"]
@@ -54,7 +48,7 @@ def gaps(
 ) -> Iterator[tuple[str, float, float]]:
     """Per model the gap at the first look and at the chosen step, means over its trainings."""
     found = shares(tables, dataset=dataset, track=track, seq_len=seq_len)
-    for model in ordered(found.model):
+    for model in tables.ordered(found.model):
         own = pick(found, model=model)
         first, chosen = _first(own).mean(), own[own.best].share.mean()
         if known(first) and known(chosen):
@@ -63,11 +57,11 @@ def gaps(
 
 def sentences(tables: Tables) -> Iterator[str]:
     """What masking adds on the test, place by place, and whether the gap closed while the models were trained."""
-    rows = pick(tables.frames["contrasts"], contrast="seen_items", metric=MAIN)
+    rows = pick(tables.frames["contrasts"], contrast="seen_items", metric=PRIMARY_METRIC)
     rows = rows[rows.model.isin(spent.trainings(tables).model)] if len(rows) else rows
     for dataset, track, seq_len in places(rows, "dataset", "track", "seq_len_to"):
         part = pick(rows, dataset=dataset, track=track, seq_len_to=seq_len)
-        text = f"{place(dataset, seq_len)}, track {track}: masking adds {changes(tables, part)} to the test {METRICS[MAIN].label}."
+        text = f"{place(dataset, seq_len)}, track {track}: masking adds {changes(tables, part)} to the test {QUANTITIES[PRIMARY_METRIC].label}."
         went = _went(tables, dataset, track, seq_len)
         if went:
             text += f" On validation the gap, as a share of the value with seen items kept, went from the first look to the chosen step from {went}."
@@ -79,14 +73,14 @@ def brief(tables: Tables, tracks: list[str]) -> Iterator[Point]:
     found = list(_every(tables, tracks))
     if not found:
         return
-    closed = sum(gap.closed for gap in found)
+    closed = sum(gap.chosen <= tables.settings["margin"] for gap in found)  # the margin is left
     at = ", ".join(
         f"{_span(own)} on {dataset}"
         for dataset in dict.fromkeys(gap.dataset for gap in found)
         if (own := [gap for gap in found if gap.dataset == dataset])
     )
     lead = (
-        f"Masking what a user has seen adds to validation {METRICS[MAIN].label}, at the chosen step, {at}"
+        f"Masking what a user has seen adds to validation {QUANTITIES[PRIMARY_METRIC].label}, at the chosen step, {at}"
         f" ({', '.join(f'track {track}' for track in tracks)}); the gap closes in {closed or 'none'} of {len(found)} trainings."
     )
     yield Point(lead, list(_course(found)))

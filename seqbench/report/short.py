@@ -7,23 +7,17 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL, PARTIAL
-from ..core.metrics import METRICS
+from ..config.model_files import shown
+from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
 from . import claims, published_values, spent, standing, tradeoff, versus
 from .both import STEP, Met, Test, at_once, measured, met
-from .brief import SHARE, TESTS, ByTrack, raced, turn
-from .findings import MAIN, pick, place
+from .brief import COSTS, SHARE, TESTS, ByTrack, raced, turn
+from .findings import pick, place
 from .points import Count, Point, added, counted
 from .scorecard import ended, times
-from .shorter import INFERENCE
 from .tables import Cell, Column, Table, label, named, plural, whole
-from .views import DASH, ordered
+from .views import DASH
 
-COSTS = {  # the rows of cost, and what stands over them
-    STEP: "Its training step takes, as a multiple of the other's",
-    INFERENCE: "Its inference batch takes, as a multiple of the other's",
-    ("train", "memory"): "Its peak memory of training, as a multiple of the other's",
-}
 Where = tuple[str, str, str]  # machine, device, kind of device
 
 
@@ -35,9 +29,9 @@ def answer(tables: Tables) -> list[Point]:
 def _better(tables: Tables) -> Iterator[Point]:
     settled = versus.settled(versus.against(tables))
     if len(settled):
-        comparators = [f"than {label(r)} in {standing.times(pick(settled, comparator=r), 'better')}" for r in ordered(settled.comparator)]  # fmt: skip
+        comparators = [f"than {label(r)} in {standing.times(pick(settled, comparator=r), 'better')}" for r in tables.ordered(settled.comparator)]  # fmt: skip
         worse = standing.times(settled, "worse") if (settled.verdict == "worse").any() else "none"
-        text = f"{label(FOCAL_MODEL)} ranks better in {METRICS[MAIN].label} {', '.join(comparators)} comparisons, worse in {worse}."
+        text = f"{label(tables.focal_model)} ranks better in {QUANTITIES[PRIMARY_METRIC].label} {', '.join(comparators)} comparisons, worse in {worse}."
         yield Point("Quality,", [f"in brackets with items masked that a user has seen: {text}"])
 
 
@@ -45,7 +39,9 @@ def _at_once(tables: Tables) -> Iterator[Point]:
     """By machine where a shorter training step comes with it, and from which length on it has that alone."""
     every, said, turns = _every(tables), [], []
     for where, by in _machines(every).items():
-        counts = {r: count for r in _comparators(by) if (count := _added(by, r, Met.cheaper))}
+        counts = {
+            r: count for r in _comparators(tables, by) if (count := _added(by, r, Met.cheaper))
+        }
         texts = list(_grouped(counts))
         if texts:
             full = all(m.full for own in by.values() for m in own)
@@ -64,17 +60,20 @@ def table(tables: Tables) -> Table:
     every = _every(tables)
     settled = versus.settled(versus.against(tables))
     settled = settled[settled.track.isin(every)] if len(settled) else settled
-    comparators = ordered(settled.comparator) if len(settled) else []
+    comparators = tables.ordered(settled.comparator) if len(settled) else []
     body = _part(
-        f"Places where it ranks better ({METRICS[MAIN].label})",
+        f"Places where it ranks better ({QUANTITIES[PRIMARY_METRIC].label})",
         _quality(settled, list(every), comparators),
     )
-    for key, title in COSTS.items():
+    for key in COSTS:
+        title = f"Its {phrase(*key)}, as a multiple of the other's"
         body += _part(title, _cost(tables, every, key, comparators))
     for words, _, test in TESTS:
         body += _part(f"Better and {words}", _both(every, test, comparators))
-    columns = [Column(f"{label(FOCAL_MODEL)} against", number=False), *[Column(label(r)) for r in comparators]]  # fmt: skip
-    caption = f"{label(FOCAL_MODEL)} against each other model: quality, cost, and both at once"
+    columns = [Column(f"{label(tables.focal_model)} against", number=False), *[Column(label(r)) for r in comparators]]  # fmt: skip
+    caption = (
+        f"{label(tables.focal_model)} against each other model: quality, cost, and both at once"
+    )
     return Table("short", caption, columns, body, [_words(), *_remarks(tables, every)] if body else [])  # fmt: skip
 
 
@@ -90,7 +89,7 @@ def caution(tables: Tables) -> str:
             said.append(f"in track {track} {', '.join(budget)} ended by their budget")
     weak = [(w.model, place(w.dataset, w.seq_len)) for w in standing.unlike_published(tables, tracks)]  # fmt: skip
     if weak:
-        names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in ordered(m for m, _ in weak)]  # fmt: skip
+        names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in tables.ordered(m for m, _ in weak)]  # fmt: skip
         said.append(f"below {100 * published_values.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
     if unsure := _missing_costs(tables):
         said.append(unsure)
@@ -113,8 +112,8 @@ def _machines(every: ByTrack) -> dict[Where, ByTrack]:
     return found
 
 
-def _comparators(by: ByTrack) -> list[str]:
-    return ordered(m.comparator for own in by.values() for m in own)
+def _comparators(tables: Tables, by: ByTrack) -> list[str]:
+    return tables.ordered(m.comparator for own in by.values() for m in own)
 
 
 def _named(where: Where) -> str:
@@ -223,9 +222,9 @@ def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
     if said:
         yield f"Intervals are of one comparison each; with all of a track held together (Holm) it ranks better in {', '.join(said)}."
     comparators = {m.comparator for own in every.values() for m in own}
-    for comparator in ordered(r for r in comparators if r in PARTIAL):
+    for comparator in tables.ordered(r for r in comparators if not shown(r).predicts_all_targets):
         yield f"A training step of {label(comparator)} predicts only a part of the targets that the others predict."
-    passed, both = (_total(every, test) for test in (lambda m: m.sooner(SHARE), raced))
+    passed, both = (_total(tables, every, test) for test in (lambda m: m.sooner(SHARE), raced))
     if passed > both:
         yield f"Better and sooner: in {passed - both} of the {passed} the other model does not get there with every seed."
     twice = _twice(tables, list(every))
@@ -233,12 +232,12 @@ def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
         yield f"{plural(twice, 'training')} stand in several tracks, whose settings are the same there, and so do their comparisons."
 
 
-def _total(every: ByTrack, test: Test) -> int:
+def _total(tables: Tables, every: ByTrack, test: Test) -> int:
     """In how many comparisons, on every machine, it is better with seen items kept and passes."""
     counts = [
         _added(by, comparator, test)
         for by in _machines(every).values()
-        for comparator in _comparators(by)
+        for comparator in _comparators(tables, by)
     ]
     return sum(count[0][0] for count in counts if count)
 
@@ -246,8 +245,6 @@ def _total(every: ByTrack, test: Test) -> int:
 def _twice(tables: Tables, tracks: list[str]) -> int:
     """How many trainings stand in more than one of these tracks."""
     trained = spent.trainings(tables)
-    if "path" not in trained:
-        return 0
     tracks_of = trained[trained.track.isin(tracks)].groupby("path").track.nunique()
     return int((tracks_of > 1).sum())
 

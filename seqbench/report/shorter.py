@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL
 from . import curves
 from .findings import pick, places
 from .tables import Cell, plural, whole
@@ -32,9 +31,9 @@ def shorter(
     rows = rows[rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
     several = len(places(rows, "threads")) > 1
     for row in rows.itertuples():
-        if {row.model_a, row.model_b} == {FOCAL_MODEL, comparator}:
+        if {row.model_a, row.model_b} == {tables.focal_model, comparator}:
             threads = f", {plural(row.threads, 'thread')}" if several else ""
-            yield f"{row.fixed}{threads}", _where(row, _below(tables, row, comparator))
+            yield f"{row.fixed}{threads}", _where(tables, row, _below(tables, row, comparator))
 
 
 def _below(tables: Tables, row: Any, comparator: str) -> list[int]:
@@ -43,26 +42,28 @@ def _below(tables: Tables, row: Any, comparator: str) -> list[int]:
     points = pick(tables.frames["efficiency"], **{key: getattr(row, key) for key in keys})
     if points.empty:
         return []
-    own, other = (pick(points, model=m).set_index("seq_len") for m in (FOCAL_MODEL, comparator))
+    own, other = (
+        pick(points, model=m).set_index("seq_len") for m in (tables.focal_model, comparator)
+    )
     less = own.q75 < other.q25.reindex(own.index)
     return sorted(int(length) for length in own.index[less] if length < row.x)
 
 
-def _where(row: Any, below: list[int]) -> Cell:
+def _where(tables: Tables, row: Any, below: list[int]) -> Cell:
     found = curves.settled(row)
     if found is None:
         return Cell("not settled", mark="muted")
     cheaper, crosses = found
-    ratio = row.ratio_max if row.model_a == FOCAL_MODEL else 1 / row.ratio_max
+    ratio = row.ratio_max if row.model_a == tables.focal_model else 1 / row.ratio_max
     end = f"{ratio:.3g} times at {whole(row.x_max)}"
     if not crosses:
-        which = "at every" if cheaper == FOCAL_MODEL else "at no"
+        which = "at every" if cheaper == tables.focal_model else "at no"
         return Cell(f"{which} measured L from {whole(row.x_min)} to {whole(row.x_max)}", end)
-    side = "from {} on" if cheaper == FOCAL_MODEL else "up to {}"
+    side = "from {} on" if cheaper == tables.focal_model else "up to {}"
     if row.bracketed:
         between = f"somewhere between L = {whole(row.low)} and {whole(row.high)}"
         return Cell(side.format(between), end)
     interval = f"[{whole(row.low)}, {whole(row.high)}]"
-    if cheaper == FOCAL_MODEL and below:
+    if cheaper == tables.focal_model and below:
         interval += f", before that at {', '.join(map(whole, below))}"
     return Cell(side.format(f"L = {row.x:,.0f}"), f"{interval}, {end}", row.x)

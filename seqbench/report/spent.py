@@ -10,7 +10,6 @@ import pandas as pd
 from ..analysis.collect import Tables
 from .findings import in_order, pick, place, places
 from .tables import Cell, Column, Table, label, plural, whole
-from .views import ordered
 
 HOUR = 3600.0
 
@@ -45,10 +44,14 @@ def table(tables: Tables, track: str) -> Table:
     for dataset, seq_len in places(rows.sort_values(["dataset", "seq_len"]), "dataset", "seq_len"):
         part = pick(rows, dataset=dataset, seq_len=seq_len)
         body.append([Cell(place(dataset, seq_len))])
-        body += [_row(label(model), pick(part, model=model)) for model in ordered(part.model)]
+        body += [
+            _row(label(model), pick(part, model=model)) for model in tables.ordered(part.model)
+        ]
     if len(rows):
         body.append([Cell("All of the track")])
-        body += [_row(label(model), pick(rows, model=model)) for model in ordered(rows.model)]
+        body += [
+            _row(label(model), pick(rows, model=model)) for model in tables.ordered(rows.model)
+        ]
     notes = [
         "Chosen: the step that validated best, whose weights were tested. Ended by the budget: trainings that the budget of"
         " steps ended before their patience did; more steps might have helped. Hours are informative: other work may have run beside a training."
@@ -80,12 +83,12 @@ def sentences(tables: Tables) -> list[str]:
         own = pick(rows, track=track)
         by_model = [
             f"{label(model)} {_time(part)} ({plural(len(part), 'training')})"
-            for model in ordered(own.model)
+            for model in tables.ordered(own.model)
             for part in [pick(own, model=model)]
         ]
         ended = int(own.still_improving.sum())
         text = f"Track {track}: {_time(own)} of one process, of which {', '.join(by_model)}."
-        if "shared_gpu" in own and len(pick(own, shared_gpu=True)):
+        if len(pick(own, shared_gpu=True)):
             text += (
                 " Other trainings ran on the GPU at the same time: these are no costs to compare."
             )

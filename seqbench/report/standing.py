@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL
 from . import published_values, versus
 from .findings import Lead, in_order, lead, pick, place, places, seeds_apart
 from .points import OTHERS, Count, Point, added, counted, listed, pair
 from .tables import label, plural, span
-from .views import SEEN_ITEMS, ordered
+from .views import SEEN_ITEMS
 
 
 def quality(tables: Tables, tracks: list[str]) -> Point:
@@ -30,7 +29,7 @@ def quality(tables: Tables, tracks: list[str]) -> Point:
         details += [_by_dataset(tables, track, rows, first[track])] if track in first else []
         details.append(_of_track(tables, track, rows))
     return Point(
-        f"Quality: {label(FOCAL_MODEL)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
+        f"Quality: {label(tables.focal_model)} {leads if best else ''}ranks better in {listed(better)}{',' if best else ';'} worse in {worse}.",
         [*details, *_unlike(tables, tracks)],
     )
 
@@ -44,7 +43,10 @@ def _leads(tables: Tables, track: str, rows: pd.DataFrame) -> dict[str, Count]:
     rows = _complete(pick(versus.against(tables), track=track), rows)
     for dataset in dict.fromkeys(rows.dataset) if len(tables.frames["summary"]) else ():
         best = [_best(tables, track, pick(rows, dataset=dataset, seen_items=m)) for m in SEEN_ITEMS]
-        ahead = [sum(one.model == FOCAL_MODEL and one.established for one in part) for part in best]
+        ahead = [
+            sum(one.model == tables.focal_model and one.established for one in part)
+            for part in best
+        ]
         found[dataset] = (ahead, [len(part) for part in best])
     return found
 
@@ -67,10 +69,14 @@ def _by_dataset(tables: Tables, track: str, rows: pd.DataFrame, found: dict[str,
     none = [dataset for dataset, count in found.items() if not any(count[0])]
     said += [f"on {', '.join(none)} in none"] if none else []
     others = [
-        [one for one in _best(tables, track, pick(rows, seen_items=m)) if one.model != FOCAL_MODEL]
+        [
+            one
+            for one in _best(tables, track, pick(rows, seen_items=m))
+            if one.model != tables.focal_model
+        ]
         for m in SEEN_ITEMS
     ]
-    behind = [sum(FOCAL_MODEL not in one.unproven for one in part) for part in others]
+    behind = [sum(tables.focal_model not in one.unproven for one in part) for part in others]
     rest = f"established behind another in {pair(behind) if any(behind) else 'none'}"
     return f"Track {track}, the best of all: {', '.join(said)}; {rest}."
 
@@ -95,7 +101,7 @@ def unlike_published(tables: Tables, tracks: list[str]) -> Iterator[Unlike]:
     shares: dict[tuple[str, str, int], dict[tuple, dict[str, float]]] = {}  # by value, by track
     for h in published_values.held(tables):
         a = h.published_value
-        if h.verdict and a["model"] != FOCAL_MODEL:
+        if h.verdict and a["model"] != tables.focal_model:
             values = shares.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
             by_track = values.setdefault((a["source"], a[h.metric]), {})
             by_track[h.track] = h.ours["mean"] / a[h.metric]
@@ -139,7 +145,7 @@ def times(rows: pd.DataFrame, verdict: str) -> str:
 
 
 def _of_track(tables: Tables, track: str, rows: pd.DataFrame) -> str:
-    comparators = [f"than {label(r)} in {times(pick(rows, comparator=r), 'better')}" for r in ordered(rows.comparator)]  # fmt: skip
+    comparators = [f"than {label(r)} in {times(pick(rows, comparator=r), 'better')}" for r in tables.ordered(rows.comparator)]  # fmt: skip
     rest = {words: _verdicts(rows, verdict) for verdict, words in OTHERS.items()}
     left = [f"{words} in {pair(numbers)}" for words, numbers in rest.items() if any(numbers)]
     at = places(rows, "dataset", "seq_len")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.display import LABELS
-from ..core.metrics import METRICS
+from ..config.model_files import shown
+from ..core.display import QUANTITIES
 
 UNITS = {
     "s": ((1e-3, "ms"), (1, "s"), (60, "min"), (3600, "h")),
@@ -60,7 +60,7 @@ class Table:
 
 def label(model: str) -> str:
     """Name of a model as it is written in text."""
-    return LABELS.get(model, model)
+    return shown(model).label
 
 
 def spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
@@ -128,8 +128,8 @@ def unit_for(unit: str, values: Iterable[float]) -> tuple[float, str]:
 
 
 def metric_label(metric: str, unit: str | None = None) -> str:
-    """Label of a metric with its unit, as the table of metrics has them."""
-    entry = METRICS[metric]
+    """Label of a metric with its unit, as the registry has them."""
+    entry = QUANTITIES[metric]
     unit = entry.unit if unit is None else unit
     if unit and entry.label.endswith(")"):
         return f"{entry.label[:-1]}, {unit})"
@@ -138,8 +138,8 @@ def metric_label(metric: str, unit: str | None = None) -> str:
 
 def direction(metric: str) -> str:
     """Which way is better, in words; empty where neither is."""
-    better = METRICS[metric].higher_is_better
-    return "" if better is None else ("higher is better" if better else "lower is better")
+    better = QUANTITIES[metric].better
+    return f"{better} is better" if better else ""
 
 
 def named(machine: str, device: str) -> str:

@@ -10,27 +10,17 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..core.display import FOCAL_MODEL
-from ..core.metrics import METRICS
+from ..config.model_files import shown
+from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, phrase
 from . import reach, versus
 from .costs import of_curve
-from .findings import MAIN, enough_seeds, lead, pick, place, places
+from .findings import enough_seeds, lead, pick, place, places
 from .tables import Cell, Column, Table, label, named, rounded, span, whole
-from .views import DASH, SEEN_ITEMS, ordered
+from .views import DASH, SEEN_ITEMS
 
-LEAST = {
-    ("train", "step_s"): "Fastest training step",
-    ("inference", "batch_s"): "Fastest inference batch",
-    ("train", "memory"): "Least training memory",
-}  # what a model is chosen by
+CHOSEN_BY = (("train", "step_s"), ("inference", "batch_s"), ("train", "memory"))
+LEAST = {"time": "Fastest", "memory": "Least"}  # of a quantity, by its group
 SOONEST = f"Soonest at {100 * reach.SHARES[-1]:g} %"
-NAMES = {
-    ("train", "step_s"): "training step",
-    ("train", "memory"): "peak memory of training (allocated)",
-    ("train", "energy_j_per_step"): "energy of a training step",
-    ("inference", "batch_s"): "inference batch",
-    ("inference", "memory"): "peak memory of inference (allocated)",
-}
 
 
 # --- where both are known -----------------------------------------------------------------------------------------------
@@ -65,9 +55,9 @@ def choice(tables: Tables, track: str) -> Table:
     rows = pick(versus.costs(tables), track=track)
     where = places(rows, "machine_name", "device_kind", "device")
     columns = [Column("Dataset and length", number=False)]
-    columns += [Column(title, f"Best {METRICS[MAIN].label}", number=False) for title in SEEN_ITEMS.values()]  # fmt: skip
+    columns += [Column(title, f"Best {QUANTITIES[PRIMARY_METRIC].label}", number=False) for title in SEEN_ITEMS.values()]  # fmt: skip
     for machine, kind, device in where:
-        columns += [Column(text, named(machine, device), number=False) for text in (*(LEAST[key] for key in _chosen(kind)), SOONEST)]  # fmt: skip
+        columns += [Column(text, named(machine, device), number=False) for text in (*(_superlative(*key) for key in _chosen(kind)), SOONEST)]  # fmt: skip
     until = pick(reach.costs(tables, reach.rows(tables)), track=track, share=reach.SHARES[-1], what="step_s")  # fmt: skip
     body: list[list[Cell]] = []
     for dataset, seq_len in sorted(places(verdicts, "dataset", "seq_len")):
@@ -75,15 +65,15 @@ def choice(tables: Tables, track: str) -> Table:
         cells += [_best(tables, dataset, track, seq_len, seen_items) for seen_items in SEEN_ITEMS]
         for machine, kind, _ in where:
             own = pick(rows, machine_name=machine, device_kind=kind)
-            cells += _cheapest(meeting(tables, own, dataset, seq_len), kind)
-            cells.append(_soonest(pick(until, machine_name=machine, device_kind=kind, dataset=dataset, seq_len=seq_len)))  # fmt: skip
+            cells += _cheapest(tables, meeting(tables, own, dataset, seq_len), kind)
+            cells.append(_soonest(tables, pick(until, machine_name=machine, device_kind=kind, dataset=dataset, seq_len=seq_len)))  # fmt: skip
         body.append(cells)
     windows = of_curve(rows, versus.LENGTHS)
     for seq_len in sorted({windows.seq_len.max()} - set(verdicts.seq_len)) if len(windows) else ():
         cells = [Cell(f"full windows of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
         for machine, kind, _ in where:
             own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
-            cells += [*_cheapest(largest(own), kind), DASH]
+            cells += [*_cheapest(tables, largest(own), kind), DASH]
         body.append(cells)
     kept = [k for k in range(len(columns)) if any(row[k] is not DASH for row in body)]
     columns, body = [columns[k] for k in kept], [[row[k] for k in kept] for row in body]
@@ -91,16 +81,20 @@ def choice(tables: Tables, track: str) -> Table:
     notes = [
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
-        f" {label(FOCAL_MODEL)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
+        f" {label(tables.focal_model)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
         f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
-        f" {label(FOCAL_MODEL)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
+        f" {label(tables.focal_model)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)
 
 
 def _chosen(kind: str) -> list[tuple[str, str]]:
     """Costs to choose by."""
-    return [key for key in LEAST if versus.telling(key, kind)]
+    return [key for key in CHOSEN_BY if versus.telling(key, kind)]
+
+
+def _superlative(phase: str, name: str) -> str:
+    return f"{LEAST[QUANTITIES[name].group]} {phrase(phase, name)}"
 
 
 def _best(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: str) -> Cell:
@@ -109,36 +103,36 @@ def _best(tables: Tables, dataset: str, track: str, seq_len: int, seen_items: st
         return DASH
     if best.established:
         return Cell(label(best.model), mark="best")
-    return Cell(", ".join(label(model) for model in (best.model, *ordered(best.unproven))))
+    return Cell(", ".join(label(model) for model in (best.model, *tables.ordered(best.unproven))))
 
 
-def _soonest(rows: pd.DataFrame) -> Cell:
+def _soonest(tables: Tables, rows: pd.DataFrame) -> Cell:
     """Who gets to the share of the best comparator's quality in the least time, of those whose every seed does."""
     if rows.empty:
         return DASH
     sure = rows[(rows.n_reached == rows.n_seeds) & rows.n_seeds.map(enough_seeds)]
     if sure.empty:
         return Cell("none", mark="muted")
-    return _least(sure, "value")
+    return _least(tables, sure, "value")
 
 
-def _cheapest(rows: pd.DataFrame, kind: str) -> Iterator[Cell]:
+def _cheapest(tables: Tables, rows: pd.DataFrame, kind: str) -> Iterator[Cell]:
     for phase, what in _chosen(kind):
         own = pick(rows, phase=phase, what=what)
         if own.empty:
             yield DASH
             continue
-        yield _least(own, "median")
+        yield _least(tables, own, "median")
 
 
-def _least(rows: pd.DataFrame, value: str) -> Cell:
+def _least(tables: Tables, rows: pd.DataFrame, value: str) -> Cell:
     """The model with the lowest value, and how many times that the focal model needs."""
     least = rows.loc[rows[value].idxmin()]
-    focal_model = pick(rows, model=FOCAL_MODEL)[value]
+    focal_model = pick(rows, model=tables.focal_model)[value]
     times = focal_model.iloc[0] / least[value] if len(focal_model) else 1
     detail = ""
-    if least.model != FOCAL_MODEL and len(focal_model):
-        detail = f"{label(FOCAL_MODEL)} ×{rounded(times, times / 50)}"
+    if least.model != tables.focal_model and len(focal_model):
+        detail = f"{label(tables.focal_model)} ×{rounded(times, times / 50)}"
     return Cell(label(least.model), detail, least[value])
 
 
@@ -146,7 +140,7 @@ def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:
     """The focal model's cost over that of each other model, by track and machine: on the datasets, at both ends of the curve."""
     every = versus.ratios(tables)
     every = every[every.device_kind.isin(kinds)]
-    comparators = ordered(every.comparator)
+    comparators = tables.ordered(every.comparator)
     columns = [
         Column("Cost", number=False),
         *[Column(label(comparator)) for comparator in comparators],
@@ -156,14 +150,15 @@ def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:
     for track, machine, kind, device in sorted(keys, key=lambda key: kinds.index(key[2])):
         own = pick(every, machine_name=machine, device_kind=kind, track=track)
         backends = ", ".join(dict.fromkeys(own.backend))
-        body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(FOCAL_MODEL)}: {backends}")])  # fmt: skip
+        body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(tables.focal_model)}: {backends}")])  # fmt: skip
         body += _multiples(own, kind, comparators)
-    caption = f"Cost of {label(FOCAL_MODEL)} over that of each other model"
-    notes = [f"Medians. Below 1 {label(FOCAL_MODEL)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
-    if "bert4rec" in comparators:
-        notes.append(
-            f"Of the targets of a step {label('bert4rec')} predicts only those it masks: its steps are cheaper, and it needs more of them."
-        )
+    caption = f"Cost of {label(tables.focal_model)} over that of each other model"
+    notes = [f"Medians. Below 1 {label(tables.focal_model)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
+    notes += [
+        f"Of the targets of a step {label(comparator)} predicts only a part: its steps are cheaper, and it needs more of them."
+        for comparator in comparators
+        if not shown(comparator).predicts_all_targets
+    ]
     return Table("multiples", caption, columns, body, notes)
 
 
@@ -184,7 +179,7 @@ def _quantities(
     rows: pd.DataFrame, name: str, kind: str, comparators: list[str], sized: bool = False
 ) -> Iterator[list[Cell]]:
     """sized: with the size of the batches, where the name does not say it."""
-    for phase, what in versus.COSTS:
+    for phase, what in compared():
         part = pick(rows, phase=phase, what=what)
         if part.empty or (what == "memory" and kind == "cpu"):  # resident: more than the model's
             continue
@@ -192,7 +187,7 @@ def _quantities(
         unit = "targets" if phase == "train" else "users"
         size = f", {' to '.join(ends)} {unit}" if sized else ""
         yield [
-            Cell(f"{name}: {NAMES[phase, what]}{size}"),
+            Cell(f"{name}: {phrase(phase, what)}{size}"),
             *(_multiple(pick(part, comparator=r)) for r in comparators),
         ]
 

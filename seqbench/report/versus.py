@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -10,24 +11,19 @@ from ..analysis.collect import Tables
 from ..analysis.resampling import CONFIDENCE
 from ..analysis.significance import holm
 from ..analysis.summary import UNSTEADY
-from ..core.display import FOCAL_MODEL
-from ..core.metrics import METRICS
+from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading, peak_memory
 from . import spent
-from .costs import MEMORY, of_curve
-from .findings import MAIN, enough_seeds, facing, in_order, pick, place, places
+from .costs import of_curve
+from .findings import enough_seeds, facing, in_order, pick, place, places
 from .tables import Cell, Column, Table, label, rounded
-from .views import DASH, SEEN_ITEMS, difference_cell, ordered
+from .views import DASH, SEEN_ITEMS, difference_cell
 
 LENGTHS = "length-at-constant-batch"  # the curve whose ends are shown: what a longer history costs at the same number of sequences
-COSTS = (
-    *(("train", metric) for metric in ("step_s", "memory", "energy_j_per_step")),
-    *(("inference", metric) for metric in ("batch_s", "memory")),
-)  # memory: the peak that the kind of device has a number for
 _KEY = ["machine_name", "device_kind", "job", "phase", "what"]
 
 
 def telling(cost: tuple[str, str], kind: str) -> bool:
-    """Whether one of `COSTS` says something about a model on this kind of device: resident memory of a CPU holds more than the model's."""
+    """Whether a cost says something about a model on this kind of device: resident memory of a CPU holds more than the model's."""
     return kind == "cuda" or cost[1] != "memory"
 
 
@@ -44,23 +40,20 @@ def settled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """Settled comparisons with verdicts that hold together: Holm over all of one track and masking, else *inconclusive*.
-
-    Nothing where the tables do not know p-values: they are older.
-    """
-    if rows.empty or "p_margin" not in rows:
-        return rows.iloc[:0]
+    """Settled comparisons with verdicts that hold together: Holm over all of one track and masking, else *inconclusive*."""
+    if rows.empty:
+        return rows
     p = rows.groupby(["track", "seen_items"]).p_margin.transform(lambda own: holm(own.to_numpy()))
     fallen = rows.verdict.isin(("better", "worse")) & (p >= 1 - CONFIDENCE)
     return rows.assign(verdict=rows.verdict.mask(fallen, "inconclusive"))
 
 
-def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:
+def against(tables: Tables, metric: str = PRIMARY_METRIC) -> pd.DataFrame:
     """The focal model's quality held against every other trained model's: rows of `comparisons`, read from its side.
 
     Adds `comparator`, and `share`, `share_low`, `share_high`: the difference as a share of the better mean.
     """
-    rows = facing(pick(tables.frames["comparisons"], metric=metric), FOCAL_MODEL)
+    rows = facing(pick(tables.frames["comparisons"], metric=metric), tables.focal_model)
     if rows.empty:
         return rows
     trained = set(spent.trainings(tables).model)
@@ -72,12 +65,11 @@ def against(tables: Tables, metric: str = MAIN) -> pd.DataFrame:
     )
 
 
-def costs(tables: Tables) -> pd.DataFrame:
-    """Measured costs of trained models on the datasets and along the curve over length: rows of `efficiency`.
+def measured(tables: Tables) -> pd.DataFrame:
+    """What was measured on the datasets and along the curve over length: rows of `efficiency` with a value.
 
-    Adds `job` (what was measured in turn, with one batch) and `what` (a metric, or ``memory``); other metrics are dropped, and so
-    are jobs on a dataset with another batch, precision or hyper-parameters than what was trained there: a measurement may outlive
-    its trainings.
+    Adds `job` (what was measured in turn, with one batch) and `what` (a metric, or ``memory``). Jobs on a dataset with another batch, precision or hyper-parameters
+    than what was trained there are left out: a measurement may outlive its trainings.
     """
     every = tables.frames["efficiency"]
     rows = pd.concat([of_curve(every, None), of_curve(every, LENGTHS)]) if len(every) else every
@@ -85,12 +77,17 @@ def costs(tables: Tables) -> pd.DataFrame:
     if rows.empty:
         about = ("track", "model", "device", "dataset", "seq_len", "curve", "median", "q25", "q75")
         return pd.DataFrame(columns=[*_KEY, *about, "batch_size", "sequences", "n_items"])
-    memory = rows.metric == rows.device_kind.map({kind: names[0] for kind, names in MEMORY.items()})
+    memory = rows.metric == rows.device_kind.map(peak_memory)
     rows = rows.assign(
         job=rows.path.str.rpartition("/")[0], what=rows.metric.mask(memory, "memory")
     )
-    shown = pd.Series(zip(rows.phase, rows.what, strict=True), rows.index).isin(COSTS)
-    return rows[shown & _as_trained(tables, rows)]
+    return rows[_as_trained(tables, rows)]
+
+
+def costs(tables: Tables) -> pd.DataFrame:
+    """The rows of `measured` whose ratios between models are told wherever costs are."""
+    rows = measured(tables)
+    return rows[pd.Series(zip(rows.phase, rows.what, strict=True), rows.index).isin(compared())]
 
 
 def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
@@ -125,15 +122,15 @@ def _same_model(tables: Tables, trained: pd.DataFrame, rows: pd.DataFrame) -> pd
     return pd.Series([same(*key) for key in keys], rows.index)
 
 
-def ratios(tables: Tables) -> pd.DataFrame:
-    """The focal model's median cost over each comparator's, as `costs` has them: adds `comparator`, `ratio`, `ratio_low`, `ratio_high`.
+def ratios(tables: Tables, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The focal model's median cost over each comparator's: adds `comparator`, `ratio`, `ratio_low`, `ratio_high`.
 
-    The bounds pair the lower quartile of one with the upper of the other.
+    rows: of `measured`, else `costs`. The bounds pair the lower quartile of one with the upper of the other.
     """
-    rows = costs(tables)
-    comparators = rows[rows.model != FOCAL_MODEL][[*_KEY, "model", "median", "q25", "q75"]]
+    rows = costs(tables) if rows is None else rows
+    comparators = rows[rows.model != tables.focal_model][[*_KEY, "model", "median", "q25", "q75"]]
     comparators = comparators.rename(columns={"model": "comparator", "median": "other"})
-    both = pick(rows, model=FOCAL_MODEL).merge(comparators, on=_KEY, suffixes=("", "_other"))
+    both = pick(rows, model=tables.focal_model).merge(comparators, on=_KEY, suffixes=("", "_other"))
     return both.assign(
         ratio=both["median"] / both.other,
         ratio_low=both.q25 / both.q75_other,
@@ -144,45 +141,44 @@ def ratios(tables: Tables) -> pd.DataFrame:
 def table(tables: Tables, track: str) -> Table:
     """The focal model against each other trained model of a track, in quality and in cost; machines are never mixed."""
     rows = pick(against(tables), track=track)
-    times = ("Epoch time", "Training memory", "Inference batch time")
+    shown = (("train", "epoch_s"), ("train", "memory"), ("inference", "batch_s"))
+    every = ratios(tables, measured(tables))
     columns = [
-        Column(f"{label(FOCAL_MODEL)} against", number=False),
-        *(Column(text, f"Difference in {METRICS[MAIN].label}") for text in SEEN_ITEMS.values()),
-        *(Column(text, f"Cost of {label(FOCAL_MODEL)} as a multiple") for text in times),
+        Column(f"{label(tables.focal_model)} against", number=False),
+        *(
+            Column(text, f"Difference in {QUANTITIES[PRIMARY_METRIC].label}")
+            for text in SEEN_ITEMS.values()
+        ),
+        *(
+            Column(heading(*cost), f"Cost of {label(tables.focal_model)} as a multiple")
+            for cost in shown
+        ),
     ]
     body: list[list[Cell]] = []
     for dataset, seq_len in places(rows, "dataset", "seq_len"):
         part = pick(rows, dataset=dataset, seq_len=seq_len)
-        cost = pick(tables.frames["efficiency"], track=track, dataset=dataset, seq_len=seq_len)
+        cost = pick(every, track=track, dataset=dataset, seq_len=seq_len)
         for where in places(cost, "machine_name", "device", "device_kind") or [None]:
             measured_on = f"; cost on {where[0]} ({where[1]})" if where else ""
             body.append([Cell(place(dataset, seq_len) + measured_on)])
             own = pick(cost, machine_name=where[0], device=where[1]) if where else cost
-            kind = where[2] if where else "cpu"
             body += [
-                _row(pick(part, comparator=comparator), own, comparator, kind)
-                for comparator in ordered(part.comparator)
+                _row(pick(part, comparator=comparator), own, comparator, shown)
+                for comparator in tables.ordered(part.comparator)
             ]
-    caption = f"{label(FOCAL_MODEL)} against each other trained model, track {track}"
+    caption = f"{label(tables.focal_model)} against each other trained model, track {track}"
     return Table(f"versus-{track}", caption, columns, body)
 
 
-def _row(rows: pd.DataFrame, cost: pd.DataFrame, comparator: str, kind: str) -> list[Cell]:
+def _row(
+    rows: pd.DataFrame, cost: pd.DataFrame, comparator: str, shown: Sequence[tuple[str, str]]
+) -> list[Cell]:
     cells = [Cell(label(comparator), value=comparator)]
     cells += [
         difference_cell(pick(rows, seen_items=seen_items).iloc[0]) for seen_items in SEEN_ITEMS
     ]
-    for phase, metric in (
-        ("train", "epoch_s"),
-        ("train", MEMORY[kind][0]),
-        ("inference", "batch_s"),
-    ):
-        found = pick(cost, phase=phase, metric=metric)
-        found = found.assign(job=found.path.str.rpartition("/")[0]) if len(found) else found
-        own, other = (pick(found, model=m) for m in (FOCAL_MODEL, comparator))
-        both = (
-            own.merge(other, on="job")[["median_x", "median_y"]].dropna() if len(found) else found
-        )
-        ratio = both.median_x.iloc[0] / both.median_y.iloc[0] if len(both) else None
+    for phase, what in shown:
+        found = pick(cost, phase=phase, what=what, comparator=comparator)
+        ratio = found.ratio.iloc[0] if len(found) else None
         cells.append(Cell(f"{rounded(ratio, ratio)} ×", value=ratio) if ratio else DASH)
     return cells

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.summary import CONCLUSIVE, UNSTEADY
-from ..analysis.tidy import QUALITIES
-from ..core.display import LABELS
-from ..core.metrics import METRICS
-from .findings import MAIN, enough_seeds, failures, lead, pick, place, places
+from ..core.display import PRIMARY_METRIC, QUALITY_METRICS, QUANTITIES
+from .findings import enough_seeds, failures, lead, pick, place, places
 from .tables import (
     Cell,
     Column,
@@ -29,12 +26,6 @@ from .tables import (
 
 SEEN_ITEMS = {"kept": "Seen items kept", "excluded": "Seen items excluded"}
 DASH = Cell("–", mark="muted")
-
-
-def ordered(models: Iterable[str]) -> list[str]:
-    """Models in the order of every table: known names first, as in LABELS, then the others by name."""
-    names = list(LABELS)
-    return sorted(set(models), key=lambda m: (names.index(m) if m in names else len(names), m))
 
 
 # --- what was run -------------------------------------------------------------------------------------------------------
@@ -117,7 +108,7 @@ def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
     oracle = (tables.datasets.get(dataset, {}).get("oracle") or {}).get("test")
     columns = [Column("Model", number=False), Column("Seeds"), Column("Parameters")]
     for seen_items, title in SEEN_ITEMS.items():
-        columns += [Column(metric_label(metric), title) for metric in QUALITIES]
+        columns += [Column(metric_label(metric), title) for metric in QUALITY_METRICS]
         if oracle and seen_items == "kept":
             columns.append(Column("Share of oracle", title))
     digits = decimals((rows.ci_high - rows.ci_low) / 2)
@@ -127,7 +118,7 @@ def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
         body.append([Cell(place(dataset, seq_len))])
         part = pick(rows, seq_len=seq_len)
         leads = {m: lead(tables, dataset, track, seq_len, m) for m in SEEN_ITEMS}
-        for model in ordered(part.model):
+        for model in tables.ordered(part.model):
             own = pick(part, model=model)
             body.append(_effectiveness_row(tables, own, leads, digits, oracle))
     caption = f"Test quality on {dataset}, track {track}: mean over seeds ± standard deviation, 95 % interval"
@@ -152,13 +143,16 @@ def _effectiveness_row(
     ]
     cells.append(Cell(whole(parameters), value=parameters) if known(parameters) else DASH)
     for seen_items in SEEN_ITEMS:
-        for metric in QUALITIES:
+        for metric in QUALITY_METRICS:
             row = pick(own, seen_items=seen_items, metric=metric).iloc[0]
-            best = metric == MAIN and leads[seen_items].model == first.model
+            best = metric == PRIMARY_METRIC and leads[seen_items].model == first.model
             mark = ("best" if leads[seen_items].established else "lead") if best else ""
             cells.append(_quality_cell(row, digits, mark))
         if oracle and seen_items == "kept":
-            part = pick(own, seen_items=seen_items, metric=MAIN)["mean"].iloc[0] / oracle[MAIN]
+            part = (
+                pick(own, seen_items=seen_items, metric=PRIMARY_METRIC)["mean"].iloc[0]
+                / oracle[PRIMARY_METRIC]
+            )
             cells.append(Cell(f"{100 * part:.0f} %", value=part))
     return cells
 
@@ -186,11 +180,11 @@ def _effectiveness_notes(rows: pd.DataFrame, oracle: dict[str, float] | None) ->
 
 def differences(tables: Tables, track: str, dataset: str) -> Table:
     """Paired differences of NDCG@10 between the trained models, with their verdicts."""
-    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset, metric=MAIN)
+    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset, metric=PRIMARY_METRIC)
     trained = pick(tables.frames["experiments"], trained=True, dataset=dataset, track=track).model
     rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)] if len(rows) else rows
     columns = [Column("Difference", number=False)]
-    columns += [Column(METRICS[MAIN].label, title) for title in SEEN_ITEMS.values()]
+    columns += [Column(QUANTITIES[PRIMARY_METRIC].label, title) for title in SEEN_ITEMS.values()]
     columns += [Column(t, title) for title in SEEN_ITEMS.values() for t in ("Effect", "p (Holm)")]
     body: list[list[Cell]] = []
     for (seq_len,) in places(rows, "seq_len"):
@@ -240,12 +234,12 @@ def probes(tables: Tables, track: str, dataset: str, probe: str) -> Table:
             whole(pick(part, group=g).n_users.max()) for g in groups if len(pick(part, group=g))
         )
         body.append([Cell(f"{place(dataset, seq_len)}: {sizes} users")])
-        for model in ordered(part.model):
+        for model in tables.ordered(part.model):
             own = pick(part, model=model)
             found = [pick(own, group=group) for group in groups]
             cells = [_probe_cell(f.iloc[0], digits) if len(f) else DASH for f in found]
             body.append([Cell(label(model), value=model), *cells])
-    caption = f"{METRICS[MAIN].label} by {probe}, {dataset}, track {track}: mean over seeds, 95 % interval"
+    caption = f"{QUANTITIES[PRIMARY_METRIC].label} by {probe}, {dataset}, track {track}: mean over seeds, 95 % interval"
     return Table(f"probe-{probe.replace(' ', '-')}-{track}-{dataset}", caption, columns, body)
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import MAX_LEN, TRAINED, batch_of, build, histories, normal
+from tiny import MAX_LEN, TRAINED, batch_of, build, having, histories, normal
 from torch import nn
 
 from models import ModelError, _kernels
@@ -182,7 +182,7 @@ def test_a_model_is_the_same_with_every_backend(name, backend, compiled_attentio
     results = []
     for kernels in (backend, "numba"):
         with _kernels.using(kernels):
-            model = build(name, n_layers=2)
+            model = build(name, **having(name, n_layers=2))
             assert model.backend_report()["kernels"]["used"] == kernels
             loss = model.loss(batch_of(windows))
             gradients = torch.autograd.grad(loss, list(model.parameters()))
@@ -223,7 +223,7 @@ def test_threads_change_nothing(name, compiled_attention, keep_threads):
     results = []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        model = build(name, n_layers=2, dropout=0.3)
+        model = build(name, **having(name, n_layers=2), dropout=0.3)
         torch.manual_seed(5)
         loss = model.loss(batch_of(histories(9, MAX_LEN + 1)))
         results.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
@@ -234,7 +234,7 @@ def test_threads_change_nothing(name, compiled_attention, keep_threads):
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_model_under_autocast_stays_near_the_exact_one(name):
     windows = histories(8, MAX_LEN + 1)
-    model = build(name, n_layers=2)
+    model = build(name, **having(name, n_layers=2))
     losses, gradients = [], []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):

@@ -1,5 +1,6 @@
 """Small models, histories and data for the tests of this folder."""
 
+import dataclasses
 import math
 
 import torch
@@ -10,6 +11,12 @@ N_ITEMS, MAX_LEN = 30, 12
 NAMES = models.available()
 TRAINED = [name for name in NAMES if getattr(models.load(name), "trainable", True)]
 CAUSAL = [name for name in TRAINED if getattr(models.load(name), "causal", True)]
+
+
+def having(name, **hyperparameters):
+    """Of these hyper-parameters those that a model's Config declares."""
+    declared = {field.name for field in dataclasses.fields(models.load(name).Config)}
+    return {key: value for key, value in hyperparameters.items() if key in declared}
 
 
 def build(name, n_items=N_ITEMS, max_len=MAX_LEN, **hyperparameters):

@@ -20,6 +20,10 @@ THREE = ("mamba4rec", "sasrec", "gru4rec")
 SEEDS = (0, 1, 2)
 LENGTHS = (50, 100, 200, 800, 3200)
 BASELINES = ("popularity", "markov", "itemknn")
+REPORT = {
+    "margin": 0.01, "ablation": [], "focal_model": "mamba4rec",
+    "models": ["mamba4rec", "sasrec", "bert4rec", "gru4rec", *BASELINES],
+}  # fmt: skip
 TRAINING = {
     "objective": "all-positions", "precision": "fp32", "targets_per_step": 2048, "learning_rate": 0.001,
     "weight_decay": 0.0, "max_steps": 1000, "eval_every": 100, "patience_steps": 400, "select_on": "ndcg@10",
@@ -70,7 +74,7 @@ def grid(trainings, measurements=(), margin=0.01):
     datasets = list(dict.fromkeys(j["dataset"] for j in jobs if j["dataset"] != "full-length"))
     return {
         "trainings": list(trainings), "measurements": list(measurements), "datasets": datasets,
-        "report": {"margin": margin},
+        "report": REPORT | {"margin": margin},
     }  # fmt: skip
 
 

@@ -22,8 +22,8 @@ class Fake:
         {build}
         self.steps = 0
         self.facts = {{"seconds": {{"load": 0.5}}, "parameters": 7, "versions": versions(),
-                      "evaluates": "nothing", "differs": ["everything"], "n_items": 9, "mean_history": 4.0,
-                      **({{"mean_window": 6.0}} if {name!r} == "good" else {{}})}}
+                      "evaluates": "nothing", "differs": ["everything"], "n_items": 9,
+                      **({{"flops_per_target": 6.0e3}} if {name!r} == "good" else {{}})}}
 
     def train(self, done):
         while True:

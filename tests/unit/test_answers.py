@@ -195,14 +195,14 @@ def test_cost_is_a_ratio_of_medians_on_the_datasets(tmp_path):
     sentence = about(tables, "What does Mamba4Rec cost")[0]
     ratio = own["mamba4rec"] / own["sasrec"]
     assert sentence.startswith(
-        "On test-machine, track matched, the time of a training epoch of Mamba4Rec over that of another model: "
+        "On test-machine, track matched, the training epoch of Mamba4Rec over that of another model: "
     )
     assert f"{ratio:.2f}"[:3] in sentence
     assert ": SASRec 0." in sentence
 
 
-def test_cost_is_paired_where_models_were_measured_in_turn(tmp_path):
-    """A place measured with two batches: each model's times are halved in one of them, the ratios are not."""
+def test_a_measurement_that_outlived_its_trainings_enters_no_ratio(tmp_path):
+    """A place measured with two batches, of which only the first was trained: there GRU4Rec failed."""
     wanted = plan()
     second = measurement(models=THREE)
     second |= {"targets_per_step": 4096, "records": [p.replace("T2048", "T4096") for p in second["records"]]}  # fmt: skip
@@ -211,10 +211,11 @@ def test_cost_is_paired_where_models_were_measured_in_turn(tmp_path):
     frame = tables.frames["efficiency"]
     of_data = frame.dataset == "toy"
     frame.loc[of_data, "median"] = 10.0
-    frame.loc[of_data & frame.path.str.contains("T4096"), "median"] = 5.0
+    other = frame.path.str.contains("T4096")
+    frame.loc[of_data & other & (frame.model == "mamba4rec"), "median"] = 5.0
     frame.loc[of_data & frame.path.str.endswith("T2048/gru4rec"), "median"] = np.nan  # failed there
     said = about(tables, "What does Mamba4Rec cost")[0]
-    assert "SASRec 1.00 (toy, L = 50)" in said and "GRU4Rec 1.00 (toy, L = 50)" in said
+    assert "SASRec 1.00 (toy, L = 50)" in said and "GRU4Rec" not in said
     rows = versus.table(tables, "matched").rows
     ratios = [cell.value for row in rows for cell in row[3:6]]
     assert [r for r in ratios if r is not None] and {r for r in ratios if r is not None} == {1.0}

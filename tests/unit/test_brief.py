@@ -25,8 +25,8 @@ def test_the_first_words_count_every_judged_track():
         "Quality: Mamba4Rec ranks better in 1 of 2 (0) comparisons of track matched, 1 of 1 (1) of track tuned; worse in 0 (1)."
     )
     assert found.details == [
-        "Track matched, 2 places on 1 dataset: better than SASRec in 1 of 2 (0), worse in 0 (1), inconclusive in 1 (1).",
-        "Track tuned, 1 place on 1 dataset: better than SASRec in 1 of 1 (1).",
+        "Track matched, 2 places on 1 dataset: better than SASRec in 1 of 2 (0), worse in 0 (1), inconclusive in 1 (1); held together (Holm over the 2 of each masking) better in 1 of 2 (0).",
+        "Track tuned, 1 place on 1 dataset: better than SASRec in 1 of 1 (1); held together (Holm over the 1 of each masking) better in 1 of 1 (1).",
     ]
 
 
@@ -56,7 +56,7 @@ def test_lengths_at_which_a_step_is_shorter_are_told_once_per_curve():
         for c in ("length-at-constant-tokens", "length-at-constant-batch")
     ]
     found = said(tables(rows, costs, curves))[1]
-    assert "; on full windows its step stays shorter than SASRec's from L = 967 or 1,045 on.**" in found  # fmt: skip
+    assert "; on full windows its training step stays shorter than SASRec's from L = 967 or 1,045 on.**" in found  # fmt: skip
     assert found.endswith("1.50 times SASRec's, 1.50 times GRU4Rec's.")
 
 
@@ -69,7 +69,7 @@ def test_full_windows_count_only_where_no_dataset_was_measured():
     ends = [{**crossing("sasrec", ("sasrec", "mamba4rec"), 700), "machine_name": "gpu", "device_kind": "cuda"}]  # fmt: skip
     _, found, _ = said(tables(rows, [*real, *windows], ends))
     assert (
-        "on m (a CPU: a GPU may say otherwise), up to L = 50, beyond the quartiles, a training step takes longer in 0 of 1 (less in 1) comparisons of track matched.**"
+        "on m (a CPU: a GPU may say otherwise), up to L = 50, beyond the quartiles, its training step costs more in 0 of 1 (less in 1) comparisons of track matched.**"
         in found
     )
     assert found.endswith(
@@ -78,7 +78,7 @@ def test_full_windows_count_only_where_no_dataset_was_measured():
     )
     _, found, _ = said(tables(rows, windows, ends))
     assert (
-        "on gpu (A GPU), up to L = 50, beyond the quartiles, a training step takes longer in 1 of 1 comparisons of track matched; on full"
+        "on gpu (A GPU), up to L = 50, beyond the quartiles, its training step costs more in 1 of 1 comparisons of track matched; on full"
         in found
     )
 

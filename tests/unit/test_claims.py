@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import yaml
+from builders import REPORT
 
 from seqbench.analysis.collect import Tables
 from seqbench.core.errors import UserError
@@ -73,7 +74,7 @@ def tables(
              "x_max": 800.0}
             for machine in machines for m, low, high in growth
         ])  # fmt: skip
-    return Tables(frames, {}, {})
+    return Tables(frames, {}, REPORT)
 
 
 def verdict(kind, **facts):
@@ -214,20 +215,20 @@ def test_two_curves_of_one_gpu_are_judged_one_by_one_and_never_mixed():
         "grows less than theirs (256 sequences, 1 thread)": claims.NO,
     }
     rest = facts.frames["scaling"].iloc[[0, 3]]  # ours on one curve, theirs on the other
-    (one, two) = claims.judge(Tables({**facts.frames, "scaling": rest}, {}, {}), only)
+    (one, two) = claims.judge(Tables({**facts.frames, "scaling": rest}, {}, REPORT), only)
     assert one.verdict == two.verdict == claims.ABSENT
 
 
 def test_a_gpu_that_measured_another_track_is_no_claim_of_this_one():
     facts, other = tables(cost=FAST, machines=("one", "two")), tables(cost=FAST, track="other", machines=("three",))  # fmt: skip
     frames = {name: pd.concat([frame, other.frames[name]]) for name, frame in facts.frames.items()}
-    found = claims.judge(Tables(frames, {}, {}), CLAIMS)
+    found = claims.judge(Tables(frames, {}, REPORT), CLAIMS)
     cost = [(f.track, f.sentence, f.verdict) for f in found if f.sentence.startswith("less than")]
     assert cost == [
         ("fair", "less than theirs: 50 against 100 (on one)", claims.YES),
         ("fair", "less than theirs: 50 against 100 (on two)", claims.YES),
     ]
-    shown = claims.table(Tables(frames, {}, {}), CLAIMS)
+    shown = claims.table(Tables(frames, {}, REPORT), CLAIMS)
     assert len([row for row in shown.rows if row[0].text.startswith("less than")]) == 2
 
 

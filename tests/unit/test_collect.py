@@ -8,6 +8,7 @@ import pytest
 from builders import (
     ENVIRONMENT,
     HASH,
+    REPORT,
     grid,
     measurement,
     samples,
@@ -126,7 +127,12 @@ def test_a_failed_measurement_says_why_in_every_row(tmp_path, plan):
     path = write_grid(tmp_path, plan)
     from builders import write_measurement
 
-    write_measurement(tmp_path, plan["measurements"][0], status="oom", reason="killed at 3 GB")
+    failed = {
+        phase: {"status": "oom", "reason": "killed at 3 GB"} for phase in ("train", "inference")
+    }
+    write_measurement(
+        tmp_path, plan["measurements"][0], status="oom", reason="killed at 3 GB", values={"failed": failed}
+    )  # fmt: skip
     collect.collect(path, tmp_path, tmp_path / "tables")
     tables = collect.read(tmp_path / "tables")
     rows = pick(tables.frames["efficiency"], dataset="toy", metric="step_s")
@@ -242,7 +248,7 @@ def test_other_users_are_refused(tmp_path, plan):
     ],
 )
 def test_a_damaged_table_is_named_with_the_command(tmp_path, plan, name, content, why):
-    empty = collect.Tables(dict.fromkeys(collect.FRAMES, pd.DataFrame()), {}, {})
+    empty = collect.Tables(dict.fromkeys(collect.FRAMES, pd.DataFrame()), {}, REPORT)
     collect.write(empty, tmp_path)
     collect.read(tmp_path)
     (tmp_path / f"{name}.csv").write_bytes(content)

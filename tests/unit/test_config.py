@@ -4,10 +4,11 @@ import copy
 import re
 
 import pytest
+import yaml
 
 from seqbench.config import load
 from seqbench.config import messages as messages
-from seqbench.config.grid import grid
+from seqbench.config.grid import grid, studies
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import CURVES, Training
 
@@ -45,6 +46,7 @@ VALID = {
             "length_at_constant_batch": {"seq_lens": [16]},
         },
     },
+    "report": {"focal_model": "net"},
 }
 
 
@@ -84,7 +86,7 @@ def test_defaults_are_filled_in_and_the_input_stays_as_it_was(models_dir):
     filled = load.validate(given, models_dir=models_dir)
     assert given == VALID
     assert filled["data_dir"] == "data"
-    assert filled["report"] == {"margin": 0.01, "ablation": []}
+    assert filled["report"] == {"margin": 0.01, "ablation": [], "focal_model": "net"}
     assert filled["measure"] == {
         "models": ["net"],
         "n_items": 3416,
@@ -181,7 +183,7 @@ MISTAKES = [
     ("measure.on_datasets", "yes", "measure.on_datasets = 'yes': must be a boolean"),
     ("report.margin", -0.1, "report.margin = -0.1: must be at least 0"),
     ("datasets.tiny.seq_lens", [1], "datasets.tiny.seq_lens[0] = 1: must be at least 2"),
-    ("datasets.tiny.source", "ml1m", "datasets.tiny.source = 'ml1m': did you mean 'ml-1m'? allowed: ml-1m, ml-100k"),
+    ("datasets.tiny.source", "ml1m", "datasets.tiny.source = 'ml1m': unknown; did you mean 'ml-1m'? allowed: ml-1m, ml-100k"),
     ("datasets.tiny.source", None, "datasets.tiny.source is missing; datasets.tiny needs source, seq_lens"),
     ("datasets.tiny.source", "file", "datasets.tiny.local is missing; source file needs local.path"),
     ("datasets.tiny.local", {"path": "x"}, "datasets.tiny.local: source synthetic reads no file"),
@@ -198,7 +200,7 @@ MISTAKES = [
     (
         "tracks.fair.hyperparameters.dropuot",
         0.1,
-        "tracks.fair.hyperparameters.dropuot = 0.1: net has no such hyper-parameter; did you mean 'dropout'?",
+        "tracks.fair.hyperparameters.dropuot = 0.1: no model has such a hyper-parameter; did you mean 'dropout'?",
     ),
     (
         "datasets.tiny.hyperparameters",
@@ -210,6 +212,7 @@ MISTAKES = [
     ("models.net.fair.d_model", "64", "models.net.fair.d_model = '64': net takes int; a number nested in --config"),
     ("models.net.fair.tie", 1, "models.net.fair.tie = 1: net takes bool"),
     ("models.net.fiar", {}, "models.net = 'fiar': unknown; did you mean 'fair'? allowed: fair"),
+    ("report.focal_model", "nte", "report.focal_model = 'nte': unknown; did you mean 'net'? allowed: chain, net"),
     ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
     ("models.chain.fair", {"d_model": 3}, "models.chain.fair.d_model = 3: chain has no such hyper-parameter"),
     ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, selected_settings, tune, run, measure, regression, report"),
@@ -243,7 +246,7 @@ def test_what_is_allowed_passes(models_dir, key, value):
 def test_a_hyperparameter_of_a_model_that_is_not_run_does_not_bind_the_others(models_dir):
     config = changed("run.models", ["chain"])
     config["measure"] = {"models": []}
-    config["tracks"]["fair"]["hyperparameters"] = {"whatever": 1}
+    config["tracks"]["fair"]["hyperparameters"] = {"heads": "whatever"}  # of net
     load.validate(config, models_dir=models_dir)
 
 
@@ -359,3 +362,32 @@ def test_two_configurations_merge_as_snakemake_merges_them():
     base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2}
     assert load.merged(base, over) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+SMALL = '''
+class Config:
+    """What the contract of a trained model asks for."""
+
+    d_model: int = 64  # width
+    dropout: float = 0.2  # probability
+'''
+
+
+def test_the_projects_configuration_takes_a_model_of_width_and_dropout(tmp_path):
+    """What a track or a search sets applies to the models that have it."""
+    for file in load.MODELS.glob("[!_]*.py"):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "small.py").write_text(SMALL)
+    own = yaml.safe_load((load.ROOT / "config" / "config.yaml").read_text())
+    own["run"]["models"].append("small")
+    own["measure"]["models"].append("small")
+    config = load.validate(own, models_dir=tmp_path)
+    jobs = grid(config, tmp_path)
+    trained = {e.model: dict(e.hyperparameters) for e in jobs.trainings if e.dataset == "ml-1m"}
+    assert trained["small"] == {"d_model": 64, "dropout": 0.2}
+    assert trained["sasrec"] == {"d_model": 64, "dropout": 0.2, "n_layers": 2}
+    measured = {model: dict(values) for m in jobs.measurements for model, values in m.models}
+    assert set(measured["small"]) == {"d_model"} and set(measured["gru4rec"]) == {"d_model", "n_layers"}  # fmt: skip
+    searched = {s.model: {name for name, _ in s.space} for s in studies(config, tmp_path)}
+    assert searched["small"] == {"d_model", "dropout", "learning_rate"}
+    assert searched["sasrec"] == {*searched["small"], "n_layers"}

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from builders import REPORT
 
 from seqbench.analysis.collect import Tables
 from seqbench.report import curves
@@ -56,7 +57,9 @@ def crossover_row(
 
 
 def tables(growth=(), crossovers=()):
-    return Tables({"scaling": pd.DataFrame(growth), "crossovers": pd.DataFrame(crossovers)}, {}, {})
+    return Tables(
+        {"scaling": pd.DataFrame(growth), "crossovers": pd.DataFrame(crossovers)}, {}, REPORT
+    )
 
 
 def cells(*rows):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqbench.core.metrics import METRICS
+from seqbench.core.display import QUANTITIES
 from seqbench.report import drawings, figures, look
 from seqbench.report.tables import metric_label
 
@@ -137,9 +137,11 @@ def test_drawn_points_are_the_data():
 
 
 def test_labels_units_and_direction_follow_the_table_of_metrics(monkeypatch):
-    changed = dataclasses.replace(METRICS["ndcg@10"], label="Renamed", higher_is_better=False)
-    monkeypatch.setitem(METRICS, "ndcg@10", changed)
-    monkeypatch.setitem(METRICS, "step_s", dataclasses.replace(METRICS["step_s"], label="Stride"))
+    changed = dataclasses.replace(QUANTITIES["ndcg@10"], label="Renamed", better="lower")
+    monkeypatch.setitem(QUANTITIES, "ndcg@10", changed)
+    monkeypatch.setitem(
+        QUANTITIES, "step_s", dataclasses.replace(QUANTITIES["step_s"], label="Stride")
+    )
     assert figures.effectiveness(quality()).axes[0].get_xlabel() == "Renamed, lower is better"
     assert figures.time_against_length(cost(TIMES)).axes[0].get_ylabel() == "Stride (s)"
 
@@ -166,7 +168,7 @@ def test_a_narrow_logarithmic_axis_still_has_numbers():
 
 def test_every_model_keeps_its_look_and_new_ones_get_their_own():
     looks = look.styles(["zeta", "alpha", "sasrec"])
-    assert looks["sasrec"] == look.STYLES["sasrec"]
+    assert looks["sasrec"] == ("#0072B2", "s")  # as models/sasrec.py says
     assert looks["alpha"] == look.styles(["alpha", "zeta"])["alpha"]
     assert len(set(looks.values())) == len(looks)
     assert (
@@ -233,6 +235,6 @@ def test_a_forest_plot_draws_what_is_open_hollow_and_the_margin():
 
 
 def test_a_unit_joins_what_already_stands_in_brackets():
-    assert METRICS["peak_allocated_bytes"].label == "Peak allocated (GPU)"
+    assert QUANTITIES["peak_allocated_bytes"].label == "Peak allocated (GPU)"
     assert metric_label("peak_allocated_bytes", "GiB") == "Peak allocated (GPU, GiB)"
-    assert metric_label("step_s", "ms") == f"{METRICS['step_s'].label} (ms)"
+    assert metric_label("step_s", "ms") == f"{QUANTITIES['step_s'].label} (ms)"

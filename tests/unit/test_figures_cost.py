@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from test_figures import MODELS, test_no_texts_overlap_and_none_leaves_the_figure
 
+from seqbench.config.model_files import shown
 from seqbench.report import figures_cost
-from seqbench.report.look import STYLES
 
 LENGTHS = (50, 100, 200, 512, 1024, 2048, 4096, 8192)
 FIXED = {
@@ -106,7 +106,7 @@ def test_no_texts_overlap(name, monkeypatch):
 
 
 def lines(axis, model):
-    return [line for line in axis.lines if line.get_color() == STYLES[model][0]]
+    return [line for line in axis.lines if line.get_color() == shown(model).color]
 
 
 def test_points_and_the_fitted_curve_through_them_are_drawn():
@@ -151,7 +151,7 @@ def test_training_is_filled_and_inference_hollow():
     faces = [
         line.get_markerfacecolor() for line in lines(axis, "sasrec") if line.get_marker() == "s"
     ]
-    assert faces == [STYLES["sasrec"][0], "white"]
+    assert faces == [shown("sasrec").color, "white"]
 
 
 def test_a_fit_that_does_not_fit_says_by_how_much_and_too_few_points_say_so():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from builders import (
+    REPORT,
     SEEDS,
     THREE,
     curve,
@@ -26,7 +27,7 @@ def tables_of(results, wanted, change=lambda: None):
     write_grid(results, wanted)
     change()
     entries = collect.load(wanted, results)
-    return collect.build(entries, {"toy": collect.read_dataset(results, "toy")}, 0.01)
+    return collect.build(entries, {"toy": collect.read_dataset(results, "toy")}, REPORT)
 
 
 def cells(table):

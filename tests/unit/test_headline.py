@@ -1,6 +1,7 @@
 """The answer in a few sentences, from tables whose answer is known."""
 
 import pandas as pd
+from builders import REPORT
 from test_claims import CLAIMS, FAST
 from test_claims import tables as facts
 
@@ -8,7 +9,14 @@ from seqbench.analysis.collect import Tables
 from seqbench.report import claims, headline
 from seqbench.report.claims import Finding
 
-NUMBERS = {"mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01, "ci_high": 0.04}
+NUMBERS = {
+    "mean_a": 0.1,
+    "mean_b": 0.08,
+    "difference": 0.02,
+    "ci_low": 0.01,
+    "ci_high": 0.04,
+    "p_margin": 0.001,
+}
 
 
 def tables(rows):
@@ -17,13 +25,16 @@ def tables(rows):
     comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy", **NUMBERS} for row in rows]  # fmt: skip
     models = sorted({name for row in rows for name in row[1:3]})
     experiments = [
-        {"model": m, "track": track, "kind": "train", "status": "ok", "trained": m != "popularity"}
+        {
+            "model": m, "track": track, "dataset": "toy", "seq_len": 50, "kind": "train", "status": "ok",
+            "trained": m != "popularity", "still_improving": False, "path": f"{track}/{m}",
+        }
         for m in models
         for track in {row[0] for row in rows}
-    ]
+    ]  # fmt: skip
     frames = {name: pd.DataFrame() for name in ("efficiency", "scaling", "summary")}
     frames |= {"comparisons": pd.DataFrame(comparisons), "experiments": pd.DataFrame(experiments)}
-    return Tables(frames, {}, {})
+    return Tables(frames, {}, REPORT)
 
 
 def both(track, a, b, verdicts, seeds=3, seq_len=50):
@@ -82,7 +93,7 @@ def test_a_track_in_which_nothing_is_judged_has_no_line_of_claims_nor_of_publish
 
 def test_which_ranking_to_read_is_said_only_where_no_user_has_an_item_twice():
     for repeats, told in ((0.0, True), (0.1, False)):
-        content = Tables({}, {"toy": {"repeats": repeats}}, {"selected_settings": {}})
+        content = Tables({}, {"toy": {"repeats": repeats}}, {**REPORT, "selected_settings": {}})
         assert ("who would not show it again reads *masked*" in headline.words(content)) == told
 
 
@@ -90,7 +101,7 @@ def test_that_short_trials_choose_what_learns_fast_is_said_only_where_they_were_
     entry = {"tuning": {"trials": 5, "max_steps": 900, "seq_len": 50}}
     for steps, told in ((900, False), (2000, True)):
         run = {"kind": "train", "status": "ok", "trained": True, "track": "tuned", "steps": steps, "dataset": "toy", "seq_len": 50}  # fmt: skip
-        settings = {"selected_settings": {"tuned": {"toy": {"sasrec": entry}}}}
+        settings = {**REPORT, "selected_settings": {"tuned": {"toy": {"sasrec": entry}}}}
         said = headline.terms(Tables({"experiments": pd.DataFrame([run])}, {}, settings))
         assert "each its best of 5 trials, the first of them `matched`'s setting, of at most 900 updates each" in said  # fmt: skip
         assert ("settings that learn fast win" in said) == told

@@ -23,7 +23,3 @@ def test_average_ties_lie_between_best_and_worst():
 def test_a_rank_below_one_is_an_error():
     with pytest.raises(ValueError, match="ranks start at 1"):
         metrics.per_user(np.array([0, 3]), "hr@10")
-
-
-def test_quality_metrics_are_all_in_the_table():
-    assert {f"{name}@10" for name in metrics.QUALITY} <= set(metrics.METRICS)

@@ -1,5 +1,6 @@
 """Versions are pinned in pyproject.toml; the other places that must agree are compared with it."""
 
+import ast
 import re
 import runpy
 import tomllib
@@ -110,3 +111,25 @@ def test_every_package_is_installed_but_the_benchmark_of_the_peers():
         for file in (ROOT / top).rglob("__init__.py")
     }
     assert there - listed == {"peers"}
+
+
+MODULES = {"pyyaml": "yaml", "nvidia-ml-py": "pynvml"}  # imported under another name
+CODE = ("seqbench", "models", "peers", "tools", "workflow")
+
+
+def imported():
+    """Modules that the project's own code imports, by the first part of their names."""
+    found = set()
+    for folder in CODE:
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_what_is_imported_nowhere_is_not_pinned():
+    wanted = {MODULES.get(name, name) for name in parse(PROJECT["dependencies"])}
+    assert wanted - imported() == {"snakemake"}  # it is run

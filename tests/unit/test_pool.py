@@ -7,6 +7,7 @@ import pytest
 from builders import (
     ENVIRONMENT,
     HASH,
+    REPORT,
     measurement,
     training,
     write_dataset,
@@ -100,7 +101,7 @@ def test_data_that_most_did_not_use_are_left_out_and_named(made, tmp_path):
     found = pool.pool({"odd": odd, "many": many}, {"odd": odd_facts, "many": facts})
     assert {seed for _, _, seed, _ in said(found)} == {0, 1} and len(found.entries) == 2
     assert found.left_out == [("odd", "toy", "other data")] and found.datasets == facts
-    collect.build(found.entries, found.datasets, 0.01, one_machine=False)
+    collect.build(found.entries, found.datasets, REPORT, one_machine=False)
 
 
 def test_failures_and_baselines_do_not_vote_on_the_data(made):
@@ -154,7 +155,7 @@ def test_a_place_borrows_what_another_track_trained_with_equal_settings(made):
     tracks = {(a.job["track"], b.job["track"]) for a, b in found.borrowed}
     assert tracks == {("matched", "tuned")} and all(b.samples() for _, b in found.borrowed)
     assert {t for t, *_ in said(found)} == {"matched", "tuned"}
-    rows = collect.build(found.entries, {}, 0.01, one_machine=False).frames["summary"]
+    rows = collect.build(found.entries, {}, REPORT, one_machine=False).frames["summary"]
     at = rows[(rows.track == "tuned") & (rows.seq_len == 50)]
     assert dict(zip(at.model, at.n_seeds, strict=True)) == {"sasrec": 2, "gru4rec": 1}
 
@@ -205,7 +206,7 @@ def test_a_model_that_the_place_trained_borrows_no_seeds(made):
     entries = made("m", training(seed=1), own)
     found = pool.pool({"m": entries}, {"m": DATA}, [tuned(training(seed=1))])
     assert not found.borrowed
-    collect.build(found.entries, {}, 0.01, one_machine=False)
+    collect.build(found.entries, {}, REPORT, one_machine=False)
 
 
 def test_measurements_of_every_machine_stay(tmp_path):

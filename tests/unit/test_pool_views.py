@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import ENVIRONMENT, HASH, SEEDS, grid, samples, training, write_training
+from builders import ENVIRONMENT, HASH, REPORT, SEEDS, grid, samples, training, write_training
 from test_glance import PLACE, cells, tables_of
 
 from seqbench.analysis import collect, pool
@@ -47,7 +47,9 @@ def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
     spread = 100 * np.sqrt(np.mean(relative**2) / 2)
     assert f"with seen items kept (standard deviation of one run: {spread:.1f} % between machines, " in note  # fmt: skip
     assert "with seen items excluded" in note
-    origin = cells(pool_views.origins(found, ["toy"]))["Track matched", PLACE, "SASRec"]
+    origin = cells(
+        pool_views.origins(found, collect.build(found.entries, {}, REPORT, one_machine=False))
+    )["Track matched", PLACE, "SASRec"]
     assert origin.text == "test-machine (0, 1)"
 
 

@@ -33,7 +33,7 @@ STEP = {"phase": "train", "metric": "step_s"}
 
 def test_a_curve_has_a_row_per_model_and_a_pair_its_crossover(tmp_path, tokens):
     write_grid(tmp_path, grid([], tokens))
-    growth, crossovers = scaling_rows.summarise(entries(tmp_path, tokens))
+    growth, crossovers = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
     assert [row["model"] for row in rows_of(growth, **STEP)] == list(THREE)
     pairs = [(row["model_a"], row["model_b"]) for row in rows_of(crossovers, **STEP)]
     assert pairs == [("mamba4rec", "sasrec"), ("mamba4rec", "gru4rec"), ("sasrec", "gru4rec")]
@@ -53,7 +53,7 @@ def test_points_of_another_machine_or_thread_count_make_no_common_curve(
     write_grid(tmp_path, grid([], tokens))
     for job in tokens[3:]:
         write_measurement(tmp_path, job, environment=ENVIRONMENT | environment)
-    growth, _ = scaling_rows.summarise(entries(tmp_path, tokens))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
     assert {(row["n_points"], row["c"]) for row in rows_of(growth, **STEP)} == {
         (3, None),
         (2, None),
@@ -65,14 +65,14 @@ def test_a_curve_at_constant_tokens_is_one_whatever_their_number(tmp_path, token
     lengths = [n for n in (50, 200, 512, 1024, 4096, 8192) if n <= tokens]
     jobs = [measurement("full-length", THREE, "matched", n, 1000, "length-at-constant-tokens", tokens // n) for n in lengths]  # fmt: skip
     write_grid(tmp_path, grid([], jobs))
-    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs), THREE)
     assert {row["n_points"] for row in rows_of(growth, **STEP)} == {len(lengths)}
 
 
 def test_two_numbers_of_tokens_make_two_curves(tmp_path):
     jobs = [measurement("full-length", THREE, "matched", n, 1000, "length-at-constant-tokens", t // n) for t in (8192, 10000) for n in (50, 100, 200)]  # fmt: skip
     write_grid(tmp_path, grid([], jobs))
-    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs), THREE)
     found = {(row["fixed"], row["n_points"]) for row in rows_of(growth, **STEP)}
     assert found == {("8,150 tokens a batch, 1,000 items", 3), ("10,000 tokens a batch, 1,000 items", 3)}  # fmt: skip
 
@@ -81,7 +81,7 @@ def test_two_numbers_of_tokens_make_two_curves(tmp_path):
 def test_points_of_another_track_or_precision_make_no_common_curve(tmp_path, tokens, key, value):
     jobs = [*tokens[:3], *(job | {key: value} for job in tokens[3:])]
     write_grid(tmp_path, grid([], jobs))
-    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, jobs), THREE)
     assert {(row["n_points"], row["c"]) for row in rows_of(growth, **STEP)} == {
         (3, None),
         (2, None),
@@ -91,7 +91,7 @@ def test_points_of_another_track_or_precision_make_no_common_curve(tmp_path, tok
 def test_two_points_have_a_slope_and_no_curve_and_only_bracket_a_crossing(tmp_path, tokens):
     ends = [tokens[0], tokens[-1]]
     write_grid(tmp_path, grid([], ends))
-    growth, crossovers = scaling_rows.summarise(entries(tmp_path, ends))
+    growth, crossovers = scaling_rows.summarise(entries(tmp_path, ends), THREE)
     low, high = (job["seq_len"] for job in ends)
     for row in rows_of(growth, **STEP):
         t = [
@@ -134,7 +134,7 @@ def test_a_phase_that_was_not_asked_for_is_no_gap(tmp_path, tokens):
     arrays = {"train/step_s": np.ones((3, 10)), "train/peak_rss_bytes": np.full(3, 4e8)}
     for job in tokens:
         write_measurement(tmp_path, job, arrays=arrays)
-    growth, _ = scaling_rows.summarise(entries(tmp_path, tokens))
+    growth, _ = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
     assert growth and not rows_of(growth, phase="inference", metric="batch_s")
     assert all(row["missing"] is None for row in rows_of(growth, **STEP))
 
@@ -148,7 +148,7 @@ def test_a_model_that_fails_early_keeps_its_reasons_and_the_others_their_curves(
         write_measurement(
             tmp_path, one, status="oom", reason="full", values={"failed": failed}, arrays=samples
         )
-    growth, crossovers = scaling_rows.summarise(entries(tmp_path, tokens))
+    growth, crossovers = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
     (row,) = rows_of(growth, **STEP, model="sasrec")
     assert (row["n_points"], row["c"]) == (2, None)
     assert row["missing"].startswith("200: oom (2.0 GiB asked for); 800: oom")

@@ -86,7 +86,7 @@ def test_the_table_has_a_row_per_track_machine_and_kind_of_length():
     found += costs({"mamba4rec": 5.0, "sasrec": 4.0}, **GPU, **MEMORY)
     found += costs({"mamba4rec": 5.0, "sasrec": 4.0}, metric="peak_rss_bytes")  # says nothing
     names, parts = by_part(tables(rows, found))
-    step = "Its training step takes, as a multiple of the other's"
+    step = "Its training step, as a multiple of the other's"
     assert names == ["SASRec", "GRU4Rec"]
     assert parts == {
         ("Places where it ranks better (NDCG@10)", "matched"): ["2 of 2 (1)", "0 of 1 (1)"],
@@ -142,17 +142,17 @@ def test_what_a_count_does_not_show_is_remarked_only_where_it_is_so():
     """BERT4Rec's fewer predictions, and trainings that stand in two tracks."""
     rows = [*comparison("sasrec", ("better", "better")), *comparison("bert4rec", ("better", "better"))]  # fmt: skip
     content = tables(rows, costs({"mamba4rec": 1.0, "sasrec": 2.0}))
-    assert len(short.table(content).notes) == 1
+    assert len(short.table(content).notes) == 2
     content = tables(rows, costs({"mamba4rec": 1.0, "bert4rec": 2.0}))
-    assert short.table(content).notes[1:] == [
+    assert short.table(content).notes[2:] == [
         "A training step of BERT4Rec predicts only a part of the targets that the others predict."
     ]
     content = quality(pair("matched", "mamba4rec", "sasrec", ("better",) * 2) + pair("tuned", "mamba4rec", "sasrec", ("better",) * 2))  # fmt: skip
     frame = content.frames["experiments"]
     content.frames["experiments"] = frame.assign(path=frame.model + frame.track)
-    assert len(short.table(content).notes) == 1
+    assert len(short.table(content).notes) == 2
     content.frames["experiments"] = frame.assign(path=frame.model)
-    assert short.table(content).notes[1:] == [
+    assert short.table(content).notes[2:] == [
         "2 trainings stand in several tracks, whose settings are the same there, and so do their comparisons."
     ]
 

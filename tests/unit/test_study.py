@@ -88,7 +88,7 @@ def test_every_trained_model_has_a_study_of_equal_size_at_the_longest_history():
         ({"models": ["popularity"]}, "tune.models = 'popularity': unknown"),
         (
             {"space": {"n_layer": {"choices": [1]}}},
-            "tune.space.n_layer = 1: sasrec has no such hyper-parameter",
+            "tune.space.n_layer = {'choices': [1]}: no model has such a hyper-parameter",
         ),
         (
             {"space": {"dropout": {"low": "a", "high": 1}}},

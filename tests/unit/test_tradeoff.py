@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from builders import SEEDS, THREE, curves_of, grid, measurement, training, write_grid
+from builders import REPORT, SEEDS, THREE, curves_of, grid, measurement, training, write_grid
 from test_glance import cells
 
 from seqbench.analysis import collect
@@ -24,7 +24,7 @@ def comparison(comparator, verdicts, seq_len=50, seeds=3):
     return [
         {"track": "matched", "dataset": "toy", "seq_len": seq_len, "metric": "ndcg@10", "seen_items": seen_items, "verdict": verdict,
          "model_a": "mamba4rec", "model_b": comparator, "mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01,
-         "ci_high": 0.04, "trained_seeds": seeds}
+         "ci_high": 0.04, "p_margin": 0.001, "trained_seeds": seeds}
         for seen_items, verdict in zip(("kept", "excluded"), verdicts, strict=True)
     ]  # fmt: skip
 
@@ -33,7 +33,7 @@ def tables(comparisons, costs, crossovers=()):
     models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
     experiments = [
         {"model": m, "track": "matched", "dataset": "toy", "seq_len": row["seq_len"], "kind": "train", "status": "ok", "trained": True,
-         "targets_per_step": 2048, "precision": "fp32", "hyperparameters": "{}"}
+         "targets_per_step": 2048, "precision": "fp32", "hyperparameters": "{}", "still_improving": False, "path": f"{m}/L{row['seq_len']}"}
         for m in models for row in comparisons or [{"seq_len": 50}]
     ]  # fmt: skip
     rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
@@ -47,7 +47,7 @@ def tables(comparisons, costs, crossovers=()):
             "effectiveness": pd.DataFrame(),
         },
         {"toy": {"n_items": 300}},
-        {},
+        REPORT,
     )
 
 
@@ -117,7 +117,7 @@ def made(tmp_path_factory):
     wanted = grid([*trainings, training(model="popularity")], [measurement(models=THREE), *curves_of()])  # fmt: skip
     write_grid(results, wanted)
     facts = {"toy": collect.read_dataset(results, "toy")}
-    return collect.build(collect.load(wanted, results), facts, 0.01)
+    return collect.build(collect.load(wanted, results), facts, REPORT)
 
 
 def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
@@ -190,4 +190,4 @@ def test_several_places_are_a_range():
 def test_whose_steps_predict_fewer_targets_is_told_where_it_matters():
     for comparator, told in (("sasrec", False), ("bert4rec", True)):
         found = tradeoff.multiples(tables([], [cost("mamba4rec", 1.0), cost(comparator, 2.0)]))
-        assert any("predicts only those it masks" in note for note in found.notes) == told
+        assert any("predicts only a part" in note for note in found.notes) == told

@@ -60,15 +60,21 @@ def probe(gpu: bool = False) -> dict[str, Any]:
     return found
 
 
+def _options(name: str) -> dict[str, int]:
+    """Two blocks, where a model has blocks."""
+    declared = {field.name for field in dataclasses.fields(models.load(name).Config)}
+    return {"n_layers": 2} if "n_layers" in declared else {}
+
+
 def _job(name: str, length: int) -> MeasurementJob:
-    chosen = ((name, (("n_layers", 2),)),)
+    chosen = ((name, tuple(_options(name).items())),)
     return MeasurementJob(FULL_LENGTH, "golden", length, chosen, ROWS * length, ROWS, n_items=ITEMS)
 
 
 def _costs(name: str, length: int) -> dict[str, Any]:
     job = _job(name, length)
     counts = phases.count_phases(job, name, None, 1)
-    model = models.build(name, {"n_layers": 2}, ITEMS, length)
+    model = models.build(name, _options(name), ITEMS, length)
     place = f"{name}/L{length}"
     found = {f"{place}/parameters": sum(p.numel() for p in model.parameters())}
     for phase, values in counts.items():
@@ -82,7 +88,7 @@ def _peak(name: str, length: int) -> int:
     """Peak of allocated bytes of a training step on the GPU, weights and optimiser included."""
     where, job = device.pick(), _job(name, length)
     torch.manual_seed(0)
-    model = models.build(name, {"n_layers": 2}, ITEMS, length).to(where)
+    model = models.build(name, _options(name), ITEMS, length).to(where)
     optimizer = loop.make_optimizer(model, Training())
     batches = workload.training_batches(job, None, 0, where)
     loop.training_step(model, optimizer, next(batches))  # makes the optimiser's state

@@ -31,7 +31,6 @@ import benches  # the file beside this one: a script's own folder is first on th
 
 LENGTHS, TOKENS, ITEMS = (50, 200), 400, 2000
 WINDOW_S, FEWEST, MOST = 0.25, 3, 3000  # seconds of the runs of a short stage; their number
-MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 
 
 def main() -> None:
@@ -73,9 +72,8 @@ def _import() -> None:
     """Load what takes seconds while the other workers of the block do the same; what a checkout lacks shows in its stages."""
     with contextlib.suppress(Exception):
         import models  # noqa: F401
+        import seqbench.report.report
         import seqbench.training.loop  # noqa: F401
-
-        _renderer()
 
 
 def _run(run: Callable[[], object], times: int) -> dict[str, Any]:
@@ -109,7 +107,7 @@ def stages(data: Path) -> Iterator[tuple[str, tuple[Callable[[], Callable[[], ob
     """Name of every stage, what makes the function to time, and whether it is short: warmed up and run many times. What is not
     is the first of its process, with all that this loads.
     """
-    for model in MODELS:
+    for model in _trained():
         for length in LENGTHS:
             yield f"train/{model}/L{length}", (lambda m=model, n=length: _training(m, n), True)
             yield f"inference/{model}/L{length}", (lambda m=model, n=length: _inference(m, n), True)
@@ -191,6 +189,13 @@ def _preparing(data: Path) -> Callable[[], object]:
     return run
 
 
+def _trained() -> list[str]:
+    """Models of the revision under test that are trained."""
+    import models
+
+    return [n for n in models.available() if getattr(models.load(n), "trainable", True)]
+
+
 def _renderer() -> Callable[[Path, Path], object]:
     from seqbench.report.report import render
 
@@ -200,7 +205,7 @@ def _renderer() -> Callable[[Path, Path], object]:
 def _rendering(data: Path) -> Callable[[], object]:
     import tempfile
 
-    render = _renderer()
+    from seqbench.report.report import render
 
     def run() -> object:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seqbench.analysis import collect
+from seqbench.config import grid, load
 from seqbench.core.provenance import ROOT
 from seqbench.core.store import Entry
 from seqbench.data import prepare
@@ -58,5 +59,5 @@ def _tables(out: Path) -> None:
                 collect.read_entry(reference, str(p.parent.relative_to(reference))) for p in paths
             ]
             facts = {SHOWN: collect.read_dataset(reference, SHOWN)}
-            collect.write(collect.build(entries, facts, collect.MARGIN), out)
+            collect.write(collect.build(entries, facts, grid.report(load.load())), out)
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ DIFFERS = {
 COMMON = [
     "evaluation in batches of at most 4,096 positions, padding included, which a core's cache holds"
 ]
+COUNTED = 4  # batches whose FLOPs are counted
 
 
 class Ours:
@@ -57,40 +59,50 @@ class Ours:
     def _facts(self) -> dict[str, Any]:
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "mean_history": _mean_history(self.windows.length - 1),
-            "mean_window": float((self.windows.length**2).sum() / self.windows.length.sum()),
+            "flops_per_target": self._flops_per_target(),
             "backend": self.model.backend_report(),
             "versions": versions("torch", "numpy"),
             "evaluates": "rank of the test item, twice: seen items kept and seen items excluded",
             "differs": [*DIFFERS.get(self.settings.model, []), *COMMON],
         }
 
-    def train(self, done: Callable[[int], bool]) -> None:
-        """Steps on batches of about ``batch`` real targets, epoch after epoch."""
+    def _flops_per_target(self) -> float:
+        """FLOPs that forward and backward pass need per target, as the model counts them, over some batches of an epoch."""
+        from seqbench.measuring import counting
+
+        flops = targets = 0
+        self.model.train()
+        for batch in itertools.islice(self._batches(), COUNTED):
+            flops += counting.count(lambda batch=batch: self.model.loss(batch).backward())["flops"]
+            targets += batch.n_targets
+        self.model.zero_grad(set_to_none=True)
+        return flops / targets
+
+    def _batches(self) -> Iterator[Any]:
+        """Batches of about ``batch`` real targets, epoch after epoch."""
         import numpy as np
         import torch
 
         s = self.settings
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-        self.model.train()
         while True:
             epoch = self.epoch_batches(
                 self.windows, s.batch, rng, bucket_by_length=s.bucket_by_length
             )
-            for batch in self.gatherer.batches(epoch, generator):
-                self.step(self.model, self.optimizer, batch, s.precision)
-                if not done(batch.n_targets):
-                    return
+            yield from self.gatherer.batches(epoch, generator)
+
+    def train(self, done: Callable[[int], bool]) -> None:
+        """Steps until ``done`` says no."""
+        self.model.train()
+        for batch in self._batches():
+            self.step(self.model, self.optimizer, batch, self.settings.precision)
+            if not done(batch.n_targets):
+                return
 
     def evaluate(self) -> int:
         """Full ranking of all users' test items."""
         ranks = self.evaluator.ranks(self.model, "test")
         return len(ranks["kept"].rank)
-
-
-def _mean_history(targets: Any) -> float:
-    """Mean number of items that a target is predicted from; ``targets`` (W,) of every window."""
-    return float((targets * (targets + 1) / 2).sum() / targets.sum())
 
 
 def _training(settings: Settings) -> Any:

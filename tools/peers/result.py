@@ -12,7 +12,7 @@ from seqbench.core import metrics, provenance
 from seqbench.hardware.environment import environment
 
 from .contestants import REFERENCE, SAME_BATCH
-from .figures import estimate, flops_per_target, per_target, ratio
+from .figures import estimate, per_target, ratio
 from .protocol import Settings
 from .race import Lane
 
@@ -96,8 +96,8 @@ def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[st
             known = reference in rounds
             times = asdict(ratio(lane.rounds, rounds[reference], clock)) if known else None
             found[prefix + name] = times
-    if "mean_window" in lane.facts:  # one of ours
-        flops = flops_per_target(lane.contestant.settings, lane.facts)
+    if "flops_per_target" in lane.facts:  # one of ours
+        flops = lane.facts["flops_per_target"]
         found["flops_per_target"] = flops
         found["share_of_limit"] = flops / cpu_seconds.median / limit if limit else None
     return found
