@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish tune accept-tuning regression regression-selftest accept-golden test lint parity bench bench-peers bench-ablations gpu-check
+.PHONY: help setup demo report check publish tune accept-tuning regression regression-selftest accept-golden test test-all lint parity bench bench-peers bench-ablations gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -78,8 +78,14 @@ accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the t
 	@$(PIP) --constraint envs/lock.txt $(call PINS,interpreter)
 	@touch $@
 
-test: setup .venv/.setup-test  ## all tests that this machine can run
-	$(BIN)/python -m pytest -n 2
+# A file's tests stay in one process, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test: setup  ## the fast tests: minutes; the slow ones, marked so, are for test-all
+	$(PYTEST) -m "not slow"
+
+test-all: setup .venv/.setup-test  ## all tests that this machine can run
+	$(PYTEST)
 
 parity: setup .venv-peers/recbole.made  ## our splits, scores, losses and metrics against RecBole's, in its own environment
 	@test -e .venv-peers/recbole.made || { echo "parity: RecBole's environment could not be made (see above); nothing was compared"; exit 1; }

@@ -1,13 +1,16 @@
-"""Shared by all tests: they neither wait for the jobs of this machine nor hold them up."""
+"""Shared by all tests: one thread per process, and locks of their own, so that they neither wait for jobs of this machine nor hold them up."""
 
 import os
 
-import pytest
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"  # before anything imports a numerical library: tests run side by side
 
-from seqbench.hardware import leases
+import pytest  # noqa: E402
+
+from seqbench.hardware import leases  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_leases(tmp_path_factory):
-    """A folder of locks of their own, for this process and for all that it starts."""
+    """A folder of locks, for this process and for all that it starts."""
     os.environ[leases.FOLDER] = str(tmp_path_factory.mktemp("leases"))

@@ -11,6 +11,8 @@ import torch
 from models._scan import triton_cuda
 from models._scan.check import scan_inputs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 
@@ -46,7 +48,6 @@ def usage(tmp_path, monkeypatch):
     return usage
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["forward", "backward"])
 def test_nothing_is_spilled_on_compute_capability_9(usage, kernel):
     for states in (16, 32):
@@ -56,7 +57,6 @@ def test_nothing_is_spilled_on_compute_capability_9(usage, kernel):
             assert found.registers <= 200 and found.shared_bytes <= 8192, (states, variant, found)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["forward", "backward"])
 def test_one_channel_and_one_state_compile_too(usage, kernel):
     rows = ["u_row", "delta_row", "B_row", "C_row", "z_row"] + ["d_out_row"] * (
@@ -97,7 +97,6 @@ def launches(usage, monkeypatch):
     return compiled
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_scan_on_gpu.py launches them")
 def test_what_is_launched_compiles_and_a_new_length_compiles_nothing(launches):
     for length in (16, 33, 1):

@@ -4,12 +4,16 @@ The numbers come from a seeded generator, exist only in a test's temporary folde
 of the project.
 """
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from seqbench.analysis import collect
 from seqbench.core import records
+from seqbench.report import report
 
 N_USERS, N_ITEMS = 400, 300
 COUNTS = {"flops": 3 * 10**9, "moved_bytes": 4 * 10**8, "saved_bytes": 2 * 10**7, "operators": 150}
@@ -241,3 +245,25 @@ def _data(name, hash_=HASH):
 
 def _identity():
     return {"code": "c0de", "revision": "b" * 40, "dirty": False}
+
+
+def rendered(results, wanted=None, change=lambda: None, *, draw=False):
+    """The page of a grid; without draw an empty picture stands for every figure, which is what takes the time."""
+    path = write_grid(results, wanted or plan())
+    change()
+    collect.collect(path, results, results / "tables")
+    with pytest.MonkeyPatch.context() as patch:
+        if not draw:
+            patch.setattr(report.look, "save", empty_picture)
+        page = report.render(results / "tables", results / "report")
+    return page.read_text(encoding="utf-8")
+
+
+def empty_picture(figure, data, folder, name):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.svg").write_text('<svg width="1pt" height="1pt"></svg>')
+
+
+def read_table(results, name):
+    with open(results / "report/tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -73,7 +73,7 @@ def _handler(state: Server):
             self.wfile.flush()
             state.sent_bytes += len(part)
             if behaviour == "stall":
-                state.release.wait(10)
+                state.release.wait(120)
 
         def log_message(self, *args):
             pass

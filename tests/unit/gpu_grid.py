@@ -23,7 +23,14 @@ def write_grid_of_three(folder, dataset):
     return folder / "grid.json"
 
 
-def plan(out, grid, seconds=120.0, share=2):
+def plan_with(out, **changes):
+    """A plan of nothing but what ``changes`` say."""
+    return Plan(
+        **{"out": out, "parts": (), "data": None, "deadline": time.monotonic() + 3600} | changes
+    )
+
+
+def plan(out, grid, seconds=3600.0, share=2):
     return Plan(out, ("quality",), None, time.monotonic() + seconds, grid=grid, share=share)
 
 
@@ -31,7 +38,7 @@ def done_once(out, parts, grid, n_records):
     """Run the parts twice: the first run leaves so many records, the second makes none of them again."""
 
     def run():
-        return command.gpu_check(out, parts, 120, None, True, True, False, grid, 2)
+        return command.gpu_check(out, parts, 3600, None, True, True, False, grid, 2)
 
     assert run() == command.DONE
     made = {p: p.stat().st_mtime_ns for p in out.rglob("record.json")}

@@ -41,7 +41,7 @@ while True:
             connection.send({{}})
     elif what == "run":
         if made == "hanging" and side == "head":
-            time.sleep(60)
+            time.sleep(600)
         note("run")
         seconds = [0.001, 0.001, 0.004] if side == "base" else [0.0011, 0.0044, 0.0044, 9.0]
         connection.send({{"s": seconds, "elsewhere": 0.3 if made == "threaded" else 0.01}})

@@ -13,6 +13,8 @@ from seqbench.config.model_files import MODELS
 from seqbench.core.errors import UserError
 from seqbench.report import ablation, report
 
+pytestmark = pytest.mark.slow
+
 STEPS = ["paper", "paper-1", "matched"]
 NAMES = ("mamba4rec", "sasrec", "bert4rec")
 SPEED = {"paper": 4.0, "paper-1": 2.0, "matched": 1.0}

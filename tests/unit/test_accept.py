@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from test_study import TUNING
-from test_tune import data, trainer
+from fake_tuning import TUNING, data, trainer
 
 from seqbench.config import load
 from seqbench.config.grid import grid, studies

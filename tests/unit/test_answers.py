@@ -18,6 +18,8 @@ from seqbench.analysis import collect
 from seqbench.core.metrics import per_user
 from seqbench.report import answers, spent, versus
 
+pytestmark = pytest.mark.slow
+
 
 def tables_of(results, wanted, change=lambda: None):
     path = write_grid(results, wanted)

@@ -1,6 +1,7 @@
 """The answer in brief beyond what test_scorecard.py and test_shorter.py count: several tracks, lengths at which a step is shorter, nothing judged."""
 
 import pandas as pd
+import pytest
 from builders import plan, training
 from test_findings import tables_of
 from test_headline import both as pair
@@ -13,6 +14,8 @@ from test_tradeoff import WINDOWS, comparison, cost, tables
 
 from seqbench.report import both, brief, published_values, short, standing
 from seqbench.report.tables import span
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_first_words_count_every_judged_track():

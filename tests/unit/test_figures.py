@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from figure_check import MODELS, assert_no_texts_overlap
 
 from seqbench.core.display import QUANTITIES
 from seqbench.report import drawings, figures, look
 from seqbench.report.tables import metric_label
 
-MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 LENGTHS = (50, 100, 200, 500, 1000)
 
 
@@ -85,41 +85,10 @@ ALL = {
 }
 
 
-def shown_ticks(axis):
-    low, high = sorted(axis.get_view_interval())
-    inside = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-    return [tick.label1 for tick in inside if tick.label1.get_visible()]
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_no_texts_overlap_and_none_leaves_the_figure(name):
     function, data = ALL[name]
-    figure = function(data)
-    figure.draw_without_rendering()
-    frame, boxes = figure.bbox, []
-    for axis in (a for a in figure.axes if a.get_visible()):
-        ticks = [*shown_ticks(axis.xaxis), *shown_ticks(axis.yaxis)]
-        texts = [
-            *ticks,
-            *axis.texts,
-            axis.xaxis.label,
-            axis.yaxis.label,
-            axis.title,
-            axis._left_title,
-        ]
-        boxes += [
-            (t.get_text(), t.get_window_extent())
-            for t in texts
-            if t.get_text().strip() and t.get_visible()
-        ]
-    for text, box in boxes:
-        assert frame.x0 <= box.x0 and box.x1 <= frame.x1, text
-        assert frame.y0 <= box.y0 and box.y1 <= frame.y1, text
-    for k, (text, box) in enumerate(boxes):
-        for other_text, other in boxes[k + 1 :]:
-            # A title leaves an empty second line for the subtitle that is drawn there.
-            if "\n" not in text + other_text:
-                assert not box.shrunk(0.9, 0.9).overlaps(other.shrunk(0.9, 0.9)), (text, other_text)
+    assert_no_texts_overlap(function(data))
 
 
 def test_drawn_points_are_the_data():
@@ -184,6 +153,7 @@ def test_only_what_ranks_all_items_has_an_oracle_line():
     assert [len(found) for found in lines] == [1, 0, 1, 0]
 
 
+@pytest.mark.slow
 def test_saved_files_are_undated_and_the_same_every_time(tmp_path):
     for folder in ("one", "two"):
         look.save(figures.effectiveness(quality()), quality(), tmp_path / folder, "quality")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_figures import MODELS, test_no_texts_overlap_and_none_leaves_the_figure
+from figure_check import MODELS, assert_no_texts_overlap
 
 from seqbench.config.model_files import shown
 from seqbench.report import figures_cost
@@ -100,9 +100,9 @@ ALL = {
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_texts_overlap(name, monkeypatch):
-    monkeypatch.setattr("test_figures.ALL", ALL)
-    test_no_texts_overlap_and_none_leaves_the_figure(name)
+def test_no_texts_overlap_and_none_leaves_the_figure(name):
+    function, data = ALL[name]
+    assert_no_texts_overlap(function(data))
 
 
 def lines(axis, model):

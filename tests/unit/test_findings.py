@@ -79,6 +79,7 @@ def test_a_place_without_a_baseline_counts_for_nothing(tmp_path):
     assert "SASRec 1 of 1;" in text and "of 2" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "told"), [(0.45, True), (0.6, False)])
 def test_a_seed_that_did_not_train_is_told(tmp_path, share, told):
     """Of two seeds of SASRec one finds the items of fewer users."""
@@ -180,6 +181,7 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
     assert found["Ended by the budget"].text.startswith("1 of 1 training on toy (matched) ")
 
 
+@pytest.mark.slow
 def test_ties_are_told_where_they_decide_and_where_nobody_can_see_them(tmp_path):
     tables = tables_of(tmp_path)
     facts = tables.datasets["toy"]
@@ -211,6 +213,7 @@ def test_a_fallback_backend_is_named(tmp_path):
     assert set(rows.backend) == {"reference"}
 
 
+@pytest.mark.slow
 def test_noisy_times_are_flagged(tmp_path):
     wanted = plan()
     path = write_grid(tmp_path, wanted)
@@ -234,6 +237,7 @@ def test_builders_rank_models_in_order_of_skill():
     assert scores == sorted(scores)
 
 
+@pytest.mark.slow
 def test_comparisons_are_read_from_the_side_of_the_model_that_is_asked_about(tmp_path):
     rows = tables_of(tmp_path).frames["comparisons"]
     whole = ["dataset", "track", "seq_len", "seen_items", "metric"]

@@ -22,6 +22,8 @@ from seqbench.analysis import collect
 from seqbench.core.metrics import per_user
 from seqbench.report import glance
 
+pytestmark = pytest.mark.slow
+
 
 def tables_of(results, wanted, change=lambda: None):
     write_grid(results, wanted)

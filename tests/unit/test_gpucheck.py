@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from gpu_grid import plan_with
 from import_graph import closure
-from test_gpuplan import plan
 
 from seqbench.core.errors import UserError
 from tools.gpu import command, training
@@ -107,11 +107,11 @@ def test_make_hands_its_variables_on():
 
 
 def run(tmp_path, parts):
-    return command.gpu_check(tmp_path / "out", parts, 100, None, allow_cpu=True, tiny=True)
+    return command.gpu_check(tmp_path / "out", parts, 3600, None, allow_cpu=True, tiny=True)
 
 
 def test_a_job_that_crashed_is_a_failure_and_is_tried_again_last(tmp_path, monkeypatch):
-    paths = [job.path for job in planning.jobs(plan(tmp_path, tiny=True))]
+    paths = [job.path for job in planning.jobs(plan_with(tmp_path, tiny=True))]
     order = []
 
     def measure(job, *_):
@@ -223,7 +223,7 @@ def test_a_part_that_breaks_leaves_the_others_their_turn(tmp_path, monkeypatch):
 
     monkeypatch.setattr(command, "_RUN", {"scan": broken, "cost": lambda _: command.DONE})
     monkeypatch.setattr(command, "_check_device", lambda _: None)
-    assert command.gpu_check(tmp_path, "scan cost", 60.0, None) == command.FAILED
+    assert command.gpu_check(tmp_path, "scan cost", 3600.0, None) == command.FAILED
     assert json.loads((tmp_path / "checks/scan.json").read_text()) == {
         "status": "failed", "reason": "RuntimeError: no kernel image",
     }  # fmt: skip
@@ -235,5 +235,5 @@ def test_a_scan_of_another_size_is_another_result(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(command, "_once", lambda plan, part, made_by, run: asked.append(made_by))
     for small in (True, False, True):
-        command._scan(plan(tmp_path, tiny=small))
+        command._scan(plan_with(tmp_path, tiny=small))
     assert asked[0] == asked[2] != asked[1] and asked[1].endswith("cpu 2048 x 200 x 128")

@@ -1,24 +1,18 @@
 """What gpu-check would do: which jobs in which order, on which data, and what of it is done already."""
 
 import json
-import time
+
+from gpu_grid import plan_with
 
 from seqbench.analysis import scaling
 from seqbench.report import claims
 from tools.gpu import plan as planning
-from tools.gpu.plan import Plan
-
-
-def plan(out, **changes):
-    return Plan(
-        **{"out": out, "parts": (), "data": None, "deadline": time.monotonic() + 60} | changes
-    )
 
 
 def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     core, every = (
-        list(planning.jobs(plan(tmp_path))),
-        list(planning.jobs(plan(tmp_path, every=True))),
+        list(planning.jobs(plan_with(tmp_path))),
+        list(planning.jobs(plan_with(tmp_path, every=True))),
     )
     assert len(core) == 2 + len(planning.CORE_LENGTHS) >= 2 + scaling.FEWEST_POINTS
     assert len(every) == 2 * (1 + 8 + 8 + 5 + 4) and {job.rounds for job in every} == {3}
@@ -31,7 +25,7 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
     assert [job.seq_len for job in points] == list(planning.CORE_LENGTHS)
     assert {(job.track, job.curve) for job in points} == {("matched", "length-at-constant-batch")}
     assert min(job.rounds for job in core) >= claims.ROUNDS  # fewer would decide none of them
-    asked = [planning.ask(plan(tmp_path), job) for job in core]
+    asked = [planning.ask(plan_with(tmp_path), job) for job in core]
     assert {a.phases for a in asked} == {
         ("train", "inference")
     }  # the paper's claims are about both
@@ -40,7 +34,7 @@ def test_the_papers_point_comes_first_and_the_core_is_short(tmp_path):
 
 
 def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
-    chosen = plan(tmp_path, data=tiny)
+    chosen = plan_with(tmp_path, data=tiny)
     name = json.loads((tiny / "dataset.json").read_text())["name"]
     assert [job.dataset for job in planning.jobs(chosen) if not job.curve] == [name, name]
     assert planning.dataset(chosen) == tiny
@@ -48,9 +42,9 @@ def test_a_given_dataset_takes_the_place_of_the_generated_one(tmp_path, tiny):
 
 
 def test_tiny_and_whole_runs_share_no_data_and_a_given_dataset_may_be_tried_tiny(tmp_path, tiny):
-    names = [planning._name(plan(tmp_path, tiny=small)) for small in (False, True)]
+    names = [planning._name(plan_with(tmp_path, tiny=small)) for small in (False, True)]
     assert names == ["generated", "generated-tiny"]
-    chosen = plan(tmp_path, data=tiny, tiny=True)
+    chosen = plan_with(tmp_path, data=tiny, tiny=True)
     name = json.loads((tiny / "dataset.json").read_text())["name"]
     assert {job.dataset for job in planning.jobs(chosen)} == {name, "full-length"}
 
@@ -60,10 +54,10 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     from seqbench.core.records import write_record
     from seqbench.hardware.environment import environment
 
-    job = next(planning.jobs(plan(tmp_path, tiny=True)))
+    job = next(planning.jobs(plan_with(tmp_path, tiny=True)))
     given = {"name": "generated", "hash": "a" * 64}
     (tmp_path / "dataset.json").write_text(json.dumps(given))
-    chosen = plan(tmp_path, data=tmp_path)
+    chosen = plan_with(tmp_path, data=tmp_path)
 
     def leave(
         status="ok", phases=("train", "inference"), where=None, data=given["hash"], **changes

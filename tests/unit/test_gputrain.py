@@ -53,6 +53,7 @@ def test_a_pattern_that_matches_no_job_is_one_line(tmp_path, capsys):
     assert "only = 'absent/*': matches no job" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
     out = tmp_path / "check"
     done_once(out, "quality", grid, 3)
@@ -62,9 +63,10 @@ def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
     assert "NDCG@10" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_published_of_this_machine_is_not_trained_again(tmp_path, grid):
     out = tmp_path / "check"
-    command.gpu_check(out, "quality", 120, None, True, True, False, grid, 2)
+    command.gpu_check(out, "quality", 3600, None, True, True, False, grid, 2)
     folder = unpack(next(out.glob("*.tar.gz")), tmp_path / "results")
     elsewhere = replace(plan(tmp_path / "new", grid), published=folder.parent)
     jobs = training.of_grid(grid)
@@ -136,8 +138,8 @@ def test_a_worker_that_starts_after_the_stop_is_killed_too(tmp_path, grid, monke
     def supervise(job, *_):
         if job.seed == 0:
             raise SystemExit(143)
-        assert stopped.wait(30)
-        workers.append(subprocess.Popen(["sleep", "20"]))
+        assert stopped.wait(300)
+        workers.append(subprocess.Popen(["sleep", "600"]))
         workers[0].wait()
         return "oom"
 
@@ -153,6 +155,7 @@ def test_a_worker_that_starts_after_the_stop_is_killed_too(tmp_path, grid, monke
     assert workers[0].returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind", "share", "said"),
     [
@@ -171,7 +174,7 @@ def test_what_sharing_did_is_no_result_of_a_training(
     folder = chosen.results / job.path
 
     def supervise(*_):
-        supervisor.supervise(job, grid.parent / "data" / job.dataset, folder, 1, 100.0)
+        supervisor.supervise(job, grid.parent / "data" / job.dataset, folder, 1, 1200.0)
         file = folder / "record.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"status": status}))
         return "ok"  # the worker's own end, whatever it wrote
@@ -190,7 +193,7 @@ def test_other_data_of_the_same_name_are_trained_on_again(tmp_path, grid):
     job = training.of_grid(grid)[2]
     chosen = plan(tmp_path / "out", grid)
     supervisor.supervise(
-        job, grid.parent / "data" / job.dataset, chosen.results / job.path, 1, 100.0
+        job, grid.parent / "data" / job.dataset, chosen.results / job.path, 1, 1200.0
     )
     assert training.is_done(chosen, job)
     facts = grid.parent / "data" / job.dataset / "dataset.json"
@@ -198,6 +201,7 @@ def test_other_data_of_the_same_name_are_trained_on_again(tmp_path, grid):
     assert not training.is_done(chosen, job)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_ends_it_leaves_nothing_behind(tmp_path, grid):
     """Trainings that would run for minutes: none is left, no record is, and the status says who ended it."""
     listed = json.loads(grid.read_text())["trainings"][:2]
@@ -214,7 +218,7 @@ def test_a_scheduler_that_ends_it_leaves_nothing_behind(tmp_path, grid):
     workers = process.children()
     process.terminate()
     process.stderr.read()
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(600) == 128 + signal.SIGTERM
     assert len(workers) == 2 and not any(worker.is_running() for worker in workers)
     assert not list(out.rglob("record.json"))
 

@@ -25,6 +25,7 @@ def search(grid):
     return study
 
 
+@pytest.mark.slow
 def test_studies_and_trainings_side_by_side_until_their_winners_are_accepted(
     tmp_path, grid, search
 ):
@@ -48,6 +49,7 @@ def config_of(dataset):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_that_the_budget_cut_goes_on_with_its_trials(tmp_path, grid, search, monkeypatch):
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune",))
     supervise, trained = training.supervise, []
@@ -83,6 +85,7 @@ def test_a_trial_without_a_record_ends_its_study_and_not_the_trainings(
     assert sorted(ran) == ["matched"] * 3 + ["tune"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_crashes_counts_as_failed(tmp_path, grid, search, monkeypatch):
     supervise = training.supervise
 
@@ -119,6 +122,7 @@ def test_without_a_study_left_nothing_is_begun(tmp_path, grid, search, monkeypat
     assert training.search_all(chosen) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searched_again(
     tmp_path, grid, search
 ):
@@ -163,6 +167,7 @@ def changed(file, **values):
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
+@pytest.mark.slow
 def test_unpacking_the_same_trials_again_changes_nothing(tuned):
     out, results = tuned
     before = {p: p.read_bytes() for p in results.rglob("*.json")}
@@ -170,6 +175,7 @@ def test_unpacking_the_same_trials_again_changes_nothing(tuned):
     assert {p: p.read_bytes() for p in results.rglob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_trials_of_another_machine_are_not_replaced(tuned, search):
     out, results = tuned
     file = results / search.trial_path(1) / "record.json"
@@ -181,6 +187,7 @@ def test_trials_of_another_machine_are_not_replaced(tuned, search):
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_study_that_its_trials_contradict_is_refused(tuned, search, tmp_path):
     out, _ = tuned
     file = out / "results" / search.path / "study.json"
@@ -193,6 +200,7 @@ def test_a_study_that_its_trials_contradict_is_refused(tuned, search, tmp_path):
     assert not (tmp_path / "elsewhere" / "tune").exists()
 
 
+@pytest.mark.slow
 def test_another_study_in_its_place_is_not_replaced(tmp_path, grid, search):
     out, results = tmp_path / "check", tmp_path / "results"
     command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)

@@ -1,6 +1,7 @@
 """The answer in a few sentences, from tables whose answer is known."""
 
 import pandas as pd
+import pytest
 from builders import REPORT
 from test_claims import CLAIMS, FAST
 from test_claims import tables as facts
@@ -8,6 +9,8 @@ from test_claims import tables as facts
 from seqbench.analysis.collect import Tables
 from seqbench.report import claims, headline
 from seqbench.report.claims import Finding
+
+pytestmark = pytest.mark.slow
 
 NUMBERS = {
     "mean_a": 0.1,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import small_ceilings_child
 
 from seqbench.cli import main
 from seqbench.core.jobs import FULL_LENGTH, MeasurementJob
@@ -17,6 +18,12 @@ JOB = MeasurementJob(
     "tiny", "matched", 12, (("sasrec", SMALL), ("gru4rec", SMALL)), targets_per_step=128, eval_batch=20,
     rounds=2, steps=3, warmup=1,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_ceilings(monkeypatch):
+    """Every measurement begins with what the machine does at best: here in no time."""
+    monkeypatch.setattr(session, "_child", small_ceilings_child.run)
 
 
 def test_models_take_turns_in_rotating_order():
@@ -34,7 +41,7 @@ def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
         rounds=3, steps=2, warmup=1, n_items=30,
     )  # fmt: skip
     ask = session.Ask(phases=("train",), until=0.0)  # a time that has passed: the first round only
-    assert session.measure(job, None, tmp_path, 1, 120.0, ask) == {"sasrec": "ok"}
+    assert session.measure(job, None, tmp_path, 1, 1200.0, ask) == {"sasrec": "ok"}
     record = read_record(tmp_path / "sasrec")
     samples = read_samples(tmp_path / "sasrec", record)
     assert samples["train/step_s"].shape == (1, 2)
@@ -145,7 +152,7 @@ def test_counting_shares_a_gpu_only_where_it_is_known_to_fit(
         now[0] += 1
         most[0] = max(most[0], now[0])
         if at_once == 2:
-            both.wait(10)  # would not pass one after the other
+            both.wait(120)  # would not pass one after the other
         now[0] -= 1
         return {"flops": len(name)}
 
@@ -183,7 +190,7 @@ def test_a_phase_that_cannot_be_counted_leaves_the_other_one(tiny, monkeypatch):
 
 
 def test_a_measurement_writes_one_record_per_model(tiny, tmp_path):
-    assert session.measure(JOB, tiny, tmp_path, 1, 120.0) == {"sasrec": "ok", "gru4rec": "ok"}
+    assert session.measure(JOB, tiny, tmp_path, 1, 1200.0) == {"sasrec": "ok", "gru4rec": "ok"}
     record = read_record(tmp_path / "sasrec")
     samples = read_samples(tmp_path / "sasrec", record)
     assert record["kind"] == "measure" and record["job"]["model"] == "sasrec"
@@ -204,7 +211,7 @@ def test_full_length_batches_need_no_dataset(tmp_path):
         FULL_LENGTH, "matched", 16, (("sasrec", SMALL),), targets_per_step=64, eval_batch=8,
         rounds=1, steps=2, warmup=1, n_items=30,
     )  # fmt: skip
-    session.measure(job, None, tmp_path, 1, 120.0)
+    session.measure(job, None, tmp_path, 1, 1200.0)
     record = read_record(tmp_path / "sasrec")
     assert record["data"]["hash"] is None and record["data"]["n_items"] == 30
     assert record["values"]["steps_per_epoch"] is None
@@ -216,16 +223,20 @@ def test_full_length_batches_need_no_dataset(tmp_path):
 def test_a_model_that_fails_gets_a_status_and_the_others_are_measured(tiny, tmp_path):
     models = (("sasrec", (("d_model", 15), ("n_heads", 2))), ("gru4rec", SMALL))
     job = MeasurementJob("tiny", "matched", 12, models, 128, 20, rounds=1, steps=1, warmup=0)
-    found = session.measure(job, tiny, tmp_path, 1, 120.0)
+    found = session.measure(job, tiny, tmp_path, 1, 1200.0)
     assert found == {"sasrec": "crashed", "gru4rec": "ok"}
     assert read_record(tmp_path / "sasrec")["reason"]
 
 
-@pytest.mark.parametrize(("code", "status"), [("kill", "oom"), ("hang", "timeout")])
-def test_a_killed_or_hanging_process_is_a_status(tiny, tmp_path, monkeypatch, code, status):
+@pytest.mark.parametrize(
+    ("code", "limit_s", "status"), [("kill", 600.0, "oom"), ("hang", 0.5, "timeout")]
+)
+def test_a_killed_or_hanging_process_is_a_status(
+    tiny, tmp_path, monkeypatch, code, limit_s, status
+):
     monkeypatch.setattr(session, "_child", {"kill": _kill_self, "hang": _hang}[code])
     job = MeasurementJob("tiny", "matched", 12, (("sasrec", SMALL),), rounds=1)
-    assert session.measure(job, tiny, tmp_path, 1, 1.5) == {"sasrec": status}
+    assert session.measure(job, tiny, tmp_path, 1, limit_s) == {"sasrec": status}
 
 
 def _kill_self(*_):
@@ -241,9 +252,9 @@ def _hang(*_):
 
 
 def test_a_record_holds_counts_and_ceilings_beside_the_times(tiny, tmp_path):
-    session.measure(JOB, tiny, tmp_path, 1, 120.0)
+    session.measure(JOB, tiny, tmp_path, 1, 1200.0)
     one, other = (read_record(tmp_path / name)["values"] for name in ("sasrec", "gru4rec"))
-    assert one["ceilings"] == other["ceilings"] and one["ceilings"]["product_flop_per_s"] > 1e8
+    assert one["ceilings"] == other["ceilings"] and one["ceilings"]["product_flop_per_s"] > 0
     for phase in session.PHASES:
         assert one["counts"][phase]["flops"] > 0
     train = one["counts"]["train"]
@@ -274,7 +285,7 @@ def test_out_of_memory_in_training_keeps_inference_and_the_size_asked_for(
     job = MeasurementJob(
         "tiny", "matched", 12, (("sasrec", SMALL),), 128, 20, rounds=2, steps=2, warmup=1
     )
-    assert session.measure(job, tiny, tmp_path, 1, 120.0) == {"sasrec": "oom"}
+    assert session.measure(job, tiny, tmp_path, 1, 1200.0) == {"sasrec": "oom"}
     record = read_record(tmp_path / "sasrec")
     failed = record["values"]["failed"]
     assert set(failed) == {"train"} and failed["train"]["requested_bytes"] == 2**60

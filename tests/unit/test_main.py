@@ -255,6 +255,7 @@ def test_damaged_data_are_prepared_with_force(capsys, tiny, tmp_path):
     assert f"with: snakemake --cores 1 --force {data}/dataset.json\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_backend_that_is_not_here_says_how_to_get_it(capsys, tiny, tmp_path):
     experiment = TrainingJob("tiny", "mamba4rec", "m", 5, 0, (("scan", "fused"),))
     arguments = ["--job", experiment.to_json(), "--dataset", str(tiny), "--out"]
@@ -296,6 +297,7 @@ def test_damaged_samples_are_named_where_they_lie_before_anything_is_published(c
     assert not (tmp_path / "reference").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_published_is_named_where_it_lies(capsys, tmp_path):
     """And not in the copy of its folder that publishing changes, which is gone afterwards."""
     folder = "runs/toy/matched/sasrec/L50-s0"

@@ -32,3 +32,9 @@ def test_help_lists_every_target_in_one_column_and_every_variable():
     assert len({len(column) for column, _ in listed}) == 1
     for variable in ("CONFIGFILES", "CONFIG=", "BASE", "REPEATS", "BUDGET_S", "DATA", "CORES"):
         assert variable in text.partition("Variables:")[2]
+
+
+@pytest.mark.parametrize(("target", "chosen"), [("test", ' -m "not slow"\n'), ("test-all", "\n")])
+def test_the_slow_tests_run_under_a_target_of_their_own(target, chosen):
+    (ran,) = re.findall(r" -m pytest -n 2 --dist loadfile(.*\n)", said("--dry-run", target))
+    assert ran == chosen

@@ -10,6 +10,8 @@ from seqbench.analysis import collect, protocols
 from seqbench.data import filtering
 from seqbench.report import protocol_views, report
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("popularity", "gru4rec", "sasrec", "mamba4rec")
 PROVENANCE = {
     "file": "u.data",

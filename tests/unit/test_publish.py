@@ -64,6 +64,7 @@ def test_tables_have_the_published_columns(tmp_path):
     assert len(energy) == 1
 
 
+@pytest.mark.slow
 def test_tables_are_made_again_from_the_copies_alone(tmp_path):
     folder = published(tmp_path, plan("sasrec", "mamba4rec"))
     before = {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
@@ -78,6 +79,7 @@ def test_tables_are_made_again_from_the_copies_alone(tmp_path):
     assert set(before) == {*tables, "README.md"}
 
 
+@pytest.mark.slow
 def test_records_of_several_sittings_accumulate(tmp_path):
     published(tmp_path, plan("sasrec"))
     folder = published(tmp_path, plan("mamba4rec"))
@@ -86,6 +88,7 @@ def test_records_of_several_sittings_accumulate(tmp_path):
     assert set(frame.n_seeds[frame.model == "sasrec"]) == {2}
 
 
+@pytest.mark.slow
 def test_the_same_experiment_is_replaced_and_another_is_not(tmp_path):
     wanted = plan("sasrec")
     folder = published(tmp_path, wanted)
@@ -129,6 +132,7 @@ def test_what_is_refused_changes_nothing_that_is_published(tmp_path, what):
     assert not list(tmp_path.glob(".publish-*"))
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(tmp_path):
     published(tmp_path, plan("sasrec"))
     wanted = plan("mamba4rec")
@@ -146,6 +150,7 @@ def test_readme_of_the_machine_holds_the_tables_and_commands(tmp_path):
     assert "/tmp" not in text
 
 
+@pytest.mark.slow
 def test_readme_is_rewritten_between_its_markers_only(tmp_path):
     published(tmp_path, plan("sasrec"))
     readme = tmp_path / "README.md"
@@ -172,6 +177,7 @@ def gpu_machine(results):
     return folder, gpu
 
 
+@pytest.mark.slow
 def test_pages_put_gpus_first_and_hold_the_cost_of_tracks_that_were_not_trained(tmp_path):
     published(tmp_path, plan("sasrec", "mamba4rec", seeds=(0, 1, 2)))
     gpu_machine(tmp_path)
@@ -214,6 +220,7 @@ def test_a_note_below_several_tables_is_said_below_the_first():
     assert [t.notes for t in shown] == [["both", "x"], ["both"]]
 
 
+@pytest.mark.slow
 def test_a_seed_from_another_machine_completes_a_place(tmp_path):
     published(tmp_path, plan("sasrec"))
     folder, gpu = gpu_machine(tmp_path)
@@ -236,6 +243,7 @@ def test_a_seed_from_another_machine_completes_a_place(tmp_path):
         assert set(own.n_seeds[own.model == "sasrec"]) == {seeds}
 
 
+@pytest.mark.slow
 def test_what_fits_no_others_is_left_out_and_said(tmp_path):
     published(tmp_path, plan("sasrec"))
     folder, gpu = gpu_machine(tmp_path)
@@ -251,6 +259,7 @@ def test_what_fits_no_others_is_left_out_and_said(tmp_path):
     assert set(frame.model) == {"popularity", "sasrec"}
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_told_by_all_pages(tmp_path):
     wanted = plan("sasrec")
     published(tmp_path, wanted)
@@ -265,6 +274,7 @@ def test_a_failed_training_is_told_by_all_pages(tmp_path):
     assert "1 experiment ended as diverged" in page and "loss is NaN at step 3" in page
 
 
+@pytest.mark.slow
 def test_a_track_stands_with_equal_trainings_of_another_and_says_so(tmp_path, monkeypatch):
     own = training(model="gru4rec", track="tuned", learning_rate=0.002)
     published(tmp_path, grid([training(), training(model="mamba4rec"), own]))

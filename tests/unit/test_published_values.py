@@ -9,6 +9,8 @@ from seqbench.analysis import collect
 from seqbench.core.errors import UserError
 from seqbench.report import published_values
 
+pytestmark = pytest.mark.slow
+
 
 def tables_of(results, **values):
     wanted = grid([training(model="sasrec", seed=s) for s in SEEDS])

@@ -8,6 +8,8 @@ from test_tradeoff import tables as facts
 
 from seqbench.report import reach, tradeoff
 
+pytestmark = pytest.mark.slow
+
 LOOKS = {  # values of three seeds at steps 100, 200, ...
     "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120], [0.090, 0.100, 0.110]),
     "sasrec": ([0.050, 0.080, 0.094, 0.100], [0.060, 0.093, 0.100], [0.050, 0.080, 0.094, 0.100]),

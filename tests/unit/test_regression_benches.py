@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+import pytest
+
 from tools.gate import benches
 
 
@@ -13,6 +15,7 @@ def test_every_benchmark_is_a_stage_but_those_that_are_stages_already(stubs):
     assert 0 < quick < slow < 1
 
 
+@pytest.mark.slow
 def test_only_the_benchmarks_that_are_asked_for_run(stubs, bench_folder):
     (bench_folder / "test_more.py").write_text(
         "def test_never(benchmark):\n    raise SystemExit(3)\n"
@@ -20,6 +23,7 @@ def test_only_the_benchmarks_that_are_asked_for_run(stubs, bench_folder):
     assert list(stubs.block(["bench/slow"])) == ["bench/slow"]
 
 
+@pytest.mark.slow
 def test_a_short_benchmark_runs_many_rounds_by_the_clock_of_the_stages(
     stubs, bench_folder, tmp_path
 ):
@@ -35,6 +39,7 @@ def test_a_short_benchmark_runs_many_rounds_by_the_clock_of_the_stages(
         assert 2 * (2 + benches.FEWEST) < counted[side] <= 2 * (2 + benches.MOST)
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_fails_under_one_side_or_is_skipped_on_both(stubs, bench_folder):
     (bench_folder / "test_more.py").write_text(
         "import os, pytest\n\n"
@@ -47,6 +52,7 @@ def test_a_benchmark_that_fails_under_one_side_or_is_skipped_on_both(stubs, benc
     assert list(found) == ["bench/quick"], "what both skip is not for this machine"
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_fails_on_both_sides_or_only_after_it_was_timed(stubs, bench_folder):
     (bench_folder / "test_more.py").write_text(
         "import os\n\n"
@@ -58,6 +64,7 @@ def test_a_benchmark_that_fails_on_both_sides_or_only_after_it_was_timed(stubs, 
     assert found["bench/wrong"]["side"] == "head"
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_within_a_benchmark_is_blamed_on_its_own_side(stubs, bench_folder):
     (bench_folder / "test_more.py").write_text(
         "import os\n\n"
@@ -67,6 +74,7 @@ def test_a_worker_that_ends_within_a_benchmark_is_blamed_on_its_own_side(stubs, 
     assert found == {"bench": {"error": "the process ended: no message", "side": "base"}}
 
 
+@pytest.mark.slow
 def test_a_pedantic_benchmark_waits_as_well(stubs, bench_folder):
     (bench_folder / "test_more.py").write_text(
         "def test_pedantic(benchmark):\n    benchmark.pedantic(lambda: sum(range(10_000)), rounds=7)\n"
@@ -75,6 +83,7 @@ def test_a_pedantic_benchmark_waits_as_well(stubs, bench_folder):
     assert "change" in stubs.block(["bench/pedantic"])["bench/pedantic"]
 
 
+@pytest.mark.slow
 def test_benchmarks_that_cannot_be_collected_are_named_and_not_lost_silently(stubs, bench_folder):
     (bench_folder / "test_more.py").write_text("import nothing_of_that_name\n")
     found = stubs.block(["bench/quick", "last"])

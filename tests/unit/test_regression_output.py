@@ -5,7 +5,7 @@ from xml.etree import ElementTree as xml
 
 import numpy as np
 import pytest
-from test_regression import blocks
+from gate_blocks import blocks
 
 from tools.gate import history, output, pairs, verdict
 from tools.gate.golden import Change

@@ -72,15 +72,14 @@ def test_work_that_the_clock_does_not_see_is_said(stubs):
 
 
 def test_the_clock_stands_still_while_others_have_the_cpu():
-    """Two processes on one CPU: each sees about half of the wall pass. It does not stand still while a process sleeps."""
+    """Two processes on one CPU: each counts what it computed and slept, however little of the wall that was."""
     script = (
         "import os, sys, time; sys.path.insert(0, sys.argv[1]); import benches\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "print(flush=True); sys.stdin.readline()\n"
-        "wall, own = time.perf_counter(), benches.clock()\n"
-        "while time.perf_counter() - wall < 1: pass\n"
-        "time.sleep(0.2)\n"
-        "print(benches.clock() - own, flush=True)\n"
+        "used, own = time.process_time(), benches.clock()\n"
+        "while time.process_time() - used < 0.3: pass\n"
+        "print(benches.clock() - own - (time.process_time() - used), flush=True)\n"
     )
     command = [sys.executable, "-c", script, str(process.STAGES.parent)]
     both = [
@@ -92,8 +91,8 @@ def test_the_clock_stands_still_while_others_have_the_cpu():
     for one in both:
         one.stdin.write("\n")
         one.stdin.flush()
-    own = [float(one.communicate(timeout=60)[0]) for one in both]
-    assert all(0.2 < s < 1.1 for s in own) and sum(own) < 1.9, "1.2 s on the wall each"
+    beyond = [float(one.communicate(timeout=600)[0]) for one in both]
+    assert all(abs(s) < 0.05 for s in beyond), "0.6 s on the wall each, at least"
     start = benches.clock()
     time.sleep(0.2)
     assert benches.clock() - start > 0.19
@@ -131,9 +130,24 @@ def test_a_process_that_dies_once_is_an_accident(stubs):
 
 
 def test_a_process_that_hangs_is_given_up(stubs, monkeypatch):
-    monkeypatch.setattr(process, "LIMIT_S", 8.0)
+    """The limit is short for the request that hangs only: a busy machine may be slow with the others."""
+    send, answer = process.Worker.send, process.Worker.answer
+
+    def send_with_limit(self, *request):
+        if request[0] == "make":
+            self.made = request[1]
+        hangs = request == ("run",) and (self.made, self.side) == ("hanging", "head")
+        self.limit_s = 0.5 if hangs else 600.0
+        send(self, *request)
+
+    def answer_within_limit(self):
+        monkeypatch.setattr(process, "LIMIT_S", self.limit_s)
+        return answer(self)
+
+    monkeypatch.setattr(process.Worker, "send", send_with_limit)
+    monkeypatch.setattr(process.Worker, "answer", answer_within_limit)
     found = stubs.block(["hanging", "last"])
-    assert found["hanging"] == {"error": "no answer within 8 s", "side": "head"}
+    assert found["hanging"] == {"error": "no answer within 0.5 s", "side": "head"}
     assert "change" in found["last"]
 
 

@@ -1,6 +1,5 @@
 """Report: self-contained, complete, every number recomputed here."""
 
-import csv
 import json
 import re
 import shutil
@@ -13,18 +12,19 @@ from builders import (
     SEEDS,
     THREE,
     curves_of,
+    empty_picture,
     grid,
     measurement,
     plan,
+    read_table,
+    rendered,
     samples,
     training,
     write_dataset,
-    write_grid,
     write_measurement,
     write_training,
 )
 
-from seqbench.analysis import collect
 from seqbench.core.metrics import per_user
 from seqbench.report import report
 
@@ -39,23 +39,6 @@ KINDS = (
     "time",
     "tradeoff",
 )
-
-
-def rendered(results, wanted=None, change=lambda: None, *, draw=False):
-    """The page of a grid; without draw an empty picture stands for every figure, which is what takes the time."""
-    path = write_grid(results, wanted or plan())
-    change()
-    collect.collect(path, results, results / "tables")
-    with pytest.MonkeyPatch.context() as patch:
-        if not draw:
-            patch.setattr(report.look, "save", empty_picture)
-        page = report.render(results / "tables", results / "report")
-    return page.read_text(encoding="utf-8")
-
-
-def empty_picture(figure, data, folder, name):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.svg").write_text('<svg width="1pt" height="1pt"></svg>')
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +72,7 @@ class Links(HTMLParser):
 # --- the page -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_page_needs_nothing_but_itself(built):
     links = Links(built[1])
     assert all(target.startswith("#") for target in links.resources)
@@ -97,6 +81,7 @@ def test_page_needs_nothing_but_itself(built):
     assert links.open == []
 
 
+@pytest.mark.slow
 def test_local_links_lead_somewhere_and_ids_are_unique(built):
     results, page = built
     links = Links(page)
@@ -111,6 +96,7 @@ def test_local_links_lead_somewhere_and_ids_are_unique(built):
     assert set(inner) <= set(links.ids)
 
 
+@pytest.mark.slow
 def test_all_sections_and_figures_are_there(built):
     results, page = built
     for section in (
@@ -133,6 +119,7 @@ def test_all_sections_and_figures_are_there(built):
             assert (results / "report/figures" / f"{name}.{kind}").stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_same_tables_give_the_same_page(built, tmp_path, monkeypatch):
     monkeypatch.setattr(
         report.look, "save", empty_picture
@@ -141,6 +128,7 @@ def test_same_tables_give_the_same_page(built, tmp_path, monkeypatch):
     assert pages[0] == pages[1]
 
 
+@pytest.mark.slow
 def test_effectiveness_table_holds_recomputed_means(built):
     rows = read_table(built[0], "effectiveness-matched-toy")
     for model in THREE:
@@ -160,6 +148,7 @@ def test_effectiveness_table_holds_recomputed_means(built):
         )
 
 
+@pytest.mark.slow
 def test_numbers_on_the_page_are_those_of_the_table(built):
     results, page = built
     row = next(
@@ -168,6 +157,7 @@ def test_numbers_on_the_page_are_those_of_the_table(built):
     assert f"{float(row['Seen items excluded: NDCG@10']):.3f} ± " in page
 
 
+@pytest.mark.slow
 def test_tables_at_a_glance_stand_before_the_sentences(built):
     page = built[1]
     assert page.index("<h2>Findings</h2>") < page.index("Quality: Mamba4Rec ")
@@ -176,6 +166,7 @@ def test_tables_at_a_glance_stand_before_the_sentences(built):
         assert page.index("</nav>") < page.index(f'<table id="{name}"') < question
 
 
+@pytest.mark.slow
 def test_efficiency_table_holds_recomputed_medians(built):
     rows = read_table(built[0], "efficiency-matched-test-machine-cpu")
     row = next(row for row in rows if row["Model"] == "sasrec")
@@ -188,6 +179,7 @@ def test_efficiency_table_holds_recomputed_medians(built):
     assert float(row[epoch]) == pytest.approx(np.median(step.mean(axis=1) * 120))
 
 
+@pytest.mark.slow
 def test_a_cpu_run_says_what_is_missing_and_how_to_get_it(built):
     assert "make setup CUDA=1" in built[1]
     assert (
@@ -196,6 +188,7 @@ def test_a_cpu_run_says_what_is_missing_and_how_to_get_it(built):
     )
 
 
+@pytest.mark.slow
 def test_tables_come_in_three_formats(built):
     folder = built[0] / "report/tables"
     stems = {file.stem for file in folder.iterdir()}
@@ -209,6 +202,7 @@ def test_tables_come_in_three_formats(built):
     assert not re.search(r"(?<!\\)%(?! )", tex.replace("% ", ""))
 
 
+@pytest.mark.slow
 def test_the_leader_is_bold_only_with_enough_seeds(built, tmp_path):
     assert re.search(r'class="number best[^"]*"><span class="value">0\.\d+ ±', built[1])
     page = rendered(tmp_path, plan(seeds=(0,)))
@@ -218,6 +212,7 @@ def test_the_leader_is_bold_only_with_enough_seeds(built, tmp_path):
     assert "is not established" in page
 
 
+@pytest.mark.slow
 def test_tracks_never_share_a_table(tmp_path):
     one, two = plan(track="matched"), plan(track="paper")
     both = grid(one["trainings"] + two["trainings"], one["measurements"] + two["measurements"])
@@ -231,6 +226,7 @@ def test_tracks_never_share_a_table(tmp_path):
         assert len(models) == len(set(models)) == 4
 
 
+@pytest.mark.slow
 def test_a_gpu_has_its_own_table(tmp_path):
     gpu = {
         "device": "NVIDIA Test",
@@ -248,6 +244,7 @@ def test_a_gpu_has_its_own_table(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_text_from_outside_is_escaped(tmp_path):
     change = lambda: write_dataset(  # noqa: E731
         tmp_path,
@@ -278,6 +275,7 @@ def test_a_grid_in_which_everything_failed_still_renders(tmp_path):
     assert len(report.check(tmp_path / "tables")) == 10 + 3  # the ends of curves are no problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2024", "nan"])
 def test_a_name_that_looks_like_something_else_still_renders(tmp_path, name):
     trainings = [training(name, m, name, seed=s) for m in THREE for s in SEEDS]
@@ -291,11 +289,7 @@ def test_a_grid_without_measurements_still_renders(tmp_path):
     assert page.count("No records for this figure.") == 6
 
 
-def read_table(results, name):
-    with open(results / "report/tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
+@pytest.mark.slow
 def test_tables_without_tuned_settings_are_rendered(built, tmp_path, monkeypatch):
     """Those of the gate against regressions, or of an older checkout."""
     shutil.copytree(built[0] / "tables", tmp_path / "tables")

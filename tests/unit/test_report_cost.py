@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
-from builders import THREE, curves_of, grid, measurement, plan, write_measurement
-from test_report import read_table, rendered
+from builders import (
+    THREE,
+    curves_of,
+    grid,
+    measurement,
+    plan,
+    read_table,
+    rendered,
+    write_measurement,
+)
 
 from seqbench.report import report
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -33,20 +33,20 @@ def sampled(monkeypatch):
 
 
 def _until(condition):
-    for _ in range(5000):
-        if condition():
-            return
+    """Wait for it, for as long as a busy machine may need."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "the sampler does not sample"
         time.sleep(0.001)
-    raise AssertionError("the sampler does not sample")
 
 
 def test_peaks_means_and_medians_in_the_units_of_their_names(sampled):
     sampler, fake = sampled()
     values = {name: reading.value for name, reading in sampler.readings.items()}
-    assert values == {
+    assert values == pytest.approx({
         "nvml_process_bytes": 3 * GIB, "nvml_device_bytes": 4 * GIB, "power_w": 300.0, "sm_clock_mhz": 1980,
         "memory_clock_mhz": 2619, "temperature_c": 61, "utilisation": 0.97,
-    }  # fmt: skip
+    })  # fmt: skip
     assert fake.calls[0] == "nvmlInit"
 
 
@@ -71,7 +71,7 @@ def test_start_up_is_forgotten_by_means_and_kept_by_peaks(sampled):
         settled.append(True)
 
     sampler, _ = sampled(then=work)
-    assert settled and sampler.readings["power_w"].value == 500.0
+    assert settled and sampler.readings["power_w"].value == pytest.approx(500.0)
     assert sampler.readings["nvml_process_bytes"].value == 3 * GIB
 
 
@@ -114,14 +114,14 @@ def test_where_throttling_cannot_be_told_it_is_not_said_to_be_absent(sampled):
 def test_errors_in_the_middle_keep_what_was_seen_before(sampled):
     code = pynvml.NVML_ERROR_UNKNOWN
     sampler, _ = sampled(fail={"nvmlDeviceGetPowerUsage": (3, code)})
-    assert sampler.readings["power_w"].value == 300.0
+    assert sampler.readings["power_w"].value == pytest.approx(300.0)
     assert sampler.facts["failed"] == sampler.facts["samples"] - 2
 
 
 def test_what_never_answers_is_null_with_its_reason(sampled):
     sampler, _ = sampled(fail={"nvmlDeviceGetTemperature": (1, pynvml.NVML_ERROR_NOT_SUPPORTED)})
     assert sampler.readings["temperature_c"] == Reading(None, "NVML: Not Supported")
-    assert sampler.readings["power_w"].value == 300.0
+    assert sampler.readings["power_w"].value == pytest.approx(300.0)
 
 
 def test_a_device_that_disappears_ends_the_sampling_and_nothing_else(sampled):

@@ -11,6 +11,8 @@ from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_co
 
 from seqbench.report import brief, scorecard, versus
 
+pytestmark = pytest.mark.slow
+
 
 def card(content, track="matched"):
     """Cells by the row's words and the comparator; a machine's rows below the machine's name."""

@@ -6,6 +6,8 @@ from test_answers import tables_of
 
 from seqbench.report import seen_items_gap, versus
 
+pytestmark = pytest.mark.slow
+
 
 def shaped(entry, share):
     """A training's curve with this gap by step."""

@@ -12,6 +12,8 @@ from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_co
 
 from seqbench.report import published_values, reach, short
 
+pytestmark = pytest.mark.slow
+
 GPU = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
 MEMORY = {"metric": "peak_allocated_bytes"}
 LONG = {**WINDOWS, "seq_len": 8192}

@@ -4,6 +4,8 @@ import pytest
 from test_scorecard import card, said, texts
 from test_tradeoff import comparison, cost, tables
 
+pytestmark = pytest.mark.slow
+
 
 def crossing(
     comparator,

@@ -19,7 +19,8 @@ from seqbench.data.formats import LAYOUTS
 
 CONTENT = random.Random(1).randbytes(5000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FAST = Policy(attempts=2, backoff_s=0.01, stall_s=0.3)
+FAST = Policy(attempts=2, backoff_s=0.01, stall_s=60.0)  # a busy machine may be slow to answer
+IMPATIENT = dataclasses.replace(FAST, stall_s=1.0)  # where the server stalls
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
 
 
@@ -38,8 +39,8 @@ def source(monkeypatch):
     return declare
 
 
-def find(data_dir, **local):
-    return locate("mine", {"source": "ml-1m"} | local, data_dir, FAST)
+def find(data_dir, policy=FAST, **local):
+    return locate("mine", {"source": "ml-1m"} | local, data_dir, policy)
 
 
 def test_table_of_sources():
@@ -88,7 +89,7 @@ def test_download_from_the_first_url(tmp_path, source):
 def test_second_url_when_the_first_is_dead(tmp_path, source, script):
     with serve(CONTENT[:1], *script) as (_, broken), serve(CONTENT) as (_, url):
         source((broken, "a.zip", SHA256, True), (url + "/b.zip", "b.zip", None, True))
-        found = find(tmp_path)
+        found = find(tmp_path, IMPATIENT if "stall" in script else FAST)
     assert found.url == url + "/b.zip" and found.path == tmp_path / "b.zip"
 
 

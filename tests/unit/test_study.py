@@ -3,23 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from test_tune import PAIRS
+from fake_tuning import PAIRS, TUNING
 
 from seqbench.config import load
 from seqbench.config.grid import studies
 from seqbench.config.model_files import MODELS
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import Study, Training
-
-TUNING = {
-    "datasets": {"toy": {"source": "synthetic", "k_core": 1, "seq_lens": [10, 20]}},
-    "tracks": {"matched": {"hyperparameters": {"d_model": 32}, "training": {"max_steps": 900, "eval_every": 10}}},
-    "run": {"datasets": ["toy"], "tracks": ["matched"], "models": ["sasrec", "mamba4rec", "popularity"], "seeds": [0]},
-    "tune": {
-        "datasets": ["toy"], "trials": 5, "training": {"max_steps": 300}, "space": {"n_layers": {"choices": [1, 2]}},
-        "spaces": {"mamba4rec": {"d_state": {"choices": [16, 32]}}},
-    },
-}  # fmt: skip
 
 
 def test_a_study_that_is_no_json_is_one_line():

@@ -9,6 +9,8 @@ from seqbench.analysis import collect
 from seqbench.analysis.collect import Tables
 from seqbench.report import reach, tradeoff, versus
 
+pytestmark = pytest.mark.slow
+
 
 def cost(model, median, **changes):
     """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""

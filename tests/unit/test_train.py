@@ -24,14 +24,6 @@ BUDGET = Training(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def experiment(seed=0, model="sasrec", **training):
     hyper = SMALL if model == "sasrec" else ()
     budget = dataclasses.replace(BUDGET, **training)
@@ -74,6 +66,7 @@ def test_the_start_and_the_compiling_are_reported_apart(tiny, tmp_path):
     assert values["first_step_after_s"] > 0  # the age of this test's process
 
 
+@pytest.mark.slow
 def test_compiling_is_counted_where_nothing_is_on_disk(tmp_path):
     """In a process of its own, because in this one the kernels may be compiled already."""
     script = (

@@ -5,21 +5,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from builders import ENVIRONMENT, HASH, _identity
+from builders import ENVIRONMENT, HASH
+from fake_tuning import PAIRS, data, trainer, value_of
 
-from seqbench.core import provenance, records
+from seqbench.core import records
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import Study
 from seqbench.training import search
 
-NAMES = {ENVIRONMENT["machine"]: ENVIRONMENT["machine_name"]}
-
-SPACE = {
-    "n_layers": {"choices": (1, 2)},
-    "dropout": {"low": 0.1, "high": 0.5, "step": 0.1},
-    "learning_rate": {"low": 0.0003, "high": 0.003, "log": True},
-}
-PAIRS = tuple(sorted((name, tuple(sorted(rule.items()))) for name, rule in SPACE.items()))
 STUDY = Study(
     "toy",
     "sasrec",
@@ -31,50 +24,10 @@ STUDY = Study(
 )
 
 
-def value_of(experiment):
-    """Best at one block, dropout .4 and a large step."""
-    hyper = dict(experiment.hyperparameters)
-    return (
-        0.1
-        - 0.02 * hyper["n_layers"]
-        - 0.1 * abs(hyper["dropout"] - 0.4)
-        + 5 * experiment.training.learning_rate
-    )
-
-
-def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
-    """A training that writes its record at once; numbers in ``failing`` run out of memory."""
-
-    def train(experiment, dataset, out, threads, limit):
-        number = int(out.name.removeprefix("trial-"))
-        log.append((number, limit))
-        ok = number not in failing
-        values = {
-            "parameters": 100, "steps": 50, "best_step": 40, "stopped": "patience", "targets_seen": 1000,
-            "train_s": 2.0, "best_validation": value(experiment),
-        }  # fmt: skip
-        records.write_record(
-            out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
-            job=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
-            data={"name": "toy", "hash": HASH},
-            identity={**_identity(), "code": provenance.training(experiment.model)},
-        )  # fmt: skip
-        return "ok" if ok else "oom"
-
-    return train
-
-
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     """The machine that made the stand-in's records."""
     monkeypatch.setattr(search, "machines", lambda: {ENVIRONMENT["machine"]})
-
-
-def data(folder, digest=HASH):
-    """A prepared dataset as far as tuning reads one."""
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    (folder / "data" / "dataset.json").write_text(json.dumps({"hash": digest}))
-    return folder / "data"
 
 
 def run(folder, study=STUDY, log=None, digest=HASH, **changes):

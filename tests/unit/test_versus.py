@@ -8,6 +8,8 @@ from test_headline import both, tables
 from seqbench.analysis import collect
 from seqbench.report import versus
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_share_is_read_from_the_focal_models_side():
     rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))

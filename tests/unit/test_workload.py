@@ -1,11 +1,9 @@
 """What a measured epoch holds, and what the allocator is told."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from test_interleave import JOB
 
+from seqbench.core.jobs import MeasurementJob
 from seqbench.data import open_dataset
 from seqbench.hardware import worker_env
 from seqbench.measuring import workload
@@ -16,7 +14,9 @@ from seqbench.training.batches import epoch_batches, windows_for
 def test_the_steps_of_an_epoch_are_its_batches(tiny, targets_per_step):
     """Also where one window holds more targets than a step asks for."""
     data = open_dataset(tiny)
-    job = replace(JOB, targets_per_step=targets_per_step)
+    job = MeasurementJob(
+        "tiny", "matched", 12, (("sasrec", ()),), targets_per_step=targets_per_step
+    )
     windows = windows_for(job.objective, data.split, job.seq_len)
     rng = np.random.default_rng(1)
     made = len(epoch_batches(windows, targets_per_step, rng, job.bucket_by_length))

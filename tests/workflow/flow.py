@@ -73,7 +73,7 @@ def snakemake(checkout, folder, *arguments, variables=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=3000,
     )
     return Result(done.returncode, done.stdout)
 

@@ -32,6 +32,7 @@ def test_a_thousand_experiments_are_planned_without_torch(checkout, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_without_models_to_measure_nothing_is_measured(checkout, tmp_path):
     config = write(tmp_path / "c.yaml", {"measure": {"models": []}})
     result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, config)
@@ -59,6 +60,7 @@ def test_a_mistake_ends_in_one_line_without_a_traceback(checkout, tmp_path, argu
     assert "Traceback" not in result.text and "Snakefile" not in result.text
 
 
+@pytest.mark.slow
 def test_a_record_that_the_configuration_does_not_ask_for_is_refused(checkout, tmp_path):
     target = "results/runs/demo/matched/sasrec/L9999-s0/record.json"
     result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, "--", target)
@@ -69,11 +71,13 @@ def test_a_record_that_the_configuration_does_not_ask_for_is_refused(checkout, t
     )
 
 
+@pytest.mark.slow
 def test_tuning_plans_one_study_per_model_and_needs_no_download(checkout, tmp_path):
     planned = snakemake(checkout, tmp_path / "work", "--dry-run", "tune", "--configfile", DEMO)
     assert planned.jobs == {"prepare": 1, "tune": 1, "tune_model": 4}, planned.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["working directory", "--directory"])
 def test_only_the_checkout_s_own_results_are_told_in_its_readme(checkout, tmp_path, by):
     ask = ["--dry-run", "--printshellcmds", "publish", "--configfile", DEMO]

@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 from flow import DEMO, snakemake, write
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 @pytest.fixture

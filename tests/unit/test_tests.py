@@ -1,0 +1,33 @@
+"""What holds for the tests themselves."""
+
+import ast
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+# They go with the pages of sentences that they compare; nothing may be added.
+EXCEPTED = {
+    "test_brief.py", "test_headline.py", "test_masking_gap.py", "test_pool_views.py", "test_reach.py",
+    "test_scorecard.py", "test_short.py", "test_shorter.py", "test_tradeoff.py", "test_versus.py",
+}  # fmt: skip
+
+
+def imported(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def borrowing():
+    """Names of the test modules that import another one."""
+    return {
+        file.name
+        for file in TESTS.rglob("test_*.py")
+        if any(name.split(".")[-1].startswith("test_") for name in imported(file))
+    }
+
+
+def test_no_test_module_imports_another():
+    """Builders that several share stand in a module without tests; a renamed helper must not break five files."""
+    assert borrowing() <= EXCEPTED
