@@ -2,6 +2,7 @@
 import json
 import os
 import shlex
+from functools import cache
 from glob import glob
 from pathlib import Path
 
@@ -55,21 +56,33 @@ wildcard_constraints:
 
 
 # What a job's numbers depend on in the code is a parameter: a docstring or a moved file changes none of them.
+# Computed once, not once per job: a thousand jobs are planned in seconds.
+@cache
+def code_of_training(model):
+    return provenance.representative(provenance.training(model))
+
+
+@cache
+def code_of_measuring():
+    return provenance.representative(provenance.measuring(*MEASURED))
+
+
 def training_code(wildcards):
-    return provenance.representative(provenance.training(wildcards.model))
+    return code_of_training(wildcards.model)
 
 
 def tuning_code(wildcards):
     return [
         training_code(wildcards),
-        provenance.rendering("seqbench/core/jobs.py", "seqbench/training/search.py"),
+        rendering_code("seqbench/core/jobs.py", "seqbench/training/search.py"),
     ]
 
 
 def measuring_code(wildcards):
-    return provenance.representative(provenance.measuring(*MEASURED))
+    return code_of_measuring()
 
 
+@cache
 def rendering_code(*files):
     return provenance.rendering(*files)
 
