@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report check publish tune accept-tuning regression regression-selftest accept-golden test test-all lint parity bench bench-peers bench-ablations gpu-check
+.PHONY: help setup demo report page check publish tune accept-tuning regression regression-selftest accept-golden test test-all lint parity bench bench-peers bench-ablations gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ MERGED = $(if $(CONFIGFILES)$(CONFIG),--configfile $(or $(CONFIGFILES),$(CONFIG)
 report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merged over it
 	$(BIN)/snakemake --cores $(CORES) report $(MERGED)
 	@echo "The report is at file://$(CURDIR)/report/index.html"
+
+page: setup  ## the page of all records in a folder, nothing is trained; RECORDS= (results/reference), OUT= (report)
+	$(BIN)/python -m seqbench page --records '$(or $(RECORDS),results/reference)' --out '$(or $(OUT),report)'
 
 check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record); CONFIGFILES= as for the run
 	$(BIN)/snakemake --cores $(CORES) check $(MERGED)

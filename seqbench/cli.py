@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         "results", "tuned", "configfile", "readme")  # fmt: skip
     add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
     add("report", _report, "render the tables into a report", "tables", "out")
+    add(
+        "page",
+        _page,
+        "render the page of all records in a folder; nothing is trained",
+        "records",
+        "out",
+    )
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
     add("publish", _publish, "copy the grid's records to results/reference and make its tables",
         "grid", "results", "readme")  # fmt: skip
@@ -110,6 +117,7 @@ _OPTIONS: dict[str, dict] = {
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
     "results": {**_PATH, "help": "the results folder"},
+    "records": {**_PATH, "help": "folder of records: results/reference, or results"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
     "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
@@ -212,6 +220,12 @@ def _report(a: argparse.Namespace) -> None:
     from .report.report import render
 
     print(f"report: {render(a.tables, a.out)}", file=sys.stderr)
+
+
+def _page(a: argparse.Namespace) -> None:
+    from .report.publish import page
+
+    print(f"page: {page(a.records, a.out)}", file=sys.stderr)
 
 
 def _check(a: argparse.Namespace) -> int:

@@ -17,6 +17,8 @@ from typing import Any
 
 from ..core.checksums import remembered_sha256
 
+DECIDES = "nothing"  # but for what `decisive` says of one source
+
 MIB = 2**20
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 AMAZON = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -160,6 +162,13 @@ def raw_content(block: Mapping[str, Any], data_dir: Path, prepared: Path) -> str
     found = remembered_sha256(file)
     mirrored = published and not block.get("local") and file.name != _origins(block)[0].file
     return published if mirrored and found == made_from else found
+
+
+def decisive(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the table above says of one dataset's source and preparing depends on; None for a source of the user's own."""
+    source = SOURCES.get(block["source"])
+    formats = [origin.format for origin in source.origins] if source else []
+    return source and {"formats": formats, "time": source.time, "five_core": source.five_core}
 
 
 def _origins(block: Mapping[str, Any]) -> tuple[Origin, ...]:

@@ -138,6 +138,11 @@ def _representatives(path: Path) -> dict[str | None, str]:
 
 def meaning(root: Path, entries: Iterable[str], counted: Iterable[str]) -> str:
     """Hash over the set of modules that ``entries`` (paths below ``root``) use, of the kinds ``counted``."""
+    return _meaning(root, tuple(entries), tuple(counted))
+
+
+@cache  # a thousand jobs are planned in seconds
+def _meaning(root: Path, entries: tuple[str, ...], counted: tuple[str, ...]) -> str:
     texts = {_module(root, file).canonical(counted) for file in closure(root, entries, counted)}
     return _digest("\n".join(sorted(texts - {"[]"})))
 
@@ -159,6 +164,7 @@ def closure(root: Path, entries: Iterable[str], counted: Iterable[str] = EVERYTH
 
 def forget() -> None:
     """Read every module anew: files may have changed."""
+    _meaning.cache_clear()
     _module.cache_clear()
     _module_names.cache_clear()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from ..core.store import (
     read_dataset,
     staged,
 )
-from . import look, pages, tuning_views
+from . import look, pages, report, tuning_views
 
 EFFICIENCY = (
     *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
@@ -133,13 +134,7 @@ def together(reference: Path, readme: Path | None = None) -> None:
     body = "No results are published yet.\n"
     machines = _machines(reference)
     if machines:
-        facts = {name: _datasets(reference / name) for name in machines}
-        found = pool.pool(machines, facts, list(_chosen()), _defaults())
-        content = _settled(
-            collect.build(
-                found.entries, found.datasets, grid.report(load.load()), one_machine=False
-            )
-        )
+        found, content = _pooled(machines)
         made = [(name, _experiments(entries)) for name, entries in machines.items()]
         summary = content.frames["summary"].reindex(columns=list(SUMMARY))
         summary.to_csv(
@@ -159,6 +154,30 @@ def together(reference: Path, readme: Path | None = None) -> None:
         records.write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
 
 
+def page(folder: Path, out: Path) -> Path:
+    """Render the page of all records in a folder, published or of one's own, and return its path; nothing is trained.
+
+    Raises:
+        UserError: no record is there, or the records of a machine differ in what must be equal.
+    """
+    machines = _machines(Path(folder))
+    if not machines:
+        raise UserError(
+            f"{folder}: holds no records; name results/reference, or a folder with runs/"
+        )
+    with tempfile.TemporaryDirectory() as tables_:
+        collect.write(_pooled(machines)[1], Path(tables_))
+        return report.render(Path(tables_), out)
+
+
+def _pooled(machines: dict[str, list[Entry]]) -> tuple[pool.Pool, Tables]:
+    """The records of all machines as one set, and their tables."""
+    facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
+    found = pool.pool(machines, facts, list(_chosen()), _defaults())
+    asked = grid.report(load.load())
+    return found, _settled(collect.build(found.entries, found.datasets, asked, one_machine=False))
+
+
 def _from(readme: Path, folder: Path) -> Path:
     """A folder as a file beside it names it."""
     return Path(os.path.relpath(folder.resolve(), readme.resolve().parent))
@@ -166,6 +185,9 @@ def _from(readme: Path, folder: Path) -> Path:
 
 def _machines(reference: Path) -> dict[str, list[Entry]]:
     """The records of every machine that published some, their paths below `reference`; GPUs first."""
+    if (reference / "runs").is_dir():  # a results folder: what one machine made
+        own = collect.published(reference)
+        return {machine_of(own): own} if own else {}
     found = {
         folder.name: [
             replace(entry, root=reference, path=f"{folder.name}/{entry.path}")

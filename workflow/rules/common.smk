@@ -2,7 +2,6 @@
 import json
 import os
 import shlex
-from functools import cache
 from glob import glob
 from pathlib import Path
 
@@ -56,19 +55,8 @@ wildcard_constraints:
 
 
 # What a job's numbers depend on in the code is a parameter: a docstring or a moved file changes none of them.
-# Computed once, not once per job: a thousand jobs are planned in seconds.
-@cache
-def code_of_training(model):
-    return provenance.representative(provenance.training(model))
-
-
-@cache
-def code_of_measuring():
-    return provenance.representative(provenance.measuring(*MEASURED))
-
-
 def training_code(wildcards):
-    return code_of_training(wildcards.model)
+    return provenance.representative(provenance.training(wildcards.model))
 
 
 def tuning_code(wildcards):
@@ -79,10 +67,9 @@ def tuning_code(wildcards):
 
 
 def measuring_code(wildcards):
-    return code_of_measuring()
+    return provenance.representative(provenance.measuring(*MEASURED))
 
 
-@cache
 def rendering_code(*files):
     return provenance.rendering(*files)
 
@@ -94,6 +81,10 @@ def text_of(*files):
 
 def dataset_definition(wildcards):
     return definition(config["datasets"][wildcards.dataset])
+
+
+def public_source(wildcards):
+    return sources.decisive(config["datasets"][wildcards.dataset])
 
 
 def raw_content(wildcards):

@@ -21,6 +21,7 @@ rule prepare:
     params:
         definition=dataset_definition,
         content=raw_content,
+        source=public_source,
         code=provenance.representative(provenance.preparing()),
     shell:
         "python -m seqbench prepare --name {wildcards.dataset} --definition {params.definition:q}"
