@@ -1,0 +1,57 @@
+"""Every table has the columns that results/README.md documents, no more and no fewer."""
+
+import re
+from pathlib import Path
+
+import pytest
+from builders import grid, measurement, training, write_grid
+
+from seqbench.analysis import collect
+from seqbench.analysis.summary import SUMMARY
+from seqbench.report import publish, tuning_views
+
+README = Path(__file__).parents[2] / "results" / "README.md"
+PUBLISHED = {
+    "effectiveness.csv": SUMMARY,
+    "efficiency.csv": publish.EFFICIENCY,
+    "tuning.csv": tuning_views.COLUMNS,
+}
+
+
+def documented():
+    """Table -> its columns, groups of columns in italics spelled out."""
+    rows = README.read_text(encoding="utf-8").partition("| table | one row per | columns |")[2]
+    cells = re.findall(r"^\| [`*]([\w.]+)[`*] \|[^|]*\| (.*) \|$", rows, flags=re.M)
+    found = {}
+    for name, text in cells:
+        words = text.replace("`", " ").split()
+        found[name] = [c for w in words for c in (found[w[1:-1]] if w[0] == "*" else [w])]
+    return found
+
+
+@pytest.fixture(scope="module")
+def produced(tmp_path_factory):
+    """Every table of a small grid: two trained models and a baseline, measured on the data and along a curve."""
+    results, pair = tmp_path_factory.mktemp("results"), ("sasrec", "mamba4rec")
+    trainings = [training(model=m) for m in ("popularity", *pair)]
+    curve = "length-at-constant-batch"
+    points = [measurement("full-length", pair, "matched", n, 1000, curve, 8) for n in (50, 100)]
+    plan = grid(trainings, [measurement("toy", pair), *points])
+    collect.collect(write_grid(results, plan), results, results / "tables")
+    return collect.read(results / "tables").frames
+
+
+@pytest.mark.parametrize("table", collect.FRAMES)
+def test_a_table_has_the_documented_columns(produced, table):
+    assert len(produced[table])
+    assert sorted(produced[table].columns) == sorted(documented()[table])
+
+
+@pytest.mark.parametrize("table", PUBLISHED)
+def test_a_published_table_has_the_documented_columns(table):
+    assert list(PUBLISHED[table]) == documented()[table]
+
+
+def test_no_documented_table_is_unknown():
+    known = {"who", "kernels", "curve", *collect.FRAMES, *PUBLISHED}
+    assert set(documented()) == known
