@@ -38,7 +38,7 @@ FRAMES = (
 class Tables:
     """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
 
-    settings: `margin`, `focal_model`, `models` (as configured) and `waterfall` of the configuration, `environments` of the records.
+    settings: `margin`, `focal_model`, `models` (as configured) and `ablation` of the configuration, `environments` of the records.
     """
 
     frames: dict[str, pd.DataFrame]
@@ -259,7 +259,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.exists():
-        raise UserError(f"{path}: not there: run `python -m seqbench collect`")
+        raise UserError(f"{path}: not there: {WORKFLOW}")
     if not path.read_text(encoding="utf-8").strip():
         return pd.DataFrame()
     frame = pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))

@@ -14,7 +14,7 @@ from . import resampling
 from .tidy import effectiveness_rows, qualities
 
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
-RETRY = "re-run one of them (delete its folder and run the workflow, or `python -m seqbench retry`)"
+RETRY = "delete the folder of one of them and run the workflow again"
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,8 @@ def _why(entry: Entry, phase: str, metric: str) -> str | None:
     failed = (entry.values.get("failed") or {}).get(phase)
     if failed is None:
         status = entry.record["status"]
-        reasons = entry.values.get("missing") or {}
+        given = entry.values.get("missing") or {}
+        reasons = {key: reason for reason, keys in given.items() for key in keys}
         return reasons.get(f"{phase}/{metric}", None if status == "ok" else status)
     size = failed.get("requested_bytes")
     return failed["status"] + (f" ({size / 2**30:.1f} GiB asked for)" if size else "")

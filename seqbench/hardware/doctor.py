@@ -169,11 +169,11 @@ def _alone(shared: Reading) -> Row:
 
 
 def _why_no_gpu(nvml: Nvml) -> tuple[str, str]:
-    elsewhere = "`make gpu-check PYTHON=python3` on a machine that has one, then `unpack`"
+    elsewhere = "`make gpu-check PYTHON=python3` on a machine that has one: docs/gpu.md"
     if torch.version.cuda is None and gpu_devices():
         return (
             "there is one, but this PyTorch is a build for CPUs",
-            "install a CUDA build: README, Run it",
+            "`make setup TORCH_INDEX=<PyTorch's index of CUDA builds>`",
         )
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides it", "unset CUDA_VISIBLE_DEVICES"

@@ -174,9 +174,11 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
     )  # fmt: skip
 
 
-def write_measurement(results: Path, entry, *, status="ok", **changes):
-    """Write one record per model of a measurement; slower and larger with length, by model."""
+def write_measurement(results: Path, entry, *, status="ok", only=None, **changes):
+    """Write one record per model of a measurement, or that of one; slower and larger with length, by model."""
     for k, (path, own) in enumerate(zip(entry["records"], entry["models"], strict=True)):
+        if only not in (None, own["model"]):
+            continue
         full = entry["dataset"] == "full-length"
         values = {
             "parameters": 123456, "backend": {}, "steps_per_epoch": None if full else 120,

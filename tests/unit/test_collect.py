@@ -216,7 +216,7 @@ def refused(results, plan, match, prepare=lambda: None):
 def test_seeds_from_two_machines_are_never_averaged(tmp_path, plan):
     other = ENVIRONMENT | {"machine": "ffffffffffff"}
     refused(
-        tmp_path, plan, "sasrec/L50-s0 and .*sasrec/L50-s2 differ in machine.*retry",
+        tmp_path, plan, "sasrec/L50-s0 and .*sasrec/L50-s2 differ in machine.*delete the folder",
         lambda: write_training(tmp_path, plan["trainings"][3], environment=other),
     )  # fmt: skip
 

@@ -144,10 +144,9 @@ def test_a_model_that_fails_early_keeps_its_reasons_and_the_others_their_curves(
     failed = {"train": {"status": "oom", "reason": "full", "requested_bytes": 2**31}}
     samples = {"inference/batch_s": np.ones((3, 10)), "inference/peak_rss_bytes": np.full(3, 4e8)}
     for job in tokens[2:]:
-        one = job | {"records": job["records"][1:2], "models": job["models"][1:2]}  # SASRec
         write_measurement(
-            tmp_path, one, status="oom", reason="full", values={"failed": failed}, arrays=samples
-        )
+            tmp_path, job, only="sasrec", status="oom", reason="full", values={"failed": failed}, arrays=samples
+        )  # fmt: skip
     growth, crossovers = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
     (row,) = rows_of(growth, **STEP, model="sasrec")
     assert (row["n_points"], row["c"]) == (2, None)
@@ -155,3 +154,15 @@ def test_a_model_that_fails_early_keeps_its_reasons_and_the_others_their_curves(
     assert rows_of(growth, **STEP, model="mamba4rec")[0]["n_points"] == 5
     (pair,) = rows_of(crossovers, **STEP, model_a="mamba4rec", model_b="sasrec")
     assert pair["x_max"] == 100
+
+
+def test_a_cost_that_could_not_be_measured_keeps_its_reason(tmp_path, tokens):
+    write_grid(tmp_path, grid([], tokens))
+    arrays = {"train/step_s": np.full((3, 10), 0.1), "train/targets": np.full((3, 10), 2000)}
+    why = "the system tells no resident memory"
+    write_measurement(
+        tmp_path, tokens[0], arrays=arrays, values={"missing": {why: ["train/peak_rss_bytes"]}}
+    )
+    growth, _ = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
+    (row,) = rows_of(growth, phase="train", metric="peak_rss_bytes", model="sasrec")
+    assert row["missing"] == f"50: {why}"
