@@ -68,7 +68,7 @@ def test_a_ratio_is_of_one_job(tmp_path):
 def test_costs_of_other_hyper_parameters_than_were_trained_are_not_those_of_the_place(tmp_path):
     """As after tuning chose a smaller model; one that was not trained there, and full windows, stay."""
     of_data, *curves = measurement(models=(*THREE, "bert4rec")), *curves_of()
-    of_data["models"][1][1]["d_model"] = 128  # of sasrec
+    of_data["models"][1]["hyperparameters"]["d_model"] = 128  # of sasrec
     wanted = grid([training(model=m) for m in THREE], [of_data, *curves])
     write_grid(tmp_path, wanted)
     found = versus.costs(collect.build(collect.load(wanted, tmp_path), {}, REPORT))
