@@ -187,13 +187,15 @@ def build(
 
 
 def of_one_code(entries: list[Entry]) -> list[Entry]:
-    """Records that may be compared: where a condition or a curve has records of the present code, those of older code
-    leave it. All of them keep their row in `experiments`, where the badge says which they are.
+    """Records that may be compared: where a condition or a measurement session has records of the present code, those
+    of older code leave it. All of them keep their row in `experiments`, where the badge says which they are.
     """
 
     def together(entry: Entry) -> tuple:
-        keys = ("dataset", "track", "seq_len") if entry.training else ("dataset", "track", "curve")
-        return entry.training, entry.record["environment"]["machine"], *map(entry.job.get, keys)
+        if not entry.training:
+            return (str(Path(entry.path).parent),)
+        condition = map(entry.job.get, ("dataset", "track", "seq_len"))
+        return entry.record["environment"]["machine"], *condition
 
     renewed = {together(entry) for entry in entries if not badge(entry)}
     return [e for e in entries if not badge(e) or together(e) not in renewed]

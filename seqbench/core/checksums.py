@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+DECIDES = "nothing"
 CACHE = Path("results/data/.checksums.json")  # below the working directory
 
 

@@ -161,6 +161,7 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
         "still_improving": False, "train_s": 60.0, "evaluate_s": 2.0, "peak_rss_bytes": 5 * 10**8,
         "resumed_from": None, "best_validation": 0.1 if trained else None,
     }  # fmt: skip
+    _with_dataset(results, entry)
     values |= changes.get("values", {})
     points = values.pop("curve", curve(model, seed) if trained else [])
     if arrays is None and status == "ok":
@@ -174,10 +175,11 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
     )  # fmt: skip
 
 
-def write_measurement(results: Path, entry, *, status="ok", only=None, **changes):
-    """Write one record per model of a measurement, or that of one; slower and larger with length, by model."""
+def write_measurement(results: Path, entry, *, only=None, status="ok", **changes):
+    """Write one record per model of a measurement, or of one; slower and larger with length, by model."""
+    _with_dataset(results, entry)
     for k, (path, own) in enumerate(zip(entry["records"], entry["models"], strict=True)):
-        if only not in (None, own["model"]):
+        if only and own["model"] != only:
             continue
         full = entry["dataset"] == "full-length"
         values = {
@@ -226,6 +228,13 @@ def write_dataset(results: Path, name="toy", **changes):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.json").write_text(json.dumps(facts | changes))
     (folder / "users.npz").write_bytes(records.packed(USERS))
+
+
+def _with_dataset(results, entry):
+    """A record lies beside the facts of its dataset."""
+    name = entry["dataset"]
+    if name != "full-length" and not (results / "data" / name / "dataset.json").exists():
+        write_dataset(results, name)
 
 
 def write_grid(results: Path, plan, **changes) -> Path:

@@ -106,7 +106,7 @@ def test_another_experiment_is_not_overwritten(archive, checked, tmp_path):
         checked / "results", measurement("toy", THREE) | {"rounds": 9}, environment=GPU
     )
     pack(checked, archive)
-    with pytest.raises(UserError, match="published with rounds = 3, now 9"):
+    with pytest.raises(UserError, match="published made with rounds = 3, asked for 9"):
         unpack(archive, tmp_path / "results")
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

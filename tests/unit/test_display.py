@@ -8,7 +8,7 @@ from seqbench.analysis.tidy_cost import COUNTED, EXPECTED, EXTRAPOLATED
 from seqbench.core import display, metrics
 from seqbench.core.display import QUALITY_METRICS, QUANTITIES
 from seqbench.core.jobs import Training
-from seqbench.core.provenance import ROOT, closure, measuring_sources, training_sources
+from seqbench.core.provenance import ROOT, closure, measuring_modules, training_modules
 from seqbench.data.synthetic import GAINS
 from seqbench.training import ranking
 
@@ -36,9 +36,9 @@ def test_the_primary_metric_is_one_that_the_oracle_knows():
 
 
 def test_no_job_depends_on_how_its_results_are_shown():
-    every = [*training_sources("sasrec"), *measuring_sources("sasrec")]
+    every = [*training_modules("sasrec"), *measuring_modules("sasrec")]
     assert "seqbench/core/display.py" not in every
-    assert "seqbench/core/display.py" in closure(ROOT, "seqbench/analysis/collect.py")
+    assert "seqbench/core/display.py" in closure(ROOT, ["seqbench/analysis/collect.py"])
 
 
 def test_what_is_derived_and_counted_is_in_the_registry():

@@ -14,7 +14,7 @@ FIVE = ("sasrec", "gru4rec", "bert4rec", "narm", "caser")  # the last two have n
 def tables_of(results, models, focal, order=None):
     trainings = [training(model=m, seed=s) for m in models for s in range(3)]
     curves = [
-        job | {"models": [[m, {"d_model": 64}] for m in models],
+        job | {"models": [{"model": m, "hyperparameters": {"d_model": 64}} for m in models],
                "records": [f"{job['records'][0].rpartition('/')[0]}/{m}" for m in models]}
         for job in curves_of() if job["curve"] == "length-at-constant-batch"
     ]  # fmt: skip

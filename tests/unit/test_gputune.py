@@ -109,7 +109,7 @@ def test_a_study_that_breaks_leaves_the_trainings_alone(
 ):
     ran = []
     monkeypatch.setattr(training, "_train", lambda _, job, *__: ran.append(job) or "ok")
-    monkeypatch.setattr(training.tune, "tune", lambda *_: 1 / 0)
+    monkeypatch.setattr(training.search, "tune", lambda *_: 1 / 0)
     chosen = replace(plan(tmp_path / "out", grid), parts=("tune", "quality"))
     assert training.search_all(chosen) == (0, 1) and len(ran) == 3
     assert f"{search.path}: ZeroDivisionError" in capsys.readouterr().err

@@ -50,6 +50,10 @@ def test_a_part_of_a_job_can_be_asked_for(tmp_path, monkeypatch):
     assert set(record["values"]["counts"]) == {"train", "inference"}  # need no clock
 
 
+# What the other processes of a session send back.
+OTHERS = {"measure_ceilings": {"product_flop_per_s": 1.0}, "count_phases": {"train": {"flops": 1}}}
+
+
 @pytest.mark.parametrize(("late", "rounds"), [(1, None), (3, 1), (4, 1), (5, 2)])
 def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rounds):
     """Two processes a round; late: the one in which the time ends."""
@@ -60,7 +64,7 @@ def test_a_round_that_the_time_cuts_is_not_kept(tmp_path, monkeypatch, late, rou
 
     def process(_, __, function, arguments, ___):
         if function != "measure_phase":
-            return {"flops": 1}
+            return OTHERS[function]
         asked.append(arguments[1])
         if len(asked) == late:
             clock[0] = 100.0
@@ -89,7 +93,7 @@ def test_fewer_rounds_do_not_replace_more(tmp_path, monkeypatch):
     def process(_, __, function, *___):
         part = {"train/step_s": np.full(2, value[0]), "inference/batch_s": np.full(2, value[0])}
         kept = {"samples": part, "missing": {}, "facts": {}, "sampler": {}}
-        return kept if function == "measure_phase" else {"flops": 1}
+        return kept if function == "measure_phase" else OTHERS[function]
 
     def again(asked, until):
         value[0] += 1
@@ -112,7 +116,7 @@ def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
 
     def process(_, __, function, ___, limit_s):
         if function != "measure_phase":
-            return {"flops": 1}
+            return OTHERS[function]
         spent.append(min(50.0, limit_s))
         clock[0] += spent[-1]
         if limit_s < 50.0:
@@ -213,7 +217,7 @@ def test_full_length_batches_need_no_dataset(tmp_path):
     )  # fmt: skip
     session.measure(job, None, tmp_path, 1, 1200.0)
     record = read_record(tmp_path / "sasrec")
-    assert record["data"]["hash"] is None and record["data"]["n_items"] == 30
+    assert record["data"]["hash"] is None and record["job"]["n_items"] == 30
     assert record["values"]["steps_per_epoch"] is None
     assert record["load"]["own_jobs_beside"] == {"start": 0, "end": 0}
     assert record["load"]["waited_s"] == 0

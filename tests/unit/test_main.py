@@ -11,7 +11,7 @@ import pytest
 from seqbench import cli
 from seqbench.cli import main
 from seqbench.config.load import load, validate
-from seqbench.core import jobs
+from seqbench.core import records
 from seqbench.core.jobs import MeasurementJob, Study, Training, TrainingJob
 from seqbench.core.records import read_record
 
@@ -19,7 +19,7 @@ from seqbench.core.records import read_record
 def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
     code = main(["run", "--job", "{", "--dataset", str(tmp_path), "--out", str(tmp_path)])
     assert code == 2
-    assert capsys.readouterr().err.startswith("error: experiment: not JSON")
+    assert capsys.readouterr().err.startswith("error: --job: not JSON")
 
 
 @pytest.mark.parametrize("change", [{"modell": "sasrec"}, {"training": {"max_step": 3}}])
@@ -31,7 +31,12 @@ def test_an_unknown_key_is_named_with_what_is_allowed(capsys, tmp_path, change):
 
 
 EXPERIMENT = json.loads(TrainingJob("d", "sasrec", "m", 5, 0).to_json())
-MEASUREMENT = {"dataset": "d", "track": "m", "seq_len": 5, "models": [["sasrec", {}]]}
+MEASUREMENT = {
+    "dataset": "d",
+    "track": "m",
+    "seq_len": 5,
+    "models": [{"model": "sasrec", "hyperparameters": {}}],
+}
 JOBS = {
     "run": ["--dataset", "x", "--job"],
     "train": ["--dataset", "x", "--job"],
@@ -148,7 +153,7 @@ def test_jobs_as_the_workflow_prints_them_are_read():
     measurement = MeasurementJob("d", "m", 5, (("sasrec", (("d_model", 8),)),), budget_s=3)
     study = Study("d", "sasrec", 5, 2, (("dropout", (("choices", (0.1, 0.2)),)),))
     for job in (experiment, measurement, MeasurementJob.from_json(json.dumps(MEASUREMENT)), study):
-        assert jobs.read(type(job), job.to_json()) == job
+        assert records.read_job(type(job), job.to_json()) == job
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_the_work(capsys, tmp_path, monkeypatch):

@@ -98,7 +98,9 @@ def test_the_same_experiment_is_replaced_and_another_is_not(tmp_path):
     assert json.loads(copy.read_text())["values"]["train_s"] == 1.5
     wanted["trainings"][1]["training"]["max_steps"] = 5
     before = copy.read_bytes()
-    with pytest.raises(UserError, match=r"published with training.*delete the published record"):
+    with pytest.raises(
+        UserError, match=r"published made with training.*delete the published record"
+    ):
         published(tmp_path, wanted)
     assert copy.read_bytes() == before
 
@@ -126,7 +128,7 @@ def test_what_is_refused_changes_nothing_that_is_published(tmp_path, what):
     path = write_grid(tmp_path, wanted)
     for entry in wanted["trainings"]:
         write_training(tmp_path, entry, environment=ENVIRONMENT | other)
-    with pytest.raises(UserError, match=r"two machines named test-machine|differ in settings|published with"):  # fmt: skip
+    with pytest.raises(UserError, match=r"two machines named test-machine|differ in settings|published made with"):  # fmt: skip
         publish.publish(path, tmp_path)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not list(tmp_path.glob(".publish-*"))
@@ -250,7 +252,6 @@ def test_what_fits_no_others_is_left_out_and_said(tmp_path):
     for entry in (training(model="gru4rec"), training(model="mamba4rec")):
         write_training(folder, entry, environment=gpu, data={"hash": "b" * 64})
     write_training(folder, training(seed=2, learning_rate=0.1), environment=gpu)
-    shutil.rmtree(folder / "data")
     publish.together(tmp_path / "reference")
     page = (tmp_path / "reference" / "README.md").read_text()
     assert "Left out for other data: records of z-gpu on toy." in page
@@ -300,9 +301,9 @@ def test_tuned_settings_that_fit_no_configuration_do_not_stop_publishing(tmp_pat
     del tuned["selected_settings"]["tuned"]["amazon-video-games"]["gru4rec"]
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(tuned))
     monkeypatch.setattr(publish, "CONFIG", tmp_path)
-    config = publish.config.load()
+    config = publish.load.load()
     del config["datasets"]["amazon-beauty"]
-    monkeypatch.setattr(publish.config, "load", lambda: config)
+    monkeypatch.setattr(publish.load, "load", lambda: config)
     gone = {(e.dataset, e.model) for e in every} - {(e.dataset, e.model) for e in publish._chosen()}
     beauty = {key for key in {(e.dataset, e.model) for e in every} if key[0] == "amazon-beauty"}
     assert len(beauty) == 7 and gone == beauty | {("amazon-video-games", "gru4rec")}
@@ -310,7 +311,7 @@ def test_tuned_settings_that_fit_no_configuration_do_not_stop_publishing(tmp_pat
     def refuse():
         raise UserError("config: damaged")
 
-    monkeypatch.setattr(publish.config, "load", refuse)
+    monkeypatch.setattr(publish.load, "load", refuse)
     assert list(publish._chosen()) == []
 
 

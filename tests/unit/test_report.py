@@ -25,6 +25,7 @@ from builders import (
     write_training,
 )
 
+from seqbench.analysis.tidy import ranks_of
 from seqbench.core.metrics import per_user
 from seqbench.report import report
 
@@ -139,7 +140,7 @@ def test_effectiveness_table_holds_recomputed_means(built):
         ):
             for metric in ("hr@10", "ndcg@10", "mrr@10"):
                 means = [
-                    per_user(samples(model, s)[f"test/{seen_items}/rank"], metric).mean()
+                    per_user(ranks_of(samples(model, s), "test", seen_items)[0], metric).mean()
                     for s in SEEDS
                 ]
                 assert float(row[f"{title}: {metric.upper()}"]) == pytest.approx(np.mean(means))
@@ -237,8 +238,8 @@ def test_a_gpu_has_its_own_table(tmp_path):
     wanted = plan()
     change = lambda: write_measurement(tmp_path, wanted["measurements"][1], environment=gpu)  # noqa: E731
     page = rendered(tmp_path, wanted, change)
-    assert '<table id="efficiency-matched-gpu-box-cuda-tokens"' in page
-    cpu = read_table(tmp_path, "efficiency-matched-test-machine-cpu-tokens")
+    assert '<table id="efficiency-matched-gpu-box-cuda-length-at-constant-tokens"' in page
+    cpu = read_table(tmp_path, "efficiency-matched-test-machine-cpu-length-at-constant-tokens")
     assert {row["group"].split(":")[0] for row in cpu} == {
         f"full-length batches over 1,000 items, L = {length}" for length in LENGTHS[1:]
     }

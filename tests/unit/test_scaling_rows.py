@@ -145,8 +145,14 @@ def test_a_model_that_fails_early_keeps_its_reasons_and_the_others_their_curves(
     samples = {"inference/batch_s": np.ones((3, 10)), "inference/peak_rss_bytes": np.full(3, 4e8)}
     for job in tokens[2:]:
         write_measurement(
-            tmp_path, job, only="sasrec", status="oom", reason="full", values={"failed": failed}, arrays=samples
-        )  # fmt: skip
+            tmp_path,
+            job,
+            only="sasrec",
+            status="oom",
+            reason="full",
+            values={"failed": failed},
+            arrays=samples,
+        )
     growth, crossovers = scaling_rows.summarise(entries(tmp_path, tokens), THREE)
     (row,) = rows_of(growth, **STEP, model="sasrec")
     assert (row["n_points"], row["c"]) == (2, None)

@@ -47,7 +47,7 @@ def test_without_an_energy_window_power_and_utilisation_have_a_reason(entry):
     ("key", "without"), [("counts", {"train", "inference"}), ("train/counts", {"train"})]
 )
 def test_what_could_not_be_counted_has_a_reason(entry, key, without):
-    entry.values["missing"] = {key: "oom: much"}
+    entry.values["missing"] = {"oom: much": [key]}
     for phase in without:
         del entry.values["counts"][phase]
     found = rows(entry)

@@ -41,7 +41,7 @@ start = time.monotonic()
 about = ""
 if verb == "prepare":
     about = options["--name"]
-    arrays = ("items.npy", "offsets.npy", "rows.npy")
+    arrays = ("items.npy", "offsets.npy", "rows.npy", "users.npz")
     write(options["--out"], "dataset.json", *arrays, "user_ids.txt", "item_ids.txt")
 elif verb == "run":
     about = options["--out"]

@@ -28,7 +28,7 @@ from seqbench.training.search import SUMMARY, validation
 
 RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
 LIMIT_BYTES = 512 * 2**20  # of all members, unpacked
-KEPT = ("record.json", "samples.npz", "dataset.json", SUMMARY)
+KEPT = ("record.json", "samples.npz", "dataset.json", "users.npz", SUMMARY)
 # What `pack` writes, and nothing else comes out: no part of a path starts with a dot.
 PART = r"[\w-][\w.-]*"
 MEMBER = re.compile(

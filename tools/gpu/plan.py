@@ -13,6 +13,7 @@ from typing import Any
 from seqbench.core import provenance
 from seqbench.core.errors import UserError
 from seqbench.core.provenance import ROOT
+from seqbench.core.store import copy_files
 
 DONE, FAILED, UNFINISHED = 0, 1, 3  # exit statuses; 2 is bad input
 # Of the curve over lengths at constant sequences per batch, on which the claims about growth are judged: as many as a fit
@@ -206,14 +207,13 @@ def _facts(folder: Path) -> dict[str, Any]:
 def dataset(plan: Plan) -> Path:
     """The prepared dataset, whose facts are kept with the records; generated where none was given."""
     from seqbench.config.load import definition
-    from seqbench.core.records import write_atomically
     from seqbench.data import prepare
 
     name = _name(plan)
     kept = plan.results / "data" / name
     if plan.data is not None:
         kept.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept / "dataset.json", (plan.data / "dataset.json").read_bytes())
+        copy_files(plan.data, kept, ("users.npz", "dataset.json"))
         return plan.data
     if not (kept / "items.npy").exists():
         block = json.loads(definition(configuration(plan)["datasets"][name]))

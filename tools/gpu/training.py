@@ -26,7 +26,8 @@ import psutil
 from seqbench.core import provenance
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import Study, TrainingJob
-from seqbench.core.records import discard, read_record, read_samples, write_atomically
+from seqbench.core.records import discard, read_record, read_samples
+from seqbench.core.store import copy_files
 from seqbench.hardware.environment import SHARE
 from seqbench.hardware.leases import SHARED, device_kind, gpu_devices, lease, variables
 from seqbench.training import search
@@ -172,8 +173,9 @@ def _side_by_side(
 ) -> tuple[int, int]:
     """Run all, so many at once; of the studies, or of the trainings where there is none, how many are left and failed."""
     for name in dict.fromkeys(job.dataset for job in [*studies, *experiments]):
-        kept = plan.results / "data" / name / "dataset.json"
-        write_atomically(kept, (_data(plan.grid, name) / "dataset.json").read_bytes())
+        copy_files(
+            _data(plan.grid, name), plan.results / "data" / name, ("users.npz", "dataset.json")
+        )
     stop = threading.Event()
     with _terminable(), _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
         searching = [pool.submit(_search, plan, study, stop) for study in studies]

@@ -9,6 +9,7 @@ rule prepare:
         "results/data/{dataset}/items.npy",
         "results/data/{dataset}/offsets.npy",
         "results/data/{dataset}/rows.npy",
+        "results/data/{dataset}/users.npz",
         "results/data/{dataset}/user_ids.txt",
         "results/data/{dataset}/item_ids.txt",
     log:
