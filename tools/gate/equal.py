@@ -112,7 +112,7 @@ def compare(
 ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     """Pairs of identities that differ where no number does, and by subject one line per job that differs.
 
-    A job or a subject that only ``after`` has is not compared. One that only ``before`` has is a difference: a proof
+    A model of which anything differs gets no pair. A job or a subject that only ``after`` has is not compared. One that only ``before`` has is a difference: a proof
     does not get thinner in silence.
     """
     pairs, differing = [], {}
@@ -129,7 +129,8 @@ def compare(
             kind, _, model = subject.partition("/")
             proof = {"jobs": len(jobs), "digest": _digest(jobs), **about}
             pairs.append({"old": old, "new": new, "kind": kind, "model": model or None, "proof": proof})  # fmt: skip
-    return pairs, differing
+    models = {subject.partition("/")[2] for subject in differing}
+    return [pair for pair in pairs if (pair["model"] or "") not in models], differing
 
 
 def _differences(before: Mapping[str, dict], after: Mapping[str, dict]) -> list[str]:
