@@ -94,9 +94,11 @@ def _run(root: Path, probe: Path, name: str, models: Sequence[str]) -> Digests:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "digests.json"
         command = [sys.executable, "-P", str(probe), "--out", str(out)]
+        # numba's kernels differ in their last digits between the process that compiles them and those that load them.
+        variables = {**os.environ, **PORTABLE, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": folder}
         done = subprocess.run(
             [*command, *(["--models", *models] if models else [])],
-            cwd=root, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root), **PORTABLE},
+            cwd=root, capture_output=True, text=True, env=variables,
         )  # fmt: skip
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
