@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 import models
+from seqbench.analysis.tidy import ranks_of
 from seqbench.core import provenance
 from seqbench.core.jobs import FULL_LENGTH, MeasurementJob, Training, TrainingJob
 from seqbench.data import Dataset, open_dataset, prepare
@@ -172,10 +173,18 @@ def _result(values: dict[str, Any], samples: dict[str, np.ndarray], weights: dic
                 found |= {f"step {point['step']}/{part}/{seen}/{m}": v for m, v in metrics.items()}
     for key in ("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped"):
         found[key] = values[key]
-    ranked = {key: a for key, a in samples.items() if key.endswith(("/rank", "/ties"))}
-    found |= {f"{key}/mean": float(a.mean()) for key, a in sorted(ranked.items())}
-    found |= {key: _sha(a) for key, a in sorted(ranked.items())}
+    for key, ranks in _ranks(samples):
+        found |= {f"{key}/mean": float(ranks.mean()), key: _sha(ranks.astype(np.int64))}
     return found | {"weights": _sha_of_set(weights)}
+
+
+def _ranks(samples: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Ranks and ties of every split and treatment of seen items, as what reads a record finds them."""
+    for split in ("valid", "test"):
+        for seen in ("kept", "excluded"):
+            for name, array in zip(("rank", "ties"), ranks_of(samples, split, seen), strict=True):
+                yield f"{split}/{seen}/{name}", array
+    yield "test-shuffled/kept/rank", samples["test-shuffled/rank"]
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------
