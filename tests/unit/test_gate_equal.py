@@ -202,6 +202,7 @@ def test_an_unknown_revision_is_refused_in_one_line(checkout):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_revision_that_cannot_run_the_jobs_is_refused_in_one_line(checkout):
     """As any from before the command: it has no probe, and other names."""
     first = git(checkout, "rev-parse", "HEAD")

@@ -114,8 +114,8 @@ def compare(
 ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     """Pairs of identities that differ where no number does, and by subject one line per job that differs.
 
-    A model of which anything differs gets no pair. A job or a subject that only ``after`` has is not compared. One that only ``before`` has is a difference: a proof
-    does not get thinner in silence.
+    A model of which anything differs gets no pair. A job or a subject that only ``after`` has is not compared. One
+    that only ``before`` has is a difference: a proof does not get thinner in silence.
     """
     pairs, differing = [], {}
     for subject, jobs in before["jobs"].items():
