@@ -94,6 +94,13 @@ def test_a_model_gets_no_pair_while_anything_of_it_differs(sides):
     assert [p["model"] for p in pairs] == ["gru4rec", None]
 
 
+def test_a_subject_without_a_job_is_not_proved(sides):
+    for one in sides:
+        one["jobs"]["preparing"] = {}
+    pairs, differing = equal.compare(*sides, ABOUT)
+    assert differing == {"preparing": ["no job ran"]} and len(pairs) == 2
+
+
 def test_a_job_that_only_the_new_revision_has_is_not_compared(sides):
     old, new = sides
     new["jobs"]["training/sasrec"]["later"] = {"step 8/loss": 1.0}

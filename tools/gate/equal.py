@@ -119,7 +119,7 @@ def compare(
     """
     pairs, differing = [], {}
     for subject, jobs in before["jobs"].items():
-        lines = _differences(jobs, after["jobs"].get(subject, {}))
+        lines = _differences(jobs, after["jobs"].get(subject, {})) if jobs else ["no job ran"]
         unrun = [side["unrun"].get(subject, {}) for side in (before, after)]
         for digest in sorted(unrun[0].keys() ^ unrun[1].keys()):
             file = unrun[0].get(digest) or unrun[1][digest]
