@@ -9,14 +9,14 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report page check publish tune accept-tuning regression regression-selftest accept-golden test test-all lint parity bench bench-peers bench-ablations gpu-check
+.PHONY: help setup demo report page check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all lint parity bench bench-peers bench-ablations gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1;"
 	@echo "for report, check, publish, tune, accept-tuning: CONFIGFILES=\"a.yaml b.yaml\", files merged over config/config.yaml, the"
 	@echo "  same for all of them: without those of the run, check and publish start the whole default comparison (CONFIG= is an older name);"
-	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S;"
+	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S; for equal: OLD, NEW;"
 	@echo "for bench-peers, bench-ablations: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
@@ -69,6 +69,9 @@ regression-selftest: setup  ## does the gate find what is planted, and name it? 
 
 accept-golden: setup  ## accept this checkout's counts and golden metrics: rewrites results/reference/golden.json
 	$(BIN)/python -m tools.gate --out results/regression --accept
+
+equal: setup  ## prove that OLD=<revision> and NEW=<revision> (default HEAD) give equal numbers; equal identities are written
+	$(BIN)/python -m tools.gate equal --write $(OLD) $(NEW)
 
 tune: setup  ## equal tuning: so many trials per model and dataset; CONFIGFILES= files merged over config/config.yaml
 	$(BIN)/snakemake --cores $(CORES) tune $(MERGED)

@@ -101,6 +101,25 @@ def _golden(a: argparse.Namespace) -> None:
     write_atomically(a.out, json.dumps(probe(a.gpu), indent=1, sort_keys=True).encode() + b"\n")
 
 
+def _equal_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old", metavar="OLD", help="revision whose records are to stay current")
+    parser.add_argument(
+        "new", metavar="NEW", nargs="?",
+        help="revision that changed no number, or . for the working tree (default: HEAD)",
+    )  # fmt: skip
+    parser.add_argument("--models", nargs="+", default=(), help="only these models (default: all)")
+    parser.add_argument(
+        "--write", action="store_true", help="add the proved pairs to results/reference/equivalent.json"
+    )  # fmt: skip
+
+
+def _equal(a: argparse.Namespace) -> int:
+    """Do two revisions give equal numbers, bit for bit? 0 yes, 1 no."""
+    from .equal import equal
+
+    return equal(a.old, a.new, a.models, a.write)
+
+
 def _trend_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the verdicts")
 
@@ -115,6 +134,7 @@ def _trend(a: argparse.Namespace) -> None:
 VERBS: dict[str, tuple[Callable, Callable]] = {
     "regression": (_regression_options, _regression),
     "selftest": (_selftest_options, _selftest),
+    "equal": (_equal_options, _equal),
     "golden": (_golden_options, _golden),
     "trend": (_trend_options, _trend),
 }
