@@ -7,14 +7,13 @@ from flow import DEMO, snakemake, write
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
+SHORT = {"measure": {"scaling": {"length_at_constant_tokens": {"seq_lens": [8]}}}}
+
 
 @pytest.fixture
 def demo(stubbed, tmp_path):
     """Run or plan the demo of a stubbed checkout in a folder apart from it."""
-    config = write(
-        tmp_path / "short.yaml",
-        {"measure": {"scaling": {"length_at_constant_tokens": {"seq_lens": [8]}}}},
-    )
+    config = write(tmp_path / "short.yaml", SHORT)
 
     def run(*arguments, more=(), **keys):
         return snakemake(
@@ -80,7 +79,7 @@ def test_reruns(demo, stubbed, tmp_path):
 
 def test_another_path_of_the_checkout_reruns_nothing(stubbed, tmp_path):
     """Moved with its results, reached by a symbolic link, and named by ``-s``."""
-    config = write(tmp_path / "short.yaml", {"measure": {"lengths": [8], "sequences": None}})
+    config = write(tmp_path / "short.yaml", SHORT)
     arguments = ["report", "--cores", "4", "--configfile", "config/demo.yaml", config]
     assert snakemake(stubbed, stubbed, *arguments).status == 0
     moved = tmp_path / "moved"
