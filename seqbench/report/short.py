@@ -92,7 +92,7 @@ def table(tables: Tables) -> Table:
     caption = (
         f"{label(tables.focal_model)} against each other model: quality, cost, and both at once"
     )
-    return Table("short", caption, columns, body, [_words(), *_remarks(tables, every)] if body else [])  # fmt: skip
+    return Table("short", caption, columns, body, [WORDS, *_remarks(tables, every)] if body else [])  # fmt: skip
 
 
 def caution(tables: Tables) -> str:
@@ -241,13 +241,11 @@ def _counted(count: Count) -> Cell:
 # --- words --------------------------------------------------------------------------------------------------------------
 
 
-def _words() -> str:
-    return (
-        "A place is a dataset at one L, the longest history that a model reads. Track matched gives every model the same width, depth, loss and budget of"
-        " updates, tuned each its best settings of a search. Counts: items that a user has seen ranked too, in brackets masked; without places where the other"
-        " model was not trained or its seeds lie far apart. Multiples of medians: the least and the largest over the places; below 1 it is cheaper. Full windows: synthetic"
-        " histories of full length. Bold: better, or cheaper beyond the quartiles of both, at every place."
-    )
+WORDS = (
+    "A place is a dataset at one L, the limit on histories. Counts: seen items kept, in brackets excluded, without places whose seeds lie"
+    " far apart. Multiples of medians: least to largest over the places; below 1 is cheaper. Full windows: synthetic histories of full"
+    " length. Bold: better, or cheaper beyond both quartiles, at every place."
+)
 
 
 def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
@@ -256,7 +254,7 @@ def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
     held = {track: versus.corrected(pick(settled, track=track)) for track in every}
     said = [f"{given(rows, 'better')} of track {track}" for track, rows in held.items() if len(rows)]  # fmt: skip
     if said:
-        yield f"Intervals are of one comparison each; with all of a track held together (Holm) it ranks better in {', '.join(said)}."
+        yield f"With all comparisons of a track held together (Holm) it ranks better in {', '.join(said)}."
     comparators = {m.comparator for own in every.values() for m in own}
     for comparator in tables.ordered(r for r in comparators if not shown(r).predicts_all_targets):
         yield f"A training step of {label(comparator)} predicts only a part of the targets that the others predict."
