@@ -102,6 +102,10 @@ def tables(folder: Path) -> None:
         return
     machine_of(entries)
     content = _content(folder, entries)
+    cost = content.frames["efficiency"]
+    measured = (
+        cost[cost["median"].notna()] if len(cost) else cost
+    )  # why a value is missing, its record says
     for name, source, columns in (
         ("effectiveness", "summary", SUMMARY),
         ("efficiency", "efficiency", EFFICIENCY),
@@ -111,7 +115,7 @@ def tables(folder: Path) -> None:
         ("agreement", "agreement", None),
         ("contrasts", "contrasts", None),
     ):
-        frame = content.frames[source]
+        frame = measured if source == "efficiency" else content.frames[source]
         if columns is None and frame.empty:  # no curve was measured
             (folder / f"{name}.csv").unlink(missing_ok=True)
             continue
