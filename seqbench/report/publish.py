@@ -102,10 +102,6 @@ def tables(folder: Path) -> None:
         return
     machine_of(entries)
     content = _content(folder, entries)
-    cost = content.frames["efficiency"]
-    measured = (
-        cost[cost["median"].notna()] if len(cost) else cost
-    )  # why a value is missing, its record says
     for name, source, columns in (
         ("effectiveness", "summary", SUMMARY),
         ("efficiency", "efficiency", EFFICIENCY),
@@ -115,7 +111,9 @@ def tables(folder: Path) -> None:
         ("agreement", "agreement", None),
         ("contrasts", "contrasts", None),
     ):
-        frame = measured if source == "efficiency" else content.frames[source]
+        frame = content.frames[source]
+        if source == "efficiency" and len(frame):  # why a value is missing, its record says
+            frame = frame.dropna(subset="median")
         if columns is None and frame.empty:  # no curve was measured
             (folder / f"{name}.csv").unlink(missing_ok=True)
             continue

@@ -58,9 +58,7 @@ def test_tables_have_the_published_columns(tmp_path):
     frame = pd.read_csv(folder / "efficiency.csv")
     step = frame[(frame.metric == "step_s") & (frame.phase == "train")]
     assert step[["n", "batch_size", "threads", "device"]].values.tolist() == [[30, 2048, 1, "cpu"]]
-    energy = frame[frame.metric == "energy_j_per_step"]
-    assert energy["median"].isna().all()
-    assert len(energy) == 1
+    assert frame["median"].notna().all() and "energy_j_per_step" not in set(frame.metric)
 
 
 @pytest.mark.slow
