@@ -59,10 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="seqbench", description=__doc__, allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="verb")
 
-    def add(name: str, verb: Callable, text: str, *options: str) -> None:
-        sub = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def add(verb_name: str, verb: Callable, text: str, *options: str) -> None:
+        sub = verbs.add_parser(verb_name, help=text, description=text, allow_abbrev=False)
         for option in options:
-            sub.add_argument(f"--{option.rstrip('?')}", **_OPTIONS[option])
+            name = option if option.isupper() else f"--{option.rstrip('?')}"
+            sub.add_argument(name, **_OPTIONS[option])
         sub.set_defaults(verb=verb)
 
     add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "records",
         "out",
     )
+    add("command", _command, "print the command that makes a record again", "RECORD")
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
     add("publish", _publish, "copy the grid's records to results/reference and make its tables",
         "grid", "results", "readme")  # fmt: skip
@@ -117,6 +119,7 @@ _OPTIONS: dict[str, dict] = {
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
     "results": {**_PATH, "help": "the results folder"},
+    "RECORD": {"type": Path, "help": "folder of a record, as results/runs/<dataset>/<track>/<model>/L50-s0"},
     "records": {**_PATH, "help": "folder of records: results/reference, or results"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
@@ -226,6 +229,22 @@ def _page(a: argparse.Namespace) -> None:
     from .report.publish import page
 
     print(f"page: {page(a.records, a.out)}", file=sys.stderr)
+
+
+def _command(a: argparse.Namespace) -> None:
+    from .analysis.tidy import command
+    from .core.records import read_record
+    from .core.store import Entry
+
+    folder = a.RECORD.resolve()
+    parts = folder.parts
+    below = [i for i, part in enumerate(parts) if part in ("runs", "tune")]
+    if not below or not (folder / "record.json").is_file():
+        raise UserError(
+            f"{a.RECORD}: holds no record; name a folder with record.json below results/runs"
+        )
+    root, path = Path(*parts[: below[-1]]), Path(*parts[below[-1] :])
+    print(command(Entry(path.as_posix(), root, read_record(folder))))
 
 
 def _check(a: argparse.Namespace) -> int:

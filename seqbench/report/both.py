@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from ..analysis.collect import Tables
 from ..core.display import compared
@@ -15,6 +17,8 @@ from .tradeoff import meeting
 from .views import SEEN_ITEMS
 
 STEP, MEMORY = ("train", "step_s"), ("train", "memory")
+OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
+Count = tuple[Sequence[int], Sequence[int]]  # at how many, of how many; by seen items
 Test = Callable[["Met"], "bool | None"]  # whether it is cheaper in some way; None: not known
 
 
@@ -112,3 +116,24 @@ def measured(own: list[Met]) -> str:
     n, full = (len({(m.dataset, m.seq_len) for m in part}) for part in (own, [m for m in own if m.full]))  # fmt: skip
     windows = {0: "", n: " by full windows"}.get(full, f", {full} of them by full windows")
     return f"{plural(n, 'place')}{windows}"
+
+
+def counted(count: Count) -> str:
+    """At how many places of how many, by seen items; one number where only one treatment is known."""
+    said = [f"{passed} of {n}" for passed, n in zip(*count, strict=True) if n]
+    passed, of = count
+    second = passed[1] if len(set(of)) == 1 else said[-1]
+    return said[0] if len(said) == 1 else f"{said[0]} ({second})"
+
+
+def added(counts: Iterable[Count]) -> Count:
+    """The sum of counts."""
+    passed, of = zip(*counts, strict=True)
+    return [sum(ns) for ns in zip(*passed, strict=True)], [sum(ns) for ns in zip(*of, strict=True)]
+
+
+def given(rows: pd.DataFrame, verdict: str) -> str:
+    """How often a verdict was given, of how many comparisons, by seen items."""
+    parts = [pick(rows, seen_items=seen_items) for seen_items in SEEN_ITEMS]
+    count = [int((part.verdict == verdict).sum()) if len(part) else 0 for part in parts]
+    return counted((count, [len(part) for part in parts]))

@@ -53,11 +53,6 @@ class Finding:
     measured: str
     verdict: str
 
-    @property
-    def direction_holds(self) -> bool:
-        """Whether only the figure of the sentence is not reproduced."""
-        return self.measured.endswith(DIRECTION)
-
 
 def read(path: Path = FILE) -> dict[str, Any]:
     """Return the claims, checked.

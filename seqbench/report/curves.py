@@ -154,64 +154,10 @@ def _crossing_cell(row: pd.Series, longest: int) -> Cell:
     return Cell(text, ends + "".join(remarks), row.x)
 
 
-def sentences(tables: Tables, track: str, machine: str, kind: str) -> list[str]:
-    """What the curves over length say of the training step and memory of the focal model and of each comparator."""
-    found = _of_cost(
-        tables, track, machine, kind, "step_s", "the time of a training step", "is cheaper than"
-    )
-    if kind == "cuda":  # resident memory of a CPU holds more than the model's
-        found += _of_cost(
-            tables,
-            track,
-            machine,
-            kind,
-            peak_memory(kind),
-            "the memory that training allocates",
-            "needs less than",
-        )
-    return found
-
-
-def _of_cost(
-    tables: Tables, track: str, machine: str, kind: str, metric: str, what: str, less: str
-) -> list[str]:
-    found, phase = [], "train"
-    growth_rows = pick(
-        _of(tables, "scaling", track, machine, kind, LENGTHS), phase=phase, metric=metric
-    )
-    cross = pick(
-        _of(tables, "crossovers", track, machine, kind, LENGTHS), phase=phase, metric=metric
-    )
-    for curve, fixed, threads in places(growth_rows, "curve", "fixed", "threads"):
-        part = pick(growth_rows, curve=curve, fixed=fixed, threads=threads)
-        part = part[part.slope_end.notna()]
-        if part.empty:
-            continue
-        listed = [
-            _exponent(pick(part, model=model).iloc[0]) for model in tables.ordered(part.model)
-        ]
-        over = places(part, "slope_over")
-        where = f"between L = {lengths(over[0][0])}" if len(over) == 1 else "at the long end"
-        text = f"With {fixed}{_by(growth_rows, threads)}, {what} grows {where} as L to the power {', '.join(listed)}."
-        pairs = pick(cross, curve=curve, fixed=fixed, threads=threads)
-        pairs = (
-            pairs[(pairs.model_a == tables.focal_model) | (pairs.model_b == tables.focal_model)]
-            if len(pairs)
-            else pairs
-        )
-        found.append(" ".join([text, *(_verdict(tables, row, less) for row in pairs.itertuples())]))
-    return found
-
-
 def lengths(over: str) -> str:
     """The lengths that a slope was taken over, in words."""
     names = [f"{int(text):,}" for text in over.split()]
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _exponent(row: pd.Series) -> str:
-    value, low, high = (_text(row[f"slope_end{end}"]) for end in ("", "_low", "_high"))
-    return f"{value} [{low}, {high}] for {label(row.model)}"
 
 
 def _text(value: float) -> str:
@@ -227,37 +173,6 @@ def settled(row: Any) -> tuple[str, bool] | None:
     if row.cheaper_min != row.cheaper_max or inside > 1 - CONCLUSIVE_SHARE:
         return None
     return row.cheaper_max, False
-
-
-def _verdict(tables: Tables, row: Any, less: str) -> str:
-    comparator = row.model_b if row.model_a == tables.focal_model else row.model_a
-    found = settled(row)
-    if found is None:
-        return (
-            f"Between {label(tables.focal_model)} and {label(comparator)} the order is not settled."
-        )
-    if found[1]:
-        winner, loser = (
-            (tables.focal_model, comparator)
-            if row.cheaper_max == tables.focal_model
-            else (comparator, tables.focal_model)
-        )
-        where = f"L = {row.x:,.0f} [{row.low:,.0f}, {row.high:,.0f}] on"
-        if row.bracketed:
-            where = f"somewhere between L = {row.low:,.0f} and {row.high:,.0f} on"
-        times = f"{1 / row.ratio_max if winner == row.model_a else row.ratio_max:.2g} times there"
-        return (
-            f"{label(winner)} {less} {label(loser)} from {where}, up to {row.x_max:,.0f} ({times})."
-        )
-    factors = [
-        1 / r if row.model_a == row.cheaper_max else r for r in (row.ratio_min, row.ratio_max)
-    ]
-    low, high = (f"{rounded(f, f)}" for f in factors)
-    other = comparator if row.cheaper_max == tables.focal_model else tables.focal_model
-    return (
-        f"{label(row.cheaper_max)} {less} {label(other)} at every length measured for both:"
-        f" {low} times at L = {row.x_min:,.0f}, {high} at L = {row.x_max:,.0f}."
-    )
 
 
 def figure_data(

@@ -61,7 +61,7 @@ def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         axis.errorbar(line.x, middle, yerr=error, linestyle="", **look)
         first = line.iloc[0]
         if not np.isnan(first.c):  # else nothing is known of what lies between the points
-            x = np.geomspace(line.x.min(), line.x.max(), 60)
+            x = np.geomspace(line.x.min(), line.x.max(), 24)
             axis.plot(
                 x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1
             )

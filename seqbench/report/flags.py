@@ -166,8 +166,9 @@ def _substitute_file(tables: Tables) -> Iterator[Flag]:
         bases.get(name, name): differs
         for name, differs in places(rows, "dataset", "substitute_file")
     }
-    for dataset, differs in found.items():
-        yield Flag("note", f"{dataset} is a stand-in for the publisher's file", f"{differs}")
+    if found:
+        said = [f"{name}: {differs}" for name, differs in found.items()]
+        yield Flag("note", "Stand-ins for the publishers' files", f"{'. '.join(said)}.")
 
 
 def _tied(tables: Tables) -> Iterator[Flag]:

@@ -26,7 +26,7 @@ RC = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E3E3E3",
     "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.edgecolor": "#666666", "figure.dpi": 100,
-    "savefig.dpi": 150, "svg.hashsalt": "seqbench", "svg.fonttype": "path", "pdf.fonttype": 42,
+    "savefig.dpi": 150, "svg.hashsalt": "seqbench", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"], "pdf.fonttype": 42,
     "legend.frameon": False, "lines.linewidth": 1.4, "lines.markersize": 5.5, "errorbar.capsize": 2.5,
 }  # fmt: skip
 matplotlib.rcParams.update(RC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.stats import t as student_t
@@ -124,59 +124,15 @@ def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], seen_items: str) ->
             yield float(np.std(values, ddof=1) / np.mean(values))
 
 
-# --- in words ------------------------------------------------------------------------------------------------------------
-
-
-def words(pool: Pool, names: Iterable[str], prefix: str) -> str:
-    """How the records of several machines were put together; prefix: of the links to their pages. Nothing to say of one."""
-    pages = [f"[{name}]({prefix}{name}/README.md)" for name in names]
-    if len(pages) == 1:
-        return f"Measured on {pages[0]}.\n"
+def words(pool: Pool, names: list[str]) -> str:
+    """How the records of several machines were put together, and what was left out."""
+    pages = " and ".join(f"[{name}]({name}/README.md)" for name in names)
+    if len(names) == 1:
+        return f"Measured on {pages}.\n"
     said = [
-        f"Measured on {' and '.join(pages)}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was"
-        " trained.",
+        f"Measured on {pages}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was trained"
+        " (`origins.csv`, `repeats.csv`).",
         *repeats(pool).notes,
-        *_mixed(pool),
-        *_same_settings(pool),
-        *(
-            f"Left out for {why}: records of {name} on {where}."
-            for name, where, why in pool.left_out
-        ),
-    ]
+        *(f"Left out for {why}: records of {name} on {where}." for name, where, why in pool.left_out),
+    ]  # fmt: skip
     return " ".join(said) + "\n"
-
-
-def _mixed(pool: Pool) -> Iterator[str]:
-    """Datasets whose models, in one track, were trained on several machines: at one length, or at those that are compared."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for entry in pool.entries:
-        if entry.training and entry.values.get("steps"):
-            dataset, track, _ = condition_of(entry)
-            found.setdefault((dataset, track), set()).add(machine(entry))
-    mixed = [
-        f"{dataset} (track {track})" for (dataset, track), where in found.items() if len(where) > 1
-    ]
-    if mixed:
-        yield f"Several machines trained the models on {' and '.join(mixed)}: what another machine changes is part of the differences there."
-
-
-def _same_settings(pool: Pool) -> Iterator[str]:
-    """Where two tracks are one experiment: trainings that stand in both, and those that were made again."""
-    pairs = [(a, b, "and the same trainings") for a, b in pool.borrowed if a.values.get("steps")]
-    pairs += [
-        (
-            a,
-            b,
-            f"trained again on {machine(b)}: they differ by chance and by what another machine changes",
-        )
-        for a, b in pool.repeats
-    ]
-    found: dict[tuple, set[str]] = {}
-    for a, b, how in pairs:
-        if a.job["track"] != b.job["track"]:
-            key = (a.job["dataset"], a.job["track"], b.job["track"], how)
-            found.setdefault(key, set()).add(a.job["model"])
-    for (dataset, first, second, how), models in found.items():
-        names = " and ".join(label(model) for model in sorted(models))
-        have = "has" if len(models) == 1 else "have"
-        yield f"On {dataset} {names} {have} the same settings in tracks {first} and {second}, {how}."

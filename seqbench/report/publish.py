@@ -20,7 +20,6 @@ import yaml
 from ..analysis import collect, pool
 from ..analysis.collect import Tables
 from ..analysis.summary import SUMMARY
-from ..analysis.tidy import experiment_row
 from ..config import grid, load
 from ..config.model_files import available_models, is_trainable, model_config_fields
 from ..core import records
@@ -35,7 +34,8 @@ from ..core.store import (
     read_dataset,
     staged,
 )
-from . import look, pages, report, tuning_views
+from . import look, pages, pool_views, report, tuning_views
+from .tables import write_csv
 
 EFFICIENCY = (
     *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
@@ -112,12 +112,14 @@ def tables(folder: Path) -> None:
         ("contrasts", "contrasts", None),
     ):
         frame = content.frames[source]
+        if source == "efficiency" and len(frame):  # why a value is missing, its record says
+            frame = frame.dropna(subset="median")
         if columns is None and frame.empty:  # no curve was measured
             (folder / f"{name}.csv").unlink(missing_ok=True)
             continue
         frame = frame if columns is None else frame.reindex(columns=list(columns))
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
-    page = pages.of_machine(folder.name, content, entries)
+    page = pages.of_machine(folder.name, content)
     (folder / "README.md").write_text(page, encoding="utf-8")
 
 
@@ -135,7 +137,6 @@ def together(reference: Path, readme: Path | None = None) -> None:
     machines = _machines(reference)
     if machines:
         found, content = _pooled(machines)
-        made = [(name, _experiments(entries)) for name, entries in machines.items()]
         summary = content.frames["summary"].reindex(columns=list(SUMMARY))
         summary.to_csv(
             reference / "effectiveness.csv", index=False, float_format=DIGITS, lineterminator="\n"
@@ -144,10 +145,12 @@ def together(reference: Path, readme: Path | None = None) -> None:
         shutil.rmtree(reference / pages.FIGURES, ignore_errors=True)
         for d in figures:
             look.save(d.figure, d.data, reference / pages.FIGURES, d.name, ["svg"])
-        page = pages.of_all(content, found, made, figures)
+        for table in (pool_views.origins(found, content), pool_views.repeats(found)):
+            write_csv(table, reference / f"{table.name}.csv")
+        page = pages.of_all(content, found, list(machines), figures)
         (reference / "README.md").write_text(page, encoding="utf-8")
         link = reference if readme is None else _from(readme, reference)
-        body = pages.of_readme(content, found, made, figures, link)
+        body = pages.of_readme(content, list(machines), figures, link)
     if readme:
         before, _, rest = text.partition(BEGIN)
         after = rest.partition(END)[2]
@@ -226,12 +229,6 @@ def _defaults() -> dict[str, dict[str, Any]]:
         }
         for model in available_models(MODELS)
     }
-
-
-def _experiments(entries: list[Entry]) -> Tables:
-    """Every experiment of one machine, for what it spent."""
-    frame = pd.DataFrame([experiment_row(e) for e in entries])
-    return Tables({"experiments": frame}, {}, grid.report(load.load()))
 
 
 def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Published values of the same models on the same files, beside ours: config/published_values.yaml in, a table and sentences out.
+"""Published values of the same models on the same files, beside ours: config/published_values.yaml in, a table out.
 
 Like with like: a value with seen items kept is held against ours with seen items kept. Verdicts, by NDCG@10 (by HR@10
 where only that was published):
@@ -12,7 +12,7 @@ where only that was published):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,12 @@ from ..analysis.collect import Tables
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
 from .findings import in_order, pick, place, places
-from .tables import Cell, Column, Table, known, label
+from .tables import Cell, Column, Table, label
 from .views import DASH, SEEN_ITEMS
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "published_values.yaml"
 KEYS = {"dataset", "seq_len", "model", "seen_items", "hr@10", "ndcg@10", "source", "note"}
 UNKNOWN = "unknown"
-MISSED = "Missed"  # how a sentence about such a value begins
 ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"
 MARKS = {ABOVE: "best", REACHED: "", BELOW: "bad", UNSURE: "muted"}
 NEAR = 0.9  # share of the published value that our mean must have for an interval that holds it to reach it
@@ -180,71 +179,18 @@ def _ours(
     return Cell(text, detail, row["mean"], "muted" if other else "")
 
 
-def sentences(
-    tables: Tables,
-    published_values: list[dict[str, Any]] | None = None,
-    of: Sequence[str] | None = None,
-) -> list[str]:
-    """Counts per track, and each value that was not reached with what may be behind it, as far as records show it.
-
-    A track that can be held against fewer values than the first one is counted beside it on the same ones. of: the tracks
-    to tell of, else all.
-    """
-    found = [h for h in held(tables, published_values) if h.verdict]
-    tracks, said = in_order(h.track for h in found), []
-    first = [h for h in found if h.track == tracks[0]]
-    for track in (t for t in tracks if of is None or t in of):
-        own = [h for h in found if h.track == track]
-        by_mean = sum(h.ours["mean"] >= h.published_value[h.metric] for h in own)
-        text = f"Track {track} reaches or exceeds, as far as its interval tells, {_reached(own)} published values of models trained here, {by_mean} by its mean"
-        same = [
-            h for h in first if any(h.published_value is other.published_value for other in own)
-        ]
-        if own[0].track != first[0].track and 0 < len(same) < len(first):
-            text += f" (track {first[0].track} {_reached(same)} of these)"
-        said += [
-            f"{text}.",
-            *(f"{MISSED}: {_miss(tables, h)}" for h in own if h.verdict in (BELOW, UNSURE)),
-        ]
-    return said
-
-
-def _reached(found: list[Held]) -> str:
-    return f"{sum(h.reached for h in found)} of {len(found)}"
-
-
-def _miss(tables: Tables, one: Held) -> str:
-    a, row = one.published_value, one.ours
-    return (
-        f"{label(a['model'])} on {place(a['dataset'], a['seq_len'])}, {treated(a)}: {QUANTITIES[one.metric].label}"
-        f" {row['mean']:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}] against {a[one.metric]:.4f} ({a['source']})"
-        f"{_evidence(tables, one)}."
-    )
-
-
 def treated(published_value: Mapping[str, Any]) -> str:
     """How the source of a value treats seen items, in words."""
     return {**SEEN_ITEMS, UNKNOWN: "seen items not said"}[published_value["seen_items"]].lower()
 
 
-def _evidence(tables: Tables, one: Held) -> str:
-    """Whether a budget ended too early, how much tuning there was, and the other masking: what the records know."""
-    where = {key: one.published_value[key] for key in ("dataset", "seq_len", "model")}
-    runs = pick(tables.frames["experiments"], kind="train", status="ok", track=one.track, **where)
-    ended = int(runs.still_improving.sum())
-    chosen = f"chosen at step {runs.best_step.mean():,.0f} of {runs.steps.mean():,.0f}"
-    parts = [f"{ended} of {len(runs)} trainings ended by their budget" if ended
-             else "all trainings had stopped improving"]  # fmt: skip
-    parts.append(chosen if len(runs) == 1 else f"{chosen} on average")
-    tuning = (
-        tables.settings.get("selected_settings", {}).get(one.track, {}).get(where["dataset"], {})
-        .get(where["model"], {}).get("tuning")
-    )  # fmt: skip
-    parts.append(f"{tuning['trials']} trials of tuning" if tuning else "no tuning")
-    other = next(m for m in SEEN_ITEMS if m != one.ours.seen_items)
-    rows = pick(
-        tables.frames["summary"], ties="conservative", track=one.track, metric=one.metric, seen_items=other, **where
-    )  # fmt: skip
-    if len(rows) and known(rows.iloc[0]["mean"]):
-        parts.append(f"with {SEEN_ITEMS[other].lower()} {rows.iloc[0]['mean']:.4f}")
-    return f"; {', '.join(parts)}"
+def far_below(tables: Tables, tracks: list[str]) -> Iterator[tuple[str, str, int]]:
+    """Models other than the focal one, with dataset and length, of which some published value is far above ours in every one of these tracks."""
+    shares: dict[tuple, dict[tuple, float]] = {}  # by place, by value: the best of the tracks
+    for h in held(tables):
+        a = h.published_value
+        if h.verdict and h.track in tracks and a["model"] != tables.focal_model:
+            own = shares.setdefault((a["model"], a["dataset"], a["seq_len"]), {})
+            key = (a["source"], a[h.metric])
+            own[key] = max(own.get(key, 0), h.ours["mean"] / a[h.metric])
+    return (where for where, own in shares.items() if min(own.values()) < NEAR)

@@ -18,7 +18,7 @@ from ..core.jobs import Training
 from . import versus
 from .costs import of_curve
 from .findings import enough_seeds, pick, place, places
-from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, span, unit_for
+from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, unit_for
 from .views import DASH
 
 SHARES = (0.95, 0.99)
@@ -191,29 +191,6 @@ def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside
             sooner = bool(own and (not two.n_reached or one.high < two.low))
             found.append(Beside(machine, device, comparator, dataset, seq_len, bool(own), bool(other), ratio, sooner))  # fmt: skip
     return found
-
-
-def sentences(tables: Tables, share: float = SHARES[-1]) -> Iterator[str]:
-    """By judged track and machine, how long the focal model trains to a share of the best comparator's value beside each comparator."""
-    for track in versus.judged(tables):
-        every = beside(tables, track, share)
-        for machine, device in dict.fromkeys((b.machine, b.device) for b in every):
-            own = [b for b in every if (b.machine, b.device) == (machine, device)]
-            said = "; ".join(_beside(tables, [b for b in own if b.comparator == r]) for r in tables.ordered(b.comparator for b in own))  # fmt: skip
-            yield (
-                f"Time to quality, track {track}, on {named(machine, device)}: who reaches {goal(share)} with every seed?"
-                f" {said[:1].upper()}{said[1:]}."
-            )
-
-
-def _beside(tables: Tables, found: list[Beside]) -> str:
-    """Who gets to the goal, and the ratios of time where both do."""
-    comparator = label(found[0].comparator)
-    text = f"beside {comparator} {counted(tables, found)}"
-    ratios = [b.ratio for b in found if b.ratio is not None]
-    if ratios:
-        text += f", {label(tables.focal_model)} in {span(ratios)} times {comparator}'s training time where both do"
-    return text
 
 
 def counted(tables: Tables, found: list[Beside]) -> str:

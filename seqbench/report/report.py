@@ -17,14 +17,11 @@ from ..analysis.collect import Tables
 from ..core.jobs import CURVES
 from . import (
     ablation,
-    answers,
     claims,
     costs,
     curves,
     findings,
     flags,
-    glance,
-    headline,
     look,
     protocol_views,
     published_values,
@@ -83,13 +80,8 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
     shown = {
         "short": [short.table(content)],
         "scorecard": [scorecard.table(content, track) for track in versus.judged(content)],
-        "glance": [
-            *(tradeoff.choice(content, track) for track in versus.judged(content)),
-            tradeoff.multiples(content),
-            *(reach.table(content, track) for track in spent.tracks(content)),
-            *(glance.quality(content, track) for track in spent.tracks(content)),
-            *(glance.cost(content, *key) for key in cost),
-        ],
+        "choice": [tradeoff.choice(content, track) for track in versus.judged(content)],
+        "until": [reach.table(content, track) for track in spent.tracks(content)],
         "claims": [claims.table(content), published_values.table(content)],
         "versus": [versus.table(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],
@@ -152,10 +144,6 @@ def _page(
         flags=flags.flags(content),
         answer=short.answer(content),
         caution=short.caution(content),
-        headline=headline.headline(content),
-        terms=headline.terms(content).translate({ord(mark): None for mark in "*`\n"}),
-        answers=answers.answers(content),
-        growth=_growth_sentences(content),
         counts=_counts(content),
         tables=shown,
         drawings=drawings,
@@ -169,16 +157,7 @@ def _page(
         focal=label(content.focal_model),
         comparators=_comparators(content),
         seeds=sorted(int(seed) for seed in experiments.seed.dropna().unique()),
-        commands=list(dict.fromkeys(experiments.command)),
     )
-
-
-def _growth_sentences(content: Tables) -> list[tuple[str, list[str]]]:
-    """Where it was measured, and what the curves over length say of it."""
-    keys = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
-    found = [(f"{machine} ({kind}), track {track}", curves.sentences(content, track, machine, kind))
-             for track, machine, kind in keys]  # fmt: skip
-    return [pair for pair in found if pair[1]]
 
 
 def _counts(content: Tables) -> dict[str, Any]:

@@ -14,12 +14,10 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..config.model_files import shown
-from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading, phrase
+from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading
 from . import reach, versus
-from .both import Met, Test, at_once, measured, met
-from .findings import below_untrained, facing, pick, place, places, seeds_apart
-from .points import OTHERS, counted
-from .shorter import INFERENCE, STEP, shorter
+from .both import OTHERS, Met, Test, at_once, counted, measured, met
+from .findings import pick, places
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .views import DASH, SEEN_ITEMS
 
@@ -42,34 +40,26 @@ def table(tables: Tables, track: str) -> Table:
     for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
         own = [m for m in here if m.where == (machine, device, kind)]
         if own:
-            steps = pick(rows, machine_name=machine, device_kind=kind)
             body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {measured(own)}")])  # fmt: skip
-            body += _of_machine(tables, own, steps, kind, comparators)
+            body += _of_machine(tables, own, kind, comparators)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     caption = (
         f"{label(tables.focal_model)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
         f" {SEEDS_FOR_A_CLAIM} seeds"
     )
-    notes = list(_notes(tables, track, at, comparators)) if at else []
+    notes = list(_notes(at, comparators)) if at else []
     return Table(f"scorecard-{track}", caption, columns, body if at else [], notes)
 
 
-def _notes(tables: Tables, track: str, at: list[tuple], comparators: list[str]) -> Iterator[str]:
+def _notes(at: list[tuple], comparators: list[str]) -> Iterator[str]:
     yield f"Quality was measured up to L = {whole(max(length for _, length in at))}."
     yield (
         "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items kept, in brackets"
         " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
         " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
     )
-    budget = list(ended(tables, track))
-    if budget:
-        yield f"Ended by their budget: {', '.join(budget)}. What is said of them holds at that budget."
-    apart = [words for own, words in seeds_apart(tables) if own == track]
-    if apart:
-        yield f"Seeds far apart, by test {QUANTITIES[PRIMARY_METRIC].label}: {'; '.join(apart)}. These settings do not always train."
     for model in (r for r in comparators if not shown(r).predicts_all_targets):
         yield f"Of the targets of a step {label(model)} predicts only those it masks: an equal budget holds fewer of its predictions."
-    yield from _untrained(tables, track, comparators)
 
 
 def ended(tables: Tables, track: str) -> Iterator[str]:
@@ -100,7 +90,7 @@ def _share(rows: pd.DataFrame) -> Cell:
 
 
 def _of_machine(
-    tables: Tables, own: list[Met], rows: pd.DataFrame, kind: str, comparators: list[str]
+    tables: Tables, own: list[Met], kind: str, comparators: list[str]
 ) -> Iterator[list[Cell]]:
     """Costs that say something on this kind of device, then both at once."""
 
@@ -113,12 +103,6 @@ def _of_machine(
     for key in compared():
         if versus.telling(key, kind):
             yield from line(heading(*key), (times([m.ratios[key] for m in by_comparator[r] if key in m.ratios]) for r in comparators))  # fmt: skip
-    first = rows.iloc[0]
-    for key in (STEP, INFERENCE):
-        crossings = {r: dict(shorter(tables, first.track, first.machine_name, kind, r, key)) for r in comparators}  # fmt: skip
-        for fixed in dict.fromkeys(fixed for found in crossings.values() for fixed in found):
-            name = f"Shorter {phrase(*key)}, full windows, {fixed}"
-            yield from line(name, (crossings[r].get(fixed, Cell("not known")) for r in comparators))
     for share in reach.SHARES:
         found = {
             r: [m.until[share] for m in by_comparator[r] if share in m.until] for r in comparators
@@ -154,40 +138,3 @@ def _until(tables: Tables, found: list[reach.Beside]) -> Cell:
         return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
     text = span(ratios) if ratios else "never both"
     return Cell(text, reach.counted(tables, found), mark="best" if every else "")
-
-
-def _untrained(tables: Tables, track: str, comparators: list[str]) -> Iterator[str]:
-    """At how many of the places a trained model is below the best one that needs no training."""
-    trained = [tables.focal_model, *comparators]
-    counts: dict[str, dict[str, list[bool]]] = {m: {k: [] for k in SEEN_ITEMS} for m in trained}
-    own = pick(versus.settled(versus.against(tables)), track=track)
-    for dataset, seq_len, seen_items in places(own, "dataset", "seq_len", "seen_items"):
-        rows = below_untrained(tables, track, dataset, seq_len, seen_items)
-        for row in rows[rows.model.isin(trained)].itertuples():
-            counts[row.model][seen_items].append(row.below)
-    said = []
-    for model in tables.ordered(trained):
-        ranked, masked = counts[model].values()
-        if any(ranked) or any(masked):
-            count = ((sum(ranked), sum(masked)), (len(ranked), len(masked)))
-            said.append(f"{label(model)} at {counted(count)}")
-    if said:
-        yield f"By their means below the best model that needs no training: {', '.join(said)}."
-    if level := _level(tables, own):
-        yield f"{label(tables.focal_model)} is not told apart from a model without training: {level}."
-
-
-def _level(tables: Tables, own: pd.DataFrame) -> str:
-    """Places where the focal model's difference from some model without training is not established, by masking."""
-    pairs = facing(pick(tables.frames["comparisons"], metric=PRIMARY_METRIC), tables.focal_model)
-    trained, said = set(versus.against(tables).comparator), []
-    for seen_items, title in SEEN_ITEMS.items():
-        open_ = {}
-        for dataset, track, seq_len in places(pick(own, seen_items=seen_items), "dataset", "track", "seq_len"):  # fmt: skip
-            here = pick(pairs, dataset=dataset, track=track, seq_len=seq_len, seen_items=seen_items)
-            here = here[~here.model_b.isin(trained) & (here.verdict != "better")]
-            if len(here):
-                names = ", ".join(label(m) for m in tables.ordered(here.model_b))
-                open_.setdefault(names, []).append(place(dataset, seq_len))
-        said += [f"{title.lower()}, from {names} on {'; '.join(at)}" for names, at in open_.items()]
-    return "; ".join(said)

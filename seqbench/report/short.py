@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
 from ..analysis.collect import Tables
 from ..config.model_files import shown
 from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
-from . import claims, published_values, spent, standing, tradeoff, versus
-from .both import STEP, Met, Test, at_once, measured, met
-from .brief import COSTS, SHARE, TESTS, ByTrack, raced, turn
+from . import claims, curves, published_values, tradeoff, versus
+from .both import MEMORY, STEP, Count, Met, Test, added, at_once, counted, given, measured, met
 from .findings import pick, place
-from .points import Count, Point, added, counted
+from .reach import SHARES, goal
 from .scorecard import ended, times
 from .tables import Cell, Column, Table, label, named, plural, whole
 from .views import DASH
 
 Where = tuple[str, str, str]  # machine, device, kind of device
+ByTrack = dict[str, list[Met]]
+COSTS = (STEP, ("inference", "batch_s"), MEMORY)
+TESTS: tuple[tuple[str, Test], ...] = (
+    ("with a shorter training step", Met.cheaper),
+    (f"sooner at {goal(SHARES[-1])}", lambda m: m.sooner(SHARES[-1])),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One sentence of the answer and the words that it begins with."""
+
+    lead: str
+    text: str
+
+    def __str__(self) -> str:
+        """As an item of a Markdown list."""
+        return f"- **{self.lead}** {self.text}"
 
 
 def answer(tables: Tables) -> list[Point]:
@@ -29,10 +47,10 @@ def answer(tables: Tables) -> list[Point]:
 def _better(tables: Tables) -> Iterator[Point]:
     settled = versus.settled(versus.against(tables))
     if len(settled):
-        comparators = [f"than {label(r)} in {standing.times(pick(settled, comparator=r), 'better')}" for r in tables.ordered(settled.comparator)]  # fmt: skip
-        worse = standing.times(settled, "worse") if (settled.verdict == "worse").any() else "none"
+        comparators = [f"than {label(r)} in {given(pick(settled, comparator=r), 'better')}" for r in tables.ordered(settled.comparator)]  # fmt: skip
+        worse = given(settled, "worse") if (settled.verdict == "worse").any() else "none"
         text = f"{label(tables.focal_model)} ranks better in {QUANTITIES[PRIMARY_METRIC].label} {', '.join(comparators)} comparisons, worse in {worse}."
-        yield Point("Quality,", [f"in brackets with items masked that a user has seen: {text}"])
+        yield Point("Quality,", f"in brackets with seen items excluded: {text}")
 
 
 def _at_once(tables: Tables) -> Iterator[Point]:
@@ -46,13 +64,13 @@ def _at_once(tables: Tables) -> Iterator[Point]:
         if texts:
             full = all(m.full for own in by.values() for m in own)
             said.append(f"on {_named(where)}{', by synthetic full windows,' if full else ''} {', '.join(texts)}")  # fmt: skip
-        if told := turn(tables, where, by, STEP):
+        if told := _turn(tables, where, by):
             turns.append(f"on {_named(where)} than {told}")
     longest = max((m.seq_len for own in every.values() for m in own), default=0)
     if said:
-        yield Point("Quality and cost at once,", [f"up to L = {whole(longest)}: better with a shorter training step {'; '.join(said)}."])  # fmt: skip
+        yield Point("Quality and cost at once,", f"up to L = {whole(longest)}: better with a shorter training step {'; '.join(said)}.")  # fmt: skip
     if turns:
-        yield Point("Longer histories,", [f"quality measured up to L = {whole(longest)}: on full windows its training step stays shorter {'; '.join(turns)}."])  # fmt: skip
+        yield Point("Longer histories,", f"quality measured up to L = {whole(longest)}: on full windows its training step stays shorter {'; '.join(turns)}.")  # fmt: skip
 
 
 def table(tables: Tables) -> Table:
@@ -68,13 +86,13 @@ def table(tables: Tables) -> Table:
     for key in COSTS:
         title = f"Its {phrase(*key)}, as a multiple of the other's"
         body += _part(title, _cost(tables, every, key, comparators))
-    for words, _, test in TESTS:
+    for words, test in TESTS:
         body += _part(f"Better and {words}", _both(every, test, comparators))
     columns = [Column(f"{label(tables.focal_model)} against", number=False), *[Column(label(r)) for r in comparators]]  # fmt: skip
     caption = (
         f"{label(tables.focal_model)} against each other model: quality, cost, and both at once"
     )
-    return Table("short", caption, columns, body, [_words(), *_remarks(tables, every)] if body else [])  # fmt: skip
+    return Table("short", caption, columns, body, [WORDS, *_remarks(tables, every)] if body else [])  # fmt: skip
 
 
 def caution(tables: Tables) -> str:
@@ -87,7 +105,7 @@ def caution(tables: Tables) -> str:
     for track in tracks:
         if budget := list(ended(tables, track)):
             said.append(f"in track {track} {', '.join(budget)} ended by their budget")
-    weak = [(w.model, place(w.dataset, w.seq_len)) for w in standing.unlike_published(tables, tracks)]  # fmt: skip
+    weak = [(model, place(*at)) for model, *at in published_values.far_below(tables, tracks)]
     if weak:
         names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in tables.ordered(m for m, _ in weak)]  # fmt: skip
         said.append(f"below {100 * published_values.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
@@ -140,6 +158,24 @@ def _grouped(counts: dict[str, Count]) -> Iterator[str]:
             yield f"than {label(r)} in {counted(count)}"
 
 
+def _turn(tables: Tables, where: Where, by: ByTrack) -> str:
+    """From which length on, at the first and the last of several curves, its training step stays below each other model's; empty if nowhere."""
+    machine, _, kind = where
+    rows = pick(tables.frames["crossovers"], machine_name=machine, device_kind=kind, phase=STEP[0], metric=STEP[1])  # fmt: skip
+    rows = rows[rows.track.isin(by) & rows.curve.isin(curves.LENGTHS)] if len(rows) else rows
+    said = []
+    for comparator in _comparators(tables, by):
+        own = [r for r in rows.itertuples() if {r.model_a, r.model_b} == {tables.focal_model, comparator}]  # fmt: skip
+        at = [
+            r.x for r in own if curves.settled(r) == (tables.focal_model, True) and not r.bracketed
+        ]
+        if at:
+            ends = " or ".join(dict.fromkeys(f"{f(at):,.0f}" for f in (min, max)))
+            some = f" along {len(at)} of {len(own)} curves" if len(at) < len(own) else ""
+            said.append(f"{label(comparator)}'s from L = {ends} on{some}")
+    return ", ".join(said)
+
+
 # --- rows ---------------------------------------------------------------------------------------------------------------
 
 
@@ -156,9 +192,9 @@ def _quality(
         cells = []
         for comparator in comparators:
             rows = pick(settled, track=track, comparator=comparator)
-            worse = standing.times(rows, "worse") if (rows.verdict == "worse").any() else ""
+            worse = given(rows, "worse") if (rows.verdict == "worse").any() else ""
             mark = "best" if (rows.verdict == "better").all() else ""
-            cells.append(Cell(standing.times(rows, "better"), f"worse in {worse}" if worse else "", mark=mark) if len(rows) else DASH)  # fmt: skip
+            cells.append(Cell(given(rows, "better"), f"worse in {worse}" if worse else "", mark=mark) if len(rows) else DASH)  # fmt: skip
         yield [Cell(track), *cells]
 
 
@@ -205,48 +241,23 @@ def _counted(count: Count) -> Cell:
 # --- words --------------------------------------------------------------------------------------------------------------
 
 
-def _words() -> str:
-    return (
-        "A place is a dataset at one L, the longest history that a model reads. Track matched gives every model the same width, depth, loss and budget of"
-        " updates, tuned each its best settings of a search. Counts: items that a user has seen ranked too, in brackets masked; without places where the other"
-        " model was not trained or its seeds lie far apart. Multiples of medians: the least and the largest over the places; below 1 it is cheaper. Full windows: synthetic"
-        " histories of full length. Bold: better, or cheaper beyond the quartiles of both, at every place."
-    )
+WORDS = (
+    "A place is a dataset at one L, the limit on histories. Counts: seen items kept, in brackets excluded, without places whose seeds lie"
+    " far apart. Multiples of medians: least to largest over the places; below 1 is cheaper. Full windows: synthetic histories of full"
+    " length. Bold: better, or cheaper beyond both quartiles, at every place."
+)
 
 
 def _remarks(tables: Tables, every: ByTrack) -> Iterator[str]:
     """What a count or a multiple of the table does not show."""
     settled = versus.settled(versus.against(tables))
     held = {track: versus.corrected(pick(settled, track=track)) for track in every}
-    said = [f"{standing.times(rows, 'better')} of track {track}" for track, rows in held.items() if len(rows)]  # fmt: skip
+    said = [f"{given(rows, 'better')} of track {track}" for track, rows in held.items() if len(rows)]  # fmt: skip
     if said:
-        yield f"Intervals are of one comparison each; with all of a track held together (Holm) it ranks better in {', '.join(said)}."
+        yield f"With all comparisons of a track held together (Holm) it ranks better in {', '.join(said)}."
     comparators = {m.comparator for own in every.values() for m in own}
     for comparator in tables.ordered(r for r in comparators if not shown(r).predicts_all_targets):
         yield f"A training step of {label(comparator)} predicts only a part of the targets that the others predict."
-    passed, both = (_total(tables, every, test) for test in (lambda m: m.sooner(SHARE), raced))
-    if passed > both:
-        yield f"Better and sooner: in {passed - both} of the {passed} the other model does not get there with every seed."
-    twice = _twice(tables, list(every))
-    if twice:
-        yield f"{plural(twice, 'training')} stand in several tracks, whose settings are the same there, and so do their comparisons."
-
-
-def _total(tables: Tables, every: ByTrack, test: Test) -> int:
-    """In how many comparisons, on every machine, it is better with seen items kept and passes."""
-    counts = [
-        _added(by, comparator, test)
-        for by in _machines(every).values()
-        for comparator in _comparators(tables, by)
-    ]
-    return sum(count[0][0] for count in counts if count)
-
-
-def _twice(tables: Tables, tracks: list[str]) -> int:
-    """How many trainings stand in more than one of these tracks."""
-    trained = spent.trainings(tables)
-    tracks_of = trained[trained.track.isin(tracks)].groupby("path").track.nunique()
-    return int((tracks_of > 1).sum())
 
 
 def _missing_costs(tables: Tables) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from .findings import in_order, pick, place, places
-from .tables import Cell, Column, Table, label, plural, whole
+from .tables import Cell, Column, Table, label, whole
 
 HOUR = 3600.0
 
@@ -73,31 +73,3 @@ def _row(name: str, own: pd.DataFrame) -> list[Cell]:
 def _hours(seconds: pd.Series) -> Cell:
     total = seconds.sum() / HOUR
     return Cell(f"{total:.2f}", value=total)
-
-
-def sentences(tables: Tables) -> list[str]:
-    """Time per track and model."""
-    rows = trainings(tables)
-    said = []
-    for track in tracks(tables):
-        own = pick(rows, track=track)
-        by_model = [
-            f"{label(model)} {_time(part)} ({plural(len(part), 'training')})"
-            for model in tables.ordered(own.model)
-            for part in [pick(own, model=model)]
-        ]
-        ended = int(own.still_improving.sum())
-        text = f"Track {track}: {_time(own)} of one process, of which {', '.join(by_model)}."
-        if len(pick(own, shared_gpu=True)):
-            text += (
-                " Other trainings ran on the GPU at the same time: these are no costs to compare."
-            )
-        if ended:
-            text += f" {ended} of {plural(len(own), 'training')} were ended by the budget of steps, before their patience."
-        said.append(text)
-    return said
-
-
-def _time(rows: pd.DataFrame) -> str:
-    seconds = rows.train_s.sum() + rows.evaluate_s.sum()
-    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{seconds / 60:.1f} min"

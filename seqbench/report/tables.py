@@ -176,7 +176,7 @@ def share(value: float | None) -> str:
 def save(table: Table, folder: Path) -> None:
     """Write a table as CSV (numbers unrounded), Markdown and LaTeX."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(table, folder / f"{table.name}.csv")
+    write_csv(table, folder / f"{table.name}.csv")
     (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
     (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
 
@@ -189,7 +189,7 @@ def _is_heading(table: Table, row: list[Cell]) -> bool:
     return len(row) == 1 and len(table.columns) > 1
 
 
-def _write_csv(table: Table, path: Path) -> None:
+def write_csv(table: Table, path: Path) -> None:
     """One header line; the headings of groups become a first column."""
     group, rows = [], []
     for row in table.rows:

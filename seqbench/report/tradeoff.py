@@ -1,21 +1,20 @@
-"""Quality and cost together: which model fits which case, and what the focal model costs as a multiple of each other model.
+"""Quality and cost together: which model fits which case.
 
 Quality and cost meet where both are known: at a dataset and length, or on full windows as long, over a catalogue as large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pandas as pd
 
 from ..analysis.collect import Tables
-from ..config.model_files import shown
-from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, phrase
+from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
 from . import reach, versus
 from .costs import of_curve
 from .findings import enough_seeds, lead, pick, place, places
-from .tables import Cell, Column, Table, label, named, rounded, span, whole
+from .tables import Cell, Column, Table, label, named, rounded, whole
 from .views import DASH, SEEN_ITEMS
 
 CHOSEN_BY = (("train", "step_s"), ("inference", "batch_s"), ("train", "memory"))
@@ -134,66 +133,3 @@ def _least(tables: Tables, rows: pd.DataFrame, value: str) -> Cell:
     if least.model != tables.focal_model and len(focal_model):
         detail = f"{label(tables.focal_model)} ×{rounded(times, times / 50)}"
     return Cell(label(least.model), detail, least[value])
-
-
-def multiples(tables: Tables, kinds: Sequence[str] = ("cuda", "cpu")) -> Table:
-    """The focal model's cost over that of each other model, by track and machine: on the datasets, at both ends of the curve."""
-    every = versus.ratios(tables)
-    every = every[every.device_kind.isin(kinds)]
-    comparators = tables.ordered(every.comparator)
-    columns = [
-        Column("Cost", number=False),
-        *[Column(label(comparator)) for comparator in comparators],
-    ]
-    body: list[list[Cell]] = []
-    keys = places(every, "track", "machine_name", "device_kind", "device")
-    for track, machine, kind, device in sorted(keys, key=lambda key: kinds.index(key[2])):
-        own = pick(every, machine_name=machine, device_kind=kind, track=track)
-        backends = ", ".join(dict.fromkeys(own.backend))
-        body.append([Cell(f"{named(machine, device)}, track {track}; kernels of {label(tables.focal_model)}: {backends}")])  # fmt: skip
-        body += _multiples(own, kind, comparators)
-    caption = f"Cost of {label(tables.focal_model)} over that of each other model"
-    notes = [f"Medians. Below 1 {label(tables.focal_model)} is cheaper; bold where its upper quartile lies below the other's lower one. Two numbers: the least and the largest ratio over the places."]  # fmt: skip
-    notes += [
-        f"Of the targets of a step {label(comparator)} predicts only a part: its steps are cheaper, and it needs more of them."
-        for comparator in comparators
-        if not shown(comparator).predicts_all_targets
-    ]
-    return Table("multiples", caption, columns, body, notes)
-
-
-def _multiples(own: pd.DataFrame, kind: str, comparators: list[str]) -> Iterator[list[Cell]]:
-    real = of_curve(own, None)
-    where = places(real, "dataset", "seq_len")
-    name = place(*where[0]) if len(where) == 1 else f"{len(where)} places"
-    yield from _quantities(real, name, kind, comparators, sized=True)
-    windows = of_curve(own, versus.LENGTHS)
-    for (fixed,) in places(windows, "fixed"):
-        part = pick(windows, fixed=fixed)
-        for seq_len in sorted({part.seq_len.min(), part.seq_len.max()}):
-            name = f"full windows of L = {whole(seq_len)}, {fixed}"
-            yield from _quantities(pick(part, seq_len=seq_len), name, kind, comparators)
-
-
-def _quantities(
-    rows: pd.DataFrame, name: str, kind: str, comparators: list[str], sized: bool = False
-) -> Iterator[list[Cell]]:
-    """sized: with the size of the batches, where the name does not say it."""
-    for phase, what in compared():
-        part = pick(rows, phase=phase, what=what)
-        if part.empty or (what == "memory" and kind == "cpu"):  # resident: more than the model's
-            continue
-        ends = dict.fromkeys(whole(f(part.batch_size)) for f in (min, max))
-        unit = "targets" if phase == "train" else "users"
-        size = f", {' to '.join(ends)} {unit}" if sized else ""
-        yield [
-            Cell(f"{name}: {phrase(phase, what)}{size}"),
-            *(_multiple(pick(part, comparator=r)) for r in comparators),
-        ]
-
-
-def _multiple(rows: pd.DataFrame) -> Cell:
-    if rows.empty:
-        return DASH
-    mark = "best" if rows.ratio_high.max() < 1 else ""
-    return Cell(span(rows.ratio), value=rows.ratio.mean(), mark=mark)

@@ -147,7 +147,9 @@ def test_cost_is_a_ratio_on_a_gpu(cost, expected):
     if expected == claims.YES:
         assert found.measured.startswith(f"training epoch {cost[1][0][1]:.2g}")
     assert (found.verdict, found.sentence) == (expected, "less than theirs: 50 against 100")
-    assert found.direction_holds == (cost is not None and cost[1][0][1] in (2.0, 8.0))
+    assert (claims.DIRECTION in found.measured) == (
+        cost is not None and cost[1][0][1] in (2.0, 8.0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_points_and_the_fitted_curve_through_them_are_drawn():
     for k, model in enumerate(MODELS):
         drawn = [line.get_xydata() for line in lines(axis, model)]
         points = next(d for d in drawn if len(d) == len(LENGTHS))
-        curve = next(d for d in drawn if len(d) == 60)
+        curve = next(d for d in drawn if len(d) == 24)
         c = 1 + 0.2 * k
         assert np.allclose(points[:, 0], LENGTHS)
         unit = points[0, 1] / (1e-3 * (50 + (1 + k) * 50**c))  # s, ms or min

@@ -175,7 +175,7 @@ def test_still_improving_and_few_seeds_and_stand_in_and_dirty_code(tmp_path):
 
     found = flags_of(tmp_path, grid([entry]), change)
     assert set(found) == {
-        "Ended by the budget", "Few seeds", "toy is a stand-in for the publisher's file",
+        "Ended by the budget", "Few seeds", "Stand-ins for the publishers' files",
         "Uncommitted code",
     }  # fmt: skip
     assert found["Ended by the budget"].text.startswith("1 of 1 training on toy (matched) ")

@@ -1,6 +1,7 @@
 """The command line: bad input is one line and status 2, never a traceback."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -360,3 +361,14 @@ def test_the_module_runs_and_lists_its_verbs():
         [sys.executable, "-m", "seqbench", "--help"], capture_output=True, text=True, check=True
     )
     assert all(verb in done.stdout for verb in ("prepare", "run", "measure", "report", "publish"))
+
+
+def test_the_command_that_made_a_record_is_printed(capsys, tmp_path):
+    job = builders.training(model="sasrec")
+    builders.write_training(tmp_path, job)
+    builders.write_dataset(tmp_path)
+    assert main(["command", str(tmp_path / job["path"])]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:4] == ["python", "-m", "seqbench", "run"]
+    assert words[words.index("--out") + 1] == f"results/{job['path']}"
+    assert "holds no record" in refused(capsys, "command", tmp_path)

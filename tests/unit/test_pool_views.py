@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from builders import ENVIRONMENT, HASH, REPORT, SEEDS, grid, samples, training, write_training
-from test_glance import PLACE, cells, tables_of
+from frames import PLACE, cells, tables_of
 
 from seqbench.analysis import collect, pool
 from seqbench.core.metrics import per_user

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import yaml
 from builders import SEEDS, grid, training, write_grid, write_training
+from frames import published_value
 
 from seqbench.analysis import collect
 from seqbench.core.errors import UserError
@@ -19,12 +20,6 @@ def tables_of(results, **values):
         write_training(results, entry, values=values)
     collect.collect(path, results, results / "tables")
     return collect.read(results / "tables")
-
-
-def published_value(**changes):
-    base = {"dataset": "toy", "seq_len": 50, "model": "sasrec", "seen_items": "kept", "hr@10": 0.3, "ndcg@10": 0.2,
-            "source": "a paper", "note": "as told"}  # fmt: skip
-    return base | changes
 
 
 def ours(tables, seen_items="kept", metric="ndcg@10"):
@@ -59,12 +54,6 @@ def test_a_wide_interval_alone_reaches_nothing(tmp_path):
     mean = ours(tables)["mean"]
     values = [published_value(**{"ndcg@10": factor * mean}) for factor in (1.10, 1.12, 0.5)]
     assert [h.verdict for h in published_values.held(tables, values)] == ["reached", "inconclusive", "reached"]  # fmt: skip
-    count, missed = published_values.sentences(tables, values)
-    assert (
-        "reaches or exceeds, as far as its interval tells, 2 of 3 published values of models trained here, 1 by its mean."
-        in count
-    )
-    assert missed.startswith("Missed: SASRec on toy, L = 50")
 
 
 def test_hr_decides_where_only_hr_was_published(tmp_path):
@@ -83,36 +72,6 @@ def test_values_of_models_that_were_not_run_are_left_out(tmp_path):
     ]
     assert published_values.held(tables, others) == []
     assert published_values.table(tables, others).rows == []
-    assert published_values.sentences(tables, others) == []
-
-
-def test_a_miss_is_told_with_what_the_records_know(tmp_path):
-    tables = tables_of(tmp_path, stopped="max_steps", still_improving=True)
-    count, sentence = published_values.sentences(tables, [published_value(**{"ndcg@10": 0.9})])
-    assert count.startswith(
-        "Track matched reaches or exceeds, as far as its interval tells, 0 of 1 published"
-    )
-    assert (
-        "against 0.9000 (a paper); 3 of 3 trainings ended by their budget, chosen at step 700 of 800"
-        in sentence
-    )
-    assert "no tuning" in sentence
-    assert f"with seen items excluded {ours(tables, 'excluded')['mean']:.4f}" in sentence
-    stopped = tables_of(tmp_path / "b")
-    assert "all trainings had stopped improving" in published_values.sentences(stopped, [published_value(**{"ndcg@10": 0.9})])[1]  # fmt: skip
-
-
-def test_a_track_with_fewer_values_is_counted_beside_the_first_on_the_same_ones(tmp_path):
-    tables = tables_of(tmp_path)
-    rows = tables.frames["summary"]
-    tables.frames["summary"] = pd.concat([rows.assign(track="tuned"), rows, rows.assign(seq_len=100)])  # fmt: skip
-    held = [published_value(**{"ndcg@10": 0.001}), published_value(seq_len=100, **{"ndcg@10": 0.9})]
-    said = [text for text in published_values.sentences(tables, held) if text.startswith("Track")]
-    assert said == [
-        "Track matched reaches or exceeds, as far as its interval tells, 1 of 2 published values of models trained here, 1 by its mean.",
-        "Track tuned reaches or exceeds, as far as its interval tells, 1 of 1 published values of models trained here, 1 by its mean (track matched 1 of 1 of these).",
-    ]
-    assert published_values.sentences(tables, held, of=["tuned"]) == said[1:]
 
 
 def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):
@@ -181,3 +140,17 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, changes, words):
         published_values.read(file)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_model_is_far_below_only_where_no_judged_track_is_near(tmp_path, monkeypatch):
+    tables = tables_of(tmp_path)
+    mean = ours(tables)["mean"]
+    rows = tables.frames["summary"]
+    tables.frames["summary"] = pd.concat([rows, rows.assign(track="tuned", mean=rows["mean"] * 2)])
+    values = [
+        published_value(**{"ndcg@10": min(0.99, 1.8 * mean)}),
+        published_value(**{"ndcg@10": mean}),
+    ]
+    monkeypatch.setattr(published_values, "read", lambda: values)
+    assert list(published_values.far_below(tables, ["matched"])) == [("sasrec", "toy", 50)]
+    assert list(published_values.far_below(tables, ["matched", "tuned"])) == []

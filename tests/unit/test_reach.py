@@ -2,40 +2,12 @@
 
 import pandas as pd
 import pytest
-from test_glance import cells
-from test_tradeoff import comparison, cost
-from test_tradeoff import tables as facts
+from frames import LOOKS, PRICES, cells, cost
+from frames import trained as tables
 
 from seqbench.report import reach, tradeoff
 
 pytestmark = pytest.mark.slow
-
-LOOKS = {  # values of three seeds at steps 100, 200, ...
-    "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120], [0.090, 0.100, 0.110]),
-    "sasrec": ([0.050, 0.080, 0.094, 0.100], [0.060, 0.093, 0.100], [0.050, 0.080, 0.094, 0.100]),
-    "gru4rec": ([0.010, 0.099, 0.090], [0.010, 0.020, 0.030], [0.010, 0.020, 0.030]),
-}
-
-
-def tables(looks=None, costs=(), seq_len=50, **changes):
-    """Learning curves with seen items kept and, twice as high, masked; everything of one place."""
-    curves = [
-        {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k, "targets": 1000 * k, "best": k == len(values),
-         "split": split, "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)}
-        for model, seeds in (looks or LOOKS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
-        for split in ("valid", "test") for seen_items in ("kept", "excluded")
-    ]  # fmt: skip
-    comparators = [m for m in (looks or LOOKS) if m != "mamba4rec"]
-    found = facts(
-        [row for r in comparators for row in comparison(r, ("better",) * 2, seq_len)], list(costs)
-    )
-    found.frames["curves"] = pd.DataFrame([row | changes for row in curves])
-    once = found.frames["experiments"].drop_duplicates()
-    seeds = once.model.map({model: len(values) for model, values in (looks or LOOKS).items()})
-    every = once.loc[once.index.repeat(seeds.fillna(1).astype(int))]
-    paths = every.model + "/s" + every.groupby("model").cumcount().astype(str)
-    found.frames["experiments"] = every.assign(path=paths, still_improving=False)
-    return found
 
 
 def test_the_goal_is_a_share_of_the_best_comparators_mean_and_the_first_look_at_it_counts():
@@ -73,7 +45,6 @@ def test_the_focal_model_alone_has_no_goal():
     assert reach.table(tables({"mamba4rec": LOOKS["mamba4rec"]}), "matched").rows == []
 
 
-COSTS = [cost("mamba4rec", 0.6), cost("sasrec", 0.2), cost("gru4rec", 0.1)]
 JOULES = {
     "metric": "energy_j_per_step",
     "device_kind": "cuda",
@@ -85,7 +56,7 @@ JOULES = {
 def test_time_is_steps_times_the_measured_step_of_the_same_place():
     windows = {"dataset": "full-length", "curve": "length-at-constant-batch", "fixed": "x"}
     other = [cost("mamba4rec", 9.0, seq_len=100), cost("mamba4rec", 9.0, **windows)]
-    content = tables(costs=[*COSTS, *other, cost("sasrec", 30.0, **JOULES)])
+    content = tables(costs=[*PRICES, *other, cost("sasrec", 30.0, **JOULES)])
     found = reach.costs(content, reach.rows(content))
     own = found[(found.share == 0.95) & (found.model == "mamba4rec")]
     assert own[["value", "low", "high"]].to_numpy().tolist() == [pytest.approx([100, 60, 120])]
@@ -94,7 +65,7 @@ def test_time_is_steps_times_the_measured_step_of_the_same_place():
 
 
 def test_the_table_marks_who_is_there_first_and_who_never_gets_there():
-    table = reach.table(tables(costs=COSTS), "matched", (0.95,))
+    table = reach.table(tables(costs=PRICES), "matched", (0.95,))
     found = {key[1:]: cell for key, cell in cells(table).items()}
     assert table.rows[0][0].text == "toy, L = 50; all of it is SASRec's 0.1000"
     steps = {name: found["95 %: steps", name] for name in ("Mamba4Rec", "SASRec", "GRU4Rec")}
@@ -125,18 +96,6 @@ def test_one_seed_is_never_established():
     )
 
 
-def test_the_sentence_has_ratios_where_every_seed_gets_there_and_counts_elsewhere():
-    (said,) = reach.sentences(tables(costs=COSTS), 0.95)
-    assert said == (
-        "Time to quality, track matched, on m: who reaches 95 % of the best other model's validation NDCG@10 with every seed?"
-        " Beside SASRec both at 1 of 1, Mamba4Rec in 1.36 times SASRec's training time where both do; beside GRU4Rec only Mamba4Rec"
-        " at 1 of 1."
-    )
-    swapped = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01], [0.02], [0.01])}
-    (said,) = reach.sentences(tables(swapped, COSTS), 0.95)
-    assert "Beside SASRec only SASRec at 1 of 1; beside GRU4Rec neither at 1 of 1." in said
-
-
 @pytest.mark.parametrize(
     ("other", "step", "sooner"),
     [
@@ -158,21 +117,15 @@ def test_sooner_is_before_any_seed_of_the_other(other, step, sooner):
 
 def test_who_does_not_get_there_is_not_sooner():
     looks = {"mamba4rec": ([0.1], [0.1], [0.01]), "sasrec": ([0.1],) * 3, "gru4rec": ([0.01],) * 3}
-    found = {b.comparator: b for b in reach.beside(tables(looks, COSTS), "matched", 0.95)}
+    found = {b.comparator: b for b in reach.beside(tables(looks, PRICES), "matched", 0.95)}
     assert not found["sasrec"].sooner and not found["gru4rec"].sooner
     assert found["sasrec"].ratio is None and (found["sasrec"].own, found["sasrec"].other) == (False, True)  # fmt: skip
 
 
-def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
-    assert list(reach.sentences(tables())) == []
-    few = tables(costs=COSTS)
-    few.frames["comparisons"]["trained_seeds"] = 2
-    assert list(reach.sentences(few, 0.95)) == []
+def test_nothing_stands_beside_another_without_a_measured_step_or_enough_seeds():
     two = {model: seeds[:2] for model, seeds in LOOKS.items()}
-    assert list(reach.sentences(tables(two, COSTS), 0.95)) == []
-    assert (
-        list(reach.sentences(tables(costs=COSTS[1:]), 0.95)) == []
-    )  # the focal model's step is not known
+    for content in (tables(), tables(two, PRICES), tables(costs=PRICES[1:])):
+        assert reach.beside(content, "matched", 0.95) == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +138,7 @@ def test_nothing_is_said_without_a_measured_step_or_of_an_unjudged_track():
     ],
 )
 def test_a_choice_names_who_is_soonest_as_good(looks, text, detail):
-    table = tradeoff.choice(tables(looks, COSTS), "matched")
+    table = tradeoff.choice(tables(looks, PRICES), "matched")
     cell = table.rows[0][-1]
     assert table.columns[-1].text == "Soonest at 99 %"
     assert (cell.text, cell.detail) == (text, detail)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from seqbench.analysis.collect import published
+from seqbench.analysis.tidy import command
 from seqbench.core.jobs import MeasurementJob, TrainingJob
 from seqbench.core.provenance import ROOT
 
@@ -36,12 +38,12 @@ def test_every_trial_of_the_table_of_tuning_is_a_record(folder):
 
 
 @pytest.mark.parametrize("folder", MACHINES, ids=lambda path: path.name)
-def test_every_command_of_the_page_names_its_job(folder):
+def test_every_command_names_its_job(folder):
     """As a shell splits it; its job's folder is where the command writes."""
-    text = (folder / "README.md").read_text(encoding="utf-8").rpartition("## Commands")[2]
-    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("python -m ")]
-    assert len(commands) > 10
-    for words in commands:
+    entries = published(folder)
+    assert len(entries) > 10
+    for entry in entries:
+        words = shlex.split(command(entry))
         given = dict(zip(words[4::2], words[5::2], strict=True))
         kind = TrainingJob if words[3] == "run" else MeasurementJob
         job = kind.from_json(given["--job"])
@@ -80,4 +82,27 @@ def test_the_readme_says_what_the_page_of_all_machines_says():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     part = readme.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
     said = [line for line in part.splitlines() if line.startswith(("- ", "| "))]
-    assert len(said) > 80 and not set(said) - set(page.splitlines())
+    assert len(said) > 10 and not set(said) - set(page.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("file", "most"),
+    [
+        *((m / "README.md", 12_000) for m in MACHINES),
+        (ROOT / "results/reference/README.md", 12_000),
+    ],
+    ids=str,
+)
+def test_pages_are_short(file, most):
+    assert file.stat().st_size <= most
+
+
+def test_the_readmes_part_is_short():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = text.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
+    assert len(part.encode()) <= 5_000
+
+
+def test_the_published_folder_is_small():
+    files = (path for path in (ROOT / "results/reference").rglob("*") if path.is_file())
+    assert sum(path.stat().st_size for path in files) < 16_000_000

@@ -159,12 +159,11 @@ def test_numbers_on_the_page_are_those_of_the_table(built):
 
 
 @pytest.mark.slow
-def test_tables_at_a_glance_stand_before_the_sentences(built):
+def test_the_answer_stands_first(built):
     page = built[1]
-    assert page.index("<h2>Findings</h2>") < page.index("Quality: Mamba4Rec ")
-    question = page.index("Is Mamba4Rec better than the others, and by how much?")
-    for name in ("scorecard-matched", "glance-matched", "glance-cost-matched-test-machine-cpu"):
-        assert page.index("</nav>") < page.index(f'<table id="{name}"') < question
+    order = ("<h2>Findings</h2>", '<table id="short"', '<table id="scorecard-matched"', '<table id="choice-matched"', '<table id="versus-matched"', '<table id="reach-matched"')  # fmt: skip
+    at = [page.index(text) for text in order]
+    assert at == sorted(at)
 
 
 @pytest.mark.slow
@@ -210,7 +209,6 @@ def test_the_leader_is_bold_only_with_enough_seeds(built, tmp_path):
     table = re.search(r'<table id="effectiveness-matched-toy".*?>.*?</table>', page, re.DOTALL)[0]
     assert "best" not in table
     assert 'class="number lead' in table
-    assert "is not established" in page
 
 
 @pytest.mark.slow
@@ -300,4 +298,4 @@ def test_tables_without_tuned_settings_are_rendered(built, tmp_path, monkeypatch
     file.write_text(json.dumps(said))
     monkeypatch.setattr(report.look, "save", empty_picture)
     text = report.render(tmp_path / "tables", tmp_path / "out").read_text(encoding="utf-8")
-    assert "its best setting among equally many trials" in text
+    assert '<table id="short"' in text and "Tuning" not in text

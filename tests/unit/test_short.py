@@ -2,13 +2,21 @@
 
 import pandas as pd
 import pytest
-from test_headline import both as pair
-from test_published_values import published_value
-from test_reach import COSTS, LOOKS
-from test_reach import tables as trained
-from test_scorecard import quality
-from test_shorter import crossing
-from test_tradeoff import NO_COST, WINDOWS, comparison, cost, tables, without_cost
+from frames import (
+    LOOKS,
+    NO_COST,
+    PRICES,
+    WINDOWS,
+    comparison,
+    cost,
+    crossing,
+    pair,
+    published_value,
+    tables,
+    trained,
+    verdicts,
+    without_cost,
+)
 
 from seqbench.report import published_values, reach, short
 
@@ -43,7 +51,7 @@ def test_who_is_never_beaten_in_both_is_said_in_one_breath():
     own = {"mamba4rec": 3.0, "sasrec": 2.0, "bert4rec": 1.0, "gru4rec": 4.0}
     better, at_once = short.answer(tables(rows, costs(own)))
     assert str(better) == (
-        "- **Quality,** in brackets with items masked that a user has seen: Mamba4Rec ranks better in NDCG@10 than SASRec in 1 of 1 (1), than"
+        "- **Quality,** in brackets with seen items excluded: Mamba4Rec ranks better in NDCG@10 than SASRec in 1 of 1 (1), than"
         " BERT4Rec in 1 of 1 (0), than GRU4Rec in 1 of 1 (0) comparisons, worse in none."
     )
     assert str(at_once) == (
@@ -121,41 +129,32 @@ def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
     rows = pair("tuned", "mamba4rec", "sasrec", ("better", "worse"))
     rows += pair("matched", "mamba4rec", "sasrec", ("better", "better"))
     rows += pair("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)  # not judged
-    _, parts = by_part(quality(rows))
+    _, parts = by_part(verdicts(rows))
     assert parts == {
         ("Places where it ranks better (NDCG@10)", "matched"): ["1 of 1 (1)"],
         ("Places where it ranks better (NDCG@10)", "tuned"): ["1 of 1 (0)"],
     }
     assert [track for _, track in parts] == ["matched", "tuned"]
-    assert [point.lead for point in short.answer(quality(rows))] == [
+    assert [point.lead for point in short.answer(verdicts(rows))] == [
         "Quality,"
     ]  # nothing is known of cost
 
 
 def test_sooner_is_counted_where_the_time_is_known():
-    content = trained(LOOKS, [cost("mamba4rec", 0.05), *COSTS[1:]])
+    content = trained(LOOKS, [cost("mamba4rec", 0.05), *PRICES[1:]])
     _, parts = by_part(content)
     title = f"Better and sooner at {reach.goal(reach.SHARES[-1])}"
     assert parts[title, "matched, m (a CPU)"] == ["1 of 1 (1)", "1 of 1 (1)"]
-    assert "Better and sooner: in 1 of the 2 the other model does not get there with every seed." in short.table(content).notes  # fmt: skip
 
 
 def test_what_a_count_does_not_show_is_remarked_only_where_it_is_so():
-    """BERT4Rec's fewer predictions, and trainings that stand in two tracks."""
+    """BERT4Rec's fewer predictions."""
     rows = [*comparison("sasrec", ("better", "better")), *comparison("bert4rec", ("better", "better"))]  # fmt: skip
     content = tables(rows, costs({"mamba4rec": 1.0, "sasrec": 2.0}))
     assert len(short.table(content).notes) == 2
     content = tables(rows, costs({"mamba4rec": 1.0, "bert4rec": 2.0}))
     assert short.table(content).notes[2:] == [
         "A training step of BERT4Rec predicts only a part of the targets that the others predict."
-    ]
-    content = quality(pair("matched", "mamba4rec", "sasrec", ("better",) * 2) + pair("tuned", "mamba4rec", "sasrec", ("better",) * 2))  # fmt: skip
-    frame = content.frames["experiments"]
-    content.frames["experiments"] = frame.assign(path=frame.model + frame.track)
-    assert len(short.table(content).notes) == 2
-    content.frames["experiments"] = frame.assign(path=frame.model)
-    assert short.table(content).notes[2:] == [
-        "2 trainings stand in several tracks, whose settings are the same there, and so do their comparisons."
     ]
 
 
@@ -188,3 +187,17 @@ def test_what_it_holds_for_names_budgets_weak_models_and_a_lone_cpu(monkeypatch)
         "What it holds for: quality was measured up to L = 50; in track matched 1 of 2 trainings on toy ended by their budget; below 90 % of what others"
         " published of them: SASRec on toy, L = 50; cost was measured on a CPU only."
     )
+
+
+def test_how_many_verdicts_hold_together_is_noted_by_track():
+    content = verdicts(
+        pair("matched", "mamba4rec", "sasrec", ("better", "better"))
+        + pair("matched", "mamba4rec", "sasrec", ("better", "better"), seq_len=100)
+    )
+    frame = content.frames["comparisons"]
+    kept = frame.seen_items == "kept"
+    content.frames["comparisons"] = frame.assign(
+        p_margin=0.001 + 0.029 * (kept & (frame.seq_len == 100)) + 0.039 * ~kept
+    )
+    (note,) = (n for n in short.table(content).notes if "Holm" in n)
+    assert note.endswith("2 of 2 (0) of track matched.")

@@ -1,64 +1,14 @@
 """Quality and cost together, from tables whose answer is known."""
 
-import pandas as pd
 import pytest
 from builders import REPORT, SEEDS, THREE, curves_of, grid, measurement, training, write_grid
-from test_glance import cells
+from frames import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
 from seqbench.analysis import collect
 from seqbench.analysis.collect import Tables
 from seqbench.report import reach, tradeoff, versus
 
 pytestmark = pytest.mark.slow
-
-
-def cost(model, median, **changes):
-    """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""
-    base = {"track": "matched", "machine_name": "m", "device": "cpu", "device_kind": "cpu", "dataset": "toy", "seq_len": 50,
-            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "threads": 1, "phase": "train", "metric": "step_s", "backend": "numba", "batch_size": 2048, "precision": "fp32"}  # fmt: skip
-    row = base | changes
-    job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
-    quartiles = {"q25": 0.99 * median, "q75": 1.01 * median}
-    return quartiles | row | {"model": model, "median": median, "path": f"{job}/{model}"}
-
-
-def comparison(comparator, verdicts, seq_len=50, seeds=3):
-    return [
-        {"track": "matched", "dataset": "toy", "seq_len": seq_len, "metric": "ndcg@10", "seen_items": seen_items, "verdict": verdict,
-         "model_a": "mamba4rec", "model_b": comparator, "mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01,
-         "ci_high": 0.04, "p_margin": 0.001, "trained_seeds": seeds}
-        for seen_items, verdict in zip(("kept", "excluded"), verdicts, strict=True)
-    ]  # fmt: skip
-
-
-def tables(comparisons, costs, crossovers=()):
-    models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
-    experiments = [
-        {"model": m, "track": "matched", "dataset": "toy", "seq_len": row["seq_len"], "kind": "train", "status": "ok", "trained": True,
-         "targets_per_step": 2048, "precision": "fp32", "hyperparameters": "{}", "still_improving": False, "path": f"{m}/L{row['seq_len']}"}
-        for m in models for row in comparisons or [{"seq_len": 50}]
-    ]  # fmt: skip
-    rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
-    frames = {name: pd.DataFrame(list(found)) for name, found in rows.items()}
-    return Tables(
-        frames
-        | {
-            "summary": pd.DataFrame(),
-            "contrasts": pd.DataFrame(),
-            "curves": pd.DataFrame(),
-            "effectiveness": pd.DataFrame(),
-        },
-        {"toy": {"n_items": 300}},
-        REPORT,
-    )
-
-
-WINDOWS = {
-    "dataset": "full-length",
-    "curve": "length-at-constant-batch",
-    "fixed": "8 sequences a batch, 300 items",
-    "sequences": 8,
-}
 
 
 def test_of_two_curves_the_larger_batch_is_met():
@@ -91,25 +41,11 @@ def test_of_two_catalogues_one_is_met_and_nothing_is_divided_across():
     assert (windows[-1].text, windows[-1].detail) == ("SASRec", "Mamba4Rec ×2.00")
 
 
-NO_COST = ("nothing", "another curve", "failures")
-
-
-def without_cost(left):
-    """Tables of one comparison without a cost that could be used: what is left of it."""
-    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
-    if left == "another curve":
-        costs = [{**row, "curve": "catalogue-size"} for row in costs]
-    content = tables(comparison("sasrec", ("better", "better")), [] if left == "nothing" else costs)
-    if left == "failures":
-        content.frames["efficiency"]["median"] = float("nan")
-    return content
-
-
 @pytest.mark.parametrize("left", NO_COST)
 def test_without_a_usable_cost_nothing_is_said_and_nothing_breaks(left):
     content = without_cost(left)
-    assert tradeoff.choice(content, "matched").rows == tradeoff.multiples(content).rows == []
-    assert list(reach.sentences(content)) == [] and reach.table(content, "matched").rows == []
+    assert tradeoff.choice(content, "matched").rows == []
+    assert reach.table(content, "matched").rows == []
 
 
 @pytest.fixture(scope="module")
@@ -152,44 +88,3 @@ def test_who_cannot_be_told_apart_stands_beside_the_best(made):
 
 def test_a_choice_without_cost_is_no_table():
     assert tradeoff.choice(tables(comparison("sasrec", ("better",) * 2), []), "matched").rows == []
-
-
-def test_multiples_are_ranges_on_the_data_and_ends_of_the_curve(made):
-    table = tradeoff.multiples(made)
-    ratios = versus.ratios(made)
-    found = cells(table)
-    assert {key[1].split(": ")[0] for key in found} == {
-        "toy, L = 50", "full windows of L = 50, 8 sequences a batch, 1,000 items",
-        "full windows of L = 3,200, 8 sequences a batch, 1,000 items",
-    }  # fmt: skip
-    assert not any("memory" in key[1] for key in found)  # resident memory is not the model's
-    for (_, row, column), cell in found.items():
-        part = ratios[
-            (ratios.comparator == column.lower()) & ratios.what.isin(["step_s", "batch_s"])
-        ]
-        part = part[part.phase == ("train" if "training step" in row else "inference")]
-        part = (
-            part[part.curve.isna()]
-            if row.startswith("toy")
-            else part[part.curve == "length-at-constant-batch"]
-        )
-        length = int(row.partition("L = ")[2].split(":")[0].partition(", ")[0].replace(",", "") if row.startswith("toy") else {"5": "50", "3": "3200"}[row.partition("L = ")[2][0]])  # fmt: skip
-        (ratio,) = part[part.seq_len == length].ratio
-        assert cell.value == pytest.approx(ratio)
-        (high,) = part[part.seq_len == length].ratio_high
-        assert (cell.mark == "best") == (high < 1)
-
-
-def test_several_places_are_a_range():
-    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
-    costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
-    found = cells(tradeoff.multiples(tables([], costs)))
-    (cell,) = found.values()
-    assert next(iter(found))[1] == "2 places: training step, 2,048 targets"
-    assert (cell.text, cell.mark) == ("0.500 to 1.50", "")
-
-
-def test_whose_steps_predict_fewer_targets_is_told_where_it_matters():
-    for comparator, told in (("sasrec", False), ("bert4rec", True)):
-        found = tradeoff.multiples(tables([], [cost("mamba4rec", 1.0), cost(comparator, 2.0)]))
-        assert any("predicts only a part" in note for note in found.notes) == told

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from builders import REPORT, THREE, curves_of, grid, measurement, times, training, write_grid
-from test_headline import both, tables
+from builders import REPORT, THREE, curves_of, grid, measurement, plan, times, training, write_grid
+from frames import pair, tables_of
+from frames import verdicts as tables
 
 from seqbench.analysis import collect
 from seqbench.report import versus
@@ -12,8 +13,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_share_is_read_from_the_focal_models_side():
-    rows = both("matched", "mamba4rec", "sasrec", ("better", "better"))
-    rows += both("matched", "gru4rec", "mamba4rec", ("better", "better"))
+    rows = pair("matched", "mamba4rec", "sasrec", ("better", "better"))
+    rows += pair("matched", "gru4rec", "mamba4rec", ("better", "better"))
     found = versus.against(tables(rows)).set_index(["comparator", "seen_items"])
     ends = ["share", "share_low", "share_high"]
     assert found.loc[("sasrec", "kept"), ends].tolist() == pytest.approx([0.2, 0.1, 0.4])
@@ -24,8 +25,8 @@ def test_a_share_is_read_from_the_focal_models_side():
 def test_verdicts_that_do_not_hold_together_become_inconclusive():
     """Holm: .001 of three holds, then .03 of two does not, nor what comes after; a family is a track and masking."""
     comparators = ("sasrec", "gru4rec", "bert4rec")
-    rows = [row for comparator in comparators for row in both("matched", "mamba4rec", comparator, ("better", "worse"))]  # fmt: skip
-    rows += both("tuned", "mamba4rec", "sasrec", ("better", "equivalent"))
+    rows = [row for comparator in comparators for row in pair("matched", "mamba4rec", comparator, ("better", "worse"))]  # fmt: skip
+    rows += pair("tuned", "mamba4rec", "sasrec", ("better", "equivalent"))
     found = versus.settled(versus.against(tables(rows)))
     p = {
         ("kept", "sasrec"): 0.04,
@@ -77,5 +78,23 @@ def test_costs_of_other_hyper_parameters_than_were_trained_are_not_those_of_the_
 
 
 def test_the_comparison_itself_comes_first():
-    rows = [row for track in ("mine", "tuned", "matched") for row in both(track, "mamba4rec", "sasrec", ("better",) * 2)]  # fmt: skip
+    rows = [row for track in ("mine", "tuned", "matched") for row in pair(track, "mamba4rec", "sasrec", ("better",) * 2)]  # fmt: skip
     assert versus.judged(tables(rows)) == ["matched", "tuned", "mine"]
+
+
+def test_a_measurement_that_outlived_its_trainings_enters_no_ratio(tmp_path):
+    """A place measured with two batches, of which only the first was trained: there GRU4Rec failed."""
+    wanted = plan()
+    second = measurement(models=THREE)
+    second |= {"targets_per_step": 4096, "records": [p.replace("T2048", "T4096") for p in second["records"]]}  # fmt: skip
+    wanted["measurements"].append(second)
+    tables = tables_of(tmp_path, wanted)
+    frame = tables.frames["efficiency"]
+    of_data = frame.dataset == "toy"
+    frame.loc[of_data, "median"] = 10.0
+    other = frame.path.str.contains("T4096")
+    frame.loc[of_data & other & (frame.model == "mamba4rec"), "median"] = 5.0
+    frame.loc[of_data & frame.path.str.endswith("T2048/gru4rec"), "median"] = np.nan  # failed there
+    rows = versus.table(tables, "matched").rows
+    ratios = [cell.value for row in rows for cell in row[3:6]]
+    assert [r for r in ratios if r is not None] and {r for r in ratios if r is not None} == {1.0}
