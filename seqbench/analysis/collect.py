@@ -197,7 +197,9 @@ def of_one_code(entries: list[Entry]) -> list[Entry]:
         condition = map(entry.job.get, ("dataset", "track", "seq_len"))
         return entry.record["environment"]["machine"], *condition
 
-    renewed = {together(entry) for entry in entries if not badge(entry)}
+    # A baseline's code seldom changes: it fits the trainings beside it, older or not.
+    trained = (entry for entry in entries if not entry.training or entry.values.get("steps"))
+    renewed = {together(entry) for entry in trained if not badge(entry)}
     return [e for e in entries if not badge(e) or together(e) not in renewed]
 
 

@@ -9,6 +9,8 @@ from builders import (
     ENVIRONMENT,
     HASH,
     REPORT,
+    SEEDS,
+    THREE,
     grid,
     measurement,
     samples,
@@ -18,7 +20,7 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis import collect
+from seqbench.analysis import collect, tidy
 from seqbench.analysis.tidy import ranks_of
 from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
@@ -312,3 +314,29 @@ def test_a_record_from_before_a_field_existed_has_its_default(tmp_path):
     plan["measurements"][0]["kernels"] = "torch"
     with pytest.raises(UserError, match="made with kernels = auto, asked for torch"):
         collect.load(plan, tmp_path)
+
+
+def badged(tmp_path, monkeypatch, older):
+    """Tables of three trained models and a baseline, of which some were made by older code."""
+    wanted = grid(
+        [training(model=m, seed=s) for m in THREE for s in SEEDS] + [training(model="popularity")]
+    )
+    path = write_grid(tmp_path, wanted)
+    monkeypatch.setattr(tidy, "_code_now", lambda _, model: "new" if model in older else "c0de")
+    collect.collect(path, tmp_path, tmp_path / "tables")
+    return collect.read(tmp_path / "tables").frames
+
+
+def test_older_code_has_a_badge_and_never_enters_a_comparison_with_the_present_one(
+    tmp_path, monkeypatch
+):
+    frames = badged(tmp_path, monkeypatch, ["sasrec"])
+    rows = frames["experiments"]
+    assert set(rows[rows.badge == "older code"].model) == {"sasrec"} and len(rows) == 10
+    assert set(frames["summary"].model) == {"mamba4rec", "gru4rec", "popularity"}
+    assert not set(frames["comparisons"].model_a) & {"sasrec"}
+
+
+def test_records_of_one_older_code_are_compared_among_themselves(tmp_path, monkeypatch):
+    frames = badged(tmp_path, monkeypatch, THREE)
+    assert set(frames["summary"].model) == {*THREE, "popularity"}
