@@ -9,7 +9,6 @@ from builders import (
     ENVIRONMENT,
     HASH,
     REPORT,
-    SEEDS,
     THREE,
     grid,
     measurement,
