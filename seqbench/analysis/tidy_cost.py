@@ -165,7 +165,7 @@ def _phase(entry: Entry, name: str) -> dict[str, Any]:
     in_batch = {"train": sequences(experiment, "train"), "inference": _users(entry)}.get(phase)
     targets = experiment["targets_per_step"]
     if experiment["n_items"] is not None and experiment.get("objective") == "prefix":
-        targets = in_batch  # one at the end of every full window
+        targets = in_batch  # one at the end of every full-length window
     return {
         "batch_size": {"train": targets, "inference": in_batch}.get(phase),
         "sequences": in_batch,

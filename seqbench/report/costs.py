@@ -10,7 +10,7 @@ from ..core.display import PHASES, QUANTITIES
 from ..core.display import shown as shown_in
 from ..core.jobs import CURVES, FULL_LENGTH
 from ..core.records import STATUSES
-from .findings import pick, place, places
+from .findings import condition_name, pick, unique
 from .tables import (
     Cell,
     Column,
@@ -60,7 +60,7 @@ def efficiency(
     columns += [Column(_cost_label(p, m, units[p, m][1]), PHASES[p]) for p, m in shown]
     body: list[list[Cell]] = []
     rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
-    for (job,) in places(rows, "job") if shown else ():
+    for (job,) in unique(rows, "job") if shown else ():
         part = pick(rows, job=job)
         body.append([Cell(_cost_heading(part))])
         for model in tables.ordered(part.model):
@@ -103,7 +103,7 @@ def _cost_heading(part: pd.DataFrame) -> str:
     part = part[part.phase.isin(PHASES)]
     sizes = {phase: pick(part, phase=phase).batch_size.max() for phase in PHASES}
     batch = f"{whole(sizes['train'])} targets a step, {whole(sizes['inference'])} users a batch"
-    return f"{place(name, first.seq_len)}: {batch}, {first.precision}, {plural(first.threads, 'thread')}"
+    return f"{condition_name(name, first.seq_len)}: {batch}, {first.precision}, {plural(first.threads, 'thread')}"
 
 
 def _efficiency_row(

@@ -1,6 +1,6 @@
 """Publish: the small records of a grid are copied to `results/reference/<machine>/` and tables are made from the copies.
 
-Weights stay behind. Records of several sittings accumulate; one is replaced only by a record of the same experiment.
+Weights stay behind. Records of several runs accumulate; one is replaced only by a record of the same job.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _chosen() -> Iterator[TrainingJob]:
 
 
 def _defaults() -> dict[str, dict[str, Any]]:
-    """Every model's hyper-parameters where an experiment says nothing."""
+    """Every model's hyper-parameters where a job says nothing."""
     return {
         model: {
             name: value for name, (_, value) in model_config_fields(MODELS / f"{model}.py").items()

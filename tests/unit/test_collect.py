@@ -26,8 +26,6 @@ from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
 from seqbench.core.records import read_record
 
-SEEDS = (0, 1, 2)
-
 
 @pytest.fixture
 def plan():

@@ -241,8 +241,8 @@ def test_a_failed_training_is_told_by_all_pages(tmp_path):
     readme.write_text(f"{publish.BEGIN}{publish.END}")
     publish.together(tmp_path / "reference", readme)
     page = (tmp_path / "reference" / "README.md").read_text()
-    assert "1 experiment ended as diverged" in readme.read_text()
-    assert "1 experiment ended as diverged" in page and "loss is NaN at step 3" in page
+    assert "1 job ended as diverged" in readme.read_text()
+    assert "1 job ended as diverged" in page and "loss is NaN at step 3" in page
 
 
 @pytest.mark.slow

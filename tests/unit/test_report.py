@@ -270,7 +270,7 @@ def test_a_grid_in_which_everything_failed_still_renders(tmp_path):
         ],
     )
     assert "No training ended ok." in page
-    assert "10 experiments ended as crashed" in page
+    assert "10 jobs ended as crashed" in page
     assert len(report.check(tmp_path / "tables")) == 10 + 3  # the ends of curves are no problem
 
 

@@ -62,7 +62,7 @@ def test_places_are_counted_by_verdict_from_the_focal_models_side():
     )
     assert found["Difference, seen items kept (% of the better model's)", "GRU4Rec"][0] == "−20.0 %"
     assert scorecard.table(content, "matched").caption == (
-        "Mamba4Rec against each other model, track matched: 2 places on 1 dataset with at least 3 seeds"
+        "Mamba4Rec against each other model, track matched: 2 conditions on 1 dataset with at least 3 seeds"
     )
 
 
@@ -99,16 +99,18 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
     costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 4.0, seq_len=400)]
     found = card(tables(rows, costs))
-    assert found["m: 3 places: Training step", "SASRec"].text == "0.250 to 1.50"  # also few seeds
-    assert found["m: 3 places: Better and with a shorter step at once", "SASRec"].text == "1 of 2 (0)"  # fmt: skip
+    assert (
+        found["m: 3 conditions: Training step", "SASRec"].text == "0.250 to 1.50"
+    )  # also few seeds
+    assert found["m: 3 conditions: Better and with a shorter step at once", "SASRec"].text == "1 of 2 (0)"  # fmt: skip
     gpu = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
     costs += [cost(m, v, **gpu) for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]
     costs += [cost(m, v, metric="peak_allocated_bytes", **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
     found = {key[0]: cell for key, cell in card(tables(rows, costs)).items() if "gpu" in key[0]}
     assert {key: (cell.text, cell.mark) for key, cell in found.items()} == {
-        "gpu (A GPU): 1 place: Training step": ("0.250", "best"),
-        "gpu (A GPU): 1 place: Peak memory of training": ("1.50", ""),
-        "gpu (A GPU): 1 place: Better and with a shorter step at once": ("1 of 1 (0)", ""),
+        "gpu (A GPU): 1 condition: Training step": ("0.250", "best"),
+        "gpu (A GPU): 1 condition: Peak memory of training": ("1.50", ""),
+        "gpu (A GPU): 1 condition: Better and with a shorter step at once": ("1 of 1 (0)", ""),
     }
 
 
@@ -118,10 +120,10 @@ def test_a_step_within_the_quartiles_is_not_cheaper():
         costs = [cost("mamba4rec", 0.95, q75=q75), cost("sasrec", 1.01, q25=1.0)]
         content = tables(rows, costs)
         assert (
-            card(content)["m: 1 place: Better and with a shorter step at once", "SASRec"].text
+            card(content)["m: 1 condition: Better and with a shorter step at once", "SASRec"].text
             == counted
         )
-        cell = card(content)["m: 1 place: Training step", "SASRec"]
+        cell = card(content)["m: 1 condition: Training step", "SASRec"]
         assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
 
 
@@ -132,7 +134,10 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     content = tables(comparison("sasrec", ("better", "better")), costs)
     found = texts(content, "Training step")
     assert list(found.values()) == ["0.500"] * known
-    assert list(found) == [("m: 1 place by full windows: Training step", "SASRec")] * known
+    assert (
+        list(found)
+        == [("m: 1 condition by synthetic full-length batches: Training step", "SASRec")] * known
+    )
 
 
 def test_places_measured_otherwise_are_told_apart():
@@ -143,7 +148,7 @@ def test_places_measured_otherwise_are_told_apart():
         costs += [cost(m, v, **WINDOWS, seq_len=seq_len) for m, v in (("mamba4rec", 6.0), ("sasrec", 2.0))]  # fmt: skip
         costs += [cost(m, v, **WINDOWS, seq_len=seq_len, phase="inference", metric="batch_s") for m, v in (("mamba4rec", 8.0), ("sasrec", 2.0))]  # fmt: skip
     found = card(tables(rows, costs))
-    over = "m: 2 places, 1 of them by full windows: "
+    over = "m: 2 conditions, 1 of them by synthetic full-length batches: "
     assert found[f"{over}Training step", "SASRec"].text == "0.500 to 3.00"
     assert found[f"{over}Inference batch", "SASRec"].text == "4.00"
 
