@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..core.display import compared
-from . import reach, versus
+from . import time_to_quality, versus
 from .findings import pick, unique
 from .tables import known, plural
 from .tradeoff import meeting
@@ -38,7 +38,7 @@ class Met:
     comparator: str
     better: dict[str, bool]
     ratios: dict[tuple[str, str], Any]
-    until: dict[float, reach.Beside]
+    until: dict[float, time_to_quality.Beside]
 
     @property
     def where(self) -> tuple[str, str, str]:
@@ -67,8 +67,8 @@ def met(tables: Tables, track: str) -> list[Met]:
     every = pick(versus.ratios(tables), track=track)
     until = {
         (b.machine, b.device, b.comparator, b.dataset, b.seq_len, share): b
-        for share in reach.SHARES
-        for b in reach.beside(tables, track, share)
+        for share in time_to_quality.SHARES
+        for b in time_to_quality.beside(tables, track, share)
     }
     found = []
     for machine, device, kind, comparator in unique(
@@ -93,7 +93,7 @@ def met(tables: Tables, track: str) -> list[Met]:
                 )
                 keys = {
                     share: (machine, device, comparator, dataset, seq_len, share)
-                    for share in reach.SHARES
+                    for share in time_to_quality.SHARES
                 }
                 goals = {share: until[key] for share, key in keys.items() if key in until}
                 found.append(

@@ -23,7 +23,7 @@ from matplotlib.ticker import (
 
 from ..core.display import QUANTITIES
 from .findings import condition_name, pick, unique
-from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
+from .style import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .tables import direction, label, metric_label, unit_for
 
 LABEL_WIDTH = 26  # characters of a line beside an axis

@@ -16,7 +16,7 @@ from ..core.jobs import CURVES
 from .curves import POOR
 from .figures import LABEL_WIDTH, PHASES, number_axis
 from .findings import pick, unique
-from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
+from .style import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .tables import label, metric_label, unit_for
 
 X_LABELS = {

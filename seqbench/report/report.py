@@ -22,13 +22,13 @@ from . import (
     curves,
     findings,
     flags,
-    look,
     protocol_views,
     published_values,
-    reach,
     scorecard,
     short,
     spent,
+    style,
+    time_to_quality,
     tradeoff,
     tuning_views,
     versus,
@@ -55,7 +55,7 @@ def render(tables: Path, out: Path) -> Path:
     shown["spent"] = [spent.table(everything, track) for track in spent.tracks(everything)]
     shown["tuning"] = list(tuning_views.tables(content.settings.get("selected_settings", {})))
     for drawing in drawings:
-        look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
+        style.save(drawing.figure, drawing.data, out / "figures", drawing.name)
     for group in shown.values():
         for table in group:
             save(table, out / "tables")
@@ -81,7 +81,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
         "short": [short.table(content)],
         "scorecard": [scorecard.table(content, track) for track in versus.judged(content)],
         "choice": [tradeoff.choice(content, track) for track in versus.judged(content)],
-        "until": [reach.table(content, track) for track in spent.tracks(content)],
+        "until": [time_to_quality.table(content, track) for track in spent.tracks(content)],
         "claims": [claims.table(content), published_values.table(content)],
         "versus": [versus.table(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],

@@ -15,7 +15,7 @@ from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..config.model_files import shown
 from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading
-from . import reach, versus
+from . import time_to_quality, versus
 from .both import OTHERS, Met, Test, at_once, counted, measured, met
 from .findings import pick, unique
 from .tables import Cell, Column, Table, label, named, plural, span, whole
@@ -103,15 +103,16 @@ def _of_machine(
     for key in compared():
         if versus.telling(key, kind):
             yield from line(heading(*key), (times([m.ratios[key] for m in by_comparator[r] if key in m.ratios]) for r in comparators))  # fmt: skip
-    for share in reach.SHARES:
+    for share in time_to_quality.SHARES:
         found = {
             r: [m.until[share] for m in by_comparator[r] if share in m.until] for r in comparators
         }
         yield from line(
-            f"Training until {reach.goal(share)}", (_until(tables, found[r]) for r in comparators)
+            f"Training until {time_to_quality.goal(share)}",
+            (_until(tables, found[r]) for r in comparators),
         )
     tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
-    tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
+    tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in time_to_quality.SHARES]  # fmt: skip
     for words, test in tests:
         counts = (at_once(own, r, test) for r in comparators)
         yield from line(f"Better and {words} at once", (Cell(counted(count)) if count else DASH for count in counts))  # fmt: skip
@@ -126,7 +127,7 @@ def times(rows: list[Any]) -> Cell:
     return Cell(span(ratios), value=sum(ratios) / len(ratios), mark=mark)
 
 
-def _until(tables: Tables, found: list[reach.Beside]) -> Cell:
+def _until(tables: Tables, found: list[time_to_quality.Beside]) -> Cell:
     """Ratios of time where every seed of both gets there; in how many conditions who does."""
     if not found:
         return DASH
@@ -137,4 +138,4 @@ def _until(tables: Tables, found: list[reach.Beside]) -> Cell:
     if not ratios and len(ends) == 1 and ends <= set(alone):
         return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
     text = span(ratios) if ratios else "never both"
-    return Cell(text, reach.counted(tables, found), mark="best" if every else "")
+    return Cell(text, time_to_quality.counted(tables, found), mark="best" if every else "")

@@ -13,9 +13,9 @@ from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
 from . import claims, curves, published_values, tradeoff, versus
 from .both import MEMORY, STEP, Count, Met, Test, added, at_once, counted, given, measured, met
 from .findings import condition_name, pick
-from .reach import SHARES, goal
 from .scorecard import ended, times
 from .tables import Cell, Column, Table, label, named, plural, whole
+from .time_to_quality import SHARES, goal
 from .views import DASH
 
 Where = tuple[str, str, str]  # machine, device, kind of device

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
-from . import reach, versus
+from . import time_to_quality, versus
 from .costs import of_curve
 from .findings import condition_name, enough_seeds, lead, pick, unique
 from .tables import Cell, Column, Table, label, named, rounded, whole
@@ -19,7 +19,7 @@ from .views import DASH, SEEN_ITEMS
 
 CHOSEN_BY = (("train", "step_s"), ("inference", "batch_s"), ("train", "memory"))
 LEAST = {"time": "Fastest", "memory": "Least"}  # of a quantity, by its group
-SOONEST = f"Soonest at {100 * reach.SHARES[-1]:g} %"
+SOONEST = f"Soonest at {100 * time_to_quality.SHARES[-1]:g} %"
 
 
 # --- where both are known -----------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def choice(tables: Tables, track: str) -> Table:
     columns += [Column(title, f"Best {QUANTITIES[PRIMARY_METRIC].label}", number=False) for title in SEEN_ITEMS.values()]  # fmt: skip
     for machine, kind, device in where:
         columns += [Column(text, named(machine, device), number=False) for text in (*(_superlative(*key) for key in _chosen(kind)), SOONEST)]  # fmt: skip
-    until = pick(reach.costs(tables, reach.rows(tables)), track=track, share=reach.SHARES[-1], what="step_s")  # fmt: skip
+    until = pick(time_to_quality.costs(tables, time_to_quality.rows(tables)), track=track, share=time_to_quality.SHARES[-1], what="step_s")  # fmt: skip
     body: list[list[Cell]] = []
     for dataset, seq_len in sorted(unique(verdicts, "dataset", "seq_len")):
         cells = [Cell(condition_name(dataset, seq_len))]
@@ -81,7 +81,7 @@ def choice(tables: Tables, track: str) -> Table:
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
         f" {label(tables.focal_model)} needs; where a dataset was not measured, of synthetic full-length batches as long, over a catalogue as large. Machines measured batches of other sizes:"
-        f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
+        f" their tables of cost name them. Soonest: who trains for the least time until {100 * time_to_quality.SHARES[-1]:g} % of the best validation quality of another model than"
         f" {label(tables.focal_model)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)

@@ -185,7 +185,7 @@ def test_pages_put_gpus_first_and_the_answer_before_the_figures(tmp_path):
     front, page = readme.read_text(), (tmp_path / "reference/README.md").read_text()
     for text in (front, page):
         assert text.index("z-gpu/README.md") < text.index("test-machine/README.md")
-        assert text.index("Places where it ranks better") < text.index("forest-matched.svg")
+        assert text.index("Conditions where it ranks better") < text.index("forest-matched.svg")
         assert "What it holds for: quality was measured up to L = 50" in text
     names = re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)
     assert (

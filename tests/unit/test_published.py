@@ -72,7 +72,7 @@ def test_every_published_trial_belongs_to_a_study_that_a_shipped_configuration_a
         path, _, number = folder.rpartition("/trial-")
         study, by_number = summaries[machine, path]
         trial = by_number[int(number)]
-        assert plain(study.experiment(trial["chosen"], job["seed"]).to_dict()) == job, folder
+        assert plain(study.training_job(trial["chosen"], job["seed"]).to_dict()) == job, folder
         assert job["seed"] in (study.seed, *study.rerun_seeds), folder
         trials += 1
     assert trials

@@ -2,9 +2,9 @@
 
 import pytest
 from frames import (
-    LOOKS,
     NO_COST,
     PRICES,
+    VALIDATIONS,
     WINDOWS,
     comparison,
     cost,
@@ -183,7 +183,7 @@ def test_without_a_usable_cost_only_quality_is_told(left):
 
 def test_the_training_until_a_quality_is_told_by_place():
     """SASRec's .0990: Mamba4Rec is there after 200, 300 and 200 steps of .2 s, SASRec after 400, 300 and 400 of .2 s."""
-    looks = {**LOOKS, "gru4rec": ([0.01, 0.0995], [0.01], [0.01])}
+    looks = {**VALIDATIONS, "gru4rec": ([0.01, 0.0995], [0.01], [0.01])}
     content = trained(looks, [cost("mamba4rec", 0.2), *PRICES[1:]])
     found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
     ratio = (200 + 300 + 200) / (400 + 300 + 400)
@@ -206,7 +206,7 @@ def test_sooner_but_not_better_does_not_count():
 
 
 def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
-    looks = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01],) * 3}
+    looks = {**VALIDATIONS, "mamba4rec": VALIDATIONS["gru4rec"], "gru4rec": ([0.01],) * 3}
     content = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
     found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
     assert [(found[name].text, found[name].detail) for name in ("SASRec", "GRU4Rec")] == [("only SASRec", "at 1 of 1"), ("never both", "neither at 1 of 1")]  # fmt: skip
@@ -221,7 +221,7 @@ def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
 
 def test_the_share_of_the_goal_matters():
     """At 95 % the focal model takes 100, 100 and 200 steps, SASRec 300 and more; at 99 % their slowest and fastest meet."""
-    content = trained(LOOKS, [cost("mamba4rec", 0.2), *PRICES[1:]])
+    content = trained(VALIDATIONS, [cost("mamba4rec", 0.2), *PRICES[1:]])
     found = {key[0].partition("sooner at ")[2]: cell.text for key, cell in card(content).items() if "sooner" in key[0] and key[1] == "SASRec"}  # fmt: skip
     assert found == {"95 % at once": "1 of 1 (1)", "99 % at once": "0 of 1 (0)"}
 

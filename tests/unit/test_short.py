@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 from frames import (
-    LOOKS,
     NO_COST,
     PRICES,
+    VALIDATIONS,
     WINDOWS,
     comparison,
     cost,
@@ -18,7 +18,7 @@ from frames import (
     without_cost,
 )
 
-from seqbench.report import published_values, reach, short
+from seqbench.report import published_values, short, time_to_quality
 
 pytestmark = pytest.mark.slow
 
@@ -141,9 +141,9 @@ def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
 
 
 def test_sooner_is_counted_where_the_time_is_known():
-    content = trained(LOOKS, [cost("mamba4rec", 0.05), *PRICES[1:]])
+    content = trained(VALIDATIONS, [cost("mamba4rec", 0.05), *PRICES[1:]])
     _, parts = by_part(content)
-    title = f"Better and sooner at {reach.goal(reach.SHARES[-1])}"
+    title = f"Better and sooner at {time_to_quality.goal(time_to_quality.SHARES[-1])}"
     assert parts[title, "matched, m (a CPU)"] == ["1 of 1 (1)", "1 of 1 (1)"]
 
 

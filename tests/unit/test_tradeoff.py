@@ -6,7 +6,7 @@ from frames import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
 from seqbench.analysis import collect
 from seqbench.analysis.collect import Tables
-from seqbench.report import reach, tradeoff, versus
+from seqbench.report import time_to_quality, tradeoff, versus
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def test_of_two_catalogues_one_is_met_and_nothing_is_divided_across():
 def test_without_a_usable_cost_nothing_is_said_and_nothing_breaks(left):
     content = without_cost(left)
     assert tradeoff.choice(content, "matched").rows == []
-    assert reach.table(content, "matched").rows == []
+    assert time_to_quality.table(content, "matched").rows == []
 
 
 @pytest.fixture(scope="module")

@@ -160,8 +160,8 @@ def _evaluation(data: Path) -> Callable[[], object]:
 
     torch.set_num_threads(1)
     dataset = open_dataset(data / "small")
-    experiment = TrainingJob("small", "sasrec", "t", 50, 0)
-    evaluator = evaluator_of(experiment, dataset, torch.device("cpu"))
+    job = TrainingJob("small", "sasrec", "t", 50, 0)
+    evaluator = evaluator_of(job, dataset, torch.device("cpu"))
     torch.manual_seed(0)
     model = models.build("sasrec", {}, dataset.n_items, 50)
     return lambda: evaluator.ranks(model, "test")

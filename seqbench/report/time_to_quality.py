@@ -122,7 +122,7 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
         " those of one condition and track come from one measurement session, those of others may come from days on which the machine was faster or slower."
         " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
     ]
-    return Table(f"reach-{track}", caption, columns, body, notes)
+    return Table(f"time-to-quality-{track}", caption, columns, body, notes)
 
 
 def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> Iterator[Cell]:
