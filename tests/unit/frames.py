@@ -17,7 +17,7 @@ NUMBERS = {
 
 
 def verdicts(rows):
-    """Tables of comparisons alone: (track, model_a, model_b, masking, verdict, seeds, length)."""
+    """Tables of comparisons alone: (track, model_a, model_b, seen_items, verdict, seeds, length)."""
     keys = ("track", "model_a", "model_b", "seen_items", "verdict", "trained_seeds", "seq_len")
     comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy", **NUMBERS} for row in rows]  # fmt: skip
     models = sorted({name for row in rows for name in row[1:3]})
@@ -129,7 +129,7 @@ VALIDATIONS = {  # values of three seeds at steps 100, 200, ...
 
 
 def trained(looks=None, costs=(), seq_len=50, **changes):
-    """Learning curves with seen items kept and, twice as high, masked; everything of one place."""
+    """Learning curves with seen items kept and, twice as high, excluded; everything of one condition."""
     curves = [
         {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k, "targets": 1000 * k, "best": k == len(values),
          "split": split, "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)}

@@ -163,7 +163,7 @@ def test_saved_files_are_undated_and_the_same_every_time(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one/quality.csv"), quality())
 
 
-def test_the_gap_is_what_masking_adds_to_the_same_validation():
+def test_the_gap_is_what_excluding_adds_to_the_same_validation():
     keys = {
         "dataset": "d",
         "seq_len": 5,

@@ -58,7 +58,7 @@ def test_a_model_below_popularity_is_a_problem(tmp_path):
     )
     assert "budget: " in found["A trained model is below Popularity"].text
     problems = report.check(tmp_path / "tables")
-    assert len(problems) == 2  # both maskings
+    assert len(problems) == 2  # kept and excluded
     assert all(
         problem.startswith("SASRec is below Popularity on toy, L = 50") for problem in problems
     )

@@ -86,7 +86,7 @@ def test_records_of_several_sittings_accumulate(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_experiment_is_replaced_and_another_is_not(tmp_path):
+def test_the_same_job_is_replaced_and_another_is_not(tmp_path):
     wanted = plan("sasrec")
     folder = published(tmp_path, wanted)
     write_training(tmp_path, wanted["trainings"][1], values={"train_s": 1.5})

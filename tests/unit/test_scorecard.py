@@ -141,7 +141,7 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
 
 
 def test_places_measured_otherwise_are_told_apart():
-    """One place on its dataset, one only by full windows; what the dataset lacks is not filled up by windows."""
+    """One condition on its dataset, one only by full-length batches; what the dataset lacks is not filled up by windows."""
     rows = comparison("sasrec", ("better", "better")) + comparison("sasrec", ("better", "better"), seq_len=100)  # fmt: skip
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     for seq_len in (50, 100):

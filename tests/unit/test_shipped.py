@@ -40,11 +40,11 @@ def asked():
 
 
 def records(kind):
-    """(machine, folder below it, experiment) of the published records of ``runs`` or ``tune``."""
+    """(machine, folder below it, job) of the published records of ``runs`` or ``tune``."""
     for file in sorted(REFERENCE.glob(f"*/{kind}/**/record.json")):
         folder = file.parent.relative_to(REFERENCE)
-        experiment = json.loads(file.read_text())["job"]
-        yield folder.parts[0], "/".join(folder.parts[1:]), filled(experiment)
+        job = json.loads(file.read_text())["job"]
+        yield folder.parts[0], "/".join(folder.parts[1:]), filled(job)
 
 
 def test_at_most_eight_configurations_are_shipped():
