@@ -196,12 +196,6 @@ def _trained() -> list[str]:
     return [n for n in models.available() if getattr(models.load(n), "trainable", True)]
 
 
-def _renderer() -> Callable[[Path, Path], object]:
-    from seqbench.report.report import render
-
-    return render
-
-
 def _rendering(data: Path) -> Callable[[], object]:
     import tempfile
 
