@@ -8,7 +8,7 @@ comment; that of a trained model has ``d_model``, the width D, and ``dropout``) 
 ``Model(config, n_items, max_len)``. Module-level literals, all optional:
 
     trainable = False   fitted by counting: ``fit`` instead of ``loss``
-    causal = False      hidden states may look at later items
+    causal = False      hidden states may depend on later items
     label, color, marker            in tables and figures (a marker of matplotlib)
     predicts_all_targets = False    a step predicts only a part of its targets
 

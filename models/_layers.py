@@ -68,7 +68,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def explicit_mask(items: Tensor, causal: bool) -> Tensor:
     """What RecBole adds to attention scores: 0 where a key may be read, else HIDDEN.
 
-    items (B, L) -> (B, 1, L, L), or (B, 1, 1, L) if every position may look at later ones.
+    items (B, L) -> (B, 1, L, L), or (B, 1, 1, L) if every position may attend to later ones.
     """
     seen = (items != 0)[:, None, None, :]
     if causal:

@@ -68,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
         "name", "definition", "data-dir", "out")  # fmt: skip
-    add("run", _run, "train one experiment in a supervised process and write its record",
+    add("run", _run, "train one model in a supervised process and write its record",
         "job", "dataset", "out", "threads", "time-limit")  # fmt: skip
-    add("train", _train, "train one experiment in this process (what `run` supervises)",
+    add("train", _train, "train one model in this process (what `run` supervises)",
         "job", "dataset", "out", "threads")  # fmt: skip
     add("measure", _measure, "time and weigh all models of one job, interleaved",
         "job", "dataset?", "out", "threads", "time-limit")  # fmt: skip

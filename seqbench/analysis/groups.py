@@ -115,11 +115,11 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
 
 def _added_by_excluding(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
     """What every user's value gains when seen items are excluded (U, metrics of QUALITY_METRICS), by one training."""
-    ranked, masked = (
+    kept, excluded = (
         np.column_stack([table[seen_items, "conservative", metric] for metric in QUALITY_METRICS])
         for seen_items in ("kept", "excluded")
     )
-    return masked - ranked
+    return excluded - kept
 
 
 def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:

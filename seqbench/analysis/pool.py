@@ -1,7 +1,7 @@
-"""Pool: the trainings that several machines published, as one set, each experiment of a track once.
+"""Pool: the trainings that several machines published, as one set, each training of a track once.
 
 What a model learns depends on data, settings, code and seed; a machine rounds differently, which sends a training another way.
-How far that moves a result is measured by the experiments that several machines made (``repeats``). So quality may be
+How far that moves a result is measured by the trainings that several machines made (``repeats``). So quality may be
 answered from all machines together, each training's machine named; what a model costs never leaves its machine.
 """
 
@@ -27,9 +27,9 @@ CHOSEN = (
 
 @dataclass(frozen=True)
 class Pool:
-    """Trainings by experiment, measurements of every machine, and what had to be decided on the way.
+    """Trainings by job, measurements of every machine, and what had to be decided on the way.
 
-    every: all trainings that came to their end on the pool's data. repeats: pairs of them that are one experiment on two
+    every: all trainings that came to their end on the pool's data. repeats: pairs of them that are one job on two
     machines. borrowed: trainings that stand in another track too, because its settings are equal, each with the copy that
     says the other track. left_out: (machine, dataset, why) of records that fit no others.
     """
@@ -48,15 +48,15 @@ def pool(
     wanted: Iterable[TrainingJob] = (),
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Pool:
-    """Choose one training of every experiment.
+    """Choose one training of every job.
 
     At a condition (dataset, track, length) the machine with most trainings comes first, and others fill in the models and
     seeds that it lacks: with the same settings for all seeds of a model, and the same budget for all models. A training that
     failed stays only where no machine brought it to its end.
 
-    machines: records by machine. datasets: facts of datasets by machine and name. wanted: experiments that a condition may
+    machines: records by machine. datasets: facts of datasets by machine and name. wanted: jobs that a condition may
     borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
-    experiment leaves out: written or not, they are the same setting.
+    job leaves out: written or not, they are the same setting.
     """
     records = [_complete(entry, defaults) for entries in machines.values() for entry in entries]
     hashes = _hashes(records)
@@ -98,16 +98,16 @@ def machine(entry: Entry) -> str:
     return entry.record["environment"]["machine_name"]
 
 
-def settings(experiment: Mapping[str, Any], *without: str) -> str:
-    """An experiment as text, for comparison, without some of its keys."""
-    return json.dumps({k: v for k, v in experiment.items() if k not in without}, sort_keys=True)
+def settings(job: Mapping[str, Any], *without: str) -> str:
+    """A job as text, for comparison, without some of its keys."""
+    return json.dumps({k: v for k, v in job.items() if k not in without}, sort_keys=True)
 
 
 def _with_defaults(
-    experiment: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]
+    job: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    own = experiment["hyperparameters"]
-    return {**experiment, "hyperparameters": {**defaults.get(experiment["model"], {}), **own}}
+    own = job["hyperparameters"]
+    return {**job, "hyperparameters": {**defaults.get(job["model"], {}), **own}}
 
 
 def _complete(entry: Entry, defaults: Mapping[str, Mapping[str, Any]]) -> Entry:
@@ -188,24 +188,24 @@ def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[
     current = {
         at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())
     }
-    for experiment in wanted:
-        at = _at(experiment)
-        entry = equal.get(settings(experiment, "track"))
-        if entry and at in current and experiment["model"] not in own[at]:
-            said = {**entry.record["job"], "track": experiment["track"]}
+    for job in wanted:
+        at = _at(job)
+        entry = equal.get(settings(job, "track"))
+        if entry and at in current and job["model"] not in own[at]:
+            said = {**entry.record["job"], "track": job["track"]}
             yield entry, replace(entry, record={**entry.record, "job": said})
 
 
-def _at(experiment: Mapping[str, Any]) -> tuple[str, str, int]:
-    return tuple(experiment[key] for key in ("dataset", "track", "seq_len"))
+def _at(job: Mapping[str, Any]) -> tuple[str, str, int]:
+    return tuple(job[key] for key in ("dataset", "track", "seq_len"))
 
 
-def _of_seeds(experiment: Mapping[str, Any]) -> str:
-    return settings(experiment, "seed")
+def _of_seeds(job: Mapping[str, Any]) -> str:
+    return settings(job, "seed")
 
 
 def _repeats(trainings: list[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Pairs of trainings of one experiment on two machines, whatever track they stand in; models without training have none."""
+    """Pairs of trainings of one job on two machines, whatever track they stand in; models without training have none."""
     same: dict[str, dict[str, Entry]] = {}
     for entry in trainings:
         if _trained(entry):

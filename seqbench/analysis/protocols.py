@@ -18,7 +18,7 @@ from ..core.display import PRIMARY_METRIC
 from ..data.split import HOLDOUT
 from .summary import enough_seeds
 
-BASE, MASKED = "leave-one-out", "seen items excluded"
+BASE, EXCLUDED = "leave-one-out", "seen items excluded"
 FEWEST = 3  # models, below which an order says nothing
 OPPOSITE = {"better": "worse", "worse": "better"}
 Rows = list[dict[str, Any]]
@@ -72,7 +72,7 @@ def protocols_of(datasets: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
         base = bases[0]
         found += [
             Protocol(base, base, "kept", BASE),
-            Protocol(base, base, "excluded", MASKED),
+            Protocol(base, base, "excluded", EXCLUDED),
         ]
         found += [Protocol(base, n, "kept", w) for n, w in members.items() if n not in bases]
     return found

@@ -110,10 +110,10 @@ def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
 
 
 def _fixed(members: list[Entry]) -> str:
-    experiments = [entry.job for entry in members]
-    first = experiments[0]
+    jobs = [entry.job for entry in members]
+    first = jobs[0]
     rows, length = sequences(first, "train"), first["seq_len"]
-    tokens = max(e["targets_per_step"] for e in experiments)
+    tokens = max(job["targets_per_step"] for job in jobs)
     items = f"{first['n_items']:,} items"
     return {
         "length-at-constant-tokens": f"{tokens:,} tokens a batch, {items}",

@@ -29,12 +29,12 @@ OUTCOME = (
 
 
 def identity(entry: Entry) -> dict[str, Any]:
-    """Columns that say which experiment a row belongs to and where it ran."""
-    experiment, environment = entry.job, entry.record["environment"]
+    """Columns that say which job a row belongs to and where it ran."""
+    job, environment = entry.job, entry.record["environment"]
     return {
         "path": entry.path,
-        **{key: experiment[key] for key in ("dataset", "model", "track", "seq_len")},
-        "seed": experiment.get("seed"),
+        **{key: job[key] for key in ("dataset", "model", "track", "seq_len")},
+        "seed": job.get("seed"),
         **{key: environment[key] for key in ("machine", "machine_name", "device", "device_kind")},
         "threads": environment["threads"],
         "shared_gpu": environment.get("shared_gpu"),
@@ -64,17 +64,17 @@ def throttled(entry: Entry) -> str | None:
 
 def experiment_row(entry: Entry) -> dict[str, Any]:
     """Everything about a record but its samples and curve, as one flat row."""
-    experiment, training = entry.job, entry.job.get("training", {})
+    job, training = entry.job, entry.job.get("training", {})
     return {
         **identity(entry),
         **{key: entry.record[key] for key in ("kind", "status", "reason")},
         "trained": bool(entry.values.get("steps")),
-        "hyperparameters": json.dumps(experiment["hyperparameters"], sort_keys=True),
-        **{key: training.get(key, experiment.get(key)) for key in SETTINGS},
+        "hyperparameters": json.dumps(job["hyperparameters"], sort_keys=True),
+        **{key: training.get(key, job.get(key)) for key in SETTINGS},
         **{key: entry.values.get(key) for key in OUTCOME},
         **backend(entry),
         "throttled": throttled(entry),
-        "n_items": experiment.get("n_items") or entry.dataset["n_items"],
+        "n_items": job.get("n_items") or entry.dataset["n_items"],
         "substitute_file": (entry.dataset.get("provenance") or {}).get("substitute_file"),
         "badge": badge(entry),
         "code_hash": entry.record["identity"]["code"],

@@ -30,14 +30,14 @@ Samples = dict[str, np.ndarray]
 
 def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
     """One row per phase and metric of a measurement; what could not be measured has a reason, no value."""
-    experiment = entry.job
+    job = entry.job
     about = {
         **{key: value for key, value in identity(entry).items() if key != "seed"},
         **backend(entry),
-        "precision": experiment["precision"],
-        "rounds": _rounds(experiment, samples),
-        "curve": experiment["curve"],
-        "n_items": experiment.get("n_items") or entry.dataset["n_items"],
+        "precision": job["precision"],
+        "rounds": _rounds(job, samples),
+        "curve": job["curve"],
+        "n_items": job.get("n_items") or entry.dataset["n_items"],
         "parameters": entry.values.get("parameters"),
     }
     measured = {**_measured(samples), **_derived(entry, samples), **_counted(entry, samples)}
@@ -52,20 +52,20 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
             yield {**about, **_phase(entry, name), **row}
 
 
-def _rounds(experiment: dict[str, Any], samples: Samples) -> int:
+def _rounds(job: dict[str, Any], samples: Samples) -> int:
     """Fresh processes of each phase: as many as were asked for, unless the time of gpu-check ended first."""
     taken = [
         len(samples[f"{p}_s"]) for p in ("train/step", "inference/batch") if f"{p}_s" in samples
     ]
-    return min(taken, default=experiment["rounds"])
+    return min(taken, default=job["rounds"])
 
 
-def sequences(experiment: dict[str, Any], phase: str) -> int | None:
+def sequences(job: dict[str, Any], phase: str) -> int | None:
     """Sequences in a training batch, users in one of inference; None where their number varies."""
     if phase == "inference":
-        return experiment["eval_batch"]
-    full_length = experiment["n_items"] is not None
-    return max(1, experiment["targets_per_step"] // experiment["seq_len"]) if full_length else None
+        return job["eval_batch"]
+    full_length = job["n_items"] is not None
+    return max(1, job["targets_per_step"] // job["seq_len"]) if full_length else None
 
 
 def _measured(samples: Samples) -> Samples:
@@ -161,11 +161,11 @@ def _failures(entry: Entry) -> dict[str, str]:
 def _phase(entry: Entry, name: str) -> dict[str, Any]:
     """Phase and metric, and how large a batch was: targets of a training step, users of inference."""
     phase, _, metric = name.partition("/")
-    experiment = entry.job
-    in_batch = {"train": sequences(experiment, "train"), "inference": _users(entry)}.get(phase)
-    targets = experiment["targets_per_step"]
-    if experiment["n_items"] is not None and experiment.get("objective") == "prefix":
-        targets = in_batch  # one at the end of every full window
+    job = entry.job
+    in_batch = {"train": sequences(job, "train"), "inference": _users(entry)}.get(phase)
+    targets = job["targets_per_step"]
+    if job["n_items"] is not None and job.get("objective") == "prefix":
+        targets = in_batch  # one at the end of every full-length window
     return {
         "batch_size": {"train": targets, "inference": in_batch}.get(phase),
         "sequences": in_batch,

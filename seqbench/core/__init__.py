@@ -1,1 +1,1 @@
-"""What everything stands on: errors, jobs, records, the store, provenance, metrics, display."""
+"""What everything stands on: errors, jobs, records, the store, checksums, provenance, metrics, display."""

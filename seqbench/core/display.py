@@ -101,7 +101,7 @@ QUANTITIES: dict[str, Quantity] = {
 }  # fmt: skip
 
 
-def shown(phase: str, kind: str, *groups: str) -> list[str]:
+def shown_quantities(phase: str, kind: str, *groups: str) -> list[str]:
     """Quantities of a phase that tables of cost show of a kind of device (`cpu`, `cuda`), by groups in the order given."""
     return [
         name
@@ -128,7 +128,7 @@ def fitted(*kinds: str) -> tuple[tuple[str, str], ...]:
 
 def peak_memory(kind: str) -> str:
     """The memory that ``memory`` stands for on a kind of device."""
-    return shown("train", kind, "memory")[0]
+    return shown_quantities("train", kind, "memory")[0]
 
 
 def phrase(phase: str, name: str) -> str:

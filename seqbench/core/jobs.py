@@ -96,7 +96,7 @@ class TrainingJob:
         return {**dataclasses.asdict(self), "hyperparameters": dict(self.hyperparameters)}
 
     def to_json(self) -> str:
-        """Canonical JSON without fields that say what was so before they existed."""
+        """Canonical JSON without fields whose value is what held before they existed."""
         return _canonical({**non_default(self), "training": non_default(self.training)})
 
     @classmethod
@@ -161,7 +161,7 @@ class MeasurementJob:
         return {**dataclasses.asdict(self), "models": self._models()}
 
     def to_json(self) -> str:
-        """Canonical JSON without fields that say what was so before they existed."""
+        """Canonical JSON without fields whose value is what held before they existed."""
         return _canonical({**non_default(self), "models": self._models()})
 
     def _models(self) -> list[dict[str, Any]]:
@@ -180,7 +180,7 @@ class MeasurementJob:
 
 
 def filled(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's job with what the fields meant that did not exist when it was made."""
+    """A record's job; fields that did not exist when it was made have the value that held then."""
     training = job.get("training")
     cls, values = (Training, training) if training is not None else (MeasurementJob, job)
     defaults = {
@@ -208,7 +208,7 @@ def _canonical(values: Mapping[str, Any]) -> str:
 
 
 def non_default(obj: Any) -> dict[str, Any]:
-    """Fields of a job that do not say what was so before they existed."""
+    """Fields of a job whose value is not what held before they existed."""
     values = {}
     for f in dataclasses.fields(obj):
         value = getattr(obj, f.name)
@@ -221,7 +221,7 @@ def _load(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"job: not JSON ({error}); pass what `seqbench grid` printed") from None
+        raise UserError(f"job: not JSON ({error}); pass one job of results/grid.json") from None
     return {k: v for k, v in values.items() if k not in ("path", "records")}
 
 
@@ -279,7 +279,7 @@ class Study:
         """Folder of one trial's record below the results folder."""
         return f"{self.path}/trial-{number:03d}"
 
-    def experiment(self, chosen: Mapping[str, Any], seed: int | None = None) -> TrainingJob:
+    def training_job(self, chosen: Mapping[str, Any], seed: int | None = None) -> TrainingJob:
         """The training of a trial: what was chosen over what all trials share. seed: of a final, else the study's."""
         training = {k: v for k, v in chosen.items() if k in TRAINING_KEYS}
         hyper = {k: v for k, v in chosen.items() if k not in TRAINING_KEYS}
@@ -304,7 +304,7 @@ class Study:
         return self.trials + min(self.rerun_top_k, self.trials) * len(self.rerun_seeds)
 
     def to_json(self) -> str:
-        """Canonical JSON without what was so before a field existed, and without the finals where there are none."""
+        """Canonical JSON without fields at their defaults, and without final seeds where there are no finals."""
         values = {
             f.name: value
             for f in dataclasses.fields(self)

@@ -178,7 +178,7 @@ def difference(
     """What keeps a record from being the one that is asked for, in one line; None: it is that one.
 
     The one test of whether a record is current. What is None is not asked for: identity of the code, content hashes of
-    the data, fingerprints of machines. Every field of the job counts; one that the record lacks means what was so before.
+    the data, fingerprints of machines. Every field of the job counts; one that the record lacks has the value that held before it existed.
     """
     asked, made = (_flat(filled(json.loads(json.dumps(j)))) for j in (job, record["job"]))
     for key in sorted(asked.keys() | made.keys()):
@@ -266,7 +266,7 @@ def read_job(kind: type, text: str) -> Any:
 
 def _unrecordable(job: Any) -> str | None:
     if isinstance(job, Study):
-        return job_problem(job.experiment({}).to_dict())
+        return job_problem(job.training_job({}).to_dict())
     if isinstance(job, MeasurementJob):
         described = (job.for_model(name) for name, _ in job.models)
         return next(filter(None, map(job_problem, described)), None)

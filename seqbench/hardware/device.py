@@ -127,7 +127,7 @@ def requested_bytes(error: BaseException) -> int | None:
 
 
 def describe_out_of_memory(error: BaseException) -> str:
-    """The first line of the error without the place in torch's sources that CPU messages begin with."""
+    """The first line of the error without the source location that CPU messages begin with."""
     first = str(error).partition("\n")[0] or type(error).__name__
     return re.sub(r"^\[enforce fail at [^]]*\][^.]*\. ", "", first)
 

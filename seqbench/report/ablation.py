@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..core.display import PRIMARY_METRIC, QUANTITIES, heading
-from .findings import pick, place, places
+from .findings import condition_name, pick, unique
 from .tables import Cell, Column, Table, known, label, rounded, unit_for
 from .views import DASH
 
@@ -29,7 +29,7 @@ def tables(content: Tables) -> list[Table]:
     cost = content.frames["efficiency"]
     cost = cost[cost.track.isin(steps) & cost.curve.isna()] if len(cost) else cost
     found = []
-    for key in places(cost, "dataset", "seq_len", "machine_name"):
+    for key in unique(cost, "dataset", "seq_len", "machine_name"):
         part = pick(cost, **dict(zip(("dataset", "seq_len", "machine_name"), key, strict=True)))
         if part.track.nunique() > 1:
             found.append(_table(content, steps, part, *key))
@@ -81,7 +81,7 @@ def _table(
         f" of an epoch; medians over rounds. Below 1 the ratio says that {label(focal)} costs less. Steps were measured one after the"
         " other, models within a step interleaved: compare ratios before seconds."
     )
-    caption = f"From {steps[0]} to {steps[-1]} on {place(dataset, seq_len)}, {machine}: one switch at a time"
+    caption = f"From {steps[0]} to {steps[-1]} on {condition_name(dataset, seq_len)}, {machine}: one switch at a time"
     return Table(f"ablation-{dataset}-L{seq_len}-{machine}", caption, columns, body, [note])
 
 

@@ -1,4 +1,4 @@
-"""Where the focal model and a comparator are known both in quality and in cost: places by machine, and at how many it is ahead in both."""
+"""Where the focal model and a comparator are known both in quality and in cost: conditions by machine, and in how many it is ahead in both."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..core.display import compared
-from . import reach, versus
-from .findings import pick, places
+from . import time_to_quality, versus
+from .findings import pick, unique
 from .tables import known, plural
 from .tradeoff import meeting
 from .views import SEEN_ITEMS
 
 STEP, MEMORY = ("train", "step_s"), ("train", "memory")
 OTHERS = {"worse": "worse", "equivalent": "equal", "inconclusive": "inconclusive"}  # beside better
-Count = tuple[Sequence[int], Sequence[int]]  # at how many, of how many; by seen items
+Count = tuple[Sequence[int], Sequence[int]]  # in how many, of how many; by seen items
 Test = Callable[["Met"], "bool | None"]  # whether it is cheaper in some way; None: not known
 
 
 @dataclass(frozen=True)
 class Met:
-    """The focal model beside one comparator at a place whose cost one machine measured.
+    """The focal model beside one comparator in a condition whose cost one machine measured.
 
-    better: by masking, whether it ranks better; empty with too few seeds. ratios: by (phase, what) the row of
+    better: by seen items (kept, excluded), whether it ranks better; empty with too few seeds. ratios: by (phase, what) the row of
     `versus.ratios`. until: by share of the best comparator's quality the training until it, if its time is known.
     """
 
@@ -38,7 +38,7 @@ class Met:
     comparator: str
     better: dict[str, bool]
     ratios: dict[tuple[str, str], Any]
-    until: dict[float, reach.Beside]
+    until: dict[float, time_to_quality.Beside]
 
     @property
     def where(self) -> tuple[str, str, str]:
@@ -61,24 +61,24 @@ class Met:
 
 
 def met(tables: Tables, track: str) -> list[Met]:
-    """Every place and machine of a track where the focal model and a comparator were compared and a cost is known."""
+    """Every condition and machine of a track where the focal model and a comparator were compared and a cost is known."""
     verdicts = pick(versus.against(tables), track=track)
     settled = versus.settled(verdicts)
     every = pick(versus.ratios(tables), track=track)
     until = {
         (b.machine, b.device, b.comparator, b.dataset, b.seq_len, share): b
-        for share in reach.SHARES
-        for b in reach.beside(tables, track, share)
+        for share in time_to_quality.SHARES
+        for b in time_to_quality.beside(tables, track, share)
     }
     found = []
-    for machine, device, kind, comparator in places(
+    for machine, device, kind, comparator in unique(
         every, "machine_name", "device", "device_kind", "comparator"
     ):
         own = pick(
             every, machine_name=machine, device=device, device_kind=kind, comparator=comparator
         )
-        for dataset, seq_len in places(pick(verdicts, comparator=comparator), "dataset", "seq_len"):
-            here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a place
+        for dataset, seq_len in unique(pick(verdicts, comparator=comparator), "dataset", "seq_len"):
+            here = meeting(tables, own, dataset, seq_len)  # one source for all costs of a condition
             ratios = {
                 key: rows.iloc[0]
                 for key in compared()
@@ -93,7 +93,7 @@ def met(tables: Tables, track: str) -> list[Met]:
                 )
                 keys = {
                     share: (machine, device, comparator, dataset, seq_len, share)
-                    for share in reach.SHARES
+                    for share in time_to_quality.SHARES
                 }
                 goals = {share: until[key] for share, key in keys.items() if key in until}
                 found.append(
@@ -105,21 +105,23 @@ def met(tables: Tables, track: str) -> list[Met]:
 def at_once(
     here: list[Met], comparator: str, test: Test
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """At how many places it is better and passes, and of how many: by masking, where both are known."""
+    """In how many conditions it is better and passes, and of how many: by seen items, where both are known."""
     both = [m for m in here if m.comparator == comparator and m.better and test(m) is not None]
     found = [[m.better[seen_items] and test(m) for m in both if seen_items in m.better] for seen_items in SEEN_ITEMS]  # fmt: skip
     return (tuple(map(sum, found)), tuple(map(len, found))) if both else None
 
 
 def measured(own: list[Met]) -> str:
-    """At how many places one machine's costs were measured, and at how many of them not on the dataset itself."""
+    """In how many conditions one machine's costs were measured, and in how many of them not on the dataset itself."""
     n, full = (len({(m.dataset, m.seq_len) for m in part}) for part in (own, [m for m in own if m.full]))  # fmt: skip
-    windows = {0: "", n: " by full windows"}.get(full, f", {full} of them by full windows")
-    return f"{plural(n, 'place')}{windows}"
+    source = {0: "", n: " by synthetic full-length batches"}.get(
+        full, f", {full} of them by synthetic full-length batches"
+    )
+    return f"{plural(n, 'condition')}{source}"
 
 
 def counted(count: Count) -> str:
-    """At how many places of how many, by seen items; one number where only one treatment is known."""
+    """In how many conditions of how many, by seen items; one number where only one treatment is known."""
     said = [f"{passed} of {n}" for passed, n in zip(*count, strict=True) if n]
     passed, of = count
     second = passed[1] if len(set(of)) == 1 else said[-1]

@@ -23,7 +23,7 @@ from ..analysis.summary import UNSTEADY
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
 from .curves import lengths
-from .findings import enough_seeds, facing, in_order, pick, places
+from .findings import enough_seeds, facing, in_order, pick, unique
 from .tables import Cell, Column, Table, label, plural, rounded, unit_for
 from .views import DASH
 
@@ -80,7 +80,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
 def judge(tables: Tables, claims: Mapping[str, Any]) -> list[Finding]:
     """Every claim in every track that was run, in the order of the file."""
     focal_model = claims["focal_model"]
-    tracks = in_order(t for (t,) in places(tables.frames["experiments"], "track") if t)
+    tracks = in_order(t for (t,) in unique(tables.frames["experiments"], "track") if t)
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
     return [
         Finding(kind, sentence, claim["source"], track, *found)
@@ -101,11 +101,11 @@ Found = tuple[str, str]  # what was measured, and the verdict
 def _quality(
     tables: Tables, claim: Mapping, focal_model: str, track: str
 ) -> Iterator[tuple[str, Found]]:
-    place = {key: claim[key] for key in ("dataset", "seq_len", "seen_items")}
+    condition = {key: claim[key] for key in ("dataset", "seq_len", "seen_items")}
     for comparator in claim["comparators"]:
         for metric in claim["metrics"]:
             sentence = f"{claim['sentence'].format(comparator=label(comparator))}: {QUANTITIES[metric].label}"
-            rows = pick(tables.frames["comparisons"], track=track, metric=metric, **place)
+            rows = pick(tables.frames["comparisons"], track=track, metric=metric, **condition)
             found = pick(facing(rows, focal_model), model_b=comparator)
             yield sentence, _difference(found.iloc[0]) if len(found) else ("", ABSENT)
 
@@ -123,9 +123,9 @@ def _difference(row: pd.Series) -> Found:
 def _values(
     tables: Tables, claim: Mapping, focal_model: str, track: str
 ) -> Iterator[tuple[str, Found]]:
-    place = {key: claim[key] for key in ("dataset", "seq_len", "seen_items", "metric")}
+    condition = {key: claim[key] for key in ("dataset", "seq_len", "seen_items", "metric")}
     rows = pick(
-        tables.frames["summary"], track=track, model=focal_model, ties="conservative", **place
+        tables.frames["summary"], track=track, model=focal_model, ties="conservative", **condition
     )
     if rows.empty:
         yield claim["sentence"], ("", ABSENT)
@@ -160,7 +160,7 @@ def _cost(
 
 def _by_gpu(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
     """The rows of each machine, and how a sentence names it: only where several measured the claim."""
-    names = places(rows, "machine_name")
+    names = unique(rows, "machine_name")
     if len(names) < 2:
         yield rows, ""
         return
@@ -214,7 +214,7 @@ def _growth(
 
 def _by_curve(rows: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
     """The rows of each curve of one machine, and how a sentence names it: only where there are several."""
-    keys = places(rows, "fixed", "threads")
+    keys = unique(rows, "fixed", "threads")
     if len(keys) < 2:
         yield rows, ""
         return

@@ -6,11 +6,10 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..analysis.tidy_cost import EXTRAPOLATED
-from ..core.display import PHASES, QUANTITIES
-from ..core.display import shown as shown_in
+from ..core.display import PHASES, QUANTITIES, shown_quantities
 from ..core.jobs import CURVES, FULL_LENGTH
 from ..core.records import STATUSES
-from .findings import pick, place, places
+from .findings import condition_name, pick, unique
 from .tables import (
     Cell,
     Column,
@@ -50,7 +49,7 @@ def efficiency(
     """A table of KINDS for a track on one machine: on the datasets (curve None) or along a curve of full-length batches."""
     rows = pick(tables.frames["efficiency"], track=track, machine_name=machine, device_kind=kind)
     rows = of_curve(rows, curve)
-    wanted = [(p, m) for p in PHASES for m in shown_in(p, kind, *KINDS[what])]
+    wanted = [(p, m) for p in PHASES for m in shown_quantities(p, kind, *KINDS[what])]
     shown = [(p, m) for p, m in wanted if _any(rows, p, m)]
     units = {
         (p, m): unit_for(QUANTITIES[m].unit, pick(rows, phase=p, metric=m)["median"])
@@ -60,7 +59,7 @@ def efficiency(
     columns += [Column(_cost_label(p, m, units[p, m][1]), PHASES[p]) for p, m in shown]
     body: list[list[Cell]] = []
     rows = rows.assign(job=rows.path.str.rpartition("/")[0]) if len(rows) else rows
-    for (job,) in places(rows, "job") if shown else ():
+    for (job,) in unique(rows, "job") if shown else ():
         part = pick(rows, job=job)
         body.append([Cell(_cost_heading(part))])
         for model in tables.ordered(part.model):
@@ -71,7 +70,10 @@ def efficiency(
     left_out = [pair for pair in wanted if pair not in shown]
     if what == "efficiency":  # a table of energy in which nothing was measured is not shown
         left_out += [
-            (p, m) for p in PHASES for m in shown_in(p, kind, "energy") if not _any(rows, p, m)
+            (p, m)
+            for p in PHASES
+            for m in shown_quantities(p, kind, "energy")
+            if not _any(rows, p, m)
         ]
     notes = [*NOTES.get(what, ()), *_cost_notes(rows, shown, left_out)]
     name = "-".join(part for part in (what, track, machine, kind, curve) if part)
@@ -103,7 +105,7 @@ def _cost_heading(part: pd.DataFrame) -> str:
     part = part[part.phase.isin(PHASES)]
     sizes = {phase: pick(part, phase=phase).batch_size.max() for phase in PHASES}
     batch = f"{whole(sizes['train'])} targets a step, {whole(sizes['inference'])} users a batch"
-    return f"{place(name, first.seq_len)}: {batch}, {first.precision}, {plural(first.threads, 'thread')}"
+    return f"{condition_name(name, first.seq_len)}: {batch}, {first.precision}, {plural(first.threads, 'thread')}"
 
 
 def _efficiency_row(

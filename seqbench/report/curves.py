@@ -9,7 +9,7 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import fitted, heading, peak_memory
-from .findings import pick, places
+from .findings import pick, unique
 from .tables import Cell, Column, Table, known, label, plural, rounded
 from .views import DASH
 
@@ -38,7 +38,7 @@ def growth(tables: Tables, track: str, machine: str, kind: str, curves: tuple[st
         columns.append(Column("Residual", heading(*pair)))
     columns.append(Column("Not measured", number=False))
     body: list[list[Cell]] = []
-    for curve, fixed, threads in places(rows, "curve", "fixed", "threads"):
+    for curve, fixed, threads in unique(rows, "curve", "fixed", "threads"):
         part = pick(rows, curve=curve, fixed=fixed, threads=threads)
         body.append([Cell(f"{X_NAMES[curve]}{_range(part)}: {fixed}{_by(rows, threads)}")])
         for model in tables.ordered(part.model):
@@ -108,13 +108,13 @@ def crossings(
     columns = [Column("Pair", number=False)]
     columns += [Column(heading(*pair), number=False) for pair in shown]
     body: list[list[Cell]] = []
-    for curve, fixed, threads in places(rows, "curve", "fixed", "threads"):
+    for curve, fixed, threads in unique(rows, "curve", "fixed", "threads"):
         part = pick(rows, curve=curve, fixed=fixed, threads=threads)
         low, high = int(part.x_min.min()), int(part.x_max.max())
         body.append(
             [Cell(f"{X_NAMES[curve]} from {low:,} to {high:,}: {fixed}{_by(rows, threads)}")]
         )
-        for first, second in places(part, "model_a", "model_b"):
+        for first, second in unique(part, "model_a", "model_b"):
             own = pick(part, model_a=first, model_b=second)
             cells = [Cell(f"{label(first)}, {label(second)}", value=f"{first},{second}")]
             for phase, metric in shown:
@@ -196,9 +196,9 @@ def figure_data(
             f.assign(fixed=f.fixed + [f", {plural(n, 'thread')}" for n in f.threads])
             for f in (fits, rows)
         )
-    place = ["curve", "fixed", "phase", "metric", "model"]
+    keys = ["curve", "fixed", "phase", "metric", "model"]
     parameters = ["a", "b", "c", "c_low", "c_high", "slope_end", "growth", "max_residual"]
-    data = rows.merge(fits[[*place, *parameters]], on=place, how="inner")
+    data = rows.merge(fits[[*keys, *parameters]], on=keys, how="inner")
     order = {pair: k for k, pair in enumerate(drawn)}
     data = data.assign(row=[order[pair] for pair in zip(data.phase, data.metric, strict=True)])
     data = data.assign(column=data.curve.map(list(curves).index))
@@ -210,7 +210,7 @@ def figure_data(
     data[["c_low", "c_high"]] = data[["c_low", "c_high"]].mask(
         flat
     )  # the fit is drawn all the same
-    return data[[*place, "x", "median", "q25", "q75", *parameters, "reason"]].reset_index(drop=True)
+    return data[[*keys, "x", "median", "q25", "q75", *parameters, "reason"]].reset_index(drop=True)
 
 
 def _of(

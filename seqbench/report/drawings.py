@@ -16,7 +16,7 @@ from ..analysis.summary import CONCLUSIVE
 from ..core.display import PRIMARY_METRIC, QUANTITIES, peak_memory
 from ..core.jobs import FULL_LENGTH
 from . import curves, figures, figures_cost, versus
-from .findings import enough_seeds, pick, places
+from .findings import enough_seeds, pick, unique
 from .tables import direction, label
 
 COLUMNS = ["dataset", "seq_len", "model", "metric"]
@@ -38,13 +38,13 @@ class Drawing:
 def drawn(content: Tables) -> Iterator[Drawing]:
     """All figures that the tables have data for, by track; those of cost also by machine."""
     frames = content.frames
-    for (track,) in places(frames["summary"], "track"):
+    for (track,) in unique(frames["summary"], "track"):
         for name, (_, _, *data) in FIGURES.items():
             for of_track in data:
                 yield from _draw(content, name, track, of_track(content, track))
     cost = frames["efficiency"]
     cost = cost[cost["median"].notna()] if len(cost) else cost
-    for track, machine, kind in places(cost, "track", "machine_name", "device_kind"):
+    for track, machine, kind in unique(cost, "track", "machine_name", "device_kind"):
         rows = pick(cost, track=track, machine_name=machine, device_kind=kind)
         memory = peak_memory(kind)
         device = machine if kind == "cpu" else f"{machine} ({rows.device.iloc[0]})"
@@ -59,7 +59,7 @@ def drawn(content: Tables) -> Iterator[Drawing]:
         }
         for name, data in selected.items():
             yield from _draw(content, name, track, data, f"{machine}-{kind}", device)
-    for (track,) in places(frames["curves"], "track"):
+    for (track,) in unique(frames["curves"], "track"):
         rows = pick(
             frames["curves"], track=track, metric=PRIMARY_METRIC, seen_items="kept", split="valid"
         )
@@ -84,16 +84,16 @@ def _forest_data(content: Tables, track: str) -> pd.DataFrame:
 
 
 def _gap_data(rows: pd.DataFrame) -> pd.DataFrame:
-    """By how much of its value with seen items kept a validation rises when they are masked; a model that ranks anything."""
+    """By how much of its value with seen items kept a validation rises when they are excluded; a model that ranks anything."""
     keys = [*COLUMNS, "seed", "targets", "best"]
     rows = pick(rows, metric=PRIMARY_METRIC, split="valid")
     if rows.empty:
         return rows
-    ranked, masked = (
+    kept, excluded = (
         pick(rows, seen_items=name)[[*keys, "value"]] for name in ("kept", "excluded")
     )
-    both = ranked[ranked.value > 0].merge(masked, on=keys, suffixes=("", "_masked"))
-    both["value"] = both.value_masked / both.value - 1
+    both = kept[kept.value > 0].merge(excluded, on=keys, suffixes=("", "_excluded"))
+    both["value"] = both.value_excluded / both.value - 1
     return both[[*keys, "value"]]
 
 
@@ -221,8 +221,8 @@ FIGURES = {
     ),
     "gap": (
         figures.seen_items_gap,
-        "Does training close the gap between maskings{on}? By how much of its value with seen items kept a validation rises when"
-        " they are masked, one line per seed; a model that ranks no seen item would lie at 0 %. A marker shows the step whose weights"
+        "Does training close the gap between seen items kept and excluded{on}? By how much of its value with seen items kept a validation rises when"
+        " they are excluded, one line per seed; a model that ranks no seen item would lie at 0 %. A marker shows the step whose weights"
         " were kept.",
     ),
 }

@@ -22,7 +22,8 @@ from matplotlib.ticker import (
 )
 
 from ..core.display import QUANTITIES
-from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
+from .findings import condition_name, pick, unique
+from .style import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .tables import direction, label, metric_label, unit_for
 
 LABEL_WIDTH = 26  # characters of a line beside an axis
@@ -31,51 +32,55 @@ PHASES = {"train": "training", "inference": "inference"}
 
 
 def effectiveness(data: pd.DataFrame) -> Figure:
-    """Quality of every model with its interval: a row of panels per dataset and length, a column per masking.
+    """Quality of every model with its interval: a row of panels per dataset and length, a column per treatment of seen items.
 
-    data: dataset, seq_len, model, masking, metric, mean, ci_low, ci_high, oracle (NaN if unknown).
+    data: dataset, seq_len, model, seen_items, metric, mean, ci_low, ci_high, oracle (NaN if unknown).
     """
     looks = styles(data.model)
-    places, maskings = (
+    conditions, treatments = (
         sorted(unique(data, "dataset", "seq_len")),
         sorted(set(data.seen_items), reverse=True),
     )
     models, metric = list(dict.fromkeys(data.model)), data.metric.iloc[0]
     heights = 0.75 + 0.23 * len(models)
-    figure, axes = panels(len(places), len(maskings), heights, sharey="row")
-    for row, place in zip(axes, places, strict=True):
-        for axis, seen_items in zip(row, maskings, strict=True):
-            part = select(data, dataset=place[0], seq_len=place[1])
+    figure, axes = panels(len(conditions), len(treatments), heights, sharey="row")
+    for row, condition in zip(axes, conditions, strict=True):
+        for axis, seen_items in zip(row, treatments, strict=True):
+            part = pick(data, dataset=condition[0], seq_len=condition[1])
             _dots(axis, part[part.seen_items == seen_items], models, looks)
             axis.set_title(
-                textwrap.fill(f"{_place(*place)}, {_seen_items(seen_items)}", TITLE_WIDTH)
+                textwrap.fill(
+                    f"{condition_name(*condition)}, {_seen_items(seen_items)}", TITLE_WIDTH
+                )
             )
             axis.set_xlabel(_better(metric, metric_label(metric)))
     return figure
 
 
 def differences(data: pd.DataFrame) -> Figure:
-    """A forest plot: one model against each other by place, differences as a share of the better mean; a column per masking.
+    """A forest plot: one model against each other by condition, differences as a share of the better mean; a column per treatment of seen items.
 
-    data: dataset, seq_len, model (the other one), masking, share, share_low, share_high, margin (a share), conclusive (whether
+    data: dataset, seq_len, model (the other one), seen_items, share, share_low, share_high, margin (a share), conclusive (whether
     the verdict is established). What is open is drawn hollow; the band is the margin.
     """
     looks = styles(data.model)
-    places = sorted(unique(data, "dataset", "seq_len"), reverse=True)
-    maskings, models = sorted(set(data.seen_items), reverse=True), list(dict.fromkeys(data.model))
-    figure, axes = panels(1, len(maskings), 0.5 + 0.42 * len(places), sharey=True)
+    conditions = sorted(unique(data, "dataset", "seq_len"), reverse=True)
+    treatments, models = sorted(set(data.seen_items), reverse=True), list(dict.fromkeys(data.model))
+    figure, axes = panels(1, len(treatments), 0.5 + 0.42 * len(conditions), sharey=True)
     step = 0.7 / max(len(models), 1)
-    for axis, seen_items in zip(axes[0], maskings, strict=True):
+    for axis, seen_items in zip(axes[0], treatments, strict=True):
         part = data[data.seen_items == seen_items]
         axis.axvspan(-data.margin.max(), data.margin.max(), color="#E3E3E3", lw=0)
         axis.axvline(0, color="#666666", lw=0.8)
         for row in part.itertuples():
-            y = places.index((row.dataset, row.seq_len)) + 0.35 - step * (models.index(row.model) + 0.5)  # fmt: skip
+            y = conditions.index((row.dataset, row.seq_len)) + 0.35 - step * (models.index(row.model) + 0.5)  # fmt: skip
             error = [[row.share - row.share_low], [row.share_high - row.share]]
             fill = {} if row.conclusive else {"markerfacecolor": "white"}
             axis.errorbar(row.share, y, xerr=error, linestyle="", **drawn_as(looks[row.model]), **fill)  # fmt: skip
-        axis.set_yticks(range(len(places)), [_place(*place) for place in places])
-        axis.set_ylim(-0.6, len(places) - 0.4)
+        axis.set_yticks(
+            range(len(conditions)), [condition_name(*condition) for condition in conditions]
+        )
+        axis.set_ylim(-0.6, len(conditions) - 0.4)
         axis.sharex(axes[0, 0])
         axis.set_xlabel(f"Difference in {metric_label(data.metric.iloc[0])}, share of the better")
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -103,19 +108,19 @@ def quality_against_cost(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, metric, mean, ci_low, ci_high, median, q25, q75 (of epoch_s).
     """
     looks = styles(data.model)
-    places = sorted(unique(data, "dataset", "seq_len"))
-    columns = min(3, len(places))
-    figure, axes = panels(math.ceil(len(places) / columns), columns, 3.2)
+    conditions = sorted(unique(data, "dataset", "seq_len"))
+    columns = min(3, len(conditions))
+    figure, axes = panels(math.ceil(len(conditions) / columns), columns, 3.2)
     factor, unit = unit_for("s", data["median"])
-    for axis, place in zip(axes.flat, places, strict=False):
-        part = select(data, dataset=place[0], seq_len=place[1])
+    for axis, condition in zip(axes.flat, conditions, strict=False):
+        part = pick(data, dataset=condition[0], seq_len=condition[1])
         for point in part.itertuples():
             _point(axis, point, factor, looks[point.model])
         log_axis(axis.xaxis, part[["q25", "q75"]].to_numpy() / factor)
-        axis.set_title(_place(*place))
+        axis.set_title(condition_name(*condition))
         axis.set_xlabel(_better("epoch_s", metric_label("epoch_s", unit)))
         axis.set_ylabel(_better(part.metric.iloc[0], metric_label(part.metric.iloc[0])))
-    for axis in axes.flat[len(places) :]:
+    for axis in axes.flat[len(conditions) :]:
         axis.set_visible(False)
     return with_legend(figure, data.model)
 
@@ -126,36 +131,38 @@ def learning_curves(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, seed, metric, targets, seconds, value, best.
     """
     looks = styles(data.model)
-    places = sorted(unique(data, "dataset", "seq_len"))
-    figure, axes = panels(len(places), 2, 2.6, sharey="row")
-    for row, place in zip(axes, places, strict=True):
-        part = select(data, dataset=place[0], seq_len=place[1])
+    conditions = sorted(unique(data, "dataset", "seq_len"))
+    figure, axes = panels(len(conditions), 2, 2.6, sharey="row")
+    for row, condition in zip(axes, conditions, strict=True):
+        part = pick(data, dataset=condition[0], seq_len=condition[1])
         for axis, column in zip(row, ("targets", "seconds"), strict=True):
             _curves(axis, part, column, looks)
-            axis.set_title(_place(*place))
+            axis.set_title(condition_name(*condition))
         quality = _better(part.metric.iloc[0], metric_label(part.metric.iloc[0]))
         row[0].set_ylabel(textwrap.fill(f"Validation {quality}", LABEL_WIDTH))
     return with_legend(figure, data.model)
 
 
 def seen_items_gap(data: pd.DataFrame) -> Figure:
-    """What masking seen items adds to validation quality, as a share, against targets seen; one line per seed.
+    """What excluding seen items adds to validation quality, as a share, against targets seen; one line per seed.
 
     data: dataset, seq_len, model, seed, metric, targets, value (the share), best. One panel per dataset and length.
     """
     looks = styles(data.model)
-    places = sorted(unique(data, "dataset", "seq_len"))
-    columns = min(2, len(places))
-    figure, axes = panels(math.ceil(len(places) / columns), columns, 2.6)
-    for axis, place in zip(axes.flat, places, strict=False):
-        part = select(data, dataset=place[0], seq_len=place[1])
+    conditions = sorted(unique(data, "dataset", "seq_len"))
+    columns = min(2, len(conditions))
+    figure, axes = panels(math.ceil(len(conditions) / columns), columns, 2.6)
+    for axis, condition in zip(axes.flat, conditions, strict=False):
+        part = pick(data, dataset=condition[0], seq_len=condition[1])
         _curves(axis, part, "targets", looks)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_title(_place(*place))
+        axis.set_title(condition_name(*condition))
         axis.set_ylabel(
-            textwrap.fill(f"Gain of {metric_label(part.metric.iloc[0])} by masking", LABEL_WIDTH)
+            textwrap.fill(
+                f"Gain of {metric_label(part.metric.iloc[0])} by excluding seen items", LABEL_WIDTH
+            )
         )
-    for axis in axes.flat[len(places) :]:
+    for axis in axes.flat[len(conditions) :]:
         axis.set_visible(False)
     return with_legend(figure, data.model)
 
@@ -262,22 +269,6 @@ def _targets_unit(targets: pd.Series) -> tuple[float, str]:
         if targets.max() >= 2 * factor:
             return factor, name
     return 1, ""
-
-
-def unique(data: pd.DataFrame, *columns: str) -> list[tuple]:
-    """Distinct values of some columns, in order of first use."""
-    return list(data[list(columns)].drop_duplicates().itertuples(index=False, name=None))
-
-
-def select(data: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Rows whose columns have these values."""
-    for column, value in values.items():
-        data = data[data[column] == value]
-    return data
-
-
-def _place(dataset: str, seq_len: int) -> str:
-    return f"{dataset}, L = {seq_len}"
 
 
 def _seen_items(seen_items: str) -> str:

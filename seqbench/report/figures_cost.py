@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from ..core.display import QUANTITIES
 from ..core.jobs import CURVES
 from .curves import POOR
-from .figures import LABEL_WIDTH, PHASES, number_axis, select, unique
-from .look import Looks, drawn_as, log_axis, panels, styles, with_legend
+from .figures import LABEL_WIDTH, PHASES, number_axis
+from .findings import pick, unique
+from .style import Looks, drawn_as, log_axis, panels, styles, with_legend
 from .tables import label, metric_label, unit_for
 
 X_LABELS = {
@@ -37,7 +38,7 @@ def growth(data: pd.DataFrame) -> Figure:
     figure, axes = panels(len(rows), len(columns), 2.9)
     for axes_row, (phase, metric) in zip(axes, rows, strict=True):
         for axis, (curve, fixed) in zip(axes_row, columns, strict=True):
-            part = select(data, curve=curve, fixed=fixed, phase=phase, metric=metric)
+            part = pick(data, curve=curve, fixed=fixed, phase=phase, metric=metric)
             axis.set_visible(len(part) > 0)
             if len(part):
                 _grown(axis, part, looks)
@@ -103,12 +104,12 @@ def roofline(data: pd.DataFrame) -> Figure:
     copy_bytes_per_s. One panel per dataset and length; training filled, inference hollow.
     """
     looks = styles(data.model)
-    places = unique(data, "dataset", "seq_len")
-    columns = min(2, len(places))
-    figure, axes = panels(-(-len(places) // columns), columns, 3.3)
+    conditions = unique(data, "dataset", "seq_len")
+    columns = min(2, len(conditions))
+    figure, axes = panels(-(-len(conditions) // columns), columns, 3.3)
     factor, unit = unit_for("FLOP/s", data.product_flop_per_s)
-    for axis, (dataset, seq_len) in zip(axes.flat, places, strict=False):
-        part = select(data, dataset=dataset, seq_len=seq_len)
+    for axis, (dataset, seq_len) in zip(axes.flat, conditions, strict=False):
+        part = pick(data, dataset=dataset, seq_len=seq_len)
         _roofs(axis, part, factor)
         for point in part.itertuples():
             error = [
@@ -122,7 +123,7 @@ def roofline(data: pd.DataFrame) -> Figure:
         axis.set_title(f"{dataset}, L = {seq_len}")
         axis.set_xlabel("Arithmetic intensity (FLOP per byte of operators)")
         axis.set_ylabel(f"Arithmetic achieved ({unit})")
-    for axis in axes.flat[len(places) :]:
+    for axis in axes.flat[len(conditions) :]:
         axis.set_visible(False)
     return with_legend(figure, data.model)
 
@@ -145,11 +146,11 @@ def energy(data: pd.DataFrame) -> Figure:
     data: dataset, seq_len, model, metric, median, q25, q75.
     """
     looks = styles(data.model)
-    places, models = unique(data, "dataset", "seq_len"), list(dict.fromkeys(data.model))
-    figure, axes = panels(1, len(places), 0.8 + 0.3 * len(models), sharey="row")
+    conditions, models = unique(data, "dataset", "seq_len"), list(dict.fromkeys(data.model))
+    figure, axes = panels(1, len(conditions), 0.8 + 0.3 * len(models), sharey="row")
     factor, unit = unit_for("J", data["median"])
-    for axis, (dataset, seq_len) in zip(axes[0], places, strict=True):
-        for row in select(data, dataset=dataset, seq_len=seq_len).itertuples():
+    for axis, (dataset, seq_len) in zip(axes[0], conditions, strict=True):
+        for row in pick(data, dataset=dataset, seq_len=seq_len).itertuples():
             error = [[(row.median - row.q25) / factor], [(row.q75 - row.median) / factor]]
             look = looks[row.model][0]
             axis.barh(

@@ -48,7 +48,7 @@ def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     return frame[np.logical_and.reduce([frame[key] == value for key, value in values.items()])]
 
 
-def places(frame: pd.DataFrame, *columns: str) -> list[tuple]:
+def unique(frame: pd.DataFrame, *columns: str) -> list[tuple]:
     """Distinct values of some columns, in order of first use."""
     if frame.empty:
         return []
@@ -79,7 +79,7 @@ def in_order(tracks: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(tracks), key=lambda track: known_first.get(track, len(TRACKS)))
 
 
-def place(dataset: str, seq_len: int) -> str:
+def condition_name(dataset: str, seq_len: int) -> str:
     """Name of a dataset at a history length."""
     return f"{dataset}, L = {seq_len}"
 
@@ -110,7 +110,7 @@ def off_the_curve(row: Any) -> bool:
 
 
 def below_popularity(tables: Tables) -> list[tuple[str, str]]:
-    """Trained models whose test NDCG@10 is below Popularity's, per dataset, length and masking: track, and what is told."""
+    """Trained models whose test NDCG@10 is below Popularity's, per dataset, length and treatment of seen items: track, and what is told."""
     summary = pick(tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative")
     found = []
     for row in summary.itertuples():
@@ -118,7 +118,7 @@ def below_popularity(tables: Tables) -> list[tuple[str, str]]:
         comparator = pick(summary, model="popularity", **{key: getattr(row, key) for key in keys})
         if known(row.budget) and len(comparator) and row.mean < comparator["mean"].iloc[0]:
             text = (
-                f"{label(row.model)} is below Popularity on {place(row.dataset, row.seq_len)}"
+                f"{label(row.model)} is below Popularity on {condition_name(row.dataset, row.seq_len)}"
                 f" ({row.track}, {row.seen_items}; budget: {row.budget}): {QUANTITIES[PRIMARY_METRIC].label} {row.mean:.4f} < {comparator['mean'].iloc[0]:.4f}"
             )
             found.append((row.track, text))
@@ -146,16 +146,16 @@ def below_untrained(
 def seeds_apart(tables: Tables) -> Iterator[tuple[str, str]]:
     """Models of which one seed ended far below another, most likely because it never left the plateau of its first steps.
 
-    By track, in words: model, place and the test NDCG@10 of every seed, with seen items treated as where trainings are chosen.
+    By track, in words: model, condition and the test NDCG@10 of every seed, with seen items treated as where trainings are chosen.
     """
     rows = pick(tables.frames["effectiveness"], split="test", ties="conservative", metric=PRIMARY_METRIC,
                 seen_items=Training().select_seen_items, trained=True)  # fmt: skip
-    for track, dataset, seq_len, model in places(rows, "track", "dataset", "seq_len", "model"):
+    for track, dataset, seq_len, model in unique(rows, "track", "dataset", "seq_len", "model"):
         own = pick(rows, track=track, dataset=dataset, seq_len=seq_len, model=model)
         values = own.sort_values("seed").value
         if values.min() < APART * values.max():
             said = ", ".join(f"{value:.3f}" for value in values)
-            yield track, f"{label(model)} on {place(dataset, seq_len)}: {said}"
+            yield track, f"{label(model)} on {condition_name(dataset, seq_len)}: {said}"
 
 
 def not_a_number(tables: Tables) -> list[str]:

@@ -17,13 +17,13 @@ from . import versus
 from .findings import (
     below_popularity,
     below_untrained,
+    condition_name,
     failures,
     not_a_number,
     off_the_curve,
     pick,
-    place,
-    places,
     seeds_apart,
+    unique,
 )
 from .tables import known, label, plural
 from .views import SEEN_ITEMS
@@ -54,15 +54,15 @@ def _few(names: list[str]) -> str:
 
 def _name(row: Any) -> str:
     seed = f", seed {int(row.seed)}" if known(row.seed) else ""
-    return f"{label(row.model)} ({place(row.dataset, row.seq_len)}{seed})"
+    return f"{label(row.model)} ({condition_name(row.dataset, row.seq_len)}{seed})"
 
 
 def _failed(tables: Tables) -> Iterator[Flag]:
     every = failures(tables)
     every = every[[not off_the_curve(row) for row in every.itertuples()]] if len(every) else every
-    for (status,) in places(every, "status"):
+    for (status,) in unique(every, "status"):
         rows = pick(every, status=status)
-        title = f"{plural(len(rows), 'experiment')} ended as {status}"
+        title = f"{plural(len(rows), 'job')} ended as {status}"
         yield Flag("bad", title, _few([_name(row) for row in rows.itertuples()]) + ".")
 
 
@@ -83,12 +83,12 @@ def _below_unjudged(tables: Tables) -> Iterator[Flag]:
 
 
 def _below_untrained(tables: Tables) -> Iterator[Flag]:
-    """Counted by track, masking and model: at how many of the places that are no variants of others."""
+    """Counted by track, seen items and model: in how many of the conditions that are no variants of others."""
     rows = pick(tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative")
     rows = rows[~rows.dataset.isin(variants(tables.datasets))] if len(rows) else rows
     found = []
-    for track, seen_items in places(rows, "track", "seen_items"):
-        keys = places(pick(rows, track=track, seen_items=seen_items), "dataset", "seq_len")
+    for track, seen_items in unique(rows, "track", "seen_items"):
+        keys = unique(pick(rows, track=track, seen_items=seen_items), "dataset", "seq_len")
         every = pd.concat(below_untrained(tables, track, *key, seen_items) for key in keys)
         said = [
             f"{label(model)} {own.sum()} of {len(own)}"
@@ -99,7 +99,7 @@ def _below_untrained(tables: Tables) -> Iterator[Flag]:
         if said:
             found.append(f"{track}, {SEEN_ITEMS[seen_items].lower()}: {', '.join(said)}")
     if found:
-        text = f"By {QUANTITIES[PRIMARY_METRIC].label}, of the places where both are: {'; '.join(found)}."
+        text = f"By {QUANTITIES[PRIMARY_METRIC].label}, of the conditions where both are: {'; '.join(found)}."
         yield Flag("warn", "Trained models below the best one without training", text)
 
 
@@ -137,7 +137,7 @@ def _apart(tables: Tables) -> Iterator[Flag]:
 
 def _fallback(tables: Tables) -> Iterator[Flag]:
     rows = pick(tables.frames["experiments"], fallback=True)
-    for backend, reason in places(rows, "backend", "fallback_reason"):
+    for backend, reason in unique(rows, "backend", "fallback_reason"):
         models = _few(sorted({label(model) for model in pick(rows, backend=backend).model}))
         why = f" ({reason})" if known(reason) else ""
         text = f"{models} ran on the kernels {backend}{why}. Their times say nothing about the missing ones."
@@ -164,7 +164,7 @@ def _substitute_file(tables: Tables) -> Iterator[Flag]:
     bases = variants(tables.datasets)
     found = {
         bases.get(name, name): differs
-        for name, differs in places(rows, "dataset", "substitute_file")
+        for name, differs in unique(rows, "dataset", "substitute_file")
     }
     if found:
         said = [f"{name}: {differs}" for name, differs in found.items()]
@@ -205,7 +205,7 @@ def _noisy(tables: Tables) -> Iterator[Flag]:
             sorted(range(len(noisy)), key=aside.__getitem__)
         ]  # what the verdicts rest on first
         names = [
-            f"{label(r.model)} {QUANTITIES[r.metric].label.lower()} ({r.track}, {place(r.dataset, r.seq_len)}"
+            f"{label(r.model)} {QUANTITIES[r.metric].label.lower()} ({r.track}, {condition_name(r.dataset, r.seq_len)}"
             f"{f', {r.machine_name}' if several else ''})"
             for r in noisy.itertuples()
         ]
@@ -234,7 +234,7 @@ def _shared(tables: Tables) -> Iterator[Flag]:
 def _throttled(tables: Tables) -> Iterator[Flag]:
     rows = tables.frames["experiments"]
     rows = rows[rows.throttled.notna()] if len(rows) else rows
-    for (why,) in places(rows, "throttled"):
+    for (why,) in unique(rows, "throttled"):
         names = list(dict.fromkeys(_name(row) for row in pick(rows, throttled=why).itertuples()))
         yield Flag("note", "Clocks were held down", f"{why}: {_few(names)}.")
 

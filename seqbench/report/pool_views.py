@@ -15,13 +15,13 @@ from ..analysis.tidy import ranks_of
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from ..core.metrics import per_user
 from ..core.store import Entry
-from .findings import place
+from .findings import condition_name
 from .tables import Cell, Column, Table, label, plural
 from .views import DASH, SEEN_ITEMS
 
 
 def origins(pool: Pool, shown: Tables) -> Table:
-    """Which machine made the trainings of every place on the datasets shown, with their seeds."""
+    """Which machine made the trainings of every condition on the datasets shown, with their seeds."""
     trained = [e for e in pool.entries if e.training and e.values.get("steps")]
     trained = [e for e in trained if e.job["dataset"] in set(shown.frames["summary"].dataset)]
     models = shown.ordered(e.job["model"] for e in trained)
@@ -34,7 +34,7 @@ def origins(pool: Pool, shown: Tables) -> Table:
         for key in (key for key in at if key[1] == track):
             own = [e for e in trained if condition_of(e) == key]
             cells = [_origin([e for e in own if e.job["model"] == m]) for m in models]
-            body.append([Cell(place(key[0], key[2])), *cells])
+            body.append([Cell(condition_name(key[0], key[2])), *cells])
     return Table("origins", "Where it was trained: machine (seeds)", columns, body)
 
 
@@ -47,7 +47,7 @@ def _origin(entries: list[Entry]) -> Cell:
 
 
 def repeats(pool: Pool) -> Table:
-    """Trainings of one experiment on two machines: test NDCG@10 of both, and how far they differ."""
+    """One training on two machines: test NDCG@10 of both, and how far they differ."""
     columns = [Column("Training", number=False)]
     for title in SEEN_ITEMS.values():
         columns += [Column(text, title) for text in ("First", "Second", "Difference")]
@@ -58,7 +58,7 @@ def repeats(pool: Pool) -> Table:
         own = [(a, b) for a, b in pool.repeats if (machine(a), machine(b)) == names]
         body += [_repeat_row(a, b) for a, b in own]
         notes.append(_repeated(names, own, pool.every))
-    caption = f"One experiment on two machines: test {QUANTITIES[PRIMARY_METRIC].label}"
+    caption = f"One training on two machines: test {QUANTITIES[PRIMARY_METRIC].label}"
     return Table("repeats", caption, columns, body, notes)
 
 
@@ -69,7 +69,7 @@ def _mean(entry: Entry, seen_items: str) -> float:
 def _repeat_row(a: Entry, b: Entry) -> list[Cell]:
     e = a.job
     tracks = " / ".join(dict.fromkeys(entry.job["track"] for entry in (a, b)))
-    cells = [Cell(f"{label(e['model'])} on {place(e['dataset'], e['seq_len'])}, seed {e['seed']} ({tracks})")]  # fmt: skip
+    cells = [Cell(f"{label(e['model'])} on {condition_name(e['dataset'], e['seq_len'])}, seed {e['seed']} ({tracks})")]  # fmt: skip
     for seen_items in SEEN_ITEMS:
         first, second = _mean(a, seen_items), _mean(b, seen_items)
         cells += [Cell(f"{value:.4f}", value=value) for value in (first, second)]
@@ -88,14 +88,16 @@ def _repeated(names: tuple[str, str], pairs: list[tuple[Entry, Entry]], every: l
     if len(groups) < 2:
         return f"{text}."
     said = [_relative(list(groups.values()), every, m) for m in SEEN_ITEMS]
-    return f"{text} ({len(groups)} models and places). There test {QUANTITIES[PRIMARY_METRIC].label} differs by {'; '.join(said)}."
+    return f"{text} ({len(groups)} models and conditions). There test {QUANTITIES[PRIMARY_METRIC].label} differs by {'; '.join(said)}."
 
 
 def _relative(groups: list[list[tuple[Entry, Entry]]], every: list[Entry], seen_items: str) -> str:
     changes = [
         [_mean(b, seen_items) / _mean(a, seen_items) - 1 for a, b in group] for group in groups
     ]
-    means = np.array([np.mean(own) for own in changes])  # seeds of one model and place are alike
+    means = np.array(
+        [np.mean(own) for own in changes]
+    )  # seeds of one model and condition are alike
     half = student_t.ppf((1 + resampling.CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1)
     half /= np.sqrt(len(means))
     mean, low, high = 100 * np.array([means.mean(), means.mean() - half, means.mean() + half])
@@ -115,7 +117,7 @@ def _percent(value: float, low: float, high: float) -> str:
 
 
 def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], seen_items: str) -> Iterator[float]:
-    """Relative standard deviations over the seeds of a model and place, on each machine that trained several."""
+    """Relative standard deviations over the seeds of a model and condition, on each machine that trained several."""
     for entry in pair:
         key = settings(entry.job, "seed")
         own = [e for e in every if machine(e) == machine(entry) and settings(e.job, "seed") == key]  # fmt: skip
@@ -130,7 +132,7 @@ def words(pool: Pool, names: list[str]) -> str:
     if len(names) == 1:
         return f"Measured on {pages}.\n"
     said = [
-        f"Measured on {pages}. Cost is told by machine; for quality each experiment of a track counts once, wherever it was trained"
+        f"Measured on {pages}. Cost is told by machine; for quality each training of a track counts once, on whichever machine it ran"
         " (`origins.csv`, `repeats.csv`).",
         *repeats(pool).notes,
         *(f"Left out for {why}: records of {name} on {where}." for name, where, why in pool.left_out),

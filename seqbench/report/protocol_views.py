@@ -11,7 +11,7 @@ import pandas as pd
 from ..analysis import protocols
 from ..analysis.collect import Tables
 from ..core.display import PRIMARY_METRIC, QUANTITIES
-from .findings import pick, places
+from .findings import pick, unique
 from .tables import Cell, Column, Table, decimals, first_digit, known, label
 from .views import DASH
 
@@ -32,7 +32,7 @@ def without_variants(tables: Tables) -> Tables:
 
 def keys(tables: Tables) -> list[tuple[str, str]]:
     """Track and base dataset of every table."""
-    return places(tables.frames["protocols"], "track", "base")
+    return unique(tables.frames["protocols"], "track", "base")
 
 
 def values(tables: Tables, track: str, base: str) -> Table:
@@ -51,10 +51,10 @@ def values(tables: Tables, track: str, base: str) -> Table:
         for text in ("Kendall's tau", "Pairs swapped", "Contradicted")
     ]
     body: list[list[Cell]] = []
-    for (seq_len,) in places(rows, "seq_len"):
+    for (seq_len,) in unique(rows, "seq_len"):
         body.append([Cell(f"{base}, L = {seq_len}")])
         part = pick(rows, seq_len=seq_len)
-        for (name,) in places(part, "protocol"):
+        for (name,) in unique(part, "protocol"):
             own = pick(part, protocol=name)
             facts = tables.datasets[own.iloc[0].dataset]
             cells = [_value(pick(own, model=model), digits) for model in models]
@@ -85,7 +85,7 @@ def ties(tables: Tables, track: str, base: str) -> Table:
     ]
     columns += [Column("Difference", "float32 clock")]
     body: list[list[Cell]] = []
-    for (seq_len,) in places(rows, "seq_len"):
+    for (seq_len,) in unique(rows, "seq_len"):
         part = pick(rows, seq_len=seq_len)
         found = [s for s in protocols.spread(part.to_dict("records")) if s["ties"] and s["base"]]
         if found:

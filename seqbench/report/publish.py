@@ -1,12 +1,11 @@
 """Publish: the small records of a grid are copied to `results/reference/<machine>/` and tables are made from the copies.
 
-Weights stay behind. Records of several sittings accumulate; one is replaced only by a record of the same experiment.
+Weights stay behind. Records of several runs accumulate; one is replaced only by a record of the same job.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from ..core.store import (
     read_dataset,
     staged,
 )
-from . import look, pages, pool_views, report, tuning_views
+from . import pages, pool_views, report, style, tuning_views
 from .tables import write_csv
 
 EFFICIENCY = (
@@ -54,17 +53,17 @@ def publish(grid_path: Path, results: Path) -> Path:
         UserError: the grid's records come from several machines, or do not fit what is published; nothing changed.
     """
     results = Path(results)
-    grid = collect.read_grid(grid_path)
-    entries = collect.load(grid, results)
+    asked = collect.read_grid(grid_path)
+    entries = collect.load(asked, results)
     folder = results / "reference" / machine_of(entries)
     for entry in entries:
         check_replacement(entry, folder / entry.path)
-    for name in grid["datasets"]:
+    for name in asked["datasets"]:
         check_dataset(read_dataset(results, name), folder, name)
     with staged(folder) as new:
         for entry in entries:
             copy_record(results / entry.path, new / entry.path)
-        for name in grid["datasets"]:
+        for name in asked["datasets"]:
             copy_files(results / "data" / name, new / "data" / name, ("users.npz", "dataset.json"))
         tables(new)
     return folder
@@ -130,9 +129,8 @@ def together(reference: Path, readme: Path | None = None) -> None:
         UserError: the README has no markers, or the records of a machine differ in what must be equal.
     """
     reference = Path(reference)
-    text = readme.read_text(encoding="utf-8") if readme else f"{BEGIN}{END}"
-    if not re.search(f"{BEGIN}.*{END}", text, flags=re.DOTALL):
-        raise UserError(f"{readme}: needs the lines {BEGIN} and {END} around its result tables")
+    check_readme(readme)
+    text = readme.read_text(encoding="utf-8") if readme else ""
     body = "No results are published yet.\n"
     machines = _machines(reference)
     if machines:
@@ -144,7 +142,7 @@ def together(reference: Path, readme: Path | None = None) -> None:
         figures = pages.figures(content)
         shutil.rmtree(reference / pages.FIGURES, ignore_errors=True)
         for d in figures:
-            look.save(d.figure, d.data, reference / pages.FIGURES, d.name, ["svg"])
+            style.save(d.figure, d.data, reference / pages.FIGURES, d.name, ["svg"])
         for table in (pool_views.origins(found, content), pool_views.repeats(found)):
             write_csv(table, reference / f"{table.name}.csv")
         page = pages.of_all(content, found, list(machines), figures)
@@ -222,7 +220,7 @@ def _chosen() -> Iterator[TrainingJob]:
 
 
 def _defaults() -> dict[str, dict[str, Any]]:
-    """Every model's hyper-parameters where an experiment says nothing."""
+    """Every model's hyper-parameters where a job says nothing."""
     return {
         model: {
             name: value for name, (_, value) in model_config_fields(MODELS / f"{model}.py").items()

@@ -23,7 +23,7 @@ import yaml
 from ..analysis.collect import Tables
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
-from .findings import in_order, pick, place, places
+from .findings import condition_name, in_order, pick, unique
 from .tables import Cell, Column, Table, label
 from .views import DASH, SEEN_ITEMS
 
@@ -55,7 +55,7 @@ def read(path: Path = FILE) -> list[dict[str, Any]]:
     """Return the published values, checked.
 
     Raises:
-        UserError: a key that is missing or unknown, another masking, a value outside (0, 1); one line that names it.
+        UserError: a key that is missing or unknown, an unknown value of seen_items, a value outside (0, 1); one line that names it.
     """
     published_values = yaml.safe_load(path.read_text(encoding="utf-8"))["published_values"]
     for number, published_value in enumerate(published_values):
@@ -87,7 +87,7 @@ def _held(tables: Tables, published_values: list[dict[str, Any]]) -> Iterator[He
     for published_value in published_values:
         where = {key: published_value[key] for key in ("dataset", "seq_len", "model")}
         metric = "ndcg@10" if published_value["ndcg@10"] is not None else "hr@10"
-        for track in in_order(t for (t,) in places(pick(summary, **where), "track")):
+        for track in in_order(t for (t,) in unique(pick(summary, **where), "track")):
             rows = pick(summary, track=track, metric=metric, **where)
             treated = (
                 SEEN_ITEMS
@@ -110,7 +110,7 @@ def verdict(row: pd.Series, published: float) -> str:
 
 
 def table(tables: Tables, published_values: list[dict[str, Any]] | None = None) -> Table:
-    """Published values with their source, ours per track with both maskings, and the verdict."""
+    """Published values with their source, ours per track with seen items kept and excluded, and the verdict."""
     found = held(tables, published_values)
     tracks = in_order(h.track for h in found)
     columns = [Column("Model and source", number=False), Column("Seen items", number=False)]
@@ -122,7 +122,7 @@ def table(tables: Tables, published_values: list[dict[str, Any]] | None = None) 
     for where in dict.fromkeys(
         (h.published_value["dataset"], h.published_value["seq_len"]) for h in found
     ):
-        body.append([Cell(f"{place(*where)}: ours is {QUANTITIES['ndcg@10'].label}")])
+        body.append([Cell(f"{condition_name(*where)}: ours is {QUANTITIES['ndcg@10'].label}")])
         own = [
             h
             for h in found
@@ -186,7 +186,7 @@ def treated(published_value: Mapping[str, Any]) -> str:
 
 def far_below(tables: Tables, tracks: list[str]) -> Iterator[tuple[str, str, int]]:
     """Models other than the focal one, with dataset and length, of which some published value is far above ours in every one of these tracks."""
-    shares: dict[tuple, dict[tuple, float]] = {}  # by place, by value: the best of the tracks
+    shares: dict[tuple, dict[tuple, float]] = {}  # by condition, by value: the best of the tracks
     for h in held(tables):
         a = h.published_value
         if h.verdict and h.track in tracks and a["model"] != tables.focal_model:

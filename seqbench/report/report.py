@@ -22,20 +22,20 @@ from . import (
     curves,
     findings,
     flags,
-    look,
     protocol_views,
     published_values,
-    reach,
     scorecard,
     short,
     spent,
+    style,
+    time_to_quality,
     tradeoff,
     tuning_views,
     versus,
     views,
 )
 from .drawings import Drawing, drawn
-from .findings import pick, places
+from .findings import pick, unique
 from .tables import Table, label, plural, save, spans, starts
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "report" / "template"
@@ -55,7 +55,7 @@ def render(tables: Path, out: Path) -> Path:
     shown["spent"] = [spent.table(everything, track) for track in spent.tracks(everything)]
     shown["tuning"] = list(tuning_views.tables(content.settings.get("selected_settings", {})))
     for drawing in drawings:
-        look.save(drawing.figure, drawing.data, out / "figures", drawing.name)
+        style.save(drawing.figure, drawing.data, out / "figures", drawing.name)
     for group in shown.values():
         for table in group:
             save(table, out / "tables")
@@ -74,14 +74,14 @@ def check(tables: Path) -> list[str]:
 
 def _tables(content: Tables) -> dict[str, list[Table]]:
     """All tables of the page by section; no table holds more than one track or kind of device."""
-    quality = places(content.frames["summary"], "track", "dataset")
-    cost = places(content.frames["efficiency"], "track", "machine_name", "device_kind")
-    tracks = [track for (track,) in places(content.frames["experiments"], "track")]
+    quality = unique(content.frames["summary"], "track", "dataset")
+    cost = unique(content.frames["efficiency"], "track", "machine_name", "device_kind")
+    tracks = [track for (track,) in unique(content.frames["experiments"], "track")]
     shown = {
         "short": [short.table(content)],
         "scorecard": [scorecard.table(content, track) for track in versus.judged(content)],
         "choice": [tradeoff.choice(content, track) for track in versus.judged(content)],
-        "until": [reach.table(content, track) for track in spent.tracks(content)],
+        "until": [time_to_quality.table(content, track) for track in spent.tracks(content)],
         "claims": [claims.table(content), published_values.table(content)],
         "versus": [versus.table(content, track) for track in tracks if len(quality)],
         "machines": [views.machines(content)],
@@ -91,7 +91,7 @@ def _tables(content: Tables) -> dict[str, list[Table]]:
         "differences": [views.differences(content, *key) for key in quality],
         "probes": [
             views.probes(content, track, dataset, probe)
-            for track, dataset, probe in places(
+            for track, dataset, probe in unique(
                 content.frames["probes"], "track", "dataset", "probe"
             )
         ],
@@ -170,7 +170,7 @@ def _counts(content: Tables) -> dict[str, Any]:
         "trained": [label(model) for model in models if model in trained],
         "baselines": [label(m) for m in models if m in set(trainings.model) - trained],
         "datasets": list(content.datasets),
-        "tracks": [track for (track,) in places(experiments, "track")],
+        "tracks": [track for (track,) in unique(experiments, "track")],
         "trainings": len(trainings),
         "measurements": len(pick(experiments, kind="measure")),
         "ok": int((experiments.status == "ok").sum()),

@@ -1,7 +1,7 @@
 """The answer at a glance: the focal model against each other model in quality and in cost, a table per track.
 
-Quality counts places (a dataset at one length) by verdict, where enough seeds were trained. Cost is told by machine, as the
-subject's over the other's, wherever it was measured. Both at once is counted where both are known.
+Quality counts conditions (a dataset at one length) by verdict, where enough seeds were trained. Cost is told by machine, as the
+focal model's over the comparator's, wherever it was measured. Both at once is counted where both are known.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from ..analysis.collect import Tables
 from ..analysis.summary import SEEDS_FOR_A_CLAIM
 from ..config.model_files import shown
 from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading
-from . import reach, versus
+from . import time_to_quality, versus
 from .both import OTHERS, Met, Test, at_once, counted, measured, met
-from .findings import pick, places
+from .findings import pick, unique
 from .tables import Cell, Column, Table, label, named, plural, span, whole
 from .views import DASH, SEEN_ITEMS
 
 
 def table(tables: Tables, track: str) -> Table:
-    """A column per comparator; rows on quality over all places, then on cost and on both at once by machine."""
+    """A column per comparator; rows on quality over all conditions, then on cost and on both at once by machine."""
     verdicts = pick(versus.settled(versus.against(tables)), track=track)
     comparators = tables.ordered(verdicts.comparator) if len(verdicts) else []
-    at = places(verdicts, "dataset", "seq_len")
+    at = unique(verdicts, "dataset", "seq_len")
     columns = [Column(f"{label(tables.focal_model)} against", number=False), *[Column(label(comparator)) for comparator in comparators]]  # fmt: skip
     body: list[list[Cell]] = []
     for seen_items, title in SEEN_ITEMS.items():
         own = pick(verdicts, seen_items=seen_items)
         body += [
-            [Cell(f"Better {QUANTITIES[PRIMARY_METRIC].label}, {title.lower()}"), *(_places(pick(own, comparator=r)) for r in comparators)],
+            [Cell(f"Better {QUANTITIES[PRIMARY_METRIC].label}, {title.lower()}"), *(_conditions(pick(own, comparator=r)) for r in comparators)],
             [Cell(f"Difference, {title.lower()} (% of the better model's)"), *(_share(pick(own, comparator=r)) for r in comparators)],
         ]  # fmt: skip
     here = met(tables, track)
     rows = pick(versus.ratios(tables), track=track)
-    for machine, kind, device in places(rows, "machine_name", "device_kind", "device"):
+    for machine, kind, device in unique(rows, "machine_name", "device_kind", "device"):
         own = [m for m in here if m.where == (machine, device, kind)]
         if own:
             body.append([Cell(f"Its cost over the other's on {named(machine, device)}: {measured(own)}")])  # fmt: skip
             body += _of_machine(tables, own, kind, comparators)
     datasets = plural(len({dataset for dataset, _ in at}), "dataset")
     caption = (
-        f"{label(tables.focal_model)} against each other model, track {track}: {plural(len(at), 'place')} on {datasets} with at least"
+        f"{label(tables.focal_model)} against each other model, track {track}: {plural(len(at), 'condition')} on {datasets} with at least"
         f" {SEEDS_FOR_A_CLAIM} seeds"
     )
     notes = list(_notes(at, comparators)) if at else []
@@ -54,9 +54,9 @@ def table(tables: Tables, track: str) -> Table:
 def _notes(at: list[tuple], comparators: list[str]) -> Iterator[str]:
     yield f"Quality was measured up to L = {whole(max(length for _, length in at))}."
     yield (
-        "Two numbers: the least and the largest over the places; those of one dataset share its users. At once: with seen items kept, in brackets"
-        " masked, of the places where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
-        " here; sooner: every seed before any of the other's. Bold: better or cheaper at every place, cheaper beyond the quartiles of one sitting. Full windows: synthetic histories of full length."
+        "Two numbers: the least and the largest over the conditions; those of one dataset share its users. At once: with seen items kept, in brackets"
+        " excluded, of the conditions where both are known. Both, only, neither: who gets there with every seed; a time is the steps of the trainings times a step measured"
+        " here; sooner: every seed before any of the other's. Bold: better or cheaper in every condition, cheaper beyond the quartiles of one measurement session. Synthetic full-length batches: every history has L items."
     )
     for model in (r for r in comparators if not shown(r).predicts_all_targets):
         yield f"Of the targets of a step {label(model)} predicts only those it masks: an equal budget holds fewer of its predictions."
@@ -65,15 +65,15 @@ def _notes(at: list[tuple], comparators: list[str]) -> Iterator[str]:
 def ended(tables: Tables, track: str) -> Iterator[str]:
     """Datasets with trainings that used up their budget, and how many."""
     trainings = pick(tables.frames["experiments"], track=track, kind="train", status="ok", trained=True)  # fmt: skip
-    for (dataset,) in places(trainings, "dataset"):
+    for (dataset,) in unique(trainings, "dataset"):
         own = pick(trainings, dataset=dataset)
         n = len(pick(own, still_improving=True))
         if n:
             yield f"{n} of {plural(len(own), 'training')} on {dataset}"
 
 
-def _places(rows: pd.DataFrame) -> Cell:
-    """At how many places it is better, and what it is at the others."""
+def _conditions(rows: pd.DataFrame) -> Cell:
+    """In how many conditions it is better, and what it is at the others."""
     if rows.empty:
         return DASH
     counts = {v: int((rows.verdict == v).sum()) for v in ("better", *OTHERS)}
@@ -103,15 +103,16 @@ def _of_machine(
     for key in compared():
         if versus.telling(key, kind):
             yield from line(heading(*key), (times([m.ratios[key] for m in by_comparator[r] if key in m.ratios]) for r in comparators))  # fmt: skip
-    for share in reach.SHARES:
+    for share in time_to_quality.SHARES:
         found = {
             r: [m.until[share] for m in by_comparator[r] if share in m.until] for r in comparators
         }
         yield from line(
-            f"Training until {reach.goal(share)}", (_until(tables, found[r]) for r in comparators)
+            f"Training until {time_to_quality.goal(share)}",
+            (_until(tables, found[r]) for r in comparators),
         )
     tests: list[tuple[str, Test]] = [("with a shorter step", Met.cheaper)]
-    tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in reach.SHARES]  # fmt: skip
+    tests += [(f"sooner at {100 * share:g} %", lambda m, share=share: m.sooner(share)) for share in time_to_quality.SHARES]  # fmt: skip
     for words, test in tests:
         counts = (at_once(own, r, test) for r in comparators)
         yield from line(f"Better and {words} at once", (Cell(counted(count)) if count else DASH for count in counts))  # fmt: skip
@@ -126,8 +127,8 @@ def times(rows: list[Any]) -> Cell:
     return Cell(span(ratios), value=sum(ratios) / len(ratios), mark=mark)
 
 
-def _until(tables: Tables, found: list[reach.Beside]) -> Cell:
-    """Ratios of time where every seed of both gets there; at how many places who does."""
+def _until(tables: Tables, found: list[time_to_quality.Beside]) -> Cell:
+    """Ratios of time where every seed of both gets there; in how many conditions who does."""
     if not found:
         return DASH
     ratios = [b.ratio for b in found if b.ratio is not None]
@@ -137,4 +138,4 @@ def _until(tables: Tables, found: list[reach.Beside]) -> Cell:
     if not ratios and len(ends) == 1 and ends <= set(alone):
         return Cell(alone[ends.pop()], f"at {len(found)} of {len(found)}", mark="best" if every else "")  # fmt: skip
     text = span(ratios) if ratios else "never both"
-    return Cell(text, reach.counted(tables, found), mark="best" if every else "")
+    return Cell(text, time_to_quality.counted(tables, found), mark="best" if every else "")

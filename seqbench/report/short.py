@@ -12,10 +12,10 @@ from ..config.model_files import shown
 from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
 from . import claims, curves, published_values, tradeoff, versus
 from .both import MEMORY, STEP, Count, Met, Test, added, at_once, counted, given, measured, met
-from .findings import pick, place
-from .reach import SHARES, goal
+from .findings import condition_name, pick
 from .scorecard import ended, times
 from .tables import Cell, Column, Table, label, named, plural, whole
+from .time_to_quality import SHARES, goal
 from .views import DASH
 
 Where = tuple[str, str, str]  # machine, device, kind of device
@@ -63,14 +63,14 @@ def _at_once(tables: Tables) -> Iterator[Point]:
         texts = list(_grouped(counts))
         if texts:
             full = all(m.full for own in by.values() for m in own)
-            said.append(f"on {_named(where)}{', by synthetic full windows,' if full else ''} {', '.join(texts)}")  # fmt: skip
+            said.append(f"on {_named(where)}{', by synthetic full-length batches,' if full else ''} {', '.join(texts)}")  # fmt: skip
         if told := _turn(tables, where, by):
             turns.append(f"on {_named(where)} than {told}")
     longest = max((m.seq_len for own in every.values() for m in own), default=0)
     if said:
         yield Point("Quality and cost at once,", f"up to L = {whole(longest)}: better with a shorter training step {'; '.join(said)}.")  # fmt: skip
     if turns:
-        yield Point("Longer histories,", f"quality measured up to L = {whole(longest)}: on full windows its training step stays shorter {'; '.join(turns)}.")  # fmt: skip
+        yield Point("Longer histories,", f"quality measured up to L = {whole(longest)}: on synthetic full-length batches its training step stays shorter {'; '.join(turns)}.")  # fmt: skip
 
 
 def table(tables: Tables) -> Table:
@@ -80,7 +80,7 @@ def table(tables: Tables) -> Table:
     settled = settled[settled.track.isin(every)] if len(settled) else settled
     comparators = tables.ordered(settled.comparator) if len(settled) else []
     body = _part(
-        f"Places where it ranks better ({QUANTITIES[PRIMARY_METRIC].label})",
+        f"Conditions where it ranks better ({QUANTITIES[PRIMARY_METRIC].label})",
         _quality(settled, list(every), comparators),
     )
     for key in COSTS:
@@ -105,7 +105,9 @@ def caution(tables: Tables) -> str:
     for track in tracks:
         if budget := list(ended(tables, track)):
             said.append(f"in track {track} {', '.join(budget)} ended by their budget")
-    weak = [(model, place(*at)) for model, *at in published_values.far_below(tables, tracks)]
+    weak = [
+        (model, condition_name(*at)) for model, *at in published_values.far_below(tables, tracks)
+    ]
     if weak:
         names = [f"{label(m)} on {' and on '.join(at for model, at in weak if model == m)}" for m in tables.ordered(m for m, _ in weak)]  # fmt: skip
         said.append(f"below {100 * published_values.NEAR:g} % of what others published of them: {', '.join(names)}")  # fmt: skip
@@ -140,7 +142,7 @@ def _named(where: Where) -> str:
 
 
 def _added(by: ByTrack, comparator: str, test: Test) -> Count | None:
-    """At how many places of all tracks it is better and passes, by masking; None where nothing is known."""
+    """In how many conditions of all tracks it is better and passes, by seen items; None where nothing is known."""
     counts = [count for own in by.values() if (count := at_once(own, comparator, test))]
     return added(counts) if counts else None
 
@@ -201,7 +203,7 @@ def _quality(
 def _cost(
     tables: Tables, every: ByTrack, key: tuple[str, str], comparators: list[str]
 ) -> Iterator[list[Cell]]:
-    """By machine and track over the places, then at the longest full windows of each curve."""
+    """By machine and track over the conditions, then at the longest synthetic full-length batches of each curve."""
     for where, by in _machines(every).items():
         if not versus.telling(key, where[2]):
             continue
@@ -215,11 +217,11 @@ def _cost(
                 length = windows.seq_len.max()
                 at_end = tradeoff.largest(pick(windows, seq_len=length))
                 rows = {r: [*pick(at_end, comparator=r).itertuples()] for r in comparators}
-                yield [Cell(f"{track}, L = {whole(length)} (full windows), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
+                yield [Cell(f"{track}, L = {whole(length)} (synthetic full-length batches), {_named(where)}"), *map(times, rows.values())]  # fmt: skip
 
 
 def _windows(tables: Tables, track: str, where: Where, key: tuple[str, str]) -> pd.DataFrame:
-    """The cost of full windows at the same number of sequences, beyond the lengths of the places."""
+    """The cost of synthetic full-length batches of the same number of sequences, beyond the lengths of the conditions."""
     machine, device, kind = where
     rows = pick(versus.ratios(tables), track=track, machine_name=machine, device=device, device_kind=kind, phase=key[0], what=key[1])  # fmt: skip
     longest = pick(versus.against(tables), track=track).seq_len.max()
@@ -242,9 +244,9 @@ def _counted(count: Count) -> Cell:
 
 
 WORDS = (
-    "A place is a dataset at one L, the limit on histories. Counts: seen items kept, in brackets excluded, without places whose seeds lie"
-    " far apart. Multiples of medians: least to largest over the places; below 1 is cheaper. Full windows: synthetic histories of full"
-    " length. Bold: better, or cheaper beyond both quartiles, at every place."
+    "A condition is a dataset at one history length L. Counts are conditions: with seen items kept, in brackets with them excluded. Conditions"
+    " whose seeds lie far apart are not counted. Multiples are ratios of medians, least to largest over the conditions; below 1 is cheaper."
+    " In synthetic full-length batches every history has L items. Bold: better, or cheaper beyond both quartiles, in every condition."
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..analysis.collect import Tables
-from .findings import in_order, pick, place, places
+from .findings import condition_name, in_order, pick, unique
 from .tables import Cell, Column, Table, label, whole
 
 HOUR = 3600.0
@@ -28,11 +28,11 @@ def machines(tables: Tables, **where: object) -> set[str]:
 
 def tracks(tables: Tables) -> list[str]:
     """Tracks in which something was trained."""
-    return in_order(track for (track,) in places(trainings(tables), "track"))
+    return in_order(track for (track,) in unique(trainings(tables), "track"))
 
 
 def table(tables: Tables, track: str) -> Table:
-    """Per place and model: trainings, where they stopped, and the hours that training and validating took."""
+    """Per condition and model: trainings, where they stopped, and the hours that training and validating took."""
     rows = pick(trainings(tables), track=track)
     columns = [Column("Model", number=False), Column("Trainings")]
     columns += [Column(text, "Steps, mean") for text in ("Run", "Chosen")]
@@ -41,9 +41,9 @@ def table(tables: Tables, track: str) -> Table:
         Column(text, "Hours of one process") for text in ("Training", "Validating and testing")
     ]
     body: list[list[Cell]] = []
-    for dataset, seq_len in places(rows.sort_values(["dataset", "seq_len"]), "dataset", "seq_len"):
+    for dataset, seq_len in unique(rows.sort_values(["dataset", "seq_len"]), "dataset", "seq_len"):
         part = pick(rows, dataset=dataset, seq_len=seq_len)
-        body.append([Cell(place(dataset, seq_len))])
+        body.append([Cell(condition_name(dataset, seq_len))])
         body += [
             _row(label(model), pick(part, model=model)) for model in tables.ordered(part.model)
         ]

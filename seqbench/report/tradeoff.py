@@ -1,6 +1,6 @@
 """Quality and cost together: which model fits which case.
 
-Quality and cost meet where both are known: at a dataset and length, or on full windows as long, over a catalogue as large.
+Quality and cost meet where both are known: at a dataset and length, or on synthetic full-length batches as long, over a catalogue as large.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import pandas as pd
 
 from ..analysis.collect import Tables
 from ..core.display import PRIMARY_METRIC, QUANTITIES, phrase
-from . import reach, versus
+from . import time_to_quality, versus
 from .costs import of_curve
-from .findings import enough_seeds, lead, pick, place, places
+from .findings import condition_name, enough_seeds, lead, pick, unique
 from .tables import Cell, Column, Table, label, named, rounded, whole
 from .views import DASH, SEEN_ITEMS
 
 CHOSEN_BY = (("train", "step_s"), ("inference", "batch_s"), ("train", "memory"))
 LEAST = {"time": "Fastest", "memory": "Least"}  # of a quantity, by its group
-SOONEST = f"Soonest at {100 * reach.SHARES[-1]:g} %"
+SOONEST = f"Soonest at {100 * time_to_quality.SHARES[-1]:g} %"
 
 
 # --- where both are known -----------------------------------------------------------------------------------------------
 
 
 def meeting(tables: Tables, rows: pd.DataFrame, dataset: str, seq_len: int) -> pd.DataFrame:
-    """Costs at a dataset and length; without any, those of full windows as long, over a catalogue as large."""
+    """Costs at a dataset and length; without any, those of synthetic full-length batches as long, over a catalogue as large."""
     own = pick(of_curve(rows, None), dataset=dataset, seq_len=seq_len)
     if len(own) or dataset not in tables.datasets:
         return own
@@ -35,7 +35,7 @@ def meeting(tables: Tables, rows: pd.DataFrame, dataset: str, seq_len: int) -> p
 
 
 def largest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of several jobs over full windows as long the one with most sequences in a batch, over most items."""
+    """Of several jobs on synthetic full-length batches as long the one with most sequences in a batch, over most items."""
     if rows.empty:
         return rows
     order = rows.sort_values(["sequences", "n_items"], ascending=False, kind="stable")
@@ -46,21 +46,21 @@ def largest(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def choice(tables: Tables, track: str) -> Table:
-    """By place: who ranks best, or who cannot be told apart, and on each machine who is fastest and who is soonest as good.
+    """By condition: who ranks best, or who cannot be told apart, and on each machine who is fastest and who is soonest as good.
 
-    Below the places the longest windows whose cost was measured, where no quality is known.
+    Below the conditions the longest synthetic full-length batches whose cost was measured, where no quality is known.
     """
     verdicts = pick(versus.settled(versus.against(tables)), track=track)
     rows = pick(versus.costs(tables), track=track)
-    where = places(rows, "machine_name", "device_kind", "device")
+    where = unique(rows, "machine_name", "device_kind", "device")
     columns = [Column("Dataset and length", number=False)]
     columns += [Column(title, f"Best {QUANTITIES[PRIMARY_METRIC].label}", number=False) for title in SEEN_ITEMS.values()]  # fmt: skip
     for machine, kind, device in where:
         columns += [Column(text, named(machine, device), number=False) for text in (*(_superlative(*key) for key in _chosen(kind)), SOONEST)]  # fmt: skip
-    until = pick(reach.costs(tables, reach.rows(tables)), track=track, share=reach.SHARES[-1], what="step_s")  # fmt: skip
+    until = pick(time_to_quality.costs(tables, time_to_quality.rows(tables)), track=track, share=time_to_quality.SHARES[-1], what="step_s")  # fmt: skip
     body: list[list[Cell]] = []
-    for dataset, seq_len in sorted(places(verdicts, "dataset", "seq_len")):
-        cells = [Cell(place(dataset, seq_len))]
+    for dataset, seq_len in sorted(unique(verdicts, "dataset", "seq_len")):
+        cells = [Cell(condition_name(dataset, seq_len))]
         cells += [_best(tables, dataset, track, seq_len, seen_items) for seen_items in SEEN_ITEMS]
         for machine, kind, _ in where:
             own = pick(rows, machine_name=machine, device_kind=kind)
@@ -69,7 +69,7 @@ def choice(tables: Tables, track: str) -> Table:
         body.append(cells)
     windows = of_curve(rows, versus.LENGTHS)
     for seq_len in sorted({windows.seq_len.max()} - set(verdicts.seq_len)) if len(windows) else ():
-        cells = [Cell(f"full windows of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
+        cells = [Cell(f"synthetic full-length batches of L = {whole(seq_len)}"), *[Cell("not measured", mark="muted")] * 2]  # fmt: skip
         for machine, kind, _ in where:
             own = pick(windows, machine_name=machine, device_kind=kind, seq_len=seq_len)
             cells += [*_cheapest(tables, largest(own), kind), DASH]
@@ -80,8 +80,8 @@ def choice(tables: Tables, track: str) -> Table:
     notes = [
         "Best: bold where the lead over every other model, also those without training, exceeds the margin; else those that are"
         " not told apart from the highest mean, which comes first. Fastest, least: the lowest median of the trained models, and how many times that"
-        f" {label(tables.focal_model)} needs; where a dataset was not measured, of full windows as long, over a catalogue as large. Machines measured batches of other sizes:"
-        f" their tables of cost name them. Soonest: who trains for the least time until {100 * reach.SHARES[-1]:g} % of the best validation quality of another model than"
+        f" {label(tables.focal_model)} needs; where a dataset was not measured, of synthetic full-length batches as long, over a catalogue as large. Machines measured batches of other sizes:"
+        f" their tables of cost name them. Soonest: who trains for the least time until {100 * time_to_quality.SHARES[-1]:g} % of the best validation quality of another model than"
         f" {label(tables.focal_model)}, of those whose every seed gets there. A model whose seeds lie far apart is not among the best."
     ]
     return Table(f"choice-{track}", caption, columns, body if len(rows) else [], notes)

@@ -14,7 +14,7 @@ from ..analysis.summary import UNSTEADY
 from ..core.display import PRIMARY_METRIC, QUANTITIES, compared, heading, peak_memory
 from . import spent
 from .costs import of_curve
-from .findings import enough_seeds, facing, in_order, pick, place, places
+from .findings import condition_name, enough_seeds, facing, in_order, pick, unique
 from .tables import Cell, Column, Table, label, rounded
 from .views import DASH, SEEN_ITEMS, difference_cell
 
@@ -29,7 +29,7 @@ def telling(cost: tuple[str, str], kind: str) -> bool:
 
 def judged(tables: Tables) -> list[str]:
     """Tracks in which the focal model was compared with another trained model over enough seeds."""
-    return in_order(track for (track,) in places(settled(against(tables)), "track"))
+    return in_order(track for (track,) in unique(settled(against(tables)), "track"))
 
 
 def settled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def settled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """Settled comparisons with verdicts that hold together: Holm over all of one track and masking, else *inconclusive*."""
+    """Settled comparisons with verdicts that hold together: Holm over all of one track and treatment of seen items, else *inconclusive*."""
     if rows.empty:
         return rows
     p = rows.groupby(["track", "seen_items"]).p_margin.transform(lambda own: holm(own.to_numpy()))
@@ -91,12 +91,12 @@ def costs(tables: Tables) -> pd.DataFrame:
 
 
 def _as_trained(tables: Tables, rows: pd.DataFrame) -> pd.Series:
-    """Whether a row is of a curve, or measured what was trained at its place, if anything was: batch, precision, hyper-parameters."""
+    """Whether a row is of a curve, or measured what was trained in its condition, if anything was: batch, precision, hyper-parameters."""
     where = ["track", "dataset", "seq_len"]
     trained = spent.trainings(tables)
     if trained.empty:
         return pd.Series(True, rows.index)
-    batches = set(places(trained, *where, "targets_per_step", "precision"))
+    batches = set(unique(trained, *where, "targets_per_step", "precision"))
     trained_at = {batch[:3] for batch in batches}
     targets = rows.job.map(pick(rows, phase="train").groupby("job").batch_size.first())
     keys = list(zip(*(rows[name] for name in where), targets, rows.precision, strict=True))
@@ -110,7 +110,7 @@ def _same_model(tables: Tables, trained: pd.DataFrame, rows: pd.DataFrame) -> pd
     measured = dict(zip(every.path, every.hyperparameters, strict=True)) if len(every) else {}
     where = ["track", "dataset", "seq_len", "model"]
     there: dict[tuple, list[dict]] = {}
-    for *key, said in places(trained, *where, "hyperparameters"):
+    for *key, said in unique(trained, *where, "hyperparameters"):
         there.setdefault(tuple(key), []).append(json.loads(said))
 
     def same(path: str, *key: object) -> bool:
@@ -155,12 +155,12 @@ def table(tables: Tables, track: str) -> Table:
         ),
     ]
     body: list[list[Cell]] = []
-    for dataset, seq_len in places(rows, "dataset", "seq_len"):
+    for dataset, seq_len in unique(rows, "dataset", "seq_len"):
         part = pick(rows, dataset=dataset, seq_len=seq_len)
         cost = pick(every, track=track, dataset=dataset, seq_len=seq_len)
-        for where in places(cost, "machine_name", "device", "device_kind") or [None]:
+        for where in unique(cost, "machine_name", "device", "device_kind") or [None]:
             measured_on = f"; cost on {where[0]} ({where[1]})" if where else ""
-            body.append([Cell(place(dataset, seq_len) + measured_on)])
+            body.append([Cell(condition_name(dataset, seq_len) + measured_on)])
             own = pick(cost, machine_name=where[0], device=where[1]) if where else cost
             body += [
                 _row(pick(part, comparator=comparator), own, comparator, shown)

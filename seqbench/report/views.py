@@ -9,7 +9,7 @@ import pandas as pd
 from ..analysis.collect import Tables
 from ..analysis.summary import CONCLUSIVE, UNSTEADY
 from ..core.display import PRIMARY_METRIC, QUALITY_METRICS, QUANTITIES
-from .findings import enough_seeds, failures, lead, pick, place, places
+from .findings import condition_name, enough_seeds, failures, lead, pick, unique
 from .tables import (
     Cell,
     Column,
@@ -103,7 +103,7 @@ def datasets(tables: Tables) -> Table:
 
 
 def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
-    """Test quality of every model of a track on a dataset, both maskings side by side."""
+    """Test quality of every model of a track on a dataset, with seen items kept and excluded side by side."""
     rows = pick(tables.frames["summary"], track=track, dataset=dataset, ties="conservative")
     oracle = (tables.datasets.get(dataset, {}).get("oracle") or {}).get("test")
     columns = [Column("Model", number=False), Column("Seeds"), Column("Parameters")]
@@ -115,7 +115,7 @@ def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
     body: list[list[Cell]] = []
     lengths = sorted(set(rows.seq_len))
     for seq_len in lengths:
-        body.append([Cell(place(dataset, seq_len))])
+        body.append([Cell(condition_name(dataset, seq_len))])
         part = pick(rows, seq_len=seq_len)
         leads = {m: lead(tables, dataset, track, seq_len, m) for m in SEEN_ITEMS}
         for model in tables.ordered(part.model):
@@ -187,10 +187,10 @@ def differences(tables: Tables, track: str, dataset: str) -> Table:
     columns += [Column(QUANTITIES[PRIMARY_METRIC].label, title) for title in SEEN_ITEMS.values()]
     columns += [Column(t, title) for title in SEEN_ITEMS.values() for t in ("Effect", "p (Holm)")]
     body: list[list[Cell]] = []
-    for (seq_len,) in places(rows, "seq_len"):
-        body.append([Cell(place(dataset, seq_len))])
+    for (seq_len,) in unique(rows, "seq_len"):
+        body.append([Cell(condition_name(dataset, seq_len))])
         part = pick(rows, seq_len=seq_len)
-        for a, b in places(part, "model_a", "model_b"):
+        for a, b in unique(part, "model_a", "model_b"):
             pair = pick(part, model_a=a, model_b=b)
             cells = [difference_cell(pick(pair, seen_items=m).iloc[0]) for m in SEEN_ITEMS]
             cells += [c for m in SEEN_ITEMS for c in _tested(pick(pair, seen_items=m).iloc[0])]
@@ -221,19 +221,19 @@ def _tested(row: pd.Series) -> list[Cell]:
 def probes(tables: Tables, track: str, dataset: str, probe: str) -> Table:
     """NDCG@10 of every model for each group of users of a probe, or with the order of histories as it was and shuffled."""
     rows = pick(tables.frames["probes"], track=track, dataset=dataset, probe=probe)
-    groups = [group for (group,) in places(rows, "group")]
+    groups = [group for (group,) in unique(rows, "group")]
     digits = decimals((rows.ci_high - rows.ci_low) / 2) if len(rows) else 3
     columns = [
         Column("Model", number=False),
         *[Column(group, probe.capitalize()) for group in groups],
     ]
     body: list[list[Cell]] = []
-    for (seq_len,) in places(rows, "seq_len"):
+    for (seq_len,) in unique(rows, "seq_len"):
         part = pick(rows, seq_len=seq_len)
         sizes = ", ".join(
             whole(pick(part, group=g).n_users.max()) for g in groups if len(pick(part, group=g))
         )
-        body.append([Cell(f"{place(dataset, seq_len)}: {sizes} users")])
+        body.append([Cell(f"{condition_name(dataset, seq_len)}: {sizes} users")])
         for model in tables.ordered(part.model):
             own = pick(part, model=model)
             found = [pick(own, group=group) for group in groups]

@@ -26,7 +26,7 @@ from . import ranking
 from .batches import Gatherer, Windows, epoch_batches, windows_for
 from .progress import Progress
 
-CHECK_EVERY = 50  # steps between two looks at the loss: each look waits for the device
+CHECK_EVERY = 50  # steps between two reads of the loss: each waits for the device
 SAVE_EVERY_S = 30.0
 
 
@@ -46,7 +46,7 @@ class State:
 
 
 class Trainer:
-    """One training of ``experiment`` on ``dataset``; ``run`` gives values, samples and the best weights."""
+    """One training job (``experiment``) on ``dataset``; ``run`` gives values, samples and the best weights."""
 
     def __init__(
         self, experiment: TrainingJob, dataset: Dataset, folder: Path, where: torch.device

@@ -1,4 +1,4 @@
-"""Full ranking: the place of each user's held-out item among all items, with and without the seen ones.
+"""Full ranking: the rank of each user's held-out item among all items, with and without the seen ones.
 
 Ties count against us (the rank counts every other item with the same score), NaN is an error, the padding
 row is never ranked. B batch, L sequence length, V = n_items + 1, U users.
@@ -159,7 +159,7 @@ SHUFFLE_SEED = (
 
 
 def evaluator_of(experiment: TrainingJob, dataset: Dataset, where: torch.device) -> Evaluator:
-    """What ranks the held-out items for an experiment."""
+    """What ranks the held-out items for a training job."""
     t = experiment.training
     return Evaluator(
         dataset.items, dataset.split, experiment.seq_len, t.eval_batch, where, t.precision

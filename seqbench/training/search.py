@@ -101,17 +101,17 @@ def _trial(
     study: Study, number: int, chosen: dict[str, Any], dataset: Path, out: Path, threads: int,
     limit: float | None, train: Train, seed: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    experiment, folder = study.experiment(chosen, seed), out / Path(study.trial_path(number)).name
-    if not _is_there(folder, experiment, dataset):
+    job, folder = study.training_job(chosen, seed), out / Path(study.trial_path(number)).name
+    if not _is_there(folder, job, dataset):
         try:
-            train(experiment, dataset, folder, threads, limit)
+            train(job, dataset, folder, threads, limit)
         except UserError as error:
             if (
                 number == 0
             ):  # the settings before tuning: nothing that was proposed here is to blame
                 raise
             why = f"{' '.join(f'{k} = {v}' for k, v in chosen.items())}: {error}"
-            record_failure(experiment, dataset, folder, threads, End("crashed", why))
+            record_failure(job, dataset, folder, threads, End("crashed", why))
         (folder / "weights.safetensors").unlink(
             missing_ok=True
         )  # a trial is made for its validation
@@ -123,7 +123,7 @@ def _trial(
     }  # fmt: skip
 
 
-def _is_there(folder: Path, experiment: TrainingJob, dataset: Path) -> bool:
+def _is_there(folder: Path, job: TrainingJob, dataset: Path) -> bool:
     """Whether a trial of an earlier call can be taken: same settings, code and data, and it came to its end.
 
     Wherever it was trained, as for every other quality here; but what one machine has no memory or time for, this one may.
@@ -134,7 +134,7 @@ def _is_there(folder: Path, experiment: TrainingJob, dataset: Path) -> bool:
         return False
     facts = dataset / "dataset.json"
     known = json.loads(facts.read_text(encoding="utf-8"))["hash"] if facts.exists() else None
-    asked = experiment.to_dict(), provenance.training(experiment.model), [known]
+    asked = job.to_dict(), provenance.training(job.model), [known]
     if record["status"] == "ok":
         return records.matches(record, *asked)
     return record["status"] != "crashed" and records.matches(record, *asked, machines())
@@ -181,7 +181,7 @@ def by_seed(trials: list[dict[str, Any]]) -> dict[int, list[float | None]]:
 
 
 def settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What the winner of a study differs in, for the configuration, with where it comes from."""
+    """The winner's settings as `selected_settings` has them, with the search that chose them."""
     best = content["trials"][content["best"]]
     chosen = best["chosen"]
     training = {k: chosen[k] for k in TRAINING_KEYS if k in chosen}
@@ -198,10 +198,10 @@ def settings(content: Mapping[str, Any]) -> dict[str, Any]:
         "hyperparameters": {k: v for k, v in chosen.items() if k not in TRAINING_KEYS},
         **({"training": training} if training else {}),
         "tuning": {
-            "seq_len": content["study"]["seq_len"], "trials": len(searched),
+            "seq_len": study["seq_len"], "trials": len(searched),
             "failed": sum(t["value"] is None for t in searched),
-            "max_steps": content["study"]["training"].get("max_steps", Training().max_steps),
-            "metric": content["study"]["training"].get("select_on", Training().select_on),
+            "max_steps": study["training"].get("max_steps", Training().max_steps),
+            "metric": study["training"].get("select_on", Training().select_on),
             "best": round(best["value"], 6), "trial": best["number"], "median": round(content["median"], 6),
             "default": content["default"] and round(content["default"], 6), "train_s": round(content["train_s"], 1),
             "seed": study["seed"], **again,

@@ -55,7 +55,7 @@ class End:
 
 
 def supervise(
-    experiment: TrainingJob, dataset: Path, out: Path, threads: int, time_limit_s: float | None
+    job: TrainingJob, dataset: Path, out: Path, threads: int, time_limit_s: float | None
 ) -> str:
     """Train in a worker process and return the status of its record, which exists in any case.
 
@@ -64,19 +64,19 @@ def supervise(
     Raises:
         UserError: the worker refused its input; it has printed why.
     """
-    check_precision(experiment.training.precision)
+    check_precision(job.training.precision)
     discard(out)
     command = [
-        sys.executable, "-m", "seqbench", "train", "--job", experiment.to_json(),
+        sys.executable, "-m", "seqbench", "train", "--job", job.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
     with lease(SHARED) as leased:
-        identity = provenance.begun(lambda: provenance.training(experiment.model))
+        identity = provenance.begun(lambda: provenance.training(job.model))
         load = load_watched({**os.environ, **leased})
         end = watch(command, {**worker_environment(threads), **leased}, time_limit_s)
         if end.status != "ok":
             with variables(leased):  # which GPU it was
-                record_failure(experiment, dataset, out, threads, end, identity(), load())
+                record_failure(job, dataset, out, threads, end, identity(), load())
     return end.status
 
 
@@ -129,12 +129,12 @@ def _kill_group(worker: subprocess.Popen) -> None:
 
 
 def record_failure(
-    experiment: TrainingJob, dataset: Path, out: Path, threads: int, end: End,
+    job: TrainingJob, dataset: Path, out: Path, threads: int, end: End,
     identity: dict[str, Any] | None = None, load: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the record of a training that left none. identity: of what it ran; without one that of now."""
     out.mkdir(parents=True, exist_ok=True)
-    print(f"{experiment.path}: {end.status}: {end.reason}", file=sys.stderr)
+    print(f"{job.path}: {end.status}: {end.reason}", file=sys.stderr)
     empty: dict[str, np.ndarray] = {}
     save_file(empty, out / "weights.safetensors", metadata={"status": end.status})
     write_record(
@@ -142,10 +142,10 @@ def record_failure(
         kind="train",
         status=end.status,
         reason=end.reason,
-        job=experiment.to_dict(),
+        job=job.to_dict(),
         values={},
         environment=environment(device_kind(), threads),
         data=data_of(open_dataset(dataset).info),
-        identity=identity or provenance.provenance(provenance.training(experiment.model)),
+        identity=identity or provenance.provenance(provenance.training(job.model)),
         load=load,
     )

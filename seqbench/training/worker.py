@@ -1,4 +1,4 @@
-"""The process that trains: prepares torch, runs one experiment and writes its record.
+"""The process that trains: prepares torch, runs one training job and writes its record.
 
 Expected failures (out of memory, divergence) become a record with a status here; whatever kills the process is
 turned into one by its supervisor (``seqbench.training.supervisor``). Bugs propagate.
@@ -28,9 +28,9 @@ from . import baselines, loop, ranking
 DECIDES = "nothing"
 
 
-def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None:
+def run(job: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None:
     """Train or fit, evaluate, and write weights, samples and record into ``out``."""
-    identity = provenance.begun(lambda: provenance.training(experiment.model))
+    identity = provenance.begun(lambda: provenance.training(job.model))
     load = load_watched()
     torch.set_num_threads(threads)
     where = device.pick()
@@ -38,7 +38,7 @@ def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) 
     out.mkdir(parents=True, exist_ok=True)
     status, reason, values, samples, weights = "ok", None, {}, {}, {}
     try:
-        values, samples, weights = _job(experiment, dataset, out, where)
+        values, samples, weights = _trained(job, dataset, out, where)
     except ModelError as error:  # asked for something that is not there: the user's to mend
         raise UserError(str(error)) from None
     except ranking.Diverged as error:
@@ -49,14 +49,14 @@ def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) 
         status, reason = "oom", str(error).splitlines()[0]
     curve = values.pop("curve", [])
     if status != "ok":
-        print(f"{experiment.path}: {status}: {reason}", file=sys.stderr)
-    save_file(weights, out / "weights.safetensors", metadata={"job": experiment.to_json()})
+        print(f"{job.path}: {status}: {reason}", file=sys.stderr)
+    save_file(weights, out / "weights.safetensors", metadata={"job": job.to_json()})
     write_record(
         out,
         kind="train",
         status=status,
         reason=reason,
-        job=experiment.to_dict(),
+        job=job.to_dict(),
         values=values,
         samples={**samples, **columns(curve, "curve")},
         environment=environment(where.type, threads, torch.backends.cpu.get_cpu_capability()),
@@ -66,7 +66,7 @@ def run(experiment: TrainingJob, dataset_folder: Path, out: Path, threads: int) 
     )
 
 
-def _job(experiment: TrainingJob, dataset: object, out: Path, where: torch.device) -> tuple:
-    if getattr(models.load(experiment.model), "trainable", True):
-        return loop.Trainer(experiment, dataset, out, where).run()
-    return baselines.fit_baseline(experiment, dataset, where)
+def _trained(job: TrainingJob, dataset: object, out: Path, where: torch.device) -> tuple:
+    if getattr(models.load(job.model), "trainable", True):
+        return loop.Trainer(job, dataset, out, where).run()
+    return baselines.fit_baseline(job, dataset, where)

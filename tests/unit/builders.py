@@ -265,7 +265,7 @@ def rendered(results, wanted=None, change=lambda: None, *, draw=False):
     collect.collect(path, results, results / "tables")
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
-            patch.setattr(report.look, "save", empty_picture)
+            patch.setattr(report.style, "save", empty_picture)
         page = report.render(results / "tables", results / "report")
     return page.read_text(encoding="utf-8")
 

@@ -17,7 +17,7 @@ NUMBERS = {
 
 
 def verdicts(rows):
-    """Tables of comparisons alone: (track, model_a, model_b, masking, verdict, seeds, length)."""
+    """Tables of comparisons alone: (track, model_a, model_b, seen_items, verdict, seeds, length)."""
     keys = ("track", "model_a", "model_b", "seen_items", "verdict", "trained_seeds", "seq_len")
     comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy", **NUMBERS} for row in rows]  # fmt: skip
     models = sorted({name for row in rows for name in row[1:3]})
@@ -121,7 +121,7 @@ def crossing(
             "cheaper_min": ends[0], "cheaper_max": ends[1], "ratio_max": 0.5 if ends[1] == "mamba4rec" else 2.0}  # fmt: skip
 
 
-LOOKS = {  # values of three seeds at steps 100, 200, ...
+VALIDATIONS = {  # values of three seeds at steps 100, 200, ...
     "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120], [0.090, 0.100, 0.110]),
     "sasrec": ([0.050, 0.080, 0.094, 0.100], [0.060, 0.093, 0.100], [0.050, 0.080, 0.094, 0.100]),
     "gru4rec": ([0.010, 0.099, 0.090], [0.010, 0.020, 0.030], [0.010, 0.020, 0.030]),
@@ -129,20 +129,20 @@ LOOKS = {  # values of three seeds at steps 100, 200, ...
 
 
 def trained(looks=None, costs=(), seq_len=50, **changes):
-    """Learning curves with seen items kept and, twice as high, masked; everything of one place."""
+    """Learning curves with seen items kept and, twice as high, excluded; everything of one condition."""
     curves = [
         {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k, "targets": 1000 * k, "best": k == len(values),
          "split": split, "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)}
-        for model, seeds in (looks or LOOKS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
+        for model, seeds in (looks or VALIDATIONS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
         for split in ("valid", "test") for seen_items in ("kept", "excluded")
     ]  # fmt: skip
-    comparators = [m for m in (looks or LOOKS) if m != "mamba4rec"]
+    comparators = [m for m in (looks or VALIDATIONS) if m != "mamba4rec"]
     found = tables(
         [row for r in comparators for row in comparison(r, ("better",) * 2, seq_len)], list(costs)
     )
     found.frames["curves"] = pd.DataFrame([row | changes for row in curves])
     once = found.frames["experiments"].drop_duplicates()
-    seeds = once.model.map({model: len(values) for model, values in (looks or LOOKS).items()})
+    seeds = once.model.map({model: len(values) for model, values in (looks or VALIDATIONS).items()})
     every = once.loc[once.index.repeat(seeds.fillna(1).astype(int))]
     paths = every.model + "/s" + every.groupby("model").cumcount().astype(str)
     found.frames["experiments"] = every.assign(path=paths, still_improving=False)

@@ -10,7 +10,7 @@ from seqbench.measuring import phases, session
 
 
 def run(*arguments):
-    """In place of ``interleave._child``; nothing is patched in the process that it runs in."""
+    """In place of ``session._child``; nothing is patched in the process that it runs in."""
     peak_throughput.SIDE, peak_throughput.COPY_BYTES = {"cpu": 64}, {"cpu": 2**20}
     phases.ceilings = partial(peak_throughput.ceilings, seconds=0.0)
     session._child(*arguments)

@@ -25,8 +25,6 @@ from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
 from seqbench.core.records import read_record
 
-SEEDS = (0, 1, 2)
-
 
 @pytest.fixture
 def plan():
@@ -87,7 +85,7 @@ def test_one_seed_has_no_spread_but_an_interval(tmp_path, plan):
 
 def test_comparisons_pair_every_two_models(tmp_path, plan):
     frame = collected(tmp_path, plan).frames["comparisons"]
-    assert len(frame) == 3 * 2 * 3  # pairs x maskings x metrics
+    assert len(frame) == 3 * 2 * 3  # pairs x treatments of seen items x metrics
     row = pick(
         frame, model_a="sasrec", model_b="mamba4rec", seen_items="kept", metric="ndcg@10"
     ).iloc[0]
@@ -190,7 +188,7 @@ def test_tables_are_the_same_bytes_every_time(tmp_path, plan):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
 
-def test_the_command_of_a_record_names_the_same_experiment(tmp_path, plan):
+def test_the_command_of_a_record_names_the_same_job(tmp_path, plan):
     from seqbench.core.jobs import MeasurementJob, TrainingJob
 
     experiments = collected(tmp_path, plan).frames["experiments"].set_index("path")

@@ -53,13 +53,13 @@ def test_what_a_longer_history_adds_is_paired_over_users(tmp_path):
 def test_equal_lengths_have_a_contrast_around_zero(tmp_path):
     frame = lengths(tmp_path, 0).frames["contrasts"]
     rows = frame[frame.contrast == "length"]
-    assert len(rows) == len(THREE) * 2 * 3  # models, maskings, metrics
+    assert len(rows) == len(THREE) * 2 * 3  # models, treatments of seen items, metrics
     assert (rows.difference == 0).all()
     assert (rows.ci_low <= 0).all()
     assert (rows.ci_high >= 0).all()
 
 
-def test_what_masking_adds_is_paired_over_users_and_trainings(tmp_path):
+def test_what_excluding_adds_is_paired_over_users_and_trainings(tmp_path):
     tables = tables_of(tmp_path, plan())
     frame = tables.frames["contrasts"]
     row = frame[(frame.contrast == "seen_items") & (frame.model == "mamba4rec") & (frame.metric == "ndcg@10")].iloc[0]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from figure_check import MODELS, assert_no_texts_overlap
 
 from seqbench.core.display import QUANTITIES
-from seqbench.report import drawings, figures, look
+from seqbench.report import drawings, figures, style
 from seqbench.report.tables import metric_label
 
 LENGTHS = (50, 100, 200, 500, 1000)
@@ -136,9 +136,9 @@ def test_a_narrow_logarithmic_axis_still_has_numbers():
 
 
 def test_every_model_keeps_its_look_and_new_ones_get_their_own():
-    looks = look.styles(["zeta", "alpha", "sasrec"])
+    looks = style.styles(["zeta", "alpha", "sasrec"])
     assert looks["sasrec"] == ("#0072B2", "s")  # as models/sasrec.py says
-    assert looks["alpha"] == look.styles(["alpha", "zeta"])["alpha"]
+    assert looks["alpha"] == style.styles(["alpha", "zeta"])["alpha"]
     assert len(set(looks.values())) == len(looks)
     assert (
         len({color for color, _ in looks.values()})
@@ -156,14 +156,14 @@ def test_only_what_ranks_all_items_has_an_oracle_line():
 @pytest.mark.slow
 def test_saved_files_are_undated_and_the_same_every_time(tmp_path):
     for folder in ("one", "two"):
-        look.save(figures.effectiveness(quality()), quality(), tmp_path / folder, "quality")
+        style.save(figures.effectiveness(quality()), quality(), tmp_path / folder, "quality")
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
     assert "<dc:date>" not in (tmp_path / "one/quality.svg").read_text()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one/quality.csv"), quality())
 
 
-def test_the_gap_is_what_masking_adds_to_the_same_validation():
+def test_the_gap_is_what_excluding_adds_to_the_same_validation():
     keys = {
         "dataset": "d",
         "seq_len": 5,

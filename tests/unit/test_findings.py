@@ -54,11 +54,11 @@ def test_a_model_below_popularity_is_a_problem(tmp_path):
     below = "Trained models below the best one without training"
     assert list(found) == ["A trained model is below Popularity", below]
     assert found[below].text == (
-        "By NDCG@10, of the places where both are: matched, seen items kept: SASRec 1 of 1; matched, seen items excluded: SASRec 1 of 1."
+        "By NDCG@10, of the conditions where both are: matched, seen items kept: SASRec 1 of 1; matched, seen items excluded: SASRec 1 of 1."
     )
     assert "budget: " in found["A trained model is below Popularity"].text
     problems = report.check(tmp_path / "tables")
-    assert len(problems) == 2  # both maskings
+    assert len(problems) == 2  # kept and excluded
     assert all(
         problem.startswith("SASRec is below Popularity on toy, L = 50") for problem in problems
     )
@@ -149,7 +149,7 @@ def test_a_failed_record_is_a_flag_and_a_problem(tmp_path):
         tmp_path,
         change=lambda: write_training(tmp_path, entry, status="timeout", reason="after 9 s"),
     )
-    assert "1 experiment ended as timeout" in found
+    assert "1 job ended as timeout" in found
     assert report.check(tmp_path / "tables") == [f"{entry['path']}: timeout: after 9 s"]
 
 

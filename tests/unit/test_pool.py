@@ -1,4 +1,4 @@
-"""The pool: one training of every experiment, whoever made it."""
+"""The pool: one training of every job, whoever made it."""
 
 import json
 from dataclasses import replace
@@ -136,7 +136,7 @@ def test_a_failure_stays_only_where_no_machine_made_up_for_it(made):
 
 
 def tuned(entry):
-    """The experiment of an entry, as track tuned wants it."""
+    """The job of an entry, as track tuned wants it."""
     return replace(TrainingJob.from_json(_text(entry)), track="tuned")
 
 
@@ -150,7 +150,7 @@ def test_a_place_borrows_what_another_track_trained_with_equal_settings(made):
     wanted = [tuned(training(seed=s, seq_len=n)) for s in (0, 1, 2) for n in (50, 100)]
     wanted.append(tuned(training(model="bert4rec")))  # nothing equal
     found = pool.pool({"m": entries}, {"m": DATA}, wanted)
-    # At L = 100 the track trained nothing of its own: no such place.
+    # At L = 100 the track trained nothing of its own: no such condition.
     assert {(e.job["seed"], e.job["seq_len"]) for _, e in found.borrowed} == {(0, 50), (1, 50)}  # fmt: skip
     tracks = {(a.job["track"], b.job["track"]) for a, b in found.borrowed}
     assert tracks == {("matched", "tuned")} and all(b.samples() for _, b in found.borrowed)

@@ -41,7 +41,7 @@ def test_repeats_on_another_machine_are_held_beside_each_other(tmp_path):
     by_model = relative.reshape(2, 2).mean(axis=1)
     (note,) = table.notes
     assert note.startswith(
-        "4 trainings of test-machine were repeated on other (2 models and places). There test NDCG@10 differs by "
+        "4 trainings of test-machine were repeated on other (2 models and conditions). There test NDCG@10 differs by "
         f"−{abs(100 * by_model.mean()):.1f} % ["
     )
     spread = 100 * np.sqrt(np.mean(relative**2) / 2)

@@ -86,7 +86,7 @@ def test_records_of_several_sittings_accumulate(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_experiment_is_replaced_and_another_is_not(tmp_path):
+def test_the_same_job_is_replaced_and_another_is_not(tmp_path):
     wanted = plan("sasrec")
     folder = published(tmp_path, wanted)
     write_training(tmp_path, wanted["trainings"][1], values={"train_s": 1.5})
@@ -185,7 +185,7 @@ def test_pages_put_gpus_first_and_the_answer_before_the_figures(tmp_path):
     front, page = readme.read_text(), (tmp_path / "reference/README.md").read_text()
     for text in (front, page):
         assert text.index("z-gpu/README.md") < text.index("test-machine/README.md")
-        assert text.index("Places where it ranks better") < text.index("forest-matched.svg")
+        assert text.index("Conditions where it ranks better") < text.index("forest-matched.svg")
         assert "What it holds for: quality was measured up to L = 50" in text
     names = re.findall(r"!\[[^]]+\]\(figures/([^)]+)\)", page)
     assert (
@@ -241,8 +241,8 @@ def test_a_failed_training_is_told_by_all_pages(tmp_path):
     readme.write_text(f"{publish.BEGIN}{publish.END}")
     publish.together(tmp_path / "reference", readme)
     page = (tmp_path / "reference" / "README.md").read_text()
-    assert "1 experiment ended as diverged" in readme.read_text()
-    assert "1 experiment ended as diverged" in page and "loss is NaN at step 3" in page
+    assert "1 job ended as diverged" in readme.read_text()
+    assert "1 job ended as diverged" in page and "loss is NaN at step 3" in page
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_values_of_models_that_were_not_run_are_left_out(tmp_path):
     assert published_values.table(tables, others).rows == []
 
 
-def test_the_table_shows_both_maskings_and_marks_the_other_one(tmp_path):
+def test_the_table_shows_kept_and_excluded_and_marks_the_other_one(tmp_path):
     tables = tables_of(tmp_path)
     table = published_values.table(tables, [published_value(seen_items="excluded")])
     (_, row) = table.rows

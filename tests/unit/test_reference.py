@@ -73,7 +73,7 @@ def test_what_one_machine_alone_made_is_the_same_on_the_page_of_all():
             owners.setdefault(key, []).append(found)
     alone = {key: found[0] for key, found in owners.items() if len(found) == 1}
     assert len(alone) > 500
-    # An interval's users are drawn together with all models of a place, its own part of seeds after them.
+    # An interval's users are drawn together with all models of a condition, its own part of seeds after them.
     assert all(every[key][:2] == found[:2] for key, found in alone.items())
 
 

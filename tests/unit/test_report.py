@@ -123,7 +123,7 @@ def test_all_sections_and_figures_are_there(built):
 @pytest.mark.slow
 def test_same_tables_give_the_same_page(built, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        report.look, "save", empty_picture
+        report.style, "save", empty_picture
     )  # test_figures compares the figures' bytes
     pages = [report.render(built[0] / "tables", tmp_path / name).read_bytes() for name in "ab"]
     assert pages[0] == pages[1]
@@ -161,7 +161,7 @@ def test_numbers_on_the_page_are_those_of_the_table(built):
 @pytest.mark.slow
 def test_the_answer_stands_first(built):
     page = built[1]
-    order = ("<h2>Findings</h2>", '<table id="short"', '<table id="scorecard-matched"', '<table id="choice-matched"', '<table id="versus-matched"', '<table id="reach-matched"')  # fmt: skip
+    order = ("<h2>Findings</h2>", '<table id="short"', '<table id="scorecard-matched"', '<table id="choice-matched"', '<table id="versus-matched"', '<table id="time-to-quality-matched"')  # fmt: skip
     at = [page.index(text) for text in order]
     assert at == sorted(at)
 
@@ -270,7 +270,7 @@ def test_a_grid_in_which_everything_failed_still_renders(tmp_path):
         ],
     )
     assert "No training ended ok." in page
-    assert "10 experiments ended as crashed" in page
+    assert "10 jobs ended as crashed" in page
     assert len(report.check(tmp_path / "tables")) == 10 + 3  # the ends of curves are no problem
 
 
@@ -296,6 +296,6 @@ def test_tables_without_tuned_settings_are_rendered(built, tmp_path, monkeypatch
     said = json.loads(file.read_text())
     del said["selected_settings"]
     file.write_text(json.dumps(said))
-    monkeypatch.setattr(report.look, "save", empty_picture)
+    monkeypatch.setattr(report.style, "save", empty_picture)
     text = report.render(tmp_path / "tables", tmp_path / "out").read_text(encoding="utf-8")
     assert '<table id="short"' in text and "Tuning" not in text

@@ -2,9 +2,9 @@
 
 import pytest
 from frames import (
-    LOOKS,
     NO_COST,
     PRICES,
+    VALIDATIONS,
     WINDOWS,
     comparison,
     cost,
@@ -62,7 +62,7 @@ def test_places_are_counted_by_verdict_from_the_focal_models_side():
     )
     assert found["Difference, seen items kept (% of the better model's)", "GRU4Rec"][0] == "−20.0 %"
     assert scorecard.table(content, "matched").caption == (
-        "Mamba4Rec against each other model, track matched: 2 places on 1 dataset with at least 3 seeds"
+        "Mamba4Rec against each other model, track matched: 2 conditions on 1 dataset with at least 3 seeds"
     )
 
 
@@ -99,16 +99,18 @@ def test_better_and_cheaper_is_counted_only_where_both_are_known():
     costs += [cost("mamba4rec", 3.0, seq_len=100), cost("sasrec", 2.0, seq_len=100)]
     costs += [cost("mamba4rec", 1.0, seq_len=400), cost("sasrec", 4.0, seq_len=400)]
     found = card(tables(rows, costs))
-    assert found["m: 3 places: Training step", "SASRec"].text == "0.250 to 1.50"  # also few seeds
-    assert found["m: 3 places: Better and with a shorter step at once", "SASRec"].text == "1 of 2 (0)"  # fmt: skip
+    assert (
+        found["m: 3 conditions: Training step", "SASRec"].text == "0.250 to 1.50"
+    )  # also few seeds
+    assert found["m: 3 conditions: Better and with a shorter step at once", "SASRec"].text == "1 of 2 (0)"  # fmt: skip
     gpu = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
     costs += [cost(m, v, **gpu) for m, v in (("mamba4rec", 1.0), ("sasrec", 4.0))]
     costs += [cost(m, v, metric="peak_allocated_bytes", **gpu) for m, v in (("mamba4rec", 3.0), ("sasrec", 2.0))]  # fmt: skip
     found = {key[0]: cell for key, cell in card(tables(rows, costs)).items() if "gpu" in key[0]}
     assert {key: (cell.text, cell.mark) for key, cell in found.items()} == {
-        "gpu (A GPU): 1 place: Training step": ("0.250", "best"),
-        "gpu (A GPU): 1 place: Peak memory of training": ("1.50", ""),
-        "gpu (A GPU): 1 place: Better and with a shorter step at once": ("1 of 1 (0)", ""),
+        "gpu (A GPU): 1 condition: Training step": ("0.250", "best"),
+        "gpu (A GPU): 1 condition: Peak memory of training": ("1.50", ""),
+        "gpu (A GPU): 1 condition: Better and with a shorter step at once": ("1 of 1 (0)", ""),
     }
 
 
@@ -118,10 +120,10 @@ def test_a_step_within_the_quartiles_is_not_cheaper():
         costs = [cost("mamba4rec", 0.95, q75=q75), cost("sasrec", 1.01, q25=1.0)]
         content = tables(rows, costs)
         assert (
-            card(content)["m: 1 place: Better and with a shorter step at once", "SASRec"].text
+            card(content)["m: 1 condition: Better and with a shorter step at once", "SASRec"].text
             == counted
         )
-        cell = card(content)["m: 1 place: Training step", "SASRec"]
+        cell = card(content)["m: 1 condition: Training step", "SASRec"]
         assert (cell.text, cell.mark) == ("0.941", "best" if counted[0] == "1" else "")
 
 
@@ -132,18 +134,21 @@ def test_windows_stand_in_only_over_an_equal_catalogue(n_items, known):
     content = tables(comparison("sasrec", ("better", "better")), costs)
     found = texts(content, "Training step")
     assert list(found.values()) == ["0.500"] * known
-    assert list(found) == [("m: 1 place by full windows: Training step", "SASRec")] * known
+    assert (
+        list(found)
+        == [("m: 1 condition by synthetic full-length batches: Training step", "SASRec")] * known
+    )
 
 
 def test_places_measured_otherwise_are_told_apart():
-    """One place on its dataset, one only by full windows; what the dataset lacks is not filled up by windows."""
+    """One condition on its dataset, one only by full-length batches; what the dataset lacks is not filled up by windows."""
     rows = comparison("sasrec", ("better", "better")) + comparison("sasrec", ("better", "better"), seq_len=100)  # fmt: skip
     costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
     for seq_len in (50, 100):
         costs += [cost(m, v, **WINDOWS, seq_len=seq_len) for m, v in (("mamba4rec", 6.0), ("sasrec", 2.0))]  # fmt: skip
         costs += [cost(m, v, **WINDOWS, seq_len=seq_len, phase="inference", metric="batch_s") for m, v in (("mamba4rec", 8.0), ("sasrec", 2.0))]  # fmt: skip
     found = card(tables(rows, costs))
-    over = "m: 2 places, 1 of them by full windows: "
+    over = "m: 2 conditions, 1 of them by synthetic full-length batches: "
     assert found[f"{over}Training step", "SASRec"].text == "0.500 to 3.00"
     assert found[f"{over}Inference batch", "SASRec"].text == "4.00"
 
@@ -178,7 +183,7 @@ def test_without_a_usable_cost_only_quality_is_told(left):
 
 def test_the_training_until_a_quality_is_told_by_place():
     """SASRec's .0990: Mamba4Rec is there after 200, 300 and 200 steps of .2 s, SASRec after 400, 300 and 400 of .2 s."""
-    looks = {**LOOKS, "gru4rec": ([0.01, 0.0995], [0.01], [0.01])}
+    looks = {**VALIDATIONS, "gru4rec": ([0.01, 0.0995], [0.01], [0.01])}
     content = trained(looks, [cost("mamba4rec", 0.2), *PRICES[1:]])
     found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
     ratio = (200 + 300 + 200) / (400 + 300 + 400)
@@ -201,7 +206,7 @@ def test_sooner_but_not_better_does_not_count():
 
 
 def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
-    looks = {**LOOKS, "mamba4rec": LOOKS["gru4rec"], "gru4rec": ([0.01],) * 3}
+    looks = {**VALIDATIONS, "mamba4rec": VALIDATIONS["gru4rec"], "gru4rec": ([0.01],) * 3}
     content = trained(looks, [cost("mamba4rec", 0.05), *PRICES[1:]])
     found = {key[1]: cell for key, cell in card(content).items() if "Training until 99 %" in key[0]}
     assert [(found[name].text, found[name].detail) for name in ("SASRec", "GRU4Rec")] == [("only SASRec", "at 1 of 1"), ("never both", "neither at 1 of 1")]  # fmt: skip
@@ -216,7 +221,7 @@ def test_a_training_whose_seeds_do_not_get_there_counts_as_not_sooner():
 
 def test_the_share_of_the_goal_matters():
     """At 95 % the focal model takes 100, 100 and 200 steps, SASRec 300 and more; at 99 % their slowest and fastest meet."""
-    content = trained(LOOKS, [cost("mamba4rec", 0.2), *PRICES[1:]])
+    content = trained(VALIDATIONS, [cost("mamba4rec", 0.2), *PRICES[1:]])
     found = {key[0].partition("sooner at ")[2]: cell.text for key, cell in card(content).items() if "sooner" in key[0] and key[1] == "SASRec"}  # fmt: skip
     assert found == {"95 % at once": "1 of 1 (1)", "99 % at once": "0 of 1 (0)"}
 

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 from frames import (
-    LOOKS,
     NO_COST,
     PRICES,
+    VALIDATIONS,
     WINDOWS,
     comparison,
     cost,
@@ -18,7 +18,7 @@ from frames import (
     without_cost,
 )
 
-from seqbench.report import published_values, reach, short
+from seqbench.report import published_values, short, time_to_quality
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def test_who_is_never_beaten_in_both_is_said_in_one_breath():
     assert str(at_once).endswith("; on gpu (A GPU) than SASRec in 1 of 1 (1).")
     windows = costs({"mamba4rec": 1.0, "sasrec": 2.0}, **GPU, **WINDOWS)
     _, at_once = short.answer(tables(rows, [*costs(own), *windows]))
-    assert str(at_once).endswith("; on gpu (A GPU), by synthetic full windows, than SASRec in 1 of 1 (1).")  # fmt: skip
+    assert str(at_once).endswith("; on gpu (A GPU), by synthetic full-length batches, than SASRec in 1 of 1 (1).")  # fmt: skip
 
 
 def test_from_which_length_on_a_step_stays_shorter_is_said_beside_where_quality_ends():
@@ -78,7 +78,7 @@ def test_from_which_length_on_a_step_stays_shorter_is_said_beside_where_quality_
     better, _, longer = short.answer(tables(rows, found, curves))
     assert str(better).endswith("than SASRec in 1 of 1 (0), than GRU4Rec in 1 of 1 (1) comparisons, worse in 0 of 2 (1).")  # fmt: skip
     assert str(longer) == (
-        "- **Longer histories,** quality measured up to L = 50: on full windows its training step stays shorter on m (a CPU) than SASRec's from"
+        "- **Longer histories,** quality measured up to L = 50: on synthetic full-length batches its training step stays shorter on m (a CPU) than SASRec's from"
         " L = 967 or 1,045 on, GRU4Rec's from L = 2,611 on along 1 of 2 curves."
     )
 
@@ -92,19 +92,19 @@ def test_the_table_has_a_row_per_track_machine_and_kind_of_length():
     found = [*costs({"mamba4rec": 3.0, "sasrec": 2.0, "gru4rec": 4.0})]
     found += costs({"mamba4rec": 2.0, "sasrec": 2.0}, seq_len=100)
     found += costs({"mamba4rec": 1.0, "sasrec": 4.0}, **LONG)
-    found += costs({"mamba4rec": 1.0, "sasrec": 8.0}, **WINDOWS)  # not beyond the places
+    found += costs({"mamba4rec": 1.0, "sasrec": 8.0}, **WINDOWS)  # not beyond the conditions
     found += costs({"mamba4rec": 5.0, "sasrec": 4.0}, **GPU, **MEMORY)
     found += costs({"mamba4rec": 5.0, "sasrec": 4.0}, metric="peak_rss_bytes")  # says nothing
     names, parts = by_part(tables(rows, found))
     step = "Its training step, as a multiple of the other's"
     assert names == ["SASRec", "GRU4Rec"]
     assert parts == {
-        ("Places where it ranks better (NDCG@10)", "matched"): ["2 of 2 (1)", "0 of 1 (1)"],
-        (step, "matched, L ≤ 100 (2 places), m (a CPU)"): ["1.00 to 1.50", "0.750"],
-        (step, "matched, L = 8,192 (full windows), m (a CPU)"): ["0.250", "–"],
+        ("Conditions where it ranks better (NDCG@10)", "matched"): ["2 of 2 (1)", "0 of 1 (1)"],
+        (step, "matched, L ≤ 100 (2 conditions), m (a CPU)"): ["1.00 to 1.50", "0.750"],
+        (step, "matched, L = 8,192 (synthetic full-length batches), m (a CPU)"): ["0.250", "–"],
         (
             "Its peak memory of training, as a multiple of the other's",
-            "matched, L ≤ 50 (1 place), gpu (A GPU)",
+            "matched, L ≤ 50 (1 condition), gpu (A GPU)",
         ): ["1.25", "–"],
         ("Better and with a shorter training step", "matched, m (a CPU)"): [
             "0 of 2 (0)",
@@ -131,8 +131,8 @@ def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
     rows += pair("paper", "mamba4rec", "sasrec", ("better", "better"), seeds=2)  # not judged
     _, parts = by_part(verdicts(rows))
     assert parts == {
-        ("Places where it ranks better (NDCG@10)", "matched"): ["1 of 1 (1)"],
-        ("Places where it ranks better (NDCG@10)", "tuned"): ["1 of 1 (0)"],
+        ("Conditions where it ranks better (NDCG@10)", "matched"): ["1 of 1 (1)"],
+        ("Conditions where it ranks better (NDCG@10)", "tuned"): ["1 of 1 (0)"],
     }
     assert [track for _, track in parts] == ["matched", "tuned"]
     assert [point.lead for point in short.answer(verdicts(rows))] == [
@@ -141,9 +141,9 @@ def test_tracks_are_added_in_the_sentence_and_apart_in_the_table():
 
 
 def test_sooner_is_counted_where_the_time_is_known():
-    content = trained(LOOKS, [cost("mamba4rec", 0.05), *PRICES[1:]])
+    content = trained(VALIDATIONS, [cost("mamba4rec", 0.05), *PRICES[1:]])
     _, parts = by_part(content)
-    title = f"Better and sooner at {reach.goal(reach.SHARES[-1])}"
+    title = f"Better and sooner at {time_to_quality.goal(time_to_quality.SHARES[-1])}"
     assert parts[title, "matched, m (a CPU)"] == ["1 of 1 (1)", "1 of 1 (1)"]
 
 
@@ -162,7 +162,9 @@ def test_what_a_count_does_not_show_is_remarked_only_where_it_is_so():
 def test_without_a_usable_cost_there_is_quality_alone(left):
     content = without_cost(left)
     assert [point.lead for point in short.answer(content)] == ["Quality,"]
-    assert [over for over, _ in by_part(content)[1]] == ["Places where it ranks better (NDCG@10)"]
+    assert [over for over, _ in by_part(content)[1]] == [
+        "Conditions where it ranks better (NDCG@10)"
+    ]
     assert short.caution(content) == "What it holds for: quality was measured up to L = 50."
 
 

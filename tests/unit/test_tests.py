@@ -24,5 +24,5 @@ def borrowing():
 
 
 def test_no_test_module_imports_another():
-    """Builders that several share stand in a module without tests; a renamed helper must not break five files."""
+    """Builders that several share stand in a module without tests; a renamed function must not break five files."""
     assert borrowing() == set()

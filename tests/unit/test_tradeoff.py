@@ -6,7 +6,7 @@ from frames import NO_COST, WINDOWS, comparison, cost, tables, without_cost
 
 from seqbench.analysis import collect
 from seqbench.analysis.collect import Tables
-from seqbench.report import reach, tradeoff, versus
+from seqbench.report import time_to_quality, tradeoff, versus
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_of_two_catalogues_one_is_met_and_nothing_is_divided_across():
     costs += [{**cost(m, v, **smaller), "path": f"smaller/{m}"} for m, v in (("mamba4rec", 3.0), ("sasrec", 0.1))]  # fmt: skip
     found = tables(comparison("sasrec", ("better", "better"), seq_len=20), costs)
     windows = tradeoff.choice(found, "matched").rows[-1]
-    assert windows[0].text == "full windows of L = 50"
+    assert windows[0].text == "synthetic full-length batches of L = 50"
     assert (windows[-1].text, windows[-1].detail) == ("SASRec", "Mamba4Rec ×2.00")
 
 
@@ -45,7 +45,7 @@ def test_of_two_catalogues_one_is_met_and_nothing_is_divided_across():
 def test_without_a_usable_cost_nothing_is_said_and_nothing_breaks(left):
     content = without_cost(left)
     assert tradeoff.choice(content, "matched").rows == []
-    assert reach.table(content, "matched").rows == []
+    assert time_to_quality.table(content, "matched").rows == []
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,10 @@ def test_a_choice_names_who_ranks_best_and_who_is_cheapest(made):
     assert [column.text for column in table.columns[1:]] == [
         "Seen items kept", "Seen items excluded", "Fastest training step", "Fastest inference batch", "Soonest at 99 %"
     ]  # fmt: skip
-    assert [row[0].text for row in table.rows] == ["toy, L = 50", "full windows of L = 3,200"]
+    assert [row[0].text for row in table.rows] == [
+        "toy, L = 50",
+        "synthetic full-length batches of L = 3,200",
+    ]
     assert table.rows[0][1].text == "Mamba4Rec" and table.rows[0][1].mark == "best"
     assert {cell.text for cell in table.rows[1][1:3]} == {"not measured"}
     rows = versus.costs(made)

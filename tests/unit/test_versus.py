@@ -23,7 +23,7 @@ def test_a_share_is_read_from_the_focal_models_side():
 
 
 def test_verdicts_that_do_not_hold_together_become_inconclusive():
-    """Holm: .001 of three holds, then .03 of two does not, nor what comes after; a family is a track and masking."""
+    """Holm: .001 of three holds, then .03 of two does not, nor what comes after; a family is a track and treatment of seen items."""
     comparators = ("sasrec", "gru4rec", "bert4rec")
     rows = [row for comparator in comparators for row in pair("matched", "mamba4rec", comparator, ("better", "worse"))]  # fmt: skip
     rows += pair("tuned", "mamba4rec", "sasrec", ("better", "equivalent"))
@@ -67,7 +67,7 @@ def test_a_ratio_is_of_one_job(tmp_path):
 
 
 def test_costs_of_other_hyper_parameters_than_were_trained_are_not_those_of_the_place(tmp_path):
-    """As after tuning chose a smaller model; one that was not trained there, and full windows, stay."""
+    """As after tuning chose a smaller model; one that was not trained there, and full-length batches, stay."""
     of_data, *curves = measurement(models=(*THREE, "bert4rec")), *curves_of()
     of_data["models"][1]["hyperparameters"]["d_model"] = 128  # of sasrec
     wanted = grid([training(model=m) for m in THREE], [of_data, *curves])
@@ -83,7 +83,7 @@ def test_the_comparison_itself_comes_first():
 
 
 def test_a_measurement_that_outlived_its_trainings_enters_no_ratio(tmp_path):
-    """A place measured with two batches, of which only the first was trained: there GRU4Rec failed."""
+    """A condition measured with two batches, of which only the first was trained: there GRU4Rec failed."""
     wanted = plan()
     second = measurement(models=THREE)
     second |= {"targets_per_step": 4096, "records": [p.replace("T2048", "T4096") for p in second["records"]]}  # fmt: skip

@@ -6,7 +6,7 @@ from flow import DEMO, snakemake, write
 pytestmark = pytest.mark.workflow
 
 
-def test_a_thousand_experiments_are_planned_without_torch(checkout, tmp_path):
+def test_a_thousand_jobs_are_planned_without_torch(checkout, tmp_path):
     """Poisoned packages first on the path: importing one ends the dry run with their message."""
     for name in ("torch", "pandas"):
         poison = tmp_path / "poison" / name / "__init__.py"

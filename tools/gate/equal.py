@@ -2,7 +2,7 @@
 
 `digests.py` runs tiny jobs in both. Where all quantities of a subject (what a model's training, its measuring, or
 preparing data yields) agree, the identities of its code are written as a pair, and `provenance.same` takes them for one.
-What no job runs on a CPU must have the same meaning. Times are not compared: that is `regression --base`.
+What no job runs on a CPU must have the same meaning. Times are not compared: `make regression BASE=OLD` does that.
 """
 
 from __future__ import annotations

@@ -101,11 +101,11 @@ def _peak(name: str, length: int) -> int:
 def _metrics(name: str, dataset: Path, folder: Path, trained: bool) -> dict[str, Any]:
     data = open_dataset(dataset)
     hyper = (("d_model", 16), ("dropout", 0.1)) if trained else ()
-    experiment = TrainingJob("golden", name, "golden", 16, 0, hyper, dataclasses.replace(TRAINING))
+    job = TrainingJob("golden", name, "golden", 16, 0, hyper, dataclasses.replace(TRAINING))
     if trained:
-        values, samples, _ = loop.Trainer(experiment, data, folder, torch.device("cpu")).run()
+        values, samples, _ = loop.Trainer(job, data, folder, torch.device("cpu")).run()
     else:
-        values, samples, _ = baselines.fit_baseline(experiment, data, torch.device("cpu"))
+        values, samples, _ = baselines.fit_baseline(job, data, torch.device("cpu"))
     found: dict[str, Any] = {
         f"{name}/training/loss/{p['step']}": p["loss"] for p in values["curve"]
     }

@@ -160,8 +160,8 @@ def _evaluation(data: Path) -> Callable[[], object]:
 
     torch.set_num_threads(1)
     dataset = open_dataset(data / "small")
-    experiment = TrainingJob("small", "sasrec", "t", 50, 0)
-    evaluator = evaluator_of(experiment, dataset, torch.device("cpu"))
+    job = TrainingJob("small", "sasrec", "t", 50, 0)
+    evaluator = evaluator_of(job, dataset, torch.device("cpu"))
     torch.manual_seed(0)
     model = models.build("sasrec", {}, dataset.n_items, 50)
     return lambda: evaluator.ranks(model, "test")
@@ -194,12 +194,6 @@ def _trained() -> list[str]:
     import models
 
     return [n for n in models.available() if getattr(models.load(n), "trainable", True)]
-
-
-def _renderer() -> Callable[[Path, Path], object]:
-    from seqbench.report.report import render
-
-    return render
 
 
 def _rendering(data: Path) -> Callable[[], object]:

@@ -65,7 +65,7 @@ def _to_pack(folder: Path) -> Iterator[Path]:
 def unpack(archive: Path, results: Path) -> Path:
     """Check an archive completely, then merge its records into ``results/reference/<machine>/``; that folder.
 
-    A published record is replaced only by one of the same experiment. Tables are made again, in a copy: whatever
+    A published record is replaced only by one of the same job. Tables are made again, in a copy: whatever
     is wrong with the archive or does not fit what is published shows before anything is changed. Studies and their
     trials go to ``results/tune``, where tuning on this machine would have left them.
 
@@ -157,7 +157,7 @@ def _check_study(content: Mapping[str, Any], path: str, folder: Path) -> None:
         raise UserError(f"{path}: is the study of {described.path}; nothing was unpacked")
     for trial in content["trials"]:
         record = read_record(folder / described.trial_path(trial["number"]))
-        asked = described.experiment(trial["chosen"], trial.get("seed")).to_dict()
+        asked = described.training_job(trial["chosen"], trial.get("seed")).to_dict()
         if not matches(record, asked) or validation(record) != trial["value"]:
             raise UserError(
                 f"{path}: trial {trial['number']} is not the one that the study names; nothing was unpacked"
@@ -214,15 +214,15 @@ def _entries(archive: Path, folder: Path) -> list:
     return entries
 
 
-def _place(experiment: Mapping[str, Any], found: str) -> str:
-    """Folder of a record below the results folder, from its experiment; that of a trial says its number itself."""
-    if experiment.get("track") == jobs.TUNE_TRACK:
-        keys = (experiment[key] for key in ("dataset", "model", "seq_len"))
+def _place(job: Mapping[str, Any], found: str) -> str:
+    """Folder of a record below the results folder, from its job; that of a trial says its number itself."""
+    if job.get("track") == jobs.TUNE_TRACK:
+        keys = (job[key] for key in ("dataset", "model", "seq_len"))
         return "{}/{}/{}/L{}/{}".format(jobs.TUNE_TRACK, *keys, Path(found).name)
-    if "training" in experiment:
-        return TrainingJob.from_json(json.dumps(experiment)).path
-    job = {k: v for k, v in experiment.items() if k not in ("model", "hyperparameters")}
-    return f"{build(MeasurementJob, job).path}/{experiment['model']}"
+    if "training" in job:
+        return TrainingJob.from_json(json.dumps(job)).path
+    shared = {k: v for k, v in job.items() if k not in ("model", "hyperparameters")}
+    return f"{build(MeasurementJob, shared).path}/{job['model']}"
 
 
 def _name_revision(folder: Path, entries: list) -> None:
@@ -258,7 +258,7 @@ def _machine(archive: Path, entries: list) -> str:
 
 
 def _check_fit(staged: Path, entries: list, folder: Path) -> None:
-    """Refuse what would take the place of another experiment or of other data in the published folder."""
+    """Refuse what would take the place of another job or of other data in the published folder."""
     from seqbench.core import store
     from seqbench.report import publish
 

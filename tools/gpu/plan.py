@@ -87,7 +87,7 @@ def is_done(plan: Plan, job: Any) -> bool:
 
 
 def valid_records(
-    plan: Plan, path: str, experiment: dict[str, Any], code: str, anywhere: bool = False
+    plan: Plan, path: str, job: dict[str, Any], code: str, anywhere: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Records at a path, made here or published, of this machine, this description and this code, that did not crash.
 
@@ -103,7 +103,7 @@ def valid_records(
         except UserError:
             continue
         made_by = None if anywhere and record["status"] == "ok" else here
-        if matches(record, experiment, code, machines=made_by) and record["status"] != "crashed":
+        if matches(record, job, code, machines=made_by) and record["status"] != "crashed":
             yield record
 
 

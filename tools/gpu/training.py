@@ -86,7 +86,7 @@ def _learned(folder: Path) -> dict[str, Any]:
 
 
 def of_grid(grid: Path, what: str = "trainings") -> list:
-    """The ``trainings`` (experiments) or ``studies`` that the workflow's ``results/grid.json`` names, in its order.
+    """The ``trainings`` or ``studies`` that the workflow's ``results/grid.json`` names, in its order.
 
     Raises:
         UserError: no such file, no grid, or a dataset that was not prepared beside it.
@@ -136,7 +136,7 @@ def _is_searched_in(folder: Path, plan: Plan, study: Study) -> bool:
     code = provenance.training(study.model)
     facts = _facts(plan, study.dataset)
     trials = (
-        valid_records(plan, study.trial_path(t["number"]), study.experiment(t["chosen"], t.get("seed")).to_dict(), code, True)
+        valid_records(plan, study.trial_path(t["number"]), study.training_job(t["chosen"], t.get("seed")).to_dict(), code, True)
         for t in found["trials"]
     )  # fmt: skip
     return all(any(r["data"]["hash"] == facts["hash"] for r in records) for records in trials)
@@ -169,17 +169,17 @@ def _unfinished(plan: Plan) -> list[TrainingJob]:
 
 
 def _side_by_side(
-    plan: Plan, studies: list[Study], experiments: list[TrainingJob]
+    plan: Plan, studies: list[Study], training_jobs: list[TrainingJob]
 ) -> tuple[int, int]:
     """Run all, so many at once; of the studies, or of the trainings where there is none, how many are left and failed."""
-    for name in dict.fromkeys(job.dataset for job in [*studies, *experiments]):
+    for name in dict.fromkeys(job.dataset for job in [*studies, *training_jobs]):
         copy_files(
             _data(plan.grid, name), plan.results / "data" / name, ("users.npz", "dataset.json")
         )
     stop = threading.Event()
     with _terminable(), _shared_gpu(plan.share), ThreadPoolExecutor(plan.share) as pool:
         searching = [pool.submit(_search, plan, study, stop) for study in studies]
-        training = [pool.submit(_train, plan, job, stop) for job in experiments]
+        training = [pool.submit(_train, plan, job, stop) for job in training_jobs]
         all_ = [*searching, *training]
         try:
             ends = [future.result() for future in all_][: len(studies) or None]

@@ -57,16 +57,17 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
     job = next(planning.jobs(plan_with(tmp_path, tiny=True)))
     given = {"name": "generated", "hash": "a" * 64}
     (tmp_path / "dataset.json").write_text(json.dumps(given))
+    (tmp_path / "users.npz").write_bytes(b"")
     chosen = plan_with(tmp_path, data=tmp_path)
 
     def leave(
         status="ok", phases=("train", "inference"), where=None, data=given["hash"], **changes
     ):
         where = where or environment("cpu", 1)
-        experiment = job.for_model("sasrec") | changes
+        asked = job.for_model("sasrec") | changes
         facts = {"name": "generated", "hash": data}
         write_record(
-            chosen.results / job.path / "sasrec", kind="measure", status=status, job=experiment,
+            chosen.results / job.path / "sasrec", kind="measure", status=status, job=asked,
             values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, identity=provenance.provenance(provenance.measuring("sasrec")),
         )  # fmt: skip
 

@@ -2,16 +2,16 @@
 
 import pandas as pd
 import pytest
-from frames import LOOKS, PRICES, cells, cost
+from frames import PRICES, VALIDATIONS, cells, cost
 from frames import trained as tables
 
-from seqbench.report import reach, tradeoff
+from seqbench.report import time_to_quality, tradeoff
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_goal_is_a_share_of_the_best_comparators_mean_and_the_first_look_at_it_counts():
-    found = reach.rows(tables()).set_index(["share", "model"])
+def test_the_goal_is_a_share_of_the_best_comparators_mean_and_the_first_validation_there_counts():
+    found = time_to_quality.rows(tables()).set_index(["share", "model"])
     assert set(found.comparator) == {"sasrec"}  # .100 on average, GRU4Rec .053
     assert found.loc[0.95].goal.tolist() == pytest.approx([0.095] * 3)
     own = found.loc[(0.95, "mamba4rec")]
@@ -29,20 +29,22 @@ def test_a_training_that_failed_is_a_seed_that_did_not_get_there():
     failed = content.frames["experiments"].query("model == 'sasrec'").head(1)
     failed = failed.assign(status="diverged", trained=False)
     content.frames["experiments"] = pd.concat([content.frames["experiments"], failed])
-    found = reach.rows(content).set_index(["share", "model"])
+    found = time_to_quality.rows(content).set_index(["share", "model"])
     assert tuple(found.loc[(0.95, "sasrec"), ["n_reached", "n_seeds"]]) == (3, 4)
 
 
 def test_as_good_as_the_goal_is_there():
     goal = 0.95 * 0.1
     content = tables({"mamba4rec": ([0.05, goal, 0.2],), "sasrec": ([0.1],)})
-    found = reach.rows(content).set_index(["share", "model"])
+    found = time_to_quality.rows(content).set_index(["share", "model"])
     assert found.loc[(0.95, "mamba4rec"), "steps"] == 200
 
 
 def test_the_focal_model_alone_has_no_goal():
-    assert reach.rows(tables({"mamba4rec": LOOKS["mamba4rec"]})).empty
-    assert reach.table(tables({"mamba4rec": LOOKS["mamba4rec"]}), "matched").rows == []
+    assert time_to_quality.rows(tables({"mamba4rec": VALIDATIONS["mamba4rec"]})).empty
+    assert (
+        time_to_quality.table(tables({"mamba4rec": VALIDATIONS["mamba4rec"]}), "matched").rows == []
+    )
 
 
 JOULES = {
@@ -57,7 +59,7 @@ def test_time_is_steps_times_the_measured_step_of_the_same_place():
     windows = {"dataset": "full-length", "curve": "length-at-constant-batch", "fixed": "x"}
     other = [cost("mamba4rec", 9.0, seq_len=100), cost("mamba4rec", 9.0, **windows)]
     content = tables(costs=[*PRICES, *other, cost("sasrec", 30.0, **JOULES)])
-    found = reach.costs(content, reach.rows(content))
+    found = time_to_quality.costs(content, time_to_quality.rows(content))
     own = found[(found.share == 0.95) & (found.model == "mamba4rec")]
     assert own[["value", "low", "high"]].to_numpy().tolist() == [pytest.approx([100, 60, 120])]
     joules = found[(found.share == 0.95) & (found.what == "energy_j_per_step")]
@@ -65,7 +67,7 @@ def test_time_is_steps_times_the_measured_step_of_the_same_place():
 
 
 def test_the_table_marks_who_is_there_first_and_who_never_gets_there():
-    table = reach.table(tables(costs=PRICES), "matched", (0.95,))
+    table = time_to_quality.table(tables(costs=PRICES), "matched", (0.95,))
     found = {key[1:]: cell for key, cell in cells(table).items()}
     assert table.rows[0][0].text == "toy, L = 50; all of it is SASRec's 0.1000"
     steps = {name: found["95 %: steps", name] for name in ("Mamba4Rec", "SASRec", "GRU4Rec")}
@@ -76,20 +78,24 @@ def test_the_table_marks_who_is_there_first_and_who_never_gets_there():
     ]
     times = {name: found["95 %: time on m (min)", name] for name in ("Mamba4Rec", "SASRec")}
     assert [(c.text, c.mark) for c in times.values()] == [("1.67", ""), ("1.22", "lead")]
-    never = {**LOOKS, "gru4rec": ([0.01], [0.02], [0.01])}
+    never = {**VALIDATIONS, "gru4rec": ([0.01], [0.02], [0.01])}
     found = {
-        key[1:]: cell for key, cell in cells(reach.table(tables(never), "matched", (0.95,))).items()
+        key[1:]: cell
+        for key, cell in cells(time_to_quality.table(tables(never), "matched", (0.95,))).items()
     }
     assert found["95 %: steps", "Mamba4Rec"].mark == "best"
     assert found["95 %: steps", "GRU4Rec"].text == "not reached"
 
 
 def test_one_seed_is_never_established():
-    looks = {model: seeds[:1] for model, seeds in LOOKS.items()}
-    marks = {c.mark for c in cells(reach.table(tables(looks), "matched", (0.95,))).values()}
+    validations = {model: seeds[:1] for model, seeds in VALIDATIONS.items()}
+    marks = {
+        c.mark
+        for c in cells(time_to_quality.table(tables(validations), "matched", (0.95,))).values()
+    }
     assert "lead" in marks and "best" not in marks
     assert (
-        cells(reach.table(tables(looks), "matched", (0.95,)))[
+        cells(time_to_quality.table(tables(validations), "matched", (0.95,)))[
             ("toy, L = 50; all of it is SASRec's 0.1000", "95 %: steps", "SASRec")
         ].detail
         == "1 seed"
@@ -108,37 +114,48 @@ def test_one_seed_is_never_established():
 )
 def test_sooner_is_before_any_seed_of_the_other(other, step, sooner):
     """The goal is GRU4Rec's .1 by 95 %: the focal model is there after 200 steps, by the slower seed."""
-    looks = {"mamba4rec": ([0.05, 0.1], [0.1], [0.1]), "sasrec": other, "gru4rec": ([0.1],) * 3}
+    validations = {
+        "mamba4rec": ([0.05, 0.1], [0.1], [0.1]),
+        "sasrec": other,
+        "gru4rec": ([0.1],) * 3,
+    }
     prices = [cost("mamba4rec", 1.0), cost("sasrec", step), cost("gru4rec", 9.0)]
-    (found,) = (b for b in reach.beside(tables(looks, prices), "matched", 0.95) if b.comparator == "sasrec")  # fmt: skip
+    (found,) = (b for b in time_to_quality.beside(tables(validations, prices), "matched", 0.95) if b.comparator == "sasrec")  # fmt: skip
     assert (found.own, found.sooner) == (True, sooner)
     assert found.other == (found.ratio is not None)
 
 
 def test_who_does_not_get_there_is_not_sooner():
-    looks = {"mamba4rec": ([0.1], [0.1], [0.01]), "sasrec": ([0.1],) * 3, "gru4rec": ([0.01],) * 3}
-    found = {b.comparator: b for b in reach.beside(tables(looks, PRICES), "matched", 0.95)}
+    validations = {
+        "mamba4rec": ([0.1], [0.1], [0.01]),
+        "sasrec": ([0.1],) * 3,
+        "gru4rec": ([0.01],) * 3,
+    }
+    found = {
+        b.comparator: b
+        for b in time_to_quality.beside(tables(validations, PRICES), "matched", 0.95)
+    }
     assert not found["sasrec"].sooner and not found["gru4rec"].sooner
     assert found["sasrec"].ratio is None and (found["sasrec"].own, found["sasrec"].other) == (False, True)  # fmt: skip
 
 
 def test_nothing_stands_beside_another_without_a_measured_step_or_enough_seeds():
-    two = {model: seeds[:2] for model, seeds in LOOKS.items()}
+    two = {model: seeds[:2] for model, seeds in VALIDATIONS.items()}
     for content in (tables(), tables(two, PRICES), tables(costs=PRICES[1:])):
-        assert reach.beside(content, "matched", 0.95) == []
+        assert time_to_quality.beside(content, "matched", 0.95) == []
 
 
 @pytest.mark.parametrize(
-    ("looks", "text", "detail"),
+    ("validations", "text", "detail"),
     [
-        (LOOKS, "SASRec", "Mamba4Rec ×1.91"),  # 700 / 3 steps of .6 s against 1,100 / 3 of .2
-        ({**LOOKS, "sasrec": ([0.1], [0.1], [0.01])}, "Mamba4Rec", ""),
-        ({**LOOKS, "mamba4rec": ([0.01],) * 3}, "SASRec", ""),
-        ({m: seeds[:2] for m, seeds in LOOKS.items()}, "none", ""),
+        (VALIDATIONS, "SASRec", "Mamba4Rec ×1.91"),  # 700 / 3 steps of .6 s against 1,100 / 3 of .2
+        ({**VALIDATIONS, "sasrec": ([0.1], [0.1], [0.01])}, "Mamba4Rec", ""),
+        ({**VALIDATIONS, "mamba4rec": ([0.01],) * 3}, "SASRec", ""),
+        ({m: seeds[:2] for m, seeds in VALIDATIONS.items()}, "none", ""),
     ],
 )
-def test_a_choice_names_who_is_soonest_as_good(looks, text, detail):
-    table = tradeoff.choice(tables(looks, PRICES), "matched")
+def test_a_choice_names_who_is_soonest_as_good(validations, text, detail):
+    table = tradeoff.choice(tables(validations, PRICES), "matched")
     cell = table.rows[0][-1]
     assert table.columns[-1].text == "Soonest at 99 %"
     assert (cell.text, cell.detail) == (text, detail)

@@ -50,7 +50,7 @@ def test_a_dataset_may_be_searched_otherwise_and_all_of_its_models_alike():
 def test_no_trial_ranks_the_test_split():
     """Not even where the track's curves do."""
     study = Study("a", "b", 5, 2, PAIRS, training=Training(rank_test=True, curve_test=True))
-    training = study.experiment({}).training
+    training = study.training_job({}).training
     assert not training.rank_test and not training.curve_test
 
 

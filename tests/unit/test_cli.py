@@ -17,7 +17,7 @@ from seqbench.core.jobs import MeasurementJob, Study, Training, TrainingJob
 from seqbench.core.records import read_record
 
 
-def test_an_experiment_that_is_no_json_is_one_line(capsys, tmp_path):
+def test_a_job_that_is_no_json_is_one_line(capsys, tmp_path):
     code = main(["run", "--job", "{", "--dataset", str(tmp_path), "--out", str(tmp_path)])
     assert code == 2
     assert capsys.readouterr().err.startswith("error: --job: not JSON")

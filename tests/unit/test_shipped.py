@@ -40,11 +40,11 @@ def asked():
 
 
 def records(kind):
-    """(machine, folder below it, experiment) of the published records of ``runs`` or ``tune``."""
+    """(machine, folder below it, job) of the published records of ``runs`` or ``tune``."""
     for file in sorted(REFERENCE.glob(f"*/{kind}/**/record.json")):
         folder = file.parent.relative_to(REFERENCE)
-        experiment = json.loads(file.read_text())["job"]
-        yield folder.parts[0], "/".join(folder.parts[1:]), filled(experiment)
+        job = json.loads(file.read_text())["job"]
+        yield folder.parts[0], "/".join(folder.parts[1:]), filled(job)
 
 
 def test_at_most_eight_configurations_are_shipped():
@@ -72,7 +72,7 @@ def test_every_published_trial_belongs_to_a_study_that_a_shipped_configuration_a
         path, _, number = folder.rpartition("/trial-")
         study, by_number = summaries[machine, path]
         trial = by_number[int(number)]
-        assert plain(study.experiment(trial["chosen"], job["seed"]).to_dict()) == job, folder
+        assert plain(study.training_job(trial["chosen"], job["seed"]).to_dict()) == job, folder
         assert job["seed"] in (study.seed, *study.rerun_seeds), folder
         trials += 1
     assert trials

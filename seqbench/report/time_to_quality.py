@@ -1,6 +1,6 @@
 """Time to quality: how long each model trains until it is about as good as the best of the focal model's comparators.
 
-A step is not the same work for everyone, and not everyone needs as many. Per place the goal is a share of the best
+A step is not the same work for everyone, and not everyone needs as many. Per condition the goal is a share of the best
 validation value that a comparator of the focal model reaches, averaged over its seeds; a training gets there at its first validation
 that is at least as good. Time is steps times the measured step of the same batch on the same data, never the training's own.
 """
@@ -17,7 +17,7 @@ from ..core.display import QUANTITIES
 from ..core.jobs import Training
 from . import versus
 from .costs import of_curve
-from .findings import enough_seeds, pick, place, places
+from .findings import condition_name, enough_seeds, pick, unique
 from .tables import Cell, Column, Table, decimals, label, named, plural, rounded, unit_for
 from .views import DASH
 
@@ -36,7 +36,10 @@ COLUMNS = (
     ),
     *("steps", "steps_low", "steps_high"),
 )
-MASKING, METRIC = Training().select_seen_items, Training().select_on  # what trainings are chosen by
+SEEN_ITEMS, METRIC = (
+    Training().select_seen_items,
+    Training().select_on,
+)  # what trainings are chosen by
 
 
 def goal(share: float) -> str:
@@ -45,14 +48,14 @@ def goal(share: float) -> str:
 
 
 def rows(tables: Tables) -> pd.DataFrame:
-    """Per place, share and model: trainings, those that reached the goal, and their steps (mean, least, most).
+    """Per condition, share and model: trainings, those that reached the goal, and their steps (mean, least, most).
 
-    comparator: whose value the goal is a share of. Places without a trained comparator are left out.
+    comparator: whose value the goal is a share of. Conditions without a trained comparator are left out.
     """
-    curves = pick(tables.frames["curves"], split="valid", metric=METRIC, seen_items=MASKING)
+    curves = pick(tables.frames["curves"], split="valid", metric=METRIC, seen_items=SEEN_ITEMS)
     trainings = pick(tables.frames["experiments"], kind="train")
     found = []
-    for track, dataset, seq_len in places(curves, "track", "dataset", "seq_len"):
+    for track, dataset, seq_len in unique(curves, "track", "dataset", "seq_len"):
         here = pick(curves, track=track, dataset=dataset, seq_len=seq_len)
         best = here.groupby(["model", "path"]).value.max().groupby("model").mean()
         comparators = best.drop(tables.focal_model, errors="ignore")
@@ -90,24 +93,24 @@ def costs(tables: Tables, steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table:
-    """Steps, and on every machine that measured them time and energy, by place; a column per trained model."""
+    """Steps, and on every machine that measured them time and energy, by condition; a column per trained model."""
     steps = pick(rows(tables), track=track)
     steps = steps[steps.share.isin(shares)]
     priced = costs(tables, steps)
     models = tables.ordered(steps.model)
     columns = [Column("Until", number=False), *[Column(label(model)) for model in models]]
     body: list[list[Cell]] = []
-    for dataset, seq_len in places(steps, "dataset", "seq_len"):
+    for dataset, seq_len in unique(steps, "dataset", "seq_len"):
         own = pick(steps, dataset=dataset, seq_len=seq_len)
         digits = decimals([own.goal.max() / 100])
         first = own.iloc[0]
-        body.append([Cell(f"{place(dataset, seq_len)}; all of it is {label(first.comparator)}'s {first.goal / first.share:.{digits}f}")])  # fmt: skip
+        body.append([Cell(f"{condition_name(dataset, seq_len)}; all of it is {label(first.comparator)}'s {first.goal / first.share:.{digits}f}")])  # fmt: skip
         for share in shares:
             part = pick(own, share=share)
             said = f"{100 * share:g} %"
             body.append([Cell(f"{said}: steps"), *_cells(part, models, "steps", 1)])
             here = pick(priced, dataset=dataset, seq_len=seq_len, share=share)
-            for machine, device, what in places(here, "machine_name", "device", "what"):
+            for machine, device, what in unique(here, "machine_name", "device", "what"):
                 line = pick(here, machine_name=machine, device=device, what=what)
                 factor, unit = unit_for(QUANTITIES[what].unit, line.value)
                 name = "time" if what == "step_s" else "energy"
@@ -116,10 +119,10 @@ def table(tables: Tables, track: str, shares: Sequence[float] = SHARES) -> Table
     notes = [
         f"Best other: of all trained models but {label(tables.focal_model)}, mean over seeds, seen items kept. Mean over seeds [least, most]; trainings are"
         " validated at intervals, which is how exact the steps are. Time and energy: steps times the measured step of the same batch;"
-        " those of one place and track are of one sitting, those of others may be of days on which the machine was faster or slower."
+        " those of one condition and track come from one measurement session, those of others may come from days on which the machine was faster or slower."
         " Bold: every seed was there before any of the others'. Italic (underlined in the report): the lowest mean of those whose every seed got there."
     ]
-    return Table(f"reach-{track}", caption, columns, body, notes)
+    return Table(f"time-to-quality-{track}", caption, columns, body, notes)
 
 
 def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> Iterator[Cell]:
@@ -153,7 +156,7 @@ def _cells(part: pd.DataFrame, models: list[str], value: str, factor: float) -> 
 
 @dataclass(frozen=True)
 class Beside:
-    """The focal model beside one comparator at a place, by the step that one machine measured.
+    """The focal model beside one comparator in a condition, by the step that one machine measured.
 
     own, other: whether every seed of the focal model, of the comparator, gets to the goal. ratio: the focal model's time over the comparator's,
     where both do. sooner: whether every seed of the focal model is there before any of the comparator's.
@@ -171,10 +174,10 @@ class Beside:
 
 
 def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside]:
-    """Every place and machine of a track that measured the steps of both, where both were trained with enough seeds."""
+    """Every condition and machine of a track that measured the steps of both, where both were trained with enough seeds."""
     priced = pick(costs(tables, pick(rows(tables), track=track, share=share)), what="step_s")
     found = []
-    for where in places(priced, "machine_name", "device", "dataset", "seq_len"):
+    for where in unique(priced, "machine_name", "device", "dataset", "seq_len"):
         machine, device, dataset, seq_len = where
         here = pick(priced, machine_name=machine, device=device, dataset=dataset, seq_len=seq_len)
         here = here.set_index("model")
@@ -194,7 +197,7 @@ def beside(tables: Tables, track: str, share: float = SHARES[-1]) -> list[Beside
 
 
 def counted(tables: Tables, found: list[Beside]) -> str:
-    """At how many places both, one alone or neither gets to the goal with every seed."""
+    """In how many conditions both, one alone or neither gets to the goal with every seed."""
     names = {
         (True, True): "both",
         (True, False): f"only {label(tables.focal_model)}",

@@ -99,7 +99,7 @@ def test_a_copied_checkouts_records_get_the_revision_of_the_same_sources(
     assert all(found == (here if differs == "nothing" else said) for found in codes) and codes
 
 
-def test_another_experiment_is_not_overwritten(archive, checked, tmp_path):
+def test_another_job_is_not_overwritten(archive, checked, tmp_path):
     folder = unpack(archive, tmp_path / "results")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     write_measurement(

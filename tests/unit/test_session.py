@@ -104,7 +104,7 @@ def test_fewer_rounds_do_not_replace_more(tmp_path, monkeypatch):
     assert again(job, float("inf")).tolist() == [[2.0, 2.0]] * 3
     assert again(job, 0.0).tolist() == [[2.0, 2.0]] * 3, "one round"
     assert again(job, float("inf")).tolist() == [[4.0, 4.0]] * 3, "as many"
-    assert again(replace(job, eval_batch=9), 0.0).tolist() == [[5.0, 5.0]], "another experiment"
+    assert again(replace(job, eval_batch=9), 0.0).tolist() == [[5.0, 5.0]], "another job"
 
 
 def test_the_time_limit_of_the_command_is_the_jobs(tmp_path, monkeypatch):
