@@ -12,7 +12,7 @@ from seqbench.data.store import Dataset
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-peers" / "recbole" / "bin" / "python"
 MADE = ROOT / ".venv-peers" / "recbole.made"
-REAL = Path(os.environ.get("SEQBENCH_REAL_DATA", ROOT / "data")).resolve() / "ml-100k.zip"
+REAL = Path(os.environ.get("SEQBENCH_REAL_DATA", ROOT / "../shared/data")).resolve() / "ml-100k.zip"
 LENGTH = 50
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 

@@ -327,7 +327,7 @@ def test_a_measurement_started_beside_a_training_waits_for_it(start, folder, tin
     )  # fmt: skip
     seqbench = [sys.executable, "-m", "seqbench"]
     options = [
-        "--experiment",
+        "--job",
         endless.to_json(),
         "--dataset",
         str(tiny),
@@ -338,7 +338,7 @@ def test_a_measurement_started_beside_a_training_waits_for_it(start, folder, tin
     guard = threading.Event()
     while not tickets(folder) and training.process.poll() is None:
         guard.wait(0.05)
-    options = ["--measurement", MEASUREMENT.to_json(), "--out", str(tmp_path / "cost")]
+    options = ["--job", MEASUREMENT.to_json(), "--out", str(tmp_path / "cost")]
     measurement = start.command([*seqbench, "measure", *options], cwd=ROOT)
     said = measurement.says()
     assert said.startswith("waits for the machine") and f"{training.process.pid} (shared)" in said
