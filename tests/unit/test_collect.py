@@ -9,6 +9,7 @@ from builders import (
     ENVIRONMENT,
     HASH,
     REPORT,
+    SEEDS,
     THREE,
     grid,
     measurement,
