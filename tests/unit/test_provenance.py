@@ -112,6 +112,59 @@ def test_what_counts(tree, change):
     assert identity(tree) != CONSTANT
 
 
+EFFECT = "import torch\ntorch.set_flush_denormal(True)\n"
+# What the code of the fixture's model is, files beside it, and the change that must be noticed.
+HIDDEN = {
+    "a branch of an import": (
+        "import torch\nif torch.cuda.is_available():\n    from models._one import g\nelse:\n    from models._two import g\n\nx = g(1)\n",
+        {"models/_one.py": "def g(x):\n    return x * 1.5\n", "models/_two.py": "def g(x):\n    return x\n"},
+        ("models/_one.py", "1.5", "1.25"),
+    ),
+    "a star import of a package": (
+        "import models\n\nx = models.g(1)\n",
+        {"models/__init__.py": "from models._one import *\n", "models/_one.py": "def g(x):\n    return x * 1.5\n"},
+        ("models/_one.py", "1.5", "1.25"),
+    ),
+    "a package that hides a module": (
+        "from models._one import g\n\nx = g(1)\n",
+        {"models/_one.py": "def g(x):\n    return x\n", "models/_one/__init__.py": "def g(x):\n    return x * 1.5\n"},
+        ("models/_one/__init__.py", "1.5", "1.25"),
+    ),
+    "what a package does when it is imported": (
+        "x = 1\n", {"models/__init__.py": EFFECT}, ("models/__init__.py", "True", "False"),
+    ),
+    "what a package imports for its effect": (
+        "x = 1\n",
+        {"models/__init__.py": "from models import _one\n", "models/_one.py": EFFECT},
+        ("models/_one.py", "True", "False"),
+    ),
+    "a label that the code computes with": (
+        "order = 2\n\n\nclass Config:\n    pass\n\n\nclass Model:\n    x = order\n", {}, ("models/b.py", "order = 2", "order = 3"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_what_counts_although_no_name_leads_to_it(tree, case):
+    code, files, change = HIDDEN[case]
+    for file, text in {**files, "models/b.py": code}.items():
+        (tree / file).parent.mkdir(exist_ok=True)
+        (tree / file).write_text(text)
+    first = identity(tree, "models/b.py")
+    edit(tree, *change)
+    assert identity(tree, "models/b.py") != first
+
+
+def test_a_label_counts_for_what_is_rendered(tree):
+    def rendered():
+        provenance.forget()
+        return provenance.meaning(tree, ["models/a.py"], provenance.EVERYTHING)
+
+    first = rendered()
+    edit(tree, "models/a.py", 'label = "A"', 'label = "B"')
+    assert rendered() != first
+
+
 def test_a_renamed_and_moved_module_does_not_count(tree):
     (tree / "models" / "loss").mkdir()
     (tree / "models" / "loss" / "__init__.py").write_text('"""A package."""\n')
