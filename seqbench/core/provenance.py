@@ -50,6 +50,11 @@ def rendering(*entries: str) -> str:
     return meaning(ROOT, entries, EVERYTHING)
 
 
+def searching() -> str:
+    """Identity of the code that decides which trials a study has and which wins."""
+    return meaning(ROOT, ["seqbench/training/search.py"], NUMBERS)
+
+
 def preparing() -> str:
     """Identity of the code that decides what preparing a dataset yields."""
     return meaning(ROOT, ["seqbench/data/pipeline.py"], NUMBERS)

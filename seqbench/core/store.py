@@ -18,6 +18,8 @@ from . import records
 from .errors import UserError
 from .jobs import filled
 
+DECIDES = "nothing"
+
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
 
 

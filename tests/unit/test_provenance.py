@@ -245,6 +245,19 @@ def test_a_change_reaches_exactly_the_trainings_that_it_must(
     provenance.forget()
 
 
+def test_a_field_that_nothing_reads_reaches_no_study(checkout, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", checkout)
+    provenance.forget()
+    before = provenance.searching()
+    field = "    curve_test: bool = False"
+    edit(checkout, "seqbench/core/jobs.py", field, f"    new: int = 0\n{field}")
+    provenance.forget()
+    assert provenance.searching() == before
+    edit(checkout, "seqbench/training/search.py", "study.trials // 3", "study.trials // 2")
+    provenance.forget()
+    assert provenance.searching() != before
+
+
 def test_another_place_of_the_checkout_does_not_count(checkout, monkeypatch):
     here = {model: provenance.training(model) for model in MODELS}
     assert trained(checkout, monkeypatch) == here
