@@ -23,6 +23,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
 DECIDES = "nothing"
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,10 +132,14 @@ def representative(code: str | None) -> str | None:
 def _representatives(path: Path) -> dict[str | None, str]:
     """Identity -> the oldest of its class, for every identity that a proof names."""
     first: dict[str | None, str] = {}
-    pairs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    for pair in pairs:
-        old, new = (first.get(pair[key], pair[key]) for key in ("old", "new"))
-        first |= {pair["old"]: old, pair["new"]: old}
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        proved = [(pair["old"], pair["new"]) for pair in pairs]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: no list of proofs ({error}); restore it with git") from None
+    for pair in proved:
+        old, new = (first.get(code, code) for code in pair)
+        first |= dict.fromkeys(pair, old)
         first |= {code: old for code, oldest in first.items() if oldest == new}
     return first
 

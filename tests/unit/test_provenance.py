@@ -11,6 +11,7 @@ import pytest
 
 from seqbench.config import sources
 from seqbench.core import checksums, provenance
+from seqbench.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("sasrec", "mamba4rec", "bert4rec", "gru4rec", "popularity", "markov", "itemknn")
@@ -273,6 +274,15 @@ def test_proved_equal_identities_are_one(tmp_path, monkeypatch):
 
 
 # --- content of data --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["{bad", '[{"old": "a"}]', "[3]"])
+def test_a_broken_list_of_proofs_is_named(tmp_path, monkeypatch, text):
+    file = tmp_path / "equivalent.json"
+    file.write_text(text)
+    monkeypatch.setattr(provenance, "EQUIVALENT", file)
+    with pytest.raises(UserError, match=r"equivalent\.json: no list of proofs"):
+        provenance.representative("a")
 
 
 def test_a_file_replaced_by_an_older_one_is_noticed(tmp_path):
