@@ -320,6 +320,7 @@ def test_a_download_does_not_change_what_was_planned(tmp_path):
     assert planned == source.origins[0].sha256
     mirror = tmp_path / source.origins[1].file
     mirror.write_text("the same interactions in another container")
+    assert sources.raw_content(block, tmp_path, tmp_path / "prepared") == planned
     (tmp_path / "prepared").mkdir()
     facts = {"provenance": {"sha256": checksums.sha256_of(mirror)}}
     (tmp_path / "prepared" / "dataset.json").write_text(json.dumps(facts))
