@@ -332,3 +332,16 @@ def test_a_download_does_not_change_what_was_planned(tmp_path):
 def test_the_loader_of_models_is_found_by_the_walk():
     assert "models/_loading.py" in provenance.training_modules("sasrec")
     assert sys.version_info >= (3, 11)
+
+
+def test_what_decides_numbers_takes_only_names_without_numbers_from_what_does_not():
+    """A constant of a module that says it decides nothing would change numbers and no identity."""
+    taken = set()
+    for file in {file for model in MODELS for file in provenance.training_modules(model)}:
+        module = provenance._module(ROOT, file)
+        for reference in module.bound.values():
+            found = provenance._resolved(ROOT, reference)
+            if provenance._module(ROOT, found.file).decides == "nothing":
+                taken.add(found.symbol)
+    jobs, errors = {"Training", "TrainingJob"}, {"UserError", "ModelError"}
+    assert taken <= jobs | errors | {"Progress", "packed", None}, "None: the module provenance"
