@@ -121,7 +121,7 @@ def study_json(wildcards):
 def first_trial(wildcards):
     """What becomes of a study's settings is told by its first training: a field that nothing reads changes neither."""
     study = study_of(wildcards)
-    return study.experiment(study.start()).to_json()
+    return study.training_job(study.start()).to_json()
 
 
 def study_of(wildcards):
