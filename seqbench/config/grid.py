@@ -81,7 +81,8 @@ def _more_seeds(run: Mapping[str, Any], *condition: Any) -> list[int]:
     """Seeds that one condition (track, dataset, length) is trained with besides those of all."""
     keys = ("track", "dataset", "seq_len")
     found = [m for m in run.get("more_seeds", []) if tuple(map(m.get, keys)) == condition]
-    return [seed for m in found for seed in m["seeds"] if seed not in run["seeds"]]
+    more = dict.fromkeys(seed for m in found for seed in m["seeds"])
+    return [seed for seed in more if seed not in run["seeds"]]
 
 
 def base_training(

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
 from ..core.errors import UserError
-from ..core.jobs import FULL_LENGTH
+from ..core.jobs import FULL_LENGTH, TUNE_TRACK
 from .messages import explain, instead, renamed
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
@@ -139,15 +139,17 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
     known = {"datasets": list(config["datasets"]), "tracks": list(config["tracks"])}
     for key, allowed in (*known.items(), ("models", models)):
         yield from _not_in(f"run.{key}", config["run"][key], allowed)
-    for more in config["run"]["more_seeds"]:
+    for i, more in enumerate(config["run"]["more_seeds"]):
         for key, where in (("dataset", "datasets"), ("track", "tracks")):
-            yield from _not_in("run.more_seeds", [more[key]], known[where])
+            yield from _not_in(f"run.more_seeds[{i}].{key}", [more[key]], known[where])
     yield from _not_in("measure.models", config["measure"]["models"], trained)
     for model in config["models"]:
         if model not in models:
             yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"
     for model, blocks in config["models"].items():
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
+    if TUNE_TRACK in config["tracks"]:
+        yield f"tracks.{TUNE_TRACK}: this name is taken by the trials of a search; choose another"
     for track, block in config["tracks"].items():
         yield from _not_in(f"tracks.{track}.datasets", block.get("datasets", {}), known["datasets"])
     yield from _not_in("selected_settings", config["selected_settings"], known["tracks"])

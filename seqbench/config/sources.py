@@ -152,7 +152,7 @@ def raw_content(block: Mapping[str, Any], data_dir: Path, prepared: Path) -> str
     """SHA-256 that stands for the content of a dataset's file before it is read, known when planning.
 
     The publisher's checksum stands for a file that is still to be downloaded, and for the mirror's file that the
-    data in the folder ``prepared`` were made from. None: generated data, or a file that nobody has.
+    data in the folder ``prepared`` were or will be made from. None: generated data, or a file that nobody has.
     """
     made_from = _made_from(prepared)
     published = next((o.sha256 for o in _origins(block)), None)
@@ -161,7 +161,7 @@ def raw_content(block: Mapping[str, Any], data_dir: Path, prepared: Path) -> str
         return published or made_from
     found = remembered_sha256(file)
     mirrored = published and not block.get("local") and file.name != _origins(block)[0].file
-    return published if mirrored and found == made_from else found
+    return published if mirrored and made_from in (None, found) else found
 
 
 def decisive(block: Mapping[str, Any]) -> dict[str, Any] | None:

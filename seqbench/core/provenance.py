@@ -23,6 +23,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
 DECIDES = "nothing"
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,11 @@ def measuring(*models: str) -> str:
 def rendering(*entries: str) -> str:
     """Identity of everything that the modules ``entries`` use, labels included."""
     return meaning(ROOT, entries, EVERYTHING)
+
+
+def searching() -> str:
+    """Identity of the code that decides which trials a study has and which wins."""
+    return meaning(ROOT, ["seqbench/training/search.py"], NUMBERS)
 
 
 def preparing() -> str:
@@ -125,10 +132,14 @@ def representative(code: str | None) -> str | None:
 def _representatives(path: Path) -> dict[str | None, str]:
     """Identity -> the oldest of its class, for every identity that a proof names."""
     first: dict[str | None, str] = {}
-    pairs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    for pair in pairs:
-        old, new = (first.get(pair[key], pair[key]) for key in ("old", "new"))
-        first |= {pair["old"]: old, pair["new"]: old}
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        proved = [(pair["old"], pair["new"]) for pair in pairs]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: no list of proofs ({error}); restore it with git") from None
+    for pair in proved:
+        old, new = (first.get(code, code) for code in pair)
+        first |= dict.fromkeys(pair, old)
         first |= {code: old for code, oldest in first.items() if oldest == new}
     return first
 
@@ -202,6 +213,17 @@ class _Module:
         return _bound_names(self.tree.body)
 
     @cached_property
+    def read(self) -> set[str]:
+        """Names whose value its own code takes."""
+        nodes = (n for n in ast.walk(self.tree) if isinstance(n, ast.Name))
+        return {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
+
+    @cached_property
+    def acts(self) -> bool:
+        """Whether importing it does more than to bind names: a call, or a change of what is elsewhere."""
+        return _act(self.tree.body)
+
+    @cached_property
     def used(self) -> set[str]:
         """Modules that a name leads to, and those that are imported without using a name of theirs."""
         writer = _Writer(self, shallow=True)
@@ -209,7 +231,7 @@ class _Module:
         if not self.file.endswith("__init__.py"):  # which hand names on
             idle = self.bound.keys() - writer.names
             writer.used.update(_resolved(self.root, self.bound[name]).file for name in idle)
-        return writer.used | self.whole
+        return writer.used | self.whole | _acting(self.root, self.file)
 
     def canonical(self, counted: Iterable[str]) -> str:
         """The meaning as text; names of other modules carry the meaning of what those modules say themselves."""
@@ -232,8 +254,10 @@ def _module(root: Path, file: str) -> _Module:
         for name, target in _imports(root, node, package):
             if name is None:
                 module.whole.add(target.file)
-            else:
-                module.bound[name] = target
+                continue
+            if module.bound.get(name, target) != target:  # branches, or functions with their own
+                module.whole |= {_resolved(root, t).file for t in (module.bound[name], target)}
+            module.bound[name] = target
     return module
 
 
@@ -266,7 +290,7 @@ def _imports(
         for alias in node.names:
             target = _member(root, base, alias.name)
             if target is not None:
-                yield alias.asname or alias.name, target
+                yield None if alias.name == "*" else alias.asname or alias.name, target
 
 
 def _member(root: Path, base: tuple[str, ...], name: str) -> _Reference | None:
@@ -302,10 +326,20 @@ def _file(root: Path, parts: tuple[str, ...]) -> str | None:
     if not parts:
         return None
     path = Path(*parts)
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):  # as Python looks
         if (root / candidate).is_file():
             return candidate.as_posix()
     return None
+
+
+def _acting(root: Path, file: str) -> set[str]:
+    """Modules that act when ``file`` is imported although no name leads to them: its packages, and what those import."""
+    packages = {file} if file.endswith("__init__.py") else set()
+    for folder in Path(file).parents:
+        if (root / folder / "__init__.py").is_file() and folder.parts:
+            packages.add((folder / "__init__.py").as_posix())
+    loaded = {t.file for p in packages for t in _module(root, p).bound.values()}
+    return {f for f in packages | loaded if _module(root, f).acts}
 
 
 def _resolved(root: Path, reference: _Reference) -> _Reference:
@@ -322,6 +356,7 @@ def _resolved(root: Path, reference: _Reference) -> _Reference:
 
 # --- canonical form ------------------------------------------------------------------------------------------------
 
+_ACTIONS = (ast.Expr, ast.AugAssign, ast.Delete, ast.For, ast.While, ast.With)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _SCOPES = (*_FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -370,7 +405,8 @@ class _Writer:
 
     def _module_body(self, body: list[ast.stmt]) -> list[Any]:
         """Statements; imports of other packages first and sorted, because a formatter sorts them."""
-        ignored = NOTES | (DISPLAY if {"Config", "Model"} <= self.module.defined else set())
+        of_model = {"Config", "Model"} <= self.module.defined and "nothing" not in self.counted
+        ignored = NOTES | (DISPLAY - self.module.read if of_model else set())
         imports, others = [], []
         for node in _statements(body):
             if self._own_import(node) or _named(node) in ignored:
@@ -446,6 +482,17 @@ def _statements(nodes: list[Any]) -> list[Any]:
         if not isinstance(node, ast.Pass)
         and not (isinstance(node, ast.Expr) and _is_text(node.value))
     ]
+
+
+def _act(body: list[ast.stmt]) -> bool:
+    """Whether statements call something, loop, or assign to an attribute or an item."""
+    for node in _statements(body):
+        elsewhere = any(isinstance(t, ast.Attribute | ast.Subscript) for t in _targets(node))
+        if elsewhere or isinstance(node, _ACTIONS):
+            return True
+        if isinstance(node, ast.If | ast.Try) and (_act(node.body) or _act(node.orelse)):
+            return True
+    return False
 
 
 def _is_text(node: ast.AST) -> bool:

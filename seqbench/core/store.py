@@ -18,6 +18,8 @@ from . import records
 from .errors import UserError
 from .jobs import filled
 
+DECIDES = "nothing"
+
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
 
 
@@ -79,7 +81,7 @@ def read_dataset(results: Path, name: str) -> dict[str, Any]:
     """Facts of a prepared dataset.
 
     Raises:
-        UserError: not there, or not JSON.
+        UserError: not there, not JSON, or no facts of a dataset.
     """
     file = results / "data" / name / "dataset.json"
     try:
@@ -92,7 +94,10 @@ def read_dataset(results: Path, name: str) -> dict[str, Any]:
 
 @lru_cache
 def _facts(file: Path, _: int) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8"))
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(facts, dict) or not {"name", "hash", "split"} <= facts.keys():
+        raise UserError(f"{file}: no facts of a dataset: delete it and {AGAIN}")
+    return facts
 
 
 @contextmanager

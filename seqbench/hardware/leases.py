@@ -249,7 +249,9 @@ def _lock_file(name: str) -> IO[str]:
             path.touch(exist_ok=False)
             path.chmod(0o644)  # the next user reads it, whatever the umask of this one
         return path.open(encoding="utf-8")
-    except PermissionError:
+    except PermissionError as error:
+        if not path.exists():
+            raise _unusable(path, error) from None
         raise UserError(
             f"{path}: cannot be read, so {name} cannot be shared with its owner: ask for `chmod 644 {path}`,"
             f" or name another folder with {FOLDER}"

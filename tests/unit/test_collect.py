@@ -296,6 +296,12 @@ def test_dataset_facts_of_other_data_are_refused(tmp_path, plan):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["[1]", "{}"])
+def test_a_file_without_a_datasets_facts_is_named(tmp_path, plan, text):
+    file = tmp_path / "data" / "toy" / "dataset.json"
+    refused(tmp_path, plan, "dataset.json: no facts of a dataset", lambda: file.write_text(text))
+
+
 def test_records_read_back_valid(tmp_path, plan):
     write_grid(tmp_path, plan)
     assert read_record(tmp_path / plan["trainings"][0]["path"])["status"] == "ok"

@@ -118,6 +118,14 @@ def test_blocks_with_a_precedence_are_not_filled(models_dir):
     } == {(5, 3)}
 
 
+def test_seeds_that_are_asked_for_twice_are_trained_once(models_dir):
+    seq_len = VALID["datasets"]["tiny"]["seq_lens"][0]
+    more = {"dataset": "tiny", "track": "fair", "seq_len": seq_len, "seeds": [9]}
+    config = load.validate(changed("run.more_seeds", [more, more]), models_dir=models_dir)
+    paths = [job.path for job in grid(config, models_dir).trainings]
+    assert len(paths) == len(set(paths)) and any(path.endswith("-s9") for path in paths)
+
+
 def test_a_tracks_own_block_for_a_dataset_wins_there_and_nowhere_else(models_dir):
     config = copy.deepcopy(VALID)
     config["datasets"]["tiny"]["training"] = {"max_steps": 7, "eval_every": 3}
@@ -174,6 +182,8 @@ MISTAKES = [
     ("run.models", ["nett"], "run.models = 'nett': unknown; did you mean 'net'? allowed: chain, net"),
     ("run.models", ["_helpers"], "run.models = '_helpers': unknown; allowed: chain, net"),
     ("run.datasets", ["tiyn"], "run.datasets = 'tiyn': unknown; did you mean 'tiny'? allowed: tiny"),
+    ("run.more_seeds", [{"dataset": "tiyn", "track": "fair", "seq_len": 4, "seeds": [9]}], "run.more_seeds[0].dataset = 'tiyn': unknown; did you mean 'tiny'?"),
+    ("tracks.tune", {}, "tracks.tune: this name is taken by the trials of a search"),
     ("run.tracks", ["unfair"], "run.tracks = 'unfair': unknown; did you mean 'fair'? allowed: fair"),
     ("measure.models", ["chain"], "measure.models = 'chain': unknown; allowed: net"),
     ("tracks.fair.datasets", {"tiyn": {"training": {}}}, "tracks.fair.datasets = 'tiyn': unknown; did you mean 'tiny'?"),

@@ -369,6 +369,15 @@ def test_a_lock_of_somebody_else_is_only_read(folder):
         assert not first.writable() and not again.writable()
 
 
+def test_a_folder_that_cannot_be_written_says_what_to_do(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(leases.Path, "touch", refuse)
+    with pytest.raises(UserError, match=r"gpu0\.lock: Permission denied; name a folder.*can write"):
+        leases._lock_file("gpu0")
+
+
 def test_a_lock_that_cannot_be_read_says_what_to_do(folder, monkeypatch):
     """Root reads everything, so the refusal is a stand-in."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from seqbench.config import sources
 from seqbench.core import checksums, provenance
+from seqbench.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("sasrec", "mamba4rec", "bert4rec", "gru4rec", "popularity", "markov", "itemknn")
@@ -112,6 +113,59 @@ def test_what_counts(tree, change):
     assert identity(tree) != CONSTANT
 
 
+EFFECT = "import torch\ntorch.set_flush_denormal(True)\n"
+# What the code of the fixture's model is, files beside it, and the change that must be noticed.
+HIDDEN = {
+    "a branch of an import": (
+        "import torch\nif torch.cuda.is_available():\n    from models._one import g\nelse:\n    from models._two import g\n\nx = g(1)\n",
+        {"models/_one.py": "def g(x):\n    return x * 1.5\n", "models/_two.py": "def g(x):\n    return x\n"},
+        ("models/_one.py", "1.5", "1.25"),
+    ),
+    "a star import of a package": (
+        "import models\n\nx = models.g(1)\n",
+        {"models/__init__.py": "from models._one import *\n", "models/_one.py": "def g(x):\n    return x * 1.5\n"},
+        ("models/_one.py", "1.5", "1.25"),
+    ),
+    "a package that hides a module": (
+        "from models._one import g\n\nx = g(1)\n",
+        {"models/_one.py": "def g(x):\n    return x\n", "models/_one/__init__.py": "def g(x):\n    return x * 1.5\n"},
+        ("models/_one/__init__.py", "1.5", "1.25"),
+    ),
+    "what a package does when it is imported": (
+        "x = 1\n", {"models/__init__.py": EFFECT}, ("models/__init__.py", "True", "False"),
+    ),
+    "what a package imports for its effect": (
+        "x = 1\n",
+        {"models/__init__.py": "from models import _one\n", "models/_one.py": EFFECT},
+        ("models/_one.py", "True", "False"),
+    ),
+    "a label that the code computes with": (
+        "order = 2\n\n\nclass Config:\n    pass\n\n\nclass Model:\n    x = order\n", {}, ("models/b.py", "order = 2", "order = 3"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_what_counts_although_no_name_leads_to_it(tree, case):
+    code, files, change = HIDDEN[case]
+    for file, text in {**files, "models/b.py": code}.items():
+        (tree / file).parent.mkdir(exist_ok=True)
+        (tree / file).write_text(text)
+    first = identity(tree, "models/b.py")
+    edit(tree, *change)
+    assert identity(tree, "models/b.py") != first
+
+
+def test_a_label_counts_for_what_is_rendered(tree):
+    def rendered():
+        provenance.forget()
+        return provenance.meaning(tree, ["models/a.py"], provenance.EVERYTHING)
+
+    first = rendered()
+    edit(tree, "models/a.py", 'label = "A"', 'label = "B"')
+    assert rendered() != first
+
+
 def test_a_renamed_and_moved_module_does_not_count(tree):
     (tree / "models" / "loss").mkdir()
     (tree / "models" / "loss" / "__init__.py").write_text('"""A package."""\n')
@@ -192,6 +246,19 @@ def test_a_change_reaches_exactly_the_trainings_that_it_must(
     provenance.forget()
 
 
+def test_a_field_that_nothing_reads_reaches_no_study(checkout, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", checkout)
+    provenance.forget()
+    before = provenance.searching()
+    field = "    curve_test: bool = False"
+    edit(checkout, "seqbench/core/jobs.py", field, f"    new: int = 0\n{field}")
+    provenance.forget()
+    assert provenance.searching() == before
+    edit(checkout, "seqbench/training/search.py", "study.trials // 3", "study.trials // 2")
+    provenance.forget()
+    assert provenance.searching() != before
+
+
 def test_another_place_of_the_checkout_does_not_count(checkout, monkeypatch):
     here = {model: provenance.training(model) for model in MODELS}
     assert trained(checkout, monkeypatch) == here
@@ -207,6 +274,15 @@ def test_proved_equal_identities_are_one(tmp_path, monkeypatch):
 
 
 # --- content of data --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["{bad", '[{"old": "a"}]', "[3]"])
+def test_a_broken_list_of_proofs_is_named(tmp_path, monkeypatch, text):
+    file = tmp_path / "equivalent.json"
+    file.write_text(text)
+    monkeypatch.setattr(provenance, "EQUIVALENT", file)
+    with pytest.raises(UserError, match=r"equivalent\.json: no list of proofs"):
+        provenance.representative("a")
 
 
 def test_a_file_replaced_by_an_older_one_is_noticed(tmp_path):
@@ -244,6 +320,7 @@ def test_a_download_does_not_change_what_was_planned(tmp_path):
     assert planned == source.origins[0].sha256
     mirror = tmp_path / source.origins[1].file
     mirror.write_text("the same interactions in another container")
+    assert sources.raw_content(block, tmp_path, tmp_path / "prepared") == planned
     (tmp_path / "prepared").mkdir()
     facts = {"provenance": {"sha256": checksums.sha256_of(mirror)}}
     (tmp_path / "prepared" / "dataset.json").write_text(json.dumps(facts))
@@ -255,3 +332,16 @@ def test_a_download_does_not_change_what_was_planned(tmp_path):
 def test_the_loader_of_models_is_found_by_the_walk():
     assert "models/_loading.py" in provenance.training_modules("sasrec")
     assert sys.version_info >= (3, 11)
+
+
+def test_what_decides_numbers_takes_only_names_without_numbers_from_what_does_not():
+    """A constant of a module that says it decides nothing would change numbers and no identity."""
+    taken = set()
+    for file in {file for model in MODELS for file in provenance.training_modules(model)}:
+        module = provenance._module(ROOT, file)
+        for reference in module.bound.values():
+            found = provenance._resolved(ROOT, reference)
+            if provenance._module(ROOT, found.file).decides == "nothing":
+                taken.add(found.symbol)
+    jobs, errors = {"Training", "TrainingJob"}, {"UserError", "ModelError"}
+    assert taken <= jobs | errors | {"Progress", "packed", None}, "None: the module provenance"

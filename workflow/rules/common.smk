@@ -60,10 +60,7 @@ def training_code(wildcards):
 
 
 def tuning_code(wildcards):
-    return [
-        training_code(wildcards),
-        rendering_code("seqbench/core/jobs.py", "seqbench/training/search.py"),
-    ]
+    return [training_code(wildcards), provenance.representative(provenance.searching())]
 
 
 def measuring_code(wildcards):
@@ -118,10 +115,20 @@ def job_json(pattern, wildcards):
 
 
 def study_json(wildcards):
+    return study_of(wildcards).to_json()
+
+
+def first_trial(wildcards):
+    """What becomes of a study's settings is told by its first training: a field that nothing reads changes neither."""
+    study = study_of(wildcards)
+    return study.training_job(study.start()).to_json()
+
+
+def study_of(wildcards):
     folder = "results/tune/{dataset}/{model}/L{seq_len}".format(**wildcards)
     if folder not in STUDIES:
         raise WorkflowError(f"{folder} is not a study of this configuration (tune.datasets)")
-    return STUDIES[folder].to_json()
+    return STUDIES[folder]
 
 
 def config_json():

@@ -18,6 +18,7 @@ rule tune_model:
         runtime=2880,
     params:
         study=study_json,
+        first=first_trial,
         code=tuning_code,
     shell:
         "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset}"
