@@ -169,10 +169,10 @@ def test_a_quality_metric_is_one_entry_and_appears_for_old_records(house):
 
 def test_a_figure_is_a_function_and_an_entry(house):
     house.edit(
-        "figure", "seqbench/report/figures.py", "\ndef select(",
+        "figure", "seqbench/report/figures.py", "\ndef effectiveness(",
         '\ndef steps(data: pd.DataFrame) -> Figure:\n    """Training steps by model."""\n'
         "    figure, axes = panels(1, 1, 2.0)\n    axes[0, 0].bar(data.model, data.steps)\n    return figure\n\n"
-        "\ndef select(",
+        "\ndef effectiveness(",
     )  # fmt: skip
     house.edit(
         "figure", "seqbench/report/drawings.py", '    "effectiveness": (',
