@@ -202,8 +202,8 @@ def move(content):
 BAD = {
     "not UTF-8": (lambda c: c.update({first_record(c): b"\xff\xfe"}), r"record\.json: not JSON \('utf-8'"),
     "not JSON": (lambda c: c.update({first_record(c): b"{"}), "not JSON"),
-    "a fact is missing": (lambda c: c.update({"results/data/toy/dataset.json": b"{}"}), "KeyError"),
-    "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "AttributeError"),
+    "a fact is missing": (lambda c: c.update({"results/data/toy/dataset.json": b"{}"}), "no facts of a dataset"),
+    "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "no facts of a dataset"),
     "in another's folder": (move, "matched/other: is the record of runs/full-length/matched/measure"),
 }  # fmt: skip
 

@@ -267,4 +267,8 @@ def _check_fit(staged: Path, entries: list, folder: Path) -> None:
             store.check_replacement(entry, folder / entry.path)
     for facts in sorted((staged / "data").glob("*/dataset.json")):
         name = facts.parent.name
-        publish.check_dataset(store.read_dataset(staged, name), folder, name)
+        try:
+            brought = store.read_dataset(staged, name)
+        except UserError:  # it names a folder that is gone afterwards
+            raise ValueError(f"data/{name}/dataset.json: no facts of a dataset") from None
+        publish.check_dataset(brought, folder, name)
