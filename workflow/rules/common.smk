@@ -26,18 +26,19 @@ TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
 TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
 
-# Where files of a user's own lie: a variable, because their content is a parameter and their place is not.
-os.environ["SEQBENCH_DATA_FILES"] = json.dumps(
-    {
-        name: block["local"]["path"]
-        for name, block in config["datasets"].items()
-        if block.get("local", {}).get("path")
-    }
-)
+# Where files of a user's own lie.
+DATA_FILES = {
+    name: block["local"]["path"]
+    for name, block in config["datasets"].items()
+    if block.get("local", {}).get("path")
+}
 # Rules call `python -m seqbench` of this checkout from any working directory, with the interpreter that runs
-# Snakemake unless conda activates another one. The folder of the raw data is a variable and not a parameter,
-# because a parameter would rerun everything that once ran with another folder.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", "")]))
+# Snakemake unless conda activates another one. Places of raw data are variables and no parameters, which would rerun
+# everything that once ran with other places: their content is a parameter.
+os.environ.update(
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", "")]),
+    SEQBENCH_DATA_FILES=json.dumps(DATA_FILES),
+)
 shell.prefix(
     "set -euo pipefail; export PYTHONUNBUFFERED=1"
     f" PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
