@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -116,6 +116,10 @@ class View:
     def state(self) -> dict[str, str]:
         """Chip -> value, as the page's address has it."""
         return {chip: str(getattr(self, chip)) for chip in DIMENSIONS}
+
+    def is_of(self, key: Mapping[str, Any]) -> bool:
+        """Whether a drawing's key names this view."""
+        return {chip: str(value) for chip, value in key.items()} == self.state
 
 
 # Key of the column, its head, what it means, and whether more is better.

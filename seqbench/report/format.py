@@ -211,6 +211,7 @@ def slot(value: Any, kind: str) -> str:
     """The value of a sentence's slot, as the table of answers says that it is."""
     return SLOTS[kind](value)
 
+
 WARNINGS = {
     "failed": "Failed",
     "below_popularity": "Below Popularity",

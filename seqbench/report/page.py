@@ -8,7 +8,6 @@ from typing import Any
 
 import jinja2
 
-from ..analysis import collect
 from ..analysis.collect import Tables
 from . import answer, figures, style, views
 from . import format as fmt
@@ -28,13 +27,9 @@ SECTIONS = (
 LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen items", "machine": "Cost on"}  # fmt: skip
 
 
-def render(tables: Path, out: Path) -> Path:
-    """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page.
-
-    Raises:
-        UserError: a table is not there.
-    """
-    content, out = collect.read(tables), Path(out)
+def render(content: Tables, out: Path) -> Path:
+    """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
+    out = Path(out)
     drawings, shown = list(figures.drawn(content)), views.tables(content)
     style.export(drawings, out / "figures")
     for group in shown.values():
@@ -60,7 +55,7 @@ def html(
     parts = [section for section, _, _ in SECTIONS]
 
     def shown_at_first(drawing: Drawing) -> bool:
-        return default is not None and {k: str(v) for k, v in drawing.key.items()} == default.state
+        return default is not None and default.is_of(drawing.key)
 
     environment.globals.update(
         spans=spans, is_heading=is_heading, shown_at_first=shown_at_first,
