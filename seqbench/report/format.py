@@ -75,6 +75,12 @@ def metric_label(metric: str, unit: str | None = None) -> str:
     return f"{entry.label} ({unit})" if unit else entry.label
 
 
+def direction(metric: str) -> str:
+    """Which way is better, in words; empty where neither is."""
+    better = QUANTITIES[metric].better
+    return f"{better} is better" if better else ""
+
+
 def phase_label(phase: str) -> str:
     """Name of a phase: training or inference."""
     return PHASES[phase]
@@ -204,3 +210,27 @@ SLOTS = {
 def slot(value: Any, kind: str) -> str:
     """The value of a sentence's slot, as the table of answers says that it is."""
     return SLOTS[kind](value)
+
+
+WARNINGS = {
+    "failed": "Failed",
+    "below_popularity": "Below Popularity",
+    "not_a_number": "Not a number",
+    "below_baseline": "Below a non-parametric baseline",
+    "seeds_apart": "Seeds lie far apart",
+    "budget": "Training ended by its budget while still improving",
+    "fallback": "Kernel fell back to a slower one",
+    "shared_gpu": "GPU shared with another process",
+    "few_seeds": "Fewer than three seeds",
+    "substitute_file": "Data file stands in for the publisher's",
+    "ties": "Ties in time decide test items",
+    "throttled": "Clocks were held down",
+    "noisy": "Times scatter between rounds",
+    "dirty": "Made with uncommitted code",
+    "below_published": "Far below its published value",
+}
+
+
+def warning(code: str) -> str:
+    """What a warning says, by its code."""
+    return WARNINGS[code]
