@@ -1,7 +1,8 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
 Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contrasts`, `curves`, `scaling`, `crossovers`, `probes`,
-`protocols`, `agreement` (CSV),
+`protocols`, `agreement`, `claims`, `paper`, `published_values`, `budgets`, `origins`, `repeats`, `machine_effect`, `tuning`,
+`searches` (CSV),
 `effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
 """
 
@@ -20,7 +21,18 @@ from ..config.model_files import in_order
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
-from . import probe_rows, protocols, scaling_rows
+from . import (
+    budgets,
+    claims,
+    paper,
+    probe_rows,
+    protocols,
+    published_values,
+    repeats,
+    scaling_rows,
+    tuning,
+)
+from .pool import Pool
 from .summary import summarise
 from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
@@ -31,6 +43,8 @@ FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
     "curves",
     *("scaling", "crossovers", "probes", "protocols", "agreement"),
+    *("claims", "paper", "published_values", "budgets", "origins", "repeats", "machine_effect"),
+    *("tuning", "searches"),
 )
 
 
@@ -59,6 +73,7 @@ class Tables:
 NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
+    *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
@@ -77,6 +92,15 @@ COLUMNS = {
     "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
     "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
     "agreement": ("base", "track", "protocol", "tau"),
+    "claims": ("kind", "claim", "track", "verdict"),
+    "paper": ("model", "quantity", "track", "published", "ours"),
+    "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),
+    "budgets": ("track", "dataset", "model", "core_s"),
+    "origins": ("track", "dataset", "model", "machine_name", "seeds"),
+    "repeats": ("machine_a", "machine_b", "dataset", "model", "difference"),
+    "machine_effect": ("machine_a", "machine_b", "change"),
+    "tuning": ("dataset", "model", "trial", "value"),
+    "searches": ("track", "dataset", "model", "chosen"),
 }
 
 
@@ -89,9 +113,8 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     grid = read_grid(grid_path)
     entries = load(grid, Path(results))
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
-    tables = build(entries, datasets, grid["report"])
-    tables.settings["selected_settings"] = grid.get("selected_settings", {})
-    write(tables, Path(out))
+    report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
+    write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))
 
 
 def load(grid: dict[str, Any], results: Path) -> list[Entry]:
@@ -156,8 +179,14 @@ def build(
     datasets: dict[str, Any],
     report: Mapping[str, Any],
     one_machine: bool = True,
+    pooled: Pool | None = None,
+    trials: Iterable[dict[str, Any]] = (),
 ) -> Tables:
-    """Turn records into tables; report: as `grid.report`; `one_machine` as in `summarise`."""
+    """Turn records into tables.
+
+    report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the
+    records were chosen from, where several machines made them. trials: rows of `tuning.trials`.
+    """
     check_datasets(entries, datasets)
     compared = of_one_code(entries)
     quality = summarise(compared, report["margin"], one_machine)
@@ -183,7 +212,47 @@ def build(
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
+    frames |= _beside_others(frames, datasets, settings) | _made_by(
+        frames, settings, pooled, trials
+    )
     return Tables(frames, datasets, settings)
+
+
+def _beside_others(
+    frames: Mapping[str, pd.DataFrame], datasets: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """Tables of what others published, beside ours."""
+    published = published_values.read()
+    own = published["paper"]
+    values = published_values.rows(frames["summary"], settings, published["published_values"])
+    return {
+        "claims": _frame(claims.rows(frames, settings, claims.read(), own), claims.COLUMNS),
+        "paper": _frame(paper.rows(frames, datasets, settings, own), paper.COLUMNS),
+        "published_values": _frame(values, published_values.COLUMNS),
+    }
+
+
+def _made_by(
+    frames: Mapping[str, pd.DataFrame],
+    settings: Mapping[str, Any],
+    pooled: Pool | None,
+    trials: Iterable[dict[str, Any]],
+) -> dict[str, pd.DataFrame]:
+    """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
+    trained, selected = frames["experiments"], settings.get("selected_settings", {})
+    effect = repeats.effect(pooled) if pooled else ()
+    return {
+        "budgets": _frame(budgets.rows(trained, settings), budgets.COLUMNS),
+        "origins": _frame(budgets.origins(trained, settings), budgets.ORIGINS),
+        "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
+        "machine_effect": _frame(effect, repeats.EFFECT),
+        "tuning": _frame(trials, tuning.COLUMNS),
+        "searches": _frame(tuning.searches(selected), tuning.SEARCHES),
+    }
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(columns))
 
 
 def of_one_code(entries: list[Entry]) -> list[Entry]:

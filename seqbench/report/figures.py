@@ -17,7 +17,7 @@ from ..analysis.rows import pick
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost
 from .figures_cost import groups
-from .format import condition, count, dataset_name, label
+from .format import condition, label
 from .style import (
     LINE,
     MUTED,

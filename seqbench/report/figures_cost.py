@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,20 @@ from ..analysis.collect import Tables
 from ..analysis.rows import pick
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
-from .format import condition, count, label, length, machine_names, unit_for
-from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, legend_above, logarithmic, looks, named, panel
+from .format import condition, label, length, machine_names, unit_for
+from .style import (
+    MUTED,
+    PAPER,
+    Drawing,
+    Labels,
+    even,
+    label_ends,
+    legend_above,
+    logarithmic,
+    looks,
+    named,
+    panel,
+)
 
 COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
 X = {

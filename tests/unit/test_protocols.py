@@ -1,14 +1,10 @@
 """Protocols: which datasets are variants of which, Kendall's tau by hand, and what the report shows of them."""
 
-import json
-
 import numpy as np
 import pytest
-from builders import HASH, grid, samples, training, write_dataset, write_training
 
-from seqbench.analysis import collect, protocols
+from seqbench.analysis import protocols
 from seqbench.data import filtering
-from seqbench.report import protocol_views, report
 
 pytestmark = pytest.mark.slow
 
@@ -136,31 +132,3 @@ def test_what_an_order_changes_by_hand():
     variant = np.array([1, 0, 2, 4, 3, 8, 5, 6, 7, 9, 10, 11])
     found = filtering.changes(offsets, variant)
     assert found == {"users": 3, "test": 2, "validation": 2, "swapped": 1}
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """A report of five variants of one file."""
-    root = tmp_path_factory.mktemp("protocols")
-    results = root / "results"
-    datasets = list(NAMES)
-    plan = grid(
-        [
-            training(d, m, seed=s)
-            for d in datasets
-            for m in MODELS
-            for s in ((0, 1) if d == "toy" else (0,))
-        ]
-    )
-    plan["trainings"] = [
-        t for t in plan["trainings"] if t["model"] != "popularity" or not t["seed"]
-    ]
-    hashes = {d: HASH[:-1] + str(k) for k, d in enumerate(datasets)}
-    for name in datasets:
-        write_dataset(results, name, **facts(**VARIANTS[name]), hash=hashes[name])
-    for entry in plan["trainings"]:
-        arrays = samples(entry["model"], entry["seed"] + 10 * datasets.index(entry["dataset"]))
-        write_training(results, entry, arrays=arrays, data={"hash": hashes[entry["dataset"]]})
-    (results / "grid.json").write_text(json.dumps(plan))
-    collect.collect(results / "grid.json", results, root / "tables")
-    return report.render(root / "tables", root / "report"), collect.read(root / "tables")
