@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..config.model_files import in_order
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
-from . import probe_rows, protocols, scaling_rows
+from . import (
+    answers,
+    cost_ratios,
+    costs,
+    leaderboard,
+    probe_rows,
+    protocols,
+    scaling_rows,
+    time_to_quality,
+    verdicts,
+    warnings,
+)
 from .summary import summarise
+from .tables import Tables
 from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
@@ -31,34 +41,24 @@ FRAMES = (
     *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
     "curves",
     *("scaling", "crossovers", "probes", "protocols", "agreement"),
+    *("cost_ratios", "costs", "time_to_quality", "warnings", "leaderboard", "answers"),
 )
-
-
-@dataclass(frozen=True)
-class Tables:
-    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
-
-    settings: `margin`, `focal_model`, `models` (as configured) and `ablation` of the configuration, `environments` of the records.
-    """
-
-    frames: dict[str, pd.DataFrame]
-    datasets: dict[str, Any]
-    settings: dict[str, Any]
-
-    @property
-    def focal_model(self) -> str:
-        """The model that the question is about."""
-        return self.settings["focal_model"]
-
-    def ordered(self, models: Iterable[str]) -> list[str]:
-        """Distinct models in the order of every table: the focal model, the others as configured, the rest by name."""
-        return in_order(models, (self.focal_model, *self.settings["models"]))
+DERIVED = {  # tables made from tables: each may read those before it
+    "comparisons": verdicts.final,
+    "cost_ratios": cost_ratios.rows,
+    "costs": costs.of_conditions,
+    "time_to_quality": time_to_quality.rows,
+    "warnings": warnings.rows,
+    "leaderboard": leaderboard.rows,
+    "answers": answers.rows,
+}
 
 
 # Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
 NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
+    *("comparator", "focal", "subject", "text", "why", "code"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
@@ -77,6 +77,12 @@ COLUMNS = {
     "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
     "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
     "agreement": ("base", "track", "protocol", "tau"),
+    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
+    "costs": ("track", "dataset", "model", "cost_source"),
+    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
+    "warnings": ("level", "code"),
+    "leaderboard": ("track", "dataset", "model", "machine_name", "ndcg"),
+    "answers": ("place", "variant"),
 }
 
 
@@ -183,7 +189,10 @@ def build(
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
-    return Tables(frames, datasets, settings)
+    tables = Tables(frames, datasets, settings)
+    for name, make in DERIVED.items():
+        frames[name] = make(tables)
+    return tables
 
 
 def of_one_code(entries: list[Entry]) -> list[Entry]:

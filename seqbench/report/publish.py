@@ -175,8 +175,7 @@ def _pooled(machines: dict[str, list[Entry]]) -> tuple[pool.Pool, Tables]:
     """The records of all machines as one set, and their tables."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
     found = pool.pool(machines, facts, list(_chosen()), _defaults())
-    asked = grid.report(load.load())
-    return found, _settled(collect.build(found.entries, found.datasets, asked, one_machine=False))
+    return found, collect.build(found.entries, found.datasets, _asked(), one_machine=False)
 
 
 def _from(readme: Path, folder: Path) -> Path:
@@ -240,7 +239,7 @@ def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
 
 
 def _content(folder: Path, entries: list[Entry]) -> Tables:
-    return _settled(collect.build(entries, _datasets(folder), grid.report(load.load())))
+    return collect.build(entries, _datasets(folder), _asked())
 
 
 def _datasets(folder: Path) -> dict[str, Any]:
@@ -248,11 +247,13 @@ def _datasets(folder: Path) -> dict[str, Any]:
     return {name: read_dataset(folder, name) for name in names}
 
 
-def _settled(content: Tables) -> Tables:
-    """With what the project's configuration files say about steps of the ablation and tuned settings."""
-    content.settings["ablation"] = _declared("ablation").get("report", {}).get("ablation", [])
-    content.settings["selected_settings"] = _declared("tuned").get("selected_settings", {})
-    return content
+def _asked() -> dict[str, Any]:
+    """What reports read of the project's configuration files, with steps of the ablation and tuned settings."""
+    return {
+        **grid.report(load.load()),
+        "ablation": _declared("ablation").get("report", {}).get("ablation", []),
+        "selected_settings": _declared("tuned").get("selected_settings", {}),
+    }
 
 
 def _declared(name: str) -> dict[str, Any]:

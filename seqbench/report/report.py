@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ..analysis import collect
+from ..analysis import collect, warnings
 from ..analysis.collect import Tables
 from ..core.jobs import CURVES
 from . import (
@@ -66,7 +66,7 @@ def render(tables: Path, out: Path) -> Path:
 
 def check(tables: Path) -> list[str]:
     """Problems that a finished comparison must not have: failed records, models below Popularity, NaN."""
-    return findings.problems(collect.read(tables))
+    return warnings.problems(collect.read(tables))
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------
