@@ -15,14 +15,14 @@ from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
 from .figures import Drawing
 from .tables import Table, is_heading, save, spans
 
-# Parts below the answer: its name in the address, its heading, and whether it is folded.
+# Parts below the answer: its name in the address, its short name, its heading, and whether it is folded.
 SECTIONS = (
-    ("paper", "The paper, cell by cell", False),
-    ("lengths", "Cost against sequence length", False),
-    ("where", "Where it wins", False),
-    ("training", "What more training buys", False),
-    ("more", "More: breakdowns, ceilings, search, published values", True),
-    ("provenance", "Machines, data, runs, warnings, limits", True),
+    ("paper", "The paper", "The paper, cell by cell", False),
+    ("lengths", "Sequence length", "Cost against sequence length", False),
+    ("where", "Where it wins", "Where it wins", False),
+    ("training", "Training", "What more training buys", False),
+    ("more", "More", "More: breakdowns, ceilings, search, published values", True),
+    ("provenance", "Provenance and limits", "Machines, data, runs, warnings, limits", True),
 )
 LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen items", "machine": "Cost on"}  # fmt: skip
 
@@ -52,7 +52,7 @@ def html(
     )  # fmt: skip
     found = answer.views(content)
     default = found[0] if found else None
-    parts = [section for section, _, _ in SECTIONS]
+    parts = [section for section, *_ in SECTIONS]
 
     def shown_at_first(drawing: Drawing) -> bool:
         return default is not None and default.is_of(drawing.key)
@@ -72,8 +72,9 @@ def html(
         default=default,
         board=[(view, board_rows(view)) for view in found],
         sections=SECTIONS,
-        drawings={s: [d for d in drawings if d.section == s] for s in ("answer", *parts)},
+        drawings={s: [d for d in drawings if d.section == s and d.inline] for s in ("answer", *parts)},
         tables={section: shown.get(section, []) for section in parts},
+        left_out=content.settings.get("left_out", []),
         links=links,
         style=_text("style.css"),
         script=_text("report.js"),
