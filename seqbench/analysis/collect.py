@@ -11,29 +11,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..config.model_files import in_order
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
 from . import (
+    answers,
     budgets,
     claims,
+    cost_ratios,
+    costs,
+    leaderboard,
     paper,
     probe_rows,
     protocols,
     published_values,
     repeats,
     scaling_rows,
+    time_to_quality,
     tuning,
+    verdicts,
+    warnings,
 )
 from .pool import Pool
 from .summary import summarise
+from .tables import Tables
 from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
@@ -45,28 +51,16 @@ FRAMES = (
     *("scaling", "crossovers", "probes", "protocols", "agreement"),
     *("claims", "paper", "published_values", "budgets", "origins", "repeats", "machine_effect"),
     *("tuning", "searches"),
+    *("cost_ratios", "costs", "time_to_quality", "warnings", "leaderboard", "answers"),
 )
-
-
-@dataclass(frozen=True)
-class Tables:
-    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
-
-    settings: `margin`, `focal_model`, `models` (as configured) and `ablation` of the configuration, `environments` of the records.
-    """
-
-    frames: dict[str, pd.DataFrame]
-    datasets: dict[str, Any]
-    settings: dict[str, Any]
-
-    @property
-    def focal_model(self) -> str:
-        """The model that the question is about."""
-        return self.settings["focal_model"]
-
-    def ordered(self, models: Iterable[str]) -> list[str]:
-        """Distinct models in the order of every table: the focal model, the others as configured, the rest by name."""
-        return in_order(models, (self.focal_model, *self.settings["models"]))
+DERIVED = {  # tables made from tables: each may read those before it
+    "cost_ratios": cost_ratios.rows,
+    "costs": costs.of_conditions,
+    "time_to_quality": time_to_quality.rows,
+    "warnings": warnings.rows,
+    "leaderboard": leaderboard.rows,
+    "answers": answers.rows,
+}
 
 
 # Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
@@ -74,6 +68,7 @@ NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
     *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
+    *("comparator", "focal", "subject", "text", "why", "code"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
@@ -101,6 +96,12 @@ COLUMNS = {
     "machine_effect": ("machine_a", "machine_b", "change"),
     "tuning": ("dataset", "model", "trial", "value"),
     "searches": ("track", "dataset", "model", "chosen"),
+    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
+    "costs": ("track", "dataset", "model", "cost_source"),
+    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
+    "warnings": ("level", "code"),
+    "leaderboard": ("track", "dataset", "model", "machine_name", "ndcg"),
+    "answers": ("place", "variant"),
 }
 
 
@@ -212,10 +213,14 @@ def build(
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
+    frames["comparisons"] = verdicts.final(Tables(frames, datasets, settings))
     frames |= _beside_others(frames, datasets, settings) | _made_by(
         frames, settings, pooled, trials
     )
-    return Tables(frames, datasets, settings)
+    tables = Tables(frames, datasets, settings)
+    for name, make in DERIVED.items():
+        frames[name] = make(tables)
+    return tables
 
 
 def _beside_others(

@@ -194,7 +194,7 @@ def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
         for row in _trials(entries[0].results)
     ]
     content = collect.build(
-        found.entries, found.datasets, _report(), one_machine=False, repeats=found.repeats, trials=trials
+        found.entries, found.datasets, _report(), one_machine=False, pooled=found, trials=trials
     )  # fmt: skip
     content.settings["left_out"] = found.left_out
     return content

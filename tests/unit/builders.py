@@ -26,7 +26,7 @@ LENGTHS = (50, 100, 200, 800, 3200)
 BASELINES = ("popularity", "markov", "itemknn")
 REPORT = {
     "margin": 0.01, "ablation": [], "focal_model": "mamba4rec",
-    "models": ["mamba4rec", "sasrec", "bert4rec", "gru4rec", *BASELINES],
+    "models": ["mamba4rec", "sasrec", "bert4rec", "gru4rec", *BASELINES], "datasets": ["toy"],
 }  # fmt: skip
 TRAINING = {
     "objective": "all-positions", "precision": "fp32", "targets_per_step": 2048, "learning_rate": 0.001,
