@@ -70,7 +70,7 @@ def html(
         chips=chips(content, found),
         columns=COLUMNS,
         default=default,
-        board=[(view, board_rows(view)) for view in found],
+        board=[(view, board_rows(content, view)) for view in found],
         sections=SECTIONS,
         drawings={
             s: [d for d in drawings if d.section == s and d.inline] for s in ("answer", *parts)
@@ -107,17 +107,18 @@ def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:
     }
     order["length"].sort(key=int)
     order["seen"].sort(reverse=True)  # kept, excluded
+    order["machine"].sort(key=lambda name: name != found[0].machine)  # that of the answers first
     return [
         {"name": chip, "legend": LEGENDS[chip], "choices": [(v, said.get(chip, str)(v)) for v in order[chip]]}
         for chip in DIMENSIONS if found
     ]  # fmt: skip
 
 
-def board_rows(view: View) -> list[tuple[Any, dict[str, Any], list[str]]]:
+def board_rows(content: Tables, view: View) -> list[tuple[Any, dict[str, Any], list[str]]]:
     """Every model of a view: its row, its cells and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
     return [
-        (row, cells, answer.warnings_of(row))
+        (row, cells, answer.warnings_of(content, row))
         for row, cells in zip(rows, answer.cells_of(view), strict=True)
     ]
 
