@@ -33,7 +33,7 @@ def rows(experiments: pd.DataFrame, settings: Mapping[str, Any]) -> Iterator[dic
     for about, own in _groups(experiments, settings):
         cores = own.threads.where(own.device_kind == "cpu", 1)
         yield {
-            **about, "n_seeds": len(own), "ended_by_budget": int(own.still_improving.astype(bool).sum()),
+            **about, "n_seeds": len(own), "ended_by_budget": int(own.still_improving.eq(True).sum()),
             **{name: own[column].mean() for name, column in MEANS.items()},
             **{name: own[name].mean() for name in SECONDS},
             "core_s": (own[list(SECONDS)].sum(axis=1) * cores).sum(),

@@ -12,7 +12,7 @@ from ..core.jobs import Study
 
 COLUMNS = (
     *("dataset", "model", "seq_len", "trial", "repeats", "seed", "status", "value", "steps"),
-    *("best_step", "stopped", "targets_seen", "train_s", "parameters", "chosen"),
+    *("best_step", "stopped", "targets_seen", "train_s", "parameters", "chosen", "machine_name"),
 )
 TOLD = ("metric", "seq_len", "seed", "trials", "failed", "max_steps", "default", "median", "best")
 SEARCHES = (
@@ -28,9 +28,12 @@ def trials(folder: Path) -> Iterator[dict[str, Any]]:
         study = Study.from_json(json.dumps(content["study"]))
         about = {key: content["study"][key] for key in ("dataset", "model", "seq_len", "seed")}
         for trial in content["trials"]:
-            if (folder / study.trial_path(trial["number"])).exists():
-                chosen = json.dumps(trial["chosen"], sort_keys=True)
-                row = {**about, **trial, "trial": trial["number"], "chosen": chosen}
+            record = folder / study.trial_path(trial["number"]) / "record.json"
+            if record.exists():
+                environment = json.loads(record.read_text(encoding="utf-8"))["environment"]
+                row = {**about, **trial, "trial": trial["number"]}
+                row |= {"chosen": json.dumps(trial["chosen"], sort_keys=True)}
+                row |= {"machine_name": environment["machine_name"]}
                 yield {column: row.get(column) for column in COLUMNS}
 
 
