@@ -15,8 +15,9 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC
 from .costs import LENGTHS
+from .rows import TRACKS, pick, trainings, unique
 from .scaling_rows import CONCLUSIVE_SHARE
-from .tables import TRACKS, Tables, pick, trainings, unique
+from .tables import Tables
 
 SEEN_ITEMS, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
@@ -148,7 +149,7 @@ class View:
         if turn == "from":
             longer = steps[(steps.verdict == "dearer") & (steps.seq_len < at)]
             longer = longer[longer.source.isin(("dataset", crossover.curve))]
-            return _is("from", longer.seq_len.max() if len(longer) else None, at)
+            return _is("from", longer.seq_len.max() if len(longer) else crossover.x_min, at)
         numbers = {"never": crossover.x_max, "beyond": crossover.x_max, "until": at}
         return _is("never" if turn == "beyond" else turn, numbers.get(turn))
 

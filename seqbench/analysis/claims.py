@@ -20,8 +20,9 @@ import yaml
 from ..config.model_files import shown
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
-from .rows import compared_tracks, facing, pick, unique
+from .rows import compared_tracks, pick, unique
 from .summary import enough_seeds
+from .verdicts import facing
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "claims.yaml"
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured"

@@ -45,30 +45,22 @@ from .tidy_cost import efficiency_rows
 
 WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
 TIDY = ("effectiveness", "efficiency")
-FRAMES = (
-    *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
-    "curves",
-    *("scaling", "crossovers", "probes", "protocols", "agreement"),
-    *("claims", "paper", "published_values", "budgets", "origins", "repeats", "machine_effect"),
-    *("tuning", "searches"),
-    *("cost_ratios", "costs", "time_to_quality", "warnings", "leaderboard", "answers"),
-)
-DERIVED = {  # tables made from tables: each may read those before it
+# Tables made from tables, in two turns: the second reads what others published too.
+FROM_RECORDS = {
+    "comparisons": verdicts.final,
     "cost_ratios": cost_ratios.rows,
     "costs": costs.of_conditions,
     "time_to_quality": time_to_quality.rows,
-    "warnings": warnings.rows,
-    "leaderboard": leaderboard.rows,
-    "answers": answers.rows,
 }
+TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
 
 
 # Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
 NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
+    *("focal", "subject", "text", "why", "code"),
     *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
-    *("comparator", "focal", "subject", "text", "why", "code"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
@@ -87,6 +79,9 @@ COLUMNS = {
     "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
     "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
     "agreement": ("base", "track", "protocol", "tau"),
+    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
+    "costs": ("track", "dataset", "model", "cost_source"),
+    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
     "claims": ("kind", "claim", "track", "verdict"),
     "paper": ("model", "quantity", "track", "published", "ours"),
     "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),
@@ -96,13 +91,11 @@ COLUMNS = {
     "machine_effect": ("machine_a", "machine_b", "change"),
     "tuning": ("dataset", "model", "trial", "value"),
     "searches": ("track", "dataset", "model", "chosen"),
-    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
-    "costs": ("track", "dataset", "model", "cost_source"),
-    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
     "warnings": ("level", "code"),
     "leaderboard": ("track", "dataset", "model", "machine_name", "ndcg"),
     "answers": ("place", "variant"),
 }
+FRAMES = tuple(COLUMNS)
 
 
 def collect(grid_path: Path, results: Path, out: Path) -> None:
@@ -213,38 +206,32 @@ def build(
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
-    frames["comparisons"] = verdicts.final(Tables(frames, datasets, settings))
-    frames |= _beside_others(frames, datasets, settings) | _made_by(
-        frames, settings, pooled, trials
-    )
     tables = Tables(frames, datasets, settings)
-    for name, make in DERIVED.items():
+    for name, make in FROM_RECORDS.items():
+        frames[name] = make(tables)
+    frames |= _beside_others(tables) | _made_by(tables, pooled, trials)
+    for name, make in TO_BE_READ.items():
         frames[name] = make(tables)
     return tables
 
 
-def _beside_others(
-    frames: Mapping[str, pd.DataFrame], datasets: Mapping[str, Any], settings: Mapping[str, Any]
-) -> dict[str, pd.DataFrame]:
+def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
     """Tables of what others published, beside ours."""
-    published = published_values.read()
-    own = published["paper"]
-    values = published_values.rows(frames["summary"], settings, published["published_values"])
+    published, frames, settings = published_values.read(), tables.frames, tables.settings
+    own, values = published["paper"], published["published_values"]
+    values = published_values.rows(frames["summary"], settings, values)
     return {
         "claims": _frame(claims.rows(frames, settings, claims.read(), own), claims.COLUMNS),
-        "paper": _frame(paper.rows(frames, datasets, settings, own), paper.COLUMNS),
+        "paper": _frame(paper.rows(frames, tables.datasets, settings, own), paper.COLUMNS),
         "published_values": _frame(values, published_values.COLUMNS),
     }
 
 
 def _made_by(
-    frames: Mapping[str, pd.DataFrame],
-    settings: Mapping[str, Any],
-    pooled: Pool | None,
-    trials: Iterable[dict[str, Any]],
+    tables: Tables, pooled: Pool | None, trials: Iterable[dict[str, Any]]
 ) -> dict[str, pd.DataFrame]:
     """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
-    trained, selected = frames["experiments"], settings.get("selected_settings", {})
+    trained, settings = tables.frames["experiments"], tables.settings
     effect = repeats.effect(pooled) if pooled else ()
     return {
         "budgets": _frame(budgets.rows(trained, settings), budgets.COLUMNS),
@@ -252,7 +239,7 @@ def _made_by(
         "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
         "machine_effect": _frame(effect, repeats.EFFECT),
         "tuning": _frame(trials, tuning.COLUMNS),
-        "searches": _frame(tuning.searches(selected), tuning.SEARCHES),
+        "searches": _frame(tuning.searches(settings.get("selected_settings", {})), tuning.SEARCHES),
     }
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..core.display import LOWER, QUANTITIES
 from . import costs
-from .tables import Tables, pick
+from .rows import pick
+from .tables import Tables
 
 COMPARED = tuple(
     name

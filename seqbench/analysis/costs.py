@@ -16,7 +16,8 @@ import pandas as pd
 
 from ..core.jobs import FULL_LENGTH
 from .protocols import BASE
-from .tables import CONDITION, Tables, pick, trainings, unique
+from .rows import pick, trainings, unique
+from .tables import CONDITION, Tables
 
 LENGTHS = "length-at-constant-batch"  # the curve that stands in for a dataset
 PER_USERS = 1000  # users that the time of inference is given for

@@ -12,8 +12,9 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC
 from .costs import core_seconds
+from .rows import pick, trainings, unique
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import CONDITION, Tables, pick, trainings, unique
+from .tables import CONDITION, Tables
 from .tidy import SEEN_ITEMS
 
 MODEL, PLACE = [*CONDITION, "model"], ["machine_name", *CONDITION]

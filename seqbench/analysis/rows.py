@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .protocols import OPPOSITE
-
 TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 
 
 def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """Rows whose columns have these values; an empty frame stays empty."""
-    if frame.empty:
+    if frame.empty or not values:
         return frame
     return frame[np.logical_and.reduce([frame[key] == value for key, value in values.items()])]
 
@@ -27,31 +25,6 @@ def unique(frame: pd.DataFrame, *columns: str) -> list[tuple]:
     return list(frame[list(columns)].drop_duplicates().itertuples(index=False, name=None))
 
 
-def facing(rows: pd.DataFrame, model: str, comparator: str) -> pd.Series | None:
-    """The one row of `comparisons` that holds a pair, read from the side of ``model``; None if it is not there."""
-    if rows.empty:
-        return None
-    for a, b, sign in ((model, comparator, 1), (comparator, model, -1)):
-        found = rows[(rows.model_a == a) & (rows.model_b == b)]
-        if len(found):
-            row = found.iloc[0]
-            if sign == 1:
-                return row
-            turned = {
-                "model_a": model,
-                "model_b": comparator,
-                "mean_a": row.mean_b,
-                "mean_b": row.mean_a,
-            }
-            turned |= {
-                "difference": -row.difference,
-                "ci_low": -row.ci_high,
-                "ci_high": -row.ci_low,
-            }
-            return pd.Series({**row, **turned, "verdict": OPPOSITE.get(row.verdict, row.verdict)})  # fmt: skip
-    return None
-
-
 def tracks_in_order(tracks: Iterable[str]) -> list[str]:
     """Distinct tracks in the order of `TRACKS`, the others as they come."""
     known = {track: at for at, track in enumerate(TRACKS)}
@@ -61,3 +34,8 @@ def tracks_in_order(tracks: Iterable[str]) -> list[str]:
 def compared_tracks(settings: Mapping[str, Any], tracks: Iterable[str]) -> list[str]:
     """Tracks that answer the question: without the steps between both ends of the ablation."""
     return [t for t in tracks_in_order(tracks) if t not in settings.get("ablation", ())[1:-1]]
+
+
+def trainings(experiments: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `experiments` of models that were trained and came to their end."""
+    return pick(experiments, kind="train", status="ok", trained=True)

@@ -1,4 +1,4 @@
-"""All tables of a grid in one value, and rows of them as everyone picks them who derives another table."""
+"""All tables of a grid in one value."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..config.model_files import in_order
 from .protocols import variants
+from .rows import compared_tracks, tracks_in_order, unique
 from .tidy import SEEN_ITEMS
 
-TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 CONDITION = ("track", "dataset", "seq_len")
 
 
@@ -43,14 +42,14 @@ class Tables:
         frame = self.frames[name]
         if frame.empty:
             return frame
-        steps = (self.settings.get("ablation") or [])[1:-1]
-        return frame[~frame.dataset.isin(variants(self.datasets)) & ~frame.track.isin(steps)]
+        tracks = compared_tracks(self.settings, frame.track)
+        return frame[~frame.dataset.isin(variants(self.datasets)) & frame.track.isin(tracks)]
 
     def sorted(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows in the order of every table: datasets and models as configured, machines as they come."""
         orders = {
             "dataset": in_order(frame.dataset, self.settings.get("datasets", ())),
-            "track": in_order(frame.track, TRACKS),
+            "track": tracks_in_order(frame.track),
             "seq_len": sorted(set(frame.seq_len)),
             "seen_items": SEEN_ITEMS,
             "machine_name": [name for (name,) in unique(self.frames["efficiency"], "machine_name")],
@@ -59,22 +58,3 @@ class Tables:
         places = {key: {name: k for k, name in enumerate(own)} for key, own in orders.items()}
         by = [key for key in places if key in frame]
         return frame.sort_values(by, key=lambda own: own.map(places[own.name]), kind="stable", ignore_index=True)  # fmt: skip
-
-
-def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Rows whose columns have these values; an empty frame stays empty."""
-    if frame.empty or not values:
-        return frame
-    return frame[np.logical_and.reduce([frame[key] == value for key, value in values.items()])]
-
-
-def unique(frame: pd.DataFrame, *columns: str) -> list[tuple]:
-    """Distinct values of some columns, in order of first use."""
-    if frame.empty:
-        return []
-    return list(frame[list(columns)].drop_duplicates().itertuples(index=False, name=None))
-
-
-def trainings(experiments: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `experiments` of models that were trained and came to their end."""
-    return pick(experiments, kind="train", status="ok", trained=True)

@@ -11,7 +11,8 @@ import pandas as pd
 from ..core.display import PRIMARY_METRIC
 from ..core.jobs import Training
 from .costs import core_seconds
-from .tables import CONDITION, Tables, pick
+from .rows import pick
+from .tables import CONDITION, Tables
 
 SHARE = 0.95
 COLUMNS = (

@@ -11,9 +11,10 @@ import pandas as pd
 
 from .protocols import OPPOSITE
 from .resampling import CONFIDENCE
+from .rows import pick, trainings
 from .significance import holm
 from .summary import UNSTEADY, enough_seeds
-from .tables import Tables, trainings
+from .tables import Tables
 
 INCONCLUSIVE = "inconclusive"
 FAMILY = [
@@ -47,16 +48,27 @@ def _turned(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Pairs with the model that comes first in the configured order as `model_a`."""
     place = {name: k for k, name in enumerate(tables.ordered([*rows.model_a, *rows.model_b]))}
     turn = rows.model_a.map(place) > rows.model_b.map(place)
-    ahead, behind = rows[~turn], rows[turn]
-    swapped = behind.assign(
-        model_a=behind.model_b, model_b=behind.model_a, mean_a=behind.mean_b, mean_b=behind.mean_a,
-        difference=-behind.difference, effect=-behind.effect, ci_low=-behind.ci_high, ci_high=-behind.ci_low,
-        verdict=behind.verdict.replace(OPPOSITE),
-    )  # fmt: skip
-    rows = pd.concat([ahead, swapped]).sort_index()
-    return tables.sorted(rows.rename(columns={"model_a": "model", "model_b": "comparator"})).rename(
-        columns={"model": "model_a", "comparator": "model_b"}
-    )
+    rows = pd.concat([rows[~turn], swapped(rows[turn])])
+    names = {"model_a": "model", "model_b": "comparator"}
+    back = {new: old for old, new in names.items()}
+    return tables.sorted(rows.rename(columns=names)).rename(columns=back)
+
+
+def swapped(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `comparisons` read from the side of `model_b`."""
+    sides = {"model_a": "model_b", "model_b": "model_a", "mean_a": "mean_b", "mean_b": "mean_a"}
+    negated = {"difference": "difference", "effect": "effect", "ci_low": "ci_high", "ci_high": "ci_low"}  # fmt: skip
+    turned = {name: rows[other] for name, other in sides.items()}
+    turned |= {name: -rows[other] for name, other in negated.items() if other in rows}
+    return rows.assign(**turned, verdict=rows.verdict.replace(OPPOSITE))
+
+
+def facing(rows: pd.DataFrame, model: str, comparator: str) -> pd.Series | None:
+    """The one row of `comparisons` that holds a pair, read from the side of ``model``; None if it is not there."""
+    own = pick(rows, model_a=model, model_b=comparator)
+    if own.empty and len(rows):
+        own = swapped(pick(rows, model_a=comparator, model_b=model))
+    return None if own.empty else own.iloc[0]
 
 
 def _why(rows: pd.DataFrame, tables: Tables) -> pd.Series:

@@ -14,8 +14,9 @@ from ..core.display import PRIMARY_METRIC
 from ..core.jobs import FULL_LENGTH, Training
 from .groups import APART
 from .protocols import variants
+from .rows import pick, trainings
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import CONDITION, Tables, pick, trainings
+from .tables import CONDITION, Tables
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided
@@ -129,11 +130,13 @@ def _few_seeds(tables: Tables) -> Iterator[Row]:
 
 def _below_published(tables: Tables) -> Iterator[Row]:
     """Models whose mean is far below what others published of them in the same condition."""
-    rows = tables.frames.get("published_values", pd.DataFrame())
-    for row in rows[rows.share < NEAR].itertuples() if len(rows) else ():
-        if row.verdict in ("below", "inconclusive"):
-            about = {key: getattr(row, key) for key in MODEL}
-            yield _row("warn", "below_published", **about, subject=row.source, value=row.share, limit=NEAR)  # fmt: skip
+    rows = tables.frames[
+        "published_values"
+    ]  # of every value NDCG first: it decides where it was published
+    rows = rows.drop_duplicates([*MODEL, "seen_items", "source", "note"])
+    for row in rows[rows.share.lt(NEAR)].itertuples():
+        about = {key: getattr(row, key) for key in MODEL}  # a weak training is one either way
+        yield _row("warn", "below_published", **about, subject=row.source, value=row.share, limit=NEAR)  # fmt: skip
 
 
 def _substitute_file(tables: Tables) -> Iterator[Row]:
