@@ -12,7 +12,7 @@ from ..analysis.collect import Tables
 from . import answer, figures, style, views
 from . import format as fmt
 from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
-from .figures import Drawing
+from .style import Drawing
 from .tables import Table, is_heading, save, spans
 
 # Parts below the answer: its name in the address, its short name, its heading, and whether it is folded.
@@ -31,21 +31,21 @@ def render(content: Tables, out: Path) -> Path:
     """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
     out = Path(out)
     drawings, shown = list(figures.drawn(content)), views.tables(content)
-    style.export(drawings, out / "figures")
+    pictures = style.pictures(drawings, out / "figures")
     for group in shown.values():
         for table in group:
             save(table, out / "tables")
     for view in answer.views(content)[:1]:
         save(answer.leaderboard(view), out / "tables")
     page = out / "index.html"
-    page.write_text(html(content, drawings, shown, links=True), encoding="utf-8")
+    page.write_text(html(content, drawings, pictures, shown, links=True), encoding="utf-8")
     return page
 
 
 def html(
-    content: Tables, drawings: list[Drawing], shown: Mapping[str, list[Table]], links: bool = False
-) -> str:
-    """The page as text; links: to the files of its figures and tables, where they lie beside it."""
+    content: Tables, drawings: list[Drawing], pictures: Mapping[str, str], shown: Mapping[str, list[Table]], links: bool = False
+) -> str:  # fmt: skip
+    """The page as text. pictures: by name of the drawing. links: to files of its figures and tables, where they lie beside it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -59,7 +59,7 @@ def html(
 
     environment.globals.update(
         spans=spans, is_heading=is_heading, shown_at_first=shown_at_first,
-        inline=lambda drawing: jinja2.filters.Markup(style.inline(drawing)),
+        inline=lambda drawing: jinja2.filters.Markup(pictures[drawing.name]),
     )  # fmt: skip
     environment.tests["shown_at_first"] = shown_at_first
     return environment.get_template("index.html.j2").render(

@@ -38,6 +38,7 @@ matplotlib.rcParams.update({
     "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": MUTED, "grid.alpha": 0.25, "grid.linewidth": 0.8,
     "figure.dpi": 72, "savefig.dpi": 144, "svg.hashsalt": "seqbench", "pdf.fonttype": 42, "lines.linewidth": 1.5, "lines.markersize": 7,
 })  # fmt: skip
+WORKERS = 2  # processes that draw
 UNDATED: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None, "ModDate": None},
@@ -241,11 +242,17 @@ def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None
     drawing.data.to_csv(data, index=False, float_format="%.10g", lineterminator="\n")
 
 
-def export(drawings: Sequence[Drawing], folder: Path, workers: int = 2) -> None:
-    """Save the figures that have files, in processes of their own."""
-    wanted = [drawing for drawing in drawings if drawing.files]
-    with ProcessPoolExecutor(workers) as pool:
-        list(pool.map(save, wanted, [folder] * len(wanted), chunksize=4))
+def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[str, str]:
+    """Figures as elements of the page, by name, made in processes of their own; with a folder their files are written there too."""
+    with ProcessPoolExecutor(WORKERS) as pool:
+        texts = pool.map(_picture, drawings, [folder] * len(drawings), chunksize=4)
+        return {drawing.name: text for drawing, text in zip(drawings, texts, strict=True)}
+
+
+def _picture(drawing: Drawing, folder: Path | None) -> str:
+    if folder and drawing.files:
+        save(drawing, folder)
+    return inline(drawing) if drawing.inline else ""
 
 
 def inline(drawing: Drawing) -> str:
