@@ -56,13 +56,13 @@ def _row(code: str, source: Any, keys: tuple[str, ...] = ABOUT, **values: Any) -
     return {"code": code, **{k: getattr(source, k) for k in keys if hasattr(source, k)}, **values}
 
 
-def _counted(code: str, frame: pd.DataFrame, flag: pd.Series | bool, *by: str, text: str = "") -> Iterator[Row]:  # fmt: skip
+def _counted(code: str, frame: pd.DataFrame, flag: pd.Series, *by: str, text: str = "") -> Iterator[Row]:  # fmt: skip
     """Groups of rows some of which carry a flag: how many, of how many, and what a column says of them."""
-    for key, own in frame.groupby(list(by), sort=False) if len(frame) else ():
-        marked = own[flag[own.index]]
-        if len(marked):
-            said = "; ".join(dict.fromkeys(marked[text].dropna())) if text else None
-            yield {"code": code, **dict(zip(by, key, strict=True)), "count": len(marked), "of": len(own), "text": said}  # fmt: skip
+    for key, own in frame[flag].groupby(list(by), sort=False) if len(frame) else ():
+        about = dict(zip(by, key, strict=True))
+        of = len(pick(frame[list(by)], **about))
+        said = "; ".join(dict.fromkeys(own[text].dropna())) if text else None
+        yield {"code": code, **about, "count": len(own), "of": of, "text": said}
 
 
 def _records(tables: Tables) -> Iterator[Row]:
@@ -85,7 +85,8 @@ def _records(tables: Tables) -> Iterator[Row]:
 
 def _quality(tables: Tables) -> Iterator[Row]:
     """Trained models that are worse than they should be, or known too badly."""
-    for row in (e := tables.frames["effectiveness"])[e.value.isna()].itertuples() if len(tables.frames["effectiveness"]) else ():  # fmt: skip
+    values = tables.frames["effectiveness"]
+    for row in values[values.value.isna()].itertuples() if len(values) else ():
         yield _row("not_a_number", row, subject=row.path, text=row.metric)
     where = {"metric": PRIMARY_METRIC, "ties": "conservative"}
     every, main = (pick(frame, **where) for frame in (tables.frames["summary"], tables.main("summary")))  # fmt: skip
