@@ -189,15 +189,18 @@ def cells_of(view: View) -> list[dict[str, Cell]]:
     return [
         {
             "model": Cell(fmt.label(row.model), value=row.model, mark="focal" if row.focal else ""),
-            "ndcg": Cell(
-                fmt.fixed(row.ndcg, digits), fmt.interval(row.ndcg_low, row.ndcg_high, digits),
-                row.ndcg, "best" if row.ndcg_best is True else "",
-            ),
-            "hr": Cell(fmt.fixed(row.hr, digits), value=row.hr),
+            "ndcg": _quality(row.ndcg, digits, fmt.interval(row.ndcg_low, row.ndcg_high, digits), row.ndcg_best),
+            "hr": _quality(row.hr, digits),
             **{key: _cost(row, key, *units[key]) for key in COSTS},
         }
         for row in rows.astype(object).itertuples()
     ]  # fmt: skip
+
+
+def _quality(value: float, digits: int, detail: str = "", best: object = False) -> Cell:
+    if not known(value):
+        return Cell(NOT_MEASURED, mark="muted")
+    return Cell(fmt.fixed(value, digits), detail, value, "best" if best is True else "")
 
 
 def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
@@ -222,6 +225,9 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
     return Cell(text, value=value, mark="best" if best else "", title="; ".join(said))
 
 
-def warnings_of(row: Any) -> list[str]:
-    """What the warnings of a row of the leaderboard say."""
-    return [fmt.warning(code) for code in (row.warnings if known(row.warnings) else "").split()]
+def warnings_of(tables: Tables, row: Any) -> list[str]:
+    """What the warnings of a row of the leaderboard say, notes left out."""
+    rows = tables.frames["warnings"]
+    grave = set(rows.code[rows.level != "note"]) if len(rows) else set()
+    codes = row.warnings.split() if known(row.warnings) else ()
+    return [fmt.warning(code) for code in codes if code in grave]

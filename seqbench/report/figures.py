@@ -6,6 +6,7 @@ Names and units come from the registry of quantities; every model keeps its colo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ from ..analysis.collect import Tables
 from ..analysis.rows import pick
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost
-from .figures_cost import groups
-from .format import condition, label
+from .figures_cost import first_track, groups
+from .format import condition, known, label
 from .style import (
     LINE,
     MUTED,
@@ -37,6 +38,10 @@ QUALITY = QUANTITIES[PRIMARY_METRIC].label
 SEEN = {"kept": "seen items kept", "excluded": "seen items excluded"}
 MINUTE, HOUR = 60.0, 3600.0
 BUSY = {"cpu": "core", "cuda": "GPU"}  # whose minutes a training costs, by kind of device
+PROBES = {
+    "history length": "interactions in the history",
+    "popularity of the target": "interactions with the target item",
+}
 BASELINE = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
 
 
@@ -44,6 +49,11 @@ def drawn(tables: Tables) -> Iterator[Drawing]:
     """Every figure that the tables have data for, in the order of the page."""
     for figure in FIGURES:
         yield from figure(tables)
+
+
+def _short(model: str) -> str:
+    """Name of a model beside a line, without what its label says in brackets."""
+    return label(model).partition(" (")[0]
 
 
 def _time_unit(kind: str, seconds: float) -> tuple[float, str]:
@@ -61,17 +71,22 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
     """Quality against the time of the whole training, one per view of the leaderboard."""
     columns = ["model", "trained", "ndcg", "ndcg_low", "ndcg_high", "train_s", "train_s_low", "train_s_high", "warnings"]  # fmt: skip
     views = ("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind")
-    for key, rows in groups(tables.frames["leaderboard"], *views):
+    default = tables.frames["answers"].head(1)
+    board = tables.frames["leaderboard"]
+    board = board[board.ndcg.notna()] if len(board) else board
+    for key, rows in groups(board, *views):
         dataset, seq_len, track, seen_items, machine, kind = key
         rows = rows[columns]
+        first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
             f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}",
             "answer",
             {"dataset": dataset, "length": seq_len, "track": track, "seen": seen_items, "machine": machine},
             "Quality against training cost: up and left is better",
             "Bars: 95 % interval of quality, quartiles of time. Dashed: no training, or its time was not measured.",
-            _scatter(rows[rows.ndcg.notna()], kind),
+            partial(_scatter, rows, kind),
             rows,
+            files=len(first) > 0 and seen_items == "kept",
         )  # fmt: skip
 
 
@@ -113,8 +128,7 @@ def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
 
 def _warned(row: object) -> str:
     """A model's name, with a mark where a warning stands about it."""
-    codes = row.warnings
-    return f"{label(row.model)} (!)" if isinstance(codes, str) and codes else label(row.model)
+    return f"{_short(row.model)} (!)" if known(row.warnings) else _short(row.model)
 
 
 # --- where it wins ------------------------------------------------------------------------------------------------------
@@ -132,23 +146,29 @@ def forest(tables: Tables) -> Iterator[Drawing]:
             f"differences-{track}-{seen_items}",
             "where",
             {"track": track, "seen": seen_items},
-            f"{track.capitalize()}, {SEEN[seen_items]}: right of zero {label(tables.focal_model)} is better",
+            f"{label(tables.focal_model)}, {track}, {SEEN[seen_items]}",
             "95 % intervals; filled where the verdict is significant. The band is the margin.",
-            _forest(own, tables.ordered(own.model_b)),
+            partial(
+                _forest,
+                own,
+                tables.ordered(own.model_b),
+                label(tables.focal_model),
+                tables.settings["margin"],
+            ),
             own,
         )
 
 
-def _forest(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
+def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float) -> Figure:
     look, conditions = looks(models), list(groups(rows, "dataset", "seq_len"))
     step = LINE + 2
     height = len(conditions) * (step * len(models) + 8)
-    axis = panel(height=height + 90, left=132, top=44, bottom=46)
+    axis = panel(height=height + 86, left=140, top=26, bottom=60)
     axis.set_ylim(height, 0)
     ends = [*rows.share_low, *rows.share_high, 0]
     room = 0.06 * (max(ends) - min(ends))
     axis.set_xlim(min(ends) - room, max(ends) + room)
-    axis.axvspan(-rows.margin.max(), rows.margin.max(), color=MUTED, alpha=0.25, linewidth=0)
+    axis.axvspan(-margin, margin, color=MUTED, alpha=0.3, linewidth=0)
     axis.axvline(0, color=MUTED, linewidth=1)
     middles = []
     for k, (_, own) in enumerate(conditions):
@@ -162,13 +182,15 @@ def _forest(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
             face = look[row.model_b]["color"] if significant else PAPER
             axis.plot((row.share_low, row.share_high), (y, y), color=look[row.model_b]["color"])
             axis.plot(row.share, y, markerfacecolor=face, **look[row.model_b])
-    axis.set_yticks(middles, [condition(*key) for key, _ in conditions], fontsize=11)
+    axis.set_yticks(middles, [condition(*key).replace(", ", "\n") for key, _ in conditions])
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     even(axis.xaxis)
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_xlabel(f"difference in {QUALITY}, share of the better mean")
-    legend_above(axis, models, [f"against {label(model)}" if k == 0 else label(model) for k, model in enumerate(models)])  # fmt: skip
+    axis.set_xlabel(
+        f"difference in {QUALITY}, share of the better mean\nright of zero {focal} is better"
+    )
+    legend_above(axis, models, [_short(model) for model in models])
     return axis.figure
 
 
@@ -189,14 +211,14 @@ def learning(tables: Tables) -> Iterator[Drawing]:
             {"dataset": dataset, "length": seq_len, "track": track},
             f"{condition(dataset, seq_len)}, {track}",
             "One line per seed. The marker is the step whose weights were tested.",
-            _learning(rows, where, tables.ordered(rows.model)),
+            partial(_learning, rows, where, tables.ordered(rows.model)),
             rows,
-            inline=track == _first_track(tables),
+            inline=track == first_track(tables),
         )
 
 
 def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
-    axis, look, ends = panel(right=84), looks(models), []
+    axis, look, ends = panel(right=92), looks(models), []
     measured = rows.busy_s.notna().all()
     factor, unit = _time_unit(kind, rows.busy_s.max()) if measured else (1.0, "updates")
     rows = rows.assign(x=rows.busy_s / factor if measured else rows.step)
@@ -212,7 +234,7 @@ def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
         best = own[own.best]
         axis.plot(best.x, best.value, linestyle="", clip_on=False, **look[model])
         last = own[own.x == own.x.max()].iloc[0]
-        ends.append((last.x, last.value, label(model), look[model]["color"]))
+        ends.append((last.x, last.value, _short(model), look[model]["color"]))
     label_ends(axis, ends)
     return axis.figure
 
@@ -236,13 +258,13 @@ def ladder(tables: Tables) -> Iterator[Drawing]:
             {"dataset": dataset, "length": seq_len, "track": track},
             f"{condition(dataset, seq_len)}, {track}: what more training buys",
             "Final validation of each budget, mean over seeds. Bars: the lowest and the highest seed.",
-            _ladder(rows, kind, tables.ordered(rows.model)),
+            partial(_ladder, rows, kind, tables.ordered(rows.model)),
             rows,
         )
 
 
 def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
-    axis, look, ends = panel(right=84), looks(models), []
+    axis, look, ends = panel(right=92), looks(models), []
     measured = rows.busy_s.notna().all()
     factor, unit = _time_unit(kind, rows.busy_s.max()) if measured else (1.0, "updates")
     rows = rows.assign(x=rows.busy_s / factor if measured else rows.max_steps)
@@ -254,7 +276,7 @@ def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
         own = rows[rows.model == model].sort_values("x")
         axis.vlines(own.x, own["min"], own["max"], color=look[model]["color"])
         axis.plot(own.x, own["mean"], **look[model])
-        ends.append((own.x.iloc[-1], own["mean"].iloc[-1], label(model), look[model]["color"]))
+        ends.append((own.x.iloc[-1], own["mean"].iloc[-1], _short(model), look[model]["color"]))
     label_ends(axis, ends)
     return axis.figure
 
@@ -265,64 +287,76 @@ def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
 def memory(tables: Tables) -> Iterator[Drawing]:
     """How far back a model remembers: its share of the oracle against the lag of the copied item, on synthetic data."""
     for (track,), rows in groups(tables.frames.get("memory", pd.DataFrame()), "track"):
-        models = tables.ordered(rows.model)
-        axis, look, ends = panel(right=118), looks(models), []
-        lags = sorted(rows.lag.unique())
-        axis.set_xlim(min(lags) - 0.5, max(lags) + 0.2)
-        axis.set_xticks(lags)
-        axis.set_ylim(0, 1.05)
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        named(axis, "the copied item lies so many steps back", f"share of the oracle's {QUALITY}")
-        axis.axhline(1, color=MUTED, **BASELINE)
-        for model in models:
-            own = rows[rows.model == model].sort_values("lag")
-            axis.plot(own.lag, own.share, clip_on=False, **look[model])
-            axis.vlines(own.lag, own.share_low, own.share_high, color=look[model]["color"])
-            ends.append((own.lag.iloc[-1], own.share.iloc[-1], label(model), look[model]["color"]))
-        label_ends(axis, ends)
+        if rows.lag.nunique() < 2:
+            continue
         yield Drawing(
             f"memory-{track}",
-            "answer" if len(lags) > 1 else "more",
+            "where",
             {"track": track},
             "How far back does a model remember?",
             "The oracle knows how the data were made. Bars: 95 % intervals.",
-            axis.figure,
+            partial(_memory, rows, tables.ordered(rows.model)),
             rows,
         )
 
 
+def _memory(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
+    axis, look, ends = panel(right=92), looks(models), []
+    lags = sorted(rows.lag.unique())
+    axis.set_xlim(min(lags) - 0.5, max(lags) + 0.2)
+    axis.set_xticks(lags)
+    axis.set_ylim(0, 1.05)
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    named(axis, "the copied item lies so many steps back", f"share of the oracle's {QUALITY}")
+    axis.axhline(1, color=MUTED, **BASELINE)
+    for model in models:
+        own, color = rows[rows.model == model].sort_values("lag"), look[model]["color"]
+        axis.plot(own.lag, own.share, clip_on=False, **look[model])
+        axis.vlines(own.lag, own.share_low, own.share_high, color=color)
+        ends.append((own.lag.iloc[-1], own.share.iloc[-1], _short(model), color))
+    label_ends(axis, ends)
+    return axis.figure
+
+
 def breakdown(tables: Tables) -> Iterator[Drawing]:
     """Quality by history length and by popularity of the target, one per condition."""
-    names = {"history length": "interactions in the history", "popularity of the target": "interactions with the target item"}  # fmt: skip
     frame = tables.frames["probes"]
-    frame = frame[frame.probe.isin(list(names))] if len(frame) else frame
+    frame = frame[frame.probe.isin(list(PROBES))] if len(frame) else frame
+    columns = ["probe", "group", "model", "mean", "ci_low", "ci_high", "n_users", "n_seeds"]
     keys = ("dataset", "seq_len", "track", "probe")
     for (dataset, seq_len, track, probe), rows in _conditions(tables, frame, *keys):
-        models, order = tables.ordered(rows.model), list(dict.fromkeys(rows.group))
-        axis, look, ends = panel(right=118), looks(models), []
-        axis.set_xlim(-0.3, len(order) - 0.8)
-        axis.set_xticks(range(len(order)), order, fontsize=10.5)
-        axis.set_ylim(0, 1.06 * rows.ci_high.max())
-        even(axis.yaxis)
-        named(axis, names[probe], QUALITY)
-        for k, model in enumerate(models):
-            own = rows[rows.model == model]
-            x = own.group.map(order.index) + 0.04 * (k - (len(models) - 1) / 2)
-            axis.plot(x, own["mean"], clip_on=False, **look[model])
-            axis.vlines(x, own.ci_low, own.ci_high, color=look[model]["color"], linewidth=1)
-            ends.append((x.iloc[-1], own["mean"].iloc[-1], label(model), look[model]["color"]))
-        label_ends(axis, ends)
-        columns = ["probe", "group", "model", "mean", "ci_low", "ci_high", "n_users", "n_seeds"]
+        rows = rows[columns]
+        longest = seq_len == frame.seq_len[frame.dataset == dataset].max()
         yield Drawing(
-            f"{'length' if probe == 'history length' else 'popularity'}-{dataset}-{seq_len}-{track}",
+            f"{probe.replace(' ', '-')}-{dataset}-{seq_len}-{track}",
             "more",
             {"dataset": dataset, "length": seq_len, "track": track},
             f"{condition(dataset, seq_len)}, {track}: quality by {probe}",
             "Users in groups of about equal size, seen items kept. Bars: 95 % intervals.",
-            axis.figure,
-            rows[columns],
-            inline=track == _first_track(tables) and seq_len == frame[frame.dataset == dataset].seq_len.max(),
-        )  # fmt: skip
+            partial(_breakdown, rows, tables.ordered(rows.model), PROBES[probe]),
+            rows,
+            inline=track == first_track(tables) and longest,
+        )
+
+
+def _breakdown(rows: pd.DataFrame, models: Sequence[str], x_name: str) -> Figure:
+    axis, look, ends = panel(right=92), looks(models), []
+    order = list(dict.fromkeys(rows.group))
+    axis.set_xlim(-0.3, len(order) - 0.8)
+    axis.set_xticks(
+        range(len(order)), [group.replace(" to ", "–") for group in order], fontsize=10.5
+    )
+    axis.set_ylim(0, 1.06 * rows.ci_high.max())
+    even(axis.yaxis)
+    named(axis, x_name, QUALITY)
+    for k, model in enumerate(models):
+        own, color = rows[rows.model == model], look[model]["color"]
+        x = own.group.map(order.index) + 0.04 * (k - (len(models) - 1) / 2)
+        axis.plot(x, own["mean"], clip_on=False, **look[model])
+        axis.vlines(x, own.ci_low, own.ci_high, color=color, linewidth=1)
+        ends.append((x.iloc[-1], own["mean"].iloc[-1], _short(model), color))
+    label_ends(axis, ends)
+    return axis.figure
 
 
 def _conditions(tables: Tables, frame: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple, pd.DataFrame]]:  # fmt: skip
@@ -333,10 +367,6 @@ def _conditions(tables: Tables, frame: pd.DataFrame, *keys: str) -> Iterator[tup
         for own, rows in found.items():
             if own[:3] == key:
                 yield own, rows
-
-
-def _first_track(tables: Tables) -> str:
-    return tables.frames["leaderboard"].track.iloc[0]
 
 
 FIGURES = (

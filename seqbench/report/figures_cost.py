@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -49,6 +51,11 @@ def groups(frame: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple, pd.DataFram
         yield from frame.groupby(list(keys), sort=False, dropna=False)
 
 
+def first_track(tables: Tables) -> str:
+    """The track whose figures the page shows; those of others are files."""
+    return tables.frames["leaderboard"].track.iloc[0]
+
+
 def stepping(tables: Tables, dataset: str, seq_len: int, track: str) -> tuple[str, Mapping[str, float]]:  # fmt: skip
     """Median step by model on the machine that measured most of a condition, a CPU before a GPU, and its kind of device."""
     rows = pick(tables.frames["efficiency"], dataset=dataset, seq_len=seq_len, track=track, phase="train", metric="step_s")  # fmt: skip
@@ -74,7 +81,7 @@ def _growth(tables: Tables, section: str, curves: Sequence[str]) -> Iterator[Dra
     machines = machine_names(tables.settings)
     frame = tables.frames["scaling"]
     frame = frame[frame.curve.isin(curves)] if len(frame) else frame
-    for (machine, kind, track, curve, fixed), fits in groups(frame, "machine_name", "device_kind", "track", "curve", "fixed"):  # fmt: skip
+    for (machine, track, curve, fixed), fits in groups(frame, "machine_name", "track", "curve", "fixed"):  # fmt: skip
         costs = pick(tables.frames["efficiency"], machine_name=machine, track=track, curve=curve, fixed=fixed)  # fmt: skip
         crossings = pick(tables.frames["crossovers"], machine_name=machine, track=track, curve=curve, fixed=fixed, model_a=tables.focal_model)  # fmt: skip
         for phase, metric, title in COSTS:
@@ -83,12 +90,12 @@ def _growth(tables: Tables, section: str, curves: Sequence[str]) -> Iterator[Dra
             if data.empty:
                 continue
             yield Drawing(
-                f"{curve}-{fixed.partition(' ')[0].replace(',', '')}-{phase}-{metric}-{track}-{machine}",
+                f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}",
                 section,
                 {"machine": machine, "track": track},
                 f"{title}, {machines[machine]}",
-                f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b x^c. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
-                _grown(data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric),
+                f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b xᶜ. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
+                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric),
                 data,
                 inline=section == "lengths" or metric != "saved_bytes",
             )  # fmt: skip
@@ -131,16 +138,16 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
 
 def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: float) -> None:
     """Rings where the focal model's measured medians cross another's, with the lengths; about, where only both sides are known."""
-    labels = Labels(axis)
-    for row in rows.itertuples():
-        if not row.x == row.x or row.extrapolated or row.share < CONCLUSIVE_SHARE:
-            continue
+    labels, rings = Labels(axis), []
+    for row in rows[rows.x.notna() & ~rows.extrapolated.astype(bool) & (rows.share >= CONCLUSIVE_SHARE)].itertuples():  # fmt: skip
         own = found[found.model == row.model_b].sort_values("x")
         y = np.exp(np.interp(np.log(row.x), np.log(own.x), np.log(own["median"] / factor)))
         axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
-        labels.beside(row.x, y, f"{'about ' * row.bracketed}{length(row.x)}", 11)
+        rings.append((row.x, y, f"about {length(float(f'{row.x:.0e}'))}" if row.bracketed else length(row.x)))  # fmt: skip
+    for x, y, text in rings:
+        labels.beside(x, y, text, 11)
 
 
 # --- the device ---------------------------------------------------------------------------------------------------------
@@ -162,9 +169,9 @@ def roofline(tables: Tables) -> Iterator[Drawing]:
             {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
             f"Roofline, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
             "Training filled, inference hollow. The line is what measured matrix product and copy allow.",
-            _roofline(data, tables.ordered(data.model)),
+            partial(_roofline, data, tables.ordered(data.model)),
             data,
-            inline=seq_len == frame[(frame.machine_name == machine) & (frame.dataset == dataset)].seq_len.max(),
+            inline=track == first_track(tables) and seq_len == frame[frame.dataset == dataset].seq_len.max(),
         )  # fmt: skip
 
 
@@ -181,7 +188,7 @@ def _rates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _roofline(data: pd.DataFrame, models: Sequence[str]) -> Figure:
-    axis, look = panel(top=44), looks(models)
+    axis, look = panel(), looks(models)
     factor, unit = unit_for("FLOP/s", data.product_flop_per_s)
     product, copy = data.product_flop_per_s.median(), data.copy_bytes_per_s.median()
     knee = product / copy
@@ -204,22 +211,26 @@ def energy(tables: Tables) -> Iterator[Drawing]:
     rows = rows[rows["median"].notna()] if len(rows) else rows
     machines = machine_names(tables.settings)
     for (machine, track, dataset, seq_len), own in groups(rows, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
-        models = tables.ordered(own.model)
-        axis, look = panel(height=70 + 26 * len(models), left=90), looks(models)
-        factor, unit = unit_for("J", own["median"])
-        for k, model in enumerate(models):
-            row = own[own.model == model].iloc[0]
-            axis.barh(k, row["median"] / factor, height=0.6, color=look[model]["color"])
-        axis.set_yticks(range(len(models)), [label(model) for model in models])
-        axis.set_ylim(len(models) - 0.4, -0.6)
-        axis.set_xlabel(unit)
-        even(axis.xaxis)
+        own = own[["model", "median", "q25", "q75"]]
         yield Drawing(
             f"energy-{dataset}-{seq_len}-{track}-{machine}",
             "more",
             {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
             f"Energy of an epoch, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
             "By the counter of the device; less is better.",
-            axis.figure,
-            own[["model", "median", "q25", "q75"]],
+            partial(_energy, own, tables.ordered(own.model)),
+            own,
         )
+
+
+def _energy(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
+    axis, look = panel(height=70 + 26 * len(models), left=90), looks(models)
+    factor, unit = unit_for("J", rows["median"])
+    for k, model in enumerate(models):
+        value = rows["median"][rows.model == model].iloc[0]
+        axis.barh(k, value / factor, height=0.6, color=look[model]["color"])
+    axis.set_yticks(range(len(models)), [label(model) for model in models])
+    axis.set_ylim(len(models) - 0.4, -0.6)
+    axis.set_xlabel(unit)
+    even(axis.xaxis)
+    return axis.figure

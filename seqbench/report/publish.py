@@ -146,7 +146,7 @@ def _page(content: Tables, folder: Path) -> str | None:
     """Write the published page, one file, and the scatter of its default view; the latter's name, None if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings, default = list(figures.drawn(content)), next(iter(answer.views(content)), None)
-    page = html(content, drawings, views.tables(content))
+    page = html(content, drawings, style.pictures(drawings), views.tables(content))
     records.write_atomically(folder / "index.html", page.encode())
     for drawing in drawings:
         if default and drawing.section == "answer" and default.is_of(drawing.key):
@@ -194,7 +194,7 @@ def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
         for row in _trials(entries[0].results)
     ]
     content = collect.build(
-        found.entries, found.datasets, _report(), one_machine=False, repeats=found.repeats, trials=trials
+        found.entries, found.datasets, _report(), one_machine=False, pooled=found, trials=trials
     )  # fmt: skip
     content.settings["left_out"] = found.left_out
     return content

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,13 @@ from ..config.model_files import shown
 INK, PAPER, MUTED = "#000000", "#ffffff", "#808080"
 # Okabe and Ito's palette, which stays distinct for colour-blind readers; markers repeat the distinction.
 SPARE = ((INK, "*"), ("#7B4EA3", "<"), ("#8C564B", ">"), ("#4D7C0F", "h"), ("#B91C1C", "p"))
-TEXT, LINE, LETTER = 12, 14, 6.6  # px: size of text, height of a line of it, width of a letter
+TEXT, LINE, LETTER = 12, 14, 7.1  # px: size of text, height of a line of it, width of a letter
 matplotlib.rcParams.update({
     "font.size": TEXT, "font.family": "DejaVu Sans", "axes.titlesize": TEXT, "axes.titlelocation": "left", "axes.spines.top": False,
     "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": MUTED, "grid.alpha": 0.25, "grid.linewidth": 0.8,
     "figure.dpi": 72, "savefig.dpi": 144, "svg.hashsalt": "seqbench", "pdf.fonttype": 42, "lines.linewidth": 1.5, "lines.markersize": 7,
 })  # fmt: skip
+WORKERS = 2  # processes that draw
 UNDATED: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None, "ModDate": None},
@@ -50,7 +51,7 @@ class Drawing:
     """A figure of one panel.
 
     section: of the page. key: what it shows, as the page's chips name it (`dataset`, `length`, `track`, `seen`, `machine`).
-    data: exactly what is drawn. inline: whether the page shows it; others are files only.
+    draw: makes the figure, here or in another process. data: exactly what is drawn. inline: whether the page shows it. files: whether it is saved to take along.
     """
 
     name: str
@@ -58,9 +59,10 @@ class Drawing:
     key: dict[str, Any]
     title: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
     data: pd.DataFrame
     inline: bool = True
+    files: bool = True
 
 
 def looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -108,10 +110,8 @@ def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ())
     }
     axis.axes.set(**ends)
     span = high * room**2 / low
-    near = span**0.09  # labels need room: of two close numbers the smaller one stays unlabelled
     if len(only):
-        following = [*only[1:], np.inf]
-        axis.set_major_locator(FixedLocator([a for a, b in zip(only, following, strict=True) if b / a > near]))  # fmt: skip
+        axis.set_major_locator(FixedLocator(_with_room(axis, sorted(only))))
     elif span < 4:
         even(axis, 5)  # even steps: powers of ten would leave nothing
     else:
@@ -119,6 +119,17 @@ def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ())
         axis.set_major_locator(LogLocator(subs=subs))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:.4g}"))
+
+
+def _with_room(axis: Axis, numbers: Sequence[float]) -> list[float]:
+    """Those of some numbers whose labels do not touch, from the largest down."""
+    kept: list[float] = []
+    for number in reversed(numbers):
+        at, *last = (axis.axes.transData.transform((n, 1))[0] for n in (number, *kept[-1:]))
+        wide = LETTER * len(f"{number:,.0f}")
+        if not kept or last[0] - at > wide + 6:
+            kept.append(number)
+    return kept
 
 
 # --- labels -------------------------------------------------------------------------------------------------------------
@@ -189,7 +200,7 @@ def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]], size: int 
     heights = spread([at[k][1] for k in order], LINE, axis.get_window_extent().y0)
     for k, height in zip(order, heights, strict=True):
         (x, y), (*_, text, color) = at[k], ends[k]
-        leader = {"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
+        leader = {"arrowstyle": "-", "color": color, "lw": 0.8, "ls": ":", "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
         axis.annotate(text, (x, y), (right + 16, height), xycoords="figure pixels", textcoords="figure pixels", fontsize=size,
                       va="center_baseline", arrowprops=leader)  # fmt: skip
 
@@ -209,7 +220,7 @@ def legend_above(axis: Axes, models: Sequence[str], names: Sequence[str]) -> Non
     look, x = looks(models), axis.figure.bbox.width - 4
     top = axis.get_window_extent().y1 + 14
     for model, name in reversed(list(zip(models, names, strict=True))):
-        x -= len(name) * LETTER
+        x -= len(name) * (LETTER + 0.5)
         axis.annotate(name, (x, top), xycoords="figure pixels", va="center_baseline")
         at = axis.transData.inverted().transform((x - 9, top))
         axis.plot(*at, linestyle="", clip_on=False, markersize=6, **look[model])
@@ -223,24 +234,32 @@ def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None
     """Write a figure as SVG, PDF and PNG with fonts embedded, the same bytes every time, and its data as CSV beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.fonttype": "path"}):
+        figure = drawing.draw()
         for kind in kinds:
             file = folder / f"{drawing.name}.{kind}"
-            drawing.figure.savefig(file, metadata=UNDATED[kind], facecolor=PAPER)
+            figure.savefig(file, metadata=UNDATED[kind], facecolor=PAPER)
     data = folder / f"{drawing.name}.csv"
     drawing.data.to_csv(data, index=False, float_format="%.10g", lineterminator="\n")
 
 
-def export(drawings: Sequence[Drawing], folder: Path, workers: int = 2) -> None:
-    """Save several figures, in processes of their own."""
-    with ProcessPoolExecutor(workers) as pool:
-        list(pool.map(save, drawings, [folder] * len(drawings), chunksize=4))
+def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[str, str]:
+    """Figures as elements of the page, by name, made in processes of their own; with a folder their files are written there too."""
+    with ProcessPoolExecutor(WORKERS) as pool:
+        texts = pool.map(_picture, drawings, [folder] * len(drawings), chunksize=4)
+        return {drawing.name: text for drawing, text in zip(drawings, texts, strict=True)}
+
+
+def _picture(drawing: Drawing, folder: Path | None) -> str:
+    if folder and drawing.files:
+        save(drawing, folder)
+    return inline(drawing) if drawing.inline else ""
 
 
 def inline(drawing: Drawing) -> str:
     """The figure as an `<svg>` element for the page: ids of its own, font and ink of the page, numbers to a tenth of a pixel."""
-    text = io.StringIO()
+    text, figure = io.StringIO(), drawing.draw()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        drawing.figure.savefig(text, format="svg", metadata=UNDATED["svg"], facecolor="none")
+        figure.savefig(text, format="svg", metadata=UNDATED["svg"], facecolor="none")
     root = ElementTree.fromstring(text.getvalue())
     own = f"f{zlib.crc32(drawing.name.encode()):x}"
     inner = "".join(_markup(child, own) for child in root)

@@ -1,261 +1,446 @@
-"""Display tables of what was run and how well: which rows and columns, from the tidy tables to cells."""
+"""Which tables stand in which section of the page: each a declaration of its rows and columns, made into cells by one function.
+
+A table has rows by some keys of a tidy table, headings over runs of rows, and columns that repeat for every value of other keys.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ..analysis.collect import Tables
-from ..analysis.summary import CONCLUSIVE, UNSTEADY
-from ..core.display import PRIMARY_METRIC, QUALITY_METRICS, QUANTITIES
-from .findings import condition_name, enough_seeds, failures, lead, pick, unique
-from .tables import (
-    Cell,
-    Column,
-    Table,
-    decimals,
-    first_digit,
-    known,
-    label,
-    metric_label,
-    share,
-    signed,
-    whole,
-)
+from ..analysis.rows import pick, unique
+from ..analysis.tables import Tables
+from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, shown_quantities
+from ..core.jobs import FULL_LENGTH
+from . import format as fmt
+from .figures_cost import COMMON
+from .format import DASH, known
+from .tables import Cell, Column, Table
 
-SEEN_ITEMS = {"kept": "Seen items kept", "excluded": "Seen items excluded"}
-DASH = Cell("–", mark="muted")
+Row = Mapping[str, Any]
+COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))  # held against each other
+STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
+SIGNS = {"": "", "interval": "interval", "few_seeds": "few seeds", "seeds_apart": "seeds apart", "holm": "corrected for many", "few_rounds": "few rounds"}  # fmt: skip
+CURVES = ("length-at-constant-tokens", "batch-size", "catalogue-size")
 
 
-# --- what was run -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Field:
+    """A column: its head, and the cell of a row (or of all rows of a key, with `many`)."""
+
+    text: str
+    cell: Callable[[Any], Cell]
+    number: bool = True
+    many: bool = False
 
 
-def machines(tables: Tables) -> Table:
-    """What was run where, by machine and number of threads."""
-    experiments = tables.frames["experiments"]
-    columns = [
-        Column(t, number=False) for t in ("Machine", "Device", "Processor and memory", "System")
+@dataclass(frozen=True)
+class View:
+    """A table of the page, or one for each value of `split`.
+
+    rows: the tidy table, filtered. heading: keys of the rows that are named over a run of rows. by: keys of a row, shown first.
+    fields: further columns of a row. spread, own: keys whose every value repeats the columns `own`.
+    """
+
+    name: str
+    section: str
+    caption: str
+    rows: Callable[[Tables], pd.DataFrame]
+    by: tuple[str, ...]
+    fields: tuple[Field, ...] = ()
+    heading: tuple[str, ...] = ()
+    spread: tuple[str, ...] = ()
+    own: tuple[Field, ...] = ()
+    split: tuple[str, ...] = ()
+    note: str = ""
+
+
+def tables(content: Tables) -> dict[str, list[Table]]:
+    """All tables that have rows, by section of the page."""
+    found: dict[str, list[Table]] = {}
+    for view in VIEWS:
+        frame = view.rows(content)
+        for values in unique(frame, *view.split) if view.split else [()]:
+            part = pick(frame, **dict(zip(view.split, values, strict=True)))
+            if len(part):
+                found.setdefault(view.section, []).append(_table(view, part, content, values))
+    return found
+
+
+def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Table:
+    said = _Names(content)
+    keys, groups = [*view.heading, *view.by], _spread_values(view, frame, content)
+    columns = [Column(HEADS.get(key, key.capitalize()), number=False) for key in view.by]
+    columns += [Column(field.text, number=field.number) for field in view.fields]
+    for values in groups:
+        over = ", ".join(said(key, value) for key, value in zip(view.spread, values, strict=True))
+        columns += [Column(field.text, over, field.number) for field in view.own]
+    body: list[list[Cell]] = []
+    heading: tuple | None = None
+    for key, rows in frame.groupby(keys, sort=False, dropna=False):
+        records = rows.astype(object).to_dict("records")
+        if view.heading and key[: len(view.heading)] != heading:
+            heading = key[: len(view.heading)]
+            body.append([Cell(", ".join(said(k, v) for k, v in zip(view.heading, heading, strict=True) if known(v)))])  # fmt: skip
+        shown = zip(view.by, key[len(view.heading) :], strict=True)
+        cells = [Cell(said(k, v), value=v if known(v) else None) for k, v in shown]
+        cells += [_cell(field, records) for field in view.fields]
+        for values in groups:
+            mine = [r for r in records if all(_same(r[k], v) for k, v in zip(view.spread, values, strict=True))]  # fmt: skip
+            cells += [_cell(field, mine) for field in view.own]
+        body.append(cells)
+    names = [said(key, value) for key, value in zip(view.split, split, strict=True)]
+    name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
+    return Table(name, ", ".join([view.caption, *names]), columns, body, [view.note] * bool(view.note))
+
+
+def _spread_values(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
+    if not view.spread:
+        return []
+    found = unique(frame, *view.spread)
+    models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
+    if models:
+        order = content.ordered(frame[models[0]])
+        found.sort(key=lambda values: order.index(values[view.spread.index(models[0])]))
+    return found
+
+
+def _same(one: Any, two: Any) -> bool:
+    return one == two or not (known(one) or known(two))
+
+
+def _cell(field: Field, records: list[Row]) -> Cell:
+    if not records:
+        return Cell(DASH, mark="muted")
+    return field.cell(records if field.many else records[0])
+
+
+class _Names:
+    """How values of keys are read."""
+
+    def __init__(self, content: Tables) -> None:
+        machines = fmt.machine_names(content.settings)
+        self.machine = lambda name: machines.get(name, str(name))
+
+    def __call__(self, key: str, value: Any) -> str:
+        if not known(value):
+            return DASH
+        if key == "machine_name" or key in ("machine_a", "machine_b"):
+            return self.machine(value)
+        return NAMES[key](value) if key in NAMES else str(value)
+
+
+NAMES: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("dataset", "base"), fmt.dataset_name),
+    **dict.fromkeys(("model", "comparator", "model_b"), fmt.label),
+    "seq_len": lambda value: f"L = {fmt.count(value)}",
+    "x": fmt.count,
+    "track": lambda value: f"track {value}",
+    "phase": fmt.phase_label,
+    **dict.fromkeys(("metric", "quantity"), lambda value: QUANTITIES[value].label),
+    "seen_items": lambda value: f"seen items {value}",
+    "code": fmt.warning,
+    "seed": fmt.count,
+    "goal": lambda value: f"goal {fmt.fixed(value, 4)}",
+}
+HEADS = {"model": "Model", "seq_len": "L", "x": "L", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "metric": "Metric"}  # fmt: skip
+
+
+# --- cells --------------------------------------------------------------------------------------------------------------
+
+
+def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
+    """A column of text."""
+    return Field(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH, value=row[column]), number=False)  # fmt: skip
+
+
+def number(head: str, column: str, show: Callable[[Any], str] = fmt.count, bad: bool = False) -> Field:
+    """A column of numbers; bad: what is not zero is marked."""
+
+    def cell(row: Row) -> Cell:
+        value = row[column]
+        return Cell(show(value), value=value, mark="bad" if bad and known(value) and value > 0 else "")
+
+    return Field(head, cell)
+
+
+def quality(head: str, column: str, low: str, high: str) -> Field:
+    """A quality with its interval, in the digits that it supports."""
+
+    def cell(row: Row) -> Cell:
+        if not known(row[column]):
+            return Cell(DASH, mark="muted")
+        digits = fmt.decimals([(row[high] - row[low]) / 2]) if known(row[high]) else 3
+        return Cell(fmt.fixed(row[column], digits), fmt.interval(row[low], row[high], digits), row[column])  # fmt: skip
+
+    return Field(head, cell)
+
+
+def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "") -> Field:
+    """A cost in a unit that suits it, with its quartiles; unit: or that of the quantity that the row is about."""
+
+    def cell(row: Row) -> Cell:
+        own = unit or QUANTITIES[row.get("metric") or row["quantity"]].unit
+        value = row[column]
+        if not known(value):
+            return Cell(DASH, mark="muted", title=row.get("reason") or "")
+        factor, name = fmt.unit_for(own, [value])
+        ends = [fmt.significant(row[end] / factor) for end in (low, high) if end and known(row[end])]
+        detail = f"[{', '.join(ends)}]" if len(ends) == 2 and ends[0] != ends[1] else ""
+        return Cell(f"{fmt.significant(value / factor)} {name}".strip(), detail, value)
+
+    return Field(head, cell)
+
+
+def judged(head: str, column: str = "verdict") -> Field:
+    """A verdict; why it is open under the pointer."""
+
+    def cell(row: Row) -> Cell:
+        word, mark = fmt.verdict(row[column])
+        return Cell(word, mark=mark, title=_why(row))
+
+    return Field(head, cell, number=False)
+
+
+def _why(row: Row) -> str:
+    why = row.get("why")
+    return SIGNS.get(why, why.replace("_", " ")) if known(why) else ""
+
+
+def _difference(row: Row) -> Cell:
+    """A difference as a share of the better mean, with its interval and the mark of its verdict."""
+    sign, mark = fmt.verdict(row["verdict"])
+    ends = [fmt.percent(row[end]).removesuffix(" %") for end in ("share_low", "share_high")]
+    return Cell(f"{sign.split(' ')[0]} {fmt.percent(row['share'])}", f"[{', '.join(ends)}]", row["share"], mark, _why(row) or row["verdict"])  # fmt: skip
+
+
+def _ratio(row: Row) -> Cell:
+    sign, mark = fmt.verdict(row["verdict"])
+    ends = [fmt.ratio(row[end]) for end in ("ratio_low", "ratio_high")]
+    return Cell(f"{sign.split(' ')[0]} {fmt.ratio(row['ratio'])}", f"[{', '.join(ends)}]", row["ratio"], mark, row["verdict"])  # fmt: skip
+
+
+def _crossing(row: Row) -> Cell:
+    """Where the cheaper of two models changes: the length with its interval, or which is cheaper all along."""
+    if known(row["x"]):
+        about = "about " * bool(row["bracketed"]) + "beyond, at about " * bool(row["extrapolated"])
+        winner = fmt.label(row["cheaper_max"]) if not row["extrapolated"] else "crosses"
+        detail = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
+        return Cell(f"{winner} from {about}{fmt.length(row['x'])}", detail, row["x"])
+    if row["cheaper_min"] == row["cheaper_max"]:
+        return Cell(f"{fmt.label(row['cheaper_max'])} throughout", mark="muted")
+    return Cell("inconclusive", mark="open")
+
+
+def _marks(rows: list[Row]) -> Cell:
+    """Verdicts of one claim: a sign per metric, or one word where all agree."""
+    verdicts = [fmt.verdict(row["verdict"]) for row in rows]
+    words = {row["verdict"] for row in rows}
+    names = [QUANTITIES[row["metric"]].label if row["metric"] in QUANTITIES else row["metric"] for row in rows]  # fmt: skip
+    detail = ", ".join(names)
+    first = rows[0]
+    if len(rows) == 1 and known(first["ratio_or_difference"]):
+        detail = f"{fmt.ratio(first['ratio_or_difference'])}" + (f", published {fmt.ratio(first['published'])}" if known(first["published"]) else "")  # fmt: skip
+    why = ", ".join(dict.fromkeys(_why(row) for row in rows if _why(row)))
+    if len(words) == 1:
+        return Cell(verdicts[0][0], detail if known(first["focal_value"]) else "", mark=verdicts[0][1], title=why)  # fmt: skip
+    signs = [f"{word.split(' ')[0]} {name}" for (word, _), name in zip(verdicts, names, strict=True)]
+    return Cell(", ".join(signs), mark="open", title=why)
+
+
+def _seeds(rows: list[Row]) -> Cell:
+    return Cell("; ".join(f"{row['machine_name']} ({row['seeds']})" for row in rows))
+
+
+def _reached(row: Row) -> Cell:
+    all_of = row["n_reached"] == row["n_seeds"]
+    return Cell(f"{fmt.count(row['n_reached'])} of {fmt.count(row['n_seeds'])}", value=row["n_reached"], mark="" if all_of else "open")  # fmt: skip
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+
+def whole(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
+    """Rows of a tidy table with these values; none where there is no such table."""
+    return lambda content: pick(content.frames.get(name, pd.DataFrame()), **values)
+
+
+def main(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
+    """The same without variants of datasets and steps of the ablation."""
+    return lambda content: pick(content.main(name), **values) if name in content.frames else pd.DataFrame()  # fmt: skip
+
+
+def _of_pairs(frame: pd.DataFrame, pairs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    """Rows of these phases and metrics, in their order."""
+    if frame.empty:
+        return frame
+    order = {pair: k for k, pair in enumerate(pairs)}
+    places = pd.Series([order.get(pair, -1) for pair in zip(frame.phase, frame.metric, strict=True)], frame.index)  # fmt: skip
+    kept = frame[places >= 0]
+    return kept.iloc[places[places >= 0].argsort(kind="stable")]
+
+
+def _paper(content: Tables, costs: bool) -> pd.DataFrame:
+    rows = content.frames.get("paper", pd.DataFrame())
+    if rows.empty:
+        return rows
+    rows = rows[rows.phase.notna() == costs]
+    return rows[rows.machine_name.notna()] if costs else rows
+
+
+def _differing(content: Tables) -> pd.DataFrame:
+    rows = content.frames.get("paper", pd.DataFrame())
+    return rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows
+
+
+def _ratios(content: Tables, *sources: str) -> pd.DataFrame:
+    rows = content.frames.get("cost_ratios", pd.DataFrame())
+    rows = _of_pairs(rows[rows.source.isin(sources)] if len(rows) else rows, COSTS)
+    return rows.assign(x=rows.sequences.where(rows.source == "batch-size", rows.n_items.where(rows.source == "catalogue-size", rows.seq_len))) if len(rows) else rows  # fmt: skip
+
+
+def _crossed(content: Tables, *curves: str) -> pd.DataFrame:
+    rows = pick(content.frames["crossovers"], model_a=content.focal_model)
+    return _of_pairs(rows[rows.curve.isin(curves)] if len(rows) else rows, COSTS)
+
+
+def _versus(content: Tables) -> pd.DataFrame:
+    rows = pick(content.frames["comparisons"], metric=PRIMARY_METRIC, model_a=content.focal_model)
+    trained = pick(content.frames["leaderboard"], trained=True)
+    return rows[rows.model_b.isin(set(trained.model))] if len(rows) else rows
+
+
+def _costs(content: Tables, *groups: str) -> pd.DataFrame:
+    rows = content.main("efficiency")
+    rows = rows[rows.curve.isna() & rows["median"].notna()] if len(rows) else rows
+    if rows.empty:
+        return rows
+    parts = [
+        _of_pairs(own, tuple((p, m) for p in PHASES for m in shown_quantities(p, kind, *groups)))
+        for kind, own in rows.groupby("device_kind", sort=False)
     ]
-    columns += [Column(t) for t in ("Threads", "Trainings", "Measurements", "Not ok")]
-    rows = []
-    for facts in _environments(tables):
-        part = pick(
-            experiments, machine=facts["machine"], threads=facts["threads"], device=facts["device"]
-        )
-        memory = f"{facts['cpu']}, {facts['n_cpus']} cores, {facts['memory_bytes'] / 2**30:.0f} GiB"
-        texts = [
-            facts["machine_name"],
-            facts["device"],
-            memory,
-            f"{facts['os']}, Python {facts['python']}",
-        ]
-        counts = [facts["threads"], len(pick(part, kind="train")), len(pick(part, kind="measure"))]
-        counts.append(int((part.status != "ok").sum()))
-        rows.append([Cell(text) for text in texts] + [Cell(whole(n), value=n) for n in counts])
-    return Table("machines", "Machines", columns, rows)
+    return pd.concat(parts)
 
 
-def _environments(tables: Tables) -> list[dict[str, Any]]:
-    seen = {}
-    for facts in tables.settings["environments"]:
-        seen.setdefault((facts["machine"], facts["device"], facts["threads"]), facts)
-    return list(seen.values())
+def _ablation(content: Tables) -> pd.DataFrame:
+    steps = content.settings.get("ablation") or []
+    rows = content.frames["efficiency"]
+    rows = rows[rows.track.isin(steps) & rows.curve.isna() & rows["median"].notna()] if len(rows) else rows  # fmt: skip
+    if rows.empty:
+        return rows
+    several = rows.groupby(["dataset", "seq_len", "machine_name"]).track.transform("nunique") > 2
+    rows = rows[several].sort_values("track", key=lambda own: own.map(steps.index), kind="stable")
+    return _of_pairs(rows, STEPS)
 
 
-def failed(tables: Tables) -> Table:
-    """Experiments that did not come to their end, with their reasons."""
-    rows = [
+def _machines(content: Tables) -> pd.DataFrame:
+    keys = ("machine_name", "device", "cpu", "n_cpus", "memory_bytes", "os", "python", "threads")
+    rows = pd.DataFrame([{key: facts[key] for key in keys} for facts in content.settings["environments"]])  # fmt: skip
+    counts = content.frames["experiments"].groupby(["machine_name", "device", "threads"])
+    counts = counts.agg(trainings=("kind", lambda own: (own == "train").sum()), measurements=("kind", lambda own: (own == "measure").sum()), failed=("status", lambda own: (own != "ok").sum()))  # fmt: skip
+    return rows.drop_duplicates().merge(counts.reset_index()) if len(rows) else rows
+
+
+def _datasets(content: Tables) -> pd.DataFrame:
+    return pd.DataFrame(
         [
-            Cell(row.path),
-            Cell(row.status, mark="bad"),
-            Cell(row.reason if known(row.reason) else "–"),
+            {
+                "dataset": name, **{key: facts[key] for key in ("n_users", "n_items", "n_interactions", "k_core", "repeats", "hash")},
+                **facts["lengths"], "tied": (facts["ties"] or {}).get("test_decided_by_tie"),
+            }
+            for name, facts in content.datasets.items()
         ]
-        for row in failures(tables).itertuples()
-    ]
-    columns = [Column(text, number=False) for text in ("Record", "Status", "Reason")]
-    return Table("failed", "Experiments that failed", columns, rows)
+    )  # fmt: skip
 
 
-def datasets(tables: Tables) -> Table:
-    """Counts, lengths and ties of the datasets."""
-    heads = ("Users", "Items", "Interactions", "k-core", "min", "median", "mean", "max")
-    columns = [Column("Dataset", number=False)]
-    columns += [Column(t, "Events per user" if k > 3 else "") for k, t in enumerate(heads)]
-    columns += [
-        Column("Repeats"),
-        Column("Test item decided by a tie"),
-        Column("Hash", number=False),
-    ]
-    rows = []
-    for name, facts in tables.datasets.items():
-        counts = [facts[key] for key in ("n_users", "n_items", "n_interactions", "k_core")]
-        lengths = [facts["lengths"][key] for key in ("min", "median", "mean", "max")]
-        ties = (facts["ties"] or {}).get("test_decided_by_tie")
-        cells = [Cell(whole(n), value=n) for n in counts]
-        cells += [Cell(f"{n:,.4g}", value=n) for n in lengths]
-        cells += [Cell(share(n), value=n) if known(n) else DASH for n in (facts["repeats"], ties)]
-        rows.append([Cell(name), *cells, Cell(facts["hash"][:12], value=facts["hash"])])
-    return Table("datasets", "Datasets after filtering", columns, rows)
+def _codes(content: Tables) -> pd.DataFrame:
+    columns = ["model", "code_hash", "code_revision", "code_dirty"]
+    return content.frames["experiments"][columns].drop_duplicates().sort_values(columns[:2])
 
 
-# --- quality ------------------------------------------------------------------------------------------------------------
+def _failed(content: Tables) -> pd.DataFrame:
+    rows = content.frames["experiments"]
+    return rows[rows.status != "ok"] if len(rows) else rows
 
 
-def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
-    """Test quality of every model of a track on a dataset, with seen items kept and excluded side by side."""
-    rows = pick(tables.frames["summary"], track=track, dataset=dataset, ties="conservative")
-    oracle = (tables.datasets.get(dataset, {}).get("oracle") or {}).get("test")
-    columns = [Column("Model", number=False), Column("Seeds"), Column("Parameters")]
-    for seen_items, title in SEEN_ITEMS.items():
-        columns += [Column(metric_label(metric), title) for metric in QUALITY_METRICS]
-        if oracle and seen_items == "kept":
-            columns.append(Column("Share of oracle", title))
-    digits = decimals((rows.ci_high - rows.ci_low) / 2)
-    body: list[list[Cell]] = []
-    lengths = sorted(set(rows.seq_len))
-    for seq_len in lengths:
-        body.append([Cell(condition_name(dataset, seq_len))])
-        part = pick(rows, seq_len=seq_len)
-        leads = {m: lead(tables, dataset, track, seq_len, m) for m in SEEN_ITEMS}
-        for model in tables.ordered(part.model):
-            own = pick(part, model=model)
-            body.append(_effectiveness_row(tables, own, leads, digits, oracle))
-    caption = f"Test quality on {dataset}, track {track}: mean over seeds ± standard deviation, 95 % interval"
-    return Table(
-        f"effectiveness-{track}-{dataset}",
-        caption,
-        columns,
-        body,
-        _effectiveness_notes(rows, oracle),
-    )
+# --- the tables ---------------------------------------------------------------------------------------------------------
 
+RATIO = (Field("Ratio", _ratio),)
+CROSSING = (Field("Cheaper", _crossing, number=False),)
+SHORT_HASH = 12
 
-def _effectiveness_row(
-    tables: Tables, own: pd.DataFrame, leads: dict, digits: int, oracle: dict[str, float] | None
-) -> list[Cell]:
-    first = own.iloc[0]
-    keys = {key: first[key] for key in ("model", "dataset", "track", "seq_len")}
-    parameters = pick(tables.frames["experiments"], kind="train", **keys).parameters.max()
-    cells = [
-        Cell(label(first.model), value=first.model),
-        Cell(whole(first.n_seeds), value=first.n_seeds),
-    ]
-    cells.append(Cell(whole(parameters), value=parameters) if known(parameters) else DASH)
-    for seen_items in SEEN_ITEMS:
-        for metric in QUALITY_METRICS:
-            row = pick(own, seen_items=seen_items, metric=metric).iloc[0]
-            best = metric == PRIMARY_METRIC and leads[seen_items].model == first.model
-            mark = ("best" if leads[seen_items].established else "lead") if best else ""
-            cells.append(_quality_cell(row, digits, mark))
-        if oracle and seen_items == "kept":
-            part = (
-                pick(own, seen_items=seen_items, metric=PRIMARY_METRIC)["mean"].iloc[0]
-                / oracle[PRIMARY_METRIC]
-            )
-            cells.append(Cell(f"{100 * part:.0f} %", value=part))
-    return cells
-
-
-def _quality_cell(row: pd.Series, digits: int, mark: str) -> Cell:
-    finer = max(digits, first_digit(row["std"]))  # a small spread is not written as zero
-    spread = f" ± {row['std']:.{finer}f}" if known(row["std"]) else ""
-    detail = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
-    return Cell(f"{row['mean']:.{digits}f}{spread}", detail, row["mean"], mark)
-
-
-def _effectiveness_notes(rows: pd.DataFrame, oracle: dict[str, float] | None) -> list[str]:
-    budgets = sorted(set(rows.budget.dropna()))
-    notes = [f"Budget of the trained models: at most {'; '.join(budgets)}."] if budgets else []
-    marks = (
-        "Bold NDCG@10: the interval of the difference to every other model lies beyond the margin, with at least"
-        " 3 seeds. Underlined (italic in Markdown): the highest mean, but not established."
-    )
-    if oracle:
-        notes.append(
-            "Share of oracle: NDCG@10 as a share of what the generator of the data makes possible."
-        )
-    return [*notes, marks]
-
-
-def differences(tables: Tables, track: str, dataset: str) -> Table:
-    """Paired differences of NDCG@10 between the trained models, with their verdicts."""
-    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset, metric=PRIMARY_METRIC)
-    trained = pick(tables.frames["experiments"], trained=True, dataset=dataset, track=track).model
-    rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)] if len(rows) else rows
-    columns = [Column("Difference", number=False)]
-    columns += [Column(QUANTITIES[PRIMARY_METRIC].label, title) for title in SEEN_ITEMS.values()]
-    columns += [Column(t, title) for title in SEEN_ITEMS.values() for t in ("Effect", "p (Holm)")]
-    body: list[list[Cell]] = []
-    for (seq_len,) in unique(rows, "seq_len"):
-        body.append([Cell(condition_name(dataset, seq_len))])
-        part = pick(rows, seq_len=seq_len)
-        for a, b in unique(part, "model_a", "model_b"):
-            pair = pick(part, model_a=a, model_b=b)
-            cells = [difference_cell(pick(pair, seen_items=m).iloc[0]) for m in SEEN_ITEMS]
-            cells += [c for m in SEEN_ITEMS for c in _tested(pick(pair, seen_items=m).iloc[0])]
-            body.append([Cell(f"{label(a)} − {label(b)}"), *cells])
-    margin = tables.settings["margin"]
-    note = (
-        f"Margin: {100 * margin:g} % of the better model's mean. Users are paired; every pair and metric stands in"
-        " comparisons.csv. Effect: mean difference over the standard deviation of users' differences. p: paired t over users"
-        " as a cross-check, adjusted (Holm) over all pairs of models; it knows nothing of the luck of the training, so"
-        " nothing is claimed by it."
-    )
-    return Table(
-        f"differences-{track}-{dataset}",
-        f"Paired differences on {dataset}, track {track}",
-        columns,
-        body,
-        [note],
-    )
-
-
-def _tested(row: pd.Series) -> list[Cell]:
-    """Effect size and adjusted p-value."""
-    p = row.p_holm
-    text = "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return [Cell(f"{row.effect:+.3f}".replace("-", "−"), value=row.effect), Cell(text, value=p)]
-
-
-def probes(tables: Tables, track: str, dataset: str, probe: str) -> Table:
-    """NDCG@10 of every model for each group of users of a probe, or with the order of histories as it was and shuffled."""
-    rows = pick(tables.frames["probes"], track=track, dataset=dataset, probe=probe)
-    groups = [group for (group,) in unique(rows, "group")]
-    digits = decimals((rows.ci_high - rows.ci_low) / 2) if len(rows) else 3
-    columns = [
-        Column("Model", number=False),
-        *[Column(group, probe.capitalize()) for group in groups],
-    ]
-    body: list[list[Cell]] = []
-    for (seq_len,) in unique(rows, "seq_len"):
-        part = pick(rows, seq_len=seq_len)
-        sizes = ", ".join(
-            whole(pick(part, group=g).n_users.max()) for g in groups if len(pick(part, group=g))
-        )
-        body.append([Cell(f"{condition_name(dataset, seq_len)}: {sizes} users")])
-        for model in tables.ordered(part.model):
-            own = pick(part, model=model)
-            found = [pick(own, group=group) for group in groups]
-            cells = [_probe_cell(f.iloc[0], digits) if len(f) else DASH for f in found]
-            body.append([Cell(label(model), value=model), *cells])
-    caption = f"{QUANTITIES[PRIMARY_METRIC].label} by {probe}, {dataset}, track {track}: mean over seeds, 95 % interval"
-    return Table(f"probe-{probe.replace(' ', '-')}-{track}-{dataset}", caption, columns, body)
-
-
-def _probe_cell(row: pd.Series, digits: int) -> Cell:
-    if not known(row["mean"]):
-        return DASH
-    detail = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
-    return Cell(f"{row['mean']:.{digits}f}", detail, row["mean"])
-
-
-def difference_cell(row: Any) -> Cell:
-    """A difference with its interval and verdict."""
-    verdict = row.verdict
-    settled = verdict in CONCLUSIVE and enough_seeds(row.trained_seeds)
-    few = "" if settled or verdict not in CONCLUSIVE else ", too few seeds"
-    word = "not judged, seeds far apart" if verdict == UNSTEADY else f"{verdict}{few}"
-    mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
-    text, _, ends = signed(row.difference, row.ci_low, row.ci_high).partition(" ")
-    return Cell(text, f"{ends} {word}", row.difference, mark)
+VIEWS = (
+    View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", lambda c: _paper(c, costs=False), ("model",),
+         (number("Published", "published", lambda v: fmt.fixed(v, 4)),), ("quantity",), ("track",),
+         (quality("Ours", "ours", "low", "high"), number("Share", "share", fmt.percent), judged("Verdict"))),
+    View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", lambda c: _paper(c, costs=True), ("model",),
+         (measured("Published", "published"),), ("phase", "quantity"), ("track", "machine_name"),
+         (measured("Ours", "ours", "low", "high"), number("Share", "share", fmt.percent), judged("Verdict"))),
+    View("paper-differs", "paper", "What differs from the paper's set-up",
+         lambda c: _differing(c), ("track",), (text("Set-up", "differs"), text("Data", "data_differs"))),
+    View("claims", "paper", "The paper's claims", whole("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",),
+         (Field("Verdict", _marks, number=False, many=True),)),
+    View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", lambda c: _ratios(c, COMMON), ("x",), (),
+         ("machine_name", "fixed", "phase", "metric"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
+    View("crossings-length", "lengths", "Which model is cheaper, and from which length on", lambda c: _crossed(c, COMMON), ("phase", "metric"), (),
+         ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
+    View("differences", "where", f"Difference in {QUANTITIES[PRIMARY_METRIC].label} to each comparator, share of the better mean", _versus,
+         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (Field("Difference", _difference),), ("track",)),
+    View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", lambda c: _ratios(c, "dataset"), ("dataset", "seq_len"), (),
+         ("machine_name", "track", "phase", "metric"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
+    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", whole("time_to_quality"), ("model",),
+         (Field("Seeds there", _reached), number("Steps", "steps")), ("track", "dataset", "seq_len", "goal"), ("machine_name",),
+         (measured("Time", "seconds", "seconds_low", "seconds_high", "s"),)),
+    View("budgets", "training", "How trainings ended and what they cost", main("budgets"), ("machine_name", "model"),
+         (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
+          number("Ended by the budget", "ended_by_budget"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")),
+         ("track", "dataset", "seq_len")),
+    View("published-values", "more", "Values that others published", whole("published_values"), ("model", "source", "note", "metric"),
+         (number("Published", "published", lambda v: fmt.fixed(v, 4)),), ("dataset", "seq_len", "seen_items"), ("track",),
+         (quality("Ours", "ours", "ours_low", "ours_high"), number("Share", "share", fmt.percent), judged("Verdict"))),
+    View("search", "more", "The search behind a tuned track", whole("searches"), ("model",),
+         (number("Trials", "trials"), number("Failed", "failed", bad=True), *(number(head, column, lambda v: fmt.fixed(v, 4)) for head, column in
+          (("Default", "default"), ("Median", "median"), ("Best", "best"), ("Finals", "mean"))), measured("Time", "train_s", unit="s"), text("Chosen", "chosen")),
+         ("track", "dataset", "seq_len")),
+    View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation, ("track",), (),
+         ("dataset", "seq_len", "machine_name", "phase", "metric"), ("model",), (measured("Median", "median", "q25", "q75"),)),
+    View("protocols", "more", "The same models under other protocols", whole("protocols"), ("protocol", "seen_items"), (),
+         ("track", "base", "seq_len"), ("model",), (quality(QUANTITIES[PRIMARY_METRIC].label, "mean", "ci_low", "ci_high"),)),
+    View("agreement", "more", "Do protocols agree on the order of the models?", whole("agreement"), ("protocol", "seen_items"),
+         (number("Kendall's tau", "tau", lambda v: fmt.fixed(v, 2)), number("Pairs", "pairs"), number("Swapped", "swapped"),
+          number("Contradicted", "contradicted", bad=True), text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
+    View("probes", "more", f"{QUANTITIES[PRIMARY_METRIC].label} by groups of users", main("probes"), ("group",), (), ("dataset", "seq_len", "probe"), ("model",),
+         (quality("Mean", "mean", "ci_low", "ci_high"),), ("track",)),
+    View("costs", "more", "Cost on the datasets", lambda c: _costs(c, "time", "memory"), ("model",), (), ("dataset", "seq_len"), ("phase", "metric"),
+         (measured("Median", "median"),), ("track", "machine_name")),
+    View("arithmetic", "more", "Arithmetic of a step and of a batch", lambda c: _costs(c, "arithmetic", "energy"), ("model",), (), ("dataset", "seq_len"),
+         ("phase", "metric"), (measured("Median", "median"),), ("track", "machine_name")),
+    View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", lambda c: _ratios(c, *CURVES), ("x",), (),
+         ("machine_name", "source", "fixed", "phase", "metric"), ("comparator",), RATIO),
+    View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", lambda c: _crossed(c, *CURVES), ("phase", "metric"), (),
+         ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
+    View("warnings", "provenance", "Warnings", whole("warnings"), ("subject", "track", "dataset", "seq_len", "model", "seen_items"),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), number("Cases", "count"), number("Of", "of"), text("Detail", "text")), ("code",)),
+    View("failed", "provenance", "Experiments that failed", _failed, ("path",), (text("Status", "status"), text("Reason", "reason"))),
+    View("machines", "provenance", "Machines", _machines, ("machine_name",),
+         (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"),
+          text("Python", "python"), number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed", bad=True))),
+    View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset",),
+         (number("Users", "n_users"), number("Items", "n_items"), number("Interactions", "n_interactions"), number("k-core", "k_core"),
+          *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
+          number("Test item decided by a tie", "tied", fmt.percent), text("Hash", "hash", lambda v: v[:SHORT_HASH]))),
+    View("origins", "provenance", "Where it was trained: machine (seeds)", main("origins"), ("dataset", "seq_len"), (), ("track",), ("model",),
+         (Field("Machine", _seeds, number=False, many=True),)),
+    View("repeats", "provenance", "One training on two machines", whole("repeats", metric=PRIMARY_METRIC),
+         ("dataset", "seq_len", "model", "seed", "seen_items"),
+         (number("First", "value_a", lambda v: fmt.fixed(v, 4)), number("Second", "value_b", lambda v: fmt.fixed(v, 4)), number("Difference", "difference", lambda v: fmt.signed(v, 4))),
+         ("machine_a", "machine_b", "track_b")),
+    View("machine-effect", "provenance", "What another machine changes", whole("machine_effect"), ("machine_a", "machine_b", "seen_items"),
+         (number("Trainings", "n_trainings"), quality("Change", "change", "change_low", "change_high"), number("Spread between machines", "spread_machines", lambda v: fmt.fixed(v, 4)),
+          number("Spread between seeds", "spread_seeds", lambda v: fmt.fixed(v, 4)))),
+    View("codes", "provenance", "Code that made the records", _codes, ("model",),
+         (text("Code", "code_hash", lambda v: v[:SHORT_HASH]), text("Revision", "code_revision", lambda v: v[:SHORT_HASH]), text("Uncommitted changes", "code_dirty", lambda v: "yes" if v is True else "no"))),
+)  # fmt: skip
