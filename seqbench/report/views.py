@@ -5,7 +5,7 @@ A table has rows by some keys of a tidy table, headings over runs of rows, and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,17 @@ import pandas as pd
 from ..analysis.rows import pick, unique
 from ..analysis.tables import Tables
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, shown_quantities
-from ..core.jobs import FULL_LENGTH
 from . import format as fmt
 from .figures_cost import COMMON
 from .format import DASH, known
 from .tables import Cell, Column, Table
 
 Row = Mapping[str, Any]
-COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))  # held against each other
+COSTS = (
+    ("train", "step_s"),
+    ("train", "peak_allocated_bytes"),
+    ("inference", "batch_s"),
+)  # held against each other
 STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
 SIGNS = {"": "", "interval": "interval", "few_seeds": "few seeds", "seeds_apart": "seeds apart", "holm": "corrected for many", "few_rounds": "few rounds"}  # fmt: skip
 CURVES = ("length-at-constant-tokens", "batch-size", "catalogue-size")
@@ -94,7 +97,9 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
         body.append(cells)
     names = [said(key, value) for key, value in zip(view.split, split, strict=True)]
     name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
-    return Table(name, ", ".join([view.caption, *names]), columns, body, [view.note] * bool(view.note))
+    return Table(
+        name, ", ".join([view.caption, *names]), columns, body, [view.note] * bool(view.note)
+    )
 
 
 def _spread_values(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
@@ -157,12 +162,16 @@ def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
     return Field(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH, value=row[column]), number=False)  # fmt: skip
 
 
-def number(head: str, column: str, show: Callable[[Any], str] = fmt.count, bad: bool = False) -> Field:
+def number(
+    head: str, column: str, show: Callable[[Any], str] = fmt.count, bad: bool = False
+) -> Field:
     """A column of numbers; bad: what is not zero is marked."""
 
     def cell(row: Row) -> Cell:
         value = row[column]
-        return Cell(show(value), value=value, mark="bad" if bad and known(value) and value > 0 else "")
+        return Cell(
+            show(value), value=value, mark="bad" if bad and known(value) and value > 0 else ""
+        )
 
     return Field(head, cell)
 
@@ -188,7 +197,9 @@ def measured(head: str, column: str, low: str = "", high: str = "", unit: str = 
         if not known(value):
             return Cell(DASH, mark="muted", title=row.get("reason") or "")
         factor, name = fmt.unit_for(own, [value])
-        ends = [fmt.significant(row[end] / factor) for end in (low, high) if end and known(row[end])]
+        ends = [
+            fmt.significant(row[end] / factor) for end in (low, high) if end and known(row[end])
+        ]
         detail = f"[{', '.join(ends)}]" if len(ends) == 2 and ends[0] != ends[1] else ""
         return Cell(f"{fmt.significant(value / factor)} {name}".strip(), detail, value)
 
@@ -247,7 +258,9 @@ def _marks(rows: list[Row]) -> Cell:
     why = ", ".join(dict.fromkeys(_why(row) for row in rows if _why(row)))
     if len(words) == 1:
         return Cell(verdicts[0][0], detail if known(first["focal_value"]) else "", mark=verdicts[0][1], title=why)  # fmt: skip
-    signs = [f"{word.split(' ')[0]} {name}" for (word, _), name in zip(verdicts, names, strict=True)]
+    signs = [
+        f"{word.split(' ')[0]} {name}" for (word, _), name in zip(verdicts, names, strict=True)
+    ]
     return Cell(", ".join(signs), mark="open", title=why)
 
 
@@ -293,7 +306,9 @@ def _paper(content: Tables, costs: bool) -> pd.DataFrame:
 
 def _differing(content: Tables) -> pd.DataFrame:
     rows = content.frames.get("paper", pd.DataFrame())
-    return rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows
+    return (
+        rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows
+    )
 
 
 def _ratios(content: Tables, *sources: str) -> pd.DataFrame:
