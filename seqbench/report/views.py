@@ -5,7 +5,7 @@ A table has rows by some keys of a tidy table, headings over runs of rows, and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import pandas as pd
 from ..analysis.rows import pick, unique
 from ..analysis.tables import Tables
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, shown_quantities
-from ..core.jobs import FULL_LENGTH
 from . import format as fmt
 from .figures_cost import COMMON
 from .format import DASH, known
