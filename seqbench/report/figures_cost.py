@@ -15,7 +15,7 @@ from ..analysis.collect import Tables
 from ..analysis.rows import pick
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
-from .format import condition, label, length, machine_names, unit_for
+from .format import condition, crossing, label, machine_names, unit_for
 from .style import (
     MUTED,
     PAPER,
@@ -145,7 +145,7 @@ def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: floa
         axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
-        rings.append((row.x, y, f"about {length(float(f'{row.x:.0e}'))}" if row.bracketed else length(row.x)))  # fmt: skip
+        rings.append((row.x, y, crossing(row.x, row.bracketed)))
     for x, y, text in rings:
         labels.beside(x, y, text, 11)
 

@@ -5,6 +5,7 @@ A table has rows by some keys of a tidy table, headings over runs of rows, and c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 
 from ..analysis.rows import pick, unique
 from ..analysis.tables import Tables
-from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, shown_quantities
+from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
 from .figures_cost import COMMON
 from .format import DASH, known
@@ -26,18 +27,16 @@ COSTS = (
     ("inference", "batch_s"),
 )  # held against each other
 STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
-SIGNS = {"": "", "interval": "interval", "few_seeds": "few seeds", "seeds_apart": "seeds apart", "holm": "corrected for many", "few_rounds": "few rounds"}  # fmt: skip
 CURVES = ("length-at-constant-tokens", "batch-size", "catalogue-size")
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column: its head, and the cell of a row (or of all rows of a key, with `many`)."""
+    """A column: its head, and the cell of the rows of its key (mostly one) beside all rows under the same heading."""
 
     text: str
-    cell: Callable[[Any], Cell]
+    cell: Callable[[list[Row], list[Row]], Cell]
     number: bool = True
-    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,38 +73,42 @@ def tables(content: Tables) -> dict[str, list[Table]]:
 
 
 def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Table:
-    said = _Names(content)
-    keys, groups = [*view.heading, *view.by], _spread_values(view, frame, content)
+    said, groups = _Names(content), _spread(view, frame, content)
     columns = [Column(HEADS.get(key, key.capitalize()), number=False) for key in view.by]
     columns += [Column(field.text, number=field.number) for field in view.fields]
     for values in groups:
-        over = ", ".join(said(key, value) for key, value in zip(view.spread, values, strict=True))
-        columns += [Column(field.text, over, field.number) for field in view.own]
+        over = said.heading(view.spread, values)
+        for field in view.own:
+            alone = len(view.own) == 1
+            columns.append(Column(over if alone else field.text, "" if alone else over, field.number))  # fmt: skip
     body: list[list[Cell]] = []
-    heading: tuple | None = None
-    for key, rows in frame.groupby(keys, sort=False, dropna=False):
-        records = rows.astype(object).to_dict("records")
-        if view.heading and key[: len(view.heading)] != heading:
-            heading = key[: len(view.heading)]
-            body.append([Cell(", ".join(said(k, v) for k, v in zip(view.heading, heading, strict=True) if known(v)))])  # fmt: skip
-        shown = zip(view.by, key[len(view.heading) :], strict=True)
-        cells = [Cell(said(k, v), value=v if known(v) else None) for k, v in shown]
-        cells += [_cell(field, records) for field in view.fields]
-        for values in groups:
-            mine = [r for r in records if all(_same(r[k], v) for k, v in zip(view.spread, values, strict=True))]  # fmt: skip
-            cells += [_cell(field, mine) for field in view.own]
-        body.append(cells)
-    names = [said(key, value) for key, value in zip(view.split, split, strict=True)]
+    under = frame.groupby(list(view.heading), sort=False, dropna=False) if view.heading else [((), frame)]  # fmt: skip
+    for values, part in under:
+        if view.heading:
+            body.append([Cell(said.heading(view.heading, values))])
+        all_rows = part.astype(object).to_dict("records")
+        by_key: dict[tuple, list[Row]] = {}
+        for row in all_rows:
+            by_key.setdefault(tuple(row[k] if known(row[k]) else "" for k in view.by), []).append(row)  # fmt: skip
+        for key, rows in by_key.items():
+            shown = [(said(k, v), v) for k, v in zip(view.by, key, strict=True)]
+            cells = [Cell(name, value=value) for name, value in shown]
+            cells += [field.cell(rows, all_rows) for field in view.fields]
+            for values in groups:
+                own = [row for row in rows if [row[k] for k in view.spread] == list(values)]
+                cells += [f.cell(own, all_rows) if own else Cell(DASH, mark="muted") for f in view.own]  # fmt: skip
+            body.append(cells)
+    kept = [k for k in range(len(columns)) if any(len(r) > 1 and r[k].text != DASH for r in body)]
     name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
-    return Table(
-        name, ", ".join([view.caption, *names]), columns, body, [view.note] * bool(view.note)
-    )
+    caption = ", ".join([view.caption, *([said.heading(view.split, split)] if split else [])])
+    body = [[row[k] for k in kept] if len(row) > 1 else row for row in body]
+    return Table(name, caption, [columns[k] for k in kept], body, [view.note] * bool(view.note))
 
 
-def _spread_values(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
-    if not view.spread:
-        return []
-    found = unique(frame, *view.spread)
+def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
+    """Values that repeat the columns, models in their order; a missing value only where there is no other."""
+    found = unique(frame, *view.spread) if view.spread else []
+    found = [values for values in found if all(map(known, values))]
     models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
     if models:
         order = content.ordered(frame[models[0]])
@@ -113,53 +116,55 @@ def _spread_values(view: View, frame: pd.DataFrame, content: Tables) -> list[tup
     return found
 
 
-def _same(one: Any, two: Any) -> bool:
-    return one == two or not (known(one) or known(two))
-
-
-def _cell(field: Field, records: list[Row]) -> Cell:
-    if not records:
-        return Cell(DASH, mark="muted")
-    return field.cell(records if field.many else records[0])
-
-
 class _Names:
-    """How values of keys are read."""
+    """How values of keys are read, alone below their head and in a heading."""
 
     def __init__(self, content: Tables) -> None:
-        machines = fmt.machine_names(content.settings)
-        self.machine = lambda name: machines.get(name, str(name))
+        self.machines = fmt.machine_names(content.settings)
 
     def __call__(self, key: str, value: Any) -> str:
         if not known(value):
             return DASH
-        if key == "machine_name" or key in ("machine_a", "machine_b"):
-            return self.machine(value)
+        if key in ("machine_name", "machine_a", "machine_b"):
+            return self.machines.get(value, str(value))
         return NAMES[key](value) if key in NAMES else str(value)
+
+    def heading(self, keys: tuple[str, ...], values: tuple) -> str:
+        """Values in a row, those with a word that needs one."""
+        found = [WORDS.get(k, "{}").format(self(k, v)) for k, v in zip(keys, values, strict=True) if known(v)]  # fmt: skip
+        text = ", ".join(found)
+        return text[:1].upper() + text[1:]
+
+
+def _subject(value: str) -> str:
+    """What a warning is about: a model, a quantity, or text."""
+    return QUANTITIES[value].label if value in QUANTITIES else fmt.label(value)
 
 
 NAMES: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("dataset", "base"), fmt.dataset_name),
     **dict.fromkeys(("model", "comparator", "model_b"), fmt.label),
-    "seq_len": lambda value: f"L = {fmt.count(value)}",
-    "x": fmt.count,
-    "track": lambda value: f"track {value}",
-    "phase": fmt.phase_label,
+    **dict.fromkeys(("seq_len", "x", "seed"), fmt.count),
     **dict.fromkeys(("metric", "quantity"), lambda value: QUANTITIES[value].label),
-    "seen_items": lambda value: f"seen items {value}",
     "code": fmt.warning,
-    "seed": fmt.count,
-    "goal": lambda value: f"goal {fmt.fixed(value, 4)}",
+    "goal": lambda value: fmt.fixed(value, 4),
+    "subject": _subject,
 }
-HEADS = {"model": "Model", "seq_len": "L", "x": "L", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "metric": "Metric"}  # fmt: skip
+WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
 
 
+def of_row(head: str, cell: Callable[[Row], Cell], number: bool = True) -> Field:
+    """A column whose cells need their own row alone."""
+    return Field(head, lambda rows, _: cell(rows[0]), number)
+
+
 def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
     """A column of text."""
-    return Field(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH, value=row[column]), number=False)  # fmt: skip
+    return of_row(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH, value=row[column]), number=False)  # fmt: skip
 
 
 def number(
@@ -173,7 +178,7 @@ def number(
             show(value), value=value, mark="bad" if bad and known(value) and value > 0 else ""
         )
 
-    return Field(head, cell)
+    return of_row(head, cell)
 
 
 def quality(head: str, column: str, low: str, high: str) -> Field:
@@ -185,22 +190,23 @@ def quality(head: str, column: str, low: str, high: str) -> Field:
         digits = fmt.decimals([(row[high] - row[low]) / 2]) if known(row[high]) else 3
         return Cell(fmt.fixed(row[column], digits), fmt.interval(row[low], row[high], digits), row[column])  # fmt: skip
 
-    return Field(head, cell)
+    return of_row(head, cell)
 
 
 def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "") -> Field:
-    """A cost in a unit that suits it, with its quartiles; unit: or that of the quantity that the row is about."""
+    """A cost with its quartiles, in one unit for all rows under a heading; unit: or that of the quantity that the row is about."""
 
-    def cell(row: Row) -> Cell:
-        own = unit or QUANTITIES[row.get("metric") or row["quantity"]].unit
-        value = row[column]
+    def cell(rows: list[Row], peers: list[Row]) -> Cell:
+        row, value = rows[0], rows[0][column]
         if not known(value):
             return Cell(DASH, mark="muted", title=row.get("reason") or "")
-        factor, name = fmt.unit_for(own, [value])
+        about = "metric" if "metric" in row else "quantity"
+        alike = [peer[column] for peer in peers if unit or peer[about] == row[about]]
+        factor, name = fmt.unit_for(unit or QUANTITIES[row[about]].unit, alike)
         ends = [
             fmt.significant(row[end] / factor) for end in (low, high) if end and known(row[end])
         ]
-        detail = f"[{', '.join(ends)}]" if len(ends) == 2 and ends[0] != ends[1] else ""
+        detail = f"[{', '.join(ends)}]" if len(set(ends)) == 2 else ""
         return Cell(f"{fmt.significant(value / factor)} {name}".strip(), detail, value)
 
     return Field(head, cell)
@@ -213,64 +219,78 @@ def judged(head: str, column: str = "verdict") -> Field:
         word, mark = fmt.verdict(row[column])
         return Cell(word, mark=mark, title=_why(row))
 
-    return Field(head, cell, number=False)
+    return of_row(head, cell, number=False)
 
 
 def _why(row: Row) -> str:
-    why = row.get("why")
-    return SIGNS.get(why, why.replace("_", " ")) if known(why) else ""
+    return row["why"].replace("_", " ") if known(row.get("why")) else ""
 
 
-def _difference(row: Row) -> Cell:
-    """A difference as a share of the better mean, with its interval and the mark of its verdict."""
-    sign, mark = fmt.verdict(row["verdict"])
-    ends = [fmt.percent(row[end]).removesuffix(" %") for end in ("share_low", "share_high")]
-    return Cell(f"{sign.split(' ')[0]} {fmt.percent(row['share'])}", f"[{', '.join(ends)}]", row["share"], mark, _why(row) or row["verdict"])  # fmt: skip
+def _signed(column: str, show: Callable[[float], str]) -> Field:
+    """A value with its interval behind the sign of its verdict."""
 
+    def cell(row: Row) -> Cell:
+        sign, mark = fmt.verdict(row["verdict"])
+        ends = ", ".join(show(row[f"{column}_{end}"]).removesuffix(" %") for end in ("low", "high"))
+        title = ": ".join(filter(None, (row["verdict"], _why(row))))
+        return Cell(
+            f"{sign.split(' ')[0]} {show(row[column])}", f"[{ends}]", row[column], mark, title
+        )
 
-def _ratio(row: Row) -> Cell:
-    sign, mark = fmt.verdict(row["verdict"])
-    ends = [fmt.ratio(row[end]) for end in ("ratio_low", "ratio_high")]
-    return Cell(f"{sign.split(' ')[0]} {fmt.ratio(row['ratio'])}", f"[{', '.join(ends)}]", row["ratio"], mark, row["verdict"])  # fmt: skip
+    return of_row("", cell)
 
 
 def _crossing(row: Row) -> Cell:
     """Where the cheaper of two models changes: the length with its interval, or which is cheaper all along."""
-    if known(row["x"]):
-        about = "about " * bool(row["bracketed"]) + "beyond, at about " * bool(row["extrapolated"])
-        winner = fmt.label(row["cheaper_max"]) if not row["extrapolated"] else "crosses"
-        detail = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
-        return Cell(f"{winner} from {about}{fmt.length(row['x'])}", detail, row["x"])
-    if row["cheaper_min"] == row["cheaper_max"]:
-        return Cell(f"{fmt.label(row['cheaper_max'])} throughout", mark="muted")
-    return Cell("inconclusive", mark="open")
+    if not known(row["x"]):
+        same = row["cheaper_min"] == row["cheaper_max"]
+        return Cell(f"{fmt.label(row['cheaper_max'])} throughout" if same else "inconclusive", mark="muted" if same else "open")  # fmt: skip
+    at = fmt.crossing(row["x"], row["bracketed"])
+    winner = "cheaper changes" if row["extrapolated"] else fmt.label(row["cheaper_max"])
+    detail = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]{', extrapolated' * bool(row['extrapolated'])}"
+    return Cell(f"{winner} from {at}", detail, row["x"])
 
 
-def _marks(rows: list[Row]) -> Cell:
-    """Verdicts of one claim: a sign per metric, or one word where all agree."""
+def _marks(rows: list[Row], _: list[Row]) -> Cell:
+    """Verdicts of one claim: a sign per metric, or one word where all agree; the ratio of a single one."""
     verdicts = [fmt.verdict(row["verdict"]) for row in rows]
-    words = {row["verdict"] for row in rows}
-    names = [QUANTITIES[row["metric"]].label if row["metric"] in QUANTITIES else row["metric"] for row in rows]  # fmt: skip
-    detail = ", ".join(names)
-    first = rows[0]
+    names = [NAMES["metric"](row["metric"]) for row in rows]
+    why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
+    if len(set(verdicts)) > 1:
+        signs = [f"{word.split(' ')[0]} {name}" for (word, _), name in zip(verdicts, names, strict=True)]  # fmt: skip
+        return Cell(", ".join(signs), mark="open", title=why)
+    (word, mark), first = verdicts[0], rows[0]
+    detail = ", ".join(names) if known(first["focal_value"]) else ""
     if len(rows) == 1 and known(first["ratio_or_difference"]):
-        detail = f"{fmt.ratio(first['ratio_or_difference'])}" + (f", published {fmt.ratio(first['published'])}" if known(first["published"]) else "")  # fmt: skip
-    why = ", ".join(dict.fromkeys(_why(row) for row in rows if _why(row)))
-    if len(words) == 1:
-        return Cell(verdicts[0][0], detail if known(first["focal_value"]) else "", mark=verdicts[0][1], title=why)  # fmt: skip
-    signs = [
-        f"{word.split(' ')[0]} {name}" for (word, _), name in zip(verdicts, names, strict=True)
-    ]
-    return Cell(", ".join(signs), mark="open", title=why)
+        published = f", published {fmt.ratio(first['published'])}" if known(first["published"]) else ""  # fmt: skip
+        detail = f"{fmt.ratio(first['ratio_or_difference'])}{published}"
+    return Cell(word, detail, mark=mark, title=why)
 
 
-def _seeds(rows: list[Row]) -> Cell:
+def _seeds(rows: list[Row], _: list[Row]) -> Cell:
     return Cell("; ".join(f"{row['machine_name']} ({row['seeds']})" for row in rows))
 
 
-def _reached(row: Row) -> Cell:
-    all_of = row["n_reached"] == row["n_seeds"]
-    return Cell(f"{fmt.count(row['n_reached'])} of {fmt.count(row['n_seeds'])}", value=row["n_reached"], mark="" if all_of else "open")  # fmt: skip
+def _share_of(count: str, of: str) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        if not known(row[count]):
+            return Cell(DASH, mark="muted")
+        return Cell(f"{fmt.count(row[count])} of {fmt.count(row[of])}", value=row[count])
+
+    return cell
+
+
+def _published(field: Field) -> Field:
+    """The same column, where a missing value is one that nobody published."""
+
+    def cell(rows: list[Row], peers: list[Row]) -> Cell:
+        return field.cell(rows, peers) if known(rows[0]["published"]) else Cell("not published", mark="muted")  # fmt: skip
+
+    return Field(field.text, cell)
+
+
+def _chosen(value: str) -> str:
+    return ", ".join(f"{key} {setting}" for key, setting in json.loads(value).items())
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------
@@ -281,9 +301,14 @@ def whole(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
     return lambda content: pick(content.frames.get(name, pd.DataFrame()), **values)
 
 
-def main(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
-    """The same without variants of datasets and steps of the ablation."""
-    return lambda content: pick(content.main(name), **values) if name in content.frames else pd.DataFrame()  # fmt: skip
+def main(name: str) -> Callable[[Tables], pd.DataFrame]:
+    """The same without variants of datasets and steps of the ablation, in the order of every table."""
+
+    def rows(content: Tables) -> pd.DataFrame:
+        found = content.main(name) if name in content.frames else pd.DataFrame()
+        return content.sorted(found) if len(found) else found
+
+    return rows
 
 
 def _of_pairs(frame: pd.DataFrame, pairs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
@@ -293,7 +318,8 @@ def _of_pairs(frame: pd.DataFrame, pairs: tuple[tuple[str, str], ...]) -> pd.Dat
     order = {pair: k for k, pair in enumerate(pairs)}
     places = pd.Series([order.get(pair, -1) for pair in zip(frame.phase, frame.metric, strict=True)], frame.index)  # fmt: skip
     kept = frame[places >= 0]
-    return kept.iloc[places[places >= 0].argsort(kind="stable")]
+    kept = kept.iloc[places[places >= 0].argsort(kind="stable")]
+    return kept.assign(cost=[heading(*pair) for pair in zip(kept.phase, kept.metric, strict=True)])
 
 
 def _paper(content: Tables, costs: bool) -> pd.DataFrame:
@@ -301,7 +327,12 @@ def _paper(content: Tables, costs: bool) -> pd.DataFrame:
     if rows.empty:
         return rows
     rows = rows[rows.phase.notna() == costs]
-    return rows[rows.machine_name.notna()] if costs else rows
+    if not costs:
+        return rows
+    rows = rows[rows.machine_name.notna()]
+    return rows.assign(
+        cost=[heading(*pair) for pair in zip(rows.phase, rows.quantity, strict=True)]
+    )
 
 
 def _differing(content: Tables) -> pd.DataFrame:
@@ -383,45 +414,45 @@ def _failed(content: Tables) -> pd.DataFrame:
 
 # --- the tables ---------------------------------------------------------------------------------------------------------
 
-RATIO = (Field("Ratio", _ratio),)
-CROSSING = (Field("Cheaper", _crossing, number=False),)
+RATIO = (_signed("ratio", fmt.ratio),)
+CROSSING = (of_row("", _crossing, number=False),)
 SHORT_HASH = 12
 
 VIEWS = (
     View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", lambda c: _paper(c, costs=False), ("model",),
-         (number("Published", "published", lambda v: fmt.fixed(v, 4)),), ("quantity",), ("track",),
+         (_published(number("Published", "published", lambda v: fmt.fixed(v, 4))),), ("quantity",), ("track",),
          (quality("Ours", "ours", "low", "high"), number("Share", "share", fmt.percent), judged("Verdict"))),
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", lambda c: _paper(c, costs=True), ("model",),
-         (measured("Published", "published"),), ("phase", "quantity"), ("track", "machine_name"),
+         (_published(measured("Published", "published")),), ("cost",), ("track", "machine_name"),
          (measured("Ours", "ours", "low", "high"), number("Share", "share", fmt.percent), judged("Verdict"))),
     View("paper-differs", "paper", "What differs from the paper's set-up",
          lambda c: _differing(c), ("track",), (text("Set-up", "differs"), text("Data", "data_differs"))),
     View("claims", "paper", "The paper's claims", whole("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",),
-         (Field("Verdict", _marks, number=False, many=True),)),
+         (Field("Verdict", _marks, number=False),)),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", lambda c: _ratios(c, COMMON), ("x",), (),
-         ("machine_name", "fixed", "phase", "metric"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
-    View("crossings-length", "lengths", "Which model is cheaper, and from which length on", lambda c: _crossed(c, COMMON), ("phase", "metric"), (),
+         ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
+    View("crossings-length", "lengths", "Which model is cheaper, and from which length on", lambda c: _crossed(c, COMMON), ("cost",), (),
          ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
     View("differences", "where", f"Difference in {QUANTITIES[PRIMARY_METRIC].label} to each comparator, share of the better mean", _versus,
-         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (Field("Difference", _difference),), ("track",)),
+         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (_signed("share", fmt.percent),), ("track",)),
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", lambda c: _ratios(c, "dataset"), ("dataset", "seq_len"), (),
-         ("machine_name", "track", "phase", "metric"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
+         ("machine_name", "track", "cost"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", whole("time_to_quality"), ("model",),
-         (Field("Seeds there", _reached), number("Steps", "steps")), ("track", "dataset", "seq_len", "goal"), ("machine_name",),
+         (of_row("Seeds there", _share_of("n_reached", "n_seeds")), number("Steps", "steps")), ("track", "dataset", "seq_len", "goal"), ("machine_name",),
          (measured("Time", "seconds", "seconds_low", "seconds_high", "s"),)),
     View("budgets", "training", "How trainings ended and what they cost", main("budgets"), ("machine_name", "model"),
          (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
-          number("Ended by the budget", "ended_by_budget"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")),
+          of_row("Ended by the budget", _share_of("ended_by_budget", "n_seeds")), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")),
          ("track", "dataset", "seq_len")),
     View("published-values", "more", "Values that others published", whole("published_values"), ("model", "source", "note", "metric"),
          (number("Published", "published", lambda v: fmt.fixed(v, 4)),), ("dataset", "seq_len", "seen_items"), ("track",),
          (quality("Ours", "ours", "ours_low", "ours_high"), number("Share", "share", fmt.percent), judged("Verdict"))),
-    View("search", "more", "The search behind a tuned track", whole("searches"), ("model",),
+    View("search", "more", "The search behind a tuned track", main("searches"), ("model",),
          (number("Trials", "trials"), number("Failed", "failed", bad=True), *(number(head, column, lambda v: fmt.fixed(v, 4)) for head, column in
-          (("Default", "default"), ("Median", "median"), ("Best", "best"), ("Finals", "mean"))), measured("Time", "train_s", unit="s"), text("Chosen", "chosen")),
+          (("Default", "default"), ("Median", "median"), ("Best", "best"), ("Finals", "mean"))), measured("Time", "train_s", unit="s"), text("Chosen", "chosen", _chosen)),
          ("track", "dataset", "seq_len")),
     View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation, ("track",), (),
-         ("dataset", "seq_len", "machine_name", "phase", "metric"), ("model",), (measured("Median", "median", "q25", "q75"),)),
+         ("dataset", "seq_len", "machine_name", "cost"), ("model",), (measured("Median", "median", "q25", "q75"),)),
     View("protocols", "more", "The same models under other protocols", whole("protocols"), ("protocol", "seen_items"), (),
          ("track", "base", "seq_len"), ("model",), (quality(QUANTITIES[PRIMARY_METRIC].label, "mean", "ci_low", "ci_high"),)),
     View("agreement", "more", "Do protocols agree on the order of the models?", whole("agreement"), ("protocol", "seen_items"),
@@ -429,16 +460,16 @@ VIEWS = (
           number("Contradicted", "contradicted", bad=True), text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
     View("probes", "more", f"{QUANTITIES[PRIMARY_METRIC].label} by groups of users", main("probes"), ("group",), (), ("dataset", "seq_len", "probe"), ("model",),
          (quality("Mean", "mean", "ci_low", "ci_high"),), ("track",)),
-    View("costs", "more", "Cost on the datasets", lambda c: _costs(c, "time", "memory"), ("model",), (), ("dataset", "seq_len"), ("phase", "metric"),
+    View("costs", "more", "Cost on the datasets", lambda c: _costs(c, "time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",),
          (measured("Median", "median"),), ("track", "machine_name")),
     View("arithmetic", "more", "Arithmetic of a step and of a batch", lambda c: _costs(c, "arithmetic", "energy"), ("model",), (), ("dataset", "seq_len"),
-         ("phase", "metric"), (measured("Median", "median"),), ("track", "machine_name")),
+         ("cost",), (measured("Median", "median"),), ("track", "machine_name")),
     View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", lambda c: _ratios(c, *CURVES), ("x",), (),
-         ("machine_name", "source", "fixed", "phase", "metric"), ("comparator",), RATIO),
-    View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", lambda c: _crossed(c, *CURVES), ("phase", "metric"), (),
+         ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO),
+    View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", lambda c: _crossed(c, *CURVES), ("cost",), (),
          ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
     View("warnings", "provenance", "Warnings", whole("warnings"), ("subject", "track", "dataset", "seq_len", "model", "seen_items"),
-         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), number("Cases", "count"), number("Of", "of"), text("Detail", "text")), ("code",)),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_row("Cases", _share_of("count", "of")), text("Detail", "text")), ("code",)),
     View("failed", "provenance", "Experiments that failed", _failed, ("path",), (text("Status", "status"), text("Reason", "reason"))),
     View("machines", "provenance", "Machines", _machines, ("machine_name",),
          (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"),
@@ -448,7 +479,7 @@ VIEWS = (
           *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
           number("Test item decided by a tie", "tied", fmt.percent), text("Hash", "hash", lambda v: v[:SHORT_HASH]))),
     View("origins", "provenance", "Where it was trained: machine (seeds)", main("origins"), ("dataset", "seq_len"), (), ("track",), ("model",),
-         (Field("Machine", _seeds, number=False, many=True),)),
+         (Field("Machine", _seeds, number=False),)),
     View("repeats", "provenance", "One training on two machines", whole("repeats", metric=PRIMARY_METRIC),
          ("dataset", "seq_len", "model", "seed", "seen_items"),
          (number("First", "value_a", lambda v: fmt.fixed(v, 4)), number("Second", "value_b", lambda v: fmt.fixed(v, 4)), number("Difference", "difference", lambda v: fmt.signed(v, 4))),
