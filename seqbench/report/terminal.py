@@ -142,24 +142,27 @@ def planned(rows: pd.DataFrame, kind: str) -> str:
     body = [_planned(row) for row in rows.to_dict("records")]
     notes = [_total(rows[rows.kind == what], what, kind) for what in UNITS]
     size, unknown = rows.disk_bytes.sum(), rows.disk_unknown.sum()
-    notes.append(f"Disk: {_size(size)}" + (f" and {fmt.plural(unknown, 'job')} of unknown size" if unknown else ""))  # fmt: skip
+    said = [_size(size)] if size else []
+    said += [f"{fmt.plural(unknown, 'job')} of unknown size"] if unknown else []
+    notes.append(f"Disk: {', '.join(said) or 'nothing more'}")
     return text(Table("plan", "", columns, body, notes))
 
 
 def _planned(row: Mapping[str, Any]) -> list[Cell]:
     return [
-        Cell(row["dataset"]), Cell(row["track"] or DASH), Cell(row["kind"]), Cell(fmt.count(row["jobs"])), Cell(fmt.count(row["done"])),
+        Cell(row["dataset"]), Cell(row["track"] if fmt.known(row["track"]) else DASH), Cell(row["kind"]), Cell(fmt.count(row["jobs"])), Cell(fmt.count(row["done"])),
         Cell(_hours(row["hours_low"], row["hours_high"])), Cell(fmt.count(row["unknown"])), Cell(_size(row["disk_bytes"])),
-        Cell(fmt.count(row["disk_unknown"])), Cell(row["machines"] or DASH),
+        Cell(fmt.count(row["disk_unknown"])), Cell(row["machines"] if fmt.known(row["machines"]) else DASH),
     ]  # fmt: skip
 
 
 def _total(rows: pd.DataFrame, what: str, kind: str) -> str:
-    todo = rows.jobs.sum() - rows.done.sum()
-    hours = _hours(rows.hours_low.sum(), rows.hours_high.sum())
-    said = f"{what.capitalize()}s: {fmt.count(todo)} to do, {hours} {UNITS[what][kind == 'cuda']}"
-    unknown = rows.unknown.sum()
-    return said + (f", and {fmt.plural(unknown, 'job')} that no record informs" if unknown else "")
+    todo, unknown = rows.jobs.sum() - rows.done.sum(), rows.unknown.sum()
+    hours = f"{_hours(rows.hours_low.sum(), rows.hours_high.sum())} {UNITS[what][kind == 'cuda']}"
+    said = [f"{fmt.count(todo)} to do"]
+    said += [hours] if todo > unknown else []
+    said += [f"{fmt.plural(unknown, 'job')} that no record informs"] if unknown else []
+    return f"{what.capitalize()}s: {', '.join(said)}"
 
 
 def _hours(low: float, high: float) -> str:
