@@ -2,11 +2,10 @@
 
 import pytest
 from builders import REPORT, curves_of, grid, measurement, training, write_grid
-from seqbench.report.report import render
 
 from seqbench.analysis import collect
 from seqbench.config.grid import report
-from seqbench.report import versus
+from seqbench.report import page
 
 FIVE = ("sasrec", "gru4rec", "bert4rec", "narm", "caser")  # the last two have no file
 
@@ -29,47 +28,45 @@ def tables_of(results, models, focal, order=None):
     ("models", "focal"), [(("mamba4rec", "sasrec", "gru4rec"), "sasrec"), (FIVE, "gru4rec")]
 )
 def test_every_other_trained_model_is_held_against_it(tmp_path, models, focal):
-    tables = tables_of(tmp_path, models, focal)
+    frames = tables_of(tmp_path, models, focal).frames
     others = set(models) - {focal}
-    quality = versus.against(tables)
-    assert set(quality.model_a) == {focal} and set(quality.comparator) == others
-    cost = versus.ratios(tables)
-    assert set(cost.model) == {focal} and set(cost.comparator) == others
-    medians = tables.frames["efficiency"]
-    row = cost[cost.what == "step_s"].iloc[0]
-    own, other = (
-        medians[(medians.path == f"{row.job}/{m}") & (medians.metric == "step_s")]["median"].iloc[0]
-        for m in (focal, row.comparator)
-    )
-    assert row.ratio == own / other
-    crossings = tables.frames["crossovers"]
+    quality = frames["comparisons"][frames["comparisons"].model_a == focal]
+    assert set(quality.model_b) == {*others, "popularity"}
+    assert focal not in set(frames["comparisons"].model_b)
+    cost, medians = frames["cost_ratios"], frames["efficiency"]
+    assert set(cost.comparator) == others
+    row = cost[(cost.metric == "step_s") & (cost.source == "dataset")].iloc[0]
+    step = medians[(medians.dataset == "toy") & (medians.metric == "step_s")]
+    step = step.set_index("model")["median"]
+    assert row.ratio == pytest.approx(step[focal] / step[row.comparator])
+    crossings = frames["crossovers"]
     held = crossings[(crossings.model_a == focal) | (crossings.model_b == focal)]
     assert len(held) and set(held.model_a) == {focal}
+    assert set(frames["answers"].focal) == {focal}
+    assert set(frames["leaderboard"].query("focal").model) == {focal}
 
 
 def test_tables_stand_in_the_order_of_the_configuration_with_the_focal_model_first(tmp_path):
     tables = tables_of(tmp_path, FIVE, "narm", order=("caser", "sasrec", "narm", "gru4rec"))
-    assert tables.ordered([*FIVE, "aaa"]) == ["narm", "caser", "sasrec", "gru4rec", "aaa", "bert4rec"]  # fmt: skip
+    order = ["narm", "caser", "sasrec", "gru4rec", "bert4rec", "popularity"]
+    assert tables.ordered([*FIVE, "popularity"]) == order
+    assert list(dict.fromkeys(tables.frames["leaderboard"].model)) == order
 
 
 def test_a_focal_model_that_was_not_run_leaves_nothing_to_compare(tmp_path):
     tables = tables_of(tmp_path, ("sasrec", "gru4rec"), "mamba4rec")
-    assert versus.against(tables).empty and versus.ratios(tables).empty
-    assert render(tmp_path / "tables", tmp_path / "out").stat().st_size > 10_000
-
-
-def test_a_page_without_mamba4rec_asks_about_the_focal_model(tmp_path):
-    tables_of(tmp_path, FIVE, "sasrec")
-    page = render(tmp_path / "tables", tmp_path / "out").read_text()
-    assert "Is SASRec better than GRU4Rec, BERT4Rec, narm and caser in" in page
-    head = page[page.index("<title>") : page.index("</title>")]
-    assert "Mamba4Rec" not in head
+    assert "mamba4rec" not in set(tables.frames["comparisons"].model_a)
+    assert tables.frames["cost_ratios"].empty
+    answers = tables.frames["answers"].set_index("place").variant.drop("caution")
+    assert set(answers) == {"unmeasured"}
+    assert page.render(tables, tmp_path / "out").stat().st_size > 10_000
 
 
 def test_the_grid_hands_on_what_reports_read():
     config = {
-        "run": {"models": ["b", "a"]},
+        "run": {"models": ["b", "a"], "datasets": ["d"]},
         "measure": {"models": ["c", "a"]},
         "report": {"margin": 0.01, "focal_model": "a"},
     }
-    assert report(config) == {"margin": 0.01, "focal_model": "a", "models": ["b", "a", "c"]}
+    asked = {"margin": 0.01, "focal_model": "a", "models": ["b", "a", "c"], "datasets": ["d"]}
+    assert report(config) == asked
