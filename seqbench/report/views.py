@@ -16,6 +16,7 @@ from ..analysis.rows import pick, unique
 from ..analysis.tables import Tables
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
+from .figures import versus
 from .figures_cost import COMMON
 from .format import DASH, known
 from .tables import Cell, Column, Table
@@ -342,12 +343,6 @@ def _crossed(*curves: str) -> Callable[[Tables], pd.DataFrame]:
     return rows
 
 
-def _versus(content: Tables) -> pd.DataFrame:
-    rows = whole("comparisons", metric=PRIMARY_METRIC, model_a=content.focal_model)(content)
-    trained = set(whole("leaderboard", trained=True)(content).get("model", ()))
-    return rows[rows.model_b.isin(trained)] if len(rows) else rows
-
-
 def _costs(*kinds: str) -> Callable[[Tables], pd.DataFrame]:
     def rows(content: Tables) -> pd.DataFrame:
         found = main("efficiency")(content)
@@ -411,7 +406,7 @@ VIEWS = (
          ("x",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
          ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
-    View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", _versus,
+    View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
          ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",)),
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
