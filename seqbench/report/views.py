@@ -213,10 +213,10 @@ def signed(column: str, show: Callable[[float], str]) -> Field:
     """A value with its interval behind the sign of its verdict."""
 
     def cell(row: Row) -> Cell:
-        word, mark = fmt.verdict(row["verdict"])
+        sign, (_, mark) = fmt.sign(row["verdict"]), fmt.verdict(row["verdict"])
         ends = ", ".join(show(row[f"{column}_{end}"]).removesuffix(" %") for end in ("low", "high"))
         title = ": ".join(filter(None, (row["verdict"], _why(row))))
-        return Cell(f"{word.split(' ')[0]} {show(row[column])}", f"[{ends}]", row[column], mark, title)  # fmt: skip
+        return Cell(f"{sign} {show(row[column])}", f"[{ends}]", row[column], mark, title)  # fmt: skip
 
     return of_row("", cell)
 
@@ -247,7 +247,9 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
     found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
     why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
     if len(set(found.values())) > 1:
-        signs = (f"{word.split(' ')[0]} {name}" for name, (word, _) in found.items())
+        signs = (
+            f"{fmt.sign(row['verdict'])} {name}" for name, row in zip(found, rows, strict=True)
+        )
         return Cell(", ".join(signs), mark="open", title=why)
     first, (word, mark) = rows[0], next(iter(found.values()))
     detail = ", ".join(found) if known(first["focal_value"]) else ""
