@@ -100,6 +100,7 @@ def _quality(tables: Tables) -> Iterator[Row]:
             yield _row("few_seeds", row, MODEL, value=row.n_seeds, limit=SEEDS_FOR_A_CLAIM)
     chosen = {"split": "test", "seen_items": Training().select_seen_items, "trained": True}
     tested = pick(tables.main("effectiveness"), **where, **chosen)
+    tested = tested.dropna(subset="value") if len(tested) else tested
     for _, own in tested.groupby(list(MODEL), sort=False) if len(tested) else ():
         lowest, limit = own.loc[own.value.idxmin()], APART * own.value.max()
         if lowest.value < limit:
