@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import publications
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
@@ -26,6 +27,7 @@ from . import (
     cost_ratios,
     costs,
     leaderboard,
+    memory_lag,
     paper,
     probe_rows,
     protocols,
@@ -51,6 +53,7 @@ FROM_RECORDS = {
     "cost_ratios": cost_ratios.rows,
     "costs": costs.of_conditions,
     "time_to_quality": time_to_quality.rows,
+    "memory": memory_lag.rows,
 }
 TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
 
@@ -82,6 +85,7 @@ COLUMNS = {
     "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
     "costs": ("track", "dataset", "model", "cost_source"),
     "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
+    "memory": ("track", "dataset", "lag", "model", "share"),
     "claims": ("kind", "claim", "track", "verdict"),
     "paper": ("model", "quantity", "track", "published", "ours"),
     "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),
@@ -217,11 +221,11 @@ def build(
 
 def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
     """Tables of what others published, beside ours."""
-    published, frames, settings = published_values.read(), tables.frames, tables.settings
+    published, frames, settings = publications.published_values(), tables.frames, tables.settings
     own, values = published["paper"], published["published_values"]
     values = published_values.rows(frames["summary"], settings, values)
     return {
-        "claims": _frame(claims.rows(frames, settings, claims.read(), own), claims.COLUMNS),
+        "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
         "paper": _frame(paper.rows(frames, tables.datasets, settings, own), paper.COLUMNS),
         "published_values": _frame(values, published_values.COLUMNS),
     }
