@@ -132,7 +132,8 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
     label_ends(axis, ends)
     for point in data[data["median"].isna()].itertuples():
         axis.plot(point.x, 0.03, marker="x", color=look[point.model]["color"], transform=axis.get_xaxis_transform())  # fmt: skip
-    _crossings(axis, crossings, found, factor)
+    if len(crossings):
+        _crossings(axis, crossings, found, factor)
     return axis.figure
 
 

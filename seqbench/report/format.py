@@ -25,10 +25,11 @@ VERDICTS = {
     **dict.fromkeys(("worse", "dearer"), ("▼", "bad")),
     **dict.fromkeys(("reproduced", "reached"), ("✓", "good")),
     **dict.fromkeys(("not reproduced", "below", "failed"), ("✗", "bad")),
-    "equivalent": ("=", "level"),
-    **dict.fromkeys(("inconclusive", "undecided"), ("?", "open")),
-    **dict.fromkeys(("less", "more", "same"), ("", "level")),
-    **dict.fromkeys(("not measured", "not comparable"), (DASH, "open")),
+    "less": ("↓", "good"),
+    "more": ("↑", "bad"),
+    **dict.fromkeys(("equivalent", "same"), ("=", "level")),
+    **dict.fromkeys(("inconclusive", "not published", "not comparable"), ("?", "open")),
+    "not measured": ("", "muted"),
 }
 
 
@@ -93,6 +94,11 @@ def verdict(word: object) -> tuple[str, str]:
         return DASH, "muted"
     sign, mark = VERDICTS[str(word)]
     return f"{sign} {word}".strip(), mark
+
+
+def sign(word: str) -> str:
+    """The sign of a verdict alone."""
+    return VERDICTS[word][0]
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------------
