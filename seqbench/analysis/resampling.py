@@ -18,7 +18,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-CHUNK = 2**21  # draws, or counts of them, that are worked on at once
+CHUNK = 2**18  # draws, or counts of them, that are worked on at once
 
 
 @dataclass(frozen=True)
