@@ -10,6 +10,7 @@ the part that the draw of users already holds has been taken out. For a differen
 unsure: significance.py has it. Simulations in the tests check the coverage.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,13 +68,16 @@ def user_draws(
     """How often each of U users is in each of R draws with replacement (U, R), and the generator after them: copy it."""
     rng = np.random.default_rng(seed)
     counts = np.empty((n_users, n_resamples), dtype=np.uint8)
-    chunk = max(1, CHUNK // n_users)
-    for start in range(0, n_resamples, chunk):
-        rows = min(chunk, n_resamples - start)
-        drawn = rng.integers(0, n_users, (rows, n_users), dtype=np.int32)
-        drawn += n_users * np.arange(rows, dtype=np.int32)[:, None]
-        counted = np.bincount(drawn.ravel(), minlength=drawn.size)
-        counts[:, start : start + rows] = counted.reshape(drawn.shape).T
+    parts = np.array_split(np.arange(n_resamples), -(-n_users * n_resamples // CHUNK))
+
+    def draw(part: np.ndarray) -> np.ndarray:
+        return rng.integers(0, n_users, (len(part), n_users), dtype=np.int32)
+
+    with ThreadPoolExecutor(1) as ahead:  # draws the next ones while these are counted
+        for part, drawn in zip(parts, ahead.map(draw, parts), strict=True):
+            drawn += n_users * np.arange(len(part), dtype=np.int32)[:, None]
+            counted = np.bincount(drawn.ravel(), minlength=drawn.size)
+            counts[:, part[0] : part[-1] + 1] = counted.reshape(drawn.shape).T
     return counts, rng
 
 

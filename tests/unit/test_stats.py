@@ -66,7 +66,7 @@ def drawn_apart(users, n_resamples):
     return np.stack([users[drawn].mean(axis=0) for drawn in rows]), rng
 
 
-@pytest.mark.parametrize("chunk", [1, 7 * 51, 2**18])
+@pytest.mark.parametrize("chunk", [51, 7 * 51, 2**18])
 def test_shared_draws_are_those_that_each_table_would_draw_for_itself(monkeypatch, chunk):
     """Two conditions with the same number of users, one after the other, users without a hit among them."""
     monkeypatch.setattr(resampling, "CHUNK", chunk)
