@@ -23,8 +23,8 @@ NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided
 CODES = {  # most serious first
     **dict.fromkeys(("failed", "below_popularity", "not_a_number"), "bad"),
-    **dict.fromkeys(("below_published", "below_baseline", "seeds_apart", "few_seeds", "budget", "fallback", "shared_gpu"), "warn"),
-    **dict.fromkeys(("substitute_file", "ties", "throttled", "noisy", "dirty"), "note"),
+    **dict.fromkeys(("below_published", "below_baseline", "seeds_apart", "few_seeds", "fallback", "shared_gpu"), "warn"),
+    **dict.fromkeys(("budget", "substitute_file", "ties", "throttled", "noisy", "dirty"), "note"),
 }  # fmt: skip
 ABOUT = (*CONDITION, "model", "seed", "seen_items", "machine_name")
 COLUMNS = ("level", "code", "subject", *ABOUT, "value", "limit", "count", "of", "text")

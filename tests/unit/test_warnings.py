@@ -170,7 +170,7 @@ def test_noisy_times_are_told_other_quantities_are_not():
 
 
 def test_every_code_has_a_level_and_the_most_serious_stand_first():
-    rows = [training("sasrec", status="crashed", code_dirty=True), training("gru4rec", still_improving=True)]  # fmt: skip
+    rows = [training("sasrec", status="crashed", code_dirty=True), training("gru4rec", fallback=True)]  # fmt: skip
     frame = tables(experiments=rows).frames["warnings"]
     assert list(frame.level) == ["bad", "warn", "note", "note"]
     assert set(frame.code) <= set(warnings.CODES)
