@@ -46,7 +46,7 @@ def produced(tmp_path_factory):
 
 
 # These have rows only of what a small grid lacks: a second machine, a search.
-MAY_BE_EMPTY = {"repeats", "machine_effect", "tuning", "searches"}
+MAY_BE_EMPTY = {"repeats", "machine_effect", "tuning", "searches", "memory"}
 
 
 @pytest.mark.parametrize("table", collect.FRAMES)
