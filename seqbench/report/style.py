@@ -51,7 +51,7 @@ class Drawing:
     """A figure of one panel.
 
     section: of the page. key: what it shows, as the page's chips name it (`dataset`, `length`, `track`, `seen`, `machine`).
-    draw: makes the figure, here or in another process. data: exactly what is drawn. inline: whether the page shows it. files: whether it is saved to take along.
+    draw: makes the figure, here or in another process. data: exactly what is drawn. files: whether it is saved to take along.
     """
 
     name: str
@@ -61,7 +61,6 @@ class Drawing:
     caption: str
     draw: Callable[[], Figure]
     data: pd.DataFrame
-    inline: bool = True
     files: bool = True
 
 
@@ -252,7 +251,7 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[st
 def _picture(drawing: Drawing, folder: Path | None) -> str:
     if folder and drawing.files:
         save(drawing, folder)
-    return inline(drawing) if drawing.inline else ""
+    return inline(drawing)
 
 
 def inline(drawing: Drawing) -> str:
