@@ -62,7 +62,7 @@ TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answe
 NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
-    *("focal", "subject", "text", "why", "code"),
+    *("subject", "text", "why"),
     *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers

@@ -368,14 +368,16 @@ def _ablation(content: Tables) -> pd.DataFrame:
 def _machines(content: Tables) -> pd.DataFrame:
     keys = ["machine_name", "device", "threads"]
     facts = pd.DataFrame(content.settings["environments"]).drop_duplicates(keys)
-    counts = content.frames["experiments"].assign(failed=lambda own: own.status != "ok")
-    counts = pd.get_dummies(counts[[*keys, "kind", "failed"]], columns=["kind"])
+    rows = content.frames["experiments"]
+    counts = rows[keys].assign(
+        trainings=rows.kind == "train", measurements=rows.kind == "measure", failed=rows.status != "ok"
+    )  # fmt: skip
     return facts.merge(counts.groupby(keys).sum().reset_index())
 
 
 def _datasets(content: Tables) -> pd.DataFrame:
     facts = content.datasets.items()
-    return pd.DataFrame([{**own, **own["lengths"], **(own["ties"] or {}), "dataset": name} for name, own in facts])  # fmt: skip
+    return pd.DataFrame([{"test_decided_by_tie": None, **own, **own["lengths"], **(own["ties"] or {}), "dataset": name} for name, own in facts])  # fmt: skip
 
 
 def _codes(content: Tables) -> pd.DataFrame:
@@ -442,7 +444,7 @@ VIEWS = (
     View("failed", "provenance", "Experiments that failed", _failed, ("path",), (text("Status", "status"), text("Reason", "reason"))),
     View("machines", "provenance", "Machines", _machines, ("machine_name",),
          (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"), text("Python", "python"),
-          number("Threads", "threads"), number("Trainings", "kind_train"), number("Measurements", "kind_measure"), number("Failed", "failed"))),
+          number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
     View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset",),
          (number("Users", "n_users"), number("Items", "n_items"), number("Interactions", "n_interactions"), number("k-core", "k_core"),
           *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
