@@ -69,7 +69,7 @@ def _time_unit(kind: str, seconds: float) -> tuple[float, str]:
 
 
 def scatter(tables: Tables) -> Iterator[Drawing]:
-    """Quality against the time of the whole training, one per view of the leaderboard."""
+    """Quality against the time of the whole training, one per view of the leaderboard that has both."""
     columns = ["model", "trained", "ndcg", "ndcg_low", "ndcg_high", "train_s", "train_s_low", "train_s_high", "warnings"]  # fmt: skip
     views = ("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind")
     default = pick(tables.frames["answers"], place="quality")
@@ -77,6 +77,8 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
     board = board[board.ndcg.notna()] if len(board) else board
     for key, rows in groups(board, *views):
         dataset, seq_len, track, seen_items, machine, kind = key
+        if rows.train_s.isna().all():
+            continue
         rows = rows[columns]
         first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
@@ -94,18 +96,11 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
 def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
     axis, look = panel(), looks(rows.model)
     timed = rows[rows.train_s.notna()]
-    if len(timed):
-        longest = timed.train_s_high.fillna(timed.train_s).max()
-        factor, unit = _time_unit(kind, longest)
-        axis.set_xlim(0, 1.2 * longest / factor)
-        named(axis, f"{unit} of training", QUALITY)
-        even(axis.xaxis)
-    else:  # quality alone, side by side
-        timed, factor = rows[rows.trained], 1.0
-        timed = timed.assign(train_s=np.arange(len(timed)) + 0.5, train_s_low=np.nan, train_s_high=np.nan)  # fmt: skip
-        axis.set_xlim(0, len(timed) + 0.5)
-        named(axis, "time of training: not measured", QUALITY)
-        axis.set_xticks([])
+    longest = timed.train_s_high.fillna(timed.train_s).max()
+    factor, unit = _time_unit(kind, longest)
+    axis.set_xlim(0, 1.2 * longest / factor)
+    named(axis, f"{unit} of training", QUALITY)
+    even(axis.xaxis)
     axis.set_ylim(0, 1.08 * np.nanmax([*rows.ndcg_high, *rows.ndcg]))
     even(axis.yaxis)
     labels, level = Labels(axis), rows[~rows.model.isin(timed.model)]
@@ -207,7 +202,6 @@ def learning(tables: Tables) -> Iterator[Drawing]:
             "One line per seed. The marker is the step whose weights were tested.",
             partial(_learning, rows, kind, tables.ordered(rows.model)),
             rows,
-            inline=at["track"] == first_track(tables),
         )
 
 
@@ -329,8 +323,9 @@ def breakdown(tables: Tables) -> Iterator[Drawing]:
     columns = ["probe", "group", "model", "mean", "ci_low", "ci_high", "n_users", "n_seeds"]
     keys = ("dataset", "seq_len", "track", "probe")
     for (dataset, seq_len, track, probe), rows in _conditions(tables, frame, *keys):
+        if track != first_track(tables) or seq_len < frame.seq_len[frame.dataset == dataset].max():
+            continue  # those of other conditions stand in the table
         rows = rows[columns]
-        longest = seq_len == frame.seq_len[frame.dataset == dataset].max()
         yield Drawing(
             f"{probe.replace(' ', '-')}-{dataset}-{seq_len}-{track}",
             "more",
@@ -339,7 +334,6 @@ def breakdown(tables: Tables) -> Iterator[Drawing]:
             "Users in groups of about equal size, seen items kept. Bars: 95 % intervals.",
             partial(_breakdown, rows, tables.ordered(rows.model), PROBES[probe]),
             rows,
-            inline=track == first_track(tables) and longest,
         )
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
-from ..analysis.rows import pick
+from ..analysis.rows import pick, tracks_in_order
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
 from .format import condition, crossing, label, machine_names, unit_for
@@ -69,22 +69,22 @@ def stepping(tables: Tables, dataset: str, seq_len: int, track: str) -> tuple[st
 
 def lengths(tables: Tables) -> Iterator[Drawing]:
     """Time and memory against sequence length at a constant batch, one per machine and cost."""
-    yield from _growth(tables, "lengths", (COMMON,))
+    yield from _growth(tables, "lengths", (COMMON,), COSTS)
 
 
 def sizes(tables: Tables) -> Iterator[Drawing]:
-    """The same at constant tokens, and against batch and catalogue size."""
-    yield from _growth(tables, "more", [curve for curve in X if curve != COMMON])
+    """The same at constant tokens, and time against batch and catalogue size."""
+    yield from _growth(tables, "more", [curve for curve in X if curve != COMMON], COSTS[:3])
 
 
-def _growth(tables: Tables, section: str, curves: Sequence[str]) -> Iterator[Drawing]:
+def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence[tuple]) -> Iterator[Drawing]:  # fmt: skip
     machines = machine_names(tables.settings)
     frame = tables.frames["scaling"]
     frame = frame[frame.curve.isin(curves)] if len(frame) else frame
     for (machine, track, curve, fixed), fits in groups(frame, "machine_name", "track", "curve", "fixed"):  # fmt: skip
         costs = pick(tables.frames["efficiency"], machine_name=machine, track=track, curve=curve, fixed=fixed)  # fmt: skip
         crossings = pick(tables.frames["crossovers"], machine_name=machine, track=track, curve=curve, fixed=fixed, model_a=tables.focal_model)  # fmt: skip
-        for phase, metric, title in COSTS:
+        for phase, metric, title in shown:
             own = {"phase": phase, "metric": metric}
             data = _points(pick(costs, **own), pick(fits, **own), X[curve][1])
             if data.empty:
@@ -97,7 +97,6 @@ def _growth(tables: Tables, section: str, curves: Sequence[str]) -> Iterator[Dra
                 f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b xᶜ. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
                 partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric),
                 data,
-                inline=section == "lengths" or metric != "saved_bytes",
             )  # fmt: skip
 
 
@@ -155,14 +154,15 @@ def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: floa
 
 
 def roofline(tables: Tables) -> Iterator[Drawing]:
-    """Arithmetic achieved against its intensity below the ceilings of the device, one per machine, track and condition."""
+    """Arithmetic achieved against its intensity below the ceilings of the device, one per machine and dataset."""
     machines = machine_names(tables.settings)
     frame = tables.frames["efficiency"]
     frame = frame[frame.curve.isna()] if len(frame) else frame
-    kept = set(tables.frames["leaderboard"].track)
+    first = {m: tracks_in_order(own.track)[0] for (m,), own in groups(frame, "machine_name")}
+    longest = dict(frame.groupby("dataset").seq_len.max()) if len(frame) else {}
     for (machine, track, dataset, seq_len), rows in groups(frame, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
         data = _rates(rows)
-        if data.empty or track not in kept:
+        if data.empty or track != first[machine] or seq_len < longest[dataset]:
             continue
         yield Drawing(
             f"roofline-{dataset}-{seq_len}-{track}-{machine}",
@@ -172,7 +172,6 @@ def roofline(tables: Tables) -> Iterator[Drawing]:
             "Training filled, inference hollow. The line is what measured matrix product and copy allow.",
             partial(_roofline, data, tables.ordered(data.model)),
             data,
-            inline=track == first_track(tables) and seq_len == frame[frame.dataset == dataset].seq_len.max(),
         )  # fmt: skip
 
 

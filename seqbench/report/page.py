@@ -73,7 +73,7 @@ def html(
         board=[(view, board_rows(content, view)) for view in found],
         sections=SECTIONS,
         drawings={
-            s: [d for d in drawings if d.section == s and d.inline] for s in ("answer", *parts)
+            s: [d for d in drawings if d.section == s] for s in ("answer", *parts)
         },
         tables={section: shown.get(section, []) for section in parts},
         left_out=content.settings.get("left_out", []),

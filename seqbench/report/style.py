@@ -51,7 +51,7 @@ class Drawing:
     """A figure of one panel.
 
     section: of the page. key: what it shows, as the page's chips name it (`dataset`, `length`, `track`, `seen`, `machine`).
-    draw: makes the figure, here or in another process. data: exactly what is drawn. inline: whether the page shows it. files: whether it is saved to take along.
+    draw: makes the figure, here or in another process. data: exactly what is drawn. files: whether it is saved to take along.
     """
 
     name: str
@@ -61,7 +61,6 @@ class Drawing:
     caption: str
     draw: Callable[[], Figure]
     data: pd.DataFrame
-    inline: bool = True
     files: bool = True
 
 
@@ -158,7 +157,7 @@ class Labels:
 
     def along(self, y: float, text: str) -> None:
         """Write on a level line, which it interrupts, where there is room; at its right end first."""
-        wide = len(text) * LETTER
+        wide = (len(text) + 1) * LETTER
         room = self.inside.width - wide
         places = [(share * room + wide / 2, 0, "center") for share in (1, 0.02, 0.5, 0.75, 0.25)]
         self._write(None, y, text, places, TEXT)
@@ -166,7 +165,7 @@ class Labels:
     def _write(self, x: float | None, y: float, text: str, places: list, size: int) -> None:
         at_x, at_y = self.axis.transData.transform((1 if x is None else x, y))
         at_x = self.inside.x0 if x is None else at_x
-        wide, high = len(text) * LETTER * size / TEXT, LINE * size / TEXT
+        wide, high = (len(text) + 1) * LETTER * size / TEXT, LINE * size / TEXT
         best, least = None, np.inf
         for k, (right, up, align) in enumerate(places):
             x0 = at_x + right - {"left": 0, "right": wide, "center": wide / 2}[align]
@@ -252,7 +251,7 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[st
 def _picture(drawing: Drawing, folder: Path | None) -> str:
     if folder and drawing.files:
         save(drawing, folder)
-    return inline(drawing) if drawing.inline else ""
+    return inline(drawing)
 
 
 def inline(drawing: Drawing) -> str:

@@ -75,15 +75,15 @@ def test_warned_models_are_marked():
     assert {text for text, _ in texts_of(figure)} >= {"Mamba4Rec", "BERT4Rec (!)"}
 
 
-def test_where_no_time_was_measured_quality_stands_alone():
-    rows = [board_row(model, **dict.fromkeys(("train_s", "train_s_low", "train_s_high"), MISSING)) for model in MODELS]  # fmt: skip
-    figure = one(figures.scatter(board(*rows))).draw()
+@pytest.mark.parametrize("missing", ["ndcg", "train_s"])
+def test_a_view_without_quality_or_cost_has_no_scatter(missing):
+    assert not list(figures.scatter(board(*(board_row(model, **{missing: MISSING}) for model in MODELS))))  # fmt: skip
+
+
+def test_a_model_without_time_is_a_line_beside_points():
+    figure = one(figures.scatter(board(board_row(), board_row("sasrec", ndcg=0.1, train_s=MISSING)))).draw()  # fmt: skip
+    assert [line.get_ydata()[0] for line in lines_of(figure, linestyle="--")] == [0.1]
     assert_no_texts_overlap(figure)
-    assert not len(figure.axes[0].get_xticks()) and "not measured" in figure.axes[0].get_xlabel()
-
-
-def test_a_view_without_quality_has_no_scatter():
-    assert not list(figures.scatter(board(board_row(ndcg=MISSING))))
 
 
 def test_of_the_scatters_the_default_view_alone_has_files():
