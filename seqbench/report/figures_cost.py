@@ -15,20 +15,9 @@ from ..analysis.collect import Tables
 from ..analysis.rows import pick, tracks_in_order
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
+from . import style
 from .format import condition, crossing, label, machine_names, unit_for
-from .style import (
-    MUTED,
-    PAPER,
-    Drawing,
-    Labels,
-    even,
-    label_ends,
-    legend_above,
-    logarithmic,
-    looks,
-    named,
-    panel,
-)
+from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
 X = {
@@ -90,13 +79,10 @@ def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence
             if data.empty:
                 continue
             yield Drawing(
-                f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}",
-                section,
-                {"machine": machine, "track": track},
-                f"{title}, {machines[machine]}",
+                f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}", section,
+                {"machine": machine, "track": track}, f"{title}, {machines[machine]}",
                 f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b xᶜ. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
-                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric),
-                data,
+                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric), data
             )  # fmt: skip
 
 
@@ -113,8 +99,8 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
     axis, look, ends = panel(height=320, left=56, right=92), looks(models), []
     found = data[data["median"].notna()]
     factor, unit = unit_for(QUANTITIES[metric].unit, found["median"])
-    logarithmic(axis.xaxis, found.x, only=sorted(set(found.x)))
-    logarithmic(axis.yaxis, found["median"] / factor)
+    style.logarithmic(axis.xaxis, found.x, only=sorted(set(found.x)))
+    style.logarithmic(axis.yaxis, found["median"] / factor)
     named(axis, x_name, unit)
     for model in models:
         own = found[found.model == model]
@@ -165,13 +151,11 @@ def roofline(tables: Tables) -> Iterator[Drawing]:
         if data.empty or track != first[machine] or seq_len < longest[dataset]:
             continue
         yield Drawing(
-            f"roofline-{dataset}-{seq_len}-{track}-{machine}",
-            "more",
+            f"roofline-{dataset}-{seq_len}-{track}-{machine}", "more",
             {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
             f"Roofline, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
             "Training filled, inference hollow. The line is what measured matrix product and copy allow.",
-            partial(_roofline, data, tables.ordered(data.model)),
-            data,
+            partial(_roofline, data, tables.ordered(data.model)), data
         )  # fmt: skip
 
 
@@ -194,14 +178,14 @@ def _roofline(data: pd.DataFrame, models: Sequence[str]) -> Figure:
     knee = product / copy
     x = np.array([data.intensity.min() / 2, knee, max(data.intensity.max(), knee) * 2])
     roof = np.minimum(product, copy * x) / factor
-    logarithmic(axis.xaxis, x)
-    logarithmic(axis.yaxis, [*(data.flop_per_s / factor), product / factor])
+    style.logarithmic(axis.xaxis, x)
+    style.logarithmic(axis.yaxis, [*(data.flop_per_s / factor), product / factor])
     named(axis, "FLOP per byte of operators", unit)
     axis.plot(x, roof, color=MUTED)
     for row in data.itertuples():
         face = look[row.model]["color"] if row.phase == "train" else PAPER
         axis.plot(row.intensity, row.flop_per_s / factor, clip_on=False, markerfacecolor=face, linestyle="", **look[row.model])  # fmt: skip
-    legend_above(axis, models, [label(model) for model in models])
+    style.legend_above(axis, models, [label(model) for model in models])
     return axis.figure
 
 
@@ -213,14 +197,11 @@ def energy(tables: Tables) -> Iterator[Drawing]:
     for (machine, track, dataset, seq_len), own in groups(rows, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
         own = own[["model", "median", "q25", "q75"]]
         yield Drawing(
-            f"energy-{dataset}-{seq_len}-{track}-{machine}",
-            "more",
+            f"energy-{dataset}-{seq_len}-{track}-{machine}", "more",
             {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
             f"Energy of an epoch, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
-            "By the counter of the device; less is better.",
-            partial(_energy, own, tables.ordered(own.model)),
-            own,
-        )
+            "By the counter of the device; less is better.", partial(_energy, own, tables.ordered(own.model)), own
+        )  # fmt: skip
 
 
 def _energy(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
