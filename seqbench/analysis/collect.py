@@ -226,8 +226,8 @@ def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
     values = published_values.rows(frames["summary"], settings, values)
     return {
         "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
-        "paper": _frame(paper.rows(frames, tables.datasets, settings, own), paper.COLUMNS),
-        "published_values": _frame(values, published_values.COLUMNS),
+        "paper": paper.rows(frames, tables.datasets, settings, own),
+        "published_values": values,
     }
 
 
