@@ -101,8 +101,9 @@ def windows(**changes):
 
 
 def test_full_length_batches_stand_in_where_a_machine_measured_none_of_the_dataset():
-    rows = [cost("sasrec", 0.1), *windows(**GPU)]
+    rows = [cost("sasrec", 0.1), *windows(), *windows(**GPU)]
     found = content(rows, summary=quality("sasrec", 0.1)).frames["costs"].set_index("machine_name")
+    assert list(found.index) == ["m", "gpu"]
     row = found.loc["gpu"]
     epochs = (FACTS["n_interactions"] - 3 * FACTS["n_users"]) / CURVE["batch_size"]  # 2048 / 400
     assert (row.epoch_s, row.energy_j) == pytest.approx((0.2 * epochs, 3 * epochs))
