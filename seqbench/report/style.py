@@ -147,25 +147,24 @@ class Labels:
         (x0, y0), (x1, y1) = ends.min(axis=0) - around, ends.max(axis=0) + around
         self.taken.append((x0, y0, x1, y1))
 
-    def beside(self, x: float, y: float, text: str, size: int = TEXT) -> None:
-        """Write beside a point, at the nearest of some places that is free."""
-        places = [(9, 0, "left"), (-9, 0, "right")]
+    def beside(self, x: float, y: float, text: str, below: bool = False) -> None:
+        """Write beside a point, at the nearest of some places that is free; below: right below it first."""
+        places = [(9, -LINE + 2, "left")] * below + [(9, 0, "left"), (-9, 0, "right")]
         for k in (1, 2, 3):
-            places += [(9, k * LINE, "left"), (9, -k * LINE, "left"), (-9, k * LINE, "right"), (-9, -k * LINE, "right"),
-                       (0, k * LINE, "center"), (0, -k * LINE, "center")]  # fmt: skip
-        self._write(x, y, text, places, size)
+            places += [(right, up * k * LINE, align) for right, align in ((9, "left"), (-9, "right"), (0, "center")) for up in (1, -1)]  # fmt: skip
+        self._write(x, y, text, places)
 
     def along(self, y: float, text: str) -> None:
         """Write on a level line, which it interrupts, where there is room; at its right end first."""
         wide = (len(text) + 1) * LETTER
         room = self.inside.width - wide
         places = [(share * room + wide / 2, 0, "center") for share in (1, 0.02, 0.5, 0.75, 0.25)]
-        self._write(None, y, text, places, TEXT)
+        self._write(None, y, text, places)
 
-    def _write(self, x: float | None, y: float, text: str, places: list, size: int) -> None:
+    def _write(self, x: float | None, y: float, text: str, places: list) -> None:
         at_x, at_y = self.axis.transData.transform((1 if x is None else x, y))
         at_x = self.inside.x0 if x is None else at_x
-        wide, high = (len(text) + 1) * LETTER * size / TEXT, LINE * size / TEXT
+        wide, high = (len(text) + 1) * LETTER, LINE
         best, least = None, np.inf
         for k, (right, up, align) in enumerate(places):
             x0 = at_x + right - {"left": 0, "right": wide, "center": wide / 2}[align]
@@ -178,8 +177,7 @@ class Labels:
         box, right, up, align = best
         self.taken.append(box)
         box = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}} if x is None else {}
-        self.axis.annotate(text, (at_x + right, at_y + up), xycoords="figure pixels", ha=align, va="center_baseline",
-                           fontsize=size, **box)  # fmt: skip
+        self.axis.annotate(text, (at_x + right, at_y + up), xycoords="figure pixels", ha=align, va="center_baseline", **box)  # fmt: skip
 
 
 def _overlap(one: tuple, two: tuple) -> float:
@@ -188,7 +186,7 @@ def _overlap(one: tuple, two: tuple) -> float:
     return max(wide, 0) * max(high, 0)
 
 
-def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]], size: int = TEXT) -> None:
+def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Write text at the ends of lines, right of the panel and one below another.
 
     ends: x and y of a line's end in data, text, colour of the line that leads there.
@@ -200,7 +198,7 @@ def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]], size: int 
     for k, height in zip(order, heights, strict=True):
         (x, y), (*_, text, color) = at[k], ends[k]
         leader = {"arrowstyle": "-", "color": color, "lw": 0.8, "ls": ":", "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
-        axis.annotate(text, (x, y), (right + 16, height), xycoords="figure pixels", textcoords="figure pixels", fontsize=size,
+        axis.annotate(text, (x, y), (right + 16, height), xycoords="figure pixels", textcoords="figure pixels",
                       va="center_baseline", arrowprops=leader)  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..analysis.rows import pick, unique
@@ -86,7 +87,10 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
             alone = len(view.own) == 1
             columns.append(Column(over if alone else field.text, "" if alone else over, field.number))  # fmt: skip
     body: list[list[Cell]] = []
-    under = frame.groupby(list(view.heading), sort=False, dropna=False) if view.heading else [((), frame)]  # fmt: skip
+    under: Iterable[tuple[tuple, pd.DataFrame]] = [((), frame)]
+    if view.heading:  # in the order of first use, key by key
+        places = [pd.factorize(frame[key], use_na_sentinel=False)[0] for key in view.heading]
+        under = frame.iloc[np.lexsort(places[::-1])].groupby(list(view.heading), sort=False, dropna=False)  # fmt: skip
     for values, part in under:
         if view.heading:
             body.append([Cell(_capital(said.heading(view.heading, values)))])
@@ -373,7 +377,7 @@ VIEWS = (
     View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs", "data_differs")),
     View("claims", "paper", "The paper's claims", of("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
-         ("x",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+         ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
          ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
     View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
