@@ -39,11 +39,7 @@ matplotlib.rcParams.update({
     "figure.dpi": 72, "savefig.dpi": 144, "svg.hashsalt": "seqbench", "pdf.fonttype": 42, "lines.linewidth": 1.5, "lines.markersize": 7,
 })  # fmt: skip
 WORKERS = 2  # processes that draw
-UNDATED: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None, "ModDate": None},
-    "png": {"Software": None},
-}
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,10 +65,7 @@ def looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
     said = {name: shown(name) for name in sorted(set(models))}
     bare = [name for name, look in said.items() if not (look.color and look.marker)]
     spare = {name: SPARE[k % len(SPARE)] for k, name in enumerate(bare)}
-    return {
-        name: {"color": look.color or spare[name][0], "marker": look.marker or spare[name][1]}
-        for name, look in said.items()
-    }
+    return {n: {"color": look.color or spare[n][0], "marker": look.marker or spare[n][1]} for n, look in said.items()}  # fmt: skip
 
 
 def panel(width: int = 420, height: int = 300, left: int = 52, right: int = 12, top: int = 26, bottom: int = 42) -> Axes:  # fmt: skip
@@ -103,11 +96,8 @@ def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ())
     values = np.array([v for v in values if v == v and v > 0])
     low, high = values.min(), values.max()
     room = max((high / low) ** 0.06, 1.06)
-    ends = {
-        f"{axis.axis_name}scale": "log",
-        f"{axis.axis_name}lim": (low / room, high * room),
-    }
-    axis.axes.set(**ends)
+    name = axis.axis_name
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low / room, high * room)})
     span = high * room**2 / low
     if len(only):
         axis.set_major_locator(FixedLocator(_with_room(axis, sorted(only))))
@@ -122,12 +112,11 @@ def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ())
 
 def _with_room(axis: Axis, numbers: Sequence[float]) -> list[float]:
     """Those of some numbers whose labels do not touch, from the largest down."""
-    kept: list[float] = []
+    kept, left = [], np.inf
     for number in reversed(numbers):
-        at, *last = (axis.axes.transData.transform((n, 1))[0] for n in (number, *kept[-1:]))
-        wide = LETTER * len(f"{number:,.0f}")
-        if not kept or last[0] - at > wide + 6:
-            kept.append(number)
+        at, half = axis.axes.transData.transform((number, 1))[0], LETTER * len(f"{number:,.0f}") / 2
+        if at + half < left:
+            kept, left = [*kept, number], at - half - 4
     return kept
 
 

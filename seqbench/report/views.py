@@ -114,13 +114,11 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
 
 
 def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
-    """Values that repeat the columns, models in their order; a missing value only where there is no other."""
+    """Values that repeat the columns, none of them missing; models in their order."""
     found = unique(frame, *view.spread) if view.spread else []
     found = [values for values in found if all(map(known, values))]
-    models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
-    if models:
-        order = content.ordered(frame[models[0]])
-        found.sort(key=lambda values: order.index(values[view.spread.index(models[0])]))
+    if view.spread in (("model",), ("comparator",), ("model_b",)):
+        return [(model,) for model in content.ordered(model for (model,) in found)]
     return found
 
 
@@ -251,9 +249,7 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
     found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
     why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
     if len(set(found.values())) > 1:
-        signs = (
-            f"{fmt.sign(row['verdict'])} {name}" for name, row in zip(found, rows, strict=True)
-        )
+        signs = [f"{fmt.sign(row['verdict'])}\u00a0{n}" for n, row in zip(found, rows, strict=True)]
         return Cell(", ".join(signs), mark="open", title=why)
     first, (word, mark) = rows[0], next(iter(found.values()))
     detail = ", ".join(found) if known(first["focal_value"]) else ""
