@@ -30,7 +30,7 @@ COSTS = (  # phase, metric, title; memory by kind of device: resident memory of 
     ("train", "step_s", "Time of a training step"),
     ("inference", "batch_s", "Time of an inference batch"),
     ("train", "peak_allocated_bytes", "Peak GPU memory of training"),
-    ("train", "saved_bytes", "Activations kept for the backward pass"),
+    ("train", "saved_bytes", "Activations kept for backward"),
 )
 
 
@@ -69,7 +69,7 @@ def sizes(tables: Tables) -> Iterator[Drawing]:
 def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence[tuple]) -> Iterator[Drawing]:  # fmt: skip
     machines = machine_names(tables.settings)
     frame = tables.frames["scaling"]
-    frame = frame[frame.curve.isin(curves)] if len(frame) else frame
+    frame = frame[frame.curve.isin(curves)].sort_values("device_kind", kind="stable") if len(frame) else frame  # fmt: skip
     for (machine, track, curve, fixed), fits in groups(frame, "machine_name", "track", "curve", "fixed"):  # fmt: skip
         costs = pick(tables.frames["efficiency"], machine_name=machine, track=track, curve=curve, fixed=fixed)  # fmt: skip
         crossings = pick(tables.frames["crossovers"], machine_name=machine, track=track, curve=curve, fixed=fixed, model_a=tables.focal_model)  # fmt: skip
@@ -128,12 +128,13 @@ def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: floa
     for row in rows[rows.x.notna() & ~rows.extrapolated.astype(bool) & (rows.share >= CONCLUSIVE_SHARE)].itertuples():  # fmt: skip
         own = found[found.model == row.model_b].sort_values("x")
         y = np.exp(np.interp(np.log(row.x), np.log(own.x), np.log(own["median"] / factor)))
-        axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
+        if not row.bracketed:
+            axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
         rings.append((row.x, y, crossing(row.x, row.bracketed)))
     for x, y, text in rings:
-        labels.beside(x, y, text, 11)
+        labels.beside(x, y, text, below=True)
 
 
 # --- the device ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..analysis.rows import pick, unique
@@ -86,7 +87,10 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
             alone = len(view.own) == 1
             columns.append(Column(over if alone else field.text, "" if alone else over, field.number))  # fmt: skip
     body: list[list[Cell]] = []
-    under = frame.groupby(list(view.heading), sort=False, dropna=False) if view.heading else [((), frame)]  # fmt: skip
+    under: Iterable[tuple[tuple, pd.DataFrame]] = [((), frame)]
+    if view.heading:  # in the order of first use, key by key
+        places = [pd.factorize(frame[key], use_na_sentinel=False)[0] for key in view.heading]
+        under = frame.iloc[np.lexsort(places[::-1])].groupby(list(view.heading), sort=False, dropna=False)  # fmt: skip
     for values, part in under:
         if view.heading:
             body.append([Cell(_capital(said.heading(view.heading, values)))])
@@ -110,13 +114,11 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
 
 
 def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
-    """Values that repeat the columns, models in their order; a missing value only where there is no other."""
+    """Values that repeat the columns, none of them missing; models in their order."""
     found = unique(frame, *view.spread) if view.spread else []
     found = [values for values in found if all(map(known, values))]
-    models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
-    if models:
-        order = content.ordered(frame[models[0]])
-        found.sort(key=lambda values: order.index(values[view.spread.index(models[0])]))
+    if view.spread in (("model",), ("comparator",), ("model_b",)):
+        return [(model,) for model in content.ordered(model for (model,) in found)]
     return found
 
 
@@ -247,9 +249,7 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
     found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
     why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
     if len(set(found.values())) > 1:
-        signs = (
-            f"{fmt.sign(row['verdict'])} {name}" for name, row in zip(found, rows, strict=True)
-        )
+        signs = [f"{fmt.sign(row['verdict'])}\u00a0{n}" for n, row in zip(found, rows, strict=True)]
         return Cell(", ".join(signs), mark="open", title=why)
     first, (word, mark) = rows[0], next(iter(found.values()))
     detail = ", ".join(found) if known(first["focal_value"]) else ""
@@ -373,7 +373,7 @@ VIEWS = (
     View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs", "data_differs")),
     View("claims", "paper", "The paper's claims", of("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
-         ("x",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+         ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
          ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
     View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
