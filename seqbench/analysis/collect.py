@@ -235,15 +235,17 @@ def _made_by(
     tables: Tables, pooled: Pool | None, trials: Iterable[dict[str, Any]]
 ) -> dict[str, pd.DataFrame]:
     """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
-    trained, settings = tables.frames["experiments"], tables.settings
+    trained = tables.main("experiments")
     effect = repeats.effect(pooled) if pooled else ()
     return {
-        "budgets": _frame(budgets.rows(trained, settings), budgets.COLUMNS),
-        "origins": _frame(budgets.origins(trained, settings), budgets.ORIGINS),
+        "budgets": _frame(budgets.rows(trained), budgets.COLUMNS),
+        "origins": _frame(budgets.origins(trained), budgets.ORIGINS),
         "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
         "machine_effect": _frame(effect, repeats.EFFECT),
         "tuning": _frame(trials, tuning.COLUMNS),
-        "searches": _frame(tuning.searches(settings.get("selected_settings", {})), tuning.SEARCHES),
+        "searches": _frame(
+            tuning.searches(tables.settings.get("selected_settings", {})), tuning.SEARCHES
+        ),
     }
 
 
