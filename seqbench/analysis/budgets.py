@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from .rows import pick, trainings, tracks_in_order, unique
+from .rows import pick, tracks_in_order, trainings, unique
 
 GROUP = ("track", "dataset", "seq_len", "model", "machine_name", "device_kind")
 MEANS = {"steps": "steps", "best_step": "best_step", "epochs": "epochs", "targets": "targets_seen"}
