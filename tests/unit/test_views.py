@@ -94,7 +94,7 @@ def test_costs_under_one_heading_share_their_unit():
     values = zip(("mamba4rec", "sasrec", "bert4rec"), (90.0, 45.0, 70.0), strict=True)
     table = shown("costs-matched-test-machine", efficiency=[row | {"model": m, "median": v} for m, v in values])  # fmt: skip
     assert heads(table) == ["Model", "Training epoch"]
-    assert [row[1] for row in texts(table)[1:]] == ["1.50 min", "0.750 min", "1.17 min"]
+    assert [row[1] for row in texts(table)[1:]] == ["90.0 s", "45.0 s", "70.0 s"]
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
