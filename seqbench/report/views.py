@@ -199,10 +199,8 @@ def measured(head: str, column: str, low: str = "", high: str = "", unit: str = 
             return Cell(missing, mark="muted", title=row.get("reason") or "")
         about = row.get("metric", row.get("quantity"))
         alike = [p[column] for p in peers if known(p[column]) and (unit or p.get("metric", p.get("quantity")) == about)]  # fmt: skip
-        least = max(
-            min(alike), max(alike) / 999
-        )  # readable for the smallest, unless the largest would be long
-        factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, [least])
+        suited = max(min(alike), max(alike) / 999)  # the smallest, unless the largest would be long
+        factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, [suited])
         value, *ends = (fmt.significant(row[key] / factor) for key in (column, low, high) if known(row.get(key)))  # fmt: skip
         return Cell(f"{value} {name}".strip(), f"[{', '.join(ends)}]" * (len(set(ends)) == 2), row[column])  # fmt: skip
 
