@@ -220,9 +220,10 @@ def _collect(a: argparse.Namespace) -> None:
 
 @holding(SHARED)
 def _report(a: argparse.Namespace) -> None:
-    from .report.report import render
+    from .analysis.collect import read
+    from .report.page import render
 
-    print(f"report: {render(a.tables, a.out)}", file=sys.stderr)
+    print(f"report: {render(read(a.tables), a.out)}", file=sys.stderr)
 
 
 def _page(a: argparse.Namespace) -> None:
@@ -248,9 +249,10 @@ def _command(a: argparse.Namespace) -> None:
 
 
 def _check(a: argparse.Namespace) -> int:
-    from .report.report import check
+    from .analysis.collect import read
+    from .analysis.warnings import problems as found
 
-    problems = check(a.tables)
+    problems = found(read(a.tables))
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"check: {len(problems)} problem(s)", file=sys.stderr)

@@ -2,11 +2,11 @@
 
 import pytest
 from builders import REPORT, curves_of, grid, measurement, training, write_grid
+from seqbench.report.report import render
 
 from seqbench.analysis import collect
 from seqbench.config.grid import report
 from seqbench.report import versus
-from seqbench.report.report import render
 
 FIVE = ("sasrec", "gru4rec", "bert4rec", "narm", "caser")  # the last two have no file
 
