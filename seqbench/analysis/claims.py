@@ -11,56 +11,25 @@ Per track, because a track of the paper's protocol and a fair one answer differe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ..config.model_files import shown
-from ..core.display import QUANTITIES
-from ..core.errors import UserError
 from .rows import compared_tracks, pick, unique
 from .summary import enough_seeds
 from .verdicts import facing
 
-FILE = Path(__file__).resolve().parents[2] / "config" / "claims.yaml"
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured"
 ROUNDS = 3  # fresh processes of each model, below which a cost decides nothing
 INTERVAL, SEEDS, PROCESSES = "interval", "few_seeds", "few_rounds"
 LENGTHS, FIGURE, OPPOSITE = "other_lengths", "figure", "opposite"
-NEEDED = {
-    "quality": {"sentence", "dataset", "seq_len", "seen_items", "metrics", "comparators", "source"},
-    "values": {"sentence", "metrics", "tolerance", "tracks", "source"},
-    "cost": {"sentence", "phase", "metric", "comparators", "tolerance", "tracks", "source"},
-    "growth": {"sentence", "phase", "metric", "comparators", "source"},
-}
 COLUMNS = (
     *("kind", "claim", "source", "track", "machine_name", "dataset", "seq_len", "seen_items"),
     *("comparator", "phase", "metric", "fixed", "threads", "focal_value", "comparator_value"),
     *("ratio_or_difference", "low", "high", "published", "tolerance", "verdict", "why"),
 )
 Row = dict[str, Any]
-
-
-def read(path: Path = FILE) -> dict[str, Any]:
-    """Return the claims, checked.
-
-    Raises:
-        UserError: a key that is missing or unknown, a metric that does not exist; one line that names it.
-    """
-    claims = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for kind, needed in NEEDED.items():
-        for number, claim in enumerate(claims.get(kind, [])):
-            where = f"{path.name}: {kind}[{number}]"
-            for key in sorted(needed ^ set(claim)):
-                what = "is missing" if key in needed else "is unknown"
-                allowed = ", ".join(sorted(needed))
-                raise UserError(f"{where}.{key} {what}; a claim of this kind has: {allowed}")
-            for metric in claim.get("metrics", [claim.get("metric")]):
-                if metric not in QUANTITIES:
-                    raise UserError(f"{where}: metric {metric!r} is unknown; see seqbench/core/display.py")  # fmt: skip
-    return claims
 
 
 def rows(

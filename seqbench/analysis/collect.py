@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import publications
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
@@ -217,11 +218,11 @@ def build(
 
 def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
     """Tables of what others published, beside ours."""
-    published, frames, settings = published_values.read(), tables.frames, tables.settings
+    published, frames, settings = publications.published_values(), tables.frames, tables.settings
     own, values = published["paper"], published["published_values"]
     values = published_values.rows(frames["summary"], settings, values)
     return {
-        "claims": _frame(claims.rows(frames, settings, claims.read(), own), claims.COLUMNS),
+        "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
         "paper": _frame(paper.rows(frames, tables.datasets, settings, own), paper.COLUMNS),
         "published_values": _frame(values, published_values.COLUMNS),
     }

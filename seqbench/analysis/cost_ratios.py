@@ -35,6 +35,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     if every.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     every = every[every.metric.isin(COMPARED) & (every["median"] > 0)]
+    every = every.assign(job=every.path.str.rpartition("/")[0])
     others = every[every.model != tables.focal_model]
     others = others[[*SESSION, "model", "median", "q25", "q75"]].rename(columns={"model": "comparator"})  # fmt: skip
     both = pick(every, model=tables.focal_model).merge(others, on=SESSION, suffixes=("", "_other"))

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ..core.jobs import FULL_LENGTH
 from .protocols import BASE
-from .rows import pick, trainings, unique
+from .rows import pick, trainings
 from .tables import CONDITION, Tables
 
 LENGTHS = "length-at-constant-batch"  # the curve that stands in for a dataset
 PER_USERS = 1000  # users that the time of inference is given for
+BOTH = {("inference", "batch_s"): "inference_s", ("train", "peak_allocated_bytes"): "memory_bytes"}
+SOURCES = {
+    "dataset": BOTH | {("train", "step_s"): "step_s", ("train", "epoch_s"): "epoch_s", ("train", "energy_j_per_epoch"): "energy_j"},
+    "synthetic": BOTH | {("train", "step_s"): "epoch_s", ("train", "energy_j_per_step"): "energy_j"},
+}  # fmt: skip
+ENDS = {"median": "", "q25": "_low", "q75": "_high"}
+KEY = (*CONDITION, "machine_name", "device", "device_kind", "threads", "model", "cost_source")
 VALUES = ("step_s", "epoch_s", "inference_s", "memory_bytes", "energy_j")
-COLUMNS = (
-    *(*CONDITION, "machine_name", "device", "device_kind", "threads", "model", "cost_source"),
-    *(f"{value}{end}" for value in VALUES for end in ("", "_low", "_high")),
-)
+COLUMNS = (*KEY, *(f"{value}{end}" for value in VALUES for end in ENDS.values()))
 
 
 def measured(tables: Tables) -> pd.DataFrame:
@@ -37,31 +41,25 @@ def measured(tables: Tables) -> pd.DataFrame:
     rows = tables.main("efficiency")
     if rows.empty:
         return rows
-    rows = rows[rows["median"].notna() & ~rows.path.isin(_outlived(tables.frames["experiments"]))]
-    return rows.assign(job=rows.path.str.rpartition("/")[0])
+    return rows[rows["median"].notna() & ~rows.path.isin(_outlived(tables.frames["experiments"]))]
 
 
-def _outlived(experiments: pd.DataFrame) -> set[str]:
+def _outlived(experiments: pd.DataFrame) -> list[str]:
     """Paths of measurements that do not fit what was trained in their condition."""
-    batches, models = defaultdict(set), defaultdict(list)
+    trained = defaultdict(list)
     for row in trainings(experiments).itertuples():
-        at = tuple(getattr(row, key) for key in CONDITION)
-        batches[at].add((row.targets_per_step, row.precision))
-        models[*at, row.model].append(row.hyperparameters)
-    found = set()
-    for row in pick(experiments, kind="measure").itertuples():
-        at = tuple(getattr(row, key) for key in CONDITION)
-        own, others = json.loads(row.hyperparameters), set(models.get((*at, row.model), ()))
-        fits = (row.targets_per_step, row.precision) in batches[at] if at in batches else True
-        same = any(_agree(own, json.loads(other)) for other in others) if others else True
-        if not (fits and same):
-            found.add(row.path)
-    return found
+        trained[row.track, row.dataset, row.seq_len].append(row)
 
+    def fits(row: Any) -> bool:
+        there = trained.get((row.track, row.dataset, row.seq_len), [row])
+        same = {t.hyperparameters for t in there if t.model == row.model} or {row.hyperparameters}
+        batch = row.targets_per_step, row.precision
+        own = json.loads(row.hyperparameters)
+        # Of two hyper-parameters only those that both name can differ.
+        alike = (all(own.get(k, v) == v for k, v in json.loads(text).items()) for text in same)
+        return any((t.targets_per_step, t.precision) == batch for t in there) and any(alike)
 
-def _agree(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether no hyper-parameter that both name differs."""
-    return all(own.get(key, value) == value for key, value in other.items())
+    return [r.path for r in pick(experiments, kind="measure").itertuples() if not fits(r)]
 
 
 def of_conditions(tables: Tables) -> pd.DataFrame:
@@ -73,69 +71,39 @@ def of_conditions(tables: Tables) -> pd.DataFrame:
     rows = measured(tables)
     if rows.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    known = [tables.main("summary"), rows[rows.curve.isna()]]
-    conditions = dict.fromkeys(key for frame in known for key in unique(frame, *CONDITION))
-    found = []
-    for condition in conditions:
-        for machine, own in rows.groupby("machine_name", sort=False):
-            on_dataset = _at(own[own.curve.isna()], condition)
-            if len(on_dataset):
-                found += _rows(on_dataset, condition, machine, "dataset", None)
-            elif facts := tables.datasets.get(condition[1]):
-                here = _standing_in(own, condition, facts["n_items"])
-                found += _rows(here, condition, machine, "synthetic", targets_of(facts))
-    return pd.DataFrame(found, columns=list(COLUMNS))
+    own = rows[rows.curve.isna()].assign(cost_source="dataset", targets=np.nan)
+    rows = pd.concat([own, _standing_in(tables, rows, own)])
+    kinds = zip(rows.cost_source, rows.phase, rows.metric, strict=True)
+    rows["quantity"] = [SOURCES[source].get((phase, metric)) for source, phase, metric in kinds]
+    rows = rows.dropna(subset="quantity")
+    scaled = (rows.targets / rows.batch_size).where(rows.quantity.isin(("epoch_s", "energy_j"))).fillna(1.0)  # fmt: skip
+    factor = scaled.where(rows.quantity != "inference_s", PER_USERS / rows.batch_size)
+    rows[list(ENDS)] = rows[list(ENDS)].mul(factor, axis=0)
+    wide = rows.pivot(index=list(KEY), columns="quantity", values=list(ENDS))
+    wide.columns = [f"{quantity}{ENDS[end]}" for end, quantity in wide.columns]
+    return tables.sorted(wide.reset_index().reindex(columns=list(COLUMNS)))
 
 
-def _at(rows: pd.DataFrame, condition: tuple) -> pd.DataFrame:
-    return pick(rows, **dict(zip(CONDITION, condition, strict=True)))
-
-
-def _standing_in(rows: pd.DataFrame, condition: tuple, n_items: int) -> pd.DataFrame:
-    """Full-length batches as long, over as many items: of several jobs the one with most sequences in a batch."""
-    track, _, seq_len = condition
-    rows = pick(rows, track=track, dataset=FULL_LENGTH, curve=LENGTHS, seq_len=seq_len, n_items=n_items)  # fmt: skip
-    order = rows.sort_values("sequences", ascending=False, kind="stable")
-    return rows[rows.job == order.job.iloc[0]] if len(rows) else rows
+def _standing_in(tables: Tables, rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Points of the curve for every condition that a machine did not measure itself: those of the largest batch."""
+    conditions = pd.concat([tables.main("summary"), own])[list(CONDITION)].drop_duplicates()
+    facts = [tables.datasets.get(name, {}) for name in conditions.dataset]
+    conditions["targets"] = [targets_of(f) for f in facts]
+    conditions["n_items"] = [f.get("n_items", -1) for f in facts]
+    points = pick(rows, curve=LENGTHS).drop(columns="dataset")
+    points = points.merge(conditions, on=["track", "seq_len", "n_items"])
+    place = [*CONDITION, "machine_name"]
+    done = points.merge(own[place].drop_duplicates(), on=place, how="left", indicator=True)
+    points = points[(done._merge == "left_only").to_numpy()]
+    largest = points.groupby([*place, "phase"]).sequences.transform("max")
+    return points[points.sequences == largest].assign(cost_source="synthetic")
 
 
 def targets_of(facts: Mapping[str, Any]) -> float:
     """Targets of one pass over a dataset's training part: all events but the first of each user and the two held out."""
-    if (facts.get("split") or {"kind": BASE})["kind"] != BASE:
+    if not facts or (facts.get("split") or {"kind": BASE})["kind"] != BASE:
         return float("nan")
     return float(facts["n_interactions"] - 3 * facts["n_users"])
-
-
-def _rows(
-    rows: pd.DataFrame, condition: tuple, machine: str, source: str, targets: float | None
-) -> Iterator[dict[str, Any]]:
-    """targets: of an epoch, where it was not measured."""
-    for model, own in rows.groupby("model", sort=False):
-        by = {(row.phase, row.metric): row for row in own.itertuples()}
-        first = next(iter(by.values()))
-        step, batch = by.get(("train", "step_s")), by.get(("inference", "batch_s"))
-        epoch, energy, of_epoch = by.get(("train", "epoch_s")), by.get(("train", "energy_j_per_epoch")), 1.0  # fmt: skip
-        if targets and step:
-            epoch, energy, of_epoch = step, by.get(("train", "energy_j_per_step")), targets / step.batch_size  # fmt: skip
-            step = None
-        memory = by.get(("train", "peak_allocated_bytes"))
-        yield {
-            **dict(zip(CONDITION, condition, strict=True)),
-            "machine_name": machine, "device": first.device, "device_kind": first.device_kind,
-            "threads": first.threads, "model": model, "cost_source": source,
-            **_spread("step_s", step, 1.0), **_spread("epoch_s", epoch, of_epoch),
-            **_spread("inference_s", batch, PER_USERS / batch.batch_size if batch else 1.0),
-            **_spread("memory_bytes", memory if first.device_kind == "cuda" else None, 1.0),
-            **_spread("energy_j", energy, of_epoch),
-        }  # fmt: skip
-
-
-def _spread(name: str, row: Any, factor: float) -> dict[str, float]:
-    """Median and quartiles of a measured quantity, times a factor."""
-    if row is None:
-        return {}
-    ends = {"": row.median, "_low": row.q25, "_high": row.q75}
-    return {f"{name}{end}": factor * value for end, value in ends.items()}
 
 
 def core_seconds(rows: pd.DataFrame) -> pd.Series:

@@ -17,6 +17,11 @@ from .summary import UNSTEADY, enough_seeds
 from .tables import Tables
 
 INCONCLUSIVE = "inconclusive"
+COLUMNS = (
+    *("dataset", "track", "seq_len", "model_a", "model_b", "seen_items", "metric", "mean_a"),
+    *("mean_b", "difference", "ci_low", "ci_high", "margin", "p_margin", "verdict"),
+    *("trained_seeds", "p_value", "effect", "p_holm", "share", "share_low", "share_high", "why"),
+)
 FAMILY = [
     "track",
     "seen_items",
@@ -32,7 +37,7 @@ def final(tables: Tables) -> pd.DataFrame:
     """
     rows = tables.main("comparisons")
     if rows.empty:
-        return rows
+        return pd.DataFrame(columns=list(COLUMNS))
     rows = _turned(rows, tables)
     better = rows[["mean_a", "mean_b"]].max(axis=1)
     ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}

@@ -132,11 +132,12 @@ COLUMNS = (
     ("memory", "GPU memory", "Peak memory allocated while training; lower is better", False),
     ("quality", "Time to quality", "Time of training until 95 % of the best final validation value of this condition; lower is better", False),
 )  # fmt: skip
+# Key of a column -> its column of the table, the unit of that, and where its mark stands.
 COSTS = {
-    "epoch": ("epoch_s", "s"),
-    "inference": ("inference_s", "s"),
-    "memory": ("memory_bytes", "bytes"),
-    "quality": ("quality_s", "s"),
+    "epoch": ("epoch_s", "s", "epoch_s_best"),
+    "inference": ("inference_s", "s", "inference_s_best"),
+    "memory": ("memory_bytes", "bytes", "memory_best"),
+    "quality": ("quality_s", "s", "quality_s_best"),
 }
 
 
@@ -185,7 +186,7 @@ def cells_of(view: View) -> list[dict[str, Cell]]:
     """The cells of a view by row and key of the column."""
     rows = view.rows
     digits = fmt.decimals((rows.ndcg_high - rows.ndcg_low) / 2)
-    units = {key: fmt.unit_for(unit, rows[column]) for key, (column, unit) in COSTS.items()}
+    units = {key: fmt.unit_for(unit, rows[column]) for key, (column, unit, _) in COSTS.items()}
     return [
         {
             "model": Cell(fmt.label(row.model), value=row.model, mark="focal" if row.focal else ""),
@@ -205,7 +206,7 @@ def _quality(value: float, digits: int, detail: str = "", best: object = False) 
 
 def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
     """One cost, in the unit of its column; what is missing says why."""
-    column, _ = COSTS[key]
+    column, _, mark = COSTS[key]
     value = getattr(row, column)
     if not known(value):
         if not row.trained:
@@ -213,7 +214,6 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
         if key == "quality" and row.n_reached == 0:
             return Cell("not reached", mark="muted")
         return Cell(NOT_MEASURED, mark="muted")
-    best = getattr(row, column.rpartition("_")[0] + "_best", False) is True
     low, high = (getattr(row, f"{column}_{end}", None) for end in ("low", "high"))
     synthetic = row.cost_source == "synthetic"
     said = [f"quartiles {fmt.significant(low / factor)} to {fmt.significant(high / factor)} {unit}"] if known(low) else []  # fmt: skip
@@ -222,7 +222,9 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
     if key == "quality" and row.n_reached < row.n_seeds:
         said.append(f"reached by {fmt.count(row.n_reached)} of {fmt.count(row.n_seeds)} seeds")
     text = f"{'≈ ' * synthetic}{fmt.significant(value / factor)} {unit}"
-    return Cell(text, value=value, mark="best" if best else "", title="; ".join(said))
+    return Cell(
+        text, value=value, mark="best" if getattr(row, mark) is True else "", title="; ".join(said)
+    )
 
 
 def warnings_of(tables: Tables, row: Any) -> list[str]:

@@ -25,9 +25,11 @@ VERDICTS = {
     **dict.fromkeys(("worse", "dearer"), ("▼", "bad")),
     **dict.fromkeys(("reproduced", "reached"), ("✓", "good")),
     **dict.fromkeys(("not reproduced", "below", "failed"), ("✗", "bad")),
-    "equivalent": ("=", "level"),
-    **dict.fromkeys(("inconclusive", "undecided"), ("?", "open")),
-    "not measured": (DASH, "open"),
+    "less": ("↓", "good"),
+    "more": ("↑", "bad"),
+    **dict.fromkeys(("equivalent", "same"), ("=", "level")),
+    **dict.fromkeys(("inconclusive", "not published", "not comparable"), ("?", "open")),
+    "not measured": ("", "muted"),
 }
 
 
@@ -91,7 +93,7 @@ def verdict(word: object) -> tuple[str, str]:
     if not known(word):
         return DASH, "muted"
     sign, mark = VERDICTS[str(word)]
-    return f"{sign} {word}", mark
+    return f"{sign} {word}".strip(), mark
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def latex(table: Table) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "–": "--", "−": "$-$",
-    "≤": r"$\leq$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "°": r"\textdegree{}", "·": r"$\cdot$", "→": r"$\rightarrow$",
+    "≤": r"$\leq$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "°": r"\textdegree{}", "·": r"$\cdot$", "→": r"$\rightarrow$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "≈": r"$\approx$",
     "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "✓": r"$\checkmark$", "✗": r"$\times$",
 }  # fmt: skip
 

@@ -2,12 +2,10 @@
 
 import pandas as pd
 import pytest
-import yaml
 from builders import REPORT
 from frames import cost, published_value
 
 from seqbench.analysis import paper, published_values
-from seqbench.core.errors import UserError
 
 OURS = {"mean": 0.2, "ci_low": 0.19, "ci_high": 0.21}
 
@@ -130,55 +128,3 @@ def test_machines_are_rows_of_their_own_and_what_was_not_measured_is_none():
     found = cells(costs=costs)
     own = found[(found.quantity == "peak_reserved_bytes") & (found.track == "paper")]
     assert list(own.machine_name) == ["one", "three"]
-
-
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_file_of_the_project_is_sound():
-    found = published_values.read()
-    values = found["published_values"]
-    assert {a["model"] for a in values} == {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
-    assert all(a["hr@10"] is None or a["ndcg@10"] is None or a["hr@10"] > a["ndcg@10"] for a in values)  # fmt: skip
-    costs = {c["metric"]: c["values"] for c in found["paper"]["cost"]}
-    assert costs["peak_reserved_bytes"] == {"mamba4rec": 4.82, "sasrec": 14.98, "bert4rec": 15.48, "gru4rec": None}  # fmt: skip
-    quality = found["paper"]["quality"]
-    assert [quality[m]["mamba4rec"] for m in ("hr@10", "ndcg@10", "mrr@10")] == [0.3121, 0.1822, 0.1425]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"seen_items": "unknown"}, "published_values[0].seen_items = unknown: must be one of kept, excluded"),
-        ({"hr@10": 31.2}, "published_values[0].hr@10 = 31.2: must lie between 0 and 1"),
-        ({"year": 2024}, "published_values[0].year is unknown"),
-        ({"source": ...}, "published_values[0].source is missing"),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_a_value_is_one_line(tmp_path, changes, words):
-    content = {k: v for k, v in published_value(**changes).items() if v is not ...}
-    refused(tmp_path, {"published_values": [content], "paper": TABLE}, words)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"quality": {"auc": {}}}, "paper.quality.auc: unknown"),
-        ({"quality": {"hr@10": {"sasrec": 26}}}, "paper.quality.hr@10.sasrec = 26: must lie between 0 and 1"),
-        ({"cost": [{**TABLE["cost"][0], "metric": "vram"}]}, "paper.cost[0].metric = vram: unknown"),
-        ({"cost": [{**TABLE["cost"][0], "values": {"sasrec": 0}}]}, "paper.cost[0].values.sasrec = 0: must be positive"),
-        ({"cost": [3]}, "paper.cost[0]: is no mapping"),
-        ({"year": 2024}, "paper.year is unknown"),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_the_papers_table_is_one_line(tmp_path, changes, words):
-    refused(tmp_path, {"published_values": [], "paper": {**TABLE, **changes}}, words)
-
-
-def refused(tmp_path, content, words):
-    file = tmp_path / "published_values.yaml"
-    file.write_text(yaml.safe_dump(content))
-    with pytest.raises(UserError) as error:
-        published_values.read(file)
-    assert words in str(error.value)
-    assert "\n" not in str(error.value)
