@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-PATIENCE_S = 10  # what never becomes true fails; a busy machine does not
+PATIENCE_S = 120  # what never becomes true fails; a busy machine does not
 
 CHIPS = ("dataset", "length", "track", "seen", "machine")
 
@@ -94,8 +94,8 @@ class Board:
         return [{chip: data.get(chip) for chip in CHIPS} for data in self.page.evaluate(SCATTERS_JS)]  # fmt: skip
 
     def columns(self):
-        """Keys of the columns that can be sorted."""
-        heads = self.page.locator("#leaderboard th[data-key]:has(button)")
+        """Keys of the visible columns that can be sorted."""
+        heads = self.page.locator("#leaderboard th[data-key]:has(button)").locator("visible=true")
         return heads.evaluate_all("heads => heads.map(head => head.dataset.key)")
 
     def sort(self, key):

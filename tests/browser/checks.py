@@ -1,6 +1,7 @@
 """What is wrong with a page: each function returns the faults that it found, as lines of text."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 # What sticks out of the window to the right, unless a part around it scrolls by itself.
@@ -28,6 +29,33 @@ OUTSIDE_JS = """(node, [width, height]) => {
   const box = node.getBoundingClientRect();
   const inside = box.width > 0 && box.height > 0 && box.left >= 0 && box.top >= 0 && box.right <= width && box.bottom <= height;
   return inside ? '' : `at ${[box.left, box.top, box.right, box.bottom].map(Math.round)}`;
+}"""
+
+# Text of figures: too pale on the page's ground, outside its figure, or over another text of it.
+FIGURES_JS = r"""() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true}), found = [];
+  const rgb = colour => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = colour => rgb(colour).slice(0, 3).map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = light(getComputedStyle(document.body).backgroundColor);
+  for (const figure of document.querySelectorAll('svg')) {
+    if (!figure.checkVisibility()) continue;
+    const frame = figure.getBoundingClientRect(), name = figure.closest('[id]')?.id ?? '';
+    const texts = [...figure.querySelectorAll('text')].filter(text => text.textContent.trim());
+    const boxes = texts.map(text => text.getBoundingClientRect());
+    texts.forEach((text, i) => {
+      const ink = light(getComputedStyle(text).fill), said = `${name}: "${text.textContent}"`, box = boxes[i];
+      const contrast = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+      if (contrast < 4.5) found.push(`${said} has a contrast of ${contrast.toFixed(1)}`);
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1) found.push(`${said} leaves its figure`);
+      for (let j = 0; j < i; j++) {
+        const across = Math.min(box.right, boxes[j].right) - Math.max(box.left, boxes[j].left);
+        const down = Math.min(box.bottom, boxes[j].bottom) - Math.max(box.top, boxes[j].top);
+        if (across > 1 && down > box.height / 3) found.push(`${said} over "${texts[j].textContent}"`);
+      }
+    });
+  }
+  return found;
 }"""
 
 
@@ -67,3 +95,38 @@ def accessibility(page):
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
+
+
+def figures(page):
+    """Text in the visible figures that cannot be read."""
+    return page.evaluate(FIGURES_JS)
+
+
+def inconsistent(board):
+    """Where chips, table and scatter of the first screen show different views."""
+    state, rows, scatters, found = board.state(), board.rows(), board.scatters(), []
+    found += [f"the row of {row.model} is of {row.view}" for row in rows if row.view != state]
+    found += [f"a scatter is of {view}" for view in scatters if view != state]
+    if len(scatters) > 1:
+        found.append(f"{len(scatters)} scatters")
+    if len({row.model for row in rows}) < len(rows):
+        found.append("a model has two rows")
+    if not rows:
+        found.append("no row")
+    if not scatters and "not measured" not in board.page.inner_text("#answer"):
+        found.append("no scatter, and nothing says why")
+    return found
+
+
+def disordered(values, direction):
+    """Whether raw values of a column do not stand in an order with what is missing last."""
+    there = [value for value in values if value != ""]
+    if values != there + [""] * (len(values) - len(there)):
+        return True
+    try:
+        keys = [float(value) for value in there]
+    except ValueError:
+        keys = [value.lower() for value in there]
+    if direction == "descending":
+        keys.reverse()
+    return any(a > b for a, b in itertools.pairwise(keys))

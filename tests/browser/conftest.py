@@ -2,14 +2,14 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from board import Board
+from board import PATIENCE_S, Board
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SLOW_MS = 300_000  # a page that never gets there fails; a busy machine does not
 
 
 def pytest_addoption(parser):
@@ -43,7 +43,9 @@ def browser():
     with sync_api.sync_playwright() as playwright:
         # Chromium's sandbox refuses to run as root.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=flags, timeout=SLOW_MS)
+        browser = playwright.chromium.launch(
+            executable_path=path, args=flags, timeout=1000 * PATIENCE_S
+        )
         yield browser
         browser.close()
 
@@ -58,7 +60,7 @@ def opened(browser):
             offline=True, viewport={"width": width, "height": height}, **options
         )
         contexts.append(context)
-        context.set_default_timeout(SLOW_MS)
+        context.set_default_timeout(1000 * PATIENCE_S)
         board = Board(context.new_page())
         board.open(Path(file).resolve().as_uri() + hash)
         return board
@@ -71,7 +73,12 @@ def opened(browser):
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
     """The page of a few hand-made records."""
-    raise NotImplementedError
+    sys.path.insert(0, str(ROOT / "tests" / "unit"))
+    import builders
+
+    results = tmp_path_factory.mktemp("small")
+    builders.rendered(results, draw=True)
+    return results / "report" / "index.html"
 
 
 @pytest.fixture(scope="session", params=["published", "small"])
