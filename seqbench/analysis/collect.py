@@ -27,6 +27,7 @@ from . import (
     cost_ratios,
     costs,
     leaderboard,
+    memory_lag,
     paper,
     probe_rows,
     protocols,
@@ -52,6 +53,7 @@ FROM_RECORDS = {
     "cost_ratios": cost_ratios.rows,
     "costs": costs.of_conditions,
     "time_to_quality": time_to_quality.rows,
+    "memory": memory_lag.rows,
 }
 TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
 
@@ -60,7 +62,7 @@ TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answe
 NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
-    *("focal", "subject", "text", "why", "code"),
+    *("subject", "text", "why"),
     *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
@@ -83,6 +85,7 @@ COLUMNS = {
     "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
     "costs": ("track", "dataset", "model", "cost_source"),
     "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
+    "memory": ("track", "dataset", "lag", "model", "share"),
     "claims": ("kind", "claim", "track", "verdict"),
     "paper": ("model", "quantity", "track", "published", "ours"),
     "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),

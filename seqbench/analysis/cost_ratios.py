@@ -32,9 +32,9 @@ def rows(tables: Tables) -> pd.DataFrame:
     ratio_low, ratio_high pair the lower quartile of one with the upper quartile of the other; they decide the verdict.
     """
     every = costs.measured(tables)
+    every = every[every.metric.isin(COMPARED) & (every["median"] > 0)] if len(every) else every
     if every.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    every = every[every.metric.isin(COMPARED) & (every["median"] > 0)]
     every = every.assign(job=every.path.str.rpartition("/")[0])
     others = every[every.model != tables.focal_model]
     others = others[[*SESSION, "model", "median", "q25", "q75"]].rename(columns={"model": "comparator"})  # fmt: skip

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from .protocols import BASE
@@ -71,13 +70,14 @@ def of_conditions(tables: Tables) -> pd.DataFrame:
     rows = measured(tables)
     if rows.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    own = rows[rows.curve.isna()].assign(cost_source="dataset", targets=np.nan)
+    own = rows[rows.curve.isna()]
+    own = own.assign(cost_source="dataset", targets=own.batch_size)  # an epoch is measured there
     rows = pd.concat([own, _standing_in(tables, rows, own)])
     kinds = zip(rows.cost_source, rows.phase, rows.metric, strict=True)
     rows["quantity"] = [SOURCES[source].get((phase, metric)) for source, phase, metric in kinds]
     rows = rows.dropna(subset="quantity")
-    scaled = (rows.targets / rows.batch_size).where(rows.quantity.isin(("epoch_s", "energy_j"))).fillna(1.0)  # fmt: skip
-    factor = scaled.where(rows.quantity != "inference_s", PER_USERS / rows.batch_size)
+    epochs = (rows.targets / rows.batch_size).where(rows.quantity.isin(("epoch_s", "energy_j")), 1.0)  # fmt: skip
+    factor = epochs.where(rows.quantity != "inference_s", PER_USERS / rows.batch_size)
     rows[list(ENDS)] = rows[list(ENDS)].mul(factor, axis=0)
     wide = rows.pivot(index=list(KEY), columns="quantity", values=list(ENDS))
     wide.columns = [f"{quantity}{ENDS[end]}" for end, quantity in wide.columns]

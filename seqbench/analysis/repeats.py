@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from ..core.display import PRIMARY_METRIC
 from ..core.metrics import per_user
@@ -65,7 +65,7 @@ def _changes(groups: list[Pairs], every: list[Entry], seen_items: str) -> dict[s
     means = np.array(
         [np.mean(own) for own in changes]
     )  # seeds of one model and condition are alike
-    half = student_t.ppf((1 + resampling.CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1)
+    half = stdtrit(len(means) - 1, (1 + resampling.CONFIDENCE) / 2) * means.std(ddof=1)
     half /= np.sqrt(len(means))
     seeds = [v for own in groups for v in _of_seeds(own[0], every, seen_items)]
     return {

@@ -23,8 +23,8 @@ NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided
 CODES = {  # most serious first
     **dict.fromkeys(("failed", "below_popularity", "not_a_number"), "bad"),
-    **dict.fromkeys(("below_published", "below_baseline", "seeds_apart", "few_seeds", "budget", "fallback", "shared_gpu"), "warn"),
-    **dict.fromkeys(("substitute_file", "ties", "throttled", "noisy", "dirty"), "note"),
+    **dict.fromkeys(("below_published", "below_baseline", "seeds_apart", "few_seeds", "fallback", "shared_gpu"), "warn"),
+    **dict.fromkeys(("budget", "substitute_file", "ties", "throttled", "noisy", "dirty"), "note"),
 }  # fmt: skip
 ABOUT = (*CONDITION, "model", "seed", "seen_items", "machine_name")
 COLUMNS = ("level", "code", "subject", *ABOUT, "value", "limit", "count", "of", "text")
@@ -100,6 +100,7 @@ def _quality(tables: Tables) -> Iterator[Row]:
             yield _row("few_seeds", row, MODEL, value=row.n_seeds, limit=SEEDS_FOR_A_CLAIM)
     chosen = {"split": "test", "seen_items": Training().select_seen_items, "trained": True}
     tested = pick(tables.main("effectiveness"), **where, **chosen)
+    tested = tested.dropna(subset="value") if len(tested) else tested
     for _, own in tested.groupby(list(MODEL), sort=False) if len(tested) else ():
         lowest, limit = own.loc[own.value.idxmin()], APART * own.value.max()
         if lowest.value < limit:

@@ -146,6 +146,7 @@ def views(tables: Tables) -> list[View]:
     frame = tables.frames["leaderboard"]
     if frame.empty:
         return []
+    frame = frame.astype(object)
     frame = frame.assign(machine_name=frame.machine_name.fillna(""))
     found = []
     for key, rows in frame.groupby([*DIMENSIONS.values()], sort=False):

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -71,7 +72,7 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
     """Quality against the time of the whole training, one per view of the leaderboard."""
     columns = ["model", "trained", "ndcg", "ndcg_low", "ndcg_high", "train_s", "train_s_low", "train_s_high", "warnings"]  # fmt: skip
     views = ("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind")
-    default = tables.frames["answers"].head(1)
+    default = pick(tables.frames["answers"], place="quality")
     board = tables.frames["leaderboard"]
     board = board[board.ndcg.notna()] if len(board) else board
     for key, rows in groups(board, *views):
@@ -134,13 +135,17 @@ def _warned(row: object) -> str:
 # --- where it wins ------------------------------------------------------------------------------------------------------
 
 
+def versus(tables: Tables) -> pd.DataFrame:
+    """Comparisons of the focal model with every other trained one."""
+    rows = pick(tables.frames["comparisons"], metric=PRIMARY_METRIC, model_a=tables.focal_model)
+    trained = pick(tables.frames["leaderboard"], trained=True)
+    return rows[rows.model_b.isin(set(trained.model))] if len(rows) else rows
+
+
 def forest(tables: Tables) -> Iterator[Drawing]:
     """Differences of the focal model to every trained comparator over conditions, one per track and treatment of seen items."""
-    rows = pick(tables.frames["comparisons"], metric=PRIMARY_METRIC, model_a=tables.focal_model)
-    trained = set(pick(tables.frames["leaderboard"], trained=True).model)
-    rows = rows[rows.model_b.isin(trained)] if len(rows) else rows
     columns = ["dataset", "seq_len", "model_b", "difference", "share", "share_low", "share_high", "margin", "verdict"]  # fmt: skip
-    for (track, seen_items), own in groups(rows, "track", "seen_items"):
+    for (track, seen_items), own in groups(versus(tables), "track", "seen_items"):
         own = own[columns]
         yield Drawing(
             f"differences-{track}-{seen_items}",
@@ -148,15 +153,9 @@ def forest(tables: Tables) -> Iterator[Drawing]:
             {"track": track, "seen": seen_items},
             f"{label(tables.focal_model)}, {track}, {SEEN[seen_items]}",
             "95 % intervals; filled where the verdict is significant. The band is the margin.",
-            partial(
-                _forest,
-                own,
-                tables.ordered(own.model_b),
-                label(tables.focal_model),
-                tables.settings["margin"],
-            ),
+            partial(_forest, own, tables.ordered(own.model_b), tables.focal_model, tables.settings["margin"]),
             own,
-        )
+        )  # fmt: skip
 
 
 def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float) -> Figure:
@@ -187,9 +186,7 @@ def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float
     axis.grid(visible=False, axis="y")
     even(axis.xaxis)
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_xlabel(
-        f"difference in {QUALITY}, share of the better mean\nright of zero {focal} is better"
-    )
+    axis.set_xlabel(f"difference in {QUALITY}, share of the better mean\nright of zero {label(focal)} is better", loc="right")  # fmt: skip
     legend_above(axis, models, [_short(model) for model in models])
     return axis.figure
 
@@ -200,41 +197,35 @@ def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float
 def learning(tables: Tables) -> Iterator[Drawing]:
     """Validation quality over the training, one per track and condition; a line per seed."""
     frame = pick(tables.frames["curves"], metric=PRIMARY_METRIC, seen_items="kept", split="valid")
-    keys = ("dataset", "seq_len", "track")
-    for (dataset, seq_len, track), key_rows in _conditions(tables, frame, *keys):
-        where, priced = figures_cost.stepping(tables, dataset, seq_len, track)
-        rows = key_rows.assign(busy_s=key_rows.step * key_rows.model.map(priced).astype(float))
+    for at, rows, kind in _trained(tables, frame, "step"):
         rows = rows[["model", "seed", "step", "busy_s", "value", "best"]]
         yield Drawing(
-            f"learning-{dataset}-{seq_len}-{track}",
+            "-".join(["learning", *map(str, at.values())]),
             "training",
-            {"dataset": dataset, "length": seq_len, "track": track},
-            f"{condition(dataset, seq_len)}, {track}",
+            at,
+            f"{condition(at['dataset'], at['length'])}, {at['track']}",
             "One line per seed. The marker is the step whose weights were tested.",
-            partial(_learning, rows, where, tables.ordered(rows.model)),
+            partial(_learning, rows, kind, tables.ordered(rows.model)),
             rows,
-            inline=track == first_track(tables),
+            inline=at["track"] == first_track(tables),
         )
 
 
 def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
     axis, look, ends = panel(right=92), looks(models), []
-    measured = rows.busy_s.notna().all()
-    factor, unit = _time_unit(kind, rows.busy_s.max()) if measured else (1.0, "updates")
-    rows = rows.assign(x=rows.busy_s / factor if measured else rows.step)
+    rows, unit = _over(rows, kind, "step")
     axis.set_xlim(0, rows.x.max())
     axis.set_ylim(0, 1.06 * rows.value.max())
     named(axis, f"{unit} of training", f"validation {QUALITY}")
     even(axis.xaxis)
     even(axis.yaxis)
     for model in models:
-        own = rows[rows.model == model]
+        own, color = rows[rows.model == model], look[model]["color"]
         for _, line in own.groupby("seed"):
-            axis.plot(line.x, line.value, color=look[model]["color"], linewidth=1, alpha=0.8)
-        best = own[own.best]
+            axis.plot(line.x, line.value, color=color, linewidth=1, alpha=0.8)
+        best, last = own[own.best], own.loc[own.x.idxmax()]
         axis.plot(best.x, best.value, linestyle="", clip_on=False, **look[model])
-        last = own[own.x == own.x.max()].iloc[0]
-        ends.append((last.x, last.value, _short(model), look[model]["color"]))
+        ends.append((last.x, last.value, _short(model), color))
     label_ends(axis, ends)
     return axis.figure
 
@@ -244,19 +235,17 @@ def ladder(tables: Tables) -> Iterator[Drawing]:
     final = pick(tables.frames["effectiveness"], split="valid", metric=PRIMARY_METRIC, seen_items="kept", ties="conservative", trained=True)  # fmt: skip
     if final.empty:
         return
-    final = final.merge(tables.frames["experiments"][["path", "max_steps"]], on="path")
-    keys = ("dataset", "seq_len", "track")
-    for (dataset, seq_len, track), own in _conditions(tables, final, *keys):
-        if own.max_steps.nunique() < 2:
+    budgets = tables.frames["experiments"][["path", "max_steps"]].drop_duplicates("path")
+    for at, rows, kind in _trained(tables, final.merge(budgets, on="path"), "max_steps"):
+        if rows.max_steps.nunique() < 2:
             continue
-        kind, priced = figures_cost.stepping(tables, dataset, seq_len, track)
-        rows = own.groupby(["model", "max_steps"]).value.agg(["mean", "min", "max"]).reset_index()
-        rows["busy_s"] = rows.max_steps * rows.model.map(priced).astype(float)
+        rows = rows.groupby(["model", "max_steps", "busy_s"], dropna=False).value
+        rows = rows.agg(["mean", "min", "max"]).reset_index()
         yield Drawing(
-            f"budgets-{dataset}-{seq_len}-{track}",
+            "-".join(["budgets", *map(str, at.values())]),
             "training",
-            {"dataset": dataset, "length": seq_len, "track": track},
-            f"{condition(dataset, seq_len)}, {track}: what more training buys",
+            at,
+            f"{condition(at['dataset'], at['length'])}, {at['track']}: what more training buys",
             "Final validation of each budget, mean over seeds. Bars: the lowest and the highest seed.",
             partial(_ladder, rows, kind, tables.ordered(rows.model)),
             rows,
@@ -264,21 +253,29 @@ def ladder(tables: Tables) -> Iterator[Drawing]:
 
 
 def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
-    axis, look, ends = panel(right=92), looks(models), []
-    measured = rows.busy_s.notna().all()
-    factor, unit = _time_unit(kind, rows.busy_s.max()) if measured else (1.0, "updates")
-    rows = rows.assign(x=rows.busy_s / factor if measured else rows.max_steps)
+    axis = panel(right=92)
+    rows, unit = _over(rows, kind, "max_steps")
     logarithmic(axis.xaxis, rows.x)
     axis.set_ylim(0, 1.06 * rows["max"].max())
     even(axis.yaxis)
     named(axis, f"{unit} of training", f"final validation {QUALITY}")
-    for model in models:
-        own = rows[rows.model == model].sort_values("x")
-        axis.vlines(own.x, own["min"], own["max"], color=look[model]["color"])
-        axis.plot(own.x, own["mean"], **look[model])
-        ends.append((own.x.iloc[-1], own["mean"].iloc[-1], _short(model), look[model]["color"]))
-    label_ends(axis, ends)
-    return axis.figure
+    return _traced(axis, {m: rows[rows.model == m].sort_values("x") for m in models}, "mean", "min", "max")  # fmt: skip
+
+
+def _trained(tables: Tables, frame: pd.DataFrame, steps: str) -> Iterator[tuple[dict, pd.DataFrame, str]]:  # fmt: skip
+    """By track and condition: the key of a drawing, rows with the time that so many steps take as `busy_s`, kind of device."""
+    for (dataset, seq_len, track), rows in _conditions(tables, frame, "dataset", "seq_len", "track"):  # fmt: skip
+        kind, priced = figures_cost.stepping(tables, dataset, seq_len, track)
+        rows = rows.assign(busy_s=rows[steps] * rows.model.map(priced).astype(float))
+        yield {"dataset": dataset, "length": seq_len, "track": track}, rows, kind
+
+
+def _over(rows: pd.DataFrame, kind: str, steps: str) -> tuple[pd.DataFrame, str]:
+    """Rows with their place on the axis of training as `x`, and its unit: time, or updates where no machine measured a step."""
+    if rows.busy_s.isna().any():
+        return rows.assign(x=rows[steps]), "updates"
+    factor, unit = _time_unit(kind, rows.busy_s.max())
+    return rows.assign(x=rows.busy_s / factor), unit
 
 
 # --- memory and breakdowns ----------------------------------------------------------------------------------------------
@@ -301,7 +298,7 @@ def memory(tables: Tables) -> Iterator[Drawing]:
 
 
 def _memory(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
-    axis, look, ends = panel(right=92), looks(models), []
+    axis = panel(right=92)
     lags = sorted(rows.lag.unique())
     axis.set_xlim(min(lags) - 0.5, max(lags) + 0.2)
     axis.set_xticks(lags)
@@ -309,11 +306,18 @@ def _memory(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     named(axis, "the copied item lies so many steps back", f"share of the oracle's {QUALITY}")
     axis.axhline(1, color=MUTED, **BASELINE)
-    for model in models:
-        own, color = rows[rows.model == model].sort_values("lag"), look[model]["color"]
-        axis.plot(own.lag, own.share, clip_on=False, **look[model])
-        axis.vlines(own.lag, own.share_low, own.share_high, color=color)
-        ends.append((own.lag.iloc[-1], own.share.iloc[-1], _short(model), color))
+    by_model = {m: rows[rows.model == m].sort_values("lag").assign(x=lambda own: own.lag) for m in models}  # fmt: skip
+    return _traced(axis, by_model, "share", "share_low", "share_high")
+
+
+def _traced(axis: Axes, lines: dict[str, pd.DataFrame], middle: str, low: str, high: str) -> Figure:
+    """A line with intervals and a label at its end for every model, over `x`."""
+    look, ends = looks(lines), []
+    for model, own in lines.items():
+        color = look[model]["color"]
+        axis.plot(own.x, own[middle], clip_on=False, **look[model])
+        axis.vlines(own.x, own[low], own[high], color=color, linewidth=1)
+        ends.append((own.x.iloc[-1], own[middle].iloc[-1], _short(model), color))
     label_ends(axis, ends)
     return axis.figure
 
@@ -340,7 +344,7 @@ def breakdown(tables: Tables) -> Iterator[Drawing]:
 
 
 def _breakdown(rows: pd.DataFrame, models: Sequence[str], x_name: str) -> Figure:
-    axis, look, ends = panel(right=92), looks(models), []
+    axis = panel(right=92)
     order = list(dict.fromkeys(rows.group))
     axis.set_xlim(-0.3, len(order) - 0.8)
     axis.set_xticks(
@@ -349,14 +353,9 @@ def _breakdown(rows: pd.DataFrame, models: Sequence[str], x_name: str) -> Figure
     axis.set_ylim(0, 1.06 * rows.ci_high.max())
     even(axis.yaxis)
     named(axis, x_name, QUALITY)
-    for k, model in enumerate(models):
-        own, color = rows[rows.model == model], look[model]["color"]
-        x = own.group.map(order.index) + 0.04 * (k - (len(models) - 1) / 2)
-        axis.plot(x, own["mean"], clip_on=False, **look[model])
-        axis.vlines(x, own.ci_low, own.ci_high, color=color, linewidth=1)
-        ends.append((x.iloc[-1], own["mean"].iloc[-1], _short(model), color))
-    label_ends(axis, ends)
-    return axis.figure
+    beside = {model: 0.04 * (k - (len(models) - 1) / 2) for k, model in enumerate(models)}
+    rows = rows.assign(x=rows.group.map(order.index) + rows.model.map(beside))
+    return _traced(axis, {m: rows[rows.model == m] for m in models}, "mean", "ci_low", "ci_high")
 
 
 def _conditions(tables: Tables, frame: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple, pd.DataFrame]]:  # fmt: skip

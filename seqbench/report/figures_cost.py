@@ -15,7 +15,7 @@ from ..analysis.collect import Tables
 from ..analysis.rows import pick
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
-from .format import condition, label, length, machine_names, unit_for
+from .format import condition, crossing, label, machine_names, unit_for
 from .style import (
     MUTED,
     PAPER,
@@ -132,7 +132,8 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
     label_ends(axis, ends)
     for point in data[data["median"].isna()].itertuples():
         axis.plot(point.x, 0.03, marker="x", color=look[point.model]["color"], transform=axis.get_xaxis_transform())  # fmt: skip
-    _crossings(axis, crossings, found, factor)
+    if len(crossings):
+        _crossings(axis, crossings, found, factor)
     return axis.figure
 
 
@@ -145,7 +146,7 @@ def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: floa
         axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
-        rings.append((row.x, y, f"about {length(float(f'{row.x:.0e}'))}" if row.bracketed else length(row.x)))  # fmt: skip
+        rings.append((row.x, y, crossing(row.x, row.bracketed)))
     for x, y, text in rings:
         labels.beside(x, y, text, 11)
 

@@ -96,6 +96,11 @@ def verdict(word: object) -> tuple[str, str]:
     return f"{sign} {word}".strip(), mark
 
 
+def sign(word: str) -> str:
+    """The sign of a verdict alone."""
+    return VERDICTS[word][0]
+
+
 # --- numbers ------------------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +202,11 @@ def listed(names: Iterable[str]) -> str:
 def length(value: float) -> str:
     """A history length: as it is up to 1,000, above that in two digits, since crossings are estimates."""
     return count(value) if not known(value) or value <= 1000 or value % 1 == 0 else count(float(f"{value:.1e}"))  # fmt: skip
+
+
+def crossing(value: float, bracketed: bool) -> str:
+    """A length at which costs cross; in one digit where only the sizes on both its sides were measured."""
+    return f"about {count(float(f'{value:.0e}'))}" if bracketed else length(value)
 
 
 SLOTS = {

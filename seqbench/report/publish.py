@@ -184,6 +184,23 @@ def page(folder: Path, out: Path) -> Path:
     return render(_pooled(Path(folder), machines), out)
 
 
+def tables_of(folder: Path) -> Tables:
+    """The tables that a folder holds, in itself or below it, or those of its records.
+
+    Raises:
+        UserError: it holds neither, or a table is damaged.
+    """
+    for found in (folder, folder / "tables"):
+        if (found / "settings.json").exists():
+            return collect.read(found)
+    machines = _machines(folder) if folder.is_dir() else {}
+    if not machines:
+        raise UserError(
+            f"{folder}: holds neither tables nor records; name results, or results/reference"
+        )
+    return _pooled(folder, machines)
+
+
 def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
     """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}

@@ -5,7 +5,8 @@ A table has rows by some keys of a tidy table, headings over runs of rows, and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ import pandas as pd
 
 from ..analysis.rows import pick, unique
 from ..analysis.tables import Tables
-from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, shown_quantities
+from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
+from .figures import versus
 from .figures_cost import COMMON
 from .format import DASH, known
 from .tables import Cell, Column, Table
@@ -26,18 +28,16 @@ COSTS = (
     ("inference", "batch_s"),
 )  # held against each other
 STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
-SIGNS = {"": "", "interval": "interval", "few_seeds": "few seeds", "seeds_apart": "seeds apart", "holm": "corrected for many", "few_rounds": "few rounds"}  # fmt: skip
-CURVES = ("length-at-constant-tokens", "batch-size", "catalogue-size")
+SIZE = {"length-at-constant-tokens": "seq_len", "batch-size": "sequences", "catalogue-size": "n_items"}  # what grows  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column: its head, and the cell of a row (or of all rows of a key, with `many`)."""
+    """A column: its head, and the cell of the rows of its key (mostly one) beside all rows under the same heading."""
 
     text: str
-    cell: Callable[[Any], Cell]
+    cell: Callable[[list[Row], list[Row]], Cell]
     number: bool = True
-    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,38 +74,42 @@ def tables(content: Tables) -> dict[str, list[Table]]:
 
 
 def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Table:
-    said = _Names(content)
-    keys, groups = [*view.heading, *view.by], _spread_values(view, frame, content)
+    said, groups = _Names(content), _spread(view, frame, content)
     columns = [Column(HEADS.get(key, key.capitalize()), number=False) for key in view.by]
     columns += [Column(field.text, number=field.number) for field in view.fields]
     for values in groups:
-        over = ", ".join(said(key, value) for key, value in zip(view.spread, values, strict=True))
-        columns += [Column(field.text, over, field.number) for field in view.own]
+        over = _capital(said.heading(view.spread, values))
+        for field in view.own:
+            alone = len(view.own) == 1
+            columns.append(Column(over if alone else field.text, "" if alone else over, field.number))  # fmt: skip
     body: list[list[Cell]] = []
-    heading: tuple | None = None
-    for key, rows in frame.groupby(keys, sort=False, dropna=False):
-        records = rows.astype(object).to_dict("records")
-        if view.heading and key[: len(view.heading)] != heading:
-            heading = key[: len(view.heading)]
-            body.append([Cell(", ".join(said(k, v) for k, v in zip(view.heading, heading, strict=True) if known(v)))])  # fmt: skip
-        shown = zip(view.by, key[len(view.heading) :], strict=True)
-        cells = [Cell(said(k, v), value=v if known(v) else None) for k, v in shown]
-        cells += [_cell(field, records) for field in view.fields]
-        for values in groups:
-            mine = [r for r in records if all(_same(r[k], v) for k, v in zip(view.spread, values, strict=True))]  # fmt: skip
-            cells += [_cell(field, mine) for field in view.own]
-        body.append(cells)
-    names = [said(key, value) for key, value in zip(view.split, split, strict=True)]
+    under = frame.groupby(list(view.heading), sort=False, dropna=False) if view.heading else [((), frame)]  # fmt: skip
+    for values, part in under:
+        if view.heading:
+            body.append([Cell(_capital(said.heading(view.heading, values)))])
+        all_rows = part.astype(object).to_dict("records")
+        by_key: dict[tuple, list[Row]] = {}
+        for row in all_rows:
+            by_key.setdefault(tuple(row[k] if known(row[k]) else "" for k in view.by), []).append(row)  # fmt: skip
+        for key, rows in by_key.items():
+            shown = [(said(k, v), v) for k, v in zip(view.by, key, strict=True)]
+            cells = [Cell(name, value=value) for name, value in shown]
+            cells += [field.cell(rows, all_rows) for field in view.fields]
+            for values in groups:
+                own = [row for row in rows if [row[k] for k in view.spread] == list(values)]
+                cells += [f.cell(own, all_rows) if own else Cell(DASH, mark="muted") for f in view.own]  # fmt: skip
+            body.append(cells)
+    kept = [k for k in range(len(columns)) if any(len(r) > 1 and r[k].text != DASH for r in body)]
     name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
-    return Table(
-        name, ", ".join([view.caption, *names]), columns, body, [view.note] * bool(view.note)
-    )
+    caption = ", ".join([view.caption, *filter(None, [said.heading(view.split, split)])])
+    body = [[row[k] for k in kept] if len(row) > 1 else row for row in body]
+    return Table(name, caption, [columns[k] for k in kept], body, [view.note] * bool(view.note))
 
 
-def _spread_values(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
-    if not view.spread:
-        return []
-    found = unique(frame, *view.spread)
+def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
+    """Values that repeat the columns, models in their order; a missing value only where there is no other."""
+    found = unique(frame, *view.spread) if view.spread else []
+    found = [values for values in found if all(map(known, values))]
     models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
     if models:
         order = content.ordered(frame[models[0]])
@@ -113,164 +117,170 @@ def _spread_values(view: View, frame: pd.DataFrame, content: Tables) -> list[tup
     return found
 
 
-def _same(one: Any, two: Any) -> bool:
-    return one == two or not (known(one) or known(two))
-
-
-def _cell(field: Field, records: list[Row]) -> Cell:
-    if not records:
-        return Cell(DASH, mark="muted")
-    return field.cell(records if field.many else records[0])
-
-
 class _Names:
-    """How values of keys are read."""
+    """How values of keys are read, alone below their head and in a heading."""
 
     def __init__(self, content: Tables) -> None:
-        machines = fmt.machine_names(content.settings)
-        self.machine = lambda name: machines.get(name, str(name))
+        self.machines = fmt.machine_names(content.settings)
 
     def __call__(self, key: str, value: Any) -> str:
         if not known(value):
             return DASH
-        if key == "machine_name" or key in ("machine_a", "machine_b"):
-            return self.machine(value)
+        if key in ("machine_name", "machine_a", "machine_b"):
+            return self.machines.get(value, str(value))
         return NAMES[key](value) if key in NAMES else str(value)
+
+    def heading(self, keys: tuple[str, ...], values: tuple) -> str:
+        """Values in a row, those with a word that need one."""
+        return ", ".join(WORDS.get(k, "{}").format(self(k, v)) for k, v in zip(keys, values, strict=True) if known(v))  # fmt: skip
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _subject(value: str) -> str:
+    """What a warning is about: a model, a quantity, or text."""
+    return QUANTITIES[value].label if value in QUANTITIES else fmt.label(value)
 
 
 NAMES: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("dataset", "base"), fmt.dataset_name),
     **dict.fromkeys(("model", "comparator", "model_b"), fmt.label),
-    "seq_len": lambda value: f"L = {fmt.count(value)}",
-    "x": fmt.count,
-    "track": lambda value: f"track {value}",
-    "phase": fmt.phase_label,
+    **dict.fromkeys(("seq_len", "x", "seed"), fmt.count),
     **dict.fromkeys(("metric", "quantity"), lambda value: QUANTITIES[value].label),
-    "seen_items": lambda value: f"seen items {value}",
     "code": fmt.warning,
-    "seed": fmt.count,
-    "goal": lambda value: f"goal {fmt.fixed(value, 4)}",
+    "goal": lambda value: fmt.fixed(value, 4),
+    "subject": _subject,
 }
-HEADS = {"model": "Model", "seq_len": "L", "x": "L", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "metric": "Metric"}  # fmt: skip
+WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
 
 
+def of_row(head: str, cell: Callable[[Row], Cell], number: bool = True) -> Field:
+    """A column whose cells need their own row alone."""
+    return Field(head, lambda rows, _: cell(rows[0]), number)
+
+
 def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
     """A column of text."""
-    return Field(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH, value=row[column]), number=False)  # fmt: skip
+    return of_row(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH), number=False)  # fmt: skip
 
 
-def number(
-    head: str, column: str, show: Callable[[Any], str] = fmt.count, bad: bool = False
-) -> Field:
-    """A column of numbers; bad: what is not zero is marked."""
-
-    def cell(row: Row) -> Cell:
-        value = row[column]
-        return Cell(
-            show(value), value=value, mark="bad" if bad and known(value) and value > 0 else ""
-        )
-
-    return Field(head, cell)
+def number(head: str, column: str, show: Callable[[Any], str] = fmt.count) -> Field:
+    """A column of numbers."""
+    return of_row(head, lambda row: Cell(show(row[column]), value=row[column]))
 
 
-def quality(head: str, column: str, low: str, high: str) -> Field:
-    """A quality with its interval, in the digits that it supports."""
+def quality(head: str, column: str, low: str = "", high: str = "", missing: str = DASH) -> Field:
+    """A quality with its interval, in the digits that it supports; in four without one."""
 
     def cell(row: Row) -> Cell:
+        ends = [row.get(low), row.get(high)]
         if not known(row[column]):
-            return Cell(DASH, mark="muted")
-        digits = fmt.decimals([(row[high] - row[low]) / 2]) if known(row[high]) else 3
-        return Cell(fmt.fixed(row[column], digits), fmt.interval(row[low], row[high], digits), row[column])  # fmt: skip
+            return Cell(missing, mark="muted")
+        digits = fmt.decimals([(ends[1] - ends[0]) / 2]) if all(map(known, ends)) else 4
+        return Cell(fmt.fixed(row[column], digits), fmt.interval(*ends, digits), row[column])
+
+    return of_row(head, cell)
+
+
+def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "", missing: str = DASH) -> Field:  # fmt: skip
+    """A cost with its quartiles, in one unit for all rows under a heading; unit: or that of the quantity that the row is about."""
+
+    def cell(rows: list[Row], peers: list[Row]) -> Cell:
+        row = rows[0]
+        if not known(row[column]):
+            return Cell(missing, mark="muted", title=row.get("reason") or "")
+        about = row.get("metric", row.get("quantity"))
+        alike = [p[column] for p in peers if unit or p.get("metric", p.get("quantity")) == about]
+        factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, alike)
+        value, *ends = (fmt.significant(row[key] / factor) for key in (column, low, high) if known(row.get(key)))  # fmt: skip
+        return Cell(f"{value} {name}".strip(), f"[{', '.join(ends)}]" * (len(set(ends)) == 2), row[column])  # fmt: skip
 
     return Field(head, cell)
 
 
-def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "") -> Field:
-    """A cost in a unit that suits it, with its quartiles; unit: or that of the quantity that the row is about."""
+def of_total(head: str, column: str, of: str) -> Field:
+    """So many of so many."""
+    return of_row(head, lambda row: Cell(f"{fmt.count(row[column])} of {fmt.count(row[of])}" if known(row[column]) else DASH))  # fmt: skip
+
+
+def signed(column: str, show: Callable[[float], str]) -> Field:
+    """A value with its interval behind the sign of its verdict."""
 
     def cell(row: Row) -> Cell:
-        own = unit or QUANTITIES[row.get("metric") or row["quantity"]].unit
-        value = row[column]
-        if not known(value):
-            return Cell(DASH, mark="muted", title=row.get("reason") or "")
-        factor, name = fmt.unit_for(own, [value])
-        ends = [
-            fmt.significant(row[end] / factor) for end in (low, high) if end and known(row[end])
-        ]
-        detail = f"[{', '.join(ends)}]" if len(ends) == 2 and ends[0] != ends[1] else ""
-        return Cell(f"{fmt.significant(value / factor)} {name}".strip(), detail, value)
+        sign, (_, mark) = fmt.sign(row["verdict"]), fmt.verdict(row["verdict"])
+        ends = ", ".join(show(row[f"{column}_{end}"]).removesuffix(" %") for end in ("low", "high"))
+        title = ": ".join(filter(None, (row["verdict"], _why(row))))
+        return Cell(f"{sign} {show(row[column])}", f"[{ends}]", row[column], mark, title)  # fmt: skip
 
-    return Field(head, cell)
-
-
-def judged(head: str, column: str = "verdict") -> Field:
-    """A verdict; why it is open under the pointer."""
-
-    def cell(row: Row) -> Cell:
-        word, mark = fmt.verdict(row[column])
-        return Cell(word, mark=mark, title=_why(row))
-
-    return Field(head, cell, number=False)
+    return of_row("", cell)
 
 
 def _why(row: Row) -> str:
-    why = row.get("why")
-    return SIGNS.get(why, why.replace("_", " ")) if known(why) else ""
+    return row["why"].replace("_", " ") if known(row.get("why")) else ""
 
 
-def _difference(row: Row) -> Cell:
-    """A difference as a share of the better mean, with its interval and the mark of its verdict."""
-    sign, mark = fmt.verdict(row["verdict"])
-    ends = [fmt.percent(row[end]).removesuffix(" %") for end in ("share_low", "share_high")]
-    return Cell(f"{sign.split(' ')[0]} {fmt.percent(row['share'])}", f"[{', '.join(ends)}]", row["share"], mark, _why(row) or row["verdict"])  # fmt: skip
-
-
-def _ratio(row: Row) -> Cell:
-    sign, mark = fmt.verdict(row["verdict"])
-    ends = [fmt.ratio(row[end]) for end in ("ratio_low", "ratio_high")]
-    return Cell(f"{sign.split(' ')[0]} {fmt.ratio(row['ratio'])}", f"[{', '.join(ends)}]", row["ratio"], mark, row["verdict"])  # fmt: skip
+def _verdict(row: Row) -> Cell:
+    word, mark = fmt.verdict(row["verdict"])
+    return Cell(word, mark=mark, title=_why(row))
 
 
 def _crossing(row: Row) -> Cell:
     """Where the cheaper of two models changes: the length with its interval, or which is cheaper all along."""
     if known(row["x"]):
-        about = "about " * bool(row["bracketed"]) + "beyond, at about " * bool(row["extrapolated"])
-        winner = fmt.label(row["cheaper_max"]) if not row["extrapolated"] else "crosses"
-        detail = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
-        return Cell(f"{winner} from {about}{fmt.length(row['x'])}", detail, row["x"])
+        winner = "changes" if row["extrapolated"] else fmt.label(row["cheaper_max"])
+        ends = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
+        beyond = ", extrapolated" * bool(row["extrapolated"])
+        return Cell(f"{winner} from {fmt.crossing(row['x'], row['bracketed'])}", ends + beyond, row["x"])  # fmt: skip
     if row["cheaper_min"] == row["cheaper_max"]:
         return Cell(f"{fmt.label(row['cheaper_max'])} throughout", mark="muted")
     return Cell("inconclusive", mark="open")
 
 
-def _marks(rows: list[Row]) -> Cell:
-    """Verdicts of one claim: a sign per metric, or one word where all agree."""
-    verdicts = [fmt.verdict(row["verdict"]) for row in rows]
-    words = {row["verdict"] for row in rows}
-    names = [QUANTITIES[row["metric"]].label if row["metric"] in QUANTITIES else row["metric"] for row in rows]  # fmt: skip
-    detail = ", ".join(names)
-    first = rows[0]
+def _marks(rows: list[Row], _: list[Row]) -> Cell:
+    """Verdicts of one claim: a sign per metric, or one word where all agree; the ratio of a single one."""
+    found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
+    why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
+    if len(set(found.values())) > 1:
+        signs = (
+            f"{fmt.sign(row['verdict'])} {name}" for name, row in zip(found, rows, strict=True)
+        )
+        return Cell(", ".join(signs), mark="open", title=why)
+    first, (word, mark) = rows[0], next(iter(found.values()))
+    detail = ", ".join(found) if known(first["focal_value"]) else ""
     if len(rows) == 1 and known(first["ratio_or_difference"]):
-        detail = f"{fmt.ratio(first['ratio_or_difference'])}" + (f", published {fmt.ratio(first['published'])}" if known(first["published"]) else "")  # fmt: skip
-    why = ", ".join(dict.fromkeys(_why(row) for row in rows if _why(row)))
-    if len(words) == 1:
-        return Cell(verdicts[0][0], detail if known(first["focal_value"]) else "", mark=verdicts[0][1], title=why)  # fmt: skip
-    signs = [
-        f"{word.split(' ')[0]} {name}" for (word, _), name in zip(verdicts, names, strict=True)
-    ]
-    return Cell(", ".join(signs), mark="open", title=why)
+        published = f", published {fmt.ratio(first['published'])}" * known(first["published"])
+        detail = fmt.ratio(first["ratio_or_difference"]) + published
+    return Cell(word, detail, mark=mark, title=why)
 
 
-def _seeds(rows: list[Row]) -> Cell:
+def _seeds(rows: list[Row], _: list[Row]) -> Cell:
     return Cell("; ".join(f"{row['machine_name']} ({row['seeds']})" for row in rows))
 
 
-def _reached(row: Row) -> Cell:
-    all_of = row["n_reached"] == row["n_seeds"]
-    return Cell(f"{fmt.count(row['n_reached'])} of {fmt.count(row['n_seeds'])}", value=row["n_reached"], mark="" if all_of else "open")  # fmt: skip
+def _chosen(value: str) -> str:
+    return ", ".join(f"{key} {setting}" for key, setting in json.loads(value).items())
+
+
+def _short(value: str) -> str:
+    """So much of a hash as tells it apart."""
+    return value[:12]
+
+
+def _until(rows: list[Row], peers: list[Row]) -> Cell:
+    """Time to quality where every seed gets there; else how many do, or the steps where no machine measured them."""
+    row = rows[0]
+    if row["n_reached"] < row["n_seeds"]:
+        share = f"{fmt.count(row['n_reached'])} of {fmt.count(row['n_seeds'])} seeds"
+        return Cell(share if row["n_reached"] else "not reached", mark="muted")
+    if known(row["seconds"]):
+        return measured("", "seconds", "seconds_low", "seconds_high", "s").cell(rows, peers)
+    return Cell(f"{fmt.count(row['steps'])} steps", value=None)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------
@@ -281,68 +291,72 @@ def whole(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
     return lambda content: pick(content.frames.get(name, pd.DataFrame()), **values)
 
 
-def main(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
-    """The same without variants of datasets and steps of the ablation."""
-    return lambda content: pick(content.main(name), **values) if name in content.frames else pd.DataFrame()  # fmt: skip
+def main(name: str) -> Callable[[Tables], pd.DataFrame]:
+    """The same without variants of datasets and steps of the ablation, in the order of every table."""
+
+    def rows(content: Tables) -> pd.DataFrame:
+        found = content.main(name) if name in content.frames else pd.DataFrame()
+        return content.sorted(found) if len(found) else found
+
+    return rows
 
 
-def _of_pairs(frame: pd.DataFrame, pairs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
-    """Rows of these phases and metrics, in their order."""
+def _of_pairs(frame: pd.DataFrame, pairs: Iterable[tuple[str, str]], about: str = "metric") -> pd.DataFrame:  # fmt: skip
+    """Rows of these phases and quantities, in their order, with the name of each as `cost`."""
     if frame.empty:
         return frame
     order = {pair: k for k, pair in enumerate(pairs)}
-    places = pd.Series([order.get(pair, -1) for pair in zip(frame.phase, frame.metric, strict=True)], frame.index)  # fmt: skip
-    kept = frame[places >= 0]
-    return kept.iloc[places[places >= 0].argsort(kind="stable")]
+    found = list(zip(frame.phase, frame[about], strict=True))
+    frame = frame.assign(place=[order.get(p, -1) for p in found], cost=[heading(*p) if p in order else "" for p in found])  # fmt: skip
+    return frame[frame.place >= 0].sort_values("place", kind="stable")
 
 
-def _paper(content: Tables, costs: bool) -> pd.DataFrame:
-    rows = content.frames.get("paper", pd.DataFrame())
-    if rows.empty:
-        return rows
-    rows = rows[rows.phase.notna() == costs]
-    return rows[rows.machine_name.notna()] if costs else rows
+def _paper_quality(content: Tables) -> pd.DataFrame:
+    rows = whole("paper")(content)
+    return rows[rows.phase.isna()] if len(rows) else rows
+
+
+def _paper_costs(content: Tables) -> pd.DataFrame:
+    rows = whole("paper")(content)
+    rows = rows[rows.phase.notna() & rows.machine_name.notna()] if len(rows) else rows
+    return _of_pairs(rows, unique(rows, "phase", "quantity"), "quantity")
 
 
 def _differing(content: Tables) -> pd.DataFrame:
-    rows = content.frames.get("paper", pd.DataFrame())
-    return (
-        rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows
-    )
+    rows = whole("paper")(content)
+    return rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows  # fmt: skip
 
 
-def _ratios(content: Tables, *sources: str) -> pd.DataFrame:
-    rows = content.frames.get("cost_ratios", pd.DataFrame())
-    rows = _of_pairs(rows[rows.source.isin(sources)] if len(rows) else rows, COSTS)
-    return rows.assign(x=rows.sequences.where(rows.source == "batch-size", rows.n_items.where(rows.source == "catalogue-size", rows.seq_len))) if len(rows) else rows  # fmt: skip
+def _ratios(*sources: str) -> Callable[[Tables], pd.DataFrame]:
+    def rows(content: Tables) -> pd.DataFrame:
+        found = whole("cost_ratios")(content)
+        found = _of_pairs(found[found.source.isin(sources)] if len(found) else found, COSTS)
+        sizes = [row[SIZE.get(row["source"], "seq_len")] for row in found.to_dict("records")]
+        return found.assign(x=sizes)
+
+    return rows
 
 
-def _crossed(content: Tables, *curves: str) -> pd.DataFrame:
-    rows = pick(content.frames["crossovers"], model_a=content.focal_model)
-    return _of_pairs(rows[rows.curve.isin(curves)] if len(rows) else rows, COSTS)
+def _crossed(*curves: str) -> Callable[[Tables], pd.DataFrame]:
+    def rows(content: Tables) -> pd.DataFrame:
+        found = whole("crossovers", model_a=content.focal_model)(content)
+        return _of_pairs(found[found.curve.isin(curves)] if len(found) else found, COSTS)
+
+    return rows
 
 
-def _versus(content: Tables) -> pd.DataFrame:
-    rows = pick(content.frames["comparisons"], metric=PRIMARY_METRIC, model_a=content.focal_model)
-    trained = pick(content.frames["leaderboard"], trained=True)
-    return rows[rows.model_b.isin(set(trained.model))] if len(rows) else rows
+def _costs(*kinds: str) -> Callable[[Tables], pd.DataFrame]:
+    def rows(content: Tables) -> pd.DataFrame:
+        found = main("efficiency")(content)
+        found = found[found.curve.isna() & found["median"].notna()] if len(found) else found
+        pairs = {k: [(p, m) for p in PHASES for m in shown_quantities(p, k, *kinds)] for k in ("cpu", "cuda")}  # fmt: skip
+        return pd.concat([_of_pairs(pick(found, device_kind=k), own) for k, own in pairs.items()])
 
-
-def _costs(content: Tables, *groups: str) -> pd.DataFrame:
-    rows = content.main("efficiency")
-    rows = rows[rows.curve.isna() & rows["median"].notna()] if len(rows) else rows
-    if rows.empty:
-        return rows
-    parts = [
-        _of_pairs(own, tuple((p, m) for p in PHASES for m in shown_quantities(p, kind, *groups)))
-        for kind, own in rows.groupby("device_kind", sort=False)
-    ]
-    return pd.concat(parts)
+    return rows
 
 
 def _ablation(content: Tables) -> pd.DataFrame:
-    steps = content.settings.get("ablation") or []
-    rows = content.frames["efficiency"]
+    steps, rows = content.settings.get("ablation") or [], whole("efficiency")(content)
     rows = rows[rows.track.isin(steps) & rows.curve.isna() & rows["median"].notna()] if len(rows) else rows  # fmt: skip
     if rows.empty:
         return rows
@@ -352,23 +366,18 @@ def _ablation(content: Tables) -> pd.DataFrame:
 
 
 def _machines(content: Tables) -> pd.DataFrame:
-    keys = ("machine_name", "device", "cpu", "n_cpus", "memory_bytes", "os", "python", "threads")
-    rows = pd.DataFrame([{key: facts[key] for key in keys} for facts in content.settings["environments"]])  # fmt: skip
-    counts = content.frames["experiments"].groupby(["machine_name", "device", "threads"])
-    counts = counts.agg(trainings=("kind", lambda own: (own == "train").sum()), measurements=("kind", lambda own: (own == "measure").sum()), failed=("status", lambda own: (own != "ok").sum()))  # fmt: skip
-    return rows.drop_duplicates().merge(counts.reset_index()) if len(rows) else rows
+    keys = ["machine_name", "device", "threads"]
+    facts = pd.DataFrame(content.settings["environments"]).drop_duplicates(keys)
+    rows = content.frames["experiments"]
+    counts = rows[keys].assign(
+        trainings=rows.kind == "train", measurements=rows.kind == "measure", failed=rows.status != "ok"
+    )  # fmt: skip
+    return facts.merge(counts.groupby(keys).sum().reset_index())
 
 
 def _datasets(content: Tables) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "dataset": name, **{key: facts[key] for key in ("n_users", "n_items", "n_interactions", "k_core", "repeats", "hash")},
-                **facts["lengths"], "tied": (facts["ties"] or {}).get("test_decided_by_tie"),
-            }
-            for name, facts in content.datasets.items()
-        ]
-    )  # fmt: skip
+    facts = content.datasets.items()
+    return pd.DataFrame([{"test_decided_by_tie": None, **own, **own["lengths"], **(own["ties"] or {}), "dataset": name} for name, own in facts])  # fmt: skip
 
 
 def _codes(content: Tables) -> pd.DataFrame:
@@ -383,79 +392,69 @@ def _failed(content: Tables) -> pd.DataFrame:
 
 # --- the tables ---------------------------------------------------------------------------------------------------------
 
-RATIO = (Field("Ratio", _ratio),)
-CROSSING = (Field("Cheaper", _crossing, number=False),)
-SHORT_HASH = 12
+NDCG = QUANTITIES[PRIMARY_METRIC].label
+PUBLISHED = "not published"
+MADE = ("track", "dataset", "seq_len")
+RATIO, CROSSING = (signed("ratio", fmt.ratio),), (of_row("", _crossing, number=False),)
+JUDGED = (number("Share", "share", fmt.percent), of_row("Verdict", _verdict, number=False))
+BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
 
 VIEWS = (
-    View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", lambda c: _paper(c, costs=False), ("model",),
-         (number("Published", "published", lambda v: fmt.fixed(v, 4)),), ("quantity",), ("track",),
-         (quality("Ours", "ours", "low", "high"), number("Share", "share", fmt.percent), judged("Verdict"))),
-    View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", lambda c: _paper(c, costs=True), ("model",),
-         (measured("Published", "published"),), ("phase", "quantity"), ("track", "machine_name"),
-         (measured("Ours", "ours", "low", "high"), number("Share", "share", fmt.percent), judged("Verdict"))),
-    View("paper-differs", "paper", "What differs from the paper's set-up",
-         lambda c: _differing(c), ("track",), (text("Set-up", "differs"), text("Data", "data_differs"))),
-    View("claims", "paper", "The paper's claims", whole("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",),
-         (Field("Verdict", _marks, number=False, many=True),)),
-    View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", lambda c: _ratios(c, COMMON), ("x",), (),
-         ("machine_name", "fixed", "phase", "metric"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
-    View("crossings-length", "lengths", "Which model is cheaper, and from which length on", lambda c: _crossed(c, COMMON), ("phase", "metric"), (),
-         ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
-    View("differences", "where", f"Difference in {QUANTITIES[PRIMARY_METRIC].label} to each comparator, share of the better mean", _versus,
-         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (Field("Difference", _difference),), ("track",)),
-    View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", lambda c: _ratios(c, "dataset"), ("dataset", "seq_len"), (),
-         ("machine_name", "track", "phase", "metric"), ("comparator",), RATIO, note="Below 1 the focal model is cheaper. In brackets: quartiles."),
-    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", whole("time_to_quality"), ("model",),
-         (Field("Seeds there", _reached), number("Steps", "steps")), ("track", "dataset", "seq_len", "goal"), ("machine_name",),
-         (measured("Time", "seconds", "seconds_low", "seconds_high", "s"),)),
-    View("budgets", "training", "How trainings ended and what they cost", main("budgets"), ("machine_name", "model"),
+    View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", _paper_quality,
+         ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
+    View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
+         (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
+    View("paper-differs", "paper", "What differs from the paper's set-up", _differing, ("track",), (text("Set-up", "differs"), text("Data", "data_differs"))),
+    View("claims", "paper", "The paper's claims", whole("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
+    View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
+         ("x",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+    View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
+         ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
+    View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
+         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",)),
+    View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
+         ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", whole("time_to_quality"),
+         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Every seed gets there. In brackets: quartiles."),
+    View("budgets", "more", "How trainings ended and what they cost", main("budgets"), ("machine_name", "model"),
          (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
-          number("Ended by the budget", "ended_by_budget"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")),
-         ("track", "dataset", "seq_len")),
-    View("published-values", "more", "Values that others published", whole("published_values"), ("model", "source", "note", "metric"),
-         (number("Published", "published", lambda v: fmt.fixed(v, 4)),), ("dataset", "seq_len", "seen_items"), ("track",),
-         (quality("Ours", "ours", "ours_low", "ours_high"), number("Share", "share", fmt.percent), judged("Verdict"))),
-    View("search", "more", "The search behind a tuned track", whole("searches"), ("model",),
-         (number("Trials", "trials"), number("Failed", "failed", bad=True), *(number(head, column, lambda v: fmt.fixed(v, 4)) for head, column in
-          (("Default", "default"), ("Median", "median"), ("Best", "best"), ("Finals", "mean"))), measured("Time", "train_s", unit="s"), text("Chosen", "chosen")),
-         ("track", "dataset", "seq_len")),
-    View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation, ("track",), (),
-         ("dataset", "seq_len", "machine_name", "phase", "metric"), ("model",), (measured("Median", "median", "q25", "q75"),)),
-    View("protocols", "more", "The same models under other protocols", whole("protocols"), ("protocol", "seen_items"), (),
-         ("track", "base", "seq_len"), ("model",), (quality(QUANTITIES[PRIMARY_METRIC].label, "mean", "ci_low", "ci_high"),)),
+          of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
+    View("published-values", "more", "Values that others published", whole("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
+         ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),
+    View("search", "more", "The search behind a tuned track", main("searches"), ("model",),
+         (number("Trials", "trials"), number("Failed", "failed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
+          quality("Finals", "mean"), measured("Time", "train_s", unit="s"), text("Chosen", "chosen", _chosen)), MADE),
+    View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation,
+         ("track",), (), ("dataset", "seq_len", "machine_name", "cost"), ("model",), (measured("", "median", "q25", "q75"),)),
+    View("protocols", "more", f"{NDCG} of the same models under other protocols", whole("protocols"),
+         ("protocol", "seen_items"), (), ("track", "base", "seq_len"), ("model",), (quality("", "mean", "ci_low", "ci_high"),)),
     View("agreement", "more", "Do protocols agree on the order of the models?", whole("agreement"), ("protocol", "seen_items"),
-         (number("Kendall's tau", "tau", lambda v: fmt.fixed(v, 2)), number("Pairs", "pairs"), number("Swapped", "swapped"),
-          number("Contradicted", "contradicted", bad=True), text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
-    View("probes", "more", f"{QUANTITIES[PRIMARY_METRIC].label} by groups of users", main("probes"), ("group",), (), ("dataset", "seq_len", "probe"), ("model",),
-         (quality("Mean", "mean", "ci_low", "ci_high"),), ("track",)),
-    View("costs", "more", "Cost on the datasets", lambda c: _costs(c, "time", "memory"), ("model",), (), ("dataset", "seq_len"), ("phase", "metric"),
-         (measured("Median", "median"),), ("track", "machine_name")),
-    View("arithmetic", "more", "Arithmetic of a step and of a batch", lambda c: _costs(c, "arithmetic", "energy"), ("model",), (), ("dataset", "seq_len"),
-         ("phase", "metric"), (measured("Median", "median"),), ("track", "machine_name")),
-    View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", lambda c: _ratios(c, *CURVES), ("x",), (),
-         ("machine_name", "source", "fixed", "phase", "metric"), ("comparator",), RATIO),
-    View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", lambda c: _crossed(c, *CURVES), ("phase", "metric"), (),
-         ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
-    View("warnings", "provenance", "Warnings", whole("warnings"), ("subject", "track", "dataset", "seq_len", "model", "seen_items"),
-         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), number("Cases", "count"), number("Of", "of"), text("Detail", "text")), ("code",)),
+         (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted"),
+          text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
+    View("probes", "more", f"{NDCG} by groups of users", main("probes"),
+         ("group",), (), ("dataset", "seq_len", "probe"), ("model",), (quality("", "mean", "ci_low", "ci_high"),), ("track",)),
+    View("costs", "more", "Cost on the datasets", _costs("time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
+    View("arithmetic", "more", "Arithmetic and energy on the datasets", _costs("arithmetic", "energy"),
+         ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
+    View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", _ratios(*SIZE),
+         ("x",), (), ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+    View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", _crossed(*SIZE), ("cost",), (), ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
+    View("warnings", "provenance", "Warnings", whole("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject"),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of"), text("Detail", "text")), ("code",)),
     View("failed", "provenance", "Experiments that failed", _failed, ("path",), (text("Status", "status"), text("Reason", "reason"))),
     View("machines", "provenance", "Machines", _machines, ("machine_name",),
-         (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"),
-          text("Python", "python"), number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed", bad=True))),
+         (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"), text("Python", "python"),
+          number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
     View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset",),
          (number("Users", "n_users"), number("Items", "n_items"), number("Interactions", "n_interactions"), number("k-core", "k_core"),
           *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
-          number("Test item decided by a tie", "tied", fmt.percent), text("Hash", "hash", lambda v: v[:SHORT_HASH]))),
-    View("origins", "provenance", "Where it was trained: machine (seeds)", main("origins"), ("dataset", "seq_len"), (), ("track",), ("model",),
-         (Field("Machine", _seeds, number=False, many=True),)),
-    View("repeats", "provenance", "One training on two machines", whole("repeats", metric=PRIMARY_METRIC),
-         ("dataset", "seq_len", "model", "seed", "seen_items"),
-         (number("First", "value_a", lambda v: fmt.fixed(v, 4)), number("Second", "value_b", lambda v: fmt.fixed(v, 4)), number("Difference", "difference", lambda v: fmt.signed(v, 4))),
-         ("machine_a", "machine_b", "track_b")),
+          number("Test item decided by a tie", "test_decided_by_tie", fmt.percent), text("Hash", "hash", _short))),
+    View("origins", "provenance", "Where it was trained: machine (seeds)", main("origins"), ("dataset", "seq_len"), (), ("track",), ("model",), (Field("", _seeds, number=False),)),
+    View("repeats", "provenance", f"One training on two machines: {NDCG}", whole("repeats", metric=PRIMARY_METRIC), ("dataset", "seq_len", "model", "seed", "seen_items"),
+         (quality("First", "value_a"), quality("Second", "value_b"), number("Difference", "difference", lambda v: fmt.signed(v, 4))), ("machine_a", "machine_b", "track_b")),
     View("machine-effect", "provenance", "What another machine changes", whole("machine_effect"), ("machine_a", "machine_b", "seen_items"),
-         (number("Trainings", "n_trainings"), quality("Change", "change", "change_low", "change_high"), number("Spread between machines", "spread_machines", lambda v: fmt.fixed(v, 4)),
-          number("Spread between seeds", "spread_seeds", lambda v: fmt.fixed(v, 4)))),
+         (number("Trainings", "n_trainings"), quality("Change", "change", "change_low", "change_high"),
+          quality("Spread between machines", "spread_machines"), quality("Spread between seeds", "spread_seeds"))),
     View("codes", "provenance", "Code that made the records", _codes, ("model",),
-         (text("Code", "code_hash", lambda v: v[:SHORT_HASH]), text("Revision", "code_revision", lambda v: v[:SHORT_HASH]), text("Uncommitted changes", "code_dirty", lambda v: "yes" if v is True else "no"))),
+         (text("Code", "code_hash", _short), text("Revision", "code_revision", _short), text("Uncommitted changes", "code_dirty", lambda v: "yes" if v is True else "no"))),
 )  # fmt: skip

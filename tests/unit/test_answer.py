@@ -5,28 +5,30 @@ import re
 import pytest
 from boards import MISSING, answer_row, baseline, board_row, tables
 
-from seqbench.analysis.answers import PLACES
+from seqbench.analysis import warnings
+from seqbench.analysis.answers import SLOTS, VARIANTS
 from seqbench.report import answer
+from seqbench.report import format as fmt
 
-VARIANTS = [(place, variant) for place, (variants, _) in PLACES.items() for variant in variants]
+EVERY = [(place, variant) for place, variants in VARIANTS.items() for variant in variants]
 
 
 def numbers(place):
     """Numbers for every slot of a place."""
-    return {slot: (3, kind) for slot, kind in zip("abc", PLACES[place][1], strict=False)}
+    return {slot: (3, kind) for slot, kind in zip("abc", SLOTS[place], strict=False)}
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------------
 
 
 def test_every_variant_has_a_literal_and_every_literal_a_variant():
-    assert set(answer.literals()["answers"]) == {f"{p}.{v}" for p, v in VARIANTS}
-    shown = {f"{p}.{v}" for p, v in VARIANTS if p in answer.VERDICTS}
+    assert set(answer.literals()["answers"]) == {f"{p}.{v}" for p, v in EVERY}
+    shown = {f"{p}.{v}" for p, v in EVERY if p in answer.VERDICTS}
     assert set(answer.literals()["tones"]) == shown
-    assert {*answer.VERDICTS, *answer.SENTENCES} == set(PLACES)
+    assert {*answer.VERDICTS, *answer.SENTENCES} == set(VARIANTS)
 
 
-@pytest.mark.parametrize(("place", "variant"), VARIANTS)
+@pytest.mark.parametrize(("place", "variant"), EVERY)
 def test_every_literal_is_rendered_with_its_slots(place, variant):
     literal = answer.literals()["answers"][f"{place}.{variant}"]
     assert len(set(re.findall(r"\{([abc]|length)\}", literal))) <= 3
@@ -43,7 +45,7 @@ def test_a_number_is_read_as_its_row_says():
 
 
 def test_there_are_at_most_five_sentences_and_the_others_give_way():
-    rows = [answer_row(place, PLACES[place][0][0], **numbers(place)) for place in PLACES]
+    rows = [answer_row(place, VARIANTS[place][0], **numbers(place)) for place in VARIANTS]
     said = [s.place for s in answer.sentences(tables(answers=rows))]
     assert said == ["quality", "step", "crossing", "memory", "caution"]
     calm = [r for r in rows if r["place"] != "caution"] + [answer_row("caution", "none")]
@@ -118,7 +120,11 @@ def test_the_default_view_is_that_of_the_answers():
 
 
 def test_notes_mark_no_row():
-    warnings = [{"level": "note", "code": "noisy"}, {"level": "warn", "code": "below_baseline"}]
-    content = tables([board_row(warnings="noisy below_baseline")], warnings=warnings)
+    found = [{"level": "note", "code": "noisy"}, {"level": "warn", "code": "below_baseline"}]
+    content = tables([board_row(warnings="noisy below_baseline")], warnings=found)
     ((row,),) = [view.rows.itertuples() for view in answer.views(content)]
     assert answer.warnings_of(content, row) == ["Below a non-parametric baseline"]
+
+
+def test_every_warning_has_words():
+    assert set(warnings.CODES) == set(fmt.WARNINGS)

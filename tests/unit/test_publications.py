@@ -55,10 +55,10 @@ def put(value, *keys):
     ("name", "change", "words"),
     [
         ("claims", put(None, "values", 0, "tolerance"), "values[0].tolerance is missing"),
-        ("claims", put("d", "growth", 0, "dataset"), "growth[0].dataset = d: unknown key"),
+        ("claims", put("d", "growth", 0, "dataset"), "growth[0].dataset = 'd': unknown key"),
         ("claims", put("epochs", "cost", 0, "metric"), "metric 'epochs' is unknown"),
         ("claims", put(["auc"], "quality", 0, "metrics"), "metric 'auc' is unknown"),
-        ("published_values", put("unknown", "published_values", 0, "seen_items"), "published_values[0].seen_items = unknown"),
+        ("published_values", put("unknown", "published_values", 0, "seen_items"), "published_values[0].seen_items = 'unknown': allowed: kept, excluded"),
         ("published_values", put(31.2, "published_values", 0, "hr@10"), "published_values[0].hr@10 = 31.2"),
         ("published_values", put(2024, "published_values", 0, "year"), "published_values[0].year = 2024: unknown key"),
         ("published_values", put(None, "published_values", 0, "source"), "published_values[0].source is missing"),
