@@ -105,7 +105,7 @@ def tables(folder: Path) -> None:
         UserError: the records differ in what must be equal, or a file is damaged.
     """
     folder = Path(folder)
-    entries, trials = collect.published(folder), _trials(folder)
+    entries, trials = collect.published(folder), list(tuning.trials(folder))
     if not entries:
         if (folder / "tune").exists() or (
             folder / "tuning.csv"
@@ -205,20 +205,12 @@ def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
     """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
     found = pool.pool(machines, facts, list(_chosen()), _defaults())
-    trials = [
-        {"machine_name": name, **row}
-        for name, entries in machines.items()
-        for row in _trials(entries[0].results)
-    ]
+    trials = [row for entries in machines.values() for row in tuning.trials(entries[0].results)]
     content = collect.build(
         found.entries, found.datasets, _report(), one_machine=False, pooled=found, trials=trials
     )  # fmt: skip
     content.settings["left_out"] = found.left_out
     return content
-
-
-def _trials(folder: Path) -> list[dict[str, Any]]:
-    return list(tuning.trials(folder))
 
 
 def _from(readme: Path, folder: Path) -> Path:

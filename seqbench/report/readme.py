@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,21 @@ def of_machine(name: str, content: Tables) -> str:
     return _rendered(
         "machine.md.j2",
         name=name,
-        environments=content.settings["environments"],
+        environments=_environments(content),
         runs=[_run(*key, own) for key, own in rows.groupby(["kind", "track"], sort=True)],
         failed=rows[rows.status != "ok"].to_dict("records"),
         warnings=[(fmt.warning(code), int(n)) for code, n in dict(counts).items()],
     )
+
+
+def _environments(content: Tables) -> list[dict[str, Any]]:
+    """Devices and versions with the number of their records."""
+    counts: Counter[tuple] = Counter()
+    for facts in content.settings["environments"]:
+        own = {key: facts[key] for key in ("device", "cpu", "n_cpus", "python")}
+        own["torch"] = facts["packages"].get("torch")
+        counts[tuple(own.items())] += facts["records"]
+    return [dict(own) | {"records": n} for own, n in counts.items()]
 
 
 def _run(kind: str, track: str, rows: Any) -> dict[str, Any]:
