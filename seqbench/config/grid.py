@@ -191,7 +191,10 @@ def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _as_trained(training: Training) -> dict[str, Any]:
-    keys = ("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length")
+    keys = (
+        *("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length"),
+        "clip_norm",
+    )
     return {key: getattr(training, key) for key in keys}
 
 
