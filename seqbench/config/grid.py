@@ -145,7 +145,10 @@ def _on_datasets(
     config: Mapping[str, Any], models_dir: Path, measure: Mapping[str, Any], track: str
 ) -> Iterator[MeasurementJob]:
     keys = _shared(measure, "eval_batch", "energy_window_s")
+    asked = measure["on_datasets"]
     for dataset in config["run"]["datasets"]:
+        if asked is not True and dataset not in asked:
+            continue
         models = tuple(
             (m, hyperparameters(config, models_dir, m, track, dataset)) for m in measure["models"]
         )

@@ -146,6 +146,8 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         for key, where in (("dataset", "datasets"), ("track", "tracks")):
             yield from _not_in(f"run.more_seeds[{i}].{key}", [more[key]], known[where])
     yield from _not_in("measure.models", config["measure"]["models"], trained)
+    if isinstance(asked := config["measure"]["on_datasets"], list):
+        yield from _not_in("measure.on_datasets", asked, known["datasets"])
     for model in config["models"]:
         if model not in models:
             yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"

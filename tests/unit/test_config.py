@@ -194,7 +194,8 @@ MISTAKES = [
     ("tracks.fair.datasets", {"tiny": {"hyperparameters": {}}}, "tracks.fair.datasets.tiny.hyperparameters = {}: unknown key; allowed: training"),
     ("measure.rounds", "3", "measure.rounds = '3': must be an integer; a number nested in --config"),
     ("measure.scaling.length_at_constant_batch.seq_lens", [1], "measure.scaling.length_at_constant_batch.seq_lens[0] = 1: must be at least 2"),
-    ("measure.on_datasets", "yes", "measure.on_datasets = 'yes': must be a boolean"),
+    ("measure.on_datasets", "yes", "measure.on_datasets = 'yes': must be a boolean or a list"),
+    ("measure.on_datasets", ["tiyn"], "measure.on_datasets = 'tiyn': unknown; did you mean 'tiny'? allowed: tiny"),
     ("report.margin", -0.1, "report.margin = -0.1: must be at least 0"),
     ("datasets.tiny.seq_lens", [1], "datasets.tiny.seq_lens[0] = 1: must be at least 2"),
     ("datasets.tiny.source", "ml1m", "datasets.tiny.source = 'ml1m': unknown; did you mean 'ml-1m'? allowed: ml-1m, ml-100k"),
@@ -294,6 +295,17 @@ def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
         "hyperparameters": {"dropout": 0.5},
     }
     assert load.definition(block) == '{"k_core":3,"source":"ml-1m"}'
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured"), [(True, {"tiny", "more"}), (["more"], {"more"}), ([], set()), (False, set())]
+)  # fmt: skip
+def test_cost_is_measured_on_the_named_datasets(models_dir, asked, measured):
+    config = changed("datasets.more", {"source": "synthetic", "seq_lens": [4]})
+    config["run"]["datasets"] = ["tiny", "more"]
+    config["measure"]["on_datasets"] = asked
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
+    assert {job.dataset for job in jobs} == measured | {"full-length"}
 
 
 def test_what_is_measured_is_what_is_trained(models_dir):
