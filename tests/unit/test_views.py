@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from builders import ENVIRONMENT, REPORT
 
-from seqbench.analysis import memory_lag
 from seqbench.analysis.collect import FRAMES, Tables
 from seqbench.report import views
 
@@ -181,21 +180,3 @@ def test_the_papers_cells_say_what_nobody_published():
     table = shown("paper-quality", paper=[row, unpublished])
     assert heads(table) == ["Model", "Published", "Track matched: Ours", "Track matched: Share", "Track matched: Verdict"]  # fmt: skip
     assert texts(table)[1:] == [["Mamba4Rec", "0.1822", "0.156", "86 %", "✗ below"], ["SASRec", "not published", "0.156", "–", "–"]]  # fmt: skip
-
-
-# --- how far back a model remembers -------------------------------------------------------------------------------------
-
-
-def test_memory_is_the_share_of_the_oracle_by_lag():
-    def row(dataset, seq_len, mean):
-        return {"track": "matched", "dataset": dataset, "seq_len": seq_len, "model": "sasrec", "metric": "ndcg@10", "ties": "conservative", "seen_items": "kept",
-                "mean": mean, "ci_low": mean - 0.08, "ci_high": mean + 0.08}  # fmt: skip
-
-    content = tables(summary=[row("demo-8", 32, 0.4), row("demo-3", 16, 0.1), row("demo-3", 32, 0.6), row("ml-1m", 32, 0.2)])  # fmt: skip
-    facts = {name: {"synthetic": {"lag": lag}, "oracle": {"test": {"ndcg@10": 0.8}}} for name, lag in (("demo-3", 3), ("demo-8", 8))}  # fmt: skip
-    content.datasets.update(facts | {"ml-1m": {"oracle": None}})
-    found = memory_lag.rows(content)
-    assert list(found.lag) == [3, 8]
-    assert list(found.share) == pytest.approx([0.75, 0.5])
-    assert list(found.share_low) == pytest.approx([0.65, 0.4])
-    assert memory_lag.rows(tables()).empty
