@@ -96,8 +96,11 @@ def test_equal_models_differ_by_nothing_because_users_are_paired():
 def test_equal_users_differ_by_nothing_in_whatever_tables_they_stand():
     """Two conditions whose other model differs: the sums over users are rounded apart, the users are not."""
     rng = np.random.default_rng(3)
-    tables = (rng.random((2000, 1)) * (rng.random((2000, 1)) < share) for share in (0.2, 0.2, 0.9))
-    one, *others = (resampling.seed_means([table]) for table in tables)
+    sizes = ((1, 0.2), (40, 0.05), (40, 0.9))  # columns, share of users with a hit
+    one, *others = (
+        resampling.seed_means([rng.random((2000, k)) * (rng.random((2000, 1)) < share)])
+        for k, share in sizes
+    )
     a, b = (resampling.resample([one, other])[0] for other in others)
     assert [end.tolist() for end in ends_of(a, b)] == [[0.0], [0.0]]
 
