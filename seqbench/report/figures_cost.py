@@ -186,7 +186,7 @@ def _roofline(data: pd.DataFrame, models: Sequence[str]) -> Figure:
     for row in data.itertuples():
         face = look[row.model]["color"] if row.phase == "train" else PAPER
         axis.plot(row.intensity, row.flop_per_s / factor, clip_on=False, markerfacecolor=face, linestyle="", **look[row.model])  # fmt: skip
-    style.legend_above(axis, models, [label(model) for model in models])
+    style.legend_above(axis, models)
     return axis.figure
 
 
