@@ -149,7 +149,11 @@ def test_a_claim_is_one_row_with_its_metrics_as_marks():
     table = shown("claims", claims=[*agreed, *torn, cost])
     _, (_, _, matched, tuned, paper), _, (*_, figure) = table.rows
     assert (matched.text, matched.detail, matched.mark) == ("✓ reproduced", "HR@10, NDCG@10", "good")  # fmt: skip
-    assert (tuned.text, tuned.mark, tuned.title) == ("✓\u00a0HR@10, ?\u00a0NDCG@10", "open", "interval")
+    assert (tuned.text, tuned.mark, tuned.title) == (
+        "✓\u00a0HR@10, ?\u00a0NDCG@10",
+        "open",
+        "interval",
+    )
     assert paper.text == "–"
     assert (figure.text, figure.detail, figure.mark) == ("✗ not reproduced", "1.04, published 0.58", "bad")  # fmt: skip
 
