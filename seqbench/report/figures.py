@@ -16,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ..analysis.collect import Tables
 from ..analysis.rows import pick
+from ..analysis.warnings import CODES
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
 from .figures_cost import first_track, groups
@@ -59,7 +60,7 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
         dataset, seq_len, track, seen_items, machine, kind = key
         if rows.train_s.isna().all():
             continue
-        rows = rows[columns]
+        rows = rows[columns].assign(warnings=rows.warnings.map(_grave))
         first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
             f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}", "answer",
@@ -97,6 +98,11 @@ def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
     for row in level.itertuples():
         labels.along(row.ndcg, _warned(row))
     return axis.figure
+
+
+def _grave(codes: object) -> str:
+    """Codes of warnings that are no mere notes."""
+    return " ".join(c for c in (str(codes) if known(codes) else "").split() if CODES[c] != "note")
 
 
 def _warned(row: object) -> str:
