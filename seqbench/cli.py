@@ -268,7 +268,7 @@ def _compare(a: argparse.Namespace) -> None:
 
 
 def _plan(a: argparse.Namespace) -> None:
-    from .analysis.plan import machines, plan
+    from .analysis.plan import plan
     from .config.grid import grid
     from .config.load import load
     from .config.model_files import MODELS
@@ -277,8 +277,7 @@ def _plan(a: argparse.Namespace) -> None:
 
     kind = a.device or device_kind()
     jobs = grid(load(a.CONFIGFILES), MODELS)
-    near = machines(a.reference, a.results, kind, a.cores)
-    print(planned(plan(jobs, near, a.results, kind, MODELS), kind))
+    print(planned(plan(jobs, a.reference, a.results, kind, a.cores), kind))
 
 
 def _command(a: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ Per track, because a track of the paper's protocol and a fair one answer differe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -29,15 +30,16 @@ COLUMNS = (
     *("comparator", "phase", "metric", "fixed", "threads", "focal_value", "comparator_value"),
     *("ratio_or_difference", "low", "high", "published", "tolerance", "verdict", "why"),
 )
-Row = dict[str, Any]
+FOUND = ("focal_value", "comparator_value", "ratio_or_difference", "low", "high", "verdict", "why")
+NOTHING = (None, None, None, None, None, ABSENT, None)
+CURVE = ("machine_name", "fixed", "threads")
+Claim = Mapping[str, Any]
+Made = Iterator[tuple[dict[str, Any], tuple]]  # what a row is about, and FOUND
 
 
 def rows(
-    frames: Mapping[str, pd.DataFrame],
-    settings: Mapping[str, Any],
-    claims: Mapping[str, Any],
-    paper: Mapping[str, Any],
-) -> Iterator[Row]:
+    frames: Mapping[str, pd.DataFrame], settings: Mapping[str, Any], claims: Claim, paper: Claim
+) -> Iterator[dict[str, Any]]:
     """Every claim in every track that was run, in the order of the file; paper: that block of published_values.yaml."""
     tracks = compared_tracks(settings, (t for (t,) in unique(frames["experiments"], "track") if t))
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
@@ -45,138 +47,100 @@ def rows(
         for claim in claims.get(kind, []):
             # Another protocol says nothing about the figures of this one.
             for track in (t for t in tracks if t in claim.get("tracks", tracks)):
-                about = {"kind": kind, "source": claim["source"], "track": track}
-                for row in maker(frames, claim, claims["focal_model"], track, paper):
-                    row = about | row
-                    row["claim"] = claim["sentence"].format(comparator=_label(row.get("comparator")))  # fmt: skip
+                for about, found in maker(frames, claim, claims["focal_model"], track, paper):
+                    name = shown(about["comparator"]).label if "comparator" in about else ""
+                    row = {"kind": kind, "source": claim["source"], "track": track, "claim": claim["sentence"].format(comparator=name)}  # fmt: skip
+                    row |= about | dict(zip(FOUND, found, strict=True))
                     yield {column: row.get(column) for column in COLUMNS}
 
 
-def _label(model: str | None) -> str:
-    return shown(model).label if model else ""
-
-
-def _quality(
-    frames: Mapping, claim: Mapping, focal: str, track: str, _: Mapping
-) -> Iterator[Row]:  # fmt: skip
+def _quality(frames: Mapping, claim: Claim, focal: str, track: str, _: Claim) -> Made:
+    """The verdict of `comparisons`."""
     condition = {key: claim[key] for key in ("dataset", "seq_len", "seen_items")}
-    for comparator in claim["comparators"]:
-        for metric in claim["metrics"]:
-            found = pick(frames["comparisons"], track=track, metric=metric, **condition)
-            row = facing(found, focal, comparator)
-            about = {**condition, "comparator": comparator, "metric": metric}
-            yield about | ({"verdict": ABSENT} if row is None else _difference(row))
+    for comparator, metric in product(claim["comparators"], claim["metrics"]):
+        rows = pick(frames["comparisons"], track=track, metric=metric, **condition)
+        row, found = facing(rows, focal, comparator), NOTHING
+        if row is not None:
+            said = {"better": (YES, None), "worse": (NO, OPPOSITE), "equivalent": (NO, "equivalent")}  # fmt: skip
+            verdict = said.get(row.verdict, (UNSURE, row.why))
+            found = (row.mean_a, row.mean_b, row.difference, row.ci_low, row.ci_high, *verdict)
+        yield {**condition, "comparator": comparator, "metric": metric}, found
 
 
-def _difference(row: pd.Series) -> Row:
-    verdict = {"better": YES, "inconclusive": UNSURE}.get(row.verdict, NO)
-    why = {"better": None, "worse": OPPOSITE, "equivalent": "equivalent"}.get(row.verdict, row.why)
-    return {
-        "focal_value": row.mean_a, "comparator_value": row.mean_b, "ratio_or_difference": row.difference,
-        "low": row.ci_low, "high": row.ci_high, "verdict": verdict, "why": why,
-    }  # fmt: skip
-
-
-def _values(
-    frames: Mapping, claim: Mapping, focal: str, track: str, paper: Mapping
-) -> Iterator[Row]:  # fmt: skip
+def _values(frames: Mapping, claim: Claim, focal: str, track: str, paper: Claim) -> Made:
     """The mean as a share of the published value, and its interval alike."""
     condition = {key: paper[key] for key in ("dataset", "seq_len", "seen_items")}
     own = pick(frames["summary"], track=track, model=focal, ties="conservative", **condition)
     for metric in claim["metrics"]:
         published, tolerance = paper["quality"][metric][focal], claim["tolerance"]
-        about = {**condition, "metric": metric, "published": published, "tolerance": tolerance}
-        found = pick(own, metric=metric)
-        if found.empty:
-            yield about | {"verdict": ABSENT}
-            continue
-        row = found.iloc[0]
-        mean, low, high = (row[key] / published for key in ("mean", "ci_low", "ci_high"))
-        inside = 1 - tolerance <= low and high <= 1 + tolerance
-        apart = high < 1 - tolerance or low > 1 + tolerance
-        verdict, why = (YES, None) if inside else (NO, FIGURE) if apart else (UNSURE, INTERVAL)
-        if not enough_seeds(row.n_seeds):
-            verdict, why = UNSURE, SEEDS
-        yield about | {
-            "focal_value": row["mean"], "ratio_or_difference": mean, "low": low, "high": high,
-            "verdict": verdict, "why": why,
-        }  # fmt: skip
+        found = NOTHING
+        for row in pick(own, metric=metric).to_dict("records"):
+            mean, low, high = (row[key] / published for key in ("mean", "ci_low", "ci_high"))
+            verdict = (UNSURE, INTERVAL)
+            if not enough_seeds(row["n_seeds"]):
+                verdict = (UNSURE, SEEDS)
+            elif 1 - tolerance <= low and high <= 1 + tolerance:
+                verdict = (YES, None)
+            elif high < 1 - tolerance or low > 1 + tolerance:
+                verdict = (NO, FIGURE)
+            found = (row["mean"], None, mean, low, high, *verdict)
+        yield {**condition, "metric": metric, "published": published, "tolerance": tolerance}, found
 
 
-def _cost(
-    frames: Mapping, claim: Mapping, focal: str, track: str, paper: Mapping
-) -> Iterator[Row]:  # fmt: skip
+def _cost(frames: Mapping, claim: Claim, focal: str, track: str, paper: Claim) -> Made:
     """On a GPU and of the paper's workload only: no other says anything about its figures."""
-    (cost,) = (c for c in paper["cost"] if (c["phase"], c["metric"]) == (claim["phase"], claim["metric"]))  # fmt: skip
-    where = {"dataset": paper["dataset"], "seq_len": paper["seq_len"]}
-    where |= {"phase": claim["phase"], "metric": claim["metric"]}
-    found = pick(frames["efficiency"], device_kind="cuda", track=track, batch_size=cost["batch"], **where)  # fmt: skip
-    found = found[found["median"].notna()] if len(found) else found
+    key = {"phase": claim["phase"], "metric": claim["metric"]}
+    (cost,) = (c for c in paper["cost"] if key.items() <= c.items())
+    where = {"dataset": paper["dataset"], "seq_len": paper["seq_len"], **key}
+    rows = pick(frames["efficiency"], device_kind="cuda", track=track, batch_size=cost["batch"], **where)  # fmt: skip
     for comparator in claim["comparators"]:
-        published = cost["values"][focal] / cost["values"][comparator]
-        tolerance = claim["tolerance"]
-        about = {**where, "comparator": comparator, "published": published, "tolerance": tolerance}
-        for (machine,) in unique(found, "machine_name") or [(None,)]:
-            own = pick(found, machine_name=machine)
-            at = about | {"machine_name": machine}
-            yield at | _ratio(own, focal, comparator, published, tolerance)
+        figures = cost["values"][focal] / cost["values"][comparator], claim["tolerance"]
+        about = {**where, "comparator": comparator, **dict(zip(("published", "tolerance"), figures, strict=True))}  # fmt: skip
+        for machine, pair in _pairs(rows, ("machine_name",), "median", focal, comparator):
+            yield about | machine, _ratio(*pair, *figures) if pair else NOTHING
 
 
-def _ratio(
-    own: pd.DataFrame, focal: str, comparator: str, published: float, tolerance: float
-) -> Row:
+def _ratio(a: pd.Series, b: pd.Series, published: float, tolerance: float) -> tuple:
     """The ratio of medians; its bounds pair the lower quartile of one with the upper of the other."""
-    first, second = pick(own, model=focal), pick(own, model=comparator)
-    if first.empty or second.empty:
-        return {"verdict": ABSENT}
-    a, b = first.iloc[0], second.iloc[0]
     ratio, low, high = a["median"] / b["median"], a.q25 / b.q75, a.q75 / b.q25
+    verdict = (NO, FIGURE)
     if min(a["rounds"], b["rounds"]) < ROUNDS:
-        verdict, why = UNSURE, PROCESSES
+        verdict = (UNSURE, PROCESSES)
     elif low >= 1:
-        verdict, why = NO, OPPOSITE
+        verdict = (NO, OPPOSITE)
     elif high > 1:
-        verdict, why = UNSURE, INTERVAL
-    else:
-        near = published / (1 + tolerance) <= ratio <= published * (1 + tolerance)
-        verdict, why = (YES, None) if near else (NO, FIGURE)
-    return {
-        "focal_value": a["median"], "comparator_value": b["median"], "ratio_or_difference": ratio,
-        "low": low, "high": high, "verdict": verdict, "why": why,
-    }  # fmt: skip
+        verdict = (UNSURE, INTERVAL)
+    elif published / (1 + tolerance) <= ratio <= published * (1 + tolerance):
+        verdict = (YES, None)
+    return a["median"], b["median"], ratio, low, high, *verdict
 
 
-def _growth(
-    frames: Mapping, claim: Mapping, focal: str, track: str, _: Mapping
-) -> Iterator[Row]:  # fmt: skip
+def _growth(frames: Mapping, claim: Claim, focal: str, track: str, _: Claim) -> Made:
     """Which of two costs grows less at the long end of one curve; every curve of every GPU by itself."""
-    where = {"phase": claim["phase"], "metric": claim["metric"]}
-    found = pick(frames["scaling"], device_kind="cuda", track=track, curve="length-at-constant-batch", **where)  # fmt: skip
-    keys = ("machine_name", "fixed", "threads")
+    key = {"phase": claim["phase"], "metric": claim["metric"]}
+    curve = {"device_kind": "cuda", "track": track, "curve": "length-at-constant-batch"}
     for comparator in claim["comparators"]:
-        for values in unique(found, *keys) or [(None,) * len(keys)]:
-            curve = dict(zip(keys, values, strict=True))
-            own = pick(found, **curve)
-            own = own[own.slope_end.notna()] if len(own) else own
-            yield where | curve | {"comparator": comparator} | _slopes(own, focal, comparator)
+        rows = pick(frames["scaling"], **curve, **key)
+        for where, pair in _pairs(rows, CURVE, "slope_end", focal, comparator):
+            yield {**key, **where, "comparator": comparator}, _slopes(*pair) if pair else NOTHING
 
 
-def _slopes(own: pd.DataFrame, focal: str, comparator: str) -> Row:
-    first, second = pick(own, model=focal), pick(own, model=comparator)
-    if first.empty or second.empty:
-        return {"verdict": ABSENT}
-    a, b = first.iloc[0], second.iloc[0]
+def _slopes(a: pd.Series, b: pd.Series) -> tuple:
     low, high = a.slope_end_low - b.slope_end_high, a.slope_end_high - b.slope_end_low
+    verdict = (YES, None) if high < 0 else (NO, OPPOSITE) if low > 0 else (UNSURE, INTERVAL)
+    if min(a.n_rounds, b.n_rounds) < ROUNDS:
+        verdict = (UNSURE, PROCESSES)
     if a.slope_over != b.slope_over:
-        verdict, why = UNSURE, LENGTHS
-    elif min(a.n_rounds, b.n_rounds) < ROUNDS:
-        verdict, why = UNSURE, PROCESSES
-    else:
-        verdict, why = (
-            (YES, None) if high < 0 else (NO, OPPOSITE) if low > 0 else (UNSURE, INTERVAL)
-        )
-    return {
-        "focal_value": a.slope_end, "comparator_value": b.slope_end,
-        "ratio_or_difference": a.slope_end - b.slope_end, "low": low, "high": high,
-        "verdict": verdict, "why": why,
-    }  # fmt: skip
+        verdict = (UNSURE, LENGTHS)
+    return a.slope_end, b.slope_end, a.slope_end - b.slope_end, low, high, *verdict
+
+
+def _pairs(
+    rows: pd.DataFrame, keys: tuple[str, ...], value: str, focal: str, comparator: str
+) -> Iterator[tuple[dict[str, Any], tuple[pd.Series, pd.Series] | None]]:
+    """By keys the rows of two models that have a value; None where one of them has none. Once, if nothing was measured."""
+    rows = rows[rows[value].notna()] if len(rows) else rows
+    for values in unique(rows, *keys) or [(None,) * len(keys)]:
+        where = dict(zip(keys, values, strict=True))
+        both = [pick(rows, model=model, **where) for model in (focal, comparator)]
+        yield where, None if any(own.empty for own in both) else tuple(own.iloc[0] for own in both)

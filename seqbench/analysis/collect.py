@@ -226,8 +226,8 @@ def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
     values = published_values.rows(frames["summary"], settings, values)
     return {
         "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
-        "paper": _frame(paper.rows(frames, tables.datasets, settings, own), paper.COLUMNS),
-        "published_values": _frame(values, published_values.COLUMNS),
+        "paper": paper.rows(frames, tables.datasets, settings, own),
+        "published_values": values,
     }
 
 
@@ -235,15 +235,17 @@ def _made_by(
     tables: Tables, pooled: Pool | None, trials: Iterable[dict[str, Any]]
 ) -> dict[str, pd.DataFrame]:
     """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
-    trained, settings = tables.frames["experiments"], tables.settings
+    trained = tables.main("experiments")
     effect = repeats.effect(pooled) if pooled else ()
     return {
-        "budgets": _frame(budgets.rows(trained, settings), budgets.COLUMNS),
-        "origins": _frame(budgets.origins(trained, settings), budgets.ORIGINS),
+        "budgets": _frame(budgets.rows(trained), budgets.COLUMNS),
+        "origins": _frame(budgets.origins(trained), budgets.ORIGINS),
         "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
         "machine_effect": _frame(effect, repeats.EFFECT),
         "tuning": _frame(trials, tuning.COLUMNS),
-        "searches": _frame(tuning.searches(settings.get("selected_settings", {})), tuning.SEARCHES),
+        "searches": _frame(
+            tuning.searches(tables.settings.get("selected_settings", {})), tuning.SEARCHES
+        ),
     }
 
 

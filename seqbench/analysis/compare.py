@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..core.errors import UserError
 from ..core.store import Entry
 from . import resampling, significance
 from .collect import of_one_code, published
-from .groups import Group, condition, groups
+from .groups import condition, groups
 from .pool import machine
 from .summary import enough_seeds
 from .tidy import SEEN_ITEMS
@@ -29,6 +28,9 @@ COSTS = (
     *("track", "dataset", "seq_len", "curve", "sequences", "model", "phase", "metric"),
     *("machine_a", "machine_b", "median_a", "median_b", "ratio", "ratio_low", "ratio_high", "verdict"),
 )  # fmt: skip
+
+
+Side = dict[tuple, list[Entry]]
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,19 @@ def compare(a: Path, b: Path, margin: float) -> Compared:
         UserError: a folder without records or of several machines, data that differ, so that users cannot be paired, or
             nothing that both hold.
     """
-    sides = [of_one_code([e for e in published(records_of(folder)) if e.ok]) for folder in (a, b)]
+    sides = [_by_key(of_one_code([e for e in published(records_of(f)) if e.ok])) for f in (a, b)]
     _same_data((a, b), sides)
-    trained = [_groups(entries) for entries in sides]
-    measured = [{e.path: e for e in entries if not e.training} for entries in sides]
-    quality = [row for key in trained[0] if key in trained[1] for row in _quality(*(t[key] for t in trained), margin)]  # fmt: skip
-    costs = [row for key in measured[0] if key in measured[1] for row in _costs(*(m[key] for m in measured))]  # fmt: skip
-    if not quality and not costs:
+    both = [key for key in sides[0] if key in sides[1]]
+    if not both:
         raise UserError(f"{a} and {b}: hold no model at one condition in common; name folders of the same configuration")  # fmt: skip
-    first, second = ({*t, *m} for t, m in zip(trained, measured, strict=True))
+    rows: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for key in both:
+        own = [side[key] for side in sides]
+        trained = own[0][0].training
+        rows[trained] += _quality(*own, margin) if trained else _costs(*(side[0] for side in own))
     return Compared(
-        pd.DataFrame(quality, columns=[*QUALITY]), pd.DataFrame(costs, columns=[*COSTS]),
-        len(first - second), len(second - first),
+        pd.DataFrame(rows[True], columns=[*QUALITY]), pd.DataFrame(rows[False], columns=[*COSTS]),
+        *(len(side) - len(both) for side in sides),
     )  # fmt: skip
 
 
@@ -71,21 +74,31 @@ def records_of(folder: Path) -> Path:
     Raises:
         UserError: it is not there, holds no records, or those of several machines.
     """
-    for found in (folder, folder.parent):
+    tables = (folder / "effectiveness.csv").exists()
+    for found in (folder, folder.parent) if tables else (folder,):
         if (found / "runs").is_dir():
             return found
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a results folder, as results/reference/<machine>")  # fmt: skip
     if several := sorted(path.parent.name for path in folder.glob("*/runs")):
         raise UserError(f"{folder}: holds several machines; name one of {', '.join(f'{folder}/{n}' for n in several)}")  # fmt: skip
-    if (folder / "effectiveness.csv").exists():
+    if tables:
         raise UserError(f"{folder}: tables without their records; users are paired by their ranks: name the folder that has runs/")  # fmt: skip
     raise UserError(f"{folder}: holds no records; name a results folder, as results/reference/<machine>")  # fmt: skip
 
 
-def _same_data(folders: tuple[Path, Path], sides: list[list[Entry]]) -> None:
+def _by_key(entries: list[Entry]) -> Side:
+    """The trainings of a model at a condition together, and every measurement, in the order of conditions."""
+    found: Side = {}
+    for entry in sorted(entries, key=lambda e: (not e.training, *condition(e))):
+        key = (*condition(entry), entry.job["model"]) if entry.training else (entry.path,)
+        found.setdefault(key, []).append(entry)
+    return found
+
+
+def _same_data(folders: tuple[Path, Path], sides: list[Side]) -> None:
     """Users are paired by their place in the data, so these must be the same."""
-    first, second = ({e.job["dataset"]: e.record["data"]["hash"] for e in side} for side in sides)
+    first, second = ({own[0].job["dataset"]: own[0].record["data"]["hash"] for own in side.values()} for side in sides)  # fmt: skip
     for dataset in first.keys() & second.keys():
         if first[dataset] != second[dataset]:
             hashes = " and ".join(str(own[dataset])[:12] for own in (first, second))
@@ -95,46 +108,33 @@ def _same_data(folders: tuple[Path, Path], sides: list[list[Entry]]) -> None:
             )
 
 
-def _groups(entries: list[Entry]) -> dict[tuple, Group]:
-    """The trainings of one folder by condition and model, with resamples that are drawn alike in every folder."""
-    by_condition: dict[tuple, list[Entry]] = {}
-    for entry in entries:
-        if entry.training:
-            by_condition.setdefault(condition(entry), []).append(entry)
-    return {
-        (*at, group.model): group
-        for at, members in sorted(by_condition.items())
-        for group in groups(members, [], one_machine=False)
-    }
-
-
-def _quality(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
+def _quality(first: list[Entry], second: list[Entry], margin: float) -> Iterator[dict[str, Any]]:
+    """The seeds of one model, with resamples of users that are drawn alike on both sides."""
+    (a,), (b,) = (groups(entries, [], one_machine=False) for entries in (first, second))
+    same = {e.record["samples"]["sha256"] for e in first} == {e.record["samples"]["sha256"] for e in second}  # fmt: skip
     about = {key: a.job[key] for key in ("track", "dataset", "seq_len", "model")}
     about |= {"n_seeds_a": a.means.n_seeds, "n_seeds_b": b.means.n_seeds}
     few = a.trained and not enough_seeds(min(a.means.n_seeds, b.means.n_seeds))
-    for seen_items, metric in product(SEEN_ITEMS, (PRIMARY_METRIC,)):
-        k = a.column(seen_items, metric)
+    for seen_items in SEEN_ITEMS:
+        k = a.column(seen_items, PRIMARY_METRIC)
         mean_a, mean_b = float(a.means.mean[k]), float(b.means.mean[k])
-        (low,), (high,) = significance.difference_interval(b.resamples, a.resamples, k)
+        found = significance.difference(b.resamples, a.resamples, k)
+        low, high = float(found.low[0]), float(found.high[0])
         least = margin * max(mean_a, mean_b)
-        if _samples(a) == _samples(b):  # whose difference has no interval
+        if same:  # seeds that differ in nothing have no interval
             low = high = 0.0
         verdict, why = resampling.verdict(low, high, least), None
-        if _samples(a) == _samples(b):
+        if same:
             why = "same_records"
         elif not (a.steady and b.steady) or few:
             verdict, why = "inconclusive", "few_seeds" if few else "seeds_apart"
         elif verdict == "inconclusive":
             why = "interval"
         yield {
-            **about, "seen_items": seen_items, "metric": metric, "mean_a": mean_a, "mean_b": mean_b,
+            **about, "seen_items": seen_items, "metric": PRIMARY_METRIC, "mean_a": mean_a, "mean_b": mean_b,
             "difference": mean_b - mean_a, "ci_low": low, "ci_high": high, "margin": least,
             "verdict": verdict, "why": why,
         }  # fmt: skip
-
-
-def _samples(group: Group) -> set[str]:
-    return {entry.record["samples"]["sha256"] for entry in group.entries}
 
 
 def _costs(a: Entry, b: Entry) -> Iterator[dict[str, Any]]:

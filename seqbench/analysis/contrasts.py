@@ -40,9 +40,11 @@ def _pairs(a: Group, b: Group) -> bool:
 def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
     compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
     at = [first.column(*one) for one in compared]
-    ends = significance.difference_interval(second.resamples, first.resamples, at)
+    found = significance.difference(second.resamples, first.resamples, at)
     differences = second.means.mean[at] - first.means.mean[at]
-    for (ranked, metric), *numbers in zip(compared, differences, *ends, strict=True):
+    for (ranked, metric), *numbers in zip(
+        compared, differences, found.low, found.high, strict=True
+    ):
         yield _row(what, first, second, ranked, metric, numbers)
 
 

@@ -73,9 +73,12 @@ def of_conditions(tables: Tables) -> pd.DataFrame:
     own = rows[rows.curve.isna()]
     own = own.assign(cost_source="dataset", targets=own.batch_size)  # an epoch is measured there
     rows = pd.concat([own, _standing_in(tables, rows, own)])
+    # One record each: the first of a dataset, the one with the largest batch of a curve.
+    place = [*CONDITION, "machine_name", "device_kind", "model"]
+    rows = rows[rows.path == rows.groupby(place).path.transform("first")]
     kinds = zip(rows.cost_source, rows.phase, rows.metric, strict=True)
-    rows["quantity"] = [SOURCES[source].get((phase, metric)) for source, phase, metric in kinds]
-    rows = rows.dropna(subset="quantity")
+    names = [SOURCES[source].get((phase, metric)) for source, phase, metric in kinds]
+    rows = rows.assign(quantity=names).dropna(subset="quantity")
     epochs = (rows.targets / rows.batch_size).where(rows.quantity.isin(("epoch_s", "energy_j")), 1.0)  # fmt: skip
     factor = epochs.where(rows.quantity != "inference_s", PER_USERS / rows.batch_size)
     rows[list(ENDS)] = rows[list(ENDS)].mul(factor, axis=0)
@@ -85,18 +88,17 @@ def of_conditions(tables: Tables) -> pd.DataFrame:
 
 
 def _standing_in(tables: Tables, rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """Points of the curve for every condition that a machine did not measure itself: those of the largest batch."""
+    """Points of the curve for every condition that a machine did not measure itself, the largest batch first."""
     conditions = pd.concat([tables.main("summary"), own])[list(CONDITION)].drop_duplicates()
     facts = [tables.datasets.get(name, {}) for name in conditions.dataset]
     conditions["targets"] = [targets_of(f) for f in facts]
     conditions["n_items"] = [f.get("n_items", -1) for f in facts]
     points = pick(rows, curve=LENGTHS).drop(columns="dataset")
     points = points.merge(conditions, on=["track", "seq_len", "n_items"])
-    place = [*CONDITION, "machine_name"]
+    place = [*CONDITION, "machine_name", "device_kind"]
     done = points.merge(own[place].drop_duplicates(), on=place, how="left", indicator=True)
-    points = points[(done._merge == "left_only").to_numpy()]
-    largest = points.groupby([*place, "phase"]).sequences.transform("max")
-    return points[points.sequences == largest].assign(cost_source="synthetic")
+    points = points[(done._merge == "left_only").to_numpy()].assign(cost_source="synthetic")
+    return points.sort_values("sequences", ascending=False, kind="stable")
 
 
 def targets_of(facts: Mapping[str, Any]) -> float:

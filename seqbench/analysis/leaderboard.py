@@ -17,7 +17,7 @@ from .summary import SEEDS_FOR_A_CLAIM
 from .tables import CONDITION, Tables
 from .tidy import SEEN_ITEMS
 
-MODEL = [*CONDITION, "model"]
+MODEL, MACHINE = [*CONDITION, "model"], ["machine_name", "device_kind"]
 QUALITY = {PRIMARY_METRIC: "ndcg", "hr@10": "hr", "mrr@10": "mrr"}
 ENDS = ("", "_low", "_high")
 BEST = {"epoch_s": "epoch_s_best", "inference_s": "inference_s_best", "memory_bytes": "memory_best", "quality_s": "quality_s_best"}  # fmt: skip
@@ -42,11 +42,11 @@ def rows(tables: Tables) -> pd.DataFrame:
     every = pd.concat([quality[MODEL], costs[MODEL]]).drop_duplicates()
     if every.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    machines = unique(tables.frames["efficiency"], "machine_name", "device_kind") or [("", "")]
+    machines = unique(tables.frames["efficiency"], *MACHINE) or [("", "")]
     places = [(seen_items, *machine) for seen_items, machine in product(SEEN_ITEMS, machines)]
-    places = pd.DataFrame(places, columns=["seen_items", "machine_name", "device_kind"])
+    places = pd.DataFrame(places, columns=["seen_items", *MACHINE])
     found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
-    found = found.merge(costs.drop(columns="device_kind"), on=[*MODEL, "machine_name"], how="left")
+    found = found.merge(costs, on=[*MODEL, *MACHINE], how="left")
     found["focal"] = found.model == tables.focal_model
     found["trained"] = found.model.isin({*trainings(tables.frames["experiments"]).model, *costs.model})  # fmt: skip
     found["ndcg_best"] = found.ndcg_best.eq(True)
@@ -83,8 +83,8 @@ def _costs(tables: Tables) -> pd.DataFrame:
     """Cost by condition, model and machine: of `costs`, of the whole training and until the goal."""
     until = tables.frames["time_to_quality"]
     until = until.rename(columns={f"seconds{end}": f"quality_s{end}" for end in ENDS})
-    until = until[[*MODEL, "machine_name", "n_reached", *(f"quality_s{end}" for end in ENDS)]]
-    costs = tables.frames["costs"].merge(until, on=[*MODEL, "machine_name"], how="left")
+    until = until[[*MODEL, *MACHINE, "n_reached", *(f"quality_s{end}" for end in ENDS)]]
+    costs = tables.frames["costs"].merge(until, on=[*MODEL, *MACHINE], how="left")
     steps = trainings(tables.main("experiments")).groupby(MODEL).steps.mean().rename("trained_steps")  # fmt: skip
     costs = costs.merge(steps, left_on=MODEL, right_index=True, how="left")
     seconds = costs.trained_steps * core_seconds(costs)
@@ -95,7 +95,7 @@ def _below_all_others(found: pd.DataFrame, value: str) -> pd.Series:
     """Whether the upper quartile of a value lies below the lower one of every other model in its place."""
     low, high = f"{value}_low", f"{value}_high"
     found = found.dropna(subset=low).sort_values(low, kind="stable")
-    place = found.groupby([*CONDITION, "machine_name", "seen_items"])
+    place = found.groupby([*CONDITION, *MACHINE, "seen_items"])
     return (place.cumcount() == 0) & (found[high] < place[low].shift(-1))
 
 

@@ -6,32 +6,26 @@ Quality has the verdicts of published_values.py. A cost of the same workload on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ..core.display import QUANTITIES
-from .published_values import ABSENT, beside
-from .rows import compared_tracks, pick, unique
+from .published_values import ABSENT, verdict
+from .rows import compared_tracks, pick
 
 PROTOCOL = "paper"  # the track of the paper's protocol
 UNKNOWN, DEVICE, WORKLOAD = "not published", "device", "workload"
 INCOMPARABLE = "not comparable"
+CELL = ["model", "phase", "quantity"]
 COLUMNS = (
-    *(
-        "model",
-        "phase",
-        "quantity",
-        "unit",
-        "published",
-        "published_batch",
-        "track",
-        "machine_name",
-    ),
-    *("device_kind", "ours", "low", "high", "ours_batch", "difference", "share", "verdict", "why"),
+    *(*CELL, "unit", "published", "published_batch", "track", "machine_name", "device_kind"),
+    *("ours", "low", "high", "ours_batch", "difference", "share", "verdict", "why"),
     *("differs", "data_differs"),
 )
+QUALITY = {"metric": "quantity", "mean": "ours", "ci_low": "low", "ci_high": "high"}
+COST = {"metric": "quantity", "median": "ours", "q25": "low", "q75": "high", "batch_size": "ours_batch"}  # fmt: skip
 
 
 def rows(
@@ -39,72 +33,53 @@ def rows(
     datasets: Mapping[str, Any],
     settings: Mapping[str, Any],
     paper: Mapping[str, Any],
-) -> Iterator[dict[str, Any]]:
+) -> pd.DataFrame:
     """A row per cell of the paper's table and track; of a cost one per machine that measured it."""
-    found = frames["experiments"]
-    tracks = compared_tracks(settings, [PROTOCOL, *(t for (t,) in unique(found, "track"))])
+    tracks = compared_tracks(settings, [PROTOCOL, *frames["experiments"].get("track", ())])
+    where = {"dataset": paper["dataset"], "seq_len": paper["seq_len"]}
+    quality = pick(frames["summary"], ties="conservative", seen_items=paper["seen_items"], **where)
+    cost = pick(frames["efficiency"], **where)
+    ours = pd.concat([quality.rename(columns=QUALITY), cost.rename(columns=COST)])
+    ours = ours.reindex(columns=[*CELL, "track", "machine_name", "device_kind", "ours", "low", "high", "ours_batch"])  # fmt: skip
+    found = pd.DataFrame(_cells(paper)).merge(pd.DataFrame({"track": tracks}), how="cross")
+    key = dict.fromkeys([*CELL, "track"], object)  # a column without values is one of numbers
+    found = found.astype(key).merge(ours[ours.ours.notna()].astype(key), how="left", on=[*key])
+    told = [_verdict(row) for row in found.itertuples()]
+    found["verdict"], found["why"] = zip(*told, strict=True)
+    alike = found.verdict != INCOMPARABLE
     file = (datasets.get(paper["dataset"], {}).get("provenance") or {}).get("substitute_file")
-    cells = (*_quality(frames["summary"], tracks, paper), *_cost(frames["efficiency"], tracks, paper))  # fmt: skip
-    for row in cells:
-        ours, published = row.get("ours"), row["published"]
-        row["unit"] = QUANTITIES[row["quantity"]].unit
-        if published is None:
-            row["why"] = UNKNOWN
-        elif ours is not None and row["verdict"] != INCOMPARABLE:
-            row |= {"difference": ours - published, "share": ours / published}
-        if ours is not None:
-            row |= {"differs": paper["differs"].get(row["track"]), "data_differs": file}
-        yield {column: row.get(column) for column in COLUMNS}
+    found = found.assign(
+        unit=[QUANTITIES[name].unit for name in found.quantity],
+        difference=(found.ours - found.published).where(alike),
+        share=(found.ours / found.published).where(alike),
+        differs=found.track.map(paper["differs"]).where(found.ours.notna()),
+        data_differs=pd.Series(file, found.index, dtype=object).where(found.ours.notna()),
+    )
+    return found[[*COLUMNS]]
 
 
-def _quality(
-    summary: pd.DataFrame, tracks: list[str], paper: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    where = {key: paper[key] for key in ("dataset", "seq_len", "seen_items")}
-    ours = pick(summary, ties="conservative", **where)
-    for metric, values in paper["quality"].items():
-        for model, published in values.items():
-            for track in tracks:
-                own = pick(ours, metric=metric, model=model, track=track)
-                found = beside(own, published if published is not None else float("nan"))
-                verdict = found["verdict"] if published is not None or own.empty else None
-                yield {
-                    "model": model, "quantity": metric, "published": published, "track": track,
-                    "ours": found["ours"], "low": found["ours_low"], "high": found["ours_high"],
-                    "verdict": verdict,
-                }  # fmt: skip
+def _cells(paper: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cells that the paper's table has, or would have: what was not published has no value."""
+    blocks = [{"quantity": metric, "phase": None, "batch": None, "scale": 1, "values": values} for metric, values in paper["quality"].items()]  # fmt: skip
+    blocks += [{**cost, "quantity": cost["metric"]} for cost in paper["cost"]]
+    return [
+        {
+            "model": model, "phase": block["phase"], "quantity": block["quantity"], "published_batch": block["batch"],
+            "published": float("nan") if value is None else value * block["scale"],
+        }
+        for block in blocks for model, value in block["values"].items()
+    ]  # fmt: skip
 
 
-def _cost(
-    efficiency: pd.DataFrame, tracks: list[str], paper: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    ours = pick(efficiency, dataset=paper["dataset"], seq_len=paper["seq_len"])
-    for cost in paper["cost"]:
-        own = pick(ours, phase=cost["phase"], metric=cost["metric"])
-        own = own[own["median"].notna()] if len(own) else own
-        for model, value in cost["values"].items():
-            published = None if value is None else value * cost["scale"]
-            about = {
-                "model": model, "phase": cost["phase"], "quantity": cost["metric"], "published": published,
-                "published_batch": cost["batch"],
-            }  # fmt: skip
-            for track in tracks:
-                found = pick(own, model=model, track=track)
-                for row in found.itertuples():
-                    same = track == PROTOCOL and row.batch_size == cost["batch"]
-                    yield about | {"track": track} | _measured(row, published, same)
-                if found.empty:
-                    yield about | {"track": track, "verdict": ABSENT}
-
-
-def _measured(row: Any, published: float | None, same_workload: bool) -> dict[str, Any]:
-    """same_workload: whether protocol and batch are the paper's."""
-    verdict, why = INCOMPARABLE, WORKLOAD
-    if same_workload and row.device_kind == "cuda":
-        above, below = row.q25 > (published or 0), row.q75 < (published or 0)
-        verdict, why = "more" if above else "less" if below else "same", DEVICE
-    return {
-        "machine_name": row.machine_name, "device_kind": row.device_kind, "ours": row.median,
-        "low": row.q25, "high": row.q75, "ours_batch": row.batch_size,
-        "verdict": verdict if published else None, "why": why,
-    }  # fmt: skip
+def _verdict(row: Any) -> tuple[str | None, str | None]:
+    """Verdict and why, of a cell beside ours."""
+    if pd.isna(row.ours):
+        return ABSENT, UNKNOWN if pd.isna(row.published) else None
+    if pd.isna(row.published):
+        return None, UNKNOWN
+    if pd.isna(row.phase):
+        return verdict(row.ours, row.low, row.high, row.published), None
+    if (row.track, row.device_kind, row.ours_batch) != (PROTOCOL, "cuda", row.published_batch):
+        return INCOMPARABLE, WORKLOAD
+    above, below = row.low > row.published, row.high < row.published
+    return "more" if above else "less" if below else "same", DEVICE

@@ -11,17 +11,19 @@ Like with like: a value with seen items kept is held against ours with seen item
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from .rows import compared_tracks, pick, unique
+from .rows import compared_tracks, pick
 
 METRICS = ("ndcg@10", "hr@10")  # the one that decides first
 ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"
 ABSENT = "not measured"
 NEAR = 0.9  # share of the published value that our mean must have for an interval that holds it to reach it
+KEY = ["dataset", "seq_len", "model", "seen_items", "metric"]
+OURS = {"mean": "ours", "ci_low": "ours_low", "ci_high": "ours_high"}
 COLUMNS = (
     *("dataset", "seq_len", "model", "seen_items", "source", "note", "track", "metric"),
     *("published", "ours", "ours_low", "ours_high", "share", "verdict"),
@@ -30,34 +32,27 @@ COLUMNS = (
 
 def rows(
     summary: pd.DataFrame, settings: Mapping[str, Any], published: Iterable[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
+) -> pd.DataFrame:
     """A row per value, metric that it has and track; one without a track where nothing was trained."""
-    for value in published:
-        where = {key: value[key] for key in ("dataset", "seq_len", "model", "seen_items")}
-        ours = pick(summary, ties="conservative", **where)
-        for metric in (m for m in METRICS if value[m] is not None):
-            about = {**where, "source": value["source"], "note": value["note"], "metric": metric}
-            own = pick(ours, metric=metric)
-            tracks = compared_tracks(settings, (track for (track,) in unique(own, "track")))
-            for track in tracks or [None]:
-                row = about | {"track": track} | beside(pick(own, track=track), value[metric])
-                yield {column: row[column] for column in COLUMNS}
+    cells = [
+        {**value, "metric": metric, "published": value[metric]}
+        for value in published for metric in METRICS if value[metric] is not None
+    ]  # fmt: skip
+    ours = pick(summary, ties="conservative").reindex(columns=[*KEY, "track", *OURS]).rename(columns=OURS)  # fmt: skip
+    tracks = compared_tracks(settings, ours.track)
+    ours = ours[ours.track.isin(tracks)].sort_values("track", key=lambda own: own.map(tracks.index))
+    found = pd.DataFrame(cells, columns=[*KEY, "source", "note", "published"])  # fmt: skip
+    found = found.merge(ours.astype(found.dtypes[KEY]), how="left", on=KEY)
+    found["share"] = found.ours / found.published
+    found["verdict"] = [
+        ABSENT if pd.isna(row.ours) else verdict(row.ours, row.ours_low, row.ours_high, row.published)
+        for row in found.itertuples()
+    ]  # fmt: skip
+    return found[[*COLUMNS]]
 
 
-def beside(own: pd.DataFrame, published: float) -> dict[str, Any]:
-    """Our value of one model and metric (at most one row of `summary`) beside a published one, with the verdict."""
-    if own.empty:
-        nothing = dict.fromkeys(("ours", "ours_low", "ours_high", "share"))
-        return {"published": published, **nothing, "verdict": ABSENT}
-    row = own.iloc[0]
-    return {
-        "published": published, "ours": row["mean"], "ours_low": row.ci_low, "ours_high": row.ci_high,
-        "share": row["mean"] / published, "verdict": verdict(row, published),
-    }  # fmt: skip
-
-
-def verdict(row: pd.Series, published: float) -> str:
+def verdict(ours: float, low: float, high: float, published: float) -> str:
     """Where our interval lies beside a published value."""
-    if row.ci_low > published or row.ci_high < published:
-        return ABOVE if row.ci_low > published else BELOW
-    return REACHED if row["mean"] >= NEAR * published else UNSURE
+    if low > published or high < published:
+        return ABOVE if low > published else BELOW
+    return REACHED if ours >= NEAR * published else UNSURE

@@ -87,13 +87,16 @@ def resampled_user_means(users: np.ndarray, counts: np.ndarray) -> np.ndarray:
     Every column sees the same draws, so the difference of two columns is a paired resample.
     """
     found = users.any(axis=1)  # most users have the item nowhere in a list, and add nothing
-    values, counts = users[found].T.astype(np.float64), counts[found]
-    means = np.empty((len(values), counts.shape[1]))
+    columns, counts = users[found].T.astype(np.float64), counts[found]
+    first: dict[bytes, int] = {}  # many columns are equal: ties are rare
+    equal = [first.setdefault(column.tobytes(), k) for k, column in enumerate(columns)]
+    different, own = np.unique(equal, return_inverse=True)
+    values, means = columns[different], np.empty((len(different), counts.shape[1]))
     chunk = max(1, CHUNK // max(1, len(counts)))
     for start in range(0, counts.shape[1], chunk):
         part = slice(start, start + chunk)
         means[:, part] = values @ counts[:, part].astype(np.float64)
-    return means.T / len(users)
+    return means[own].T / len(users)
 
 
 def seed_noise(

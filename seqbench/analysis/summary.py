@@ -90,9 +90,9 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     at = [a.column(*one) for one in compared]
     p_values, effects = significance.paired_t(a.means.users[:, at], b.means.users[:, at])
     mean_a, mean_b = a.means.mean[at], b.means.mean[at]
-    low, high = ends = significance.difference_interval(a.resamples, b.resamples, at)
-    least = margin * np.maximum(mean_a, mean_b)
-    p_margins = significance.p_beyond(a.resamples, b.resamples, at, ends, least)
+    found = significance.difference(a.resamples, b.resamples, at)
+    low, high, least = found.low, found.high, margin * np.maximum(mean_a, mean_b)
+    p_margins = found.p_beyond(least)
     steady = a.steady and b.steady
     for k, (seen_items, metric) in enumerate(compared):
         yield {

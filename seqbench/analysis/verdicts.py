@@ -22,11 +22,8 @@ COLUMNS = (
     *("mean_b", "difference", "ci_low", "ci_high", "margin", "p_margin", "verdict"),
     *("trained_seeds", "p_value", "effect", "p_holm", "share", "share_low", "share_high", "why"),
 )
-FAMILY = [
-    "track",
-    "seen_items",
-    "metric",
-]  # the focal model's comparisons in one are corrected together
+# The focal model's comparisons within these are corrected together.
+FAMILY = ["track", "seen_items", "metric"]
 
 
 def final(tables: Tables) -> pd.DataFrame:

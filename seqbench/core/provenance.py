@@ -178,6 +178,7 @@ def forget() -> None:
     _meaning.cache_clear()
     _module.cache_clear()
     _module_names.cache_clear()
+    _parsed.cache_clear()
 
 
 def _digest(text: str) -> str:
@@ -264,7 +265,8 @@ def _text(tree: Any, named: Callable[[_Reference], list[Any]] | None = None) -> 
 def _module(root: Path, file: str) -> _Module:
     module = _Module(root, file, _parsed(root / file))
     package = Path(file).parent.parts
-    for node in ast.walk(module.tree):
+    statements = (n for n in ast.walk(module.tree) if isinstance(n, ast.Import | ast.ImportFrom))
+    for node in statements:
         for name, target in _imports(root, node, package):
             if name is None:
                 module.whole.add(target.file)
@@ -275,6 +277,7 @@ def _module(root: Path, file: str) -> _Module:
     return module
 
 
+@cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 

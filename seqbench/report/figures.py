@@ -17,23 +17,10 @@ from matplotlib.ticker import PercentFormatter
 from ..analysis.collect import Tables
 from ..analysis.rows import pick
 from ..core.display import PRIMARY_METRIC, QUANTITIES
-from . import figures_cost
+from . import figures_cost, style
 from .figures_cost import first_track, groups
 from .format import condition, known, label
-from .style import (
-    LINE,
-    MUTED,
-    PAPER,
-    Drawing,
-    Labels,
-    even,
-    label_ends,
-    legend_above,
-    logarithmic,
-    looks,
-    named,
-    panel,
-)
+from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 QUALITY = QUANTITIES[PRIMARY_METRIC].label
 SEEN = {"kept": "seen items kept", "excluded": "seen items excluded"}
@@ -69,7 +56,7 @@ def _time_unit(kind: str, seconds: float) -> tuple[float, str]:
 
 
 def scatter(tables: Tables) -> Iterator[Drawing]:
-    """Quality against the time of the whole training, one per view of the leaderboard."""
+    """Quality against the time of the whole training, one per view of the leaderboard that has both."""
     columns = ["model", "trained", "ndcg", "ndcg_low", "ndcg_high", "train_s", "train_s_low", "train_s_high", "warnings"]  # fmt: skip
     views = ("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind")
     default = pick(tables.frames["answers"], place="quality")
@@ -77,35 +64,27 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
     board = board[board.ndcg.notna()] if len(board) else board
     for key, rows in groups(board, *views):
         dataset, seq_len, track, seen_items, machine, kind = key
+        if rows.train_s.isna().all():
+            continue
         rows = rows[columns]
         first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
-            f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}",
-            "answer",
+            f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}", "answer",
             {"dataset": dataset, "length": seq_len, "track": track, "seen": seen_items, "machine": machine},
             "Quality against training cost: up and left is better",
             "Bars: 95 % interval of quality, quartiles of time. Dashed: no training, or its time was not measured.",
-            partial(_scatter, rows, kind),
-            rows,
-            files=len(first) > 0 and seen_items == "kept",
+            partial(_scatter, rows, kind), rows, files=len(first) > 0 and seen_items == "kept"
         )  # fmt: skip
 
 
 def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
     axis, look = panel(), looks(rows.model)
     timed = rows[rows.train_s.notna()]
-    if len(timed):
-        longest = timed.train_s_high.fillna(timed.train_s).max()
-        factor, unit = _time_unit(kind, longest)
-        axis.set_xlim(0, 1.2 * longest / factor)
-        named(axis, f"{unit} of training", QUALITY)
-        even(axis.xaxis)
-    else:  # quality alone, side by side
-        timed, factor = rows[rows.trained], 1.0
-        timed = timed.assign(train_s=np.arange(len(timed)) + 0.5, train_s_low=np.nan, train_s_high=np.nan)  # fmt: skip
-        axis.set_xlim(0, len(timed) + 0.5)
-        named(axis, "time of training: not measured", QUALITY)
-        axis.set_xticks([])
+    longest = timed.train_s_high.fillna(timed.train_s).max()
+    factor, unit = _time_unit(kind, longest)
+    axis.set_xlim(0, 1.2 * longest / factor)
+    named(axis, f"{unit} of training", QUALITY)
+    even(axis.xaxis)
     axis.set_ylim(0, 1.08 * np.nanmax([*rows.ndcg_high, *rows.ndcg]))
     even(axis.yaxis)
     labels, level = Labels(axis), rows[~rows.model.isin(timed.model)]
@@ -148,19 +127,16 @@ def forest(tables: Tables) -> Iterator[Drawing]:
     for (track, seen_items), own in groups(versus(tables), "track", "seen_items"):
         own = own[columns]
         yield Drawing(
-            f"differences-{track}-{seen_items}",
-            "where",
-            {"track": track, "seen": seen_items},
+            f"differences-{track}-{seen_items}", "where", {"track": track, "seen": seen_items},
             f"{label(tables.focal_model)}, {track}, {SEEN[seen_items]}",
             "95 % intervals; filled where the verdict is significant. The band is the margin.",
-            partial(_forest, own, tables.ordered(own.model_b), tables.focal_model, tables.settings["margin"]),
-            own,
+            partial(_forest, own, tables.ordered(own.model_b), tables.focal_model, tables.settings["margin"]), own
         )  # fmt: skip
 
 
 def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float) -> Figure:
     look, conditions = looks(models), list(groups(rows, "dataset", "seq_len"))
-    step = LINE + 2
+    step = style.LINE + 2
     height = len(conditions) * (step * len(models) + 8)
     axis = panel(height=height + 86, left=140, top=26, bottom=60)
     axis.set_ylim(height, 0)
@@ -187,7 +163,7 @@ def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float
     even(axis.xaxis)
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_xlabel(f"difference in {QUALITY}, share of the better mean\nright of zero {label(focal)} is better", loc="right")  # fmt: skip
-    legend_above(axis, models, [_short(model) for model in models])
+    style.legend_above(axis, models, [_short(model) for model in models])
     return axis.figure
 
 
@@ -200,15 +176,11 @@ def learning(tables: Tables) -> Iterator[Drawing]:
     for at, rows, kind in _trained(tables, frame, "step"):
         rows = rows[["model", "seed", "step", "busy_s", "value", "best"]]
         yield Drawing(
-            "-".join(["learning", *map(str, at.values())]),
-            "training",
-            at,
+            "-".join(["learning", *map(str, at.values())]), "training", at,
             f"{condition(at['dataset'], at['length'])}, {at['track']}",
             "One line per seed. The marker is the step whose weights were tested.",
-            partial(_learning, rows, kind, tables.ordered(rows.model)),
-            rows,
-            inline=at["track"] == first_track(tables),
-        )
+            partial(_learning, rows, kind, tables.ordered(rows.model)), rows
+        )  # fmt: skip
 
 
 def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
@@ -242,20 +214,17 @@ def ladder(tables: Tables) -> Iterator[Drawing]:
         rows = rows.groupby(["model", "max_steps", "busy_s"], dropna=False).value
         rows = rows.agg(["mean", "min", "max"]).reset_index()
         yield Drawing(
-            "-".join(["budgets", *map(str, at.values())]),
-            "training",
-            at,
+            "-".join(["budgets", *map(str, at.values())]), "training", at,
             f"{condition(at['dataset'], at['length'])}, {at['track']}: what more training buys",
             "Final validation of each budget, mean over seeds. Bars: the lowest and the highest seed.",
-            partial(_ladder, rows, kind, tables.ordered(rows.model)),
-            rows,
-        )
+            partial(_ladder, rows, kind, tables.ordered(rows.model)), rows
+        )  # fmt: skip
 
 
 def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
     axis = panel(right=92)
     rows, unit = _over(rows, kind, "max_steps")
-    logarithmic(axis.xaxis, rows.x)
+    style.logarithmic(axis.xaxis, rows.x)
     axis.set_ylim(0, 1.06 * rows["max"].max())
     even(axis.yaxis)
     named(axis, f"{unit} of training", f"final validation {QUALITY}")
@@ -287,14 +256,10 @@ def memory(tables: Tables) -> Iterator[Drawing]:
         if rows.lag.nunique() < 2:
             continue
         yield Drawing(
-            f"memory-{track}",
-            "where",
-            {"track": track},
-            "How far back does a model remember?",
+            f"memory-{track}", "where", {"track": track}, "How far back does a model remember?",
             "The oracle knows how the data were made. Bars: 95 % intervals.",
-            partial(_memory, rows, tables.ordered(rows.model)),
-            rows,
-        )
+            partial(_memory, rows, tables.ordered(rows.model)), rows
+        )  # fmt: skip
 
 
 def _memory(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
@@ -329,18 +294,16 @@ def breakdown(tables: Tables) -> Iterator[Drawing]:
     columns = ["probe", "group", "model", "mean", "ci_low", "ci_high", "n_users", "n_seeds"]
     keys = ("dataset", "seq_len", "track", "probe")
     for (dataset, seq_len, track, probe), rows in _conditions(tables, frame, *keys):
+        if track != first_track(tables) or seq_len < frame.seq_len[frame.dataset == dataset].max():
+            continue  # those of other conditions stand in the table
         rows = rows[columns]
-        longest = seq_len == frame.seq_len[frame.dataset == dataset].max()
         yield Drawing(
-            f"{probe.replace(' ', '-')}-{dataset}-{seq_len}-{track}",
-            "more",
+            f"{probe.replace(' ', '-')}-{dataset}-{seq_len}-{track}", "more",
             {"dataset": dataset, "length": seq_len, "track": track},
             f"{condition(dataset, seq_len)}, {track}: quality by {probe}",
             "Users in groups of about equal size, seen items kept. Bars: 95 % intervals.",
-            partial(_breakdown, rows, tables.ordered(rows.model), PROBES[probe]),
-            rows,
-            inline=track == first_track(tables) and longest,
-        )
+            partial(_breakdown, rows, tables.ordered(rows.model), PROBES[probe]), rows
+        )  # fmt: skip
 
 
 def _breakdown(rows: pd.DataFrame, models: Sequence[str], x_name: str) -> Figure:

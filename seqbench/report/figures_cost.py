@@ -12,23 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
-from ..analysis.rows import pick
+from ..analysis.rows import pick, tracks_in_order
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
+from . import style
 from .format import condition, crossing, label, machine_names, unit_for
-from .style import (
-    MUTED,
-    PAPER,
-    Drawing,
-    Labels,
-    even,
-    label_ends,
-    legend_above,
-    logarithmic,
-    looks,
-    named,
-    panel,
-)
+from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
 X = {
@@ -41,7 +30,7 @@ COSTS = (  # phase, metric, title; memory by kind of device: resident memory of 
     ("train", "step_s", "Time of a training step"),
     ("inference", "batch_s", "Time of an inference batch"),
     ("train", "peak_allocated_bytes", "Peak GPU memory of training"),
-    ("train", "saved_bytes", "Activations kept for the backward pass"),
+    ("train", "saved_bytes", "Activations kept for backward"),
 )
 
 
@@ -69,35 +58,31 @@ def stepping(tables: Tables, dataset: str, seq_len: int, track: str) -> tuple[st
 
 def lengths(tables: Tables) -> Iterator[Drawing]:
     """Time and memory against sequence length at a constant batch, one per machine and cost."""
-    yield from _growth(tables, "lengths", (COMMON,))
+    yield from _growth(tables, "lengths", (COMMON,), COSTS)
 
 
 def sizes(tables: Tables) -> Iterator[Drawing]:
-    """The same at constant tokens, and against batch and catalogue size."""
-    yield from _growth(tables, "more", [curve for curve in X if curve != COMMON])
+    """The same at constant tokens, and time against batch and catalogue size."""
+    yield from _growth(tables, "more", [curve for curve in X if curve != COMMON], COSTS[:3])
 
 
-def _growth(tables: Tables, section: str, curves: Sequence[str]) -> Iterator[Drawing]:
+def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence[tuple]) -> Iterator[Drawing]:  # fmt: skip
     machines = machine_names(tables.settings)
     frame = tables.frames["scaling"]
-    frame = frame[frame.curve.isin(curves)] if len(frame) else frame
+    frame = frame[frame.curve.isin(curves)].sort_values("device_kind", kind="stable") if len(frame) else frame  # fmt: skip
     for (machine, track, curve, fixed), fits in groups(frame, "machine_name", "track", "curve", "fixed"):  # fmt: skip
         costs = pick(tables.frames["efficiency"], machine_name=machine, track=track, curve=curve, fixed=fixed)  # fmt: skip
         crossings = pick(tables.frames["crossovers"], machine_name=machine, track=track, curve=curve, fixed=fixed, model_a=tables.focal_model)  # fmt: skip
-        for phase, metric, title in COSTS:
+        for phase, metric, title in shown:
             own = {"phase": phase, "metric": metric}
             data = _points(pick(costs, **own), pick(fits, **own), X[curve][1])
             if data.empty:
                 continue
             yield Drawing(
-                f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}",
-                section,
-                {"machine": machine, "track": track},
-                f"{title}, {machines[machine]}",
+                f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}", section,
+                {"machine": machine, "track": track}, f"{title}, {machines[machine]}",
                 f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b xᶜ. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
-                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric),
-                data,
-                inline=section == "lengths" or metric != "saved_bytes",
+                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric), data
             )  # fmt: skip
 
 
@@ -114,8 +99,8 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
     axis, look, ends = panel(height=320, left=56, right=92), looks(models), []
     found = data[data["median"].notna()]
     factor, unit = unit_for(QUANTITIES[metric].unit, found["median"])
-    logarithmic(axis.xaxis, found.x, only=sorted(set(found.x)))
-    logarithmic(axis.yaxis, found["median"] / factor)
+    style.logarithmic(axis.xaxis, found.x, only=sorted(set(found.x)))
+    style.logarithmic(axis.yaxis, found["median"] / factor)
     named(axis, x_name, unit)
     for model in models:
         own = found[found.model == model]
@@ -143,36 +128,35 @@ def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: floa
     for row in rows[rows.x.notna() & ~rows.extrapolated.astype(bool) & (rows.share >= CONCLUSIVE_SHARE)].itertuples():  # fmt: skip
         own = found[found.model == row.model_b].sort_values("x")
         y = np.exp(np.interp(np.log(row.x), np.log(own.x), np.log(own["median"] / factor)))
-        axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
+        if not row.bracketed:
+            axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
         rings.append((row.x, y, crossing(row.x, row.bracketed)))
     for x, y, text in rings:
-        labels.beside(x, y, text, 11)
+        labels.beside(x, y, text, below=True)
 
 
 # --- the device ---------------------------------------------------------------------------------------------------------
 
 
 def roofline(tables: Tables) -> Iterator[Drawing]:
-    """Arithmetic achieved against its intensity below the ceilings of the device, one per machine, track and condition."""
+    """Arithmetic achieved against its intensity below the ceilings of the device, one per machine and dataset."""
     machines = machine_names(tables.settings)
     frame = tables.frames["efficiency"]
     frame = frame[frame.curve.isna()] if len(frame) else frame
-    kept = set(tables.frames["leaderboard"].track)
+    first = {m: tracks_in_order(own.track)[0] for (m,), own in groups(frame, "machine_name")}
+    longest = dict(frame.groupby("dataset").seq_len.max()) if len(frame) else {}
     for (machine, track, dataset, seq_len), rows in groups(frame, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
         data = _rates(rows)
-        if data.empty or track not in kept:
+        if data.empty or track != first[machine] or seq_len < longest[dataset]:
             continue
         yield Drawing(
-            f"roofline-{dataset}-{seq_len}-{track}-{machine}",
-            "more",
+            f"roofline-{dataset}-{seq_len}-{track}-{machine}", "more",
             {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
             f"Roofline, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
             "Training filled, inference hollow. The line is what measured matrix product and copy allow.",
-            partial(_roofline, data, tables.ordered(data.model)),
-            data,
-            inline=track == first_track(tables) and seq_len == frame[frame.dataset == dataset].seq_len.max(),
+            partial(_roofline, data, tables.ordered(data.model)), data
         )  # fmt: skip
 
 
@@ -195,14 +179,14 @@ def _roofline(data: pd.DataFrame, models: Sequence[str]) -> Figure:
     knee = product / copy
     x = np.array([data.intensity.min() / 2, knee, max(data.intensity.max(), knee) * 2])
     roof = np.minimum(product, copy * x) / factor
-    logarithmic(axis.xaxis, x)
-    logarithmic(axis.yaxis, [*(data.flop_per_s / factor), product / factor])
+    style.logarithmic(axis.xaxis, x)
+    style.logarithmic(axis.yaxis, [*(data.flop_per_s / factor), product / factor])
     named(axis, "FLOP per byte of operators", unit)
     axis.plot(x, roof, color=MUTED)
     for row in data.itertuples():
         face = look[row.model]["color"] if row.phase == "train" else PAPER
         axis.plot(row.intensity, row.flop_per_s / factor, clip_on=False, markerfacecolor=face, linestyle="", **look[row.model])  # fmt: skip
-    legend_above(axis, models, [label(model) for model in models])
+    style.legend_above(axis, models, [label(model) for model in models])
     return axis.figure
 
 
@@ -214,14 +198,11 @@ def energy(tables: Tables) -> Iterator[Drawing]:
     for (machine, track, dataset, seq_len), own in groups(rows, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
         own = own[["model", "median", "q25", "q75"]]
         yield Drawing(
-            f"energy-{dataset}-{seq_len}-{track}-{machine}",
-            "more",
+            f"energy-{dataset}-{seq_len}-{track}-{machine}", "more",
             {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
             f"Energy of an epoch, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
-            "By the counter of the device; less is better.",
-            partial(_energy, own, tables.ordered(own.model)),
-            own,
-        )
+            "By the counter of the device; less is better.", partial(_energy, own, tables.ordered(own.model)), own
+        )  # fmt: skip
 
 
 def _energy(rows: pd.DataFrame, models: Sequence[str]) -> Figure:

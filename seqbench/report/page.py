@@ -72,9 +72,7 @@ def html(
         default=default,
         board=[(view, board_rows(content, view)) for view in found],
         sections=SECTIONS,
-        drawings={
-            s: [d for d in drawings if d.section == s and d.inline] for s in ("answer", *parts)
-        },
+        drawings={s: [d for d in drawings if d.section == s] for s in ("answer", *parts)},
         tables={section: shown.get(section, []) for section in parts},
         left_out=content.settings.get("left_out", []),
         links=links,

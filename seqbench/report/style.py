@@ -39,11 +39,7 @@ matplotlib.rcParams.update({
     "figure.dpi": 72, "savefig.dpi": 144, "svg.hashsalt": "seqbench", "pdf.fonttype": 42, "lines.linewidth": 1.5, "lines.markersize": 7,
 })  # fmt: skip
 WORKERS = 2  # processes that draw
-UNDATED: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None, "ModDate": None},
-    "png": {"Software": None},
-}
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Drawing:
     """A figure of one panel.
 
     section: of the page. key: what it shows, as the page's chips name it (`dataset`, `length`, `track`, `seen`, `machine`).
-    draw: makes the figure, here or in another process. data: exactly what is drawn. inline: whether the page shows it. files: whether it is saved to take along.
+    draw: makes the figure, here or in another process. data: exactly what is drawn. files: whether it is saved to take along.
     """
 
     name: str
@@ -61,7 +57,6 @@ class Drawing:
     caption: str
     draw: Callable[[], Figure]
     data: pd.DataFrame
-    inline: bool = True
     files: bool = True
 
 
@@ -70,10 +65,7 @@ def looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
     said = {name: shown(name) for name in sorted(set(models))}
     bare = [name for name, look in said.items() if not (look.color and look.marker)]
     spare = {name: SPARE[k % len(SPARE)] for k, name in enumerate(bare)}
-    return {
-        name: {"color": look.color or spare[name][0], "marker": look.marker or spare[name][1]}
-        for name, look in said.items()
-    }
+    return {n: {"color": look.color or spare[n][0], "marker": look.marker or spare[n][1]} for n, look in said.items()}  # fmt: skip
 
 
 def panel(width: int = 420, height: int = 300, left: int = 52, right: int = 12, top: int = 26, bottom: int = 42) -> Axes:  # fmt: skip
@@ -104,11 +96,8 @@ def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ())
     values = np.array([v for v in values if v == v and v > 0])
     low, high = values.min(), values.max()
     room = max((high / low) ** 0.06, 1.06)
-    ends = {
-        f"{axis.axis_name}scale": "log",
-        f"{axis.axis_name}lim": (low / room, high * room),
-    }
-    axis.axes.set(**ends)
+    name = axis.axis_name
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low / room, high * room)})
     span = high * room**2 / low
     if len(only):
         axis.set_major_locator(FixedLocator(_with_room(axis, sorted(only))))
@@ -123,12 +112,11 @@ def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ())
 
 def _with_room(axis: Axis, numbers: Sequence[float]) -> list[float]:
     """Those of some numbers whose labels do not touch, from the largest down."""
-    kept: list[float] = []
+    kept, left = [], np.inf
     for number in reversed(numbers):
-        at, *last = (axis.axes.transData.transform((n, 1))[0] for n in (number, *kept[-1:]))
-        wide = LETTER * len(f"{number:,.0f}")
-        if not kept or last[0] - at > wide + 6:
-            kept.append(number)
+        at, half = axis.axes.transData.transform((number, 1))[0], LETTER * len(f"{number:,.0f}") / 2
+        if at + half < left:
+            kept, left = [*kept, number], at - half - 4
     return kept
 
 
@@ -148,25 +136,24 @@ class Labels:
         (x0, y0), (x1, y1) = ends.min(axis=0) - around, ends.max(axis=0) + around
         self.taken.append((x0, y0, x1, y1))
 
-    def beside(self, x: float, y: float, text: str, size: int = TEXT) -> None:
-        """Write beside a point, at the nearest of some places that is free."""
-        places = [(9, 0, "left"), (-9, 0, "right")]
+    def beside(self, x: float, y: float, text: str, below: bool = False) -> None:
+        """Write beside a point, at the nearest of some places that is free; below: right below it first."""
+        places = [(9, -LINE + 2, "left")] * below + [(9, 0, "left"), (-9, 0, "right")]
         for k in (1, 2, 3):
-            places += [(9, k * LINE, "left"), (9, -k * LINE, "left"), (-9, k * LINE, "right"), (-9, -k * LINE, "right"),
-                       (0, k * LINE, "center"), (0, -k * LINE, "center")]  # fmt: skip
-        self._write(x, y, text, places, size)
+            places += [(right, up * k * LINE, align) for right, align in ((9, "left"), (-9, "right"), (0, "center")) for up in (1, -1)]  # fmt: skip
+        self._write(x, y, text, places)
 
     def along(self, y: float, text: str) -> None:
         """Write on a level line, which it interrupts, where there is room; at its right end first."""
-        wide = len(text) * LETTER
+        wide = (len(text) + 1) * LETTER
         room = self.inside.width - wide
         places = [(share * room + wide / 2, 0, "center") for share in (1, 0.02, 0.5, 0.75, 0.25)]
-        self._write(None, y, text, places, TEXT)
+        self._write(None, y, text, places)
 
-    def _write(self, x: float | None, y: float, text: str, places: list, size: int) -> None:
+    def _write(self, x: float | None, y: float, text: str, places: list) -> None:
         at_x, at_y = self.axis.transData.transform((1 if x is None else x, y))
         at_x = self.inside.x0 if x is None else at_x
-        wide, high = len(text) * LETTER * size / TEXT, LINE * size / TEXT
+        wide, high = (len(text) + 1) * LETTER, LINE
         best, least = None, np.inf
         for k, (right, up, align) in enumerate(places):
             x0 = at_x + right - {"left": 0, "right": wide, "center": wide / 2}[align]
@@ -179,8 +166,7 @@ class Labels:
         box, right, up, align = best
         self.taken.append(box)
         box = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}} if x is None else {}
-        self.axis.annotate(text, (at_x + right, at_y + up), xycoords="figure pixels", ha=align, va="center_baseline",
-                           fontsize=size, **box)  # fmt: skip
+        self.axis.annotate(text, (at_x + right, at_y + up), xycoords="figure points", ha=align, va="center_baseline", **box)  # fmt: skip
 
 
 def _overlap(one: tuple, two: tuple) -> float:
@@ -189,7 +175,7 @@ def _overlap(one: tuple, two: tuple) -> float:
     return max(wide, 0) * max(high, 0)
 
 
-def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]], size: int = TEXT) -> None:
+def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Write text at the ends of lines, right of the panel and one below another.
 
     ends: x and y of a line's end in data, text, colour of the line that leads there.
@@ -201,7 +187,7 @@ def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]], size: int 
     for k, height in zip(order, heights, strict=True):
         (x, y), (*_, text, color) = at[k], ends[k]
         leader = {"arrowstyle": "-", "color": color, "lw": 0.8, "ls": ":", "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
-        axis.annotate(text, (x, y), (right + 16, height), xycoords="figure pixels", textcoords="figure pixels", fontsize=size,
+        axis.annotate(text, (x, y), (right + 16, height), xycoords="figure points", textcoords="figure points",
                       va="center_baseline", arrowprops=leader)  # fmt: skip
 
 
@@ -221,7 +207,7 @@ def legend_above(axis: Axes, models: Sequence[str], names: Sequence[str]) -> Non
     top = axis.get_window_extent().y1 + 14
     for model, name in reversed(list(zip(models, names, strict=True))):
         x -= len(name) * (LETTER + 0.5)
-        axis.annotate(name, (x, top), xycoords="figure pixels", va="center_baseline")
+        axis.annotate(name, (x, top), xycoords="figure points", va="center_baseline")
         at = axis.transData.inverted().transform((x - 9, top))
         axis.plot(*at, linestyle="", clip_on=False, markersize=6, **look[model])
         x -= 26
@@ -252,7 +238,7 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[st
 def _picture(drawing: Drawing, folder: Path | None) -> str:
     if folder and drawing.files:
         save(drawing, folder)
-    return inline(drawing) if drawing.inline else ""
+    return inline(drawing)
 
 
 def inline(drawing: Drawing) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from ..analysis.collect import Tables
 from ..analysis.compare import Compared
@@ -14,34 +14,19 @@ from ..core.errors import UserError
 from . import answer
 from . import format as fmt
 from .format import DASH
-from .tables import Cell, Column, Table, is_heading
+from .tables import Cell, Column, Table
 
 
 def text(table: Table) -> str:
     """A table as aligned text: numbers to the right, a star behind what is significantly best."""
-    rows = [[column.text for column in table.columns]]
-    rows += [[_joined(cell) for cell in row] for row in table.rows if not is_heading(table, row)]
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(_padded(cell, width, column.number) for cell, width, column in zip(row, widths, table.columns, strict=True)).rstrip()
-        for row in rows
-    ]  # fmt: skip
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    head = [table.caption, ""] if table.caption else []
-    return "\n".join([*head, *lines, *([""] if table.notes else []), *table.notes])
+    rows = [[_joined(cell) for cell in row] for row in table.rows]
+    sides = ["right" if column.number else "left" for column in table.columns]
+    body = tabulate(rows, [column.text for column in table.columns], colalign=sides, disable_numparse=True)  # fmt: skip
+    return "\n\n".join(part for part in (table.caption, body, "\n".join(table.notes)) if part)
 
 
 def _joined(cell: Cell) -> str:
     return f"{cell.text} {cell.detail}".strip() + " *" * (cell.mark == "best")
-
-
-def _width(line: str) -> int:
-    return sum(not unicodedata.combining(char) for char in line)
-
-
-def _padded(line: str, width: int, right: bool) -> str:
-    blanks = " " * (width - _width(line))
-    return blanks + line if right else line + blanks
 
 
 # --- results ------------------------------------------------------------------------------------------------------------
@@ -149,11 +134,17 @@ def planned(rows: pd.DataFrame, kind: str) -> str:
 
 
 def _planned(row: Mapping[str, Any]) -> list[Cell]:
+    names = [
+        row[key] if fmt.known(row[key]) else DASH
+        for key in ("dataset", "track", "kind", "machines")
+    ]
+    hours, size = _hours(row["hours_low"], row["hours_high"]), _size(row["disk_bytes"])
+    jobs, done, unknown, sizes = (
+        fmt.count(row[key]) for key in ("jobs", "done", "unknown", "disk_unknown")
+    )
     return [
-        Cell(row["dataset"]), Cell(row["track"] if fmt.known(row["track"]) else DASH), Cell(row["kind"]), Cell(fmt.count(row["jobs"])), Cell(fmt.count(row["done"])),
-        Cell(_hours(row["hours_low"], row["hours_high"])), Cell(fmt.count(row["unknown"])), Cell(_size(row["disk_bytes"])),
-        Cell(fmt.count(row["disk_unknown"])), Cell(row["machines"] if fmt.known(row["machines"]) else DASH),
-    ]  # fmt: skip
+        Cell(value) for value in (*names[:3], jobs, done, hours, unknown, size, sizes, names[3])
+    ]
 
 
 def _total(rows: pd.DataFrame, what: str, kind: str) -> str:

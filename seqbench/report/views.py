@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..analysis.rows import pick, unique
@@ -17,18 +18,21 @@ from ..analysis.tables import Tables
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
 from .figures import versus
-from .figures_cost import COMMON
+from .figures_cost import COMMON, X
 from .format import DASH, known
 from .tables import Cell, Column, Table
 
 Row = Mapping[str, Any]
+Rows = Callable[[Tables], pd.DataFrame]
 COSTS = (
     ("train", "step_s"),
     ("train", "peak_allocated_bytes"),
     ("inference", "batch_s"),
 )  # held against each other
 STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
-SIZE = {"length-at-constant-tokens": "seq_len", "batch-size": "sequences", "catalogue-size": "n_items"}  # what grows  # fmt: skip
+SIZE = {
+    curve: column for curve, (_, column) in X.items() if curve != COMMON
+}  # what grows along the others
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class View:
     name: str
     section: str
     caption: str
-    rows: Callable[[Tables], pd.DataFrame]
+    rows: Rows
     by: tuple[str, ...]
     fields: tuple[Field, ...] = ()
     heading: tuple[str, ...] = ()
@@ -83,7 +87,10 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
             alone = len(view.own) == 1
             columns.append(Column(over if alone else field.text, "" if alone else over, field.number))  # fmt: skip
     body: list[list[Cell]] = []
-    under = frame.groupby(list(view.heading), sort=False, dropna=False) if view.heading else [((), frame)]  # fmt: skip
+    under: Iterable[tuple[tuple, pd.DataFrame]] = [((), frame)]
+    if view.heading:  # in the order of first use, key by key
+        places = [pd.factorize(frame[key], use_na_sentinel=False)[0] for key in view.heading]
+        under = frame.iloc[np.lexsort(places[::-1])].groupby(list(view.heading), sort=False, dropna=False)  # fmt: skip
     for values, part in under:
         if view.heading:
             body.append([Cell(_capital(said.heading(view.heading, values)))])
@@ -107,13 +114,11 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
 
 
 def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
-    """Values that repeat the columns, models in their order; a missing value only where there is no other."""
+    """Values that repeat the columns, none of them missing; models in their order."""
     found = unique(frame, *view.spread) if view.spread else []
     found = [values for values in found if all(map(known, values))]
-    models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
-    if models:
-        order = content.ordered(frame[models[0]])
-        found.sort(key=lambda values: order.index(values[view.spread.index(models[0])]))
+    if view.spread in (("model",), ("comparator",), ("model_b",)):
+        return [(model,) for model in content.ordered(model for (model,) in found)]
     return found
 
 
@@ -139,11 +144,6 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _subject(value: str) -> str:
-    """What a warning is about: a model, a quantity, or text."""
-    return QUANTITIES[value].label if value in QUANTITIES else fmt.label(value)
-
-
 NAMES: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("dataset", "base"), fmt.dataset_name),
     **dict.fromkeys(("model", "comparator", "model_b"), fmt.label),
@@ -151,10 +151,15 @@ NAMES: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("metric", "quantity"), lambda value: QUANTITIES[value].label),
     "code": fmt.warning,
     "goal": lambda value: fmt.fixed(value, 4),
-    "subject": _subject,
+    "subject": lambda value: QUANTITIES[value].label if value in QUANTITIES else fmt.label(value),
+    **dict.fromkeys(("hash", "code_revision"), lambda value: value[:12]),
+    "code_dirty": lambda value: "yes" if value else "no",
+    "chosen": lambda value: ", ".join(
+        f"{key} {setting}" for key, setting in json.loads(value).items()
+    ),
 }
 WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
-HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second"}  # fmt: skip
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "data_differs": "Data", "source": "Where", "subject": "About", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
@@ -163,11 +168,6 @@ HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Recor
 def of_row(head: str, cell: Callable[[Row], Cell], number: bool = True) -> Field:
     """A column whose cells need their own row alone."""
     return Field(head, lambda rows, _: cell(rows[0]), number)
-
-
-def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
-    """A column of text."""
-    return of_row(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH), number=False)  # fmt: skip
 
 
 def number(head: str, column: str, show: Callable[[Any], str] = fmt.count) -> Field:
@@ -196,8 +196,9 @@ def measured(head: str, column: str, low: str = "", high: str = "", unit: str = 
         if not known(row[column]):
             return Cell(missing, mark="muted", title=row.get("reason") or "")
         about = row.get("metric", row.get("quantity"))
-        alike = [p[column] for p in peers if unit or p.get("metric", p.get("quantity")) == about]
-        factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, alike)
+        alike = [p[column] for p in peers if known(p[column]) and (unit or p.get("metric", p.get("quantity")) == about)]  # fmt: skip
+        suited = max(min(alike), max(alike) / 999)  # the smallest, unless the largest would be long
+        factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, [suited])
         value, *ends = (fmt.significant(row[key] / factor) for key in (column, low, high) if known(row.get(key)))  # fmt: skip
         return Cell(f"{value} {name}".strip(), f"[{', '.join(ends)}]" * (len(set(ends)) == 2), row[column])  # fmt: skip
 
@@ -247,9 +248,7 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
     found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
     why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
     if len(set(found.values())) > 1:
-        signs = (
-            f"{fmt.sign(row['verdict'])} {name}" for name, row in zip(found, rows, strict=True)
-        )
+        signs = [f"{fmt.sign(row['verdict'])}\u00a0{n}" for n, row in zip(found, rows, strict=True)]
         return Cell(", ".join(signs), mark="open", title=why)
     first, (word, mark) = rows[0], next(iter(found.values()))
     detail = ", ".join(found) if known(first["focal_value"]) else ""
@@ -257,19 +256,6 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
         published = f", published {fmt.ratio(first['published'])}" * known(first["published"])
         detail = fmt.ratio(first["ratio_or_difference"]) + published
     return Cell(word, detail, mark=mark, title=why)
-
-
-def _seeds(rows: list[Row], _: list[Row]) -> Cell:
-    return Cell("; ".join(f"{row['machine_name']} ({row['seeds']})" for row in rows))
-
-
-def _chosen(value: str) -> str:
-    return ", ".join(f"{key} {setting}" for key, setting in json.loads(value).items())
-
-
-def _short(value: str) -> str:
-    """So much of a hash as tells it apart."""
-    return value[:12]
 
 
 def _until(rows: list[Row], peers: list[Row]) -> Cell:
@@ -286,17 +272,17 @@ def _until(rows: list[Row], peers: list[Row]) -> Cell:
 # --- rows ---------------------------------------------------------------------------------------------------------------
 
 
-def whole(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
-    """Rows of a tidy table with these values; none where there is no such table."""
-    return lambda content: pick(content.frames.get(name, pd.DataFrame()), **values)
+def of(name: str, keep: Callable[[pd.DataFrame], Any] | None = None, main: bool = False, **values: Any) -> Rows:  # fmt: skip
+    """Rows of a tidy table with these values for which `keep` holds; none where there is no such table.
 
-
-def main(name: str) -> Callable[[Tables], pd.DataFrame]:
-    """The same without variants of datasets and steps of the ablation, in the order of every table."""
+    main: without variants of datasets and steps of the ablation, in the order of every table.
+    """
 
     def rows(content: Tables) -> pd.DataFrame:
-        found = content.main(name) if name in content.frames else pd.DataFrame()
-        return content.sorted(found) if len(found) else found
+        frame = content.frames.get(name, pd.DataFrame())
+        frame = pick(content.main(name) if main and len(frame) else frame, **values)
+        frame = frame[keep(frame)] if keep and len(frame) else frame
+        return content.sorted(frame) if main and len(frame) else frame
 
     return rows
 
@@ -311,53 +297,34 @@ def _of_pairs(frame: pd.DataFrame, pairs: Iterable[tuple[str, str]], about: str 
     return frame[frame.place >= 0].sort_values("place", kind="stable")
 
 
-def _paper_quality(content: Tables) -> pd.DataFrame:
-    rows = whole("paper")(content)
-    return rows[rows.phase.isna()] if len(rows) else rows
-
-
 def _paper_costs(content: Tables) -> pd.DataFrame:
-    rows = whole("paper")(content)
-    rows = rows[rows.phase.notna() & rows.machine_name.notna()] if len(rows) else rows
+    rows = of("paper", lambda f: f.phase.notna() & f.machine_name.notna())(content)
     return _of_pairs(rows, unique(rows, "phase", "quantity"), "quantity")
 
 
-def _differing(content: Tables) -> pd.DataFrame:
-    rows = whole("paper")(content)
-    return rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows  # fmt: skip
-
-
-def _ratios(*sources: str) -> Callable[[Tables], pd.DataFrame]:
+def _ratios(*sources: str) -> Rows:
     def rows(content: Tables) -> pd.DataFrame:
-        found = whole("cost_ratios")(content)
-        found = _of_pairs(found[found.source.isin(sources)] if len(found) else found, COSTS)
+        found = _of_pairs(of("cost_ratios", lambda f: f.source.isin(sources))(content), COSTS)
         sizes = [row[SIZE.get(row["source"], "seq_len")] for row in found.to_dict("records")]
         return found.assign(x=sizes)
 
     return rows
 
 
-def _crossed(*curves: str) -> Callable[[Tables], pd.DataFrame]:
-    def rows(content: Tables) -> pd.DataFrame:
-        found = whole("crossovers", model_a=content.focal_model)(content)
-        return _of_pairs(found[found.curve.isin(curves)] if len(found) else found, COSTS)
-
-    return rows
+def _crossed(*curves: str) -> Rows:
+    found = of("crossovers", lambda f: f.curve.isin(curves))
+    return lambda content: _of_pairs(pick(found(content), model_a=content.focal_model), COSTS)
 
 
-def _costs(*kinds: str) -> Callable[[Tables], pd.DataFrame]:
-    def rows(content: Tables) -> pd.DataFrame:
-        found = main("efficiency")(content)
-        found = found[found.curve.isna() & found["median"].notna()] if len(found) else found
-        pairs = {k: [(p, m) for p in PHASES for m in shown_quantities(p, k, *kinds)] for k in ("cpu", "cuda")}  # fmt: skip
-        return pd.concat([_of_pairs(pick(found, device_kind=k), own) for k, own in pairs.items()])
-
-    return rows
+def _costs(*kinds: str) -> Rows:
+    found = of("efficiency", lambda f: f.curve.isna() & f["median"].notna(), main=True)
+    pairs = {k: [(p, m) for p in PHASES for m in shown_quantities(p, k, *kinds)] for k in ("cpu", "cuda")}  # fmt: skip
+    return lambda content: pd.concat([_of_pairs(pick(found(content), device_kind=k), own) for k, own in pairs.items()])  # fmt: skip
 
 
 def _ablation(content: Tables) -> pd.DataFrame:
-    steps, rows = content.settings.get("ablation") or [], whole("efficiency")(content)
-    rows = rows[rows.track.isin(steps) & rows.curve.isna() & rows["median"].notna()] if len(rows) else rows  # fmt: skip
+    steps = content.settings.get("ablation") or []
+    rows = of("efficiency", lambda f: f.track.isin(steps) & f.curve.isna() & f["median"].notna())(content)  # fmt: skip
     if rows.empty:
         return rows
     several = rows.groupby(["dataset", "seq_len", "machine_name"]).track.transform("nunique") > 2
@@ -380,16 +347,6 @@ def _datasets(content: Tables) -> pd.DataFrame:
     return pd.DataFrame([{"test_decided_by_tie": None, **own, **own["lengths"], **(own["ties"] or {}), "dataset": name} for name, own in facts])  # fmt: skip
 
 
-def _codes(content: Tables) -> pd.DataFrame:
-    columns = ["model", "code_hash", "code_revision", "code_dirty"]
-    return content.frames["experiments"][columns].drop_duplicates().sort_values(columns[:2])
-
-
-def _failed(content: Tables) -> pd.DataFrame:
-    rows = content.frames["experiments"]
-    return rows[rows.status != "ok"] if len(rows) else rows
-
-
 # --- the tables ---------------------------------------------------------------------------------------------------------
 
 NDCG = QUANTITIES[PRIMARY_METRIC].label
@@ -400,38 +357,37 @@ JUDGED = (number("Share", "share", fmt.percent), of_row("Verdict", _verdict, num
 BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
 
 VIEWS = (
-    View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", _paper_quality,
+    View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", of("paper", lambda f: f.phase.isna()),
          ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
          (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
-    View("paper-differs", "paper", "What differs from the paper's set-up", _differing, ("track",), (text("Set-up", "differs"), text("Data", "data_differs"))),
-    View("claims", "paper", "The paper's claims", whole("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
+    View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs", "data_differs")),
+    View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
-         ("x",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+         ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
          ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
     View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
          ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",)),
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
-    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", whole("time_to_quality"),
+    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
          ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Every seed gets there. In brackets: quartiles."),
-    View("budgets", "more", "How trainings ended and what they cost", main("budgets"), ("machine_name", "model"),
+    View("budgets", "more", "How trainings ended and what they cost", of("budgets", main=True), ("machine_name", "model"),
          (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
           of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
-    View("published-values", "more", "Values that others published", whole("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
+    View("published-values", "more", "Values that others published", of("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
          ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),
-    View("search", "more", "The search behind a tuned track", main("searches"), ("model",),
+    View("search", "more", "The search behind a tuned track", of("searches", main=True), ("model", "chosen"),
          (number("Trials", "trials"), number("Failed", "failed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
-          quality("Finals", "mean"), measured("Time", "train_s", unit="s"), text("Chosen", "chosen", _chosen)), MADE),
+          quality("Finals", "mean"), measured("Time", "train_s", unit="s")), MADE),
     View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation,
          ("track",), (), ("dataset", "seq_len", "machine_name", "cost"), ("model",), (measured("", "median", "q25", "q75"),)),
-    View("protocols", "more", f"{NDCG} of the same models under other protocols", whole("protocols"),
+    View("protocols", "more", f"{NDCG} of the same models under other protocols", of("protocols"),
          ("protocol", "seen_items"), (), ("track", "base", "seq_len"), ("model",), (quality("", "mean", "ci_low", "ci_high"),)),
-    View("agreement", "more", "Do protocols agree on the order of the models?", whole("agreement"), ("protocol", "seen_items"),
-         (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted"),
-          text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
-    View("probes", "more", f"{NDCG} by groups of users", main("probes"),
+    View("agreement", "more", "Do protocols agree on the order of the models?", of("agreement"), ("protocol", "seen_items", "swapped_pairs"),
+         (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted")), ("track", "base", "seq_len")),
+    View("probes", "more", f"{NDCG} by groups of users", of("probes", main=True),
          ("group",), (), ("dataset", "seq_len", "probe"), ("model",), (quality("", "mean", "ci_low", "ci_high"),), ("track",)),
     View("costs", "more", "Cost on the datasets", _costs("time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
     View("arithmetic", "more", "Arithmetic and energy on the datasets", _costs("arithmetic", "energy"),
@@ -439,22 +395,22 @@ VIEWS = (
     View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", _ratios(*SIZE),
          ("x",), (), ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", _crossed(*SIZE), ("cost",), (), ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
-    View("warnings", "provenance", "Warnings", whole("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject"),
-         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of"), text("Detail", "text")), ("code",)),
-    View("failed", "provenance", "Experiments that failed", _failed, ("path",), (text("Status", "status"), text("Reason", "reason"))),
-    View("machines", "provenance", "Machines", _machines, ("machine_name",),
-         (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"), text("Python", "python"),
-          number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
-    View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset",),
+    View("warnings", "provenance", "Warnings", of("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject", "text"),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of")), ("code",)),
+    View("failed", "provenance", "Experiments that failed", of("experiments", lambda f: f.status != "ok"), ("path", "status", "reason")),
+    View("machines", "provenance", "Machines", _machines, ("machine_name", "device", "cpu", "os", "python"),
+         (number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
+    View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset", "hash"),
          (number("Users", "n_users"), number("Items", "n_items"), number("Interactions", "n_interactions"), number("k-core", "k_core"),
           *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
-          number("Test item decided by a tie", "test_decided_by_tie", fmt.percent), text("Hash", "hash", _short))),
-    View("origins", "provenance", "Where it was trained: machine (seeds)", main("origins"), ("dataset", "seq_len"), (), ("track",), ("model",), (Field("", _seeds, number=False),)),
-    View("repeats", "provenance", f"One training on two machines: {NDCG}", whole("repeats", metric=PRIMARY_METRIC), ("dataset", "seq_len", "model", "seed", "seen_items"),
+          number("Test item decided by a tie", "test_decided_by_tie", fmt.percent))),
+    View("origins", "provenance", "Seeds that were trained, by machine", of("origins", main=True), ("dataset", "seq_len", "machine_name"), (), ("track",), ("model",), (number("", "seeds", str),)),
+    View("repeats", "provenance", f"One training on two machines: {NDCG}", of("repeats", metric=PRIMARY_METRIC), ("dataset", "seq_len", "model", "seed", "seen_items"),
          (quality("First", "value_a"), quality("Second", "value_b"), number("Difference", "difference", lambda v: fmt.signed(v, 4))), ("machine_a", "machine_b", "track_b")),
-    View("machine-effect", "provenance", "What another machine changes", whole("machine_effect"), ("machine_a", "machine_b", "seen_items"),
+    View("machine-effect", "provenance", "What another machine changes", of("machine_effect"), ("machine_a", "machine_b", "seen_items"),
          (number("Trainings", "n_trainings"), quality("Change", "change", "change_low", "change_high"),
           quality("Spread between machines", "spread_machines"), quality("Spread between seeds", "spread_seeds"))),
-    View("codes", "provenance", "Code that made the records", _codes, ("model",),
-         (text("Code", "code_hash", _short), text("Revision", "code_revision", _short), text("Uncommitted changes", "code_dirty", lambda v: "yes" if v is True else "no"))),
+    View("codes", "provenance", "Code that made the records", of("experiments"), ("code_revision", "code_dirty"),
+         (Field("Models", lambda rows, _: Cell(fmt.listed(dict.fromkeys(fmt.label(row["model"]) for row in rows))), number=False),
+          Field("Records", lambda rows, _: Cell(fmt.count(len(rows)), value=len(rows))))),
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from builders import REPORT
 
 from seqbench.analysis import budgets
 
@@ -27,14 +26,14 @@ def test_trainings_are_counted_and_summed_by_model_and_machine():
             training(0, kind="measure"),
         ]
     )
-    here, gpu = budgets.rows(found, REPORT)
+    here, gpu = budgets.rows(found)
     assert (here["n_seeds"], here["ended_by_budget"], here["steps"]) == (2, 1, 150)
     assert here["core_s"] == pytest.approx(2 * 15 * 2)  # two trainings, two threads
     assert (gpu["machine_name"], gpu["core_s"]) == ("gpu", 15)  # seconds of the device
-    assert [(o["machine_name"], o["seeds"]) for o in budgets.origins(found, REPORT)] == [
+    assert [(o["machine_name"], o["seeds"]) for o in budgets.origins(found)] == [
         ("m", "0 1"), ("gpu", "2")
     ]  # fmt: skip
 
 
 def test_nothing_trained_is_no_row():
-    assert list(budgets.rows(pd.DataFrame(), REPORT)) == []
+    assert list(budgets.rows(pd.DataFrame())) == []

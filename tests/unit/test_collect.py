@@ -154,6 +154,21 @@ def test_a_failed_training_is_listed_and_not_averaged(tmp_path, plan):
     assert pick(frames["experiments"], status="diverged").reason.item() == "loss is nan at step 3"
 
 
+def test_tables_are_read_as_they_were_made(tmp_path, plan):
+    """Types too: what is read as text, a number or true and false decides what a page shows."""
+    path, toy = write_grid(tmp_path, plan), "toy"
+    grid = collect.read_grid(path)
+    made = collect.build(collect.load(grid, tmp_path), {toy: collect.read_dataset(tmp_path, toy)}, grid["report"])  # fmt: skip
+    collect.write(made, tmp_path / "tables")
+    read = collect.read(tmp_path / "tables").frames
+    assert set(read) == set(made.frames)
+    for name, frame in made.frames.items():
+        if len(frame):
+            own = frame.replace("", None).astype(object).where(lambda f: f.notna(), None)
+            again = read[name].astype(object).where(lambda f: f.notna(), None)
+            pd.testing.assert_frame_equal(own, again, check_dtype=False, obj=name)
+
+
 def test_a_stray_record_is_not_read(tmp_path, plan):
     write_training(tmp_path, training(model="bert4rec"))
     frames = collected(tmp_path, plan).frames

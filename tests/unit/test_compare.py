@@ -119,7 +119,7 @@ def test_what_stands_in_one_folder_only_is_counted(tmp_path):
 
 def test_a_folder_of_tables_means_the_records_beside_it(tmp_path):
     trained(tmp_path / "a"), trained(tmp_path / "b")
-    (tmp_path / "a" / "tables").mkdir()
+    tables_alone(tmp_path / "a" / "tables")
     assert len(compare(tmp_path / "a" / "tables", tmp_path / "b", MARGIN).quality) == 2
 
 
@@ -141,6 +141,7 @@ def several_machines(folder):
     ("make", "words"),
     [
         (lambda folder: None, "no such folder"),
+        (lambda folder: trained(folder.parent), "no such folder"),
         (lambda folder: folder.mkdir(), "holds no records"),
         (other_data, "toy: .* other data .* cannot be paired"),
         (tables_alone, "users are paired by their ranks: name the folder that has runs/"),

@@ -101,8 +101,9 @@ def windows(**changes):
 
 
 def test_full_length_batches_stand_in_where_a_machine_measured_none_of_the_dataset():
-    rows = [cost("sasrec", 0.1), *windows(**GPU)]
+    rows = [cost("sasrec", 0.1), *windows(), *windows(**GPU)]
     found = content(rows, summary=quality("sasrec", 0.1)).frames["costs"].set_index("machine_name")
+    assert list(found.index) == ["m", "gpu"]
     row = found.loc["gpu"]
     epochs = (FACTS["n_interactions"] - 3 * FACTS["n_users"]) / CURVE["batch_size"]  # 2048 / 400
     assert (row.epoch_s, row.energy_j) == pytest.approx((0.2 * epochs, 3 * epochs))
@@ -134,3 +135,16 @@ def test_another_split_has_no_known_epoch():
     found = tables(temporal, experiments=own, efficiency=rows, summary=quality("sasrec", 0.1))
     (row,) = found.frames["costs"].itertuples()
     assert row.epoch_s != row.epoch_s and row.memory_bytes == 5e8
+
+
+def test_two_measurements_of_one_condition_are_not_mixed():
+    """Two sizes of a batch where nothing was trained, and a CPU and a GPU of one machine."""
+    first, second = cost("sasrec", 0.1), cost("sasrec", 0.9, threads=4)
+    second["path"] = "another/sasrec"
+    epoch = second | {"metric": "epoch_s", "median": 50.0}
+    gpu = cost("sasrec", 0.01, device_kind="cuda", device="A GPU") | {"path": "gpu/sasrec"}
+    content_ = content([first, second, epoch, gpu], trained=False, summary=quality("sasrec", 0.1))
+    found = content_.frames["costs"]
+    assert set(found.step_s) == {0.1, 0.01} and found.epoch_s.isna().all()
+    board = content_.frames["leaderboard"].query("seen_items == 'kept'")
+    assert list(zip(board.machine_name, board.device_kind, strict=True)) == [("m", "cpu"), ("m", "cuda")]  # fmt: skip

@@ -57,6 +57,16 @@ def test_a_scatter_is_legible_small_and_of_the_page(seed):
     assert "<style" not in picture and 'role="img"' in picture
 
 
+def test_labels_stay_at_their_points_at_any_resolution():
+    figures_at = {}
+    for dpi in (72, 144):
+        figure = one(figures.scatter(board(*full_view()))).draw()
+        figure.set_dpi(dpi)
+        figures_at[dpi] = {text: (box.x0 / dpi, box.y0 / dpi) for text, box in texts_of(figure)}
+    for text, place in figures_at[72].items():
+        assert figures_at[144][text] == pytest.approx(place, abs=0.03), text
+
+
 def test_a_scatter_has_the_values_of_its_view():
     rows = [board_row("mamba4rec", train_s=600.0, ndcg=0.2, ndcg_high=0.21), board_row("sasrec", train_s=1200.0, ndcg=0.1), baseline(ndcg=0.05)]  # fmt: skip
     found = figures.scatter(board(*rows, board_row(seen_items="excluded")))
@@ -75,15 +85,15 @@ def test_warned_models_are_marked():
     assert {text for text, _ in texts_of(figure)} >= {"Mamba4Rec", "BERT4Rec (!)"}
 
 
-def test_where_no_time_was_measured_quality_stands_alone():
-    rows = [board_row(model, **dict.fromkeys(("train_s", "train_s_low", "train_s_high"), MISSING)) for model in MODELS]  # fmt: skip
-    figure = one(figures.scatter(board(*rows))).draw()
+@pytest.mark.parametrize("missing", ["ndcg", "train_s"])
+def test_a_view_without_quality_or_cost_has_no_scatter(missing):
+    assert not list(figures.scatter(board(*(board_row(model, **{missing: MISSING}) for model in MODELS))))  # fmt: skip
+
+
+def test_a_model_without_time_is_a_line_beside_points():
+    figure = one(figures.scatter(board(board_row(), board_row("sasrec", ndcg=0.1, train_s=MISSING)))).draw()  # fmt: skip
+    assert [line.get_ydata()[0] for line in lines_of(figure, linestyle="--")] == [0.1]
     assert_no_texts_overlap(figure)
-    assert not len(figure.axes[0].get_xticks()) and "not measured" in figure.axes[0].get_xlabel()
-
-
-def test_a_view_without_quality_has_no_scatter():
-    assert not list(figures.scatter(board(board_row(ndcg=MISSING))))
 
 
 def test_of_the_scatters_the_default_view_alone_has_files():

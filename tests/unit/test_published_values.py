@@ -19,7 +19,8 @@ def summary(**changes):
 
 
 def beside(values, *rows):
-    return list(published_values.rows(pd.DataFrame(list(rows)), REPORT, values))
+    found = published_values.rows(pd.DataFrame(list(rows)), REPORT, values)
+    return found.astype(object).where(found.notna(), None).to_dict("records")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ MEMORY = {"metric": "peak_reserved_bytes", "device_kind": "cuda", "track": "pape
 def cells(summaries=(), costs=(), tracks=("matched",)):
     frames = {"experiments": pd.DataFrame({"track": list(tracks)})}
     frames |= {"summary": pd.DataFrame(list(summaries)), "efficiency": pd.DataFrame(list(costs))}
-    found = pd.DataFrame(list(paper.rows(frames, FILE, REPORT, TABLE)))
+    found = paper.rows(frames, FILE, REPORT, TABLE)
     return found.astype(object).where(found.notna(), None)
 
 

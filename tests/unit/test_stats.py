@@ -89,7 +89,25 @@ def test_equal_models_differ_by_nothing_because_users_are_paired():
     one = resampling.seed_means([np.random.default_rng(3).random((200, 1))])
     a, b = resampling.resample([one, one])
     assert np.array_equal(a.means, b.means) and a.means.std() > 0
-    assert [end.tolist() for end in significance.difference_interval(a, b)] == [[0.0], [0.0]]
+    found = significance.difference(a, b)
+    assert (found.low.tolist(), found.high.tolist()) == ([0.0], [0.0])
+
+
+def test_equal_users_differ_by_nothing_in_whatever_tables_they_stand():
+    """Two conditions whose other model differs: the sums over users are rounded apart, the users are not."""
+    rng = np.random.default_rng(3)
+    sizes = ((1, 0.2), (40, 0.05), (40, 0.9))  # columns, share of users with a hit
+    one, *others = (
+        resampling.seed_means([rng.random((2000, k)) * (rng.random((2000, 1)) < share)])
+        for k, share in sizes
+    )
+    a, b = (resampling.resample([one, other])[0] for other in others)
+    assert [end.tolist() for end in ends_of(a, b)] == [[0.0], [0.0]]
+
+
+def test_users_without_any_hit_have_means_of_zero():
+    (none,) = resampling.resample([resampling.seed_means([np.zeros((20, 2))])], n_resamples=5)
+    assert none.users.shape == (5, 2) and not none.users.any()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +137,11 @@ def simulate(rng, n_seeds, seed_sd, interaction_sd, n_users=300, n=2000):
         user + rng.normal(0, seed_sd, n) + rng.normal(0, interaction_sd, (n_users, n))
         for _ in range(n_seeds)
     ]
+
+
+def ends_of(a, b, *columns):
+    found = significance.difference(a, b, *columns)
+    return found.low, found.high
 
 
 def width(draws):
@@ -152,7 +175,7 @@ def test_interval_of_a_paired_difference_covers_the_truth_and_is_narrow(n_seeds,
         for _ in range(2)
     ]
     a, b = resampling.resample(models)
-    low, high = significance.difference_interval(a, b)
+    low, high = ends_of(a, b)
     assert share_covered(low, high) == pytest.approx(0.95, abs=0.02)
     if seed_sd < 0.2:  # else the trainings decide, which are not paired
         unpaired = width(a.means - b.means[np.random.default_rng(9).permutation(len(b.means))])
@@ -172,9 +195,7 @@ def test_interval_of_a_difference_covers_the_truth_for_values_like_ndcg(n_seeds,
         return np.where(hit, gains[rng.integers(0, 10, chance.shape)], 0.0)
 
     models = [resampling.seed_means([trained() for _ in range(n_seeds)]) for _ in range(2)]
-    covered = share_covered(
-        *significance.difference_interval(*resampling.resample(models, n_resamples=800))
-    )
+    covered = share_covered(*ends_of(*resampling.resample(models, n_resamples=800)))
     if n_seeds == 1 and seed_sd:
         assert covered < 0.94, "one seed cannot know the luck of the training"
     else:
@@ -199,7 +220,7 @@ def test_users_who_are_all_alike_leave_the_trainings_part():
         resampling.seed_means([np.full((10, 1), v) for v in values])
         for values in ((0, 1, 2), (5, 6, 7))
     ]
-    low, high = significance.difference_interval(*resampling.resample(models))
+    low, high = ends_of(*resampling.resample(models))
     half = 2.7764 * np.sqrt(2 / 3)
     assert (low[0], high[0]) == pytest.approx((-5 - half, -5 + half), abs=1e-3)
 
@@ -209,15 +230,12 @@ def test_a_p_value_beyond_the_margin_is_that_of_t():
     a, b = resampling.resample([
         resampling.seed_means([np.full((10, 1), v) for v in values]) for values in ((0, 1, 2), (5, 6, 7))
     ])  # fmt: skip
-    low, high = significance.difference_interval(a, b)
     for margin, p in ((0.0, 0.0036), (1.0, 0.0080), (6.0, 1.0)):
-        found = significance.p_beyond(a, b, 0, (low, high), margin)
-        assert found == pytest.approx(p, abs=1e-4)
+        assert significance.difference(a, b).p_beyond(margin) == pytest.approx(p, abs=1e-4)
     same, other = resampling.resample(
         [resampling.seed_means([np.full((10, 1), v)]) for v in (1.0, 3.0)]
     )
-    ends = np.array([-2.0])
-    assert [significance.p_beyond(same, other, 0, (ends, ends), m) for m in (1.0, 2.0)] == [0, 1]
+    assert [significance.difference(same, other).p_beyond(m) for m in (1.0, 2.0)] == [0, 1]
 
 
 def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin():
@@ -228,10 +246,9 @@ def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin(
         for shift in (0.0, np.linspace(0, 1, 300))
     ]  # fmt: skip
     a, b = resampling.resample(models, n_resamples=500)
-    low, high = significance.difference_interval(a, b)
+    low, high = ends_of(a, b)
     beyond = [resampling.verdict(*ends, 0.1) in ("better", "worse") for ends in zip(low, high, strict=True)]  # fmt: skip
-    p = significance.p_beyond(a, b, range(300), (low, high), 0.1)
-    assert (p < 0.05).tolist() == beyond
+    assert (significance.difference(a, b).p_beyond(0.1) < 0.05).tolist() == beyond
     assert 50 < sum(beyond) < 250
 
 
@@ -239,9 +256,9 @@ def test_one_column_of_a_difference_is_that_of_all():
     rng = np.random.default_rng(0)
     models = [resampling.seed_means([rng.random((50, 4)) for _ in range(3)]) for _ in range(2)]
     a, b = resampling.resample(models)
-    low, high = significance.difference_interval(a, b)
+    low, high = ends_of(a, b)
     for k in range(4):
-        assert significance.difference_interval(a, b, k) == (low[[k]], high[[k]])
+        assert ends_of(a, b, k) == (low[[k]], high[[k]])
 
 
 def test_treating_seeds_as_new_users_would_be_too_sure():
