@@ -6,7 +6,7 @@ every model of a condition, so groups can be compared between models, models wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -41,7 +41,7 @@ def _condition(entry: Entry) -> tuple[str, str, int]:
 
 
 def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
-    by_model: dict[str, list[dict[str, np.ndarray]]] = {}
+    by_model: dict[str, list[Mapping[str, np.ndarray]]] = {}
     for entry in members:
         by_model.setdefault(entry.job["model"], []).append(entry.samples())
     groups = _groups(members[0].users())
@@ -53,7 +53,7 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
     yield from _rows(about | {"probe": "order of the history"}, ORDERS, orders)
 
 
-def _orders(samples: dict[str, np.ndarray]) -> np.ndarray:
+def _orders(samples: Mapping[str, np.ndarray]) -> np.ndarray:
     """Every user's value (U, ORDERS)."""
     real, shuffled = (
         per_user(samples[f"{split}/rank"], PRIMARY_METRIC) for split in ("test", "test-shuffled")

@@ -89,9 +89,9 @@ def resampled_user_means(users: np.ndarray, counts: np.ndarray) -> np.ndarray:
     found = users.any(axis=1)  # most users have the item nowhere in a list, and add nothing
     columns, counts = users[found].T.astype(np.float64), counts[found]
     first: dict[bytes, int] = {}  # many columns are equal: ties are rare
-    own = [first.setdefault(column.tobytes(), len(first)) for column in columns]
-    values = np.stack([np.frombuffer(column) for column in first])
-    means = np.empty((len(values), counts.shape[1]))
+    equal = [first.setdefault(column.tobytes(), k) for k, column in enumerate(columns)]
+    different, own = np.unique(equal, return_inverse=True)
+    values, means = columns[different], np.empty((len(different), counts.shape[1]))
     chunk = max(1, CHUNK // max(1, len(counts)))
     for start in range(0, counts.shape[1], chunk):
         part = slice(start, start + chunk)

@@ -122,7 +122,9 @@ def ranks_of(
     return rank - samples[f"{split}/seen_above"], ties - samples[f"{split}/seen_tied"]
 
 
-def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str, str], np.ndarray]:
+def qualities(
+    samples: Mapping[str, np.ndarray], split: str
+) -> dict[tuple[str, str, str], np.ndarray]:
     """Return values per user (U,) by (seen_items, ties, metric)."""
     table = {}
     for seen_items in SEEN_ITEMS:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ class Entry:
 
     @cached_property
     def _samples(self) -> Mapping[str, np.ndarray]:
-        return MappingProxyType(records.read_samples(self.root / self.path, self.record))
+        return records.read_samples(self.root / self.path, self.record)
 
     @cached_property
     def results(self) -> Path:

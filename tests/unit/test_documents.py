@@ -42,3 +42,25 @@ def test_relative_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+KIB = 1024
+README = ROOT / "README.md"
+
+
+def generated(text: str) -> str:
+    """What stands between the markers of the results."""
+    return text.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
+
+
+def test_the_readme_is_read_in_minutes():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.encode()) <= 15 * KIB
+    assert 0 < len(generated(text).encode()) <= 4 * KIB
+
+
+def test_every_page_of_the_documents_is_short():
+    sizes = {page.name: page.stat().st_size for page in (ROOT / "docs").glob("*.md")}
+    del sizes["experiments.md"]  # one table, which grows with each experiment
+    assert {name: size for name, size in sizes.items() if size > 12 * KIB} == {}
+    assert {"method.md", "running.md", "gpu.md", "cluster.md", "regression.md", "extending.md"} <= set(sizes)  # fmt: skip

@@ -40,7 +40,9 @@ def conda(name):
 
 def test_lock_holds_every_direct_pin_but_torch():
     extras = PROJECT["optional-dependencies"]
-    direct = parse(PROJECT["dependencies"] + extras["dev"] + extras["interpreter"])
+    direct = parse(
+        PROJECT["dependencies"] + extras["dev"] + extras["interpreter"] + extras["browser"]
+    )
     torch = direct.pop("torch")
     assert torch
     assert direct.items() <= lock().items()

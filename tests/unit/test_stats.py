@@ -93,6 +93,23 @@ def test_equal_models_differ_by_nothing_because_users_are_paired():
     assert (found.low.tolist(), found.high.tolist()) == ([0.0], [0.0])
 
 
+def test_equal_users_differ_by_nothing_in_whatever_tables_they_stand():
+    """Two conditions whose other model differs: the sums over users are rounded apart, the users are not."""
+    rng = np.random.default_rng(3)
+    sizes = ((1, 0.2), (40, 0.05), (40, 0.9))  # columns, share of users with a hit
+    one, *others = (
+        resampling.seed_means([rng.random((2000, k)) * (rng.random((2000, 1)) < share)])
+        for k, share in sizes
+    )
+    a, b = (resampling.resample([one, other])[0] for other in others)
+    assert [end.tolist() for end in ends_of(a, b)] == [[0.0], [0.0]]
+
+
+def test_users_without_any_hit_have_means_of_zero():
+    (none,) = resampling.resample([resampling.seed_means([np.zeros((20, 2))])], n_resamples=5)
+    assert none.users.shape == (5, 2) and not none.users.any()
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
