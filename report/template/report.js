@@ -87,22 +87,18 @@
     return `#${parts}`;
   }
 
-  function write() {
-    history.replaceState(null, "", address());
-  }
-
   function read() {
     const hash = location.hash.slice(1);
-    if (!hash.includes("=")) return false;
+    if (hash && !hash.includes("=")) return; // a link to a part of the page
     const parts = new URLSearchParams(hash);
-    Object.assign(state, first);
     const wanted = { ...first };
-    for (const d of dimensions) if (parts.has(d)) wanted[d] = parts.get(d);
+    for (const d of dimensions) {
+      if (views.some((view) => view.dataset[d] === parts.get(d))) wanted[d] = parts.get(d);
+    }
     const view = views.reduce((best, v) => (!best || agreeing(v, wanted) > agreeing(best, wanted) ? v : best), null);
     for (const d of dimensions) state[d] = view.dataset[d];
     state.sort = head(parts.get("sort")) ? parts.get("sort") : "ndcg";
     state.order = ["ascending", "descending"].includes(parts.get("order")) ? parts.get("order") : "";
-    return true;
   }
 
   // --- CSV of the rows that are shown: raw numbers, texts where there is none ---
@@ -131,7 +127,7 @@
   }
 
   async function copy() {
-    write();
+    history.replaceState(null, "", address());
     const said = document.getElementById("copied");
     try {
       await navigator.clipboard.writeText(location.href);
@@ -145,8 +141,8 @@
   // --- folded parts open when a link leads into them, and for print ---
 
   function unfold() {
-    const id = decodeURIComponent(location.hash.slice(1));
-    const target = id && !id.includes("=") && document.getElementById(id);
+    const id = location.hash.slice(1);
+    const target = id && document.getElementById(id);
     const folded = target && target.closest("details");
     if (folded) {
       folded.open = true;
@@ -155,7 +151,10 @@
   }
 
   addEventListener("hashchange", () => {
-    if (table && read()) show();
+    if (table) {
+      read();
+      show();
+    }
     unfold();
   });
   document.addEventListener("click", (event) => {
@@ -169,7 +168,7 @@
         if (!button) return;
         choose(set.dataset.chip, button.dataset.value);
         show();
-        write();
+        history.pushState(null, "", address());
       });
     }
     for (const th of heads) {
@@ -178,7 +177,7 @@
         const other = direction() === "ascending" ? "descending" : "ascending";
         Object.assign(state, { sort: th.dataset.key, order: again ? other : "" });
         sort();
-        write();
+        history.replaceState(null, "", address());
       });
     }
     document.getElementById("csv").addEventListener("click", download);
