@@ -91,17 +91,13 @@
     const hash = location.hash.slice(1);
     if (hash && !hash.includes("=")) return; // a link to a part of the page
     const parts = new URLSearchParams(hash);
-    const wanted = { ...first };
-    for (const d of dimensions) {
-      if (views.some((view) => view.dataset[d] === parts.get(d))) wanted[d] = parts.get(d);
-    }
-    const view = views.reduce((best, v) => (!best || agreeing(v, wanted) > agreeing(best, wanted) ? v : best), null);
-    for (const d of dimensions) state[d] = view.dataset[d];
+    Object.assign(state, first);
+    for (const d of [...dimensions].reverse()) choose(d, parts.get(d)); // the dataset, chosen last, stands
     state.sort = head(parts.get("sort")) ? parts.get("sort") : "ndcg";
     state.order = ["ascending", "descending"].includes(parts.get("order")) ? parts.get("order") : "";
   }
 
-  // --- CSV of the rows that are shown: raw numbers, texts where there is none ---
+  // --- CSV of the rows that are shown: raw numbers, empty where there is none ---
 
   function csv() {
     const shown = heads.filter((th) => th.offsetParent !== null);
@@ -110,7 +106,7 @@
     for (const row of [...body.rows].filter((r) => !r.hidden)) {
       const values = shown.map((th) => {
         const found = row.querySelector(`[data-key="${th.dataset.key}"]`);
-        return found.dataset.sort ?? found.textContent.trim();
+        return found.dataset.sort ?? "";
       });
       const interval = row.querySelector("[data-key='ndcg'] small");
       lines.push([...dimensions.map((d) => row.dataset[d]), ...values, interval ? interval.textContent : ""]);
@@ -156,6 +152,14 @@
       show();
     }
     unfold();
+  });
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const part of closed) part.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const part of closed) part.open = false;
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");
