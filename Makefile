@@ -9,12 +9,12 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report page check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all lint parity bench bench-peers bench-ablations gpu-check
+.PHONY: help setup demo report page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all lint parity bench bench-peers bench-ablations gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON (interpreter for .venv), CORES, TORCH_INDEX (pip index to take torch from), CUDA=1;"
-	@echo "for report, check, publish, tune, accept-tuning: CONFIGFILES=\"a.yaml b.yaml\", files merged over config/config.yaml, the"
+	@echo "for report, plan, check, publish, tune, accept-tuning: CONFIGFILES=\"a.yaml b.yaml\", files merged over config/config.yaml, the"
 	@echo "  same for all of them: without those of the run, check and publish start the whole default comparison (CONFIG= is an older name);"
 	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S; for equal: OLD, NEW;"
 	@echo "for bench-peers, bench-ablations: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
@@ -51,6 +51,16 @@ report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merge
 
 page: setup  ## the page of all records in a folder, nothing is trained; RECORDS= (results/reference), OUT= (report)
 	$(BIN)/python -m seqbench page --records '$(or $(RECORDS),results/reference)' --out '$(or $(OUT),report)'
+
+results: setup  ## the leaderboard in the terminal; RECORDS= (results), DATASET=, LENGTH=, TRACK=, SEEN=, MACHINE=
+	@$(BIN)/python -m seqbench results $(if $(RECORDS),--records '$(RECORDS)') $(if $(DATASET),--dataset '$(DATASET)') \
+	  $(if $(LENGTH),--length $(LENGTH)) $(if $(TRACK),--track '$(TRACK)') $(if $(SEEN),--seen $(SEEN)) $(if $(MACHINE),--machine '$(MACHINE)')
+
+compare: setup  ## folder of records B= against A=: quality with intervals, ratios of cost
+	@$(BIN)/python -m seqbench compare '$(A)' '$(B)'
+
+plan: setup  ## jobs, hours and disk before anything starts; CONFIGFILES= as for the run
+	@$(BIN)/python -m seqbench plan $(or $(CONFIGFILES),$(CONFIG))
 
 check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record); CONFIGFILES= as for the run
 	$(BIN)/snakemake --cores $(CORES) check $(MERGED)

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(verb_name: str, verb: Callable, text: str, *options: str) -> None:
         sub = verbs.add_parser(verb_name, help=text, description=text, allow_abbrev=False)
         for option in options:
-            name = option if option.isupper() else f"--{option.rstrip('?')}"
+            name = option if option.isupper() else f"--{option.rstrip('?').removesuffix('-name')}"
             sub.add_argument(name, **_OPTIONS[option])
         sub.set_defaults(verb=verb)
 
@@ -88,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         "records",
         "out",
     )
+    add("results", _results, "print the leaderboard of one view",
+        "records?", "dataset-name", "length", "track", "seen", "machine")  # fmt: skip
+    add("compare", _compare, "hold two folders of records against each other: quality with intervals, cost as ratios",
+        "A", "B")  # fmt: skip
+    add("plan", _plan, "what a configuration will take: jobs, hours and disk, from records of the nearest machine",
+        "CONFIGFILES", "results?", "reference", "device", "cores")  # fmt: skip
     add("command", _command, "print the command that makes a record again", "RECORD")
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
     add("publish", _publish, "copy the grid's records to results/reference and make its tables",
@@ -120,6 +126,19 @@ _OPTIONS: dict[str, dict] = {
     "grid": {**_PATH, "help": "results/grid.json"},
     "results": {**_PATH, "help": "the results folder"},
     "RECORD": {"type": Path, "help": "folder of a record, as results/runs/<dataset>/<track>/<model>/L50-s0"},
+    "records?": {"type": Path, "default": Path("results"), "help": "folder of records or of tables (default: results)"},
+    "dataset-name": {"help": "name of a dataset"},
+    "length": {"help": "history length"},
+    "track": {"help": "name of a track"},
+    "seen": {"choices": ["kept", "excluded"], "help": "whether seen items stay in the ranking"},
+    "machine": {"help": "name of the machine whose costs are shown"},
+    "A": {"type": Path, "help": "folder of records, as results/reference/<machine>"},
+    "B": {"type": Path, "help": "folder of records that is held against it"},
+    "CONFIGFILES": {"type": Path, "nargs": "*", "help": "files merged over config/config.yaml"},
+    "results?": {"type": Path, "default": Path("results"), "help": "the results folder: what it holds is not to do (default: results)"},
+    "reference": {"type": Path, "default": Path("results/reference"), "help": "folder of published records (default: results/reference)"},
+    "device": {"choices": ["cpu", "cuda"], "help": "device that will compute (default: this machine's)"},
+    "cores": {"type": count, "default": os.cpu_count(), "help": "cores of the machine that will compute (default: this machine's)"},
     "records": {**_PATH, "help": "folder of records: results/reference, or results"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
@@ -220,15 +239,46 @@ def _collect(a: argparse.Namespace) -> None:
 
 @holding(SHARED)
 def _report(a: argparse.Namespace) -> None:
-    from .report.report import render
+    from .analysis.collect import read
+    from .report.page import render
 
-    print(f"report: {render(a.tables, a.out)}", file=sys.stderr)
+    print(f"report: {render(read(a.tables), a.out)}", file=sys.stderr)
 
 
 def _page(a: argparse.Namespace) -> None:
     from .report.publish import page
 
     print(f"page: {page(a.records, a.out)}", file=sys.stderr)
+
+
+def _results(a: argparse.Namespace) -> None:
+    from .report.publish import tables_of
+    from .report.terminal import results
+
+    chosen = {chip: getattr(a, chip) for chip in ("dataset", "length", "track", "seen", "machine")}
+    print(results(tables_of(a.records), chosen))
+
+
+def _compare(a: argparse.Namespace) -> None:
+    from .analysis.compare import compare
+    from .config.load import load
+    from .report.terminal import comparison
+
+    print(comparison(compare(a.A, a.B, load()["report"]["margin"]), (str(a.A), str(a.B))))
+
+
+def _plan(a: argparse.Namespace) -> None:
+    from .analysis.plan import machines, plan
+    from .config.grid import grid
+    from .config.load import load
+    from .config.model_files import MODELS
+    from .hardware.leases import device_kind
+    from .report.terminal import planned
+
+    kind = a.device or device_kind()
+    jobs = grid(load(a.CONFIGFILES), MODELS)
+    near = machines(a.reference, a.results, kind, a.cores)
+    print(planned(plan(jobs, near, a.results, kind, MODELS), kind))
 
 
 def _command(a: argparse.Namespace) -> None:
@@ -248,9 +298,10 @@ def _command(a: argparse.Namespace) -> None:
 
 
 def _check(a: argparse.Namespace) -> int:
-    from .report.report import check
+    from .analysis.collect import read
+    from .analysis.warnings import problems as found
 
-    problems = check(a.tables)
+    problems = found(read(a.tables))
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"check: {len(problems)} problem(s)", file=sys.stderr)

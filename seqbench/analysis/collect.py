@@ -1,7 +1,8 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
 Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contrasts`, `curves`, `scaling`, `crossovers`, `probes`,
-`protocols`, `agreement` (CSV),
+`protocols`, `agreement`, `claims`, `paper`, `published_values`, `budgets`, `origins`, `repeats`, `machine_effect`, `tuning`,
+`searches` (CSV),
 `effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
 """
 
@@ -10,55 +11,59 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..config.model_files import in_order
+from ..config import publications
 from ..core import records
 from ..core.errors import UserError
 from ..core.store import Entry, read_dataset
-from . import probe_rows, protocols, scaling_rows
+from . import (
+    answers,
+    budgets,
+    claims,
+    cost_ratios,
+    costs,
+    leaderboard,
+    memory_lag,
+    paper,
+    probe_rows,
+    protocols,
+    published_values,
+    repeats,
+    scaling_rows,
+    time_to_quality,
+    tuning,
+    verdicts,
+    warnings,
+)
+from .pool import Pool
 from .summary import summarise
+from .tables import Tables
 from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
 WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
 TIDY = ("effectiveness", "efficiency")
-FRAMES = (
-    *("experiments", "effectiveness", "summary", "comparisons", "contrasts", "efficiency"),
-    "curves",
-    *("scaling", "crossovers", "probes", "protocols", "agreement"),
-)
-
-
-@dataclass(frozen=True)
-class Tables:
-    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
-
-    settings: `margin`, `focal_model`, `models` (as configured) and `ablation` of the configuration, `environments` of the records.
-    """
-
-    frames: dict[str, pd.DataFrame]
-    datasets: dict[str, Any]
-    settings: dict[str, Any]
-
-    @property
-    def focal_model(self) -> str:
-        """The model that the question is about."""
-        return self.settings["focal_model"]
-
-    def ordered(self, models: Iterable[str]) -> list[str]:
-        """Distinct models in the order of every table: the focal model, the others as configured, the rest by name."""
-        return in_order(models, (self.focal_model, *self.settings["models"]))
+# Tables made from tables, in two turns: the second reads what others published too.
+FROM_RECORDS = {
+    "comparisons": verdicts.final,
+    "cost_ratios": cost_ratios.rows,
+    "costs": costs.of_conditions,
+    "time_to_quality": time_to_quality.rows,
+    "memory": memory_lag.rows,
+}
+TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
 
 
 # Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
 NAMES = (
     *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
     *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
+    *("subject", "text", "why"),
+    *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
 )
 HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
 
@@ -77,7 +82,24 @@ COLUMNS = {
     "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
     "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
     "agreement": ("base", "track", "protocol", "tau"),
+    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
+    "costs": ("track", "dataset", "model", "cost_source"),
+    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
+    "memory": ("track", "dataset", "lag", "model", "share"),
+    "claims": ("kind", "claim", "track", "verdict"),
+    "paper": ("model", "quantity", "track", "published", "ours"),
+    "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),
+    "budgets": ("track", "dataset", "model", "core_s"),
+    "origins": ("track", "dataset", "model", "machine_name", "seeds"),
+    "repeats": ("machine_a", "machine_b", "dataset", "model", "difference"),
+    "machine_effect": ("machine_a", "machine_b", "change"),
+    "tuning": ("dataset", "model", "trial", "value"),
+    "searches": ("track", "dataset", "model", "chosen"),
+    "warnings": ("level", "code"),
+    "leaderboard": ("track", "dataset", "model", "machine_name", "ndcg"),
+    "answers": ("place", "variant"),
 }
+FRAMES = tuple(COLUMNS)
 
 
 def collect(grid_path: Path, results: Path, out: Path) -> None:
@@ -89,9 +111,8 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     grid = read_grid(grid_path)
     entries = load(grid, Path(results))
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
-    tables = build(entries, datasets, grid["report"])
-    tables.settings["selected_settings"] = grid.get("selected_settings", {})
-    write(tables, Path(out))
+    report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
+    write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))
 
 
 def load(grid: dict[str, Any], results: Path) -> list[Entry]:
@@ -156,8 +177,14 @@ def build(
     datasets: dict[str, Any],
     report: Mapping[str, Any],
     one_machine: bool = True,
+    pooled: Pool | None = None,
+    trials: Iterable[dict[str, Any]] = (),
 ) -> Tables:
-    """Turn records into tables; report: as `grid.report`; `one_machine` as in `summarise`."""
+    """Turn records into tables.
+
+    report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the
+    records were chosen from, where several machines made them. trials: rows of `tuning.trials`.
+    """
     check_datasets(entries, datasets)
     compared = of_one_code(entries)
     quality = summarise(compared, report["margin"], one_machine)
@@ -183,7 +210,45 @@ def build(
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
-    return Tables(frames, datasets, settings)
+    tables = Tables(frames, datasets, settings)
+    for name, make in FROM_RECORDS.items():
+        frames[name] = make(tables)
+    frames |= _beside_others(tables) | _made_by(tables, pooled, trials)
+    for name, make in TO_BE_READ.items():
+        frames[name] = make(tables)
+    return tables
+
+
+def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
+    """Tables of what others published, beside ours."""
+    published, frames, settings = publications.published_values(), tables.frames, tables.settings
+    own, values = published["paper"], published["published_values"]
+    values = published_values.rows(frames["summary"], settings, values)
+    return {
+        "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
+        "paper": _frame(paper.rows(frames, tables.datasets, settings, own), paper.COLUMNS),
+        "published_values": _frame(values, published_values.COLUMNS),
+    }
+
+
+def _made_by(
+    tables: Tables, pooled: Pool | None, trials: Iterable[dict[str, Any]]
+) -> dict[str, pd.DataFrame]:
+    """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
+    trained, settings = tables.frames["experiments"], tables.settings
+    effect = repeats.effect(pooled) if pooled else ()
+    return {
+        "budgets": _frame(budgets.rows(trained, settings), budgets.COLUMNS),
+        "origins": _frame(budgets.origins(trained, settings), budgets.ORIGINS),
+        "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
+        "machine_effect": _frame(effect, repeats.EFFECT),
+        "tuning": _frame(trials, tuning.COLUMNS),
+        "searches": _frame(tuning.searches(settings.get("selected_settings", {})), tuning.SEARCHES),
+    }
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(columns))
 
 
 def of_one_code(entries: list[Entry]) -> list[Entry]:

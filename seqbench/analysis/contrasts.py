@@ -10,7 +10,7 @@ from itertools import combinations, product
 from typing import Any
 
 from ..core.display import QUALITY_METRICS
-from . import resampling, significance
+from . import significance
 from .groups import Group
 from .tidy import SEEN_ITEMS
 
@@ -19,9 +19,9 @@ Row = dict[str, Any]
 
 def seen_items(group: Group) -> Iterator[Row]:
     """Seen items excluded against seen items kept: the same trainings on the same users."""
-    low, high = resampling.interval(group.seen_items.means)
-    for k, metric in enumerate(QUALITY_METRICS):
-        numbers = (group.seen_items.model.mean[k], low[k], high[k])
+    low, high = group.interval
+    for k, metric in enumerate(QUALITY_METRICS, start=len(group.names)):
+        numbers = (group.means.mean[k], low[k], high[k])
         yield _row("seen_items", group, group, "both", metric, numbers)
 
 
@@ -38,14 +38,17 @@ def _pairs(a: Group, b: Group) -> bool:
 
 
 def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
-    for ranked, metric in product(SEEN_ITEMS, QUALITY_METRICS):
-        k = first.column(ranked, metric)
-        low, high = significance.difference_interval(second.resamples, first.resamples, k)
-        numbers = (second.means.mean[k] - first.means.mean[k], low[0], high[0])
+    compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
+    at = [first.column(*one) for one in compared]
+    ends = significance.difference_interval(second.resamples, first.resamples, at)
+    differences = second.means.mean[at] - first.means.mean[at]
+    for (ranked, metric), *numbers in zip(compared, differences, *ends, strict=True):
         yield _row(what, first, second, ranked, metric, numbers)
 
 
-def _row(what: str, first: Group, second: Group, ranked: str, metric: str, numbers: tuple) -> Row:
+def _row(
+    what: str, first: Group, second: Group, ranked: str, metric: str, numbers: Sequence[float]
+) -> Row:
     return {
         **{key: second.job[key] for key in ("dataset", "track", "model")},
         "contrast": what, "seen_items": ranked, "metric": metric,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from ..core.display import QUALITY_METRICS
 from ..core.errors import UserError
 from ..core.store import Entry
 from . import resampling
-from .tidy import effectiveness_rows, qualities
+from .tidy import SPLITS, effectiveness_rows, qualities
 
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
 RETRY = "delete the folder of one of them and run the workflow again"
@@ -19,16 +21,25 @@ RETRY = "delete the folder of one of them and run the workflow again"
 
 @dataclass(frozen=True)
 class Group:
-    """Summary of one model: resampled means (R, K), where column k is the quantity names[k]."""
+    """Summary of one model: resampled means (R, K), where column k is the quantity names[k].
+
+    The last columns are no quantities but what excluding seen items adds to every metric of QUALITY_METRICS.
+    """
 
     entries: list[Entry]
     names: list[tuple[str, str, str]]  # (seen_items, ties, metric)
-    means: resampling.SeedMeans
     seeds: np.ndarray  # (S, K) means over users
     resamples: resampling.Resampled
-    seen_items: (
-        resampling.Resampled
-    )  # of what excluding seen items adds, one column per metric of QUALITY_METRICS
+
+    @property
+    def means(self) -> resampling.SeedMeans:
+        """Means (U, K) of its seeds."""
+        return self.resamples.model
+
+    @cached_property
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (K,) of its means."""
+        return resampling.interval(self.resamples.means)
 
     @property
     def job(self) -> dict[str, Any]:
@@ -90,36 +101,27 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
     for entry in members:
         by_model.setdefault(entry.job["model"], []).append(entry)
     for seeds in by_model.values():
-        tables, added = [], []
+        tables = []
         for entry in seeds:
             _check_seeds(seeds[0], entry, one_machine)
             samples = entry.samples()
             users = users or len(samples["test/rank"])
             if users != len(samples["test/rank"]):
                 raise UserError(_differ(members[0], entry, "evaluated users"))
-            tidy += effectiveness_rows(entry, samples)
-            table = qualities(samples, "test")
-            tables.append(np.column_stack(list(table.values())))
-            added.append(_added_by_excluding(table))
+            by_split = {split: qualities(samples, split) for split in SPLITS}
+            tidy += effectiveness_rows(entry, by_split)
+            table = by_split["test"]
+            tables.append(np.column_stack([*table.values(), *_added_by_excluding(table)]))
         by_seed = np.stack([values.mean(axis=0) for values in tables])
-        found.append((seeds, list(table), resampling.seed_means(tables), by_seed, resampling.seed_means(added)))  # fmt: skip
-    resampled = resampling.resample([means for _, _, means, _, _ in found])
-    seen_items = resampling.resample([added for *_, added in found])
-    return [
-        Group(seeds, names, means, by_seed, draws, gaps)
-        for (seeds, names, means, by_seed, _), draws, gaps in zip(
-            found, resampled, seen_items, strict=True
-        )
-    ]
+        found.append((seeds, list(table), by_seed, resampling.seed_means(tables)))
+    resampled = resampling.resample([means for *_, means in found])
+    return [Group(*own, draws) for (*own, _), draws in zip(found, resampled, strict=True)]
 
 
-def _added_by_excluding(table: dict[tuple[str, str, str], np.ndarray]) -> np.ndarray:
-    """What every user's value gains when seen items are excluded (U, metrics of QUALITY_METRICS), by one training."""
-    kept, excluded = (
-        np.column_stack([table[seen_items, "conservative", metric] for metric in QUALITY_METRICS])
-        for seen_items in ("kept", "excluded")
-    )
-    return excluded - kept
+def _added_by_excluding(table: dict[tuple[str, str, str], np.ndarray]) -> Iterator[np.ndarray]:
+    """What every user's value (U,) gains when seen items are excluded, by metric of QUALITY_METRICS."""
+    for metric in QUALITY_METRICS:
+        yield table["excluded", "conservative", metric] - table["kept", "conservative", metric]
 
 
 def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:

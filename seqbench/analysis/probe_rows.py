@@ -6,7 +6,7 @@ every model of a condition, so groups can be compared between models, models wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,7 @@ from . import resampling
 
 BREAKDOWNS = {"history_length": "history length", "target_popularity": "popularity of the target"}
 GROUPS = 4  # quarters of the users
+ORDERS = ("as it was", "shuffled", "lost")  # of the history, and what is lost by shuffling it
 Columns = dict[tuple[str, str], np.ndarray]  # (probe, group) -> users (U,) bool
 
 
@@ -45,45 +46,43 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
         by_model.setdefault(entry.job["model"], []).append(entry.samples())
     groups = _groups(members[0].users())
     about = {key: members[0].job[key] for key in ("dataset", "track", "seq_len")}
-    orders = {model: _orders(seeds) for model, seeds in by_model.items()}
+    orders = {model: [_orders(samples) for samples in seeds] for model, seeds in by_model.items()}
     for (probe, group), users in groups.items():
-        where = {**about, "probe": probe, "group": group}
-        yield from _rows(where, {m: [v[users] for v in o["as it was"]] for m, o in orders.items()})
-    for group in ("as it was", "shuffled", "lost"):
-        where = {**about, "probe": "order of the history", "group": group}
-        yield from _rows(where, {model: order[group] for model, order in orders.items()})
+        of_group = {model: [o[users, :1] for o in seeds] for model, seeds in orders.items()}
+        yield from _rows(about | {"probe": probe}, [group], of_group)
+    yield from _rows(about | {"probe": "order of the history"}, ORDERS, orders)
 
 
-def _orders(seeds: list[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    """Every user's value (U,) by seed: with the history as it was, shuffled, and what is lost by that."""
+def _orders(samples: dict[str, np.ndarray]) -> np.ndarray:
+    """Every user's value (U, ORDERS)."""
     real, shuffled = (
-        [per_user(s[f"{split}/rank"], PRIMARY_METRIC) for s in seeds]
-        for split in ("test", "test-shuffled")
+        per_user(samples[f"{split}/rank"], PRIMARY_METRIC) for split in ("test", "test-shuffled")
     )
-    lost = [a - b for a, b in zip(real, shuffled, strict=True)]
-    return {"as it was": real, "shuffled": shuffled, "lost": lost}
+    return np.column_stack([real, shuffled, real - shuffled])
 
 
-def _rows(about: dict[str, Any], by_model: dict[str, list[np.ndarray]]) -> Iterator[dict[str, Any]]:
-    """Mean over users and seeds of every model with its interval, all from one draw of users; of a group of none the count alone."""
+def _rows(
+    about: dict[str, Any], names: Sequence[str], by_model: dict[str, list[np.ndarray]]
+) -> Iterator[dict[str, Any]]:
+    """Rows of every column (names) of the models' tables (U, K) by seed, all from one draw of users; without users the count
+    alone."""
     n_users = len(next(iter(by_model.values()))[0])
-    if not n_users:
+    found = _intervals(by_model) if n_users else {}
+    for k, group in enumerate(names):
         for model, seeds in by_model.items():
-            yield _row(about, model, len(seeds), 0, None, None, None)
-        return
-    means = [resampling.seed_means([v[:, None] for v in seeds]) for seeds in by_model.values()]
-    for model, own, draws in zip(by_model, means, resampling.resample(means), strict=True):
-        low, high = resampling.interval(draws.means)
-        ends = (float(value[0]) for value in (own.mean, low, high))
-        yield _row(about, model, own.n_seeds, n_users, *ends)
+            numbers = found[model][:, k].tolist() if n_users else [None] * 3
+            yield {
+                **about, "group": group, "model": model, "metric": PRIMARY_METRIC,
+                "n_seeds": len(seeds), "n_users": n_users,
+                **dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)),
+            }  # fmt: skip
 
 
-def _row(
-    about: dict[str, Any], model: str, n_seeds: int, n_users: int,
-    mean: float | None, low: float | None, high: float | None,
-) -> dict[str, Any]:  # fmt: skip
-    interval = {"mean": mean, "ci_low": low, "ci_high": high}
-    return {**about, "model": model, "metric": PRIMARY_METRIC, "n_seeds": n_seeds, "n_users": n_users, **interval}  # fmt: skip
+def _intervals(by_model: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Means with both ends of their intervals (3, K) by model."""
+    draws = resampling.resample([resampling.seed_means(seeds) for seeds in by_model.values()])
+    ends = (np.stack([d.model.mean, *resampling.interval(d.means)]) for d in draws)
+    return dict(zip(by_model, ends, strict=True))
 
 
 def _groups(facts: dict[str, np.ndarray]) -> Columns:

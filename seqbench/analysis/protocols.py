@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from scipy.stats import kendalltau
+import numpy as np
 
 from ..core.display import PRIMARY_METRIC
 from ..data.split import HOLDOUT
@@ -162,7 +162,7 @@ def _agreement(
     """
     models = [m for m in found[reference] if m in found[protocol]]
     first, second = ([found[p][m]["mean"] for m in models] for p in (reference, protocol))
-    tau = float(kendalltau(first, second).statistic) if len(models) >= FEWEST else None
+    tau = _tau_b(first, second) if len(models) >= FEWEST else None
     pairs = list(combinations(range(len(models)), 2))
     swapped = [(i, j) for i, j in pairs if (first[i] - first[j]) * (second[i] - second[j]) < 0]
     return {
@@ -170,6 +170,13 @@ def _agreement(
         "contradicted": sum(_contradicted(reference, protocol, models[i], models[j], verdicts) for i, j in swapped),
         "swapped_pairs": "; ".join(f"{models[i]} / {models[j]}" for i, j in swapped),
     }  # fmt: skip
+
+
+def _tau_b(first: list[float], second: list[float]) -> float:
+    """Kendall's tau-b; NaN where one of the two orders nothing. (Loading `scipy.stats` for it takes half a second.)"""
+    a, b = (np.sign(np.subtract.outer(values, values)) for values in (first, second))
+    ordered = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / ordered) if ordered else float("nan")
 
 
 def _contradicted(

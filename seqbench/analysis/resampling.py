@@ -10,13 +10,16 @@ the part that the draw of users already holds has been taken out. For a differen
 unsure: significance.py has it. Simulations in the tests check the coverage.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-CHUNK_BYTES = 32 * 2**20  # of resampling weights held at once
+CHUNK = 2**18  # draws, or counts of them, that are worked on at once
 
 
 @dataclass(frozen=True)
@@ -58,26 +61,39 @@ def seed_means(per_seed: list[np.ndarray]) -> SeedMeans:
     return SeedMeans(users, mean, np.sqrt(variance), (variance - by_users) / n_seeds, n_seeds)
 
 
-def resampled_user_means(
-    users: np.ndarray, rng: np.random.Generator, n_resamples: int = RESAMPLES
-) -> np.ndarray:
-    """Return the means (R, K) of R draws of U users with replacement from a table (U, K).
+@lru_cache(maxsize=32)  # the conditions of a dataset rank for the same users
+def user_draws(
+    n_users: int, seed: int = 0, n_resamples: int = RESAMPLES
+) -> tuple[np.ndarray, np.random.Generator]:
+    """How often each of U users is in each of R draws with replacement (U, R), and the generator after them: copy it."""
+    rng = np.random.default_rng(seed)
+    counts = np.empty((n_users, n_resamples), dtype=np.uint8)
+    parts = np.array_split(np.arange(n_resamples), -(-n_users * n_resamples // CHUNK))
+
+    def draw(part: np.ndarray) -> np.ndarray:
+        return rng.integers(0, n_users, (len(part), n_users), dtype=np.int32)
+
+    with ThreadPoolExecutor(1) as ahead:  # draws the next ones while these are counted
+        for part, drawn in zip(parts, ahead.map(draw, parts), strict=True):
+            drawn += n_users * np.arange(len(part), dtype=np.int32)[:, None]
+            counted = np.bincount(drawn.ravel(), minlength=drawn.size)
+            counts[:, part[0] : part[-1] + 1] = counted.reshape(drawn.shape).T
+    return counts, rng
+
+
+def resampled_user_means(users: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the means (R, K) of a table (U, K) over draws of its users, counts (U, R) of `user_draws`.
 
     Every column sees the same draws, so the difference of two columns is a paired resample.
     """
-    n_users = len(users)
-    values = np.ascontiguousarray(users, dtype=np.float64)
-    chunk = max(1, min(n_resamples, CHUNK_BYTES // (8 * n_users)))
-    means = np.empty((n_resamples, values.shape[1]))
-    for start in range(0, n_resamples, chunk):
-        rows = min(chunk, n_resamples - start)
-        counts = np.empty((rows, n_users))
-        for row in counts:
-            row[:] = np.bincount(
-                rng.integers(0, n_users, n_users, dtype=np.int32), minlength=n_users
-            )
-        means[start : start + rows] = counts @ values / n_users
-    return means
+    found = users.any(axis=1)  # most users have the item nowhere in a list, and add nothing
+    values, counts = users[found].T.astype(np.float64), counts[found]
+    means = np.empty((len(values), counts.shape[1]))
+    chunk = max(1, CHUNK // max(1, len(counts)))
+    for start in range(0, counts.shape[1], chunk):
+        part = slice(start, start + chunk)
+        means[:, part] = values @ counts[:, part].astype(np.float64)
+    return means.T / len(users)
 
 
 def seed_noise(
@@ -103,9 +119,10 @@ def resample(
     models: list[SeedMeans], seed: int = 0, n_resamples: int = RESAMPLES
 ) -> list[Resampled]:
     """Resample every model's means on the same draws of users."""
-    rng = np.random.default_rng(seed)
+    users = np.hstack([model.users for model in models])
+    counts, drawn = user_draws(len(users), seed, n_resamples)
+    means, rng = resampled_user_means(users, counts), deepcopy(drawn)
     widths = [model.users.shape[1] for model in models]
-    means = resampled_user_means(np.hstack([model.users for model in models]), rng, n_resamples)
     parts = np.split(means, np.cumsum(widths)[:-1], axis=1)
     return [
         Resampled(model, part, part + seed_noise(model, rng, n_resamples))

@@ -13,8 +13,9 @@ long end, which assumes no curve, says what the growth has become there; where i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -56,29 +57,63 @@ def fit_power(x: np.ndarray, t: np.ndarray) -> Fit:
     x, t = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(t, dtype=float))
     if len(set(x)) < FEWEST_POINTS:
         raise ValueError(f"a curve with an offset needs {FEWEST_POINTS} points, got {len(set(x))}")
-    grid = np.arange(LOWEST, HIGHEST + 1e-9, STEPS[0])
-    a, b, c = _best(x, t, np.broadcast_to(grid, (len(t), len(grid))))
+    grids, own = np.arange(LOWEST, HIGHEST + 1e-9, STEPS[0])[None], np.zeros(len(t), dtype=int)
+    a, b, c = _best(x, t, grids, own)
     for wide, step in pairwise(STEPS):
-        around = np.arange(-wide, wide + 1e-9, step)
-        a, b, c = _best(x, t, np.clip(c[:, None] + around, LOWEST, HIGHEST))
+        middles, own = np.unique(c, return_inverse=True)
+        grids = middles[:, None] + np.arange(-wide, wide + 1e-9, step)
+        a, b, c = _best(x, t, np.clip(grids, LOWEST, HIGHEST), own)
     fit = Fit(a, b, c, np.zeros_like(t), float(x.max()))
     return Fit(a, b, c, fit.at(x) / t - 1, fit.x_max)
 
 
-def _best(x: np.ndarray, t: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The best of the exponents (B, K) for each row, with its a and b."""
-    z = (x / x.max()) ** exponents[:, :, None]  # (B, K, P)
-    w = 1 / t[:, None, :]
-    p, q = np.broadcast_to(w, z.shape), w * z
-    pp, pq, qq = (p * p).sum(-1), (p * q).sum(-1), (q * q).sum(-1)
-    p1, q1 = p.sum(-1), q.sum(-1)
+def _best(
+    x: np.ndarray, t: np.ndarray, grids: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """a, b and the best exponent for each row, from the one of the grids (G, K) that is its own (B,)."""
+    powers = (x / x.max())[:, None, None] ** grids
+    p = 1 / t.T[:, :, None]
+    q = p * powers[:, own]  # (P, B, K)
+    pp, pq, qq = (p * p).sum(0), (p * q).sum(0), (q * q).sum(0)
+    p1, q1 = p.sum(0), q.sum(0)
     determinant = np.maximum(pp * qq - pq * pq, 1e-300)
     a, b = (qq * p1 - pq * q1) / determinant, (pp * q1 - pq * p1) / determinant
     a, b = np.where(b < 0, p1 / pp, a), np.maximum(b, 0)
     a, b = np.maximum(a, 0), np.where(a < 0, q1 / qq, b)
-    loss = ((a[..., None] * p + b[..., None] * q - 1) ** 2).sum(-1)
+    loss = ((a * p + b * q - 1) ** 2).sum(0)
     rows, best = np.arange(len(t)), loss.argmin(1)
-    return a[rows, best], b[rows, best], exponents[rows, best]
+    return a[rows, best], b[rows, best], grids[own, best]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a model costs: samples (R, S) or (R,) by x, and their resampled medians (B, P) by rising x."""
+
+    samples: Mapping[float, np.ndarray]
+    resampled: np.ndarray
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """Points (P,), rising."""
+        return np.array(sorted(self.samples), dtype=float)
+
+    @cached_property
+    def medians(self) -> np.ndarray:
+        """Medians (1, P) of the points themselves."""
+        return np.array([[np.median(self.samples[x]) for x in self.x]])
+
+    @cached_property
+    def fits(self) -> tuple[Fit, Fit]:
+        """Fit of the medians, and fits of the resampled ones."""
+        return fit_power(self.x, self.medians), fit_power(self.x, self.resampled)
+
+    def at(self, points: Collection[float]) -> Curve:
+        """The part at some of its points."""
+        if len(points) == len(self.samples):
+            return self
+        return Curve(
+            {x: self.samples[x] for x in points}, self.resampled[:, np.isin(self.x, list(points))]
+        )
 
 
 def end_slope(x: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -110,11 +145,6 @@ def resampled_medians(
             chosen = samples[draws[rounds][:, :, None], inner].reshape(n_resamples, -1)
             columns[model].append(np.median(chosen, axis=1))
     return {model: np.stack(values, axis=1) for model, values in columns.items()}
-
-
-def medians(curve: Mapping[float, np.ndarray]) -> np.ndarray:
-    """Medians (1, P) of the points themselves, by rising x."""
-    return np.array([[np.median(curve[x]) for x in sorted(curve)]])
 
 
 def crossing(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

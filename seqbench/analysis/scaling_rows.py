@@ -45,16 +45,15 @@ def summarise(
             where = {**about, "phase": phase, "metric": metric}
             points, missing = _points(members, about["curve"], phase, metric, models)
             resampled = scaling.resampled_medians(points) if points else {}
+            curves = {m: scaling.Curve(points[m], resampled[m]) for m in points}
             for model in [*points, *(m for m in missing if m not in points)]:
-                curve, why = points.get(model, {}), missing.get(model)
-                if len(curve) >= 2:
-                    growth.append(
-                        {**where, "model": model, **_growth(curve, resampled[model], why)}
-                    )
+                own, why = points.get(model, {}), missing.get(model)
+                if len(own) >= 2:
+                    growth.append({**where, "model": model, **_growth(curves[model], why)})
                 elif why:  # no curve, but why there is none
-                    growth.append({**where, "model": model, **_too_short(curve, why)})
+                    growth.append({**where, "model": model, **_too_short(own, why)})
             for first, second in combinations(points, 2):
-                row = _crossover(points[first], points[second], resampled[first], resampled[second])
+                row = _crossover(curves[first], curves[second])
                 if row:
                     crossovers.append(
                         {**where, "model_a": first, "model_b": second, **_named(row, first, second)}
@@ -165,23 +164,20 @@ def _why(entry: Entry, phase: str, metric: str) -> str | None:
     return failed["status"] + (f" ({size / 2**30:.1f} GiB asked for)" if size else "")
 
 
-def _growth(
-    curve: dict[float, np.ndarray], resampled: np.ndarray, missing: list[str] | None
-) -> dict[str, Any]:
+def _growth(curve: scaling.Curve, missing: list[str] | None) -> dict[str, Any]:
     """The slope at the long end and, of points enough, parameters of t = a + b x^c and how well that curve fits."""
-    x = np.array(sorted(curve), dtype=float)
-    own = scaling.medians(curve)
-    rounds = min(len(samples) for samples in curve.values())
+    x, own = curve.x, curve.medians
+    rounds = min(len(samples) for samples in curve.samples.values())
     row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
-    row |= _fitted(x, own, resampled) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
-    row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, resampled))
+    row |= _fitted(curve) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
+    row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, curve.resampled))
     row["slope_over"] = " ".join(f"{value:.0f}" for value in x[-scaling.END_POINTS :])
     row["missing"] = "; ".join(missing) if missing else None
     return row
 
 
-def _fitted(x: np.ndarray, own: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
-    fit, fits = scaling.fit_power(x, own), scaling.fit_power(x, resampled)
+def _fitted(curve: scaling.Curve) -> dict[str, Any]:
+    x, (fit, fits) = curve.x, curve.fits
     scale = x[-1] ** -fit.c, x[-1] ** -fits.c  # b belongs to (x / x_max)^c: to x^c here
     row = _estimate("a", fit.a, fits.a)
     row |= _estimate("b", fit.b * scale[0], fits.b * scale[1]) | _estimate("c", fit.c, fits.c)
@@ -210,17 +206,14 @@ def _too_short(curve: dict[float, np.ndarray], missing: list[str]) -> dict[str, 
     return {**row, "missing": "; ".join(missing)}
 
 
-def _crossover(
-    first: dict[float, np.ndarray], second: dict[float, np.ndarray], a: np.ndarray, b: np.ndarray
-) -> dict[str, Any] | None:
+def _crossover(first: scaling.Curve, second: scaling.Curve) -> dict[str, Any] | None:
     """Where two costs cross, by the points that both have; the factor between them at both ends."""
-    shared = sorted(set(first) & set(second))
+    shared = set(first.samples) & set(second.samples)
     if len(shared) < 2:
         return None
-    x = np.array(shared, dtype=float)
-    a, b = (v[:, [sorted(c).index(s) for s in shared]] for v, c in ((a, first), (b, second)))
-    own = [scaling.medians({s: c[s] for s in shared}) for c in (first, second)]
-    at, resampled = scaling.crossing(x, *own)[0], scaling.crossing(x, a, b)
+    a, b = first.at(shared), second.at(shared)
+    x, own = a.x, (a.medians, b.medians)
+    at, resampled = scaling.crossing(x, *own)[0], scaling.crossing(x, a.resampled, b.resampled)
     row = {
         "x": float(at) if np.isfinite(at) else None,
         "low": None, "high": None, "extrapolated": False, "bracketed": False,
@@ -235,14 +228,15 @@ def _crossover(
         if next_ > scaling.NEAR * near[0]:  # what lies between is not known to be straight
             row |= {"low": before, "high": after, "bracketed": True}
     elif len(x) >= scaling.FEWEST_POINTS and row["share"] < 1 - CONCLUSIVE_SHARE:
-        row |= _beyond(x, own, a, b)
+        row |= _beyond(a, b)
     return row
 
 
-def _beyond(x: np.ndarray, own: list[np.ndarray], a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+def _beyond(a: scaling.Curve, b: scaling.Curve) -> dict[str, Any]:
     """A crossing of the fitted curves beyond the measured range, if nearly all resamples have one."""
-    at = scaling.extrapolated_crossing(*(scaling.fit_power(x, t) for t in own))[0]
-    found = scaling.extrapolated_crossing(scaling.fit_power(x, a), scaling.fit_power(x, b))
+    (at,), found = (
+        scaling.extrapolated_crossing(*fits) for fits in zip(a.fits, b.fits, strict=True)
+    )
     share = float(np.isfinite(found).mean())
     if not np.isfinite(at) or share < CONCLUSIVE_SHARE:
         return {}

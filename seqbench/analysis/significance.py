@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import t as student_t
+from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit
 
 from . import resampling
 
@@ -12,16 +12,16 @@ MOST_FREEDOM = 1e6  # degrees of freedom beyond which Student's t is normal
 
 
 def difference_interval(
-    a: resampling.Resampled, b: resampling.Resampled, column: int | slice = slice(None)
+    a: resampling.Resampled, b: resampling.Resampled, columns: ArrayLike | slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end (K,) of the central 95 % for the difference of two models' means, or of one column of it.
+    """Lower and upper end (K,) of the central 95 % for the difference of two models' means, or of some columns of it.
 
     The interval of the paired users is widened about its middle: by the variance of both models' trainings, and by the
     quantile of t with the degrees of freedom that Welch and Satterthwaite give for what is known of each part. (A draw of t
     for each model covered 98 % where 95 % were meant.)
     """
-    at = np.atleast_1d(np.arange(a.users.shape[1])[column])
-    draws = a.users[:, at] - b.users[:, at]
+    at = np.atleast_1d(np.arange(a.users.shape[1])[columns])
+    draws = _draws(a, b, at)
     middle, of_users = draws.mean(axis=0), draws.var(axis=0)
     total, freedom = _variance(a, b, at, of_users)
     tail = (1 - resampling.CONFIDENCE) / 2
@@ -37,22 +37,28 @@ def difference_interval(
 def p_beyond(
     a: resampling.Resampled,
     b: resampling.Resampled,
-    column: int,
-    interval: tuple[float, float],
-    margin: float,
-) -> float:
-    """Two-sided p-value of a difference no larger than `margin`, that of the interval: below 5 % where 95 % lie beyond it.
+    columns: ArrayLike,
+    interval: tuple[np.ndarray, np.ndarray],
+    margin: ArrayLike,
+) -> np.ndarray:
+    """Two-sided p-values (K,) of differences no larger than `margin`, those of the interval: below 5 % where 95 % lie beyond it.
 
     interval: of `difference_interval`, whose half width is taken as its quantile of t times the standard error.
     """
-    at = np.array([column])
-    _, (freedom,) = _variance(a, b, at, (a.users[:, at] - b.users[:, at]).var(axis=0))
+    at = np.atleast_1d(columns)
+    _, freedom = _variance(a, b, at, _draws(a, b, at).var(axis=0))
     low, high = interval
-    beyond = max(abs(low + high) / 2 - margin, 0.0)
-    if high <= low:
-        return float(beyond == 0)
-    quantile = stdtrit(freedom, (1 + resampling.CONFIDENCE) / 2)
-    return float(2 * student_t.sf(beyond / ((high - low) / 2) * quantile, freedom))
+    beyond, half = np.maximum(np.abs(low + high) / 2 - margin, 0), (high - low) / 2
+    errors = beyond / np.where(half > 0, half, 1)
+    p = 2 * stdtr(freedom, -errors * stdtrit(freedom, (1 + resampling.CONFIDENCE) / 2))
+    return np.where(half > 0, p, beyond == 0)
+
+
+def _draws(a: resampling.Resampled, b: resampling.Resampled, at: np.ndarray) -> np.ndarray:
+    """Differences (R, K), none at all where no user differs, however the means were rounded."""
+    draws = a.users[:, at] - b.users[:, at]
+    draws[:, (a.model.users == b.model.users).all(axis=0)[at]] = 0
+    return draws
 
 
 def _variance(
@@ -81,7 +87,7 @@ def paired_t(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndar
     with np.errstate(divide="ignore", invalid="ignore"):
         effect = np.where(error > 0, d.mean(axis=0) / error, 0.0)
     t = np.abs(effect) * np.sqrt(len(d))
-    return 2 * student_t.sf(t, len(d) - 1), effect
+    return 2 * stdtr(len(d) - 1, -t), effect
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ def summarise(
 
 def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
-    low, high = (np.clip(end, 0, 1) for end in resampling.interval(group.resamples.means))
+    low, high = (np.clip(end, 0, 1) for end in group.interval)
     about = {key: entry.job[key] for key in ("dataset", "model", "track", "seq_len")}
     about |= {
         "split": entry.dataset["split"]["kind"],
@@ -86,20 +86,20 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
     about = {key: a.job[key] for key in ("dataset", "track", "seq_len")}
     about |= {"model_a": a.job["model"]}
     about |= {"model_b": b.job["model"]}
-    p_values, effects = significance.paired_t(a.means.users, b.means.users)
+    compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
+    at = [a.column(*one) for one in compared]
+    p_values, effects = significance.paired_t(a.means.users[:, at], b.means.users[:, at])
+    mean_a, mean_b = a.means.mean[at], b.means.mean[at]
+    low, high = ends = significance.difference_interval(a.resamples, b.resamples, at)
+    least = margin * np.maximum(mean_a, mean_b)
+    p_margins = significance.p_beyond(a.resamples, b.resamples, at, ends, least)
     steady = a.steady and b.steady
-    for seen_items, metric in product(SEEN_ITEMS, QUALITY_METRICS):
-        k = a.column(seen_items, metric)
-        mean_a, mean_b = a.means.mean[k], b.means.mean[k]
-        low, high = significance.difference_interval(a.resamples, b.resamples, k)
-        least = margin * max(mean_a, mean_b)
-        interval = (low[0], high[0])
+    for k, (seen_items, metric) in enumerate(compared):
         yield {
             **about, "seen_items": seen_items, "metric": metric,
-            "mean_a": mean_a, "mean_b": mean_b, "difference": mean_a - mean_b,
-            "ci_low": low[0], "ci_high": high[0], "margin": least,
-            "p_margin": significance.p_beyond(a.resamples, b.resamples, k, interval, least),
-            "verdict": resampling.verdict(*interval, least) if steady else UNSTEADY,
+            "mean_a": mean_a[k], "mean_b": mean_b[k], "difference": mean_a[k] - mean_b[k],
+            "ci_low": low[k], "ci_high": high[k], "margin": least[k], "p_margin": p_margins[k],
+            "verdict": resampling.verdict(low[k], high[k], least[k]) if steady else UNSTEADY,
             "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
 

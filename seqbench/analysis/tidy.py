@@ -134,11 +134,13 @@ def qualities(samples: dict[str, np.ndarray], split: str) -> dict[tuple[str, str
     return table
 
 
-def effectiveness_rows(entry: Entry, samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """One row per split, seen_items, ties and metric of a training: the mean over its users."""
+def effectiveness_rows(
+    entry: Entry, by_split: Mapping[str, Mapping[tuple[str, str, str], np.ndarray]]
+) -> Iterator[dict[str, Any]]:
+    """One row per split, seen_items, ties and metric of a training: the mean over its users; by_split: of `qualities`."""
     about = {**identity(entry), "trained": bool(entry.values.get("steps"))}
-    for split in SPLITS:
-        for (seen_items, ties, metric), values in qualities(samples, split).items():
+    for split, table in by_split.items():
+        for (seen_items, ties, metric), values in table.items():
             kind = {"split": split, "seen_items": seen_items, "ties": ties, "metric": metric}
             yield {**about, **kind, "value": float(values.mean()), "n_users": len(values)}
 

@@ -55,9 +55,10 @@ def grid(config: Mapping[str, Any], models_dir: Path) -> Grid:
 
 
 def report(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What reports read of a configuration: its block `report`, and the models in its order."""
+    """What reports read of a configuration: its block `report`, and the datasets and models in its order."""
     models = (*config["run"]["models"], *config["measure"]["models"])
-    return {**config["report"], "models": list(dict.fromkeys(models))}
+    orders = {"models": list(dict.fromkeys(models)), "datasets": list(config["run"]["datasets"])}
+    return {**config["report"], **orders}
 
 
 def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[TrainingJob]:

@@ -226,24 +226,38 @@ class _Module:
     @cached_property
     def used(self) -> set[str]:
         """Modules that a name leads to, and those that are imported without using a name of theirs."""
-        writer = _Writer(self, shallow=True)
-        writer.write(self.tree)
+        writer, _ = self.written
         if not self.file.endswith("__init__.py"):  # which hand names on
             idle = self.bound.keys() - writer.names
             writer.used.update(_resolved(self.root, self.bound[name]).file for name in idle)
         return writer.used | self.whole | _acting(self.root, self.file)
 
+    @cached_property
+    def written(self) -> tuple[_Writer, list[Any]]:
+        """Its canonical form and who wrote it; literals that people read left out of a model."""
+        writer = _Writer(self, display=False)
+        return writer, writer.write(self.tree)
+
     def canonical(self, counted: Iterable[str]) -> str:
         """The meaning as text; names of other modules carry the meaning of what those modules say themselves."""
-        return _text(_Writer(self, shallow=False, counted=frozenset(counted)).write(self.tree))
+
+        def carried(reference: _Reference) -> list[str | None]:
+            module = _module(self.root, reference.file)
+            digest = module.own_digest if module.decides in counted else None
+            return ["Own", reference.symbol, digest]
+
+        display = "nothing" in counted
+        form = _Writer(self, display).write(self.tree) if display else self.written[1]
+        return _text(form, carried)
 
     @cached_property
     def own_digest(self) -> str:
-        return _digest(_text(_Writer(self, shallow=True).write(self.tree)))
+        return _digest(_text(self.written[1], lambda reference: ["Own", reference.symbol]))
 
 
-def _text(tree: Any) -> str:
-    return json.dumps(tree, separators=(",", ":"))
+def _text(tree: Any, named: Callable[[_Reference], list[Any]] | None = None) -> str:
+    """Canonical form as text; named: what stands for a name of another module."""
+    return json.dumps(tree, separators=(",", ":"), default=named)
 
 
 @cache
@@ -364,8 +378,8 @@ _SCOPES = (*_FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorEx
 class _Writer:
     """Writes syntax trees as nested lists that are equal where the meaning is, on every Python."""
 
-    def __init__(self, module: _Module, shallow: bool, counted: frozenset[str] = frozenset()):
-        self.module, self.shallow, self.counted = module, shallow, counted
+    def __init__(self, module: _Module, display: bool):
+        self.module, self.display = module, display
         self.used: set[str] = set()
         self.names: set[str] = set()  # of the bound ones, those that the code uses
         self.hidden: list[set[str]] = []  # names that inner scopes bind anew
@@ -385,7 +399,8 @@ class _Writer:
             return ["Raise", self._raised(node.exc), self.write(node.cause)]
         reference = self._reference(node)
         if reference is not None:
-            return self._name_of(reference)
+            self.used.add(reference.file)
+            return reference
         if isinstance(node, _SCOPES):
             self.hidden.append(_scope_names(node))
             try:
@@ -405,7 +420,7 @@ class _Writer:
 
     def _module_body(self, body: list[ast.stmt]) -> list[Any]:
         """Statements; imports of other packages first and sorted, because a formatter sorts them."""
-        of_model = {"Config", "Model"} <= self.module.defined and "nothing" not in self.counted
+        of_model = {"Config", "Model"} <= self.module.defined and not self.display
         ignored = NOTES | (DISPLAY - self.module.read if of_model else set())
         imports, others = [], []
         for node in _statements(body):
@@ -464,14 +479,6 @@ class _Writer:
             self.names.add(node.id)
             return None if found is None else _resolved(self.module.root, found)
         return None
-
-    def _name_of(self, reference: _Reference) -> list[Any]:
-        self.used.add(reference.file)
-        if self.shallow:
-            return ["Own", reference.symbol]
-        module = _module(self.module.root, reference.file)
-        digest = module.own_digest if module.decides in self.counted else None
-        return ["Own", reference.symbol, digest]
 
 
 def _statements(nodes: list[Any]) -> list[Any]:

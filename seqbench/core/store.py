@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,13 @@ AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
 
 @dataclass(frozen=True)
 class Entry:
-    """One record of the grid and where it lies: `path` below the folder `root`, as in the grid."""
+    """One record of the grid and where it lies: `path` below the folder `root`, as in the grid. What is read is kept."""
 
     path: str
     root: Path
     record: dict[str, Any]
 
-    @property
+    @cached_property
     def job(self) -> dict[str, Any]:
         """The resolved description of the job."""
         return filled(self.record["job"])
@@ -51,18 +52,22 @@ class Entry:
         """Whether it was a training and not a measurement."""
         return self.record["kind"] == "train"
 
-    def samples(self) -> dict[str, np.ndarray]:
+    def samples(self) -> Mapping[str, np.ndarray]:
         """Raw samples, after their SHA-256 was compared with the record's."""
-        return records.read_samples(self.root / self.path, self.record)
+        return self._samples
 
-    @property
+    @cached_property
+    def _samples(self) -> Mapping[str, np.ndarray]:
+        return MappingProxyType(records.read_samples(self.root / self.path, self.record))
+
+    @cached_property
     def results(self) -> Path:
         """The results folder that the record lies in, with the facts of its dataset."""
         parts = Path(self.path).parts
         below = next(i for i, part in enumerate(parts) if part in ("runs", "tune"))
         return self.root.joinpath(*parts[:below])
 
-    @property
+    @cached_property
     def dataset(self) -> dict[str, Any]:
         """Facts of its dataset; empty for synthetic full-length batches."""
         known = self.record["data"]["hash"] is not None

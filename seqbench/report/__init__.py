@@ -1,8 +1,7 @@
-"""From tidy tables to what people read: figures, tables and the pages that hold them. Nothing is read from records here, except by `publish`.
+"""From tidy tables to what people read. Nothing is computed here: numbers are columns of the tables, sentences are literals of a template.
 
-report      the page of one results folder; publish, pages: the committed pages of a machine, of all together, the README's part
-short       the answer and its table; scorecard, versus, both, tradeoff, time_to_quality, claims, published_values stand behind it
-flags       warnings that stand above the results; findings: problems, who leads
-tables      cells, rounding and writers; what fills them: views, costs, curves, spent, *_views, ablation
-drawings    which figures there are; figures, figures_cost draw them, style has their colours, panels and files
+answer      verdicts, sentences, the leaderboard of every view; page: the one file; readme: the README's part, a machine's page
+views       which tables stand in which part of the page; figures, figures_cost: which figures; style: how they look
+format      how values are written; tables: cells, and writers for CSV, Markdown and LaTeX; terminal: the leaderboard as text
+publish     records are copied, and everything that is committed is made from the copies
 """

@@ -1,280 +1,382 @@
-"""Figures: one function each, a data frame in, a matplotlib figure out. The frame is exactly what is drawn.
+"""Figures of quality: each a function from the tables to drawings of one panel. What is drawn is the drawing's data.
 
-Labels, units and directions come from the table of metrics; every model keeps its colour and marker everywhere.
+Names and units come from the registry of quantities; every model keeps its colour and marker everywhere.
 """
 
 from __future__ import annotations
 
-import math
-import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FixedLocator,
-    FuncFormatter,
-    MaxNLocator,
-    NullLocator,
-    PercentFormatter,
+from matplotlib.ticker import PercentFormatter
+
+from ..analysis.collect import Tables
+from ..analysis.rows import pick
+from ..core.display import PRIMARY_METRIC, QUANTITIES
+from . import figures_cost
+from .figures_cost import first_track, groups
+from .format import condition, known, label
+from .style import (
+    LINE,
+    MUTED,
+    PAPER,
+    Drawing,
+    Labels,
+    even,
+    label_ends,
+    legend_above,
+    logarithmic,
+    looks,
+    named,
+    panel,
 )
 
-from ..core.display import QUANTITIES
-from .findings import condition_name, pick, unique
-from .style import Looks, drawn_as, log_axis, panels, styles, with_legend
-from .tables import direction, label, metric_label, unit_for
+QUALITY = QUANTITIES[PRIMARY_METRIC].label
+SEEN = {"kept": "seen items kept", "excluded": "seen items excluded"}
+MINUTE, HOUR = 60.0, 3600.0
+BUSY = {"cpu": "core", "cuda": "GPU"}  # whose minutes a training costs, by kind of device
+PROBES = {
+    "history length": "interactions in the history",
+    "popularity of the target": "interactions with the target item",
+}
+BASELINE = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
 
-LABEL_WIDTH = 26  # characters of a line beside an axis
-TITLE_WIDTH = 38  # and of one above a panel of half the width
-PHASES = {"train": "training", "inference": "inference"}
+
+def drawn(tables: Tables) -> Iterator[Drawing]:
+    """Every figure that the tables have data for, in the order of the page."""
+    for figure in FIGURES:
+        yield from figure(tables)
 
 
-def effectiveness(data: pd.DataFrame) -> Figure:
-    """Quality of every model with its interval: a row of panels per dataset and length, a column per treatment of seen items.
+def _short(model: str) -> str:
+    """Name of a model beside a line, without what its label says in brackets."""
+    return label(model).partition(" (")[0]
 
-    data: dataset, seq_len, model, seen_items, metric, mean, ci_low, ci_high, oracle (NaN if unknown).
-    """
-    looks = styles(data.model)
-    conditions, treatments = (
-        sorted(unique(data, "dataset", "seq_len")),
-        sorted(set(data.seen_items), reverse=True),
+
+def _time_unit(kind: str, seconds: float) -> tuple[float, str]:
+    """Factor and name of the unit of time in which at most so many seconds of a device read well."""
+    for factor, unit in ((HOUR, "hours"), (MINUTE, "minutes")):
+        if seconds >= (2 * MINUTE if unit == "minutes" else 10 * HOUR):
+            return factor, f"{BUSY[kind]}-{unit}"
+    return 1.0, f"{BUSY[kind]}-seconds"
+
+
+# --- quality against cost -----------------------------------------------------------------------------------------------
+
+
+def scatter(tables: Tables) -> Iterator[Drawing]:
+    """Quality against the time of the whole training, one per view of the leaderboard."""
+    columns = ["model", "trained", "ndcg", "ndcg_low", "ndcg_high", "train_s", "train_s_low", "train_s_high", "warnings"]  # fmt: skip
+    views = ("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind")
+    default = pick(tables.frames["answers"], place="quality")
+    board = tables.frames["leaderboard"]
+    board = board[board.ndcg.notna()] if len(board) else board
+    for key, rows in groups(board, *views):
+        dataset, seq_len, track, seen_items, machine, kind = key
+        rows = rows[columns]
+        first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
+        yield Drawing(
+            f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}",
+            "answer",
+            {"dataset": dataset, "length": seq_len, "track": track, "seen": seen_items, "machine": machine},
+            "Quality against training cost: up and left is better",
+            "Bars: 95 % interval of quality, quartiles of time. Dashed: no training, or its time was not measured.",
+            partial(_scatter, rows, kind),
+            rows,
+            files=len(first) > 0 and seen_items == "kept",
+        )  # fmt: skip
+
+
+def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
+    axis, look = panel(), looks(rows.model)
+    timed = rows[rows.train_s.notna()]
+    if len(timed):
+        longest = timed.train_s_high.fillna(timed.train_s).max()
+        factor, unit = _time_unit(kind, longest)
+        axis.set_xlim(0, 1.2 * longest / factor)
+        named(axis, f"{unit} of training", QUALITY)
+        even(axis.xaxis)
+    else:  # quality alone, side by side
+        timed, factor = rows[rows.trained], 1.0
+        timed = timed.assign(train_s=np.arange(len(timed)) + 0.5, train_s_low=np.nan, train_s_high=np.nan)  # fmt: skip
+        axis.set_xlim(0, len(timed) + 0.5)
+        named(axis, "time of training: not measured", QUALITY)
+        axis.set_xticks([])
+    axis.set_ylim(0, 1.08 * np.nanmax([*rows.ndcg_high, *rows.ndcg]))
+    even(axis.yaxis)
+    labels, level = Labels(axis), rows[~rows.model.isin(timed.model)]
+    for row in timed.itertuples():
+        x, y = row.train_s / factor, row.ndcg
+        bars = (((row.train_s_low / factor, row.train_s_high / factor), (y, y)), ((x, x), (max(row.ndcg_low, 0), row.ndcg_high)))  # fmt: skip
+        for bar in bars:
+            if not np.isnan(bar).any():
+                axis.plot(*bar, color=look[row.model]["color"], clip_on=False)
+                labels.keep_free(*bar)
+        axis.plot(x, y, linestyle="", markersize=8, clip_on=False, **look[row.model])
+    for row in level.itertuples():
+        axis.axhline(row.ndcg, color=look[row.model]["color"], clip_on=False, zorder=1, **BASELINE)
+        labels.keep_free(axis.get_xlim(), (row.ndcg, row.ndcg), 1)
+    for row in timed.itertuples():
+        labels.beside(row.train_s / factor, row.ndcg, _warned(row))
+    for row in level.itertuples():
+        labels.along(row.ndcg, _warned(row))
+    return axis.figure
+
+
+def _warned(row: object) -> str:
+    """A model's name, with a mark where a warning stands about it."""
+    return f"{_short(row.model)} (!)" if known(row.warnings) else _short(row.model)
+
+
+# --- where it wins ------------------------------------------------------------------------------------------------------
+
+
+def versus(tables: Tables) -> pd.DataFrame:
+    """Comparisons of the focal model with every other trained one."""
+    rows = pick(tables.frames["comparisons"], metric=PRIMARY_METRIC, model_a=tables.focal_model)
+    trained = pick(tables.frames["leaderboard"], trained=True)
+    return rows[rows.model_b.isin(set(trained.model))] if len(rows) else rows
+
+
+def forest(tables: Tables) -> Iterator[Drawing]:
+    """Differences of the focal model to every trained comparator over conditions, one per track and treatment of seen items."""
+    columns = ["dataset", "seq_len", "model_b", "difference", "share", "share_low", "share_high", "margin", "verdict"]  # fmt: skip
+    for (track, seen_items), own in groups(versus(tables), "track", "seen_items"):
+        own = own[columns]
+        yield Drawing(
+            f"differences-{track}-{seen_items}",
+            "where",
+            {"track": track, "seen": seen_items},
+            f"{label(tables.focal_model)}, {track}, {SEEN[seen_items]}",
+            "95 % intervals; filled where the verdict is significant. The band is the margin.",
+            partial(_forest, own, tables.ordered(own.model_b), tables.focal_model, tables.settings["margin"]),
+            own,
+        )  # fmt: skip
+
+
+def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float) -> Figure:
+    look, conditions = looks(models), list(groups(rows, "dataset", "seq_len"))
+    step = LINE + 2
+    height = len(conditions) * (step * len(models) + 8)
+    axis = panel(height=height + 86, left=140, top=26, bottom=60)
+    axis.set_ylim(height, 0)
+    ends = [*rows.share_low, *rows.share_high, 0]
+    room = 0.06 * (max(ends) - min(ends))
+    axis.set_xlim(min(ends) - room, max(ends) + room)
+    axis.axvspan(-margin, margin, color=MUTED, alpha=0.3, linewidth=0)
+    axis.axvline(0, color=MUTED, linewidth=1)
+    middles = []
+    for k, (_, own) in enumerate(conditions):
+        top = k * (step * len(models) + 8)
+        middles.append(top + 4 + step * len(models) / 2)
+        if k:
+            axis.axhline(top, color=MUTED, linewidth=0.5, alpha=0.5)
+        for row in own.itertuples():
+            y = top + 4 + step * (models.index(row.model_b) + 0.5)
+            significant = row.verdict in ("better", "worse", "equivalent")
+            face = look[row.model_b]["color"] if significant else PAPER
+            axis.plot((row.share_low, row.share_high), (y, y), color=look[row.model_b]["color"])
+            axis.plot(row.share, y, markerfacecolor=face, **look[row.model_b])
+    axis.set_yticks(middles, [condition(*key).replace(", ", "\n") for key, _ in conditions])
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    even(axis.xaxis)
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set_xlabel(f"difference in {QUALITY}, share of the better mean\nright of zero {label(focal)} is better", loc="right")  # fmt: skip
+    legend_above(axis, models, [_short(model) for model in models])
+    return axis.figure
+
+
+# --- training -----------------------------------------------------------------------------------------------------------
+
+
+def learning(tables: Tables) -> Iterator[Drawing]:
+    """Validation quality over the training, one per track and condition; a line per seed."""
+    frame = pick(tables.frames["curves"], metric=PRIMARY_METRIC, seen_items="kept", split="valid")
+    for at, rows, kind in _trained(tables, frame, "step"):
+        rows = rows[["model", "seed", "step", "busy_s", "value", "best"]]
+        yield Drawing(
+            "-".join(["learning", *map(str, at.values())]),
+            "training",
+            at,
+            f"{condition(at['dataset'], at['length'])}, {at['track']}",
+            "One line per seed. The marker is the step whose weights were tested.",
+            partial(_learning, rows, kind, tables.ordered(rows.model)),
+            rows,
+            inline=at["track"] == first_track(tables),
+        )
+
+
+def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
+    axis, look, ends = panel(right=92), looks(models), []
+    rows, unit = _over(rows, kind, "step")
+    axis.set_xlim(0, rows.x.max())
+    axis.set_ylim(0, 1.06 * rows.value.max())
+    named(axis, f"{unit} of training", f"validation {QUALITY}")
+    even(axis.xaxis)
+    even(axis.yaxis)
+    for model in models:
+        own, color = rows[rows.model == model], look[model]["color"]
+        for _, line in own.groupby("seed"):
+            axis.plot(line.x, line.value, color=color, linewidth=1, alpha=0.8)
+        best, last = own[own.best], own.loc[own.x.idxmax()]
+        axis.plot(best.x, best.value, linestyle="", clip_on=False, **look[model])
+        ends.append((last.x, last.value, _short(model), color))
+    label_ends(axis, ends)
+    return axis.figure
+
+
+def ladder(tables: Tables) -> Iterator[Drawing]:
+    """Final validation against the training that it cost, where a condition was trained with several budgets."""
+    final = pick(tables.frames["effectiveness"], split="valid", metric=PRIMARY_METRIC, seen_items="kept", ties="conservative", trained=True)  # fmt: skip
+    if final.empty:
+        return
+    budgets = tables.frames["experiments"][["path", "max_steps"]].drop_duplicates("path")
+    for at, rows, kind in _trained(tables, final.merge(budgets, on="path"), "max_steps"):
+        if rows.max_steps.nunique() < 2:
+            continue
+        rows = rows.groupby(["model", "max_steps", "busy_s"], dropna=False).value
+        rows = rows.agg(["mean", "min", "max"]).reset_index()
+        yield Drawing(
+            "-".join(["budgets", *map(str, at.values())]),
+            "training",
+            at,
+            f"{condition(at['dataset'], at['length'])}, {at['track']}: what more training buys",
+            "Final validation of each budget, mean over seeds. Bars: the lowest and the highest seed.",
+            partial(_ladder, rows, kind, tables.ordered(rows.model)),
+            rows,
+        )
+
+
+def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
+    axis = panel(right=92)
+    rows, unit = _over(rows, kind, "max_steps")
+    logarithmic(axis.xaxis, rows.x)
+    axis.set_ylim(0, 1.06 * rows["max"].max())
+    even(axis.yaxis)
+    named(axis, f"{unit} of training", f"final validation {QUALITY}")
+    return _traced(axis, {m: rows[rows.model == m].sort_values("x") for m in models}, "mean", "min", "max")  # fmt: skip
+
+
+def _trained(tables: Tables, frame: pd.DataFrame, steps: str) -> Iterator[tuple[dict, pd.DataFrame, str]]:  # fmt: skip
+    """By track and condition: the key of a drawing, rows with the time that so many steps take as `busy_s`, kind of device."""
+    for (dataset, seq_len, track), rows in _conditions(tables, frame, "dataset", "seq_len", "track"):  # fmt: skip
+        kind, priced = figures_cost.stepping(tables, dataset, seq_len, track)
+        rows = rows.assign(busy_s=rows[steps] * rows.model.map(priced).astype(float))
+        yield {"dataset": dataset, "length": seq_len, "track": track}, rows, kind
+
+
+def _over(rows: pd.DataFrame, kind: str, steps: str) -> tuple[pd.DataFrame, str]:
+    """Rows with their place on the axis of training as `x`, and its unit: time, or updates where no machine measured a step."""
+    if rows.busy_s.isna().any():
+        return rows.assign(x=rows[steps]), "updates"
+    factor, unit = _time_unit(kind, rows.busy_s.max())
+    return rows.assign(x=rows.busy_s / factor), unit
+
+
+# --- memory and breakdowns ----------------------------------------------------------------------------------------------
+
+
+def memory(tables: Tables) -> Iterator[Drawing]:
+    """How far back a model remembers: its share of the oracle against the lag of the copied item, on synthetic data."""
+    for (track,), rows in groups(tables.frames.get("memory", pd.DataFrame()), "track"):
+        if rows.lag.nunique() < 2:
+            continue
+        yield Drawing(
+            f"memory-{track}",
+            "where",
+            {"track": track},
+            "How far back does a model remember?",
+            "The oracle knows how the data were made. Bars: 95 % intervals.",
+            partial(_memory, rows, tables.ordered(rows.model)),
+            rows,
+        )
+
+
+def _memory(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
+    axis = panel(right=92)
+    lags = sorted(rows.lag.unique())
+    axis.set_xlim(min(lags) - 0.5, max(lags) + 0.2)
+    axis.set_xticks(lags)
+    axis.set_ylim(0, 1.05)
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    named(axis, "the copied item lies so many steps back", f"share of the oracle's {QUALITY}")
+    axis.axhline(1, color=MUTED, **BASELINE)
+    by_model = {m: rows[rows.model == m].sort_values("lag").assign(x=lambda own: own.lag) for m in models}  # fmt: skip
+    return _traced(axis, by_model, "share", "share_low", "share_high")
+
+
+def _traced(axis: Axes, lines: dict[str, pd.DataFrame], middle: str, low: str, high: str) -> Figure:
+    """A line with intervals and a label at its end for every model, over `x`."""
+    look, ends = looks(lines), []
+    for model, own in lines.items():
+        color = look[model]["color"]
+        axis.plot(own.x, own[middle], clip_on=False, **look[model])
+        axis.vlines(own.x, own[low], own[high], color=color, linewidth=1)
+        ends.append((own.x.iloc[-1], own[middle].iloc[-1], _short(model), color))
+    label_ends(axis, ends)
+    return axis.figure
+
+
+def breakdown(tables: Tables) -> Iterator[Drawing]:
+    """Quality by history length and by popularity of the target, one per condition."""
+    frame = tables.frames["probes"]
+    frame = frame[frame.probe.isin(list(PROBES))] if len(frame) else frame
+    columns = ["probe", "group", "model", "mean", "ci_low", "ci_high", "n_users", "n_seeds"]
+    keys = ("dataset", "seq_len", "track", "probe")
+    for (dataset, seq_len, track, probe), rows in _conditions(tables, frame, *keys):
+        rows = rows[columns]
+        longest = seq_len == frame.seq_len[frame.dataset == dataset].max()
+        yield Drawing(
+            f"{probe.replace(' ', '-')}-{dataset}-{seq_len}-{track}",
+            "more",
+            {"dataset": dataset, "length": seq_len, "track": track},
+            f"{condition(dataset, seq_len)}, {track}: quality by {probe}",
+            "Users in groups of about equal size, seen items kept. Bars: 95 % intervals.",
+            partial(_breakdown, rows, tables.ordered(rows.model), PROBES[probe]),
+            rows,
+            inline=track == first_track(tables) and longest,
+        )
+
+
+def _breakdown(rows: pd.DataFrame, models: Sequence[str], x_name: str) -> Figure:
+    axis = panel(right=92)
+    order = list(dict.fromkeys(rows.group))
+    axis.set_xlim(-0.3, len(order) - 0.8)
+    axis.set_xticks(
+        range(len(order)), [group.replace(" to ", "–") for group in order], fontsize=10.5
     )
-    models, metric = list(dict.fromkeys(data.model)), data.metric.iloc[0]
-    heights = 0.75 + 0.23 * len(models)
-    figure, axes = panels(len(conditions), len(treatments), heights, sharey="row")
-    for row, condition in zip(axes, conditions, strict=True):
-        for axis, seen_items in zip(row, treatments, strict=True):
-            part = pick(data, dataset=condition[0], seq_len=condition[1])
-            _dots(axis, part[part.seen_items == seen_items], models, looks)
-            axis.set_title(
-                textwrap.fill(
-                    f"{condition_name(*condition)}, {_seen_items(seen_items)}", TITLE_WIDTH
-                )
-            )
-            axis.set_xlabel(_better(metric, metric_label(metric)))
-    return figure
+    axis.set_ylim(0, 1.06 * rows.ci_high.max())
+    even(axis.yaxis)
+    named(axis, x_name, QUALITY)
+    beside = {model: 0.04 * (k - (len(models) - 1) / 2) for k, model in enumerate(models)}
+    rows = rows.assign(x=rows.group.map(order.index) + rows.model.map(beside))
+    return _traced(axis, {m: rows[rows.model == m] for m in models}, "mean", "ci_low", "ci_high")
 
 
-def differences(data: pd.DataFrame) -> Figure:
-    """A forest plot: one model against each other by condition, differences as a share of the better mean; a column per treatment of seen items.
-
-    data: dataset, seq_len, model (the other one), seen_items, share, share_low, share_high, margin (a share), conclusive (whether
-    the verdict is established). What is open is drawn hollow; the band is the margin.
-    """
-    looks = styles(data.model)
-    conditions = sorted(unique(data, "dataset", "seq_len"), reverse=True)
-    treatments, models = sorted(set(data.seen_items), reverse=True), list(dict.fromkeys(data.model))
-    figure, axes = panels(1, len(treatments), 0.5 + 0.42 * len(conditions), sharey=True)
-    step = 0.7 / max(len(models), 1)
-    for axis, seen_items in zip(axes[0], treatments, strict=True):
-        part = data[data.seen_items == seen_items]
-        axis.axvspan(-data.margin.max(), data.margin.max(), color="#E3E3E3", lw=0)
-        axis.axvline(0, color="#666666", lw=0.8)
-        for row in part.itertuples():
-            y = conditions.index((row.dataset, row.seq_len)) + 0.35 - step * (models.index(row.model) + 0.5)  # fmt: skip
-            error = [[row.share - row.share_low], [row.share_high - row.share]]
-            fill = {} if row.conclusive else {"markerfacecolor": "white"}
-            axis.errorbar(row.share, y, xerr=error, linestyle="", **drawn_as(looks[row.model]), **fill)  # fmt: skip
-        axis.set_yticks(
-            range(len(conditions)), [condition_name(*condition) for condition in conditions]
-        )
-        axis.set_ylim(-0.6, len(conditions) - 0.4)
-        axis.sharex(axes[0, 0])
-        axis.set_xlabel(f"Difference in {metric_label(data.metric.iloc[0])}, share of the better")
-        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_title(_seen_items(seen_items).capitalize())
-        axis.grid(visible=False, axis="y")
-    return with_legend(figure, data.model)
+def _conditions(tables: Tables, frame: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple, pd.DataFrame]]:  # fmt: skip
+    """Rows by condition and track, those and in the order that the leaderboard has."""
+    found = dict(groups(frame, *keys))
+    board = tables.frames["leaderboard"]
+    for key, _ in groups(board, "dataset", "seq_len", "track"):
+        for own, rows in found.items():
+            if own[:3] == key:
+                yield own, rows
 
 
-def time_against_length(data: pd.DataFrame) -> Figure:
-    """Median times with their interquartile ranges against the sequence length, both axes logarithmic.
-
-    data: dataset, model, seq_len, batch_size, phase, metric, median, q25, q75.
-    """
-    return _against_length(data)
-
-
-def memory_against_length(data: pd.DataFrame) -> Figure:
-    """Median peaks of memory against the sequence length, both axes logarithmic; columns as for times."""
-    return _against_length(data)
-
-
-def quality_against_cost(data: pd.DataFrame) -> Figure:
-    """Quality against the time of a training epoch, one panel per dataset and length; up and left is better.
-
-    data: dataset, seq_len, model, metric, mean, ci_low, ci_high, median, q25, q75 (of epoch_s).
-    """
-    looks = styles(data.model)
-    conditions = sorted(unique(data, "dataset", "seq_len"))
-    columns = min(3, len(conditions))
-    figure, axes = panels(math.ceil(len(conditions) / columns), columns, 3.2)
-    factor, unit = unit_for("s", data["median"])
-    for axis, condition in zip(axes.flat, conditions, strict=False):
-        part = pick(data, dataset=condition[0], seq_len=condition[1])
-        for point in part.itertuples():
-            _point(axis, point, factor, looks[point.model])
-        log_axis(axis.xaxis, part[["q25", "q75"]].to_numpy() / factor)
-        axis.set_title(condition_name(*condition))
-        axis.set_xlabel(_better("epoch_s", metric_label("epoch_s", unit)))
-        axis.set_ylabel(_better(part.metric.iloc[0], metric_label(part.metric.iloc[0])))
-    for axis in axes.flat[len(conditions) :]:
-        axis.set_visible(False)
-    return with_legend(figure, data.model)
-
-
-def learning_curves(data: pd.DataFrame) -> Figure:
-    """Validation quality against targets seen and against seconds; one line per seed, the best step marked.
-
-    data: dataset, seq_len, model, seed, metric, targets, seconds, value, best.
-    """
-    looks = styles(data.model)
-    conditions = sorted(unique(data, "dataset", "seq_len"))
-    figure, axes = panels(len(conditions), 2, 2.6, sharey="row")
-    for row, condition in zip(axes, conditions, strict=True):
-        part = pick(data, dataset=condition[0], seq_len=condition[1])
-        for axis, column in zip(row, ("targets", "seconds"), strict=True):
-            _curves(axis, part, column, looks)
-            axis.set_title(condition_name(*condition))
-        quality = _better(part.metric.iloc[0], metric_label(part.metric.iloc[0]))
-        row[0].set_ylabel(textwrap.fill(f"Validation {quality}", LABEL_WIDTH))
-    return with_legend(figure, data.model)
-
-
-def seen_items_gap(data: pd.DataFrame) -> Figure:
-    """What excluding seen items adds to validation quality, as a share, against targets seen; one line per seed.
-
-    data: dataset, seq_len, model, seed, metric, targets, value (the share), best. One panel per dataset and length.
-    """
-    looks = styles(data.model)
-    conditions = sorted(unique(data, "dataset", "seq_len"))
-    columns = min(2, len(conditions))
-    figure, axes = panels(math.ceil(len(conditions) / columns), columns, 2.6)
-    for axis, condition in zip(axes.flat, conditions, strict=False):
-        part = pick(data, dataset=condition[0], seq_len=condition[1])
-        _curves(axis, part, "targets", looks)
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_title(condition_name(*condition))
-        axis.set_ylabel(
-            textwrap.fill(
-                f"Gain of {metric_label(part.metric.iloc[0])} by excluding seen items", LABEL_WIDTH
-            )
-        )
-    for axis in axes.flat[len(conditions) :]:
-        axis.set_visible(False)
-    return with_legend(figure, data.model)
-
-
-# --- parts of figures ---------------------------------------------------------------------------------------------------
-
-
-def _dots(axis: Axes, part: pd.DataFrame, models: Sequence[str], looks: Looks) -> None:
-    for row in part.itertuples():
-        error = [[row.mean - row.ci_low], [row.ci_high - row.mean]]
-        y = models.index(row.model)
-        axis.errorbar(row.mean, y, xerr=error, linestyle="", **drawn_as(looks[row.model]))
-    oracle = part.oracle.dropna()
-    if len(oracle):
-        axis.axvline(oracle.iloc[0], color="#333333", linestyle=":")
-        note = {"xy": (oracle.iloc[0], 1.0), "xycoords": ("data", "axes fraction")}
-        axis.annotate(
-            "oracle",
-            **note,
-            xytext=(-3, -3),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-        )
-    axis.set_yticks(range(len(models)), [label(model) for model in models])
-    axis.set_ylim(len(models) - 0.4, -0.6)
-    axis.set_xlim(left=0)
-    axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.grid(axis="y", visible=False)
-
-
-def _against_length(data: pd.DataFrame) -> Figure:
-    looks = styles(data.model)
-    columns = list(dict.fromkeys(data.dataset))
-    kinds = unique(data, "phase", "metric")
-    rows = sorted(kinds, key=lambda kind: (list(PHASES).index(kind[0]), kinds.index(kind)))
-    figure, axes = panels(len(rows), len(columns), 2.7)
-    for axes_row, (phase, metric) in zip(axes, rows, strict=True):
-        for axis, dataset in zip(axes_row, columns, strict=True):
-            chosen = (data.dataset == dataset) & (data.phase == phase) & (data.metric == metric)
-            axis.set_visible(chosen.any())
-            if chosen.any():
-                _lines(axis, data[chosen], looks)
-    return with_legend(figure, data.model)
-
-
-def _lines(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
-    phase, metric = part.phase.iloc[0], part.metric.iloc[0]
-    factor, unit = unit_for(QUANTITIES[metric].unit, part["median"])
-    for model, line in part.groupby("model", sort=False):
-        line = line.sort_values("seq_len")
-        middle = line["median"] / factor
-        error = [middle - line.q25 / factor, line.q75 / factor - middle]
-        axis.errorbar(line.seq_len, middle, yerr=error, **drawn_as(looks[model]))
-    log_axis(axis.yaxis, part[["q25", "q75"]].to_numpy() / factor)
-    number_axis(axis, sorted(set(part.seq_len)))
-    axis.set_xlabel("Sequence length L (items)")
-    axis.set_ylabel(textwrap.fill(metric_label(metric, unit), LABEL_WIDTH))
-    sizes = "/".join(f"{size:,}" for size in sorted(set(part.batch_size)))
-    what = "targets a step" if phase == "train" else "users a batch"
-    axis.set_title(f"{part.dataset.iloc[0]}\n", fontsize=9)
-    axis.text(0, 1.03, f"{PHASES[phase]}, {sizes} {what}", transform=axis.transAxes, fontsize=8)
-
-
-def number_axis(axis: Axes, numbers: list[float]) -> None:
-    """Make the x axis logarithmic with these whole numbers as labels."""
-    axis.set_xscale("log")
-    # Labels need room: of two close numbers the smaller one stays unlabelled.
-    near = 1.35 * (numbers[-1] / numbers[0]) ** 0.03
-    shown = [a for a, b in zip(numbers, [*numbers[1:], math.inf], strict=True) if b / a > near]
-    axis.xaxis.set_major_locator(FixedLocator(shown))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    room = max(1.15, (numbers[-1] / numbers[0]) ** 0.04)
-    axis.set_xlim(numbers[0] / room, numbers[-1] * room)
-
-
-def _point(axis: Axes, point: Any, factor: float, look: tuple[str, str]) -> None:
-    x, y = point.median / factor, point.mean
-    xerr = [[x - point.q25 / factor], [point.q75 / factor - x]]
-    yerr = [[y - point.ci_low], [point.ci_high - y]]
-    axis.errorbar(x, y, xerr=xerr, yerr=yerr, markersize=7, **drawn_as(look))
-
-
-def _curves(axis: Axes, part: pd.DataFrame, column: str, looks: Looks) -> None:
-    factor, unit = (
-        unit_for("s", part[column]) if column == "seconds" else _targets_unit(part[column])
-    )
-    for (model, _), line in part.groupby(["model", "seed"], sort=False):
-        color, marker = looks[model]
-        axis.plot(line[column] / factor, line.value, color=color, alpha=0.8, linewidth=1.1)
-        best = line[line.best]
-        axis.plot(best[column] / factor, best.value, color=color, marker=marker, linestyle="")
-    name = "Training time" if column == "seconds" else "Targets seen"
-    axis.set_xlabel(f"{name} ({unit})" if unit else name)
-    axis.margins(y=0.08)
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
-
-
-def _targets_unit(targets: pd.Series) -> tuple[float, str]:
-    for factor, name in ((1e6, "million"), (1e3, "thousand")):
-        if targets.max() >= 2 * factor:
-            return factor, name
-    return 1, ""
-
-
-def _seen_items(seen_items: str) -> str:
-    return {"kept": "seen items kept", "excluded": "seen items excluded"}[seen_items]
-
-
-def _better(metric: str, text: str) -> str:
-    better = direction(metric)
-    return f"{text}, {better}" if better else text
+FIGURES = (
+    scatter,
+    memory,
+    figures_cost.lengths,
+    forest,
+    ladder,
+    learning,
+    breakdown,
+    figures_cost.sizes,
+    figures_cost.roofline,
+    figures_cost.energy,
+)

@@ -1,164 +1,237 @@
-"""Figures of cost: growth along a curve with its fit, the roofline, and energy. As in figures.py."""
+"""Figures of cost: growth along the curves with fits and crossings, the roofline, energy. As in figures.py."""
 
 from __future__ import annotations
 
-import textwrap
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from ..analysis.collect import Tables
+from ..analysis.rows import pick
+from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
-from ..core.jobs import CURVES
-from .curves import POOR
-from .figures import LABEL_WIDTH, PHASES, number_axis
-from .findings import pick, unique
-from .style import Looks, drawn_as, log_axis, panels, styles, with_legend
-from .tables import label, metric_label, unit_for
+from .format import condition, crossing, label, machine_names, unit_for
+from .style import (
+    MUTED,
+    PAPER,
+    Drawing,
+    Labels,
+    even,
+    label_ends,
+    legend_above,
+    logarithmic,
+    looks,
+    named,
+    panel,
+)
 
-X_LABELS = {
-    "length-at-constant-tokens": "Sequence length L (items)",
-    "length-at-constant-batch": "Sequence length L (items)",
-    "batch-size": "Sequences in a batch",
-    "catalogue-size": "Items in the catalogue",
+COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
+X = {
+    COMMON: ("sequence length L", "seq_len"),
+    "length-at-constant-tokens": ("sequence length L", "seq_len"),
+    "batch-size": ("sequences in a batch", "sequences"),
+    "catalogue-size": ("items in the catalogue", "n_items"),
 }
+COSTS = (  # phase, metric, title; memory by kind of device: resident memory of a CPU is that of Python
+    ("train", "step_s", "Time of a training step"),
+    ("inference", "batch_s", "Time of an inference batch"),
+    ("train", "peak_allocated_bytes", "Peak GPU memory of training"),
+    ("train", "saved_bytes", "Activations kept for the backward pass"),
+)
 
 
-def growth(data: pd.DataFrame) -> Figure:
-    """Medians with their quartiles and the fitted curves: a row of panels per cost, a column per curve.
-
-    data: curve, fixed, model, phase, metric, x, median, q25, q75 (empty where a point failed), a, b, c,
-    c_low, c_high (empty: flat) of median = a + b x^c, slope_end, max_residual, reason (why a point is empty).
-    """
-    looks = styles(data.model)
-    columns, rows = unique(data, "curve", "fixed"), unique(data, "phase", "metric")
-    figure, axes = panels(len(rows), len(columns), 2.9)
-    for axes_row, (phase, metric) in zip(axes, rows, strict=True):
-        for axis, (curve, fixed) in zip(axes_row, columns, strict=True):
-            part = pick(data, curve=curve, fixed=fixed, phase=phase, metric=metric)
-            axis.set_visible(len(part) > 0)
-            if len(part):
-                _grown(axis, part, looks)
-                grows = CURVES[curve].partition(" at ")[0]
-                axis.set_title(f"{grows[0].upper()}{grows[1:]}\n", fontsize=9)
-                axis.text(
-                    0, 1.03, f"{PHASES[phase]}, {fixed}", transform=axis.transAxes, fontsize=8
-                )
-                axis.set_xlabel(X_LABELS[curve])
-    return with_legend(figure, data.model)
+def groups(frame: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple, pd.DataFrame]]:
+    """Values of some columns with their rows, in order of first use."""
+    if len(frame):
+        yield from frame.groupby(list(keys), sort=False, dropna=False)
 
 
-def _grown(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
-    metric = part.metric.iloc[0]
-    factor, unit = unit_for(QUANTITIES[metric].unit, part["median"])
-    found = part[part["median"].notna()]
-    notes = []
-    for model, line in found.groupby("model", sort=False):
-        middle, look = line["median"] / factor, drawn_as(looks[model])
-        error = [middle - line.q25 / factor, line.q75 / factor - middle]
-        axis.errorbar(line.x, middle, yerr=error, linestyle="", **look)
-        first = line.iloc[0]
-        if not np.isnan(first.c):  # else nothing is known of what lies between the points
-            x = np.geomspace(line.x.min(), line.x.max(), 24)
-            axis.plot(
-                x, (first.a + first.b * x**first.c) / factor, color=look["color"], linewidth=1
-            )
-        notes.append((_note(first), look["color"]))
-    log_axis(axis.yaxis, found[["q25", "q75"]].to_numpy() / factor)
-    _failed(axis, part[part["median"].isna()], looks)
-    number_axis(axis, sorted(set(part.x)))
-    axis.set_ylabel(textwrap.fill(metric_label(metric, unit), LABEL_WIDTH))
-    handles = [Line2D([], [], color=color, label=text) for text, color in notes]
-    axis.legend(handles=handles, loc="upper left", fontsize=7, handlelength=1.2, labelspacing=0.25)
-    low, high = axis.get_ylim()
-    axis.set_ylim(low, high * (high / low) ** 0.35)  # room for the exponents
+def first_track(tables: Tables) -> str:
+    """The track whose figures the page shows; those of others are files."""
+    return tables.frames["leaderboard"].track.iloc[0]
 
 
-def _note(first: Any) -> str:
-    """How a curve grows, beside it."""
-    if np.isnan(first.c):
-        slope = f"slope {first.slope_end:.2f}, " if not np.isnan(first.slope_end) else ""
-        return f"{slope}too few points for a curve"
-    if np.isnan(first.c_low):
-        return "flat"
-    off = f", off by {100 * first.max_residual:.0f} %" if first.max_residual > POOR else ""
-    return f"c = {first.c:.2f} [{first.c_low:.2f}, {first.c_high:.2f}]{off}"
+def stepping(tables: Tables, dataset: str, seq_len: int, track: str) -> tuple[str, Mapping[str, float]]:  # fmt: skip
+    """Median step by model on the machine that measured most of a condition, a CPU before a GPU, and its kind of device."""
+    rows = pick(tables.frames["efficiency"], dataset=dataset, seq_len=seq_len, track=track, phase="train", metric="step_s")  # fmt: skip
+    rows = rows[rows["median"].notna()] if len(rows) else rows
+    found = sorted(groups(rows, "device_kind", "machine_name"), key=lambda one: (-len(one[1]), one[0]))  # fmt: skip
+    return (found[0][0][0], dict(found[0][1].set_index("model")["median"])) if found else ("cpu", {})  # fmt: skip
 
 
-def _failed(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
-    """Points without a value at the lower edge, with how they ended."""
-    for point in part.itertuples():
-        status = str(point.reason).partition(":")[0]
-        mark = {"transform": axis.get_xaxis_transform(), "color": looks[point.model][0]}
-        axis.plot([point.x], [0.03], marker="x", linestyle="", clip_on=False, **mark)
-        axis.text(point.x, 0.06, status, fontsize=7, ha="center", rotation=90, va="bottom", **mark)
+# --- growth -------------------------------------------------------------------------------------------------------------
 
 
-def roofline(data: pd.DataFrame) -> Figure:
-    """Arithmetic that a step or a batch achieves against its intensity, below the ceilings of the device.
+def lengths(tables: Tables) -> Iterator[Drawing]:
+    """Time and memory against sequence length at a constant batch, one per machine and cost."""
+    yield from _growth(tables, "lengths", (COMMON,))
 
-    data: dataset, seq_len, model, phase, intensity, flop_per_s, q25, q75 (of flop_per_s), product_flop_per_s,
-    copy_bytes_per_s. One panel per dataset and length; training filled, inference hollow.
-    """
-    looks = styles(data.model)
-    conditions = unique(data, "dataset", "seq_len")
-    columns = min(2, len(conditions))
-    figure, axes = panels(-(-len(conditions) // columns), columns, 3.3)
+
+def sizes(tables: Tables) -> Iterator[Drawing]:
+    """The same at constant tokens, and against batch and catalogue size."""
+    yield from _growth(tables, "more", [curve for curve in X if curve != COMMON])
+
+
+def _growth(tables: Tables, section: str, curves: Sequence[str]) -> Iterator[Drawing]:
+    machines = machine_names(tables.settings)
+    frame = tables.frames["scaling"]
+    frame = frame[frame.curve.isin(curves)] if len(frame) else frame
+    for (machine, track, curve, fixed), fits in groups(frame, "machine_name", "track", "curve", "fixed"):  # fmt: skip
+        costs = pick(tables.frames["efficiency"], machine_name=machine, track=track, curve=curve, fixed=fixed)  # fmt: skip
+        crossings = pick(tables.frames["crossovers"], machine_name=machine, track=track, curve=curve, fixed=fixed, model_a=tables.focal_model)  # fmt: skip
+        for phase, metric, title in COSTS:
+            own = {"phase": phase, "metric": metric}
+            data = _points(pick(costs, **own), pick(fits, **own), X[curve][1])
+            if data.empty:
+                continue
+            yield Drawing(
+                f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}",
+                section,
+                {"machine": machine, "track": track},
+                f"{title}, {machines[machine]}",
+                f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b xᶜ. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
+                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric),
+                data,
+                inline=section == "lengths" or metric != "saved_bytes",
+            )  # fmt: skip
+
+
+def _points(rows: pd.DataFrame, fits: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Points of a curve with their quartiles, the fit beside them, and why a point is missing."""
+    if rows.empty or not rows["median"].notna().any():
+        return pd.DataFrame()
+    rows = rows.assign(x=rows[x].astype(float))[["model", "x", "median", "q25", "q75", "reason"]]
+    fitted = ["a", "b", "c", "c_low", "c_high", "max_residual"]
+    return rows.merge(fits[["model", *fitted]], on="model", how="left").sort_values("x", kind="stable")  # fmt: skip
+
+
+def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x_name: str, metric: str) -> Figure:  # fmt: skip
+    axis, look, ends = panel(height=320, left=56, right=92), looks(models), []
+    found = data[data["median"].notna()]
+    factor, unit = unit_for(QUANTITIES[metric].unit, found["median"])
+    logarithmic(axis.xaxis, found.x, only=sorted(set(found.x)))
+    logarithmic(axis.yaxis, found["median"] / factor)
+    named(axis, x_name, unit)
+    for model in models:
+        own = found[found.model == model]
+        color, first = look[model]["color"], own.iloc[0]
+        axis.vlines(own.x, own.q25 / factor, own.q75 / factor, color=color)
+        axis.plot(own.x, own["median"] / factor, linestyle="", clip_on=False, **look[model])
+        if first.c == first.c:
+            x = np.geomspace(own.x.min(), own.x.max(), 24)
+            axis.plot(x, (first.a + first.b * x**first.c) / factor, color=color, linewidth=1)
+        else:  # nothing is known of what lies between
+            axis.plot(own.x, own["median"] / factor, color=color, linewidth=1, linestyle=":")
+        last = own.iloc[-1]
+        ends.append((last.x, last["median"] / factor, label(model), color))
+    label_ends(axis, ends)
+    for point in data[data["median"].isna()].itertuples():
+        axis.plot(point.x, 0.03, marker="x", color=look[point.model]["color"], transform=axis.get_xaxis_transform())  # fmt: skip
+    if len(crossings):
+        _crossings(axis, crossings, found, factor)
+    return axis.figure
+
+
+def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: float) -> None:
+    """Rings where the focal model's measured medians cross another's, with the lengths; about, where only both sides are known."""
+    labels, rings = Labels(axis), []
+    for row in rows[rows.x.notna() & ~rows.extrapolated.astype(bool) & (rows.share >= CONCLUSIVE_SHARE)].itertuples():  # fmt: skip
+        own = found[found.model == row.model_b].sort_values("x")
+        y = np.exp(np.interp(np.log(row.x), np.log(own.x), np.log(own["median"] / factor)))
+        axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
+        axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
+        labels.keep_free((row.x, row.x), (y, y), 6)
+        rings.append((row.x, y, crossing(row.x, row.bracketed)))
+    for x, y, text in rings:
+        labels.beside(x, y, text, 11)
+
+
+# --- the device ---------------------------------------------------------------------------------------------------------
+
+
+def roofline(tables: Tables) -> Iterator[Drawing]:
+    """Arithmetic achieved against its intensity below the ceilings of the device, one per machine, track and condition."""
+    machines = machine_names(tables.settings)
+    frame = tables.frames["efficiency"]
+    frame = frame[frame.curve.isna()] if len(frame) else frame
+    kept = set(tables.frames["leaderboard"].track)
+    for (machine, track, dataset, seq_len), rows in groups(frame, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
+        data = _rates(rows)
+        if data.empty or track not in kept:
+            continue
+        yield Drawing(
+            f"roofline-{dataset}-{seq_len}-{track}-{machine}",
+            "more",
+            {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
+            f"Roofline, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
+            "Training filled, inference hollow. The line is what measured matrix product and copy allow.",
+            partial(_roofline, data, tables.ordered(data.model)),
+            data,
+            inline=track == first_track(tables) and seq_len == frame[frame.dataset == dataset].seq_len.max(),
+        )  # fmt: skip
+
+
+def _rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per model and phase that was counted and timed, with the ceilings."""
+    wide = rows.pivot_table(index=["model", "phase"], columns="metric", values="median").reset_index()  # fmt: skip
+    needed = ["intensity", "flop_per_s", "product_flop_per_s", "copy_bytes_per_s"]
+    if any(name not in wide for name in needed):
+        return pd.DataFrame()
+    device = wide[wide.phase == "device"].set_index("model")
+    for name in needed[2:]:
+        wide[name] = wide.model.map(device[name])
+    return wide[wide.phase != "device"][["model", "phase", *needed]].dropna()
+
+
+def _roofline(data: pd.DataFrame, models: Sequence[str]) -> Figure:
+    axis, look = panel(), looks(models)
     factor, unit = unit_for("FLOP/s", data.product_flop_per_s)
-    for axis, (dataset, seq_len) in zip(axes.flat, conditions, strict=False):
-        part = pick(data, dataset=dataset, seq_len=seq_len)
-        _roofs(axis, part, factor)
-        for point in part.itertuples():
-            error = [
-                [max(point.flop_per_s - point.q25, 0) / factor],
-                [max(point.q75 - point.flop_per_s, 0) / factor],
-            ]
-            look = drawn_as(looks[point.model])
-            face = look["color"] if point.phase == "train" else "white"
-            axis.errorbar(point.intensity, point.flop_per_s / factor, yerr=error, linestyle="",
-                          markerfacecolor=face, **look)  # fmt: skip
-        axis.set_title(f"{dataset}, L = {seq_len}")
-        axis.set_xlabel("Arithmetic intensity (FLOP per byte of operators)")
-        axis.set_ylabel(f"Arithmetic achieved ({unit})")
-    for axis in axes.flat[len(conditions) :]:
-        axis.set_visible(False)
-    return with_legend(figure, data.model)
+    product, copy = data.product_flop_per_s.median(), data.copy_bytes_per_s.median()
+    knee = product / copy
+    x = np.array([data.intensity.min() / 2, knee, max(data.intensity.max(), knee) * 2])
+    roof = np.minimum(product, copy * x) / factor
+    logarithmic(axis.xaxis, x)
+    logarithmic(axis.yaxis, [*(data.flop_per_s / factor), product / factor])
+    named(axis, "FLOP per byte of operators", unit)
+    axis.plot(x, roof, color=MUTED)
+    for row in data.itertuples():
+        face = look[row.model]["color"] if row.phase == "train" else PAPER
+        axis.plot(row.intensity, row.flop_per_s / factor, clip_on=False, markerfacecolor=face, linestyle="", **look[row.model])  # fmt: skip
+    legend_above(axis, models, [label(model) for model in models])
+    return axis.figure
 
 
-def _roofs(axis: Axes, part: pd.DataFrame, factor: float) -> None:
-    product, copy = part.product_flop_per_s.median(), part.copy_bytes_per_s.median()
-    x = np.geomspace(part.intensity.min() / 2, max(part.intensity.max(), product / copy) * 2, 100)
-    axis.plot(x, np.minimum(product, copy * x) / factor, color="#333333", linewidth=1.2)
-    values = [part.flop_per_s.min(), part.q25.min(), product]
-    log_axis(axis.yaxis, np.array([min(values), max(values) * 1.2]) / factor)
-    log_axis(axis.xaxis, x)
-    gigabytes = f"copy {copy / 1e9:,.0f} GB/s"
-    axis.text(x[-1], product / factor * 1.04, "matrix product", fontsize=7, ha="right", va="bottom")
-    axis.text(0.02, 0.97, gigabytes, transform=axis.transAxes, fontsize=7, va="top")
+def energy(tables: Tables) -> Iterator[Drawing]:
+    """Energy of an epoch by NVML's counter, one per machine, track and condition."""
+    rows = pick(tables.frames["efficiency"], metric="energy_j_per_epoch")
+    rows = rows[rows["median"].notna()] if len(rows) else rows
+    machines = machine_names(tables.settings)
+    for (machine, track, dataset, seq_len), own in groups(rows, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
+        own = own[["model", "median", "q25", "q75"]]
+        yield Drawing(
+            f"energy-{dataset}-{seq_len}-{track}-{machine}",
+            "more",
+            {"dataset": dataset, "length": seq_len, "track": track, "machine": machine},
+            f"Energy of an epoch, {condition(dataset, seq_len)}, {track}, {machines[machine]}",
+            "By the counter of the device; less is better.",
+            partial(_energy, own, tables.ordered(own.model)),
+            own,
+        )
 
 
-def energy(data: pd.DataFrame) -> Figure:
-    """Energy of an epoch, a panel per dataset and length.
-
-    data: dataset, seq_len, model, metric, median, q25, q75.
-    """
-    looks = styles(data.model)
-    conditions, models = unique(data, "dataset", "seq_len"), list(dict.fromkeys(data.model))
-    figure, axes = panels(1, len(conditions), 0.8 + 0.3 * len(models), sharey="row")
-    factor, unit = unit_for("J", data["median"])
-    for axis, (dataset, seq_len) in zip(axes[0], conditions, strict=True):
-        for row in pick(data, dataset=dataset, seq_len=seq_len).itertuples():
-            error = [[(row.median - row.q25) / factor], [(row.q75 - row.median) / factor]]
-            look = looks[row.model][0]
-            axis.barh(
-                models.index(row.model), row.median / factor, xerr=error, color=look, height=0.6
-            )
-        axis.set_yticks(range(len(models)), [label(model) for model in models])
-        axis.set_ylim(len(models) - 0.4, -0.6)
-        axis.set_title(f"{dataset}, L = {seq_len}")
-        axis.set_xlabel(metric_label(data.metric.iloc[0], unit))
-        axis.set_xlim(left=0)
-    return figure
+def _energy(rows: pd.DataFrame, models: Sequence[str]) -> Figure:
+    axis, look = panel(height=70 + 26 * len(models), left=90), looks(models)
+    factor, unit = unit_for("J", rows["median"])
+    for k, model in enumerate(models):
+        value = rows["median"][rows.model == model].iloc[0]
+        axis.barh(k, value / factor, height=0.6, color=look[model]["color"])
+    axis.set_yticks(range(len(models)), [label(model) for model in models])
+    axis.set_ylim(len(models) - 0.4, -0.6)
+    axis.set_xlabel(unit)
+    even(axis.xaxis)
+    return axis.figure

@@ -6,9 +6,7 @@ Weights stay behind. Records of several runs accumulate; one is replaced only by
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..analysis import collect, pool
+from ..analysis import collect, pool, tuning
 from ..analysis.collect import Tables
 from ..analysis.summary import SUMMARY
 from ..config import grid, load
@@ -33,13 +31,31 @@ from ..core.store import (
     read_dataset,
     staged,
 )
-from . import pages, pool_views, report, style, tuning_views
-from .tables import write_csv
+from . import answer, figures, style, views
+from . import readme as readmes
+from .page import html, render
 
 EFFICIENCY = (
     *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
     *("batch_size", "phase", "metric", "median", "iqr", "n"),
 )
+# Tables that are published as CSV: of a machine, and of all machines together. None: all columns, and no file without rows.
+OF_MACHINE = {
+    "effectiveness": ("summary", SUMMARY),
+    "efficiency": ("efficiency", EFFICIENCY),
+    **{name: (name, None) for name in ("scaling", "crossovers", "protocols", "agreement", "contrasts", "tuning")},
+}  # fmt: skip
+OF_ALL = {
+    "effectiveness": ("summary", SUMMARY),
+    **{
+        name: (name, None)
+        for name in (
+            *("answers", "leaderboard", "comparisons", "cost_ratios", "time_to_quality", "claims", "paper"),
+            *("published_values", "warnings", "budgets", "origins", "repeats", "machine_effect", "searches"),
+        )
+    },
+}  # fmt: skip
+PAGE = Path("docs/report")  # beside the README, with the scatter of the default view
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG, MODELS = ROOT / "config", ROOT / "models"
 DIGITS = "%.6g"  # more than any of these numbers supports
@@ -89,70 +105,69 @@ def tables(folder: Path) -> None:
         UserError: the records differ in what must be equal, or a file is damaged.
     """
     folder = Path(folder)
-    trials = pd.DataFrame(tuning_views.trials(folder), columns=tuning_views.COLUMNS)
-    tuning = folder / "tuning.csv"
-    tuned = len(trials) > 0 or tuning.exists()
-    if len(trials):
-        trials.to_csv(tuning, index=False, float_format=DIGITS, lineterminator="\n")
-    else:  # or the trials of a study that was made again elsewhere would stay in it
-        tuning.unlink(missing_ok=True)
-    entries = collect.published(folder)
-    if tuned and not entries:  # tuned here, and nothing else
-        return
+    entries, trials = collect.published(folder), list(tuning.trials(folder))
+    if not entries:
+        if (folder / "tune").exists() or (
+            folder / "tuning.csv"
+        ).exists():  # tuned here, and nothing else
+            frame = pd.DataFrame(trials, columns=[*tuning.COLUMNS])
+            _save({"tuning": frame}, {"tuning": ("tuning", None)}, folder)
+            return
+        machine_of(entries)  # refuses
     machine_of(entries)
-    content = _content(folder, entries)
-    for name, source, columns in (
-        ("effectiveness", "summary", SUMMARY),
-        ("efficiency", "efficiency", EFFICIENCY),
-        ("scaling", "scaling", None),
-        ("crossovers", "crossovers", None),
-        ("protocols", "protocols", None),
-        ("agreement", "agreement", None),
-        ("contrasts", "contrasts", None),
-    ):
-        frame = content.frames[source]
-        if source == "efficiency" and len(frame):  # why a value is missing, its record says
-            frame = frame.dropna(subset="median")
-        if columns is None and frame.empty:  # no curve was measured
-            (folder / f"{name}.csv").unlink(missing_ok=True)
-            continue
-        frame = frame if columns is None else frame.reindex(columns=list(columns))
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
-    page = pages.of_machine(folder.name, content)
-    (folder / "README.md").write_text(page, encoding="utf-8")
+    content = collect.build(entries, _datasets(folder), _report(), trials=trials)
+    _save(content.frames, OF_MACHINE, folder)
+    text = readmes.of_machine(folder.name, content)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def together(reference: Path, readme: Path | None = None) -> None:
-    """Make the page and the table of all machines in `reference`, and the part of a README between the result markers.
+    """Make the tables of all machines in `reference`; with a README the part between its markers and the page beside it too.
 
     Raises:
         UserError: the README has no markers, or the records of a machine differ in what must be equal.
     """
     reference = Path(reference)
     check_readme(readme)
-    text = readme.read_text(encoding="utf-8") if readme else ""
-    body = "No results are published yet.\n"
     machines = _machines(reference)
-    if machines:
-        found, content = _pooled(machines)
-        summary = content.frames["summary"].reindex(columns=list(SUMMARY))
-        summary.to_csv(
-            reference / "effectiveness.csv", index=False, float_format=DIGITS, lineterminator="\n"
-        )
-        figures = pages.figures(content)
-        shutil.rmtree(reference / pages.FIGURES, ignore_errors=True)
-        for d in figures:
-            style.save(d.figure, d.data, reference / pages.FIGURES, d.name, ["svg"])
-        for table in (pool_views.origins(found, content), pool_views.repeats(found)):
-            write_csv(table, reference / f"{table.name}.csv")
-        page = pages.of_all(content, found, list(machines), figures)
-        (reference / "README.md").write_text(page, encoding="utf-8")
-        link = reference if readme is None else _from(readme, reference)
-        body = pages.of_readme(content, list(machines), figures, link)
+    content = _pooled(reference, machines) if machines else None
+    if content:
+        _save(content.frames, OF_ALL, reference)
     if readme:
-        before, _, rest = text.partition(BEGIN)
+        body = "No results are published yet.\n"
+        if content:
+            body = readmes.block(content, _page(content, readme.parent / PAGE), PAGE, _from(readme, reference))  # fmt: skip
+        before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
         records.write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
+
+
+def _page(content: Tables, folder: Path) -> str | None:
+    """Write the published page, one file, and the scatter of its default view; the latter's name, None if there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings, default = list(figures.drawn(content)), next(iter(answer.views(content)), None)
+    page = html(content, drawings, style.pictures(drawings), views.tables(content))
+    records.write_atomically(folder / "index.html", page.encode())
+    for drawing in drawings:
+        if default and drawing.section == "answer" and default.is_of(drawing.key):
+            style.save(replace(drawing, name="scatter"), folder, ["svg"])
+            return "scatter.svg"
+    return None
+
+
+def _save(
+    frames: Mapping[str, pd.DataFrame], which: Mapping[str, tuple[str, Sequence[str] | None]], folder: Path
+) -> None:  # fmt: skip
+    """Write tables as CSV; one without rows is removed, or those of an earlier run would stay."""
+    for name, (source, columns) in which.items():
+        frame = frames[source]
+        if source == "efficiency" and len(frame):  # why a value is missing, its record says
+            frame = frame.dropna(subset="median")
+        if columns is None and frame.empty:
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+            continue
+        frame = frame if columns is None else frame.reindex(columns=list(columns))
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
 
 
 def page(folder: Path, out: Path) -> Path:
@@ -166,17 +181,36 @@ def page(folder: Path, out: Path) -> Path:
         raise UserError(
             f"{folder}: holds no records; name results/reference, or a folder with runs/"
         )
-    with tempfile.TemporaryDirectory() as tables_:
-        collect.write(_pooled(machines)[1], Path(tables_))
-        return report.render(Path(tables_), out)
+    return render(_pooled(Path(folder), machines), out)
 
 
-def _pooled(machines: dict[str, list[Entry]]) -> tuple[pool.Pool, Tables]:
-    """The records of all machines as one set, and their tables."""
+def tables_of(folder: Path) -> Tables:
+    """The tables that a folder holds, in itself or below it, or those of its records.
+
+    Raises:
+        UserError: it holds neither, or a table is damaged.
+    """
+    for found in (folder, folder / "tables"):
+        if (found / "settings.json").exists():
+            return collect.read(found)
+    machines = _machines(folder) if folder.is_dir() else {}
+    if not machines:
+        raise UserError(
+            f"{folder}: holds neither tables nor records; name results, or results/reference"
+        )
+    return _pooled(folder, machines)
+
+
+def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
+    """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
     found = pool.pool(machines, facts, list(_chosen()), _defaults())
-    asked = grid.report(load.load())
-    return found, _settled(collect.build(found.entries, found.datasets, asked, one_machine=False))
+    trials = [row for entries in machines.values() for row in tuning.trials(entries[0].results)]
+    content = collect.build(
+        found.entries, found.datasets, _report(), one_machine=False, pooled=found, trials=trials
+    )  # fmt: skip
+    content.settings["left_out"] = found.left_out
+    return content
 
 
 def _from(readme: Path, folder: Path) -> Path:
@@ -239,20 +273,18 @@ def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
         )
 
 
-def _content(folder: Path, entries: list[Entry]) -> Tables:
-    return _settled(collect.build(entries, _datasets(folder), grid.report(load.load())))
-
-
 def _datasets(folder: Path) -> dict[str, Any]:
     names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
     return {name: read_dataset(folder, name) for name in names}
 
 
-def _settled(content: Tables) -> Tables:
-    """With what the project's configuration files say about steps of the ablation and tuned settings."""
-    content.settings["ablation"] = _declared("ablation").get("report", {}).get("ablation", [])
-    content.settings["selected_settings"] = _declared("tuned").get("selected_settings", {})
-    return content
+def _report() -> dict[str, Any]:
+    """What the project's configuration says to the report, with the steps of the ablation and tuned settings."""
+    return {
+        **grid.report(load.load()),
+        "ablation": _declared("ablation").get("report", {}).get("ablation", []),
+        "selected_settings": _declared("tuned").get("selected_settings", {}),
+    }
 
 
 def _declared(name: str) -> dict[str, Any]:

@@ -1,261 +1,460 @@
-"""Display tables of what was run and how well: which rows and columns, from the tidy tables to cells."""
+"""Which tables stand in which section of the page: each a declaration of its rows and columns, made into cells by one function.
+
+A table has rows by some keys of a tidy table, headings over runs of rows, and columns that repeat for every value of other keys.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ..analysis.collect import Tables
-from ..analysis.summary import CONCLUSIVE, UNSTEADY
-from ..core.display import PRIMARY_METRIC, QUALITY_METRICS, QUANTITIES
-from .findings import condition_name, enough_seeds, failures, lead, pick, unique
-from .tables import (
-    Cell,
-    Column,
-    Table,
-    decimals,
-    first_digit,
-    known,
-    label,
-    metric_label,
-    share,
-    signed,
-    whole,
-)
+from ..analysis.rows import pick, unique
+from ..analysis.tables import Tables
+from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
+from . import format as fmt
+from .figures import versus
+from .figures_cost import COMMON
+from .format import DASH, known
+from .tables import Cell, Column, Table
 
-SEEN_ITEMS = {"kept": "Seen items kept", "excluded": "Seen items excluded"}
-DASH = Cell("–", mark="muted")
+Row = Mapping[str, Any]
+COSTS = (
+    ("train", "step_s"),
+    ("train", "peak_allocated_bytes"),
+    ("inference", "batch_s"),
+)  # held against each other
+STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
+SIZE = {"length-at-constant-tokens": "seq_len", "batch-size": "sequences", "catalogue-size": "n_items"}  # what grows  # fmt: skip
 
 
-# --- what was run -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Field:
+    """A column: its head, and the cell of the rows of its key (mostly one) beside all rows under the same heading."""
+
+    text: str
+    cell: Callable[[list[Row], list[Row]], Cell]
+    number: bool = True
 
 
-def machines(tables: Tables) -> Table:
-    """What was run where, by machine and number of threads."""
-    experiments = tables.frames["experiments"]
-    columns = [
-        Column(t, number=False) for t in ("Machine", "Device", "Processor and memory", "System")
-    ]
-    columns += [Column(t) for t in ("Threads", "Trainings", "Measurements", "Not ok")]
-    rows = []
-    for facts in _environments(tables):
-        part = pick(
-            experiments, machine=facts["machine"], threads=facts["threads"], device=facts["device"]
-        )
-        memory = f"{facts['cpu']}, {facts['n_cpus']} cores, {facts['memory_bytes'] / 2**30:.0f} GiB"
-        texts = [
-            facts["machine_name"],
-            facts["device"],
-            memory,
-            f"{facts['os']}, Python {facts['python']}",
-        ]
-        counts = [facts["threads"], len(pick(part, kind="train")), len(pick(part, kind="measure"))]
-        counts.append(int((part.status != "ok").sum()))
-        rows.append([Cell(text) for text in texts] + [Cell(whole(n), value=n) for n in counts])
-    return Table("machines", "Machines", columns, rows)
+@dataclass(frozen=True)
+class View:
+    """A table of the page, or one for each value of `split`.
+
+    rows: the tidy table, filtered. heading: keys of the rows that are named over a run of rows. by: keys of a row, shown first.
+    fields: further columns of a row. spread, own: keys whose every value repeats the columns `own`.
+    """
+
+    name: str
+    section: str
+    caption: str
+    rows: Callable[[Tables], pd.DataFrame]
+    by: tuple[str, ...]
+    fields: tuple[Field, ...] = ()
+    heading: tuple[str, ...] = ()
+    spread: tuple[str, ...] = ()
+    own: tuple[Field, ...] = ()
+    split: tuple[str, ...] = ()
+    note: str = ""
 
 
-def _environments(tables: Tables) -> list[dict[str, Any]]:
-    seen = {}
-    for facts in tables.settings["environments"]:
-        seen.setdefault((facts["machine"], facts["device"], facts["threads"]), facts)
-    return list(seen.values())
+def tables(content: Tables) -> dict[str, list[Table]]:
+    """All tables that have rows, by section of the page."""
+    found: dict[str, list[Table]] = {}
+    for view in VIEWS:
+        frame = view.rows(content)
+        for values in unique(frame, *view.split) if view.split else [()]:
+            part = pick(frame, **dict(zip(view.split, values, strict=True)))
+            if len(part):
+                found.setdefault(view.section, []).append(_table(view, part, content, values))
+    return found
 
 
-def failed(tables: Tables) -> Table:
-    """Experiments that did not come to their end, with their reasons."""
-    rows = [
-        [
-            Cell(row.path),
-            Cell(row.status, mark="bad"),
-            Cell(row.reason if known(row.reason) else "–"),
-        ]
-        for row in failures(tables).itertuples()
-    ]
-    columns = [Column(text, number=False) for text in ("Record", "Status", "Reason")]
-    return Table("failed", "Experiments that failed", columns, rows)
-
-
-def datasets(tables: Tables) -> Table:
-    """Counts, lengths and ties of the datasets."""
-    heads = ("Users", "Items", "Interactions", "k-core", "min", "median", "mean", "max")
-    columns = [Column("Dataset", number=False)]
-    columns += [Column(t, "Events per user" if k > 3 else "") for k, t in enumerate(heads)]
-    columns += [
-        Column("Repeats"),
-        Column("Test item decided by a tie"),
-        Column("Hash", number=False),
-    ]
-    rows = []
-    for name, facts in tables.datasets.items():
-        counts = [facts[key] for key in ("n_users", "n_items", "n_interactions", "k_core")]
-        lengths = [facts["lengths"][key] for key in ("min", "median", "mean", "max")]
-        ties = (facts["ties"] or {}).get("test_decided_by_tie")
-        cells = [Cell(whole(n), value=n) for n in counts]
-        cells += [Cell(f"{n:,.4g}", value=n) for n in lengths]
-        cells += [Cell(share(n), value=n) if known(n) else DASH for n in (facts["repeats"], ties)]
-        rows.append([Cell(name), *cells, Cell(facts["hash"][:12], value=facts["hash"])])
-    return Table("datasets", "Datasets after filtering", columns, rows)
-
-
-# --- quality ------------------------------------------------------------------------------------------------------------
-
-
-def effectiveness(tables: Tables, track: str, dataset: str) -> Table:
-    """Test quality of every model of a track on a dataset, with seen items kept and excluded side by side."""
-    rows = pick(tables.frames["summary"], track=track, dataset=dataset, ties="conservative")
-    oracle = (tables.datasets.get(dataset, {}).get("oracle") or {}).get("test")
-    columns = [Column("Model", number=False), Column("Seeds"), Column("Parameters")]
-    for seen_items, title in SEEN_ITEMS.items():
-        columns += [Column(metric_label(metric), title) for metric in QUALITY_METRICS]
-        if oracle and seen_items == "kept":
-            columns.append(Column("Share of oracle", title))
-    digits = decimals((rows.ci_high - rows.ci_low) / 2)
+def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Table:
+    said, groups = _Names(content), _spread(view, frame, content)
+    columns = [Column(HEADS.get(key, key.capitalize()), number=False) for key in view.by]
+    columns += [Column(field.text, number=field.number) for field in view.fields]
+    for values in groups:
+        over = _capital(said.heading(view.spread, values))
+        for field in view.own:
+            alone = len(view.own) == 1
+            columns.append(Column(over if alone else field.text, "" if alone else over, field.number))  # fmt: skip
     body: list[list[Cell]] = []
-    lengths = sorted(set(rows.seq_len))
-    for seq_len in lengths:
-        body.append([Cell(condition_name(dataset, seq_len))])
-        part = pick(rows, seq_len=seq_len)
-        leads = {m: lead(tables, dataset, track, seq_len, m) for m in SEEN_ITEMS}
-        for model in tables.ordered(part.model):
-            own = pick(part, model=model)
-            body.append(_effectiveness_row(tables, own, leads, digits, oracle))
-    caption = f"Test quality on {dataset}, track {track}: mean over seeds ± standard deviation, 95 % interval"
-    return Table(
-        f"effectiveness-{track}-{dataset}",
-        caption,
-        columns,
-        body,
-        _effectiveness_notes(rows, oracle),
-    )
+    under = frame.groupby(list(view.heading), sort=False, dropna=False) if view.heading else [((), frame)]  # fmt: skip
+    for values, part in under:
+        if view.heading:
+            body.append([Cell(_capital(said.heading(view.heading, values)))])
+        all_rows = part.astype(object).to_dict("records")
+        by_key: dict[tuple, list[Row]] = {}
+        for row in all_rows:
+            by_key.setdefault(tuple(row[k] if known(row[k]) else "" for k in view.by), []).append(row)  # fmt: skip
+        for key, rows in by_key.items():
+            shown = [(said(k, v), v) for k, v in zip(view.by, key, strict=True)]
+            cells = [Cell(name, value=value) for name, value in shown]
+            cells += [field.cell(rows, all_rows) for field in view.fields]
+            for values in groups:
+                own = [row for row in rows if [row[k] for k in view.spread] == list(values)]
+                cells += [f.cell(own, all_rows) if own else Cell(DASH, mark="muted") for f in view.own]  # fmt: skip
+            body.append(cells)
+    kept = [k for k in range(len(columns)) if any(len(r) > 1 and r[k].text != DASH for r in body)]
+    name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
+    caption = ", ".join([view.caption, *filter(None, [said.heading(view.split, split)])])
+    body = [[row[k] for k in kept] if len(row) > 1 else row for row in body]
+    return Table(name, caption, [columns[k] for k in kept], body, [view.note] * bool(view.note))
 
 
-def _effectiveness_row(
-    tables: Tables, own: pd.DataFrame, leads: dict, digits: int, oracle: dict[str, float] | None
-) -> list[Cell]:
-    first = own.iloc[0]
-    keys = {key: first[key] for key in ("model", "dataset", "track", "seq_len")}
-    parameters = pick(tables.frames["experiments"], kind="train", **keys).parameters.max()
-    cells = [
-        Cell(label(first.model), value=first.model),
-        Cell(whole(first.n_seeds), value=first.n_seeds),
-    ]
-    cells.append(Cell(whole(parameters), value=parameters) if known(parameters) else DASH)
-    for seen_items in SEEN_ITEMS:
-        for metric in QUALITY_METRICS:
-            row = pick(own, seen_items=seen_items, metric=metric).iloc[0]
-            best = metric == PRIMARY_METRIC and leads[seen_items].model == first.model
-            mark = ("best" if leads[seen_items].established else "lead") if best else ""
-            cells.append(_quality_cell(row, digits, mark))
-        if oracle and seen_items == "kept":
-            part = (
-                pick(own, seen_items=seen_items, metric=PRIMARY_METRIC)["mean"].iloc[0]
-                / oracle[PRIMARY_METRIC]
-            )
-            cells.append(Cell(f"{100 * part:.0f} %", value=part))
-    return cells
+def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
+    """Values that repeat the columns, models in their order; a missing value only where there is no other."""
+    found = unique(frame, *view.spread) if view.spread else []
+    found = [values for values in found if all(map(known, values))]
+    models = [k for k in view.spread if k in ("model", "comparator", "model_b")]
+    if models:
+        order = content.ordered(frame[models[0]])
+        found.sort(key=lambda values: order.index(values[view.spread.index(models[0])]))
+    return found
 
 
-def _quality_cell(row: pd.Series, digits: int, mark: str) -> Cell:
-    finer = max(digits, first_digit(row["std"]))  # a small spread is not written as zero
-    spread = f" ± {row['std']:.{finer}f}" if known(row["std"]) else ""
-    detail = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
-    return Cell(f"{row['mean']:.{digits}f}{spread}", detail, row["mean"], mark)
+class _Names:
+    """How values of keys are read, alone below their head and in a heading."""
+
+    def __init__(self, content: Tables) -> None:
+        self.machines = fmt.machine_names(content.settings)
+
+    def __call__(self, key: str, value: Any) -> str:
+        if not known(value):
+            return DASH
+        if key in ("machine_name", "machine_a", "machine_b"):
+            return self.machines.get(value, str(value))
+        return NAMES[key](value) if key in NAMES else str(value)
+
+    def heading(self, keys: tuple[str, ...], values: tuple) -> str:
+        """Values in a row, those with a word that need one."""
+        return ", ".join(WORDS.get(k, "{}").format(self(k, v)) for k, v in zip(keys, values, strict=True) if known(v))  # fmt: skip
 
 
-def _effectiveness_notes(rows: pd.DataFrame, oracle: dict[str, float] | None) -> list[str]:
-    budgets = sorted(set(rows.budget.dropna()))
-    notes = [f"Budget of the trained models: at most {'; '.join(budgets)}."] if budgets else []
-    marks = (
-        "Bold NDCG@10: the interval of the difference to every other model lies beyond the margin, with at least"
-        " 3 seeds. Underlined (italic in Markdown): the highest mean, but not established."
-    )
-    if oracle:
-        notes.append(
-            "Share of oracle: NDCG@10 as a share of what the generator of the data makes possible."
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _subject(value: str) -> str:
+    """What a warning is about: a model, a quantity, or text."""
+    return QUANTITIES[value].label if value in QUANTITIES else fmt.label(value)
+
+
+NAMES: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("dataset", "base"), fmt.dataset_name),
+    **dict.fromkeys(("model", "comparator", "model_b"), fmt.label),
+    **dict.fromkeys(("seq_len", "x", "seed"), fmt.count),
+    **dict.fromkeys(("metric", "quantity"), lambda value: QUANTITIES[value].label),
+    "code": fmt.warning,
+    "goal": lambda value: fmt.fixed(value, 4),
+    "subject": _subject,
+}
+WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second"}  # fmt: skip
+
+
+# --- cells --------------------------------------------------------------------------------------------------------------
+
+
+def of_row(head: str, cell: Callable[[Row], Cell], number: bool = True) -> Field:
+    """A column whose cells need their own row alone."""
+    return Field(head, lambda rows, _: cell(rows[0]), number)
+
+
+def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
+    """A column of text."""
+    return of_row(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH), number=False)  # fmt: skip
+
+
+def number(head: str, column: str, show: Callable[[Any], str] = fmt.count) -> Field:
+    """A column of numbers."""
+    return of_row(head, lambda row: Cell(show(row[column]), value=row[column]))
+
+
+def quality(head: str, column: str, low: str = "", high: str = "", missing: str = DASH) -> Field:
+    """A quality with its interval, in the digits that it supports; in four without one."""
+
+    def cell(row: Row) -> Cell:
+        ends = [row.get(low), row.get(high)]
+        if not known(row[column]):
+            return Cell(missing, mark="muted")
+        digits = fmt.decimals([(ends[1] - ends[0]) / 2]) if all(map(known, ends)) else 4
+        return Cell(fmt.fixed(row[column], digits), fmt.interval(*ends, digits), row[column])
+
+    return of_row(head, cell)
+
+
+def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "", missing: str = DASH) -> Field:  # fmt: skip
+    """A cost with its quartiles, in one unit for all rows under a heading; unit: or that of the quantity that the row is about."""
+
+    def cell(rows: list[Row], peers: list[Row]) -> Cell:
+        row = rows[0]
+        if not known(row[column]):
+            return Cell(missing, mark="muted", title=row.get("reason") or "")
+        about = row.get("metric", row.get("quantity"))
+        alike = [p[column] for p in peers if unit or p.get("metric", p.get("quantity")) == about]
+        factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, alike)
+        value, *ends = (fmt.significant(row[key] / factor) for key in (column, low, high) if known(row.get(key)))  # fmt: skip
+        return Cell(f"{value} {name}".strip(), f"[{', '.join(ends)}]" * (len(set(ends)) == 2), row[column])  # fmt: skip
+
+    return Field(head, cell)
+
+
+def of_total(head: str, column: str, of: str) -> Field:
+    """So many of so many."""
+    return of_row(head, lambda row: Cell(f"{fmt.count(row[column])} of {fmt.count(row[of])}" if known(row[column]) else DASH))  # fmt: skip
+
+
+def signed(column: str, show: Callable[[float], str]) -> Field:
+    """A value with its interval behind the sign of its verdict."""
+
+    def cell(row: Row) -> Cell:
+        sign, (_, mark) = fmt.sign(row["verdict"]), fmt.verdict(row["verdict"])
+        ends = ", ".join(show(row[f"{column}_{end}"]).removesuffix(" %") for end in ("low", "high"))
+        title = ": ".join(filter(None, (row["verdict"], _why(row))))
+        return Cell(f"{sign} {show(row[column])}", f"[{ends}]", row[column], mark, title)  # fmt: skip
+
+    return of_row("", cell)
+
+
+def _why(row: Row) -> str:
+    return row["why"].replace("_", " ") if known(row.get("why")) else ""
+
+
+def _verdict(row: Row) -> Cell:
+    word, mark = fmt.verdict(row["verdict"])
+    return Cell(word, mark=mark, title=_why(row))
+
+
+def _crossing(row: Row) -> Cell:
+    """Where the cheaper of two models changes: the length with its interval, or which is cheaper all along."""
+    if known(row["x"]):
+        winner = "changes" if row["extrapolated"] else fmt.label(row["cheaper_max"])
+        ends = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
+        beyond = ", extrapolated" * bool(row["extrapolated"])
+        return Cell(f"{winner} from {fmt.crossing(row['x'], row['bracketed'])}", ends + beyond, row["x"])  # fmt: skip
+    if row["cheaper_min"] == row["cheaper_max"]:
+        return Cell(f"{fmt.label(row['cheaper_max'])} throughout", mark="muted")
+    return Cell("inconclusive", mark="open")
+
+
+def _marks(rows: list[Row], _: list[Row]) -> Cell:
+    """Verdicts of one claim: a sign per metric, or one word where all agree; the ratio of a single one."""
+    found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
+    why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
+    if len(set(found.values())) > 1:
+        signs = (
+            f"{fmt.sign(row['verdict'])} {name}" for name, row in zip(found, rows, strict=True)
         )
-    return [*notes, marks]
+        return Cell(", ".join(signs), mark="open", title=why)
+    first, (word, mark) = rows[0], next(iter(found.values()))
+    detail = ", ".join(found) if known(first["focal_value"]) else ""
+    if len(rows) == 1 and known(first["ratio_or_difference"]):
+        published = f", published {fmt.ratio(first['published'])}" * known(first["published"])
+        detail = fmt.ratio(first["ratio_or_difference"]) + published
+    return Cell(word, detail, mark=mark, title=why)
 
 
-def differences(tables: Tables, track: str, dataset: str) -> Table:
-    """Paired differences of NDCG@10 between the trained models, with their verdicts."""
-    rows = pick(tables.frames["comparisons"], track=track, dataset=dataset, metric=PRIMARY_METRIC)
-    trained = pick(tables.frames["experiments"], trained=True, dataset=dataset, track=track).model
-    rows = rows[rows.model_a.isin(trained) & rows.model_b.isin(trained)] if len(rows) else rows
-    columns = [Column("Difference", number=False)]
-    columns += [Column(QUANTITIES[PRIMARY_METRIC].label, title) for title in SEEN_ITEMS.values()]
-    columns += [Column(t, title) for title in SEEN_ITEMS.values() for t in ("Effect", "p (Holm)")]
-    body: list[list[Cell]] = []
-    for (seq_len,) in unique(rows, "seq_len"):
-        body.append([Cell(condition_name(dataset, seq_len))])
-        part = pick(rows, seq_len=seq_len)
-        for a, b in unique(part, "model_a", "model_b"):
-            pair = pick(part, model_a=a, model_b=b)
-            cells = [difference_cell(pick(pair, seen_items=m).iloc[0]) for m in SEEN_ITEMS]
-            cells += [c for m in SEEN_ITEMS for c in _tested(pick(pair, seen_items=m).iloc[0])]
-            body.append([Cell(f"{label(a)} − {label(b)}"), *cells])
-    margin = tables.settings["margin"]
-    note = (
-        f"Margin: {100 * margin:g} % of the better model's mean. Users are paired; every pair and metric stands in"
-        " comparisons.csv. Effect: mean difference over the standard deviation of users' differences. p: paired t over users"
-        " as a cross-check, adjusted (Holm) over all pairs of models; it knows nothing of the luck of the training, so"
-        " nothing is claimed by it."
-    )
-    return Table(
-        f"differences-{track}-{dataset}",
-        f"Paired differences on {dataset}, track {track}",
-        columns,
-        body,
-        [note],
-    )
+def _seeds(rows: list[Row], _: list[Row]) -> Cell:
+    return Cell("; ".join(f"{row['machine_name']} ({row['seeds']})" for row in rows))
 
 
-def _tested(row: pd.Series) -> list[Cell]:
-    """Effect size and adjusted p-value."""
-    p = row.p_holm
-    text = "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return [Cell(f"{row.effect:+.3f}".replace("-", "−"), value=row.effect), Cell(text, value=p)]
+def _chosen(value: str) -> str:
+    return ", ".join(f"{key} {setting}" for key, setting in json.loads(value).items())
 
 
-def probes(tables: Tables, track: str, dataset: str, probe: str) -> Table:
-    """NDCG@10 of every model for each group of users of a probe, or with the order of histories as it was and shuffled."""
-    rows = pick(tables.frames["probes"], track=track, dataset=dataset, probe=probe)
-    groups = [group for (group,) in unique(rows, "group")]
-    digits = decimals((rows.ci_high - rows.ci_low) / 2) if len(rows) else 3
-    columns = [
-        Column("Model", number=False),
-        *[Column(group, probe.capitalize()) for group in groups],
-    ]
-    body: list[list[Cell]] = []
-    for (seq_len,) in unique(rows, "seq_len"):
-        part = pick(rows, seq_len=seq_len)
-        sizes = ", ".join(
-            whole(pick(part, group=g).n_users.max()) for g in groups if len(pick(part, group=g))
-        )
-        body.append([Cell(f"{condition_name(dataset, seq_len)}: {sizes} users")])
-        for model in tables.ordered(part.model):
-            own = pick(part, model=model)
-            found = [pick(own, group=group) for group in groups]
-            cells = [_probe_cell(f.iloc[0], digits) if len(f) else DASH for f in found]
-            body.append([Cell(label(model), value=model), *cells])
-    caption = f"{QUANTITIES[PRIMARY_METRIC].label} by {probe}, {dataset}, track {track}: mean over seeds, 95 % interval"
-    return Table(f"probe-{probe.replace(' ', '-')}-{track}-{dataset}", caption, columns, body)
+def _short(value: str) -> str:
+    """So much of a hash as tells it apart."""
+    return value[:12]
 
 
-def _probe_cell(row: pd.Series, digits: int) -> Cell:
-    if not known(row["mean"]):
-        return DASH
-    detail = f"[{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
-    return Cell(f"{row['mean']:.{digits}f}", detail, row["mean"])
+def _until(rows: list[Row], peers: list[Row]) -> Cell:
+    """Time to quality where every seed gets there; else how many do, or the steps where no machine measured them."""
+    row = rows[0]
+    if row["n_reached"] < row["n_seeds"]:
+        share = f"{fmt.count(row['n_reached'])} of {fmt.count(row['n_seeds'])} seeds"
+        return Cell(share if row["n_reached"] else "not reached", mark="muted")
+    if known(row["seconds"]):
+        return measured("", "seconds", "seconds_low", "seconds_high", "s").cell(rows, peers)
+    return Cell(f"{fmt.count(row['steps'])} steps", value=None)
 
 
-def difference_cell(row: Any) -> Cell:
-    """A difference with its interval and verdict."""
-    verdict = row.verdict
-    settled = verdict in CONCLUSIVE and enough_seeds(row.trained_seeds)
-    few = "" if settled or verdict not in CONCLUSIVE else ", too few seeds"
-    word = "not judged, seeds far apart" if verdict == UNSTEADY else f"{verdict}{few}"
-    mark = {"better": "best", "worse": "bad"}.get(verdict, "") if settled else "muted"
-    text, _, ends = signed(row.difference, row.ci_low, row.ci_high).partition(" ")
-    return Cell(text, f"{ends} {word}", row.difference, mark)
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+
+def whole(name: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
+    """Rows of a tidy table with these values; none where there is no such table."""
+    return lambda content: pick(content.frames.get(name, pd.DataFrame()), **values)
+
+
+def main(name: str) -> Callable[[Tables], pd.DataFrame]:
+    """The same without variants of datasets and steps of the ablation, in the order of every table."""
+
+    def rows(content: Tables) -> pd.DataFrame:
+        found = content.main(name) if name in content.frames else pd.DataFrame()
+        return content.sorted(found) if len(found) else found
+
+    return rows
+
+
+def _of_pairs(frame: pd.DataFrame, pairs: Iterable[tuple[str, str]], about: str = "metric") -> pd.DataFrame:  # fmt: skip
+    """Rows of these phases and quantities, in their order, with the name of each as `cost`."""
+    if frame.empty:
+        return frame
+    order = {pair: k for k, pair in enumerate(pairs)}
+    found = list(zip(frame.phase, frame[about], strict=True))
+    frame = frame.assign(place=[order.get(p, -1) for p in found], cost=[heading(*p) if p in order else "" for p in found])  # fmt: skip
+    return frame[frame.place >= 0].sort_values("place", kind="stable")
+
+
+def _paper_quality(content: Tables) -> pd.DataFrame:
+    rows = whole("paper")(content)
+    return rows[rows.phase.isna()] if len(rows) else rows
+
+
+def _paper_costs(content: Tables) -> pd.DataFrame:
+    rows = whole("paper")(content)
+    rows = rows[rows.phase.notna() & rows.machine_name.notna()] if len(rows) else rows
+    return _of_pairs(rows, unique(rows, "phase", "quantity"), "quantity")
+
+
+def _differing(content: Tables) -> pd.DataFrame:
+    rows = whole("paper")(content)
+    return rows.dropna(subset="differs").drop_duplicates(["track", "differs"]) if len(rows) else rows  # fmt: skip
+
+
+def _ratios(*sources: str) -> Callable[[Tables], pd.DataFrame]:
+    def rows(content: Tables) -> pd.DataFrame:
+        found = whole("cost_ratios")(content)
+        found = _of_pairs(found[found.source.isin(sources)] if len(found) else found, COSTS)
+        sizes = [row[SIZE.get(row["source"], "seq_len")] for row in found.to_dict("records")]
+        return found.assign(x=sizes)
+
+    return rows
+
+
+def _crossed(*curves: str) -> Callable[[Tables], pd.DataFrame]:
+    def rows(content: Tables) -> pd.DataFrame:
+        found = whole("crossovers", model_a=content.focal_model)(content)
+        return _of_pairs(found[found.curve.isin(curves)] if len(found) else found, COSTS)
+
+    return rows
+
+
+def _costs(*kinds: str) -> Callable[[Tables], pd.DataFrame]:
+    def rows(content: Tables) -> pd.DataFrame:
+        found = main("efficiency")(content)
+        found = found[found.curve.isna() & found["median"].notna()] if len(found) else found
+        pairs = {k: [(p, m) for p in PHASES for m in shown_quantities(p, k, *kinds)] for k in ("cpu", "cuda")}  # fmt: skip
+        return pd.concat([_of_pairs(pick(found, device_kind=k), own) for k, own in pairs.items()])
+
+    return rows
+
+
+def _ablation(content: Tables) -> pd.DataFrame:
+    steps, rows = content.settings.get("ablation") or [], whole("efficiency")(content)
+    rows = rows[rows.track.isin(steps) & rows.curve.isna() & rows["median"].notna()] if len(rows) else rows  # fmt: skip
+    if rows.empty:
+        return rows
+    several = rows.groupby(["dataset", "seq_len", "machine_name"]).track.transform("nunique") > 2
+    rows = rows[several].sort_values("track", key=lambda own: own.map(steps.index), kind="stable")
+    return _of_pairs(rows, STEPS)
+
+
+def _machines(content: Tables) -> pd.DataFrame:
+    keys = ["machine_name", "device", "threads"]
+    facts = pd.DataFrame(content.settings["environments"]).drop_duplicates(keys)
+    rows = content.frames["experiments"]
+    counts = rows[keys].assign(
+        trainings=rows.kind == "train", measurements=rows.kind == "measure", failed=rows.status != "ok"
+    )  # fmt: skip
+    return facts.merge(counts.groupby(keys).sum().reset_index())
+
+
+def _datasets(content: Tables) -> pd.DataFrame:
+    facts = content.datasets.items()
+    return pd.DataFrame([{"test_decided_by_tie": None, **own, **own["lengths"], **(own["ties"] or {}), "dataset": name} for name, own in facts])  # fmt: skip
+
+
+def _codes(content: Tables) -> pd.DataFrame:
+    columns = ["model", "code_hash", "code_revision", "code_dirty"]
+    return content.frames["experiments"][columns].drop_duplicates().sort_values(columns[:2])
+
+
+def _failed(content: Tables) -> pd.DataFrame:
+    rows = content.frames["experiments"]
+    return rows[rows.status != "ok"] if len(rows) else rows
+
+
+# --- the tables ---------------------------------------------------------------------------------------------------------
+
+NDCG = QUANTITIES[PRIMARY_METRIC].label
+PUBLISHED = "not published"
+MADE = ("track", "dataset", "seq_len")
+RATIO, CROSSING = (signed("ratio", fmt.ratio),), (of_row("", _crossing, number=False),)
+JUDGED = (number("Share", "share", fmt.percent), of_row("Verdict", _verdict, number=False))
+BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
+
+VIEWS = (
+    View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", _paper_quality,
+         ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
+    View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
+         (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
+    View("paper-differs", "paper", "What differs from the paper's set-up", _differing, ("track",), (text("Set-up", "differs"), text("Data", "data_differs"))),
+    View("claims", "paper", "The paper's claims", whole("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
+    View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
+         ("x",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+    View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
+         ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
+    View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
+         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",)),
+    View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
+         ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", whole("time_to_quality"),
+         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Every seed gets there. In brackets: quartiles."),
+    View("budgets", "more", "How trainings ended and what they cost", main("budgets"), ("machine_name", "model"),
+         (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
+          of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
+    View("published-values", "more", "Values that others published", whole("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
+         ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),
+    View("search", "more", "The search behind a tuned track", main("searches"), ("model",),
+         (number("Trials", "trials"), number("Failed", "failed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
+          quality("Finals", "mean"), measured("Time", "train_s", unit="s"), text("Chosen", "chosen", _chosen)), MADE),
+    View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation,
+         ("track",), (), ("dataset", "seq_len", "machine_name", "cost"), ("model",), (measured("", "median", "q25", "q75"),)),
+    View("protocols", "more", f"{NDCG} of the same models under other protocols", whole("protocols"),
+         ("protocol", "seen_items"), (), ("track", "base", "seq_len"), ("model",), (quality("", "mean", "ci_low", "ci_high"),)),
+    View("agreement", "more", "Do protocols agree on the order of the models?", whole("agreement"), ("protocol", "seen_items"),
+         (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted"),
+          text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
+    View("probes", "more", f"{NDCG} by groups of users", main("probes"),
+         ("group",), (), ("dataset", "seq_len", "probe"), ("model",), (quality("", "mean", "ci_low", "ci_high"),), ("track",)),
+    View("costs", "more", "Cost on the datasets", _costs("time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
+    View("arithmetic", "more", "Arithmetic and energy on the datasets", _costs("arithmetic", "energy"),
+         ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
+    View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", _ratios(*SIZE),
+         ("x",), (), ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+    View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", _crossed(*SIZE), ("cost",), (), ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
+    View("warnings", "provenance", "Warnings", whole("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject"),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of"), text("Detail", "text")), ("code",)),
+    View("failed", "provenance", "Experiments that failed", _failed, ("path",), (text("Status", "status"), text("Reason", "reason"))),
+    View("machines", "provenance", "Machines", _machines, ("machine_name",),
+         (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"), text("Python", "python"),
+          number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
+    View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset",),
+         (number("Users", "n_users"), number("Items", "n_items"), number("Interactions", "n_interactions"), number("k-core", "k_core"),
+          *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
+          number("Test item decided by a tie", "test_decided_by_tie", fmt.percent), text("Hash", "hash", _short))),
+    View("origins", "provenance", "Where it was trained: machine (seeds)", main("origins"), ("dataset", "seq_len"), (), ("track",), ("model",), (Field("", _seeds, number=False),)),
+    View("repeats", "provenance", f"One training on two machines: {NDCG}", whole("repeats", metric=PRIMARY_METRIC), ("dataset", "seq_len", "model", "seed", "seen_items"),
+         (quality("First", "value_a"), quality("Second", "value_b"), number("Difference", "difference", lambda v: fmt.signed(v, 4))), ("machine_a", "machine_b", "track_b")),
+    View("machine-effect", "provenance", "What another machine changes", whole("machine_effect"), ("machine_a", "machine_b", "seen_items"),
+         (number("Trainings", "n_trainings"), quality("Change", "change", "change_low", "change_high"),
+          quality("Spread between machines", "spread_machines"), quality("Spread between seeds", "spread_seeds"))),
+    View("codes", "provenance", "Code that made the records", _codes, ("model",),
+         (text("Code", "code_hash", _short), text("Revision", "code_revision", _short), text("Uncommitted changes", "code_dirty", lambda v: "yes" if v is True else "no"))),
+)  # fmt: skip

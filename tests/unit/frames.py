@@ -1,155 +1,122 @@
-"""Hand-made tidy tables for tests of the report, and readers of the tables made from them."""
+"""Hand-made tidy tables for tests of what is derived from them: a row per call, and all tables from the rows."""
 
 import pandas as pd
 from builders import REPORT, write_grid
 
-from seqbench.analysis import collect
+from seqbench.analysis import collect, published_values
 from seqbench.analysis.collect import Tables
 
-NUMBERS = {
-    "mean_a": 0.1,
-    "mean_b": 0.08,
-    "difference": 0.02,
-    "ci_low": 0.01,
-    "ci_high": 0.04,
-    "p_margin": 0.001,
+CONDITION = {"track": "matched", "dataset": "toy", "seq_len": 50}
+FACTS = {"source": "synthetic", "n_users": 100, "n_items": 300, "n_interactions": 2348, "k_core": 5, "ties": None, "ties_reason": "no times"}  # fmt: skip
+BASELINES = ("popularity", "markov")
+CURVE = {
+    "dataset": "full-length", "curve": "length-at-constant-batch", "fixed": "8 sequences a batch, 300 items",
+    "sequences": 8, "batch_size": 400,
+}  # fmt: skip
+GPU = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
+VALIDATIONS = {  # values of three seeds at steps 100, 200, ...
+    "mamba4rec": ([0.090, 0.100], [0.096, 0.100], [0.090, 0.100]),
+    "sasrec": ([0.050, 0.080, 0.094, 0.096], [0.060, 0.080, 0.096], [0.050, 0.080, 0.094, 0.096]),
+    "gru4rec": ([0.010, 0.099, 0.050], [0.010, 0.020, 0.030], [0.010, 0.020, 0.030]),
 }
 
 
-def verdicts(rows):
-    """Tables of comparisons alone: (track, model_a, model_b, seen_items, verdict, seeds, length)."""
-    keys = ("track", "model_a", "model_b", "seen_items", "verdict", "trained_seeds", "seq_len")
-    comparisons = [{**dict(zip(keys, row, strict=True)), "metric": "ndcg@10", "dataset": "toy", **NUMBERS} for row in rows]  # fmt: skip
-    models = sorted({name for row in rows for name in row[1:3]})
-    experiments = [
-        {
-            "model": m, "track": track, "dataset": "toy", "seq_len": 50, "kind": "train", "status": "ok",
-            "trained": m != "popularity", "still_improving": False, "path": f"{track}/{m}",
-        }
-        for m in models
-        for track in {row[0] for row in rows}
-    ]  # fmt: skip
-    frames = {name: pd.DataFrame() for name in ("efficiency", "scaling", "summary")}
-    frames |= {"comparisons": pd.DataFrame(comparisons), "experiments": pd.DataFrame(experiments)}
-    frames |= {
-        name: pd.DataFrame() for name in ("curves", "crossovers", "effectiveness", "contrasts")
-    }
-    return Tables(frames, {}, REPORT)
+def training(model, seed=0, **changes):
+    """A row of `experiments`: a training that came to its end."""
+    row = CONDITION | {
+        "kind": "train", "status": "ok", "reason": None, "trained": model not in BASELINES, "seed": seed,
+        "machine_name": "m", "device": "cpu", "device_kind": "cpu", "threads": 1, "steps": 1000.0, "targets_per_step": 2048,
+        "precision": "fp32", "hyperparameters": "{}", "still_improving": False, "fallback": False, "fallback_reason": None,
+        "shared_gpu": None, "throttled": None, "code_dirty": False, "targets_seen": 2e6, "best_step": 900.0, "epochs": 9.0,
+        "train_s": 9.0, "evaluate_s": 1.0,
+    } | changes  # fmt: skip
+    condition = f"{row['dataset']}/{row['track']}/L{row['seq_len']}"
+    return {"model": model, "path": f"{condition}/{model}/s{seed}", **row}
 
 
-def pair(track, a, b, verdicts, seeds=3, seq_len=50):
-    return [(track, a, b, m, v, seeds, seq_len) for m, v in zip(("kept", "excluded"), verdicts, strict=True)]  # fmt: skip
+def trainings(*models, seeds=3, **changes):
+    """Rows of `experiments` of several models with equally many seeds."""
+    return [training(model, seed, **changes) for model in models for seed in range(seeds)]
+
+
+def measurement(row, **changes):
+    """The row of `experiments` that a row of `efficiency` belongs to."""
+    about = {key: row[key] for key in ("path", "dataset", "track", "seq_len", "machine_name", "device", "device_kind", "precision")}  # fmt: skip
+    return training(row["model"], kind="measure", trained=False, **about) | changes
+
+
+def quality(model, mean, n_seeds=3, seen_items="kept", **changes):
+    """Rows of `summary`, one per metric."""
+    budget = None if model in BASELINES else "1000 steps x 2048 targets"
+    row = CONDITION | {"model": model, "seen_items": seen_items, "ties": "conservative", "n_seeds": n_seeds, "budget": budget} | changes  # fmt: skip
+    values = {"ndcg@10": mean, "hr@10": 2 * mean, "mrr@10": 0.8 * mean}
+    return [
+        row | {"metric": metric, "mean": value, "ci_low": 0.9 * value, "ci_high": 1.1 * value}
+        for metric, value in values.items()
+    ]
+
+
+def comparison(a, b, verdict="better", **changes):
+    """A row of `comparisons` as `summarise` leaves it; `unsteady` says that seeds lie far apart."""
+    ends = {"better": (0.01, 0.03), "worse": (-0.03, -0.01), "equivalent": (-1e-4, 1e-4)}
+    low, high = ends.get(verdict, (-0.03, 0.03))
+    numbers = {"mean_a": 0.1 + (low + high) / 2, "mean_b": 0.1, "difference": (low + high) / 2, "ci_low": low, "ci_high": high}  # fmt: skip
+    more = {"margin": 0.001, "p_margin": 0.001, "p_value": 0.001, "p_holm": 0.002, "effect": 0.1, "trained_seeds": 3.0}  # fmt: skip
+    about = {"model_a": a, "model_b": b, "seen_items": "kept", "metric": "ndcg@10", "verdict": verdict}  # fmt: skip
+    return CONDITION | about | numbers | more | changes
 
 
 def cost(model, median, **changes):
     """A row of `efficiency`: a training step on a dataset, unless it is said otherwise."""
-    base = {"track": "matched", "machine_name": "m", "device": "cpu", "device_kind": "cpu", "dataset": "toy", "seq_len": 50,
-            "n_items": 300, "curve": None, "fixed": None, "sequences": None, "threads": 1, "phase": "train", "metric": "step_s", "backend": "numba", "batch_size": 2048, "precision": "fp32"}  # fmt: skip
+    base = CONDITION | {
+        "machine_name": "m", "device": "cpu", "device_kind": "cpu", "n_items": 300, "curve": None, "fixed": None,
+        "sequences": None, "threads": 1, "phase": "train", "metric": "step_s", "backend": "numba", "batch_size": 2048,
+        "precision": "fp32", "rounds": 3, "reason": None, "iqr": 0.02 * median,
+    }  # fmt: skip
     row = base | changes
-    job = f"{row['dataset']}/L{row['seq_len']}/{row['machine_name']}"
+    job = f"{row['dataset']}/{row['track']}/L{row['seq_len']}/{row['sequences']}/{row['machine_name']}"  # fmt: skip
     quartiles = {"q25": 0.99 * median, "q75": 1.01 * median}
     return quartiles | row | {"model": model, "median": median, "path": f"{job}/{model}"}
 
 
-def comparison(comparator, verdicts, seq_len=50, seeds=3):
+def costs(values, **changes):
+    """Rows of `efficiency` of several models, by name."""
+    return [cost(model, median, **changes) for model, median in values.items()]
+
+
+def crossing(comparator, ends, x=None, ratio=0.5, **changes):
+    """A row of `crossovers`; ends: who is cheaper at the least and at the largest x."""
+    row = {
+        "track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": "length-at-constant-batch", "phase": "train",
+        "metric": "step_s", "model_a": "mamba4rec", "model_b": comparator, "x": x, "low": 200.0, "high": 8192.0,
+        "bracketed": False, "extrapolated": False, "share": float(x is not None), "x_min": 50.0, "x_max": 8192.0,
+        "cheaper_min": ends[0], "cheaper_max": ends[1], "ratio_max": ratio,
+    }  # fmt: skip
+    return row | changes
+
+
+def validations(values=None, **changes):
+    """Rows of `curves` with seen items kept and, twice as high, excluded; the last validation is the model's."""
     return [
-        {"track": "matched", "dataset": "toy", "seq_len": seq_len, "metric": "ndcg@10", "seen_items": seen_items, "verdict": verdict,
-         "model_a": "mamba4rec", "model_b": comparator, "mean_a": 0.1, "mean_b": 0.08, "difference": 0.02, "ci_low": 0.01,
-         "ci_high": 0.04, "p_margin": 0.001, "trained_seeds": seeds}
-        for seen_items, verdict in zip(("kept", "excluded"), verdicts, strict=True)
-    ]  # fmt: skip
-
-
-def tables(comparisons, costs, crossovers=()):
-    models = {"mamba4rec", *(row["model_b"] for row in comparisons)}
-    experiments = [
-        {"model": m, "track": "matched", "dataset": "toy", "seq_len": row["seq_len"], "kind": "train", "status": "ok", "trained": True,
-         "targets_per_step": 2048, "precision": "fp32", "hyperparameters": "{}", "still_improving": False, "path": f"{m}/L{row['seq_len']}"}
-        for m in models for row in comparisons or [{"seq_len": 50}]
-    ]  # fmt: skip
-    rows = {"comparisons": comparisons, "efficiency": costs, "crossovers": crossovers, "experiments": experiments}  # fmt: skip
-    frames = {name: pd.DataFrame(list(found)) for name, found in rows.items()}
-    return Tables(
-        frames
-        | {
-            "summary": pd.DataFrame(),
-            "contrasts": pd.DataFrame(),
-            "curves": pd.DataFrame(),
-            "effectiveness": pd.DataFrame(),
-        },
-        {"toy": {"n_items": 300}},
-        REPORT,
-    )
-
-
-WINDOWS = {
-    "dataset": "full-length",
-    "curve": "length-at-constant-batch",
-    "fixed": "8 sequences a batch, 300 items",
-    "sequences": 8,
-}
-
-
-NO_COST = ("nothing", "another curve", "failures")
-
-
-def without_cost(left):
-    """Tables of one comparison without a cost that could be used: what is left of it."""
-    costs = [cost("mamba4rec", 1.0), cost("sasrec", 2.0)]
-    if left == "another curve":
-        costs = [{**row, "curve": "catalogue-size"} for row in costs]
-    content = tables(comparison("sasrec", ("better", "better")), [] if left == "nothing" else costs)
-    if left == "failures":
-        content.frames["efficiency"]["median"] = float("nan")
-    return content
-
-
-def crossing(
-    comparator,
-    ends,
-    x=None,
-    bracketed=False,
-    extrapolated=False,
-    curve="length-at-constant-batch",
-    share=None,
-    threads=1,
-):
-    share = float(x is not None) if share is None else share  # of the resamples that cross
-    return {"track": "matched", "machine_name": "m", "device_kind": "cpu", "curve": curve, "phase": "train",
-            "fixed": "8 sequences a batch" if curve == "length-at-constant-batch" else "64 tokens a batch", "metric": "step_s", "model_a": "mamba4rec", "model_b": comparator, "x": x, "low": 200.0, "high": 8192.0,
-            "bracketed": bracketed, "extrapolated": extrapolated, "share": share, "threads": threads, "x_min": 50.0, "x_max": 8192.0,
-            "cheaper_min": ends[0], "cheaper_max": ends[1], "ratio_max": 0.5 if ends[1] == "mamba4rec" else 2.0}  # fmt: skip
-
-
-VALIDATIONS = {  # values of three seeds at steps 100, 200, ...
-    "mamba4rec": ([0.090, 0.100, 0.110], [0.096, 0.097, 0.120], [0.090, 0.100, 0.110]),
-    "sasrec": ([0.050, 0.080, 0.094, 0.100], [0.060, 0.093, 0.100], [0.050, 0.080, 0.094, 0.100]),
-    "gru4rec": ([0.010, 0.099, 0.090], [0.010, 0.020, 0.030], [0.010, 0.020, 0.030]),
-}
-
-
-def trained(looks=None, costs=(), seq_len=50, **changes):
-    """Learning curves with seen items kept and, twice as high, excluded; everything of one condition."""
-    curves = [
-        {"path": f"{model}/s{seed}", "track": "matched", "dataset": "toy", "seq_len": seq_len, "model": model, "step": 100 * k, "targets": 1000 * k, "best": k == len(values),
-         "split": split, "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)}
-        for model, seeds in (looks or VALIDATIONS).items() for seed, values in enumerate(seeds) for k, value in enumerate(values, 1)
+        CONDITION | {"path": f"{model}/s{seed}", "model": model, "step": 100 * k, "best": k == len(own), "split": split,
+                     "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)} | changes
+        for model, seeds in (values or VALIDATIONS).items() for seed, own in enumerate(seeds) for k, value in enumerate(own, 1)
         for split in ("valid", "test") for seen_items in ("kept", "excluded")
     ]  # fmt: skip
-    comparators = [m for m in (looks or VALIDATIONS) if m != "mamba4rec"]
-    found = tables(
-        [row for r in comparators for row in comparison(r, ("better",) * 2, seq_len)], list(costs)
-    )
-    found.frames["curves"] = pd.DataFrame([row | changes for row in curves])
-    once = found.frames["experiments"].drop_duplicates()
-    seeds = once.model.map({model: len(values) for model, values in (looks or VALIDATIONS).items()})
-    every = once.loc[once.index.repeat(seeds.fillna(1).astype(int))]
-    paths = every.model + "/s" + every.groupby("model").cumcount().astype(str)
-    found.frames["experiments"] = every.assign(path=paths, still_improving=False)
+
+
+def tables(datasets=None, report=None, **rows):
+    """All tables of these rows, those that are made from others too."""
+    names = ("experiments", "summary", "effectiveness", "comparisons", "efficiency", "curves", "crossovers", "published_values")  # fmt: skip
+    frames = {name: pd.DataFrame(rows.get(name, [])) for name in names}
+    if frames["experiments"].empty:
+        frames["experiments"] = pd.DataFrame([training("popularity")])
+    if frames["published_values"].empty:
+        frames["published_values"] = pd.DataFrame(columns=list(published_values.COLUMNS))
+    found = Tables(frames, datasets or {"toy": FACTS}, REPORT | (report or {}))
+    for name, make in {**collect.FROM_RECORDS, **collect.TO_BE_READ}.items():
+        frames[name] = make(found)
     return found
-
-
-PRICES = [cost("mamba4rec", 0.6), cost("sasrec", 0.2), cost("gru4rec", 0.1)]
 
 
 def tables_of(results, wanted, change=lambda: None):
@@ -158,21 +125,6 @@ def tables_of(results, wanted, change=lambda: None):
     change()
     entries = collect.load(wanted, results)
     return collect.build(entries, {"toy": collect.read_dataset(results, "toy")}, REPORT)
-
-
-def cells(table):
-    """Cells by heading, first cell and column."""
-    found, heading = {}, ""
-    for row in table.rows:
-        if len(row) == 1:
-            heading = row[0].text
-            continue
-        for column, cell in zip(table.columns[1:], row[1:], strict=True):
-            found[heading, row[0].text, column.text] = cell
-    return found
-
-
-PLACE = "toy, L = 50"
 
 
 def published_value(**changes):

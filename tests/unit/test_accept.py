@@ -8,12 +8,12 @@ import pytest
 import yaml
 from fake_tuning import TUNING, data, trainer
 
+from seqbench.analysis import tuning
 from seqbench.config import load
 from seqbench.config.grid import grid, studies
 from seqbench.config.model_files import MODELS
 from seqbench.core import records
 from seqbench.core.errors import UserError
-from seqbench.report import tuning_views
 from seqbench.report.publish import tables
 from seqbench.training import accept
 from seqbench.training.search import tune
@@ -195,23 +195,25 @@ def test_models_that_were_not_searched_alike_are_refused(tmp_path):
     assert not target.exists() and not (tmp_path / "reference").exists()
 
 
-def test_a_setting_that_is_a_name_is_shown_as_one():
-    assert tuning_views.written("fused") == "fused"
-    assert tuning_views.written(0.002246) == "0.002246" and tuning_views.written(64) == "64"
-
-
-def test_the_report_shows_the_search_and_publishing_its_trials(accepted):
+def test_the_search_and_its_trials_are_rows(accepted):
     folder, target, _ = accepted
-    (table,) = tuning_views.tables(yaml.safe_load(target.read_text())["selected_settings"])
-    assert table.name == "tuning-tuned-toy" and len(table.rows) == 2
-    rows = list(tuning_views.trials(folder / "reference" / "test-machine"))
+    found = searched(yaml.safe_load(target.read_text())["selected_settings"])
+    assert set(found) == {"mamba4rec", "sasrec"}
+    rows = list(tuning.trials(folder / "reference" / "test-machine"))
+    assert {r["machine_name"] for r in rows} == {"test-machine"}
     assert [(r["model"], r["trial"]) for r in rows] == [
         (m, k) for m in ("mamba4rec", "sasrec") for k in range(5)
     ]
     best = max(r["value"] for r in rows if r["model"] == "sasrec")
-    assert "made on test-machine" in table.notes[0]
-    (sasrec,) = [row for row in table.rows if row[0].value == "sasrec"]
-    assert sasrec[6].value == pytest.approx(best, abs=1e-6)
+    sasrec = found["sasrec"]
+    assert (sasrec["track"], sasrec["dataset"], sasrec["machines"]) == ("tuned", "toy", "test-machine")  # fmt: skip
+    assert sasrec["best"] == pytest.approx(best, abs=1e-6)
+    assert (sasrec["n_seeds"], sasrec["mean"]) == (1, None)
+
+
+def searched(settings):
+    """Rows of `searches` by model."""
+    return {row["model"]: row for row in tuning.searches(settings)}
 
 
 def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
@@ -231,7 +233,7 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     for _ in range(2):  # accepting again changes nothing
         accept.accept(tmp_path, tmp_path / "tuned.yaml", asked, no_tables)
         folders = {n: tmp_path / "reference" / n for n in ("test-machine", "other")}
-        rows = {n: list(tuning_views.trials(folder)) for n, folder in folders.items()}
+        rows = {n: list(tuning.trials(folder)) for n, folder in folders.items()}
         numbers = {n: [r["trial"] for r in rows[n] if r["model"] == "sasrec"] for n in rows}
         assert numbers == {"test-machine": [0, 1, 2, 3, 4], "other": [5, 6]}
         for name, folder in folders.items():
@@ -246,13 +248,10 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     load.validate(
         {**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "selected_settings": settings}
     )
-    (table,) = tuning_views.tables(settings)
-    assert table.notes[0].endswith("The trials are records, made on other and test-machine.")
-    assert "trained again with seed 9, and the best mean won" in table.notes[1]
-    assert len(table.notes) == 2, "the best of the search won"
-    assert [c.text for c in table.columns][-3:] == ["Mean of 2 seeds", "Seconds", "Chosen"]
-    for row in table.rows:
-        assert row[7].value == pytest.approx(row[6].value), "the stand-in knows no seeds"
+    for row in searched(settings).values():
+        assert (row["machines"], row["n_seeds"]) == ("other test-machine", 2)
+        assert row["chosen_trial"] == row["best_trial"], "the best of the search won"
+        assert row["mean"] == pytest.approx(row["best"]), "the stand-in knows no seeds"
 
 
 def test_a_study_that_is_made_again_elsewhere_leaves_nothing_of_the_earlier_one(tmp_path):
@@ -283,20 +282,18 @@ def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path):
     assert not (tmp_path / "tuned.yaml").exists() and not (tmp_path / "reference").exists()
 
 
-def test_the_table_tells_where_the_finals_chose_others(accepted):
+def test_a_search_tells_where_the_finals_chose_others(accepted):
     _, target, _ = accepted
     settings = yaml.safe_load(target.read_text())["selected_settings"]
     for chosen in settings["tuned"]["toy"].values():
         chosen["tuning"] |= {"rerun_top_k": 2, "rerun_seeds": [9], "trial": 3, "finals": [
             {"trial": 1, "values": [0.05, 0.01]}, {"trial": 3, "values": [0.04, 0.02]},
         ]}  # fmt: skip
-    settings["tuned"]["toy"]["sasrec"]["tuning"]["finals"][0]["values"][1] = None
-    (table,) = tuning_views.tables(settings)
-    assert sorted(table.notes[2:]) == [
-        "Mamba4Rec: the best trial of the search had 0.0500, 0.0100 by seed, the chosen one 0.0400, 0.0200.",
-        "SASRec: the best trial of the search had 0.0500, no end by seed, the chosen one 0.0400, 0.0200.",
-    ]
-    assert all(row[7].text == "0.0300" for row in table.rows)
+    rows = searched(settings)
+    assert {(r["best_trial"], r["chosen_trial"], r["n_seeds"]) for r in rows.values()} == {(1, 3, 2)}  # fmt: skip
+    assert {r["mean"] for r in rows.values()} == {0.03}
+    settings["tuned"]["toy"]["sasrec"]["tuning"]["finals"][1]["values"][1] = None
+    assert searched(settings)["sasrec"]["mean"] is None, "one seed did not come to its end"
 
 
 def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):

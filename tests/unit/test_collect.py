@@ -84,18 +84,20 @@ def test_one_seed_has_no_spread_but_an_interval(tmp_path, plan):
     assert np.isnan(row.budget)
 
 
-def test_comparisons_pair_every_two_models(tmp_path, plan):
+def test_comparisons_pair_every_two_models_the_focal_one_first(tmp_path, plan):
     frame = collected(tmp_path, plan).frames["comparisons"]
     assert len(frame) == 3 * 2 * 3  # pairs x treatments of seen items x metrics
-    row = pick(
-        frame, model_a="sasrec", model_b="mamba4rec", seen_items="kept", metric="ndcg@10"
-    ).iloc[0]
+    assert list(dict.fromkeys(zip(frame.model_a, frame.model_b, strict=True))) == [
+        ("mamba4rec", "sasrec"), ("mamba4rec", "popularity"), ("sasrec", "popularity"),
+    ]  # fmt: skip
+    row = pick(frame, model_b="sasrec", seen_items="kept", metric="ndcg@10").iloc[0]
     assert row.difference == pytest.approx(row.mean_a - row.mean_b)
     assert row.margin == pytest.approx(0.01 * max(row.mean_a, row.mean_b))
+    assert row.share == pytest.approx(row.difference / max(row.mean_a, row.mean_b))
     assert row.trained_seeds == 3
-    against_popularity = pick(frame, model_a="popularity", model_b="mamba4rec", seen_items="kept")
-    assert set(against_popularity.verdict) == {"worse"} and len(against_popularity) == 3
-    assert (against_popularity.effect < 0).all() and (against_popularity.p_holm < 0.001).all()
+    against_popularity = pick(frame, model_a="mamba4rec", model_b="popularity", seen_items="kept")
+    assert set(against_popularity.verdict) == {"better"} and len(against_popularity) == 3
+    assert (against_popularity.effect > 0).all() and (against_popularity.p_holm < 0.001).all()
     assert (frame.p_holm >= frame.p_value).all()
 
 

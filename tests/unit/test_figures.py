@@ -1,210 +1,244 @@
-"""Figures: what is drawn is what was given, labels come from the table of metrics, nothing overlaps."""
+"""Figures of quality: what is drawn is what was given, texts do not overlap, the page gets small pictures in its own ink."""
 
-import dataclasses
+import re
 
+import boards
 import numpy as np
 import pandas as pd
 import pytest
-from figure_check import MODELS, assert_no_texts_overlap
+from boards import MISSING, baseline, board_row
+from builders import ENVIRONMENT, REPORT
+from figure_check import assert_no_texts_overlap, lines_of, texts_of
 
-from seqbench.core.display import QUANTITIES
-from seqbench.report import drawings, figures, style
-from seqbench.report.tables import metric_label
+from seqbench.analysis.collect import Tables
+from seqbench.report import figures, style
 
-LENGTHS = (50, 100, 200, 500, 1000)
-
-
-def quality():
-    rows = []
-    for seq_len in (50, 200):
-        for k, model in enumerate((*MODELS, "popularity")):
-            for seen_items in ("kept", "excluded"):
-                mean = 0.1 + 0.01 * k + 0.02 * (seen_items == "excluded")
-                row = {"dataset": "ml-1m", "seq_len": seq_len, "model": model, "metric": "ndcg@10"}
-                row |= {
-                    "seen_items": seen_items,
-                    "mean": mean,
-                    "ci_low": mean - 0.004,
-                    "ci_high": mean + 0.005,
-                }
-                rows.append(row | {"oracle": 0.3 if seen_items == "kept" else np.nan})
-    return pd.DataFrame(rows)
+MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
 
 
-def cost(metrics, scale=0.05):
-    rows = []
-    for phase, metric in metrics:
-        for k, model in enumerate(MODELS):
-            for seq_len in LENGTHS:
-                value = scale * (1 + k) * seq_len**0.9
-                row = {
-                    "dataset": "full-length",
-                    "model": model,
-                    "seq_len": seq_len,
-                    "batch_size": 2048,
-                }
-                row |= {"phase": phase, "metric": metric}
-                rows.append(row | {"median": value, "q25": 0.95 * value, "q75": 1.1 * value})
-    return pd.DataFrame(rows)
+def tables(**frames):
+    """Tables with these frames, the others empty; the leaderboard says who is trained in the condition ml-1m, L = 200."""
+    names = ("comparisons", "curves", "effectiveness", "efficiency", "experiments", "probes", "answers")  # fmt: skip
+    found = {name: pd.DataFrame() for name in names}
+    found["leaderboard"] = pd.DataFrame([board_row(model) for model in MODELS])
+    return Tables(found | frames, {}, REPORT | {"environments": [ENVIRONMENT | {"records": 1}]})
 
 
-def tradeoff():
-    data = quality().query("seen_items == 'kept'").reset_index(drop=True)
-    return data.assign(median=3.0 + data.index, q25=2.9 + data.index, q75=3.2 + data.index)
+def one(drawings):
+    (drawing,) = drawings
+    return drawing
 
 
-def curves():
+def board(*rows, answers=()):
+    return boards.tables(rows, answers)
+
+
+def full_view(seed=0):
+    """A view of four trained models and three baselines anywhere."""
+    rng = np.random.default_rng(seed)
     rows = []
     for model in MODELS:
-        for seed in (0, 1):
-            for k in range(1, 6):
-                row = {
-                    "dataset": "ml-1m",
-                    "seq_len": 50,
-                    "model": model,
-                    "seed": seed,
-                    "metric": "ndcg@10",
-                }
-                value = 0.1 * (1 - 0.5**k) + 0.001 * seed
-                rows.append(
-                    row | {"targets": 1e6 * k, "seconds": 90.0 * k, "value": value, "best": k == 4}
-                )
+        ndcg, seconds = rng.uniform(0.02, 0.2), rng.uniform(200, 2000)
+        times = {"train_s": seconds, "train_s_low": 0.95 * seconds, "train_s_high": 1.08 * seconds}
+        rows.append(board_row(model, ndcg=ndcg, ndcg_low=0.95 * ndcg, ndcg_high=1.05 * ndcg, **times))  # fmt: skip
+    return [*rows, *(baseline(model=name, ndcg=ndcg) for name, ndcg in (("popularity", 0.008), ("markov", 0.1), ("itemknn", 0.019)))]  # fmt: skip
+
+
+# --- quality against cost -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_scatter_is_legible_small_and_of_the_page(seed):
+    drawing = one(figures.scatter(board(*full_view(seed))))
+    assert_no_texts_overlap(drawing.draw())
+    picture = style.inline(drawing)
+    assert len(picture.encode()) < 10_000
+    assert "currentColor" in picture and "#000000" not in picture and "font-family" not in picture
+    assert "<style" not in picture and 'role="img"' in picture
+
+
+def test_a_scatter_has_the_values_of_its_view():
+    rows = [board_row("mamba4rec", train_s=600.0, ndcg=0.2, ndcg_high=0.21), board_row("sasrec", train_s=1200.0, ndcg=0.1), baseline(ndcg=0.05)]  # fmt: skip
+    found = figures.scatter(board(*rows, board_row(seen_items="excluded")))
+    drawing = one(drawing for drawing in found if drawing.key["seen"] == "kept")
+    figure = drawing.draw()
+    marks = [(*line.get_xdata(), *line.get_ydata()) for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]  # fmt: skip
+    assert marks == [(10.0, 0.2), (20.0, 0.1)]
+    assert [line.get_ydata()[0] for line in lines_of(figure, linestyle="--")] == [0.05]
+    assert figure.axes[0].get_xlabel() == "core-minutes of training"
+    assert list(drawing.data.ndcg) == [0.2, 0.1, 0.05]
+    assert drawing.key == {"dataset": "ml-1m", "length": 200, "track": "matched", "seen": "kept", "machine": "test-machine"}  # fmt: skip
+
+
+def test_warned_models_are_marked():
+    figure = one(figures.scatter(board(board_row(), board_row("bert4rec", ndcg=0.07, warnings="below_baseline")))).draw()  # fmt: skip
+    assert {text for text, _ in texts_of(figure)} >= {"Mamba4Rec", "BERT4Rec (!)"}
+
+
+def test_where_no_time_was_measured_quality_stands_alone():
+    rows = [board_row(model, **dict.fromkeys(("train_s", "train_s_low", "train_s_high"), MISSING)) for model in MODELS]  # fmt: skip
+    figure = one(figures.scatter(board(*rows))).draw()
+    assert_no_texts_overlap(figure)
+    assert not len(figure.axes[0].get_xticks()) and "not measured" in figure.axes[0].get_xlabel()
+
+
+def test_a_view_without_quality_has_no_scatter():
+    assert not list(figures.scatter(board(board_row(ndcg=MISSING))))
+
+
+def test_of_the_scatters_the_default_view_alone_has_files():
+    rows = [board_row(), board_row(seen_items="excluded"), board_row(machine_name="gpu-box", device_kind="cuda")]  # fmt: skip
+    found = figures.scatter(board(*rows, answers=[boards.answer_row()]))
+    assert [(d.key["machine"], d.key["seen"]) for d in found if d.files] == [("test-machine", "kept")]  # fmt: skip
+
+
+# --- where it wins ------------------------------------------------------------------------------------------------------
+
+
+def comparisons():
+    rows = []
+    for dataset, seq_len, verdicts in (("ml-1m", 200, "better worse"), ("amazon-video-games", 50, "inconclusive equivalent")):  # fmt: skip
+        for model, verdict in zip(("sasrec", "bert4rec"), verdicts.split(), strict=True):
+            rows.append({"dataset": dataset, "seq_len": seq_len, "track": "matched", "seen_items": "kept", "metric": "ndcg@10", "model_a": "mamba4rec", "model_b": model, "verdict": verdict,
+                         "difference": 0.01, "share": 0.1, "share_low": 0.05, "share_high": 0.15, "margin": 0.001})  # fmt: skip
+    return pd.DataFrame([*rows, rows[0] | {"model_b": "markov"}, rows[0] | {"metric": "hr@10"}])
+
+
+def test_a_forest_fills_what_is_significant():
+    drawing = one(figures.forest(tables(comparisons=comparisons())))
+    figure = drawing.draw()
+    assert_no_texts_overlap(figure)
+    assert list(drawing.data.model_b) == ["sasrec", "bert4rec"] * 2
+    points = [line for line in figure.axes[0].lines if line.get_marker() in ("s", "^") and list(line.get_xdata()) == [0.1]]  # fmt: skip
+    hollow = [line.get_marker() for line in points if line.get_markerfacecolor() == style.PAPER]
+    assert len(points) == 4 and hollow == ["s"]
+
+
+# --- training -----------------------------------------------------------------------------------------------------------
+
+
+def curves(**changes):
+    rows = [
+        {"dataset": "ml-1m", "seq_len": 200, "track": "matched", "metric": "ndcg@10", "seen_items": "kept", "split": "valid",
+         "model": model, "seed": seed, "step": 100 * k, "value": 0.02 * k + 0.01 * seed, "best": k == 4} | changes
+        for model in MODELS for seed in (0, 1) for k in range(1, 6)
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-TIMES = (("train", "step_s"), ("inference", "batch_s"))
-MEMORY = (("train", "peak_rss_bytes"), ("inference", "peak_rss_bytes"))
-ALL = {
-    "effectiveness": (figures.effectiveness, quality()),
-    "time": (figures.time_against_length, cost(TIMES)),
-    "memory": (figures.memory_against_length, cost(MEMORY, 2e6)),
-    "tradeoff": (figures.quality_against_cost, tradeoff()),
-    "curves": (figures.learning_curves, curves()),
-    "gap": (figures.seen_items_gap, curves().drop(columns="seconds")),
-    "a long name": (figures.effectiveness, quality().assign(dataset="amazon-video-games")),
-}
+def steps(median=2.0, kind="cpu"):
+    rows = [{"dataset": "ml-1m", "seq_len": 200, "track": "matched", "phase": "train", "metric": "step_s", "machine_name": "m", "device_kind": kind, "model": model, "median": median} for model in MODELS]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_no_texts_overlap_and_none_leaves_the_figure(name):
-    function, data = ALL[name]
-    assert_no_texts_overlap(function(data))
+def test_learning_curves_stand_over_the_time_of_measured_steps():
+    drawing = one(figures.learning(tables(curves=curves(), efficiency=steps())))
+    figure = drawing.draw()
+    assert_no_texts_overlap(figure)
+    assert drawing.data.busy_s.max() == 1000.0
+    assert figure.axes[0].get_xlabel() == "core-minutes of training"
+    assert len(lines_of(figure, alpha=0.8)) == 8
+    assert max(figure.axes[0].lines[0].get_xdata()) == pytest.approx(1000 / 60)
 
 
-def test_drawn_points_are_the_data():
-    data = cost(TIMES)
-    figure = figures.time_against_length(data)
-    axis = figure.axes[0]
-    drawn = sorted(
-        (line.get_xydata() for line in axis.lines if len(line.get_xdata()) == len(LENGTHS)),
-        key=lambda d: d[0, 1],
-    )
-    expected = data[data.metric == "step_s"].groupby("model", sort=False)["median"].apply(list)
-    lines = [d for d in drawn if np.allclose(d[:, 0], LENGTHS)]
-    for values in expected:
-        assert any(np.allclose(line[:, 1], values) for line in lines)
+def test_learning_curves_without_a_measured_step_stand_over_updates():
+    figure = one(figures.learning(tables(curves=curves()))).draw()
+    assert figure.axes[0].get_xlabel() == "updates of training"
+    assert max(figure.axes[0].lines[0].get_xdata()) == 500
 
 
-def test_labels_units_and_direction_follow_the_table_of_metrics(monkeypatch):
-    changed = dataclasses.replace(QUANTITIES["ndcg@10"], label="Renamed", better="lower")
-    monkeypatch.setitem(QUANTITIES, "ndcg@10", changed)
-    monkeypatch.setitem(
-        QUANTITIES, "step_s", dataclasses.replace(QUANTITIES["step_s"], label="Stride")
-    )
-    assert figures.effectiveness(quality()).axes[0].get_xlabel() == "Renamed, lower is better"
-    assert figures.time_against_length(cost(TIMES)).axes[0].get_ylabel() == "Stride (s)"
+def test_curves_of_what_is_no_condition_of_the_leaderboard_are_not_drawn():
+    assert not list(figures.learning(tables(curves=curves(dataset="ml-1m-ties-0"))))
 
 
-def test_both_axes_are_logarithmic_and_have_at_least_three_numbers():
-    for function, data in (
-        ALL["time"],
-        ALL["memory"],
-        (figures.time_against_length, cost(TIMES, 0.001)),
-    ):
-        for axis in function(data).axes:
-            assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
-            low, high = axis.get_ylim()
-            assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+def test_a_ladder_needs_several_budgets():
+    trained = [{"path": f"{model}/{steps}/{seed}", "model": model, "seed": seed, "max_steps": steps, "value": 0.1 + steps / 1e5} for model in MODELS for steps in (1000, 4000) for seed in (0, 1)]  # fmt: skip
+    about = {"dataset": "ml-1m", "seq_len": 200, "track": "matched", "metric": "ndcg@10", "seen_items": "kept", "split": "valid", "ties": "conservative", "trained": True}  # fmt: skip
+    frame = pd.DataFrame([row | about for row in trained])
+    effectiveness, budgets = frame.drop(columns="max_steps"), frame[["path", "max_steps"]]
+    drawing = one(figures.ladder(tables(effectiveness=effectiveness, experiments=budgets, efficiency=steps(0.5))))  # fmt: skip
+    assert_no_texts_overlap(drawing.draw())
+    assert list(drawing.data.busy_s) == [500.0, 2000.0] * 4
+    assert list(drawing.data["mean"][:2]) == pytest.approx([0.11, 0.14])
+    only = budgets.assign(max_steps=1000)
+    assert not list(figures.ladder(tables(effectiveness=effectiveness, experiments=only, efficiency=steps())))  # fmt: skip
 
 
-def test_a_narrow_logarithmic_axis_still_has_numbers():
-    data = cost(TIMES).query("seq_len == 50")
-    data = data.assign(median=[5, 5.1, 5.2, 5.3] * 2, q25=[4.9] * 8, q75=[5.4] * 8)
-    axis = figures.time_against_length(data).axes[0]
-    low, high = axis.get_ylim()
-    assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+# --- memory and breakdowns ----------------------------------------------------------------------------------------------
 
 
-def test_every_model_keeps_its_look_and_new_ones_get_their_own():
-    looks = style.styles(["zeta", "alpha", "sasrec"])
-    assert looks["sasrec"] == ("#0072B2", "s")  # as models/sasrec.py says
-    assert looks["alpha"] == style.styles(["alpha", "zeta"])["alpha"]
-    assert len(set(looks.values())) == len(looks)
-    assert (
-        len({color for color, _ in looks.values()})
-        == len({m for _, m in looks.values()})
-        == len(looks)
-    )
+def remembered(*lags):
+    rows = [{"track": "matched", "dataset": f"demo-{lag}", "seq_len": 32, "lag": lag, "model": model, "share": 0.9 - 0.02 * k * lag, "share_low": 0.8, "share_high": 0.95} for lag in lags for k, model in enumerate((*MODELS, "markov"))]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
-def test_only_what_ranks_all_items_has_an_oracle_line():
-    figure = figures.effectiveness(quality())
-    lines = [[line for line in axis.lines if line.get_linestyle() == ":"] for axis in figure.axes]
-    assert [len(found) for found in lines] == [1, 0, 1, 0]
+def test_memory_is_drawn_over_lags_and_needs_two():
+    figure = one(figures.memory(tables(memory=remembered(3, 5, 8)))).draw()
+    assert_no_texts_overlap(figure)
+    assert [list(line.get_xdata()) for line in lines_of(figure, marker="o")] == [[3, 5, 8]]
+    assert not list(figures.memory(tables(memory=remembered(3))))
 
 
-@pytest.mark.slow
-def test_saved_files_are_undated_and_the_same_every_time(tmp_path):
-    for folder in ("one", "two"):
-        style.save(figures.effectiveness(quality()), quality(), tmp_path / folder, "quality")
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
-    assert "<dc:date>" not in (tmp_path / "one/quality.svg").read_text()
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one/quality.csv"), quality())
-
-
-def test_the_gap_is_what_excluding_adds_to_the_same_validation():
-    keys = {
-        "dataset": "d",
-        "seq_len": 5,
-        "model": "m",
-        "metric": "ndcg@10",
-        "split": "valid",
-        "seed": 0,
-    }
+def test_breakdowns_have_every_group_in_its_order():
     rows = [
-        keys | {"targets": targets, "best": targets == 20, "seen_items": seen_items, "value": value}
-        for targets, ranked, masked in ((10, 0.1, 0.15), (20, 0.2, 0.25), (30, 0.0, 0.1))
-        for seen_items, value in (("kept", ranked), ("excluded", masked))
+        {"dataset": "ml-1m", "seq_len": 200, "track": "matched", "probe": probe, "group": group, "model": model, "metric": "ndcg@10", "n_seeds": 3,
+         "n_users": 1500, "mean": 0.2 - 0.02 * k - 0.03 * g, "ci_low": 0.15 - 0.02 * k - 0.03 * g, "ci_high": 0.25 - 0.02 * k}
+        for probe in ("history length", "order of the history")
+        for g, group in enumerate(("17 to 42", "43 to 94", "95 to 205")) for k, model in enumerate(MODELS)
     ]  # fmt: skip
-    rows += [row | {"split": "test", "value": 9.0} for row in rows]
-    gap = drawings._gap_data(pd.DataFrame(rows))
-    assert list(gap.targets) == [10, 20] and gap.value.tolist() == pytest.approx([0.5, 0.25])
-    assert gap.best.tolist() == [False, True]
-    assert drawings._gap_data(pd.DataFrame()).empty
+    figure = one(figures.breakdown(tables(probes=pd.DataFrame(rows)))).draw()
+    assert_no_texts_overlap(figure)
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["17–42", "43–94", "95–205"]  # fmt: skip
 
 
-def test_a_forest_plot_draws_what_is_open_hollow_and_the_margin():
-    rows = [
-        {"dataset": d, "seq_len": n, "model": m, "seen_items": k, "metric": "ndcg@10", "share": x, "share_low": x - 0.02,
-         "share_high": x + 0.03, "margin": 0.01, "conclusive": settled}
-        for d, n, m, x, settled in (("a", 50, "sasrec", 0.1, True), ("a", 50, "gru4rec", -0.01, False), ("a", 100, "sasrec", 0.2, True))
-        for k in ("kept", "excluded")
-    ]  # fmt: skip
-    drawing = figures.differences(pd.DataFrame(rows))
-    left, right = drawing.axes
-    assert [t.get_text() for t in left.get_yticklabels()] == ["a, L = 100", "a, L = 50"]
-    assert left.get_title(loc="left") == "Seen items kept"
-    points = [c for c in left.containers if hasattr(c, "lines")]
-    at = {round(float(c.lines[0].get_xdata()[0]), 3): c.lines[0] for c in points}
-    assert set(at) == {0.1, -0.01, 0.2}
-    hollow = {x for x, line in at.items() if line.get_markerfacecolor() == "white"}
-    assert hollow == {-0.01}
-    assert at[0.1].get_ydata()[0] > at[-0.01].get_ydata()[0] > at[0.2].get_ydata()[0]
-    assert left.get_xlim() == right.get_xlim()
+# --- how figures are saved ----------------------------------------------------------------------------------------------
 
 
-def test_a_unit_joins_what_already_stands_in_brackets():
-    assert QUANTITIES["peak_allocated_bytes"].label == "Peak allocated (GPU)"
-    assert metric_label("peak_allocated_bytes", "GiB") == "Peak allocated (GPU, GiB)"
-    assert metric_label("step_s", "ms") == f"{QUANTITIES['step_s'].label} (ms)"
+def drawing_of(name, marker="o"):
+    def draw():
+        axis = style.panel()
+        axis.plot([0, 1], [0, 2], marker=marker, color=style.INK, markerfacecolor=style.PAPER)
+        return axis.figure
+
+    return style.Drawing(
+        name, "more", {}, "Title <&>", "Caption.", draw, pd.DataFrame({"x": [0.1]})
+    )
+
+
+def test_pictures_of_a_page_share_no_identity():
+    pictures = [style.inline(drawing_of(name)) for name in ("one", "two")]
+    ids = [set(re.findall(r'\bid="([^"]+)"', picture)) for picture in pictures]
+    assert ids[0] and not ids[0] & ids[1]
+    for picture, own in zip(pictures, ids, strict=True):
+        used = {*re.findall(r'href="#([^"]+)"', picture), *re.findall(r"url\(#([^)]+)\)", picture)}
+        assert used <= own
+    assert "var(--paper,#fff)" in pictures[0] and "&lt;&amp;&gt;" in pictures[0]
+
+
+def test_files_embed_their_fonts_and_are_the_same_every_time(tmp_path):
+    for folder in ("a", "b"):
+        style.save(drawing_of("one"), tmp_path / folder)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == ["one.csv", "one.pdf", "one.png", "one.svg"]
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert "<text" not in (tmp_path / "a" / "one.svg").read_text()
+    assert b"/FontFile2" in (tmp_path / "a" / "one.pdf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("heights", "moved"),
+    [
+        ([100, 50], [100, 50]),
+        ([100, 95, 90], [100, 86, 72]),
+        ([30, 25, 20], [48, 34, 20]),  # the lowest stays above 20, the others make room
+    ],
+)
+def test_labels_at_the_ends_of_lines_are_spread(heights, moved):
+    assert style.spread(heights, 14, 20) == moved
+
+
+def test_a_model_keeps_its_colour_and_an_unknown_one_gets_a_spare():
+    assert style.looks(["sasrec", "new"])["sasrec"] == style.looks(["sasrec"])["sasrec"]
+    spare = style.looks(["one", "two"])
+    assert spare["one"] != spare["two"]

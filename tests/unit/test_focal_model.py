@@ -5,8 +5,7 @@ from builders import REPORT, curves_of, grid, measurement, training, write_grid
 
 from seqbench.analysis import collect
 from seqbench.config.grid import report
-from seqbench.report import versus
-from seqbench.report.report import render
+from seqbench.report import answer, page
 
 FIVE = ("sasrec", "gru4rec", "bert4rec", "narm", "caser")  # the last two have no file
 
@@ -31,20 +30,16 @@ def tables_of(results, models, focal, order=None):
 def test_every_other_trained_model_is_held_against_it(tmp_path, models, focal):
     tables = tables_of(tmp_path, models, focal)
     others = set(models) - {focal}
-    quality = versus.against(tables)
-    assert set(quality.model_a) == {focal} and set(quality.comparator) == others
-    cost = versus.ratios(tables)
-    assert set(cost.model) == {focal} and set(cost.comparator) == others
+    pairs = tables.frames["comparisons"]
+    own = pairs[(pairs.model_a == focal) | (pairs.model_b == focal)]
+    assert set(own.model_a) == {focal} and others <= set(own.model_b)
+    cost = tables.frames["cost_ratios"]
+    assert set(cost.comparator) == others
     medians = tables.frames["efficiency"]
-    row = cost[cost.what == "step_s"].iloc[0]
-    own, other = (
-        medians[(medians.path == f"{row.job}/{m}") & (medians.metric == "step_s")]["median"].iloc[0]
-        for m in (focal, row.comparator)
-    )
-    assert row.ratio == own / other
-    crossings = tables.frames["crossovers"]
-    held = crossings[(crossings.model_a == focal) | (crossings.model_b == focal)]
-    assert len(held) and set(held.model_a) == {focal}
+    steps = medians[(medians.metric == "step_s") & (medians.dataset == "toy")].set_index("model")["median"]  # fmt: skip
+    row = cost[(cost.metric == "step_s") & (cost.source == "dataset")].iloc[0]
+    assert row.ratio == steps[focal] / steps[row.comparator]
+    assert set(tables.frames["answers"].focal) == {focal}
 
 
 def test_tables_stand_in_the_order_of_the_configuration_with_the_focal_model_first(tmp_path):
@@ -52,24 +47,25 @@ def test_tables_stand_in_the_order_of_the_configuration_with_the_focal_model_fir
     assert tables.ordered([*FIVE, "aaa"]) == ["narm", "caser", "sasrec", "gru4rec", "aaa", "bert4rec"]  # fmt: skip
 
 
-def test_a_focal_model_that_was_not_run_leaves_nothing_to_compare(tmp_path):
+def test_a_focal_model_that_was_not_run_leaves_nothing_to_compare(tmp_path, monkeypatch):
     tables = tables_of(tmp_path, ("sasrec", "gru4rec"), "mamba4rec")
-    assert versus.against(tables).empty and versus.ratios(tables).empty
-    assert render(tmp_path / "tables", tmp_path / "out").stat().st_size > 10_000
+    monkeypatch.setattr(page.figures, "drawn", lambda _: [])
+    assert tables.frames["cost_ratios"].empty
+    assert {v.variant for v in answer.verdicts(tables)} == {"unmeasured"}
+    assert page.render(tables, tmp_path / "out").stat().st_size > 10_000
 
 
 def test_a_page_without_mamba4rec_asks_about_the_focal_model(tmp_path):
-    tables_of(tmp_path, FIVE, "sasrec")
-    page = render(tmp_path / "tables", tmp_path / "out").read_text()
-    assert "Is SASRec better than GRU4Rec, BERT4Rec, narm and caser in" in page
-    head = page[page.index("<title>") : page.index("</title>")]
-    assert "Mamba4Rec" not in head
+    tables = tables_of(tmp_path, FIVE, "sasrec")
+    assert answer.question(tables) == "Is SASRec better than GRU4Rec, BERT4Rec, narm and caser in quality and cost?"  # fmt: skip
+    said = [a.text for a in (*answer.verdicts(tables), *answer.sentences(tables))]
+    assert said and not any("Mamba4Rec" in text for text in said)
 
 
 def test_the_grid_hands_on_what_reports_read():
     config = {
-        "run": {"models": ["b", "a"]},
+        "run": {"models": ["b", "a"], "datasets": ["x"]},
         "measure": {"models": ["c", "a"]},
         "report": {"margin": 0.01, "focal_model": "a"},
     }
-    assert report(config) == {"margin": 0.01, "focal_model": "a", "models": ["b", "a", "c"]}
+    assert report(config) == {"margin": 0.01, "focal_model": "a", "models": ["b", "a", "c"], "datasets": ["x"]}  # fmt: skip

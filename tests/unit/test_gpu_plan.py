@@ -4,8 +4,7 @@ import json
 
 from gpu_grid import plan_with
 
-from seqbench.analysis import scaling
-from seqbench.report import claims
+from seqbench.analysis import claims, scaling
 from tools.gpu import plan as planning
 
 

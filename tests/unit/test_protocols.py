@@ -1,14 +1,10 @@
 """Protocols: which datasets are variants of which, Kendall's tau by hand, and what the report shows of them."""
 
-import json
-
 import numpy as np
 import pytest
-from builders import HASH, grid, samples, training, write_dataset, write_training
 
-from seqbench.analysis import collect, protocols
+from seqbench.analysis import protocols
 from seqbench.data import filtering
-from seqbench.report import protocol_views, report
 
 pytestmark = pytest.mark.slow
 
@@ -136,64 +132,3 @@ def test_what_an_order_changes_by_hand():
     variant = np.array([1, 0, 2, 4, 3, 8, 5, 6, 7, 9, 10, 11])
     found = filtering.changes(offsets, variant)
     assert found == {"users": 3, "test": 2, "validation": 2, "swapped": 1}
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """A report of five variants of one file."""
-    root = tmp_path_factory.mktemp("protocols")
-    results = root / "results"
-    datasets = list(NAMES)
-    plan = grid(
-        [
-            training(d, m, seed=s)
-            for d in datasets
-            for m in MODELS
-            for s in ((0, 1) if d == "toy" else (0,))
-        ]
-    )
-    plan["trainings"] = [
-        t for t in plan["trainings"] if t["model"] != "popularity" or not t["seed"]
-    ]
-    hashes = {d: HASH[:-1] + str(k) for k, d in enumerate(datasets)}
-    for name in datasets:
-        write_dataset(results, name, **facts(**VARIANTS[name]), hash=hashes[name])
-    for entry in plan["trainings"]:
-        arrays = samples(entry["model"], entry["seed"] + 10 * datasets.index(entry["dataset"]))
-        write_training(results, entry, arrays=arrays, data={"hash": hashes[entry["dataset"]]})
-    (results / "grid.json").write_text(json.dumps(plan))
-    collect.collect(results / "grid.json", results, root / "tables")
-    return report.render(root / "tables", root / "report"), collect.read(root / "tables")
-
-
-def test_variants_stand_in_the_section_of_protocols_only(shown):
-    page, tables = shown
-    folder = page.parent / "tables"
-    assert (folder / "protocols-matched-toy.csv").exists() and (
-        folder / "ties-matched-toy.csv"
-    ).exists()
-    assert [p.name for p in folder.glob("effectiveness-*.csv")] == ["effectiveness-matched-toy.csv"]
-    text = page.read_text()
-    assert 'id="protocols"' in text and "4 users have a test target, 20 % of them without" in text
-    assert set(protocol_views.without_variants(tables).frames["summary"].dataset) == {"toy"}
-
-
-def test_the_tables_show_every_protocol_and_every_order(shown):
-    _, tables = shown
-    table = protocol_views.values(tables, "matched", "toy")
-    assert [row[0].text for row in table.rows[1:]] == [
-        NAMES["toy"],
-        "seen items excluded",
-        *list(NAMES.values())[1:],
-    ]
-    clock = next(row for row in table.rows if row[0].text == "float32 clock")
-    assert (clock[1].text, clock[1].detail) == ("40", "10.0 % of 400")
-    ties = protocol_views.ties(tables, "matched", "toy")
-    own = tables.frames["protocols"].set_index(["protocol", "model"])["mean"]
-    (sasrec,) = [row for row in ties.rows if row[0].value == "sasrec"]
-    shuffled = [own[f"ties shuffled, seed {k}", "sasrec"] for k in (0, 1)]
-    assert [sasrec[k].value for k in (3, 4, 5)] == [2, min(shuffled), max(shuffled)]
-    assert sasrec[6].value == pytest.approx(np.std(shuffled, ddof=1))
-    assert sasrec[7].value == pytest.approx(
-        own["float32 clock", "sasrec"] - own["leave-one-out", "sasrec"]
-    )

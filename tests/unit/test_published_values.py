@@ -1,156 +1,130 @@
-"""Published values beside ours: like with like, verdicts by the interval, and reasons from the records."""
+"""Published values beside ours, like with like, and the paper's table cell by cell, from hand-made tables."""
 
 import pandas as pd
 import pytest
-import yaml
-from builders import SEEDS, grid, training, write_grid, write_training
-from frames import published_value
+from builders import REPORT
+from frames import cost, published_value
 
-from seqbench.analysis import collect
-from seqbench.core.errors import UserError
-from seqbench.report import published_values
+from seqbench.analysis import paper, published_values
 
-pytestmark = pytest.mark.slow
+OURS = {"mean": 0.2, "ci_low": 0.19, "ci_high": 0.21}
 
 
-def tables_of(results, **values):
-    wanted = grid([training(model="sasrec", seed=s) for s in SEEDS])
-    path = write_grid(results, wanted)
-    for entry in wanted["trainings"]:
-        write_training(results, entry, values=values)
-    collect.collect(path, results, results / "tables")
-    return collect.read(results / "tables")
+def summary(**changes):
+    """A row of `summary`."""
+    return {
+        "dataset": "toy", "seq_len": 50, "model": "sasrec", "track": "matched", "seen_items": "kept",
+        "ties": "conservative", "metric": "ndcg@10", **OURS, **changes,
+    }  # fmt: skip
 
 
-def ours(tables, seen_items="kept", metric="ndcg@10"):
-    rows = tables.frames["summary"]
-    keys = (rows.seen_items == seen_items) & (rows.metric == metric) & (rows.ties == "conservative")
-    return rows[keys].iloc[0]
+def beside(values, *rows):
+    return list(published_values.rows(pd.DataFrame(list(rows)), REPORT, values))
 
 
-@pytest.mark.parametrize(("which", "expected"), [("ci_low", "above"), ("mean", "reached"), ("ci_high", "below")])  # fmt: skip
-def test_the_interval_decides(tmp_path, which, expected):
-    tables = tables_of(tmp_path)
-    published = ours(tables)[which] + {"above": -0.001, "reached": 0, "below": 0.001}[expected]
-    (held,) = published_values.held(tables, [published_value(**{"ndcg@10": published})])
-    assert held.verdict == expected
+@pytest.mark.parametrize(
+    ("published", "expected"),
+    [(0.189, "above"), (0.19, "reached"), (0.2, "reached"), (0.21, "reached"), (0.211, "below")],
+)
+def test_the_interval_decides(published, expected):
+    (row,) = beside([published_value(**{"ndcg@10": published, "hr@10": None})], summary())
+    assert row["verdict"] == expected
+    assert row["share"] == pytest.approx(0.2 / published)
 
 
-def test_like_is_held_against_like(tmp_path):
-    tables = tables_of(tmp_path)
-    between = (ours(tables).ci_high + ours(tables, "excluded").ci_low) / 2
-    assert ours(tables).ci_high < between < ours(tables, "excluded").ci_low
-    found = published_values.held(
-        tables, [published_value(**{"ndcg@10": between, "seen_items": m}) for m in ("kept", "excluded", "unknown")]
-    )  # fmt: skip
-    assert [held.verdict for held in found] == ["below", "above", None]
-
-
-def test_a_wide_interval_alone_reaches_nothing(tmp_path):
-    """Seeds of which one did not train have an interval that holds nearly everything."""
-    tables = tables_of(tmp_path)
-    frame = tables.frames["summary"]
-    tables.frames["summary"] = frame.assign(ci_low=0.0, ci_high=1.0)
-    mean = ours(tables)["mean"]
-    values = [published_value(**{"ndcg@10": factor * mean}) for factor in (1.10, 1.12, 0.5)]
-    assert [h.verdict for h in published_values.held(tables, values)] == ["reached", "inconclusive", "reached"]  # fmt: skip
-
-
-def test_hr_decides_where_only_hr_was_published(tmp_path):
-    tables = tables_of(tmp_path)
-    value = ours(tables, metric="hr@10")["mean"]
-    (held,) = published_values.held(tables, [published_value(**{"ndcg@10": None, "hr@10": value})])
-    assert (held.metric, held.verdict) == ("hr@10", "reached")
-
-
-def test_values_of_models_that_were_not_run_are_left_out(tmp_path):
-    tables = tables_of(tmp_path)
-    others = [
-        published_value(model="bert4rec"),
-        published_value(dataset="other"),
-        published_value(seq_len=200),
-    ]
-    assert published_values.held(tables, others) == []
-    assert published_values.table(tables, others).rows == []
-
-
-def test_the_table_shows_kept_and_excluded_and_marks_the_other_one(tmp_path):
-    tables = tables_of(tmp_path)
-    table = published_values.table(tables, [published_value(seen_items="excluded")])
-    (_, row) = table.rows
-    assert [cell.mark for cell in row[4:6]] == ["muted", ""]
-    assert len(row) == len(table.columns)
-
-
-def test_every_place_has_its_own_rows(tmp_path):
-    tables = tables_of(tmp_path)
-    rows = tables.frames["summary"]
-    tables.frames["summary"] = pd.concat([rows, rows.assign(seq_len=100)])
-    only_hr = published_value(**{"ndcg@10": None})
-    found = published_values.table(
-        tables, [published_value(), published_value(seen_items="unknown", seq_len=100), only_hr]
-    ).rows
-    assert [row[0].text for row in found if len(row) == 1] == [
-        "toy, L = 50: ours is NDCG@10", "toy, L = 100: ours is NDCG@10"
+def test_like_is_held_against_like():
+    values = [published_value(**{"hr@10": None, "ndcg@10": 0.25, "seen_items": s}) for s in ("kept", "excluded")]  # fmt: skip
+    higher = summary(seen_items="excluded", mean=0.3, ci_low=0.29, ci_high=0.31)
+    found = beside(values, summary(), higher, summary(ties="average", mean=0.9))
+    assert [(r["seen_items"], r["ours"], r["verdict"]) for r in found] == [
+        ("kept", 0.2, "below"), ("excluded", 0.3, "above")
     ]  # fmt: skip
-    assert [len(row) > 1 for row in found] == [False, True, True, False, True]
-    assert found[4][6].text == "above" and found[1][6].text == "above"
-    assert found[1][4].text[0].isdigit() and found[2][4].text.startswith("HR@10 ")
 
 
-@pytest.mark.parametrize(
-    ("share", "expected"), [(0.0, "above"), (0.5, None), (1.0, "below")]
-)  # of the way from below the lower of our two intervals to above the higher one
-def test_where_a_source_does_not_say_how_it_ranks_both_of_ours_decide(tmp_path, share, expected):
-    tables = tables_of(tmp_path)
-    low, high = (ours(tables, seen_items) for seen_items in ("kept", "excluded"))
-    assert low.ci_high < high.ci_low
-    ends = (low.ci_low - 0.001, high.ci_high + 0.001)
-    published = published_value(
-        seen_items="unknown", **{"ndcg@10": ends[0] + share * (ends[1] - ends[0])}
-    )
-    (held,) = published_values.held(tables, [published])
-    assert held.verdict == expected and held.ours["mean"] == high["mean"]
-    row = published_values.table(tables, [published]).rows[1]
-    assert (row[1].text, row[6].text) == ("not said", expected or "–")
+@pytest.mark.parametrize(("share", "expected"), [(1 / 1.1, "reached"), (1 / 1.12, "inconclusive"), (2, "reached")])  # fmt: skip
+def test_a_wide_interval_alone_reaches_nothing(share, expected):
+    """Seeds of which one did not train have an interval that holds nearly everything."""
+    value = published_value(**{"ndcg@10": 0.2 / share, "hr@10": None})
+    (row,) = beside([value], summary(ci_low=0.0, ci_high=1.0))
+    assert row["verdict"] == expected
 
 
-def test_the_file_of_the_project_is_sound():
-    found = published_values.read()
-    assert {a["model"] for a in found} == {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
-    assert all(
-        a["hr@10"] is None or a["ndcg@10"] is None or a["hr@10"] > a["ndcg@10"] for a in found
-    )
+def test_every_metric_and_track_has_its_row():
+    rows = [summary(metric=m, track=t) for t in ("tuned", "matched") for m in ("hr@10", "ndcg@10")]
+    found = beside([published_value()], *rows)
+    assert [(r["metric"], r["track"]) for r in found] == [
+        ("ndcg@10", "matched"), ("ndcg@10", "tuned"), ("hr@10", "matched"), ("hr@10", "tuned")
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"seen_items": "both"}, "published_values[0].seen_items = both: must be one of kept, excluded, unknown"),
-        ({"hr@10": 31.2}, "published_values[0].hr@10 = 31.2: must lie between 0 and 1"),
-        ({"year": 2024}, "published_values[0].year is unknown"),
-        ({"source": ...}, "published_values[0].source is missing"),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_the_file_is_one_line(tmp_path, changes, words):
-    content = {k: v for k, v in published_value(**changes).items() if v is not ...}
-    file = tmp_path / "published_values.yaml"
-    file.write_text(yaml.safe_dump({"published_values": [content]}))
-    with pytest.raises(UserError) as error:
-        published_values.read(file)
-    assert words in str(error.value)
-    assert "\n" not in str(error.value)
+def test_what_nothing_was_trained_for_says_so():
+    other = published_value(seq_len=100, **{"hr@10": None})
+    (row,) = beside([other], summary())
+    assert (row["verdict"], row["track"], row["ours"]) == ("not measured", None, None)
+    (row,) = beside([other])
+    assert row["verdict"] == "not measured"
 
 
-def test_a_model_is_far_below_only_where_no_judged_track_is_near(tmp_path, monkeypatch):
-    tables = tables_of(tmp_path)
-    mean = ours(tables)["mean"]
-    rows = tables.frames["summary"]
-    tables.frames["summary"] = pd.concat([rows, rows.assign(track="tuned", mean=rows["mean"] * 2)])
-    values = [
-        published_value(**{"ndcg@10": min(0.99, 1.8 * mean)}),
-        published_value(**{"ndcg@10": mean}),
-    ]
-    monkeypatch.setattr(published_values, "read", lambda: values)
-    assert list(published_values.far_below(tables, ["matched"])) == [("sasrec", "toy", 50)]
-    assert list(published_values.far_below(tables, ["matched", "tuned"])) == []
+# --- the paper's table ------------------------------------------------------------------------------------------------
+
+TABLE = {
+    "dataset": "toy", "seq_len": 50, "seen_items": "kept", "source": "p", "differs": {"matched": "the loss"},
+    "quality": {"ndcg@10": {"sasrec": 0.25, "gru4rec": None}},
+    "cost": [{"phase": "train", "metric": "peak_reserved_bytes", "batch": 2048, "scale": 2**30, "values": {"sasrec": 2.0}}],
+}  # fmt: skip
+FILE = {"toy": {"provenance": {"substitute_file": "ranks for times"}}}
+MEMORY = {"metric": "peak_reserved_bytes", "device_kind": "cuda", "track": "paper"}
+
+
+def cells(summaries=(), costs=(), tracks=("matched",)):
+    frames = {"experiments": pd.DataFrame({"track": list(tracks)})}
+    frames |= {"summary": pd.DataFrame(list(summaries)), "efficiency": pd.DataFrame(list(costs))}
+    found = pd.DataFrame(list(paper.rows(frames, FILE, REPORT, TABLE)))
+    return found.astype(object).where(found.notna(), None)
+
+
+def cell(found, model, quantity, track):
+    keys = (found.model == model) & (found.quantity == quantity) & (found.track == track)
+    (row,) = found[keys].to_dict("records")
+    return row
+
+
+def test_every_cell_has_a_row_in_every_track_and_in_the_papers():
+    found = cells([summary()])
+    assert len(found) == 3 * 2
+    assert set(found.track) == {"matched", "paper"}
+    row = cell(found, "sasrec", "ndcg@10", "paper")
+    assert (row["published"], row["verdict"], row["ours"]) == (0.25, "not measured", None)
+
+
+def test_quality_has_a_difference_a_share_and_what_differs():
+    row = cell(cells([summary()]), "sasrec", "ndcg@10", "matched")
+    assert (row["verdict"], row["differs"], row["data_differs"]) == ("below", "the loss", "ranks for times")  # fmt: skip
+    assert (row["difference"], row["share"]) == pytest.approx((-0.05, 0.8))
+
+
+def test_what_was_not_published_is_no_value_and_has_no_verdict():
+    row = cell(cells([summary(model="gru4rec")]), "gru4rec", "ndcg@10", "matched")
+    assert (row["published"], row["why"], row["verdict"], row["ours"]) == (None, "not published", None, 0.2)  # fmt: skip
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, "less"), (1.0, "same"), (1.5, "more")])
+def test_a_cost_of_the_papers_workload_is_described(share, expected):
+    row = cell(cells(costs=[cost("sasrec", share * 2 * 2**30, **MEMORY)]), "sasrec", "peak_reserved_bytes", "paper")  # fmt: skip
+    assert (row["verdict"], row["why"], row["unit"]) == (expected, "device", "bytes")
+    assert row["share"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("changes", [{"track": "matched"}, {"batch_size": 256}, {"device_kind": "cpu"}])  # fmt: skip
+def test_a_cost_of_another_workload_is_not_compared(changes):
+    found = cells(costs=[cost("sasrec", 2**30, **{**MEMORY, **changes})])
+    row = cell(found, "sasrec", "peak_reserved_bytes", changes.get("track", "paper"))
+    assert (row["verdict"], row["why"], row["share"]) == ("not comparable", "workload", None)
+    assert row["ours"] == 2**30
+
+
+def test_machines_are_rows_of_their_own_and_what_was_not_measured_is_none():
+    costs = [cost("sasrec", v, machine_name=m, **MEMORY) for m, v in (("one", 1e9), ("two", float("nan")), ("three", 2e9))]  # fmt: skip
+    found = cells(costs=costs)
+    own = found[(found.quantity == "peak_reserved_bytes") & (found.track == "paper")]
+    assert list(own.machine_name) == ["one", "three"]

@@ -125,7 +125,9 @@ def test_a_bracket_holds_what_resamples_say_of_the_crossing():
 
     first, second = curve((2.0, 2.0, 2.0)), curve((1.0, 1.99, 6.0))
     drawn = scaling.resampled_medians({"a": first, "b": second})
-    row = scaling_rows._crossover(first, second, drawn["a"], drawn["b"])
+    row = scaling_rows._crossover(
+        scaling.Curve(first, drawn["a"]), scaling.Curve(second, drawn["b"])
+    )
     assert 200 < row["x"] < 250 and row["bracketed"]
     assert (row["low"], row["high"]) == (50.0, 8192.0)
 

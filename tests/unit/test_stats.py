@@ -54,17 +54,35 @@ def test_one_seed_has_no_spread():
 
 def test_bootstrap_error_equals_the_textbook_error_of_a_mean():
     values = np.random.default_rng(3).exponential(size=(1000, 1))
-    draws = resampling.resampled_user_means(values, np.random.default_rng(0), 4000)
+    draws = resampling.resampled_user_means(values, resampling.user_draws(1000, 0, 4000)[0])
     assert draws.std() == pytest.approx(values.std() / np.sqrt(1000), rel=0.05)
     assert draws.mean() == pytest.approx(values.mean(), abs=0.005)
 
 
-def test_resamples_do_not_depend_on_the_chunk(monkeypatch):
-    values = np.random.default_rng(3).random((50, 2))
-    whole = resampling.resampled_user_means(values, np.random.default_rng(0), 30)
-    monkeypatch.setattr(resampling, "CHUNK_BYTES", 50 * 8 * 7)
-    pieces = resampling.resampled_user_means(values, np.random.default_rng(0), 30)
-    np.testing.assert_allclose(whole, pieces)
+def drawn_apart(users, n_resamples):
+    """Means (R, K) of users (U, K) as a loop over resamples makes them, and the generator after it."""
+    rng, n_users = np.random.default_rng(0), len(users)
+    rows = (rng.integers(0, n_users, n_users, dtype=np.int32) for _ in range(n_resamples))
+    return np.stack([users[drawn].mean(axis=0) for drawn in rows]), rng
+
+
+@pytest.mark.parametrize("chunk", [51, 7 * 51, 2**18])
+def test_shared_draws_are_those_that_each_table_would_draw_for_itself(monkeypatch, chunk):
+    """Two conditions with the same number of users, one after the other, users without a hit among them."""
+    monkeypatch.setattr(resampling, "CHUNK", chunk)
+    resampling.user_draws.cache_clear()
+    rng = np.random.default_rng(3)
+    conditions = [
+        [resampling.seed_means([rng.random((51, 2)) * (rng.random((51, 1)) < 0.3) for _ in range(3)]) for _ in range(2)]
+        for _ in range(2)
+    ]  # fmt: skip
+    for models in conditions:
+        for at, draws in enumerate(resampling.resample(models, n_resamples=30)):
+            users, after = drawn_apart(models[at].users, 30)
+            noise = [resampling.seed_noise(model, after, 30) for model in models]
+            np.testing.assert_allclose(draws.users, users, rtol=1e-12)
+            np.testing.assert_allclose(draws.means, users + noise[at], rtol=1e-12)
+    assert resampling.user_draws.cache_info().misses == 1
 
 
 def test_equal_models_differ_by_nothing_because_users_are_paired():
@@ -193,15 +211,13 @@ def test_a_p_value_beyond_the_margin_is_that_of_t():
     ])  # fmt: skip
     low, high = significance.difference_interval(a, b)
     for margin, p in ((0.0, 0.0036), (1.0, 0.0080), (6.0, 1.0)):
-        found = significance.p_beyond(a, b, 0, (low[0], high[0]), margin)
+        found = significance.p_beyond(a, b, 0, (low, high), margin)
         assert found == pytest.approx(p, abs=1e-4)
     same, other = resampling.resample(
         [resampling.seed_means([np.full((10, 1), v)]) for v in (1.0, 3.0)]
     )
-    assert [significance.p_beyond(same, other, 0, (-2.0, -2.0), m) for m in (1.0, 2.0)] == [
-        0.0,
-        1.0,
-    ]
+    ends = np.array([-2.0])
+    assert [significance.p_beyond(same, other, 0, (ends, ends), m) for m in (1.0, 2.0)] == [0, 1]
 
 
 def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin():
@@ -214,8 +230,8 @@ def test_a_p_value_falls_below_a_twentieth_where_the_interval_leaves_the_margin(
     a, b = resampling.resample(models, n_resamples=500)
     low, high = significance.difference_interval(a, b)
     beyond = [resampling.verdict(*ends, 0.1) in ("better", "worse") for ends in zip(low, high, strict=True)]  # fmt: skip
-    p = [significance.p_beyond(a, b, k, (low[k], high[k]), 0.1) for k in range(300)]
-    assert [value < 0.05 for value in p] == beyond
+    p = significance.p_beyond(a, b, range(300), (low, high), 0.1)
+    assert (p < 0.05).tolist() == beyond
     assert 50 < sum(beyond) < 250
 
 

@@ -72,7 +72,7 @@ def _import() -> None:
     """Load what takes seconds while the other workers of the block do the same; what a checkout lacks shows in its stages."""
     with contextlib.suppress(Exception):
         import models  # noqa: F401
-        import seqbench.report.report
+        import seqbench.report.page
         import seqbench.training.loop  # noqa: F401
 
 
@@ -199,11 +199,12 @@ def _trained() -> list[str]:
 def _rendering(data: Path) -> Callable[[], object]:
     import tempfile
 
-    from seqbench.report.report import render
+    from seqbench.analysis.collect import read
+    from seqbench.report.page import render
 
     def run() -> object:
         with tempfile.TemporaryDirectory() as folder:
-            return render(data / "tables", Path(folder))
+            return render(read(data / "tables"), Path(folder))
 
     return run
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seqbench.report.tables import Cell, Column, Table, markdown, rounded, share, whole
+from seqbench.report.format import count, percent, rounded
+from seqbench.report.tables import Cell, Column, Table, markdown
 
 from .result import sample_rows, summary_row
 
@@ -102,12 +103,12 @@ def _row(row: dict[str, Any]) -> list[Cell]:
         _estimate(figures["cpu_ratio"]),
         _number(figures["targets_per_step"], 0),
         _number(figures["step_s"]["median"], 3),
-        Cell(whole(figures["steps"]), value=figures["steps"]),
+        Cell(count(figures["steps"]), value=figures["steps"]),
         _number(figures["cpu_per_wall"], 2),
         _number(facts["seconds"]["load"], 1),
         _number(row["evaluation"]["evaluate_s"], 1),
         _number((row["peak_rss_bytes"] or float("nan")) / 2**30, 2),
-        Cell(whole(facts["parameters"]), value=facts["parameters"]),
+        Cell(count(facts["parameters"]), value=facts["parameters"]),
     ]
 
 
@@ -135,7 +136,7 @@ def _limit(result: dict[str, Any]) -> list[str]:
     for row in result["contestants"]:
         if row["figures"].get("share_of_limit"):
             flops = row["figures"]["flops_per_target"] / 1e6
-            reached = share(row["figures"]["share_of_limit"])
+            reached = percent(row["figures"]["share_of_limit"])
             lines.append(
                 f"{row['label']}: {flops:.2f} MFLOP per target, {reached} of the rate per CPU second."
             )

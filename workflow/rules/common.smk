@@ -22,6 +22,7 @@ GPU = int(
 CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
 CSV = "experiments summary comparisons contrasts curves effectiveness efficiency scaling crossovers probes protocols agreement"
+CSV += " claims paper published_values budgets origins repeats machine_effect tuning searches"
 TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
 TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]

@@ -17,6 +17,7 @@ rule collect:
         machine=1,
     params:
         code=rendering_code("seqbench/analysis/collect.py"),
+        texts=text_of(f"{ROOT}/config/claims.yaml", f"{ROOT}/config/published_values.yaml"),
     shell:
         "python -m seqbench collect --grid {input.grid} --results results --out results/tables"
         " 2>&1 | tee {log}"
@@ -54,12 +55,8 @@ rule render:
     resources:
         machine=1,
     params:
-        code=rendering_code("seqbench/report/report.py"),
-        texts=text_of(
-            *glob(f"{ROOT}/report/template/*"),
-            f"{ROOT}/config/claims.yaml",
-            f"{ROOT}/config/published_values.yaml",
-        ),
+        code=rendering_code("seqbench/report/page.py"),
+        texts=text_of(*glob(f"{ROOT}/report/template/*")),
     shell:
         "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log}"
 

@@ -1,0 +1,245 @@
+"""The table `answers`: which variant of each sentence holds, and the numbers in its slots.
+
+Everything is said of the default view: the first track, the longest history of the first configured dataset, seen items
+kept, and for cost the machine that measured most of that condition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from ..core.display import PRIMARY_METRIC
+from .costs import LENGTHS
+from .rows import pick, trainings, unique
+from .scaling_rows import CONCLUSIVE_SHARE
+from .tables import CONDITION, Tables
+
+SEEN_ITEMS, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
+CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
+STEP, MEMORY = ("train", "step_s"), ("train", "peak_allocated_bytes")
+SLOTS = {  # how the numbers a, b and c of a place are read
+    **dict.fromkeys(("better", "others"), ("count", "count", "count")),
+    **dict.fromkeys(("smaller", "memory"), ("ratio", "ratio")),
+    **dict.fromkeys(("quality", "caution"), ("percent",)),
+    "faster": ("length", "length"),
+    "step": ("ratio", "ratio", "length"),
+    "crossing": ("length", "length", "ratio"),
+}
+VARIANTS = {
+    "better": ("everywhere", "some", "mixed", "worse", "level", "unmeasured"),
+    "faster": ("always", "from", "never", "until", "unclear", "unmeasured"),
+    "smaller": ("less", "more", "paper_only", "unclear", "unmeasured"),
+    "quality": ("above", "below", "level", "open", "unmeasured"),
+    "others": ("several", "none", "unmeasured"),
+    "step": ("slower", "faster", "mixed", "unmeasured"),
+    "crossing": ("from", "until", "always", "never", "beyond", "unclear", "unmeasured"),
+    "memory": ("both", "paper", "matched", "unmeasured"),
+    "caution": ("below_published", "seeds_apart", "below_baseline", "few_seeds", "none"),
+}
+COLUMNS = (
+    *("place", "variant", "focal", "comparator", "dataset", "seq_len", "track", "machine_name"),
+    *("device_kind", "a", "a_as", "b", "b_as", "c", "c_as"),
+)
+Said = dict[str, Any]
+
+
+def rows(tables: Tables) -> pd.DataFrame:
+    """One row per place: the variant that holds and its numbers, with how each is read (`*_as`)."""
+    view = View(tables)
+    about = {"focal": tables.focal_model, "comparator": view.comparator, **view.condition, **view.machine}  # fmt: skip
+    found = []
+    for place in VARIANTS:
+        said = getattr(view, place)()
+        reads = zip("abc", SLOTS[place], strict=False)
+        reads = {f"{name}_as": kind for name, kind in reads if said[name] is not None}
+        found.append({"place": place, **about, **said, **reads})
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def _is(variant: str, a: Any = None, b: Any = None, c: Any = None, **about: Any) -> Said:
+    return {"variant": variant, "a": a, "b": b, "c": c, **about}
+
+
+@dataclass(frozen=True)
+class View:
+    """What the sentences are about; a method per place says what holds there."""
+
+    tables: Tables
+
+    @cached_property
+    def trained(self) -> set[str]:
+        """Models of which a training came to its end."""
+        return set(trainings(self.tables.frames["experiments"]).model)
+
+    @cached_property
+    def condition(self) -> Said:
+        """Track, dataset and length; of those with a trained model, if there are any."""
+        board = self.tables.frames["leaderboard"]
+        judged = board[board.trained.eq(True) & board.ndcg.notna()]
+        board = judged if len(judged) else board
+        if board.empty:
+            return dict.fromkeys(CONDITION)
+        board = pick(
+            board, dataset=board.dataset.iloc[0]
+        )  # datasets and tracks stand in their order
+        board = pick(board, track=board.track.iloc[0])
+        return dict(zip(CONDITION, board.sort_values("seq_len").iloc[-1][list(CONDITION)], strict=True))  # fmt: skip
+
+    @cached_property
+    def comparator(self) -> str | None:
+        """The first trained model after the focal one."""
+        others = self.trained | set(self.tables.frames["costs"].model)
+        return next(iter(self.tables.ordered(others - {self.tables.focal_model})), None)
+
+    @cached_property
+    def machine(self) -> Said:
+        """The machine that measured most of the default condition, on the dataset before full-length batches, CPUs first."""
+        here = pick(self.tables.frames["leaderboard"], seen_items=SEEN_ITEMS, **self.condition)
+
+        def measured(place: tuple[str, str]) -> tuple:
+            own = pick(here, machine_name=place[0]).cost_source
+            return (own == "dataset").sum(), own.notna().sum(), place[1] == "cpu"
+
+        places = unique(here, "machine_name", "device_kind")
+        best = max(places, key=measured) if places else (None, None)
+        return dict(zip(("machine_name", "device_kind"), best, strict=True))
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The focal model's comparisons with trained models in the default track."""
+        where = {"track": self.condition["track"], "model_a": self.tables.focal_model}
+        where |= {"seen_items": SEEN_ITEMS, "metric": PRIMARY_METRIC}
+        rows = pick(self.tables.frames["comparisons"], **where)
+        return rows[rows.model_b.isin(self.trained)]
+
+    def ratios(self, cost: tuple[str, str], **where: Any) -> pd.DataFrame:
+        """Ratios of a cost to the main comparator's."""
+        where |= {"comparator": self.comparator, "phase": cost[0], "metric": cost[1]}
+        return pick(self.tables.frames["cost_ratios"], **where)
+
+    @cached_property
+    def turn(self) -> tuple[str, float | None, Any]:
+        """How the training steps of the two cross along the first curve that tells, where, and its row of `crossovers`."""
+        where = {"model_a": self.tables.focal_model, "model_b": self.comparator, "phase": STEP[0], "metric": STEP[1]}  # fmt: skip
+        rows = pick(self.tables.frames["crossovers"], track=self.condition["track"], **where, **self.machine)  # fmt: skip
+        row = None
+        for row in (row for curve in CURVES for row in pick(rows, curve=curve).itertuples()):
+            ahead = row.cheaper_max == self.tables.focal_model
+            if pd.notna(row.x) and not row.extrapolated and row.share >= CONCLUSIVE_SHARE:
+                # Between points far apart only the farther one is known to lie beyond the crossing.
+                bracket = row.high if ahead else row.low
+                return "from" if ahead else "until", bracket if row.bracketed else row.x, row
+            crossing = 0 if row.extrapolated else row.share  # of the resamples, within the points
+            if row.cheaper_min == row.cheaper_max and crossing <= 1 - CONCLUSIVE_SHARE:
+                later = row.extrapolated and not ahead
+                return "beyond" if later else "always" if ahead else "never", row.x if later else None, row  # fmt: skip
+        return "unclear", None, row
+
+    @cached_property
+    def gpu(self) -> tuple[Any, Any]:
+        """Rows of `cost_ratios` for the memory of a GPU: in the paper's set-up, and in the default condition."""
+        rows = self.ratios(MEMORY, device_kind="cuda").sort_values("sequences", ascending=False)
+        track, dataset, seq_len = (self.condition[key] for key in CONDITION)
+        on_data, n_items = pick(rows, source="dataset"), self.tables.datasets.get(dataset, {}).get("n_items")  # fmt: skip
+        curve = pick(rows, source=LENGTHS, track=track, seq_len=seq_len, n_items=n_items)
+        paper = pick(on_data, dataset=dataset, track="paper")
+        matched = pd.concat([pick(on_data, **self.condition), curve])
+        return next(paper.itertuples(), None), next(matched.itertuples(), None)
+
+    # --- verdicts -------------------------------------------------------------------------------------------------------
+
+    def better(self) -> Said:
+        """In how many conditions the focal model is better than every comparator, or worse than any."""
+        place = self.comparisons.groupby(["dataset", "seq_len"])
+        known = place.why.agg(lambda why: not why.isin(UNJUDGED).all())
+        verdicts = place.verdict.agg(set)[known]
+        n, ahead, behind = len(verdicts), sum(v == {"better"} for v in verdicts), sum("worse" in v for v in verdicts)  # fmt: skip
+        if n in (0, ahead):
+            return _is("everywhere", n) if n else _is("unmeasured")
+        if ahead:
+            return _is("mixed" if behind else "some", ahead, n, behind or None)
+        return _is("worse", behind, n) if behind else _is("level", None, n)
+
+    def faster(self) -> Said:
+        """Up to which length its training step is longer than the main comparator's, and from which on it is shorter."""
+        steps = self.ratios(STEP, track=self.condition["track"], **self.machine)
+        turn, at, curve = self.turn
+        if curve is None:
+            found = set(pick(steps, source="dataset").verdict)
+            if found == {"dearer"}:
+                return _is("never", steps.seq_len.max())
+            return _is("always" if found == {"cheaper"} else "unclear" if found else "unmeasured")
+        if turn == "from":
+            steps = pick(steps, verdict="dearer")
+            steps = steps[steps.source.isin(("dataset", curve.curve)) & (steps.seq_len < at)]
+            return _is("from", max(steps.seq_len, default=curve.x_min), at)
+        if turn in ("never", "beyond"):
+            return _is("never", curve.x_max)
+        return _is(turn, at)
+
+    def smaller(self) -> Said:
+        """Whether training needs less memory of a GPU than the main comparator: in the paper's set-up, and matched."""
+        if self.gpu == (None, None):
+            return _is("unmeasured")
+        paper, matched = (row.verdict if row else None for row in self.gpu)
+        variant = {"cheaper": "less", "dearer": "more"}.get(matched, "unclear")
+        if paper not in (None, matched):
+            variant = "paper_only" if (paper, matched) == ("cheaper", "dearer") else "unclear"
+        return self.memory() | {"variant": variant}
+
+    # --- sentences ------------------------------------------------------------------------------------------------------
+
+    def quality(self) -> Said:
+        """The difference to the main comparator in the default condition."""
+        where = {key: self.condition[key] for key in ("dataset", "seq_len")}
+        row = next(pick(self.comparisons, model_b=self.comparator, **where).itertuples(), None)
+        if row is None:
+            return _is("unmeasured")
+        variants = {"better": "above", "worse": "below", "equivalent": "level"}
+        return _is(variants.get(row.verdict, "open"), row.share)
+
+    def others(self) -> Said:
+        """Of the comparisons of the default track: how many significantly better, how many worse."""
+        judged = self.comparisons[~self.comparisons.why.isin(UNJUDGED)]
+        better, worse = (int((judged.verdict == verdict).sum()) for verdict in ("better", "worse"))
+        if judged.empty:
+            return _is("unmeasured")
+        return _is("several" if better or worse else "none", better, worse, len(judged))
+
+    def step(self) -> Said:
+        """The least and the largest ratio of training steps on the datasets themselves."""
+        own = self.ratios(STEP, track=self.condition["track"], source="dataset", **self.machine)
+        if own.empty:
+            return _is("unmeasured")
+        low, high = own.ratio.min(), own.ratio.max()
+        return _is("slower" if low > 1 else "faster" if high < 1 else "mixed", low, high, own.seq_len.max())  # fmt: skip
+
+    def crossing(self) -> Said:
+        """From which length on the training step is shorter than the main comparator's, and the ratio at the longest one."""
+        turn, at, curve = self.turn
+        return _is("unmeasured") if curve is None else _is(turn, at, curve.x_max, curve.ratio_max)
+
+    def memory(self) -> Said:
+        """The ratio of GPU memory in the paper's set-up, and matched in the default condition."""
+        known = [row for row in self.gpu if row is not None]
+        if not known:
+            return _is("unmeasured")
+        variant = "both" if len(known) == 2 else "paper" if self.gpu[0] else "matched"
+        ratios = (row.ratio if row else None for row in self.gpu)
+        return _is(variant, *ratios, machine_name=known[0].machine_name, device_kind="cuda")
+
+    def caution(self) -> Said:
+        """What weighs most against the answer in the default condition."""
+        here = pick(self.tables.frames["warnings"], **self.condition)
+        here = here[here.seen_items.isna() | (here.seen_items == SEEN_ITEMS)]
+        weak = here[here.model != self.tables.focal_model].sort_values("value")
+        for row in pick(weak, code="below_published").itertuples():
+            return _is("below_published", row.value, comparator=row.model)
+        for code in VARIANTS["caution"][1:-1]:
+            if models := self.tables.ordered(pick(here, code=code).model):
+                return _is(code, comparator=models[0])
+        return _is("none")

@@ -1,0 +1,160 @@
+"""Two folders of records held against each other: quality paired over users, costs as ratios. Always the second against the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..core.display import PRIMARY_METRIC, compared, peak_memory
+from ..core.errors import UserError
+from ..core.store import Entry
+from . import resampling, significance
+from .collect import of_one_code, published
+from .groups import Group, condition, groups
+from .pool import machine
+from .summary import enough_seeds
+from .tidy import SEEN_ITEMS
+from .tidy_cost import efficiency_rows
+
+QUALITY = (
+    *("track", "dataset", "seq_len", "model", "seen_items", "metric", "n_seeds_a", "n_seeds_b"),
+    *("mean_a", "mean_b", "difference", "ci_low", "ci_high", "margin", "verdict", "why"),
+)
+COSTS = (
+    *("track", "dataset", "seq_len", "curve", "sequences", "model", "phase", "metric"),
+    *("machine_a", "machine_b", "median_a", "median_b", "ratio", "ratio_low", "ratio_high", "verdict"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows of what both folders hold (QUALITY, COSTS), and how many models and conditions stand in one of them only."""
+
+    quality: pd.DataFrame
+    costs: pd.DataFrame
+    only_a: int
+    only_b: int
+
+
+def compare(a: Path, b: Path, margin: float) -> Compared:
+    """Hold the records of folder ``b`` against those of ``a``.
+
+    margin: smallest difference of quality that counts, as a share of the better mean.
+
+    Raises:
+        UserError: a folder without records or of several machines, data that differ, so that users cannot be paired, or
+            nothing that both hold.
+    """
+    sides = [of_one_code([e for e in published(records_of(folder)) if e.ok]) for folder in (a, b)]
+    _same_data((a, b), sides)
+    trained = [_groups(entries) for entries in sides]
+    measured = [{e.path: e for e in entries if not e.training} for entries in sides]
+    quality = [row for key in trained[0] if key in trained[1] for row in _quality(*(t[key] for t in trained), margin)]  # fmt: skip
+    costs = [row for key in measured[0] if key in measured[1] for row in _costs(*(m[key] for m in measured))]  # fmt: skip
+    if not quality and not costs:
+        raise UserError(f"{a} and {b}: hold no model at one condition in common; name folders of the same configuration")  # fmt: skip
+    first, second = ({*t, *m} for t, m in zip(trained, measured, strict=True))
+    return Compared(
+        pd.DataFrame(quality, columns=[*QUALITY]), pd.DataFrame(costs, columns=[*COSTS]),
+        len(first - second), len(second - first),
+    )  # fmt: skip
+
+
+def records_of(folder: Path) -> Path:
+    """The folder of records that is named by itself or by the tables in it.
+
+    Raises:
+        UserError: it is not there, holds no records, or those of several machines.
+    """
+    for found in (folder, folder.parent):
+        if (found / "runs").is_dir():
+            return found
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name a results folder, as results/reference/<machine>")  # fmt: skip
+    if several := sorted(path.parent.name for path in folder.glob("*/runs")):
+        raise UserError(f"{folder}: holds several machines; name one of {', '.join(f'{folder}/{n}' for n in several)}")  # fmt: skip
+    if (folder / "effectiveness.csv").exists():
+        raise UserError(f"{folder}: tables without their records; users are paired by their ranks: name the folder that has runs/")  # fmt: skip
+    raise UserError(f"{folder}: holds no records; name a results folder, as results/reference/<machine>")  # fmt: skip
+
+
+def _same_data(folders: tuple[Path, Path], sides: list[list[Entry]]) -> None:
+    """Users are paired by their place in the data, so these must be the same."""
+    first, second = ({e.job["dataset"]: e.record["data"]["hash"] for e in side} for side in sides)
+    for dataset in first.keys() & second.keys():
+        if first[dataset] != second[dataset]:
+            hashes = " and ".join(str(own[dataset])[:12] for own in (first, second))
+            raise UserError(
+                f"{dataset}: {folders[0]} and {folders[1]} were made from other data (hashes {hashes}), so users cannot be"
+                " paired; compare folders of the same data"
+            )
+
+
+def _groups(entries: list[Entry]) -> dict[tuple, Group]:
+    """The trainings of one folder by condition and model, with resamples that are drawn alike in every folder."""
+    by_condition: dict[tuple, list[Entry]] = {}
+    for entry in entries:
+        if entry.training:
+            by_condition.setdefault(condition(entry), []).append(entry)
+    return {
+        (*at, group.model): group
+        for at, members in sorted(by_condition.items())
+        for group in groups(members, [], one_machine=False)
+    }
+
+
+def _quality(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
+    about = {key: a.job[key] for key in ("track", "dataset", "seq_len", "model")}
+    about |= {"n_seeds_a": a.means.n_seeds, "n_seeds_b": b.means.n_seeds}
+    few = a.trained and not enough_seeds(min(a.means.n_seeds, b.means.n_seeds))
+    for seen_items, metric in product(SEEN_ITEMS, (PRIMARY_METRIC,)):
+        k = a.column(seen_items, metric)
+        mean_a, mean_b = float(a.means.mean[k]), float(b.means.mean[k])
+        (low,), (high,) = significance.difference_interval(b.resamples, a.resamples, k)
+        least = margin * max(mean_a, mean_b)
+        if _samples(a) == _samples(b):  # whose difference has no interval
+            low = high = 0.0
+        verdict, why = resampling.verdict(low, high, least), None
+        if _samples(a) == _samples(b):
+            why = "same_records"
+        elif not (a.steady and b.steady) or few:
+            verdict, why = "inconclusive", "few_seeds" if few else "seeds_apart"
+        elif verdict == "inconclusive":
+            why = "interval"
+        yield {
+            **about, "seen_items": seen_items, "metric": metric, "mean_a": mean_a, "mean_b": mean_b,
+            "difference": mean_b - mean_a, "ci_low": low, "ci_high": high, "margin": least,
+            "verdict": verdict, "why": why,
+        }  # fmt: skip
+
+
+def _samples(group: Group) -> set[str]:
+    return {entry.record["samples"]["sha256"] for entry in group.entries}
+
+
+def _costs(a: Entry, b: Entry) -> Iterator[dict[str, Any]]:
+    """Ratios of medians; their bounds pair the lower quartile of one with the upper of the other."""
+    first, second = (_measured(entry) for entry in (a, b))
+    for key in (key for key in first if key in second):
+        one, other = first[key], second[key]
+        ratio = other["median"] / one["median"]
+        low, high = other["q25"] / one["q75"], other["q75"] / one["q25"]
+        yield {
+            **{k: one[k] for k in ("track", "dataset", "seq_len", "curve", "sequences", "model", "phase", "metric")},
+            "machine_a": machine(a), "machine_b": machine(b), "median_a": one["median"], "median_b": other["median"],
+            "ratio": ratio, "ratio_low": low, "ratio_high": high,
+            "verdict": "cheaper" if high < 1 else "dearer" if low > 1 else "inconclusive",
+        }  # fmt: skip
+
+
+def _measured(entry: Entry) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows of `efficiency` by phase and metric, of the costs that are compared; memory on a GPU only."""
+    kind = entry.record["environment"]["device_kind"]
+    wanted = {(phase, peak_memory(kind) if name == "memory" else name) for phase, name in compared() if name != "memory" or kind == "cuda"}  # fmt: skip
+    found = efficiency_rows(entry, entry.samples())
+    return {(r["phase"], r["metric"]): r for r in found if (r["phase"], r["metric"]) in wanted and r["median"]}  # fmt: skip

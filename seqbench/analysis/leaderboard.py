@@ -1,0 +1,109 @@
+"""The table `leaderboard`: one row per model, condition, treatment of seen items and machine.
+
+Quality pools the machines, cost is the machine's. What was not measured is empty.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from ..core.display import PRIMARY_METRIC
+from .costs import core_seconds
+from .rows import pick, trainings, unique
+from .summary import SEEDS_FOR_A_CLAIM
+from .tables import CONDITION, Tables
+from .tidy import SEEN_ITEMS
+
+MODEL = [*CONDITION, "model"]
+QUALITY = {PRIMARY_METRIC: "ndcg", "hr@10": "hr", "mrr@10": "mrr"}
+ENDS = ("", "_low", "_high")
+BEST = {"epoch_s": "epoch_s_best", "inference_s": "inference_s_best", "memory_bytes": "memory_best", "quality_s": "quality_s_best"}  # fmt: skip
+COLUMNS = (
+    *("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind", "model"),
+    *("focal", "trained", "ndcg", "ndcg_low", "ndcg_high", "hr", "mrr", "n_seeds", "ndcg_best"),
+    *("epoch_s", "epoch_s_low", "epoch_s_high", "epoch_s_best"),
+    *("inference_s", "inference_s_low", "inference_s_high", "inference_s_best"),
+    *("memory_bytes", "memory_best", "energy_j", "train_s", "train_s_low", "train_s_high"),
+    *("quality_s", "quality_s_low", "quality_s_high", "quality_s_best", "n_reached"),
+    *("cost_source", "warnings"),
+)
+
+
+def rows(tables: Tables) -> pd.DataFrame:
+    """The leaderboard of every condition on every machine that measured any cost.
+
+    A mark (`*_best`) stands only where a model is significantly better than every other trained one, or its quartiles lie
+    below those of all of them. train_s and quality_s are core-seconds on a CPU; quality_s stands if every seed reaches the goal.
+    """
+    quality, costs = _quality(tables), _costs(tables)
+    every = pd.concat([quality[MODEL], costs[MODEL]]).drop_duplicates()
+    if every.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    machines = unique(tables.frames["efficiency"], "machine_name", "device_kind") or [("", "")]
+    places = [(seen_items, *machine) for seen_items, machine in product(SEEN_ITEMS, machines)]
+    places = pd.DataFrame(places, columns=["seen_items", "machine_name", "device_kind"])
+    found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
+    found = found.merge(costs.drop(columns="device_kind"), on=[*MODEL, "machine_name"], how="left")
+    found["focal"] = found.model == tables.focal_model
+    found["trained"] = found.model.isin({*trainings(tables.frames["experiments"]).model, *costs.model})  # fmt: skip
+    found["ndcg_best"] = found.ndcg_best.eq(True)
+    reached = found.n_reached.eq(found.n_seeds)
+    found.loc[found.n_reached == 0, "quality_s_low"] = np.inf  # later than any that gets there
+    for value, mark in BEST.items():
+        enough = reached & found.n_seeds.ge(SEEDS_FOR_A_CLAIM) if value == "quality_s" else True
+        found[mark] = _below_all_others(found[found.trained], value).reindex(found.index).eq(True) & enough  # fmt: skip
+    ends = [f"quality_s{end}" for end in ENDS]
+    found[ends] = found[ends].where(reached)
+    found["warnings"] = _warned(found, tables.frames["warnings"])
+    return tables.sorted(found)[list(COLUMNS)]
+
+
+def _quality(tables: Tables) -> pd.DataFrame:
+    """Test quality by condition, model and treatment of seen items, and who is better than every other trained model."""
+    key = [*MODEL, "seen_items"]
+    summary, trained = pick(tables.main("summary"), ties="conservative"), trainings(tables.frames["experiments"])  # fmt: skip
+    if summary.empty:
+        return pd.DataFrame(columns=[*key, *QUALITY.values(), "ndcg_low", "ndcg_high", "n_seeds", "ndcg_best"])  # fmt: skip
+    means = summary.pivot(index=key, columns="metric", values="mean").rename(columns=QUALITY)
+    own = pick(summary, metric=PRIMARY_METRIC).set_index(key)
+    found = means.assign(ndcg_low=own.ci_low, ndcg_high=own.ci_high, n_seeds=own.n_seeds, ndcg_best=False)  # fmt: skip
+    pairs = pick(tables.frames["comparisons"], metric=PRIMARY_METRIC)
+    if len(pairs):
+        pairs = pairs[pairs.model_a.isin(trained.model) & pairs.model_b.isin(trained.model)]
+        sides = [pairs.rename(columns={name: "model"}).assign(ahead=pairs.verdict == verdict)
+                 for name, verdict in (("model_a", "better"), ("model_b", "worse"))]  # fmt: skip
+        found["ndcg_best"] = pd.concat(sides).groupby(key).ahead.all()
+    return found.reset_index()
+
+
+def _costs(tables: Tables) -> pd.DataFrame:
+    """Cost by condition, model and machine: of `costs`, of the whole training and until the goal."""
+    until = tables.frames["time_to_quality"]
+    until = until.rename(columns={f"seconds{end}": f"quality_s{end}" for end in ENDS})
+    until = until[[*MODEL, "machine_name", "n_reached", *(f"quality_s{end}" for end in ENDS)]]
+    costs = tables.frames["costs"].merge(until, on=[*MODEL, "machine_name"], how="left")
+    steps = trainings(tables.main("experiments")).groupby(MODEL).steps.mean().rename("trained_steps")  # fmt: skip
+    costs = costs.merge(steps, left_on=MODEL, right_index=True, how="left")
+    seconds = costs.trained_steps * core_seconds(costs)
+    return costs.assign(**{f"train_s{end}": seconds * costs[f"step_s{end}"] for end in ENDS})
+
+
+def _below_all_others(found: pd.DataFrame, value: str) -> pd.Series:
+    """Whether the upper quartile of a value lies below the lower one of every other model in its place."""
+    low, high = f"{value}_low", f"{value}_high"
+    found = found.dropna(subset=low).sort_values(low, kind="stable")
+    place = found.groupby([*CONDITION, "machine_name", "seen_items"])
+    return (place.cumcount() == 0) & (found[high] < place[low].shift(-1))
+
+
+def _warned(found: pd.DataFrame, warnings: pd.DataFrame) -> list[str]:
+    """Codes of the warnings about each row: of its condition and model, and of its machine where they name one."""
+    warnings = warnings.dropna(subset="model")[["code", *MODEL, "seen_items", "machine_name"]]
+    both = found[[*MODEL, "seen_items", "machine_name"]].reset_index().merge(warnings, on=MODEL, suffixes=("", "_of"))  # fmt: skip
+    for key in ("seen_items", "machine_name"):
+        both = both[both[f"{key}_of"].isna() | (both[f"{key}_of"] == both[key])]
+    codes = both.groupby("index").code.agg(lambda own: " ".join(dict.fromkeys(own)))
+    return codes.reindex(found.index, fill_value="").tolist()

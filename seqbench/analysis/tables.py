@@ -1,0 +1,60 @@
+"""All tables of a grid in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..config.model_files import in_order
+from .protocols import variants
+from .rows import compared_tracks, tracks_in_order, unique
+from .tidy import SEEN_ITEMS
+
+CONDITION = ("track", "dataset", "seq_len")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
+
+    settings: `margin`, `focal_model`, `models`, `datasets` (as configured) and `ablation` of the configuration,
+    `environments` of the records.
+    """
+
+    frames: dict[str, pd.DataFrame]
+    datasets: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def focal_model(self) -> str:
+        """The model that the question is about."""
+        return self.settings["focal_model"]
+
+    def ordered(self, models: Iterable[str]) -> list[str]:
+        """Distinct models in the order of every table: the focal model, the others as configured, the rest by name."""
+        return in_order(models, (self.focal_model, *self.settings["models"]))
+
+    def main(self, name: str) -> pd.DataFrame:
+        """A table without the datasets that are variants of others and the tracks that are steps of the ablation."""
+        frame = self.frames[name]
+        if frame.empty:
+            return frame
+        tracks = compared_tracks(self.settings, frame.track)
+        return frame[~frame.dataset.isin(variants(self.datasets)) & frame.track.isin(tracks)]
+
+    def sorted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows in the order of every table: datasets and models as configured, machines as they come."""
+        orders = {
+            "dataset": in_order(frame.dataset, self.settings.get("datasets", ())),
+            "track": tracks_in_order(frame.track),
+            "seq_len": sorted(set(frame.seq_len)),
+            "seen_items": SEEN_ITEMS,
+            "machine_name": [name for (name,) in unique(self.frames["efficiency"], "machine_name")],
+            **{key: self.ordered(frame[key]) for key in ("model", "comparator") if key in frame},
+        }
+        places = {key: {name: k for k, name in enumerate(own)} for key, own in orders.items()}
+        by = [key for key in places if key in frame]
+        return frame.sort_values(by, key=lambda own: own.map(places[own.name]), kind="stable", ignore_index=True)  # fmt: skip

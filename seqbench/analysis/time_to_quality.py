@@ -1,0 +1,55 @@
+"""The table `time_to_quality`: how long each model trains until it is nearly as good as the best one.
+
+A step is not the same work for everyone, and not everyone needs as many. Per condition the goal is one for all: a share of
+the best trained model's final validation. A training reaches it at its first validation that is at least as good.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..core.display import PRIMARY_METRIC
+from ..core.jobs import Training
+from .costs import core_seconds
+from .rows import pick
+from .tables import CONDITION, Tables
+
+SHARE = 0.95
+COLUMNS = (
+    *(*CONDITION, "model", "goal", "share", "n_seeds", "n_reached"),
+    *("steps", "steps_low", "steps_high"),
+    *("machine_name", "device_kind", "cost_source", "seconds", "seconds_low", "seconds_high"),
+)
+
+
+def rows(tables: Tables) -> pd.DataFrame:
+    """Steps and core-seconds to the goal, one row per condition, model and machine that measured its step.
+
+    steps: mean over the seeds that reach it, with the least and the most. seconds: times the step's median (core-seconds
+    on a CPU), with the least at the lower quartile and the most at the upper one. Without a machine they are empty.
+    """
+    curves = tables.main("curves")
+    if curves.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    curves = pick(curves, split="valid", seen_items=Training().select_seen_items, metric=PRIMARY_METRIC)  # fmt: skip
+    at, who = list(CONDITION), [*CONDITION, "model"]
+    final = pick(curves, best=True).groupby([*who, "path"]).value.max().groupby(who).mean()
+    goals = (SHARE * final.groupby(at).max()).rename("goal").reset_index()
+    here = curves.merge(goals, on=at)
+    first = here[here.value >= here.goal].groupby([*who, "path"]).step.min().groupby(who)
+    begun = pick(tables.main("experiments"), kind="train").groupby(who).size()
+    found = final.index.to_frame(index=False).merge(goals, on=at).set_index(who)
+    found = found.assign(
+        share=SHARE,
+        # One that failed has no curve.
+        n_seeds=pd.concat([begun.reindex(found.index), here.groupby(who).path.nunique()], axis=1).max(axis=1),
+        n_reached=first.size().reindex(found.index, fill_value=0),
+        steps=first.mean(), steps_low=first.min(), steps_high=first.max(),
+    ).reset_index()  # fmt: skip
+    found = found.astype({"n_seeds": int, "n_reached": int})
+    found = found.merge(tables.frames["costs"].dropna(subset="step_s"), on=who, how="left")
+    unit = core_seconds(found)
+    found["seconds"] = found.steps * found.step_s * unit
+    found["seconds_low"] = found.steps_low * found.step_s_low * unit
+    found["seconds_high"] = found.steps_high * found.step_s_high * unit
+    return tables.sorted(found[list(COLUMNS)])

@@ -1,0 +1,236 @@
+"""The answer: verdicts and sentences as whole literals with their slots filled, and the leaderboard of every view as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ..analysis.collect import Tables
+from . import format as fmt
+from .format import DASH, known
+from .tables import Cell, Column, Table
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "report" / "template"
+VERDICTS = ("better", "faster", "smaller")
+SENTENCES = ("quality", "others", "step", "crossing", "memory", "caution")
+MOST = 5  # sentences of the answer; the one on the other comparators gives way
+DIMENSIONS = {"dataset": "dataset", "length": "seq_len", "track": "track", "seen": "seen_items", "machine": "machine_name"}  # fmt: skip
+NOT_MEASURED = "not measured"
+
+
+# --- verdicts and sentences ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A place of the page, which variant holds there, and its literal with the slots filled."""
+
+    place: str
+    variant: str
+    text: str
+    question: str = ""
+    about: str = ""
+    tone: str = ""
+
+
+@lru_cache
+def literals() -> dict[str, Any]:
+    """The literals of sentences.yaml."""
+    return yaml.safe_load((TEMPLATE / "sentences.yaml").read_text(encoding="utf-8"))
+
+
+def question(tables: Tables) -> str:
+    """The question of the page."""
+    trained = pd.concat([tables.frames["leaderboard"], pd.DataFrame({"model": [], "trained": []})])
+    models = tables.ordered(trained.model[trained.trained.eq(True)])
+    others = [fmt.label(model) for model in models if model != tables.focal_model]
+    return literals()["question"].format(
+        focal=fmt.label(tables.focal_model),
+        comparators=fmt.listed(others) if others else "other models",
+    )
+
+
+def verdicts(tables: Tables) -> list[Answer]:
+    """The verdicts of the first screen, in its order."""
+    return list(_answers(tables, VERDICTS))
+
+
+def sentences(tables: Tables) -> list[Answer]:
+    """At most five sentences, in their order; a place with nothing to say is left out."""
+    said = [a for a in _answers(tables, SENTENCES) if a.text]
+    return [a for a in said if len(said) <= MOST or a.place != "others"]
+
+
+def _answers(tables: Tables, places: tuple[str, ...]) -> Iterator[Answer]:
+    rows = tables.frames["answers"]
+    machines = fmt.machine_names(tables.settings)
+    for place in places:
+        for row in rows[rows.place == place].to_dict("records") if len(rows) else ():
+            yield said(row, machines)
+
+
+def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
+    """One row of the table of answers in words."""
+    words, key = literals(), f"{row['place']}.{row['variant']}"
+    slots = {
+        "focal": fmt.label(row["focal"]),
+        "comparator": fmt.label(row["comparator"]) if known(row["comparator"]) else "",
+        "dataset": fmt.dataset_name(row["dataset"]) if known(row["dataset"]) else "",
+        "length": fmt.count(row["seq_len"]),
+        "machine": machines.get(row["machine_name"], ""),
+        **{s: fmt.slot(row[s], row[f"{s}_as"]) for s in "abc" if known(row[f"{s}_as"])},
+    }
+    head = words["verdicts"].get(row["place"], {})
+    return Answer(
+        row["place"],
+        row["variant"],
+        words["answers"][key].format(**slots),
+        head.get("question", ""),
+        head.get("about", "").format(**slots),
+        words["tones"].get(key, ""),
+    )
+
+
+# --- leaderboard --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of the leaderboard: the value of every chip, the kind of device, and its rows as the table of the contract."""
+
+    dataset: str
+    length: int
+    track: str
+    seen: str
+    machine: str
+    kind: str
+    rows: pd.DataFrame
+
+    @property
+    def state(self) -> dict[str, str]:
+        """Chip -> value, as the page's address has it."""
+        return {chip: str(getattr(self, chip)) for chip in DIMENSIONS}
+
+    def is_of(self, key: Mapping[str, Any]) -> bool:
+        """Whether a drawing's key names this view."""
+        return {chip: str(value) for chip, value in key.items()} == self.state
+
+
+# Key of the column, its head, what it means, and whether more is better.
+COLUMNS = (
+    ("model", "Model", "", None),
+    ("ndcg", "NDCG@10", "Normalised discounted cumulative gain at 10, with its 95 % interval; higher is better", True),
+    ("hr", "HR@10", "Hit rate at 10; higher is better", True),
+    ("epoch", "Epoch", "Time of one pass over the training targets; lower is better", False),
+    ("inference", "Inference per 1,000 users", "Time to rank all items for 1,000 users; lower is better", False),
+    ("memory", "GPU memory", "Peak memory allocated while training; lower is better", False),
+    ("quality", "Time to quality", "Time of training until 95 % of the best final validation value of this condition; lower is better", False),
+)  # fmt: skip
+# Key of a column -> its column of the table, the unit of that, and where its mark stands.
+COSTS = {
+    "epoch": ("epoch_s", "s", "epoch_s_best"),
+    "inference": ("inference_s", "s", "inference_s_best"),
+    "memory": ("memory_bytes", "bytes", "memory_best"),
+    "quality": ("quality_s", "s", "quality_s_best"),
+}
+
+
+def views(tables: Tables) -> list[View]:
+    """Every view that the leaderboard has rows for, the default one first."""
+    frame = tables.frames["leaderboard"]
+    if frame.empty:
+        return []
+    frame = frame.astype(object)
+    frame = frame.assign(machine_name=frame.machine_name.fillna(""))
+    found = []
+    for key, rows in frame.groupby([*DIMENSIONS.values()], sort=False):
+        dataset, length, *rest = key
+        kind = rows.device_kind.fillna("").iloc[0]
+        rows = rows.sort_values("ndcg", ascending=False, kind="stable")
+        found.append(View(dataset, int(length), *rest, kind, rows))
+    default = default_view(tables, found)
+    return sorted(found, key=lambda view: view is not default)
+
+
+def default_view(tables: Tables, found: list[View]) -> View:
+    """The view that the answers are about."""
+    answers = tables.frames["answers"]
+    about = answers[answers.place == "quality"] if len(answers) else answers
+    wanted = about.to_dict("records")[0] if len(about) else {}
+
+    def agrees(view: View) -> tuple:
+        own = (wanted.get(DIMENSIONS[chip]) == getattr(view, chip) for chip in DIMENSIONS)
+        return sum(own), view.seen == "kept"
+
+    return max(found, key=agrees)
+
+
+def leaderboard(view: View) -> Table:
+    """The table of one view, best first; no column of memory on a CPU."""
+    columns = [c for c in COLUMNS if c[0] != "memory" or view.kind == "cuda"]
+    cells = cells_of(view)
+    return Table(
+        "leaderboard",
+        f"{fmt.condition(view.dataset, view.length)}, track {view.track}, seen items {view.seen}",
+        [Column(text, number=key != "model", title=title) for key, text, title, _ in columns],
+        [[row[key] for key, *_ in columns] for row in cells],
+    )
+
+
+def cells_of(view: View) -> list[dict[str, Cell]]:
+    """The cells of a view by row and key of the column."""
+    rows = view.rows
+    digits = fmt.decimals((rows.ndcg_high - rows.ndcg_low) / 2)
+    units = {key: fmt.unit_for(unit, rows[column]) for key, (column, unit, _) in COSTS.items()}
+    return [
+        {
+            "model": Cell(fmt.label(row.model), value=row.model, mark="focal" if row.focal else ""),
+            "ndcg": _quality(row.ndcg, digits, fmt.interval(row.ndcg_low, row.ndcg_high, digits), row.ndcg_best),
+            "hr": _quality(row.hr, digits),
+            **{key: _cost(row, key, *units[key]) for key in COSTS},
+        }
+        for row in rows.astype(object).itertuples()
+    ]  # fmt: skip
+
+
+def _quality(value: float, digits: int, detail: str = "", best: object = False) -> Cell:
+    if not known(value):
+        return Cell(NOT_MEASURED, mark="muted")
+    return Cell(fmt.fixed(value, digits), detail, value, "best" if best is True else "")
+
+
+def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
+    """One cost, in the unit of its column; what is missing says why."""
+    column, _, mark = COSTS[key]
+    value = getattr(row, column)
+    if not known(value):
+        if not row.trained:
+            return Cell(DASH, mark="muted")
+        if key == "quality" and row.n_reached == 0:
+            return Cell("not reached", mark="muted")
+        return Cell(NOT_MEASURED, mark="muted")
+    low, high = (getattr(row, f"{column}_{end}", None) for end in ("low", "high"))
+    synthetic = row.cost_source == "synthetic"
+    said = [f"quartiles {fmt.significant(low / factor)} to {fmt.significant(high / factor)} {unit}"] if known(low) else []  # fmt: skip
+    if synthetic:
+        said.append("scaled from synthetic full-length batches")
+    if key == "quality" and row.n_reached < row.n_seeds:
+        said.append(f"reached by {fmt.count(row.n_reached)} of {fmt.count(row.n_seeds)} seeds")
+    text = f"{'≈ ' * synthetic}{fmt.significant(value / factor)} {unit}"
+    return Cell(
+        text, value=value, mark="best" if getattr(row, mark) is True else "", title="; ".join(said)
+    )
+
+
+def warnings_of(tables: Tables, row: Any) -> list[str]:
+    """What the warnings of a row of the leaderboard say, notes left out."""
+    rows = tables.frames["warnings"]
+    grave = set(rows.code[rows.level != "note"]) if len(rows) else set()
+    codes = row.warnings.split() if known(row.warnings) else ()
+    return [fmt.warning(code) for code in codes if code in grave]

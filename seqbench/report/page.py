@@ -1,0 +1,127 @@
+"""The page: tidy tables in, one self-contained file out, with its figures and tables as files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ..analysis.collect import Tables
+from . import answer, figures, style, views
+from . import format as fmt
+from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
+from .style import Drawing
+from .tables import Table, is_heading, save, spans
+
+# Parts below the answer: its name in the address, its short name, its heading, and whether it is folded.
+SECTIONS = (
+    ("paper", "The paper", "The paper, cell by cell", False),
+    ("lengths", "Sequence length", "Cost against sequence length", False),
+    ("where", "Where it wins", "Where it wins", False),
+    ("training", "Training", "What more training buys", False),
+    ("more", "More", "More: breakdowns, ceilings, search, published values", True),
+    ("provenance", "Provenance and limits", "Machines, data, runs, warnings, limits", True),
+)
+LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen items", "machine": "Cost on"}  # fmt: skip
+
+
+def render(content: Tables, out: Path) -> Path:
+    """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
+    out = Path(out)
+    drawings, shown = list(figures.drawn(content)), views.tables(content)
+    pictures = style.pictures(drawings, out / "figures")
+    for group in shown.values():
+        for table in group:
+            save(table, out / "tables")
+    for view in answer.views(content)[:1]:
+        save(answer.leaderboard(view), out / "tables")
+    page = out / "index.html"
+    page.write_text(html(content, drawings, pictures, shown, links=True), encoding="utf-8")
+    return page
+
+
+def html(
+    content: Tables, drawings: list[Drawing], pictures: Mapping[str, str], shown: Mapping[str, list[Table]], links: bool = False
+) -> str:  # fmt: skip
+    """The page as text. pictures: by name of the drawing. links: to files of its figures and tables, where they lie beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    found = answer.views(content)
+    default = found[0] if found else None
+    parts = [section for section, *_ in SECTIONS]
+
+    def shown_at_first(drawing: Drawing) -> bool:
+        return default is not None and default.is_of(drawing.key)
+
+    environment.globals.update(
+        spans=spans, is_heading=is_heading, shown_at_first=shown_at_first,
+        inline=lambda drawing: jinja2.filters.Markup(pictures[drawing.name]),
+    )  # fmt: skip
+    environment.tests["shown_at_first"] = shown_at_first
+    return environment.get_template("index.html.j2").render(
+        question=answer.question(content),
+        as_of=as_of(content),
+        verdicts=answer.verdicts(content),
+        sentences=answer.sentences(content),
+        chips=chips(content, found),
+        columns=COLUMNS,
+        default=default,
+        board=[(view, board_rows(content, view)) for view in found],
+        sections=SECTIONS,
+        drawings={
+            s: [d for d in drawings if d.section == s and d.inline] for s in ("answer", *parts)
+        },
+        tables={section: shown.get(section, []) for section in parts},
+        left_out=content.settings.get("left_out", []),
+        links=links,
+        style=_text("style.css"),
+        script=_text("report.js"),
+    )
+
+
+def as_of(content: Tables) -> str:
+    """What the page rests on."""
+    rows = content.frames["experiments"]
+    trained = int((rows.kind == "train").sum()) if len(rows) else 0
+    machines = fmt.machine_names(content.settings).values()
+    measured = len(rows) - trained
+    return f"{fmt.plural(trained, 'training')} and {fmt.plural(measured, 'measurement')} on {fmt.listed(machines)}"
+
+
+def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:
+    """The chips of every dimension: its name, its legend, and value and text of each choice, in the order of the tables."""
+    machines = fmt.machine_names(content.settings)
+    said = {
+        "dataset": fmt.dataset_name,
+        "length": lambda value: fmt.count(int(value)),
+        "machine": lambda value: machines.get(value, value or "none"),
+    }
+    rows = content.frames["leaderboard"]
+    order = {
+        chip: [str(v) for v in rows[column].fillna("").drop_duplicates()] if len(rows) else []
+        for chip, column in DIMENSIONS.items()
+    }
+    order["length"].sort(key=int)
+    order["seen"].sort(reverse=True)  # kept, excluded
+    order["machine"].sort(key=lambda name: name != found[0].machine)  # that of the answers first
+    return [
+        {"name": chip, "legend": LEGENDS[chip], "choices": [(v, said.get(chip, str)(v)) for v in order[chip]]}
+        for chip in DIMENSIONS if found
+    ]  # fmt: skip
+
+
+def board_rows(content: Tables, view: View) -> list[tuple[Any, dict[str, Any], list[str]]]:
+    """Every model of a view: its row, its cells and what its warnings say."""
+    rows = view.rows.astype(object).itertuples()
+    return [
+        (row, cells, answer.warnings_of(content, row))
+        for row, cells in zip(rows, answer.cells_of(view), strict=True)
+    ]
+
+
+def _text(file: str) -> str:
+    return (TEMPLATE / file).read_text(encoding="utf-8").strip()

@@ -1,0 +1,130 @@
+"""The answer: every variant has its literal and every literal its variant, and the leaderboard says what its table says."""
+
+import re
+
+import pytest
+from boards import MISSING, answer_row, baseline, board_row, tables
+
+from seqbench.analysis import warnings
+from seqbench.analysis.answers import SLOTS, VARIANTS
+from seqbench.report import answer
+from seqbench.report import format as fmt
+
+EVERY = [(place, variant) for place, variants in VARIANTS.items() for variant in variants]
+
+
+def numbers(place):
+    """Numbers for every slot of a place."""
+    return {slot: (3, kind) for slot, kind in zip("abc", SLOTS[place], strict=False)}
+
+
+# --- sentences ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_variant_has_a_literal_and_every_literal_a_variant():
+    assert set(answer.literals()["answers"]) == {f"{p}.{v}" for p, v in EVERY}
+    shown = {f"{p}.{v}" for p, v in EVERY if p in answer.VERDICTS}
+    assert set(answer.literals()["tones"]) == shown
+    assert {*answer.VERDICTS, *answer.SENTENCES} == set(VARIANTS)
+
+
+@pytest.mark.parametrize(("place", "variant"), EVERY)
+def test_every_literal_is_rendered_with_its_slots(place, variant):
+    literal = answer.literals()["answers"][f"{place}.{variant}"]
+    assert len(set(re.findall(r"\{([abc]|length)\}", literal))) <= 3
+    found = answer.said(answer_row(place, variant, **numbers(place)), {"test-machine": "Test CPU"})
+    assert (found.place, found.variant) == (place, variant)
+    assert "{" not in found.text and len(found.text.split()) <= 25
+    assert (found.question != "") == (place in answer.VERDICTS)
+
+
+def test_a_number_is_read_as_its_row_says():
+    row = answer_row("crossing", "from", a=(1044.8, "length"), b=(8192.0, "length"), c=(0.313, "ratio"))  # fmt: skip
+    text = answer.said(row, {}).text
+    assert [n for n in re.findall(r"[\d.,]*\d", text)] == ["1,000", "8,192", "0.31"]
+
+
+def test_there_are_at_most_five_sentences_and_the_others_give_way():
+    rows = [answer_row(place, VARIANTS[place][0], **numbers(place)) for place in VARIANTS]
+    said = [s.place for s in answer.sentences(tables(answers=rows))]
+    assert said == ["quality", "step", "crossing", "memory", "caution"]
+    calm = [r for r in rows if r["place"] != "caution"] + [answer_row("caution", "none")]
+    said = [s.place for s in answer.sentences(tables(answers=calm))]
+    assert said == ["quality", "others", "step", "crossing", "memory"]
+
+
+def test_without_answers_nothing_is_said():
+    empty = tables()
+    assert answer.verdicts(empty) == [] and answer.sentences(empty) == []
+    assert answer.views(empty) == []
+
+
+# --- leaderboard --------------------------------------------------------------------------------------------------------
+
+
+def only_view(*rows):
+    (view,) = answer.views(tables(rows))
+    return answer.leaderboard(view)
+
+
+def cells(table, model):
+    """The cells of a model's row by head."""
+    (row,) = [row for row in table.rows if row[0].value == model]
+    return dict(zip([c.text for c in table.columns], row, strict=True))
+
+
+def test_rows_stand_by_quality_with_raw_values_behind_them():
+    table = only_view(baseline(), board_row("sasrec", ndcg=0.1434), board_row(ndcg=0.1562))
+    assert [row[0].value for row in table.rows] == ["mamba4rec", "sasrec", "popularity"]
+    found = cells(table, "mamba4rec")["NDCG@10"]
+    assert (found.text, found.detail, found.value) == ("0.156", "[0.140, 0.160]", 0.1562)
+
+
+@pytest.mark.parametrize("column", ["ndcg", "epoch_s", "inference_s", "quality_s"])
+def test_a_mark_stands_only_where_the_table_has_one(column):
+    plain = only_view(board_row(), board_row("sasrec"))
+    marked = only_view(board_row(), board_row("sasrec", **{f"{column}_best": True}))
+    assert not [c for row in plain.rows for c in row if c.mark == "best"]
+    assert len([c for row in marked.rows for c in row if c.mark == "best"]) == 1
+
+
+def test_memory_has_a_column_on_a_gpu_only():
+    gpu = {"machine_name": "gpu-box", "device_kind": "cuda", "memory_bytes": 3 * 2**30}
+    heads = {v.kind: [c.text for c in answer.leaderboard(v).columns] for v in answer.views(tables([board_row(), board_row(**gpu)]))}  # fmt: skip
+    assert "GPU memory" in heads["cuda"] and "GPU memory" not in heads["cpu"]
+
+
+def test_what_is_missing_says_why():
+    none = dict.fromkeys(("epoch_s", "inference_s", "quality_s"), MISSING)
+    table = only_view(board_row(**none, n_reached=MISSING), board_row("sasrec", quality_s=MISSING, n_reached=0), baseline())  # fmt: skip
+    assert {cells(table, "mamba4rec")[h].text for h in ("Epoch", "Time to quality")} == {"not measured"}  # fmt: skip
+    assert cells(table, "sasrec")["Time to quality"].text == "not reached"
+    assert cells(table, "popularity")["Epoch"].text == "–"
+    assert cells(only_view(board_row(ndcg=MISSING)), "mamba4rec")["NDCG@10"].text == "not measured"
+
+
+def test_costs_of_a_column_share_their_unit_and_stand_ins_are_marked():
+    table = only_view(board_row(quality_s=374.0), board_row("sasrec", quality_s=714.0, cost_source="synthetic"))  # fmt: skip
+    assert cells(table, "mamba4rec")["Time to quality"].text == "6.23 min"
+    assert cells(table, "sasrec")["Time to quality"].text == "≈ 11.9 min"
+
+
+def test_the_default_view_is_that_of_the_answers():
+    board = [
+        board_row(dataset=d, seq_len=n, machine_name=m, seen_items=s)
+        for d in ("beauty", "ml-1m") for n in (50, 200) for m in ("gpu-box", "test-machine") for s in ("excluded", "kept")
+    ]  # fmt: skip
+    first, *others = answer.views(tables(board, [answer_row()]))
+    assert first.state == {"dataset": "ml-1m", "length": "200", "track": "matched", "seen": "kept", "machine": "test-machine"}  # fmt: skip
+    assert len(others) == 15
+
+
+def test_notes_mark_no_row():
+    found = [{"level": "note", "code": "noisy"}, {"level": "warn", "code": "below_baseline"}]
+    content = tables([board_row(warnings="noisy below_baseline")], warnings=found)
+    ((row,),) = [view.rows.itertuples() for view in answer.views(content)]
+    assert answer.warnings_of(content, row) == ["Below a non-parametric baseline"]
+
+
+def test_every_warning_has_words():
+    assert set(warnings.CODES) == set(fmt.WARNINGS)
