@@ -15,8 +15,8 @@ def rows(tables: Tables) -> pd.DataFrame:
     """Test NDCG@10 over the oracle's, with its interval, by lag of the copied item; each dataset at its longest history length."""
     oracle, lag = {}, {}
     for name, facts in tables.datasets.items():
-        if found := (facts.get("synthetic") or {}).get("lag"):
-            oracle[name], lag[name] = facts["oracle"]["test"][PRIMARY_METRIC], found
+        if made := (facts.get("provenance") or {}).get("synthetic"):
+            oracle[name], lag[name] = facts["oracle"]["test"][PRIMARY_METRIC], made["copy_lag"]
     frame = pick(tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative", seen_items="kept")  # fmt: skip
     if frame.empty or not lag:
         return pd.DataFrame(columns=COLUMNS)
