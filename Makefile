@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all lint parity bench bench-peers bench-ablations gpu-check
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all browser lint parity bench bench-peers bench-ablations gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -52,8 +52,9 @@ report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merge
 
 own: setup  ## your own interactions to a leaderboard; CSV=file, COLUMNS="{user: .., item: .., time: ..}" names its columns
 	@test -n '$(CSV)' || { echo 'own: names no file; say make own CSV=clicks.csv' >&2; exit 2; }
-	$(BIN)/snakemake --cores $(CORES) report --configfile config/own.yaml \
-	  --config 'datasets={own: {local: {path: "$(CSV)", columns: $(or $(COLUMNS),$(OWN_COLUMNS))}}}'
+	$(BIN)/snakemake --cores $(CORES) report --configfile config/quick.yaml --config \
+	  'datasets={own: {source: file, k_core: 5, seq_lens: [50], local: {path: "$(CSV)", columns: $(or $(COLUMNS),$(OWN_COLUMNS))}}}' \
+	  'run={datasets: [own], seeds: [0, 1, 2]}'
 	$(BIN)/python -m seqbench results
 
 page: setup  ## the page of all records in a folder, nothing is trained; RECORDS= (results/reference), OUT= (report)
@@ -104,11 +105,19 @@ accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the t
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
+.venv/.setup-browser: .venv/.setup
+	@echo "setup: Playwright and axe-core, for the tests of the page"
+	@$(PIP) --constraint envs/lock.txt $(call PINS,browser)
+	@touch $@
+
 test: setup  ## the fast tests: minutes; the slow ones, marked so, are for test-all
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --ignore=tests/browser
 
 test-all: setup .venv/.setup-test  ## all tests that this machine can run
-	$(PYTEST)
+	$(PYTEST) --ignore=tests/browser
+
+browser: setup .venv/.setup-browser  ## the page in the Chromium of this machine; SEQBENCH_BROWSER names another one, SEQBENCH_NO_SKIP=1 wants one
+	$(PYTEST) tests/browser
 
 parity: setup .venv-peers/recbole.made  ## our splits, scores, losses and metrics against RecBole's, in its own environment
 	@test -e .venv-peers/recbole.made || { echo "parity: RecBole's environment could not be made (see above); nothing was compared"; exit 1; }
