@@ -80,8 +80,9 @@ def test_a_scatter_has_the_values_of_its_view():
     assert drawing.key == {"dataset": "ml-1m", "length": 200, "track": "matched", "seen": "kept", "machine": "test-machine"}  # fmt: skip
 
 
-def test_warned_models_are_marked():
-    figure = one(figures.scatter(board(board_row(), board_row("bert4rec", ndcg=0.07, warnings="below_baseline")))).draw()  # fmt: skip
+def test_warned_models_are_marked_for_more_than_notes():
+    warned = board_row("bert4rec", ndcg=0.07, warnings="below_baseline budget")
+    figure = one(figures.scatter(board(board_row(warnings="budget"), warned))).draw()
     assert {text for text, _ in texts_of(figure)} >= {"Mamba4Rec", "BERT4Rec (!)"}
 
 
