@@ -1,6 +1,7 @@
 // Chips, sorting, address, CSV. Every row and figure is in the page already: this only sorts, filters and shows.
 (() => {
   "use strict";
+  document.documentElement.classList.add("scripted");
   const table = document.getElementById("leaderboard");
   const chips = [...document.querySelectorAll("fieldset.chips")];
   const dimensions = chips.map((set) => set.dataset.chip);
@@ -91,13 +92,15 @@
     const hash = location.hash.slice(1);
     if (hash && !hash.includes("=")) return; // a link to a part of the page
     const parts = new URLSearchParams(hash);
-    Object.assign(state, first);
-    for (const d of [...dimensions].reverse()) choose(d, parts.get(d)); // the dataset, chosen last, stands
+    const named = Object.fromEntries(parts);
+    const score = (view) => 10 * agreeing(view, named) + agreeing(view, first); // what is named before what is not
+    const view = views.reduce((best, v) => (!best || score(v) > score(best) ? v : best), null);
+    for (const d of dimensions) state[d] = view.dataset[d];
     state.sort = head(parts.get("sort")) ? parts.get("sort") : "ndcg";
     state.order = ["ascending", "descending"].includes(parts.get("order")) ? parts.get("order") : "";
   }
 
-  // --- CSV of the rows that are shown: raw numbers, empty where there is none ---
+  // --- CSV of the rows that are shown: raw numbers, nothing where there is none ---
 
   function csv() {
     const shown = heads.filter((th) => th.offsetParent !== null);
@@ -105,8 +108,7 @@
     const lines = [[...dimensions, ...shown.map((th) => th.dataset.key), "ndcg_interval"]];
     for (const row of [...body.rows].filter((r) => !r.hidden)) {
       const values = shown.map((th) => {
-        const found = row.querySelector(`[data-key="${th.dataset.key}"]`);
-        return found.dataset.sort ?? "";
+        return row.querySelector(`[data-key="${th.dataset.key}"]`).dataset.sort ?? "";
       });
       const interval = row.querySelector("[data-key='ndcg'] small");
       lines.push([...dimensions.map((d) => row.dataset[d]), ...values, interval ? interval.textContent : ""]);
@@ -146,20 +148,20 @@
     }
   }
 
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const folded of opened) folded.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const folded of opened) folded.open = false;
+  });
   addEventListener("hashchange", () => {
     if (table) {
       read();
       show();
     }
     unfold();
-  });
-  let closed = [];
-  addEventListener("beforeprint", () => {
-    closed = [...document.querySelectorAll("details:not([open])")];
-    for (const part of closed) part.open = true;
-  });
-  addEventListener("afterprint", () => {
-    for (const part of closed) part.open = false;
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");
