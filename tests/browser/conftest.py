@@ -13,7 +13,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def pytest_addoption(parser):
-    parser.addoption("--page", help="open this file instead of the published page and a small one")
+    parser.addoption("--page", help="open this file instead of the published page")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -72,21 +72,30 @@ def opened(browser):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """The page of a few hand-made records."""
+    """The page of a few hand-made records: two datasets, two lengths, cost measured in one condition only."""
     sys.path.insert(0, str(ROOT / "tests" / "unit"))
-    import builders
+    from builders import THREE, curves_of, grid, measurement, rendered, training
 
+    trainings = [
+        training(dataset, model, seq_len=seq_len, seed=seed)
+        for dataset, seq_len in (("toy", 50), ("toy", 100), ("other", 50))
+        for model, seeds in (("popularity", [0]), *((model, [0, 1]) for model in THREE))
+        for seed in seeds
+    ]
+    curve = [one for one in curves_of() if one["curve"] == "length-at-constant-batch"]
     results = tmp_path_factory.mktemp("small")
-    builders.rendered(results, draw=True)
+    rendered(results, grid(trainings, [measurement("toy", THREE, seq_len=100), *curve]), draw=True)
     return results / "report" / "index.html"
+
+
+@pytest.fixture(scope="session")
+def published(request):
+    """The file of the published page, or of the one that --page names."""
+    given = request.config.getoption("--page")
+    return Path(given) if given else ROOT / "docs" / "report" / "index.html"
 
 
 @pytest.fixture(scope="session", params=["published", "small"])
 def site(request):
     """The file of a page under test."""
-    given = request.config.getoption("--page")
-    if given:
-        return Path(given)
-    if request.param == "small":
-        return request.getfixturevalue("small")
-    return ROOT / "docs" / "report" / "index.html"
+    return request.getfixturevalue(request.param)
