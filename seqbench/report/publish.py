@@ -121,13 +121,14 @@ def together(reference: Path, readme: Path | None = None) -> None:
     reference = Path(reference)
     check_readme(readme)
     machines = _machines(reference)
-    content = _pooled(reference, machines) if machines else None
+    content = _pooled(machines) if machines else None
     if content:
         _save(content.frames, OF_ALL, reference)
     if readme:
         body = "No results are published yet.\n"
         if content:
-            body = readmes.block(content, _page(content, readme.parent / PAGE), PAGE, _from(readme, reference))  # fmt: skip
+            link = Path(os.path.relpath(reference.resolve(), readme.resolve().parent))
+            body = readmes.block(content, _page(content, readme.parent / PAGE), PAGE, link)
         before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
         records.write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
@@ -167,12 +168,7 @@ def page(folder: Path, out: Path) -> Path:
     Raises:
         UserError: no record is there, or the records of a machine differ in what must be equal.
     """
-    machines = _machines(Path(folder))
-    if not machines:
-        raise UserError(
-            f"{folder}: holds no records; name results/reference, or a folder with runs/"
-        )
-    return render(_pooled(Path(folder), machines), out)
+    return render(_of_records(Path(folder)), out)
 
 
 def tables_of(folder: Path) -> Tables:
@@ -184,15 +180,17 @@ def tables_of(folder: Path) -> Tables:
     for found in (folder, folder / "tables"):
         if (found / "settings.json").exists():
             return collect.read(found)
+    return _of_records(folder)
+
+
+def _of_records(folder: Path) -> Tables:
     machines = _machines(folder) if folder.is_dir() else {}
     if not machines:
-        raise UserError(
-            f"{folder}: holds neither tables nor records; name results, or results/reference"
-        )
-    return _pooled(folder, machines)
+        raise UserError(f"{folder}: holds no records; name results, or results/reference")
+    return _pooled(machines)
 
 
-def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
+def _pooled(machines: dict[str, list[Entry]]) -> Tables:
     """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
     found = pool.pool(machines, facts, list(shipped.chosen()), shipped.defaults())
@@ -202,11 +200,6 @@ def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
     )  # fmt: skip
     content.settings["left_out"] = found.left_out
     return content
-
-
-def _from(readme: Path, folder: Path) -> Path:
-    """A folder as a file beside it names it."""
-    return Path(os.path.relpath(folder.resolve(), readme.resolve().parent))
 
 
 def _machines(reference: Path) -> dict[str, list[Entry]]:
