@@ -28,6 +28,7 @@ SLOTS = {  # how the numbers a, b and c of a place are read
     "faster": ("length", "length"),
     "step": ("ratio", "ratio", "length"),
     "crossing": ("length", "length", "ratio"),
+    "crossing.two": ("length", "length", "length"),
 }
 VARIANTS = {
     "better": ("everywhere", "some", "mixed", "worse", "level", "unmeasured"),
@@ -36,13 +37,13 @@ VARIANTS = {
     "quality": ("above", "below", "level", "open", "unmeasured"),
     "others": ("several", "none", "unmeasured"),
     "step": ("slower", "faster", "mixed", "unmeasured"),
-    "crossing": ("from", "until", "always", "never", "beyond", "unclear", "unmeasured"),
+    "crossing": ("from", "two", "until", "always", "never", "beyond", "unclear", "unmeasured"),
     "memory": ("both", "paper", "matched", "unmeasured"),
     "caution": ("below_published", "seeds_apart", "below_baseline", "few_seeds", "none"),
 }
 COLUMNS = (
     *("place", "variant", "focal", "comparator", "dataset", "seq_len", "track", "machine_name"),
-    *("device_kind", "a", "a_as", "b", "b_as", "c", "c_as"),
+    *("device_kind", "machine_b", "basis", "a", "a_as", "b", "b_as", "c", "c_as"),
 )
 Said = dict[str, Any]
 
@@ -54,10 +55,15 @@ def rows(tables: Tables) -> pd.DataFrame:
     found = []
     for place in VARIANTS:
         said = getattr(view, place)()
-        reads = zip("abc", SLOTS[place], strict=False)
+        reads = zip("abc", slots(place, said["variant"]), strict=False)
         reads = {f"{name}_as": kind for name, kind in reads if said[name] is not None}
         found.append({"place": place, **about, **said, **reads})
     return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def slots(place: str, variant: str) -> tuple[str, ...]:
+    """How the numbers a, b and c of a sentence are read."""
+    return SLOTS.get(f"{place}.{variant}", SLOTS[place])
 
 
 def _is(variant: str, a: Any = None, b: Any = None, c: Any = None, **about: Any) -> Said:
@@ -122,11 +128,19 @@ class View:
         return pick(self.tables.frames["cost_ratios"], **where)
 
     @cached_property
-    def turn(self) -> tuple[str, float | None, Any]:
-        """How the training steps of the two cross along the first curve that tells, where, and its row of `crossovers`."""
+    def crossovers(self) -> pd.DataFrame:
+        """Where its training step and the main comparator's cross, on every machine."""
         where = {"model_a": self.tables.focal_model, "model_b": self.comparator, "phase": STEP[0], "metric": STEP[1]}  # fmt: skip
-        rows = pick(self.tables.frames["crossovers"], track=self.condition["track"], **where, **self.machine)  # fmt: skip
-        row = None
+        return pick(self.tables.frames["crossovers"], track=self.condition["track"], **where)
+
+    @cached_property
+    def turn(self) -> tuple[str, float | None, Any]:
+        """The same on the default machine: how, where, and the row of the first curve that tells."""
+        return self.turn_on(**self.machine)
+
+    def turn_on(self, **machine: Any) -> tuple[str, float | None, Any]:
+        """The same on one machine."""
+        rows, row = pick(self.crossovers, **machine), None
         for row in (row for curve in CURVES for row in pick(rows, curve=curve).itertuples()):
             ahead = row.cheaper_max == self.tables.focal_model
             if pd.notna(row.x) and not row.extrapolated and row.share >= CONCLUSIVE_SHARE:
@@ -184,7 +198,7 @@ class View:
     def smaller(self) -> Said:
         """Whether training needs less memory of a GPU than the main comparator: in the paper's set-up, and matched."""
         if self.gpu == (None, None):
-            return _is("unmeasured")
+            return _is("unmeasured", machine_name=None)
         paper, matched = (row.verdict if row else None for row in self.gpu)
         variant = {"cheaper": "less", "dearer": "more"}.get(matched, "unclear")
         if paper not in (None, matched):
@@ -221,7 +235,14 @@ class View:
     def crossing(self) -> Said:
         """From which length on the training step is shorter than the main comparator's, and the ratio at the longest one."""
         turn, at, curve = self.turn
-        return _is("unmeasured") if curve is None else _is(turn, at, curve.x_max, curve.ratio_max)
+        if curve is None:
+            return _is("unmeasured")
+        if turn == "from" and not curve.bracketed:
+            for machine, kind in unique(self.crossovers, "machine_name", "device_kind"):
+                other, _, row = self.turn_on(machine_name=machine, device_kind=kind)
+                if machine != self.machine["machine_name"] and other == turn and row.bracketed:
+                    return _is("two", at, row.low, row.high, machine_b=machine)
+        return _is(turn, at, curve.x_max, curve.ratio_max)
 
     def memory(self) -> Said:
         """The ratio of GPU memory in the paper's set-up, and matched in the default condition."""
@@ -238,7 +259,7 @@ class View:
         here = here[here.seen_items.isna() | (here.seen_items == SEEN_ITEMS)]
         weak = here[here.model != self.tables.focal_model].sort_values("value")
         for row in pick(weak, code="below_published").itertuples():
-            return _is("below_published", row.value, comparator=row.model)
+            return _is("below_published", row.value, comparator=row.model, basis=row.text)
         for code in VARIANTS["caution"][1:-1]:
             if models := self.tables.ordered(pick(here, code=code).model):
                 return _is(code, comparator=models[0])

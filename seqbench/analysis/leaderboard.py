@@ -54,7 +54,8 @@ def rows(tables: Tables) -> pd.DataFrame:
     found.loc[found.n_reached == 0, "quality_s_low"] = np.inf  # later than any that gets there
     for value, mark in BEST.items():
         enough = reached & found.n_seeds.ge(SEEDS_FOR_A_CLAIM) if value == "quality_s" else True
-        found[mark] = _below_all_others(found[found.trained], value).reindex(found.index).eq(True) & enough  # fmt: skip
+        best = _below_all_others(found[found.trained], value).reindex(found.index).eq(True)
+        found[mark] = best & enough & found.cost_source.ne("synthetic")  # a stand-in ranks nobody
     ends = [f"quality_s{end}" for end in ENDS]
     found[ends] = found[ends].where(reached)
     found["warnings"] = _warned(found, tables.frames["warnings"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC
+from ..core.display import PRIMARY_METRIC, QUANTITIES
 from ..core.jobs import FULL_LENGTH, Training
 from .groups import APART
 from .protocols import variants
@@ -108,7 +108,8 @@ def _quality(tables: Tables) -> Iterator[Row]:
     values = tables.frames["published_values"]  # NDCG first: it decides where it was published
     values = values.drop_duplicates([*MODEL, "seen_items", "source", "note"])
     for row in values[values.share.lt(NEAR)].itertuples():
-        yield _row("below_published", row, MODEL, subject=row.source, value=row.share, limit=NEAR)
+        basis = f"{QUANTITIES[row.metric].label}, seen items {row.seen_items}"
+        yield _row("below_published", row, MODEL, subject=row.source, value=row.share, limit=NEAR, text=basis)  # fmt: skip
 
 
 def _below(code: str, summary: pd.DataFrame, limits: pd.DataFrame) -> Iterator[Row]:

@@ -83,6 +83,8 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
         "dataset": fmt.dataset_name(row["dataset"]) if known(row["dataset"]) else "",
         "length": fmt.count(row["seq_len"]),
         "machine": machines.get(row["machine_name"], ""),
+        "machine_b": machines.get(row["machine_b"], ""),
+        "basis": row["basis"],
         **{s: fmt.slot(row[s], row[f"{s}_as"]) for s in "abc" if known(row[f"{s}_as"])},
     }
     head = words["verdicts"].get(row["place"], {})
@@ -91,7 +93,7 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
         row["variant"],
         words["answers"][key].format(**slots),
         head.get("question", ""),
-        head.get("about", "").format(**slots),
+        head.get("about", "").format(**slots).removesuffix(", "),
         words["tones"].get(key, ""),
     )
 

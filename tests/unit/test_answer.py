@@ -6,16 +6,16 @@ import pytest
 from boards import MISSING, answer_row, baseline, board_row, tables
 
 from seqbench.analysis import warnings
-from seqbench.analysis.answers import SLOTS, VARIANTS
+from seqbench.analysis.answers import VARIANTS, slots
 from seqbench.report import answer
 from seqbench.report import format as fmt
 
 EVERY = [(place, variant) for place, variants in VARIANTS.items() for variant in variants]
 
 
-def numbers(place):
-    """Numbers for every slot of a place."""
-    return {slot: (3, kind) for slot, kind in zip("abc", SLOTS[place], strict=False)}
+def numbers(place, variant):
+    """Numbers for every slot of a variant."""
+    return {slot: (3, kind) for slot, kind in zip("abc", slots(place, variant), strict=False)}
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def test_every_variant_has_a_literal_and_every_literal_a_variant():
 def test_every_literal_is_rendered_with_its_slots(place, variant):
     literal = answer.literals()["answers"][f"{place}.{variant}"]
     assert len(set(re.findall(r"\{([abc]|length)\}", literal))) <= 3
-    found = answer.said(answer_row(place, variant, **numbers(place)), {"test-machine": "Test CPU"})
+    found = answer.said(answer_row(place, variant, **numbers(place, variant)), {"test-machine": "Test CPU"})
     assert (found.place, found.variant) == (place, variant)
     assert "{" not in found.text and len(found.text.split()) <= 25
     assert (found.question != "") == (place in answer.VERDICTS)
@@ -44,8 +44,24 @@ def test_a_number_is_read_as_its_row_says():
     assert [n for n in re.findall(r"[\d.,]*\d", text)] == ["1,000", "8,192", "0.31"]
 
 
+COST = [(p, v) for p, v in EVERY if p in ("step", "crossing", "memory") and v != "unmeasured"]
+
+
+@pytest.mark.parametrize(("place", "variant"), COST)
+def test_a_sentence_about_cost_names_its_machines(place, variant):
+    row = answer_row(place, variant, **numbers(place, variant)) | {"machine_b": "gpu-box"}
+    text = answer.said(row, {"test-machine": "Test CPU", "gpu-box": "Test GPU"}).text
+    assert "Test CPU" in text and ("Test GPU" in text) == (variant == "two")
+
+
+def test_a_caution_says_which_value_was_published():
+    row = answer_row("caution", "below_published", a=(0.76, "percent")) | {"basis": "HR@10, seen items kept"}  # fmt: skip
+    assert "76 % of its published HR@10, seen items kept" in answer.said(row, {}).text
+
+
 def test_there_are_at_most_five_sentences_and_the_others_give_way():
-    rows = [answer_row(place, VARIANTS[place][0], **numbers(place)) for place in VARIANTS]
+    firsts = [(place, variants[0]) for place, variants in VARIANTS.items()]
+    rows = [answer_row(*first, **numbers(*first)) for first in firsts]
     said = [s.place for s in answer.sentences(tables(answers=rows))]
     assert said == ["quality", "step", "crossing", "memory", "caution"]
     calm = [r for r in rows if r["place"] != "caution"] + [answer_row("caution", "none")]

@@ -32,7 +32,7 @@ def said(place, comparisons=(), efficiency=(), crossovers=(), summary=None, mode
     )  # fmt: skip
     row = found.frames["answers"].set_index("place").loc[place].dropna()
     assert row.variant in answers.VARIANTS[place]
-    assert all(kind in answers.SLOTS[place] for kind in row.filter(like="_as"))
+    assert all(kind in answers.slots(place, row.variant) for kind in row.filter(like="_as"))
     return row
 
 
@@ -153,6 +153,24 @@ def test_where_the_training_steps_cross(row, faster, crossing_):
     assert slots(said("crossing", efficiency=efficiency, crossovers=rows)) == crossing_
 
 
+ON_GPU = {"machine_name": "gpu", "device_kind": "cuda"}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "expected"),
+    [
+        ({}, BRACKET, ("two", 967, 200, 4096)),
+        ({}, {}, ("from", 967, 8192, 0.5)),
+        (BRACKET, BRACKET, ("from", 4096, 8192, 0.5)),
+    ],
+)
+def test_where_they_cross_on_another_machine_is_told_as_a_range(cpu, gpu, expected):
+    rows = [crossing(OTHER, (OTHER, FOCAL), 967.0, **cpu), crossing(OTHER, (OTHER, FOCAL), 704.0, **gpu, **ON_GPU)]  # fmt: skip
+    row = said("crossing", efficiency=costs(STEPS), crossovers=rows)
+    assert slots(row) == expected
+    assert row.get("machine_b") == ("gpu" if expected[0] == "two" else None)
+
+
 def test_the_first_curve_that_tells_is_told():
     unclear = crossing(OTHER, (OTHER, FOCAL), 967.0, share=0.9)
     clear = crossing(OTHER, (OTHER, FOCAL), 500.0, curve="length-at-constant-tokens")
@@ -200,6 +218,7 @@ def test_memory_is_that_of_a_gpu_in_both_set_ups(rows, smaller, sentence):
     assert said("smaller", efficiency=rows).variant == smaller
     row = said("memory", efficiency=rows)
     assert slots(row) == pytest.approx(sentence)
+    assert (said("smaller", efficiency=rows).get("machine_name") == "gpu") == bool(rows and smaller != "unmeasured")  # fmt: skip
     assert (row.get("machine_name") == "gpu") == (sentence[0] != "unmeasured")
 
 
@@ -212,6 +231,7 @@ def test_caution_names_what_weighs_most():
     weak = [published("mamba4rec", 0.2), published("gru4rec", 0.6), published("sasrec", 0.8)]
     row = said("caution", published_values=weak)
     assert (row.variant, row.comparator, row.a) == ("below_published", "gru4rec", 0.6)
+    assert row.basis == "NDCG@10, seen items kept"
     assert said("caution", published_values=weak[:1]).variant == "none"  # no comparator
     low = [row for m, v in (("mamba4rec", 0.2), ("gru4rec", 0.1), ("markov", 0.15)) for row in quality(m, v)]  # fmt: skip
     row = said("caution", summary=low)
