@@ -68,12 +68,10 @@
       drawn = drawn || !figure.hidden;
     }
     document.getElementById("no-scatter").hidden = drawn;
+    for (const line of document.querySelectorAll("p.about")) line.hidden = line.dataset.dataset !== state.dataset;
     for (const set of chips) {
       for (const button of set.querySelectorAll("button")) {
-        const { value } = button.dataset;
-        button.setAttribute("aria-pressed", String(value === state[set.dataset.chip]));
-        const there = { ...state, [set.dataset.chip]: value };
-        button.classList.toggle("away", !views.some((view) => agreeing(view, there) === dimensions.length));
+        button.setAttribute("aria-pressed", String(button.dataset.value === state[set.dataset.chip]));
       }
     }
   }

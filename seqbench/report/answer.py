@@ -215,18 +215,32 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
             return Cell(DASH, mark="muted")
         if key == "quality" and row.n_reached == 0:
             return Cell("not reached", mark="muted")
+        if key == "quality" and row.n_reached < row.n_seeds:
+            seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_seeds)} seeds"
+            return Cell(seeds, mark="muted")
         return Cell(NOT_MEASURED, mark="muted")
     low, high = (getattr(row, f"{column}_{end}", None) for end in ("low", "high"))
     synthetic = row.cost_source == "synthetic"
     said = [f"quartiles {fmt.significant(low / factor)} to {fmt.significant(high / factor)} {unit}"] if known(low) else []  # fmt: skip
     if synthetic:
         said.append("scaled from synthetic full-length batches")
-    if key == "quality" and row.n_reached < row.n_seeds:
-        said.append(f"reached by {fmt.count(row.n_reached)} of {fmt.count(row.n_seeds)} seeds")
     text = f"{'≈ ' * synthetic}{fmt.significant(value / factor)} {unit}"
     return Cell(
         text, value=value, mark="best" if getattr(row, mark) is True else "", title="; ".join(said)
     )
+
+
+def about_data(tables: Tables) -> list[tuple[str, str]]:
+    """What the warnings of every dataset itself say: its name, and a line of words."""
+    rows = tables.frames["warnings"]
+    rows = rows[rows.dataset.notna() & rows.seq_len.isna()] if len(rows) else rows
+    found: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        said = fmt.warning(row["code"])
+        if row["code"] == "ties":
+            said += f" ({fmt.percent(row['value']) if known(row['value']) else 'share unknown'})"
+        found.setdefault(row["dataset"], []).append(said[0].lower() + said[1:])
+    return [(name, "; ".join(dict.fromkeys(said))) for name, said in found.items()]
 
 
 def warnings_of(tables: Tables, row: Any) -> list[str]:

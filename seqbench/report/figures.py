@@ -20,7 +20,7 @@ from ..analysis.warnings import CODES
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
 from .figures_cost import first_track, groups
-from .format import condition, known, label, short
+from .format import condition, known, label, percent, short
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 QUALITY = QUANTITIES[PRIMARY_METRIC].label
@@ -128,7 +128,7 @@ def forest(tables: Tables) -> Iterator[Drawing]:
         yield Drawing(
             f"differences-{track}-{seen_items}", "where", {"track": track, "seen": seen_items},
             f"{label(tables.focal_model)}, {track}, {SEEN[seen_items]}",
-            "95 % intervals; filled where the verdict is significant. The band is the margin.",
+            f"95 % intervals; filled where the verdict is significant. The band is the margin of {percent(tables.settings['margin'])}.",
             partial(_forest, own, tables.ordered(own.model_b), tables.focal_model, tables.settings["margin"]), own
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from ..analysis.rows import pick, tracks_in_order
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..core.display import QUANTITIES
 from . import style
-from .format import condition, crossing, label, machine_names, unit_for
+from .format import condition, crossing, label, machine_names, short, unit_for
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
@@ -78,11 +78,14 @@ def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence
             data = _points(pick(costs, **own), pick(fits, **own), X[curve][1])
             if data.empty:
                 continue
+            crossed = _drawn(pick(crossings, **own))
+            lines = ["fits a + b xᶜ"] * bool(data.c.notna().any()) + ["dotted: too few points for a fit"] * bool(data.c.isna().any())  # fmt: skip
+            rings = f" A ring marks where {label(tables.focal_model)} and the named model cross."  # fmt: skip
             yield Drawing(
                 f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}", section,
                 {"machine": machine, "track": track}, f"{title}, {machines[machine]}",
-                f"{fixed[0].upper()}{fixed[1:]}; fits a + b xᶜ, dotted: too few points. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
-                partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric), data
+                f"{fixed[0].upper()}{fixed[1:]}; {', '.join(lines)}.{rings if len(crossed) else ''}",
+                partial(_grown, data, crossed, tables.ordered(data.model), X[curve][0], metric), data
             )  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
             x = np.geomspace(own.x.min(), own.x.max(), 24)
             axis.plot(x, (first.a + first.b * x**first.c) / factor, color=color, linewidth=1)
         else:  # nothing is known of what lies between
-            axis.plot(own.x, own["median"] / factor, color=color, linewidth=1, linestyle=":")
+            axis.plot(own.x, own["median"] / factor, color=color, linewidth=1.6, linestyle=":")
         last = own.iloc[-1]
         ends.append((last.x, last["median"] / factor, label(model), color))
     label_ends(axis, ends)
@@ -122,17 +125,22 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
     return axis.figure
 
 
+def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    """The crossings that are told: within the points, in nearly all resamples."""
+    return rows[rows.x.notna() & ~rows.extrapolated.astype(bool) & (rows.share >= CONCLUSIVE_SHARE)] if len(rows) else rows  # fmt: skip
+
+
 def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: float) -> None:
     """Rings where the focal model's measured medians cross another's, with the lengths; about, where only both sides are known."""
     labels, rings = Labels(axis), []
-    for row in rows[rows.x.notna() & ~rows.extrapolated.astype(bool) & (rows.share >= CONCLUSIVE_SHARE)].itertuples():  # fmt: skip
+    for row in rows.itertuples():
         own = found[found.model == row.model_b].sort_values("x")
         y = np.exp(np.interp(np.log(row.x), np.log(own.x), np.log(own["median"] / factor)))
         if not row.bracketed:
             axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
-        axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=1.5)  # fmt: skip
+        axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=2)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
-        rings.append((row.x, y, crossing(row.x, row.bracketed)))
+        rings.append((row.x, y, f"{short(row.model_b)} {crossing(row.x, row.bracketed)}"))
     for x, y, text in rings:
         labels.beside(x, y, text, below=True)
 

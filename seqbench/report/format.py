@@ -30,6 +30,7 @@ VERDICTS = {
     **dict.fromkeys(("equivalent", "same"), ("=", "level")),
     **dict.fromkeys(("inconclusive", "not published", "not comparable"), ("?", "open")),
     "not measured": ("", "muted"),
+    "direction only": ("~", "open"),
 }
 
 

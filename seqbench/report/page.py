@@ -71,6 +71,9 @@ def html(
         columns=COLUMNS,
         default=default,
         board=[(view, board_rows(content, view)) for view in found],
+        dataset_name=fmt.dataset_name,
+        inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
+        about_data=answer.about_data(content),
         sections=SECTIONS,
         drawings={s: [d for d in drawings if d.section == s] for s in ("answer", *parts)},
         tables={section: shown.get(section, []) for section in parts},
@@ -79,6 +82,14 @@ def html(
         style=_text("style.css"),
         script=_text("report.js"),
     )
+
+
+def inner(tables: list[Table]) -> list[tuple[str, str]]:
+    """Links to the tables of a part: the first of each kind, by what its caption says first."""
+    found: dict[str, str] = {}
+    for table in tables:
+        found.setdefault(table.caption.partition(", ")[0], table.name)
+    return [(name, text) for text, name in found.items()]
 
 
 def as_of(content: Tables) -> str:

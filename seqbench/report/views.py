@@ -22,6 +22,7 @@ from .figures_cost import COMMON, X
 from .format import DASH, known
 from .tables import Cell, Column, Table
 
+NOTHING = (DASH, "not measured")  # a column of these alone is left out
 Row = Mapping[str, Any]
 Rows = Callable[[Tables], pd.DataFrame]
 COSTS = (
@@ -93,7 +94,8 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
         under = frame.iloc[np.lexsort(places[::-1])].groupby(list(view.heading), sort=False, dropna=False)  # fmt: skip
     for values, part in under:
         if view.heading:
-            body.append([Cell(_capital(said.heading(view.heading, values)))])
+            place = "-".join(str(int(v) if isinstance(v, float) else v) for v in values if known(v))
+            body.append([Cell(_capital(said.heading(view.heading, values)) or "All", value=place)])
         all_rows = part.astype(object).to_dict("records")
         by_key: dict[tuple, list[Row]] = {}
         for row in all_rows:
@@ -106,11 +108,12 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
                 own = [row for row in rows if [row[k] for k in view.spread] == list(values)]
                 cells += [f.cell(own, all_rows) if own else Cell(DASH, mark="muted") for f in view.own]  # fmt: skip
             body.append(cells)
-    kept = [k for k in range(len(columns)) if any(len(r) > 1 and r[k].text != DASH for r in body)]
+    kept = [k for k in range(len(columns)) if any(len(r) > 1 and r[k].text not in NOTHING for r in body)]  # fmt: skip
     name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
     caption = ", ".join([view.caption, *filter(None, [said.heading(view.split, split)])])
     body = [[row[k] for k in kept] if len(row) > 1 else row for row in body]
-    return Table(name, caption, [columns[k] for k in kept], body, [view.note] * bool(view.note))
+    note = view.note.format(margin=fmt.percent(content.settings["margin"]))
+    return Table(name, caption, [columns[k] for k in kept], body, [note] * bool(note))
 
 
 def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
@@ -159,7 +162,7 @@ NAMES: dict[str, Callable[[Any], str]] = {
     ),
 }
 WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
-HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "data_differs": "Data", "source": "Where", "subject": "About", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "data_differs": "Data", "source": "Where", "subject": "About", "code": "Warning", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ def _crossing(row: Row) -> Cell:
     """Where the cheaper of two models changes: the length with its interval, or which is cheaper all along."""
     if known(row["x"]):
         winner = "changes" if row["extrapolated"] else fmt.label(row["cheaper_max"])
-        ends = f"[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
+        ends = f"{'measured ' * bool(row['bracketed'])}[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
         beyond = ", extrapolated" * bool(row["extrapolated"])
         return Cell(f"{winner} from {fmt.crossing(row['x'], row['bracketed'])}", ends + beyond, row["x"])  # fmt: skip
     if row["cheaper_min"] == row["cheaper_max"]:
@@ -243,12 +246,18 @@ def _crossing(row: Row) -> Cell:
     return Cell("inconclusive", mark="open")
 
 
+def _said_of(row: Row) -> str:
+    """The verdict of a claim; that of a ratio whose direction holds, but not its figure, is a word of its own."""
+    return "direction only" if row["why"] == "figure" and known(row["comparator"]) else row["verdict"]  # fmt: skip
+
+
 def _marks(rows: list[Row], _: list[Row]) -> Cell:
     """Verdicts of one claim: a sign per metric, or one word where all agree; the ratio of a single one."""
-    found = {NAMES["metric"](row["metric"]): fmt.verdict(row["verdict"]) for row in rows}
+    words = [_said_of(row) for row in rows]
+    found = {NAMES["metric"](row["metric"]): fmt.verdict(said) for row, said in zip(rows, words, strict=True)}  # fmt: skip
     why = ", ".join(dict.fromkeys(filter(None, map(_why, rows))))
     if len(set(found.values())) > 1:
-        signs = [f"{fmt.sign(row['verdict'])}\u00a0{n}" for n, row in zip(found, rows, strict=True)]
+        signs = [f"{fmt.sign(said)}\u00a0{name}" for name, said in zip(found, words, strict=True)]
         return Cell(", ".join(signs), mark="open", title=why)
     first, (word, mark) = rows[0], next(iter(found.values()))
     detail = ", ".join(found) if known(first["focal_value"]) else ""
@@ -332,6 +341,16 @@ def _ablation(content: Tables) -> pd.DataFrame:
     return _of_pairs(rows, STEPS)
 
 
+def _warnings(content: Tables) -> pd.DataFrame:
+    """Those of a dataset before those of its lengths; of one length the most serious first."""
+    rows = of("warnings")(content)
+    if rows.empty:
+        return rows
+    order = {name: k for k, name in enumerate(dict.fromkeys([*content.settings["datasets"], *content.datasets]))}  # fmt: skip
+    place = rows.dataset.map(order).fillna(len(order))
+    return rows.assign(place=place).sort_values(["place", "seq_len"], kind="stable", na_position="first")  # fmt: skip
+
+
 def _machines(content: Tables) -> pd.DataFrame:
     keys = ["machine_name", "device", "threads"]
     facts = pd.DataFrame(content.settings["environments"]).drop_duplicates(keys)
@@ -354,6 +373,8 @@ PUBLISHED = "not published"
 MADE = ("track", "dataset", "seq_len")
 RATIO, CROSSING = (signed("ratio", fmt.ratio),), (of_row("", _crossing, number=False),)
 JUDGED = (number("Share", "share", fmt.percent), of_row("Verdict", _verdict, number=False))
+MARKS = "✓ reproduced · ~ the direction holds, the published figure does not · ✗ not reproduced · ? inconclusive"
+OPEN = "▲ better · ▼ worse · = within the margin · ? inconclusive: the interval does not lie beyond the margin of {margin} of the better mean, or Holm's correction keeps it open."
 BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
 
 VIEWS = (
@@ -362,13 +383,13 @@ VIEWS = (
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
          (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs", "data_differs")),
-    View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
+    View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),), note=MARKS),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
          ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
-         ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval."),
+         ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval, or the measured lengths on both sides."),
     View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
-         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",)),
+         ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",), note=OPEN),
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
@@ -397,8 +418,8 @@ VIEWS = (
     View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", _ratios(*SIZE),
          ("x",), (), ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", _crossed(*SIZE), ("cost",), (), ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
-    View("warnings", "provenance", "Warnings", of("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject", "text"),
-         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of")), ("code",)),
+    View("warnings", "provenance", "Warnings", _warnings, ("code", "track", "seen_items", "model", "subject", "machine_name", "text"),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of")), ("dataset", "seq_len")),
     View("failed", "provenance", "Experiments that failed", of("experiments", lambda f: f.status != "ok"), ("path", "status", "reason")),
     View("machines", "provenance", "Machines", _machines, ("machine_name", "device", "cpu", "os", "python"),
          (number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),

@@ -32,7 +32,9 @@ def test_every_variant_has_a_literal_and_every_literal_a_variant():
 def test_every_literal_is_rendered_with_its_slots(place, variant):
     literal = answer.literals()["answers"][f"{place}.{variant}"]
     assert len(set(re.findall(r"\{([abc]|length)\}", literal))) <= 3
-    found = answer.said(answer_row(place, variant, **numbers(place, variant)), {"test-machine": "Test CPU"})
+    found = answer.said(
+        answer_row(place, variant, **numbers(place, variant)), {"test-machine": "Test CPU"}
+    )
     assert (found.place, found.variant) == (place, variant)
     assert "{" not in found.text and len(found.text.split()) <= 25
     assert (found.question != "") == (place in answer.VERDICTS)
@@ -144,3 +146,16 @@ def test_notes_mark_no_row():
 
 def test_every_warning_has_words():
     assert set(warnings.CODES) == set(fmt.WARNINGS)
+
+
+def test_warnings_of_the_data_are_one_line_a_dataset():
+    about = {"dataset": "toy", "seq_len": MISSING, "value": MISSING}
+    rows = [about | {"code": "ties", "value": 0.43}, about | {"code": "substitute_file"}, about | {"code": "budget", "seq_len": 50}]  # fmt: skip
+    ((name, line),) = answer.about_data(tables(warnings=rows))
+    assert name == "toy" and "43 %" in line and line.count("; ") == 1
+    assert "unknown" in answer.about_data(tables(warnings=[about | {"code": "ties"}]))[0][1]
+
+
+def test_how_many_seeds_reach_the_goal_stands_where_not_all_do():
+    table = only_view(board_row(quality_s=MISSING, n_reached=2, n_seeds=3))
+    assert cells(table, "mamba4rec")["Time to quality"].text == "2 of 3 seeds"

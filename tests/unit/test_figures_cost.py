@@ -69,7 +69,7 @@ def test_conclusive_crossings_within_the_points_are_ringed():
         crossing("gru4rec", np.nan),
     ])  # fmt: skip
     assert rings(figure) == [1000]
-    assert "1,000" in {text.get_text() for text in figure.axes[0].texts}
+    assert "SASRec 1,000" in {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_two_points_make_no_fit_and_a_crossing_between_them_is_about():
@@ -77,7 +77,7 @@ def test_two_points_make_no_fit_and_a_crossing_between_them_is_about():
     assert not [line for line in figure.axes[0].lines if len(line.get_xdata()) == 24]
     assert len(lines_of(figure, linestyle=":")) == 4
     assert rings(figure) == [703]
-    assert "about 700" in {text.get_text() for text in figure.axes[0].texts}
+    assert "SASRec about 700" in {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_a_point_that_failed_is_marked_not_drawn():

@@ -143,3 +143,11 @@ def test_a_row_names_the_warnings_about_its_model_condition_and_machine():
     assert said.warnings[50, "excluded", "gpu"] == "few_seeds"
     assert set(said.warnings[100]) == {""}
     assert set(found[found.model == "mamba4rec"].warnings) == {""}
+
+
+def test_what_is_scaled_from_synthetic_batches_is_never_marked():
+    prices = {"mamba4rec": 0.1, "sasrec": 0.2}
+    rows = [row for model in prices for row in quality(model, 0.1)]
+    for where, best in ((CURVE, []), ({}, ["mamba4rec"])):
+        found = kept(board(rows, efficiency=costs(prices, **where)))
+        assert list(found.index[found.epoch_s_best]) == best

@@ -84,8 +84,22 @@ def test_columns_where_nothing_stands_are_left_out():
     row = {"level": "warn", "code": "budget", "subject": NAN, "track": "matched", "dataset": "ml-1m", "seq_len": 200.0, "model": "sasrec", "seed": NAN,
            "seen_items": NAN, "machine_name": NAN, "value": NAN, "limit": NAN, "count": 2.0, "of": 3.0, "text": NAN}  # fmt: skip
     table = shown("warnings", warnings=[row])
-    assert heads(table) == ["Dataset", "L", "Track", "Model", "Cases"]
-    assert texts(table)[1] == ["ML-1M", "200", "matched", "SASRec", "2 of 3"]
+    assert heads(table) == ["Warning", "Track", "Model", "Cases"]
+    assert texts(table)[0] == ["ML-1M, L = 200"] and table.rows[0][0].value == "ml-1m-200"
+    assert texts(table)[1][1:] == ["matched", "SASRec", "2 of 3"]
+
+
+def test_warnings_of_one_condition_stand_together_below_those_of_its_dataset():
+    about = {"track": NAN, "subject": NAN, "model": "sasrec", "seed": NAN, "seen_items": NAN, "machine_name": NAN, "value": NAN, "limit": NAN, "count": NAN, "of": NAN, "text": NAN}  # fmt: skip
+    rows = [
+        about | {"code": code, "dataset": dataset, "seq_len": seq_len}
+        for code, dataset, seq_len in (("budget", "b", 200), ("noisy", "a", 50), ("noisy", "b", 200), ("ties", "b", NAN))
+    ]  # fmt: skip
+    content = tables(warnings=rows)
+    content.settings["datasets"] = ["b", "a"]
+    (table,) = views.tables(content)["provenance"]
+    assert [row[0].value for row in table.rows if len(row) == 1] == ["b", "b-200", "a-50"]
+    assert [row[0].value for row in table.rows if len(row) > 1] == ["ties", "budget", "noisy", "noisy"]  # fmt: skip
 
 
 def test_costs_under_one_heading_share_their_unit():
@@ -124,7 +138,7 @@ def crossing(model, x, **changes):
     ("changes", "text", "detail"),
     [
         ({"x": 1044.8}, "Mamba4Rec from 1,000", "[960, 1,100]"),
-        ({"x": 703.0, "low": 200.0, "high": 8192.0, "bracketed": True}, "Mamba4Rec from about 700", "[200, 8,192]"),
+        ({"x": 703.0, "low": 200.0, "high": 8192.0, "bracketed": True}, "Mamba4Rec from about 700", "measured [200, 8,192]"),
         ({"x": 9000.0, "extrapolated": True}, "changes from 9,000", "[960, 1,100], extrapolated"),
         ({"x": NAN, "cheaper_max": "sasrec"}, "SASRec throughout", ""),
         ({"x": NAN}, "inconclusive", ""),
@@ -137,7 +151,7 @@ def test_crossings_say_who_is_cheaper_from_where(changes, text, detail):
 
 
 def claim(metric, verdict, **changes):
-    row = {"kind": "quality", "claim": "A ranks better than B", "source": "table 2", "track": "matched", "machine_name": NAN, "metric": metric, "focal_value": 0.2,
+    row = {"kind": "quality", "comparator": NAN, "claim": "A ranks better than B", "source": "table 2", "track": "matched", "machine_name": NAN, "metric": metric, "focal_value": 0.2,
            "ratio_or_difference": NAN, "published": NAN, "verdict": verdict, "why": ""}  # fmt: skip
     return row | changes
 
@@ -156,6 +170,21 @@ def test_a_claim_is_one_row_with_its_metrics_as_marks():
     )
     assert paper.text == "–"
     assert (figure.text, figure.detail, figure.mark) == ("✗ not reproduced", "1.04, published 0.58", "bad")  # fmt: skip
+
+
+def test_a_ratio_whose_direction_holds_is_not_called_refuted():
+    cost = claim("epoch_s", "not reproduced", kind="cost", why="figure", comparator="sasrec", ratio_or_difference=0.79, published=0.52)  # fmt: skip
+    value = claim("hr@10", "not reproduced", kind="values", claim="A reaches it", why="figure", published=0.3)  # fmt: skip
+    table = shown("claims", claims=[cost, value])
+    (_, _, figure), (_, _, own) = (row for row in table.rows if len(row) > 1)
+    assert (figure.text, figure.detail, figure.mark) == ("~ direction only", "0.79, published 0.52", "open")  # fmt: skip
+    assert (own.text, own.mark) == ("✗ not reproduced", "bad")
+
+
+def test_a_track_without_any_value_has_no_column():
+    measured = claim("hr@10", "reproduced")
+    table = shown("claims", claims=[measured, claim("hr@10", "not measured", track="paper")])
+    assert heads(table) == ["Claim", "Where", "Track matched"]
 
 
 def reached(model, n, seconds, **changes):
