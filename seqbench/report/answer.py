@@ -143,7 +143,7 @@ COSTS = {
 
 
 def views(tables: Tables) -> list[View]:
-    """Every view that the leaderboard has rows for, the default one first."""
+    """Every view of the leaderboard in which anything was measured, the default one first."""
     frame = tables.frames["leaderboard"]
     if frame.empty:
         return []
@@ -152,10 +152,12 @@ def views(tables: Tables) -> list[View]:
     found = []
     for key, rows in frame.groupby([*DIMENSIONS.values()], sort=False):
         dataset, length, *rest = key
+        if rows[["ndcg", *(column for column, *_ in COSTS.values())]].isna().all(axis=None):
+            continue
         kind = rows.device_kind.fillna("").iloc[0]
         rows = rows.sort_values("ndcg", ascending=False, kind="stable")
         found.append(View(dataset, int(length), *rest, kind, rows))
-    default = default_view(tables, found)
+    default = default_view(tables, found) if found else None
     return sorted(found, key=lambda view: view is not default)
 
 

@@ -133,9 +133,19 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
 def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: float) -> None:
     """Rings where the focal model's measured medians cross another's, with the lengths; about, where only both sides are known."""
     labels, rings = Labels(axis), []
+    names = (labels.inside.x1, labels.inside.y0, axis.figure.bbox.x1, labels.inside.y1)
+    labels.taken.append(names)  # of the lines, at their ends
+
+    def at(model: str, x: float | np.ndarray) -> np.ndarray:
+        own = found[found.model == model].sort_values("x")
+        return np.exp(np.interp(np.log(x), np.log(own.x), np.log(own["median"] / factor)))
+
+    places = np.geomspace(found.x.min(), found.x.max(), 60)
+    for model in found.model.unique():
+        for x, y in zip(places, at(model, places), strict=True):
+            labels.keep_free((x, x), (y, y), 2)
     for row in rows.itertuples():
-        own = found[found.model == row.model_b].sort_values("x")
-        y = np.exp(np.interp(np.log(row.x), np.log(own.x), np.log(own["median"] / factor)))
+        y = at(row.model_b, row.x)
         if not row.bracketed:
             axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=2)  # fmt: skip
