@@ -1,9 +1,7 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
-Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contrasts`, `curves`, `scaling`, `crossovers`, `probes`,
-`protocols`, `agreement`, `claims`, `paper`, `published_values`, `budgets`, `origins`, `repeats`, `machine_effect`, `tuning`,
-`searches` (CSV),
-`effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
+Below `results/tables` every table of `TABLES` is a Parquet file for the next step and a CSV for people; beside them
+`datasets.json` and `settings.json` (margin, environments).
 """
 
 from __future__ import annotations
@@ -18,8 +16,9 @@ import pandas as pd
 
 from ..config import publications
 from ..core import records
+from ..core.display import TABLES
 from ..core.errors import UserError
-from ..core.store import Entry, read_dataset
+from ..core.store import AGAIN, Entry, read_dataset
 from . import (
     answers,
     budgets,
@@ -45,8 +44,6 @@ from .tables import Tables
 from .tidy import badge, curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
-WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
-TIDY = ("effectiveness", "efficiency")
 # Tables made from tables, in two turns: the second reads what others published too.
 FROM_RECORDS = {
     "comparisons": verdicts.final,
@@ -56,50 +53,6 @@ FROM_RECORDS = {
     "memory": memory_lag.rows,
 }
 TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
-
-
-# Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
-NAMES = (
-    *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
-    *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
-    *("subject", "text", "why"),
-    *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
-)
-HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
-
-
-# What a table with rows cannot be without; by it a file that is none of ours is told.
-COLUMNS = {
-    "experiments": ("path", "dataset", "model", "track", "seq_len", "kind", "status"),
-    "effectiveness": ("path", "dataset", "model", "track", "seq_len", "metric", "value"),
-    "summary": ("dataset", "model", "track", "seq_len", "seen_items", "metric", "mean"),
-    "comparisons": ("dataset", "track", "seq_len", "model_a", "model_b", "metric", "difference"),
-    "contrasts": ("dataset", "track", "model", "contrast", "metric", "difference"),
-    "efficiency": ("path", "dataset", "model", "track", "seq_len", "metric", "median"),
-    "curves": ("path", "dataset", "model", "track", "step", "metric", "value"),
-    "scaling": ("track", "model", "curve"),
-    "crossovers": ("track", "model_a", "model_b", "curve"),
-    "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
-    "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
-    "agreement": ("base", "track", "protocol", "tau"),
-    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
-    "costs": ("track", "dataset", "model", "cost_source"),
-    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
-    "memory": ("track", "dataset", "lag", "model", "share"),
-    "claims": ("kind", "claim", "track", "verdict"),
-    "paper": ("model", "quantity", "track", "published", "ours"),
-    "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),
-    "budgets": ("track", "dataset", "model", "core_s"),
-    "origins": ("track", "dataset", "model", "machine_name", "seeds"),
-    "repeats": ("machine_a", "machine_b", "dataset", "model", "difference"),
-    "machine_effect": ("machine_a", "machine_b", "change"),
-    "tuning": ("dataset", "model", "trial", "value"),
-    "searches": ("track", "dataset", "model", "chosen"),
-    "warnings": ("level", "code"),
-    "leaderboard": ("track", "dataset", "model", "machine_name", "ndcg"),
-    "answers": ("place", "variant"),
-}
-FRAMES = tuple(COLUMNS)
 
 
 def collect(grid_path: Path, results: Path, out: Path) -> None:
@@ -132,7 +85,7 @@ def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
     entry = read_entry(results, path)
     why = records.difference(entry.record, job)
     if why:
-        raise UserError(f"{results / path}: {why}: delete it and {WORKFLOW}")
+        raise UserError(f"{results / path}: {why}: delete it and {AGAIN}")
     return entry
 
 
@@ -140,7 +93,7 @@ def read_entry(results: Path, path: str) -> Entry:
     """Read one record; one that is missing is named together with the command that makes it."""
     file = results / path / "record.json"
     if not file.exists():
-        raise UserError(f"{file}: the grid names this record but it is not there: {WORKFLOW}")
+        raise UserError(f"{file}: the grid names this record but it is not there: {AGAIN}")
     return Entry(path, results, records.read_record(results / path))
 
 
@@ -286,25 +239,21 @@ def write(tables: Tables, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in tables.frames.items():
         frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-        if name in TIDY:
-            frame.to_parquet(out / f"{name}.parquet", index=False)
+        frame.to_parquet(out / f"{name}.parquet", index=False)
     for name in ("datasets", "settings"):
         text = json.dumps(getattr(tables, name), indent=1, sort_keys=True)
         (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Tables:
-    """Read what `write` wrote; a table without rows comes back empty.
+    """Read what `write` wrote, types included.
 
     Raises:
         UserError: a table is missing or damaged.
     """
-    folder = Path(folder)
-    frames = {name: _read_table(folder / f"{name}.csv") for name in FRAMES}
-    datasets, settings = (
-        _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
-    )
-    return Tables(frames, datasets, settings)
+    frames = {name: _read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
+    files = (Path(folder) / f"{name}.json" for name in ("datasets", "settings"))
+    return Tables(frames, *(_read_json(file, AGAIN) for file in files))
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -318,26 +267,12 @@ def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        frame = _read_csv(path)
-    except (pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there: {AGAIN}") from None
+    except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{path}: is no table ({why}): delete it and {WORKFLOW}") from None
-    lacking = [column for column in COLUMNS[path.stem] if column not in frame]
-    if len(frame.columns) and lacking:
-        raise UserError(f"{path}: has no column {lacking[0]!r}: delete it and {WORKFLOW}")
-    return frame
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise UserError(f"{path}: not there: {WORKFLOW}")
-    if not path.read_text(encoding="utf-8").strip():
-        return pd.DataFrame()
-    frame = pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))
-    if mine := [column for column in frame if column in NAMES]:
-        names = pd.read_csv(path, usecols=mine, dtype=str, keep_default_na=False, na_values=[""])
-        frame[mine] = names[mine]  # read apart: what counts as missing holds for a whole file
-    return frame
+        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
 
 
 def _read_json(path: Path, command: str) -> Any:
