@@ -309,7 +309,7 @@ def _check(a: argparse.Namespace) -> int:
 
 @holding(SHARED)
 def _publish(a: argparse.Namespace) -> None:
-    from .analysis.collect import load, read_grid
+    from .core.store import load, read_grid
     from .report.publish import check_readme, publish, together
 
     check_readme(a.readme)

@@ -7,7 +7,6 @@ Below `results/tables` every table of `TABLES` is a Parquet file for the next st
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 import pandas as pd
 
 from ..config import publications
-from ..core import records
 from ..core.display import TABLES
 from ..core.errors import UserError
-from ..core.store import AGAIN, Entry, read_dataset
+from ..core.store import AGAIN, Entry, load, read_dataset, read_grid, read_json
 from . import (
     answers,
     budgets,
@@ -66,63 +64,6 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
     write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))
-
-
-def load(grid: dict[str, Any], results: Path) -> list[Entry]:
-    """Read the records of a grid, in its order, and compare their settings with the grid's."""
-    entries = []
-    for wanted in grid["trainings"]:
-        job = {key: value for key, value in wanted.items() if key != "path"}
-        entries.append(_asked_for(results, wanted["path"], job))
-    for wanted in grid["measurements"]:
-        shared = {key: value for key, value in wanted.items() if key != "records"}
-        for path, own in zip(wanted["records"], wanted["models"], strict=True):
-            entries.append(_asked_for(results, path, shared | own))
-    return entries
-
-
-def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
-    entry = read_entry(results, path)
-    why = records.difference(entry.record, job)
-    if why:
-        raise UserError(f"{results / path}: {why}: delete it and {AGAIN}")
-    return entry
-
-
-def read_entry(results: Path, path: str) -> Entry:
-    """Read one record; one that is missing is named together with the command that makes it."""
-    file = results / path / "record.json"
-    if not file.exists():
-        raise UserError(f"{file}: the grid names this record but it is not there: {AGAIN}")
-    return Entry(path, results, records.read_record(results / path))
-
-
-def published(folder: Path) -> list[Entry]:
-    """All records of a published folder, by path, lengths in the order of numbers."""
-    found = (path.parent for path in (folder / "runs").rglob("record.json"))
-    paths = sorted(found, key=lambda path: _natural(str(path)))
-    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
-
-
-def _natural(text: str) -> list[str | int]:
-    """Sorting key that reads digits as numbers: L200 comes before L1600."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
-
-
-def read_grid(path: Path) -> dict[str, Any]:
-    """Return what `grid` wrote.
-
-    Raises:
-        UserError: no such file, or one without what a grid has.
-    """
-    command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
-    grid = _read_json(Path(path), command)
-    for key in ("trainings", "measurements", "datasets"):
-        if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
-            raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
-    if "focal_model" not in grid.get("report", {}):
-        raise UserError(f"{path}: has no `report.focal_model`: delete it and {command}")
-    return grid
 
 
 def build(
@@ -253,7 +194,7 @@ def read(folder: Path) -> Tables:
     """
     frames = {name: _read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
     files = (Path(folder) / f"{name}.json" for name in ("datasets", "settings"))
-    return Tables(frames, *(_read_json(file, AGAIN) for file in files))
+    return Tables(frames, *(read_json(file, AGAIN) for file in files))
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -273,12 +214,3 @@ def _read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
-
-
-def _read_json(path: Path, command: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there: {command}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None

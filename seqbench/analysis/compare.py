@@ -11,9 +11,9 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC, compared, peak_memory
 from ..core.errors import UserError
-from ..core.store import Entry
+from ..core.store import Entry, published
 from . import resampling, significance
-from .collect import of_one_code, published
+from .collect import of_one_code
 from .groups import condition, groups
 from .pool import machine
 from .summary import enough_seeds

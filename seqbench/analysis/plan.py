@@ -19,8 +19,7 @@ from ..config.model_files import MODELS, is_trainable, model_config_fields
 from ..core import provenance, records
 from ..core.errors import UserError
 from ..core.jobs import MeasurementJob, TrainingJob
-from ..core.store import Entry, read_dataset
-from .collect import published
+from ..core.store import Entry, published, read_dataset
 
 GROUP = ["dataset", "track", "kind"]
 COLUMNS = (*GROUP, "jobs", "done", "unknown", "hours_low", "hours_high", "disk_bytes", "disk_unknown", "machines")  # fmt: skip

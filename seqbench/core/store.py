@@ -1,8 +1,9 @@
-"""Folders of records: one loaded record, and copies of records from one folder to another."""
+"""Folders of records: one loaded record, those that a grid names or a folder holds, and copies from one folder to another."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -81,6 +82,73 @@ class Entry:
             raise UserError(f"{file}: cannot be read ({error}); {AGAIN}") from None
 
 
+def load(grid: dict[str, Any], results: Path) -> list[Entry]:
+    """Read the records of a grid, in its order, and compare their settings with the grid's."""
+    entries = []
+    for wanted in grid["trainings"]:
+        job = {key: value for key, value in wanted.items() if key != "path"}
+        entries.append(_asked_for(results, wanted["path"], job))
+    for wanted in grid["measurements"]:
+        shared = {key: value for key, value in wanted.items() if key != "records"}
+        for path, own in zip(wanted["records"], wanted["models"], strict=True):
+            entries.append(_asked_for(results, path, shared | own))
+    return entries
+
+
+def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
+    entry = read_entry(results, path)
+    why = records.difference(entry.record, job)
+    if why:
+        raise UserError(f"{results / path}: {why}: delete it and {AGAIN}")
+    return entry
+
+
+def read_entry(results: Path, path: str) -> Entry:
+    """Read one record; one that is missing is named together with the command that makes it."""
+    file = results / path / "record.json"
+    if not file.exists():
+        raise UserError(f"{file}: the grid names this record but it is not there: {AGAIN}")
+    return Entry(path, results, records.read_record(results / path))
+
+
+def published(folder: Path) -> list[Entry]:
+    """All records of a published folder, by path, lengths in the order of numbers."""
+    found = (path.parent for path in (folder / "runs").rglob("record.json"))
+    paths = sorted(found, key=lambda path: _natural(str(path)))
+    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
+
+
+def _natural(text: str) -> list[str | int]:
+    """Sorting key that reads digits as numbers: L200 comes before L1600."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
+def read_grid(path: Path) -> dict[str, Any]:
+    """Return what `grid` wrote.
+
+    Raises:
+        UserError: no such file, or one without what a grid has.
+    """
+    command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
+    grid = read_json(Path(path), command)
+    for key in ("trainings", "measurements", "datasets"):
+        if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
+            raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
+    if "focal_model" not in grid.get("report", {}):
+        raise UserError(f"{path}: has no `report.focal_model`: delete it and {command}")
+    return grid
+
+
+def read_json(path: Path, command: str) -> Any:
+    """What a JSON file holds; command: the remedy for one that is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there: {command}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None
+
+
 def read_dataset(results: Path, name: str) -> dict[str, Any]:
     """Facts of a prepared dataset.
 
@@ -88,17 +156,12 @@ def read_dataset(results: Path, name: str) -> dict[str, Any]:
         UserError: not there, not JSON, or no facts of a dataset.
     """
     file = results / "data" / name / "dataset.json"
-    try:
-        return _facts(file, file.stat().st_mtime_ns)
-    except FileNotFoundError:
-        raise UserError(f"{file}: not there: {AGAIN}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not JSON ({error}): delete it and {AGAIN}") from None
+    return _facts(file, file.stat().st_mtime_ns if file.exists() else None)
 
 
 @lru_cache
-def _facts(file: Path, _: int) -> dict[str, Any]:
-    facts = json.loads(file.read_text(encoding="utf-8"))
+def _facts(file: Path, _: int | None) -> dict[str, Any]:
+    facts = read_json(file, AGAIN)
     if not isinstance(facts, dict) or not {"name", "hash", "split"} <= facts.keys():
         raise UserError(f"{file}: no facts of a dataset: delete it and {AGAIN}")
     return facts

@@ -22,6 +22,7 @@ from builders import (
 
 from seqbench.analysis import collect, tidy
 from seqbench.analysis.tidy import ranks_of
+from seqbench.core import store
 from seqbench.core.display import TABLES
 from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
@@ -158,8 +159,8 @@ def test_a_failed_training_is_listed_and_not_averaged(tmp_path, plan):
 def test_tables_are_read_as_they_were_made(tmp_path, plan):
     """Types too: what is text, a number or true and false decides what a page shows."""
     path, toy = write_grid(tmp_path, plan), "toy"
-    grid = collect.read_grid(path)
-    made = collect.build(collect.load(grid, tmp_path), {toy: collect.read_dataset(tmp_path, toy)}, grid["report"])  # fmt: skip
+    grid = store.read_grid(path)
+    made = collect.build(store.load(grid, tmp_path), {toy: store.read_dataset(tmp_path, toy)}, grid["report"])  # fmt: skip
     collect.write(made, tmp_path / "tables")
     read = collect.read(tmp_path / "tables").frames
     assert set(read) == set(made.frames) == set(TABLES)
@@ -321,14 +322,14 @@ def test_records_read_back_valid(tmp_path, plan):
 def test_a_record_from_before_a_field_existed_has_its_default(tmp_path):
     plan = grid([training()], [measurement()])
     write_grid(tmp_path, plan)
-    for entry in collect.load(plan, tmp_path):
+    for entry in store.load(plan, tmp_path):
         known = entry.job.get("training", entry.job)
         written = entry.record["job"]
         assert "kernels" not in written.get("training", written), "else this test shows nothing"
         assert known["kernels"] == "auto"
     plan["measurements"][0]["kernels"] = "torch"
     with pytest.raises(UserError, match="made with kernels = auto, asked for torch"):
-        collect.load(plan, tmp_path)
+        store.load(plan, tmp_path)
 
 
 def badged(tmp_path, monkeypatch, older):

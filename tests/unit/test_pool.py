@@ -16,6 +16,7 @@ from builders import (
 )
 
 from seqbench.analysis import collect, pool
+from seqbench.core import store
 from seqbench.core.jobs import TrainingJob
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}
@@ -33,7 +34,7 @@ def made(tmp_path):
         environment = ENVIRONMENT | named(name)
         for entry in entries:
             write_training(tmp_path / name, entry, environment=environment, **changes)
-        return collect.published(tmp_path / name)
+        return store.published(tmp_path / name)
 
     return make
 
@@ -94,9 +95,9 @@ def test_data_that_most_did_not_use_are_left_out_and_named(made, tmp_path):
     job = tmp_path / "odd" / measurement(models=("sasrec",))["records"][0] / "record.json"
     record = json.loads(job.read_text())
     job.write_text(json.dumps({**record, "data": {**record["data"], "hash": "b" * 64}}))
-    odd = collect.published(tmp_path / "odd")
+    odd = store.published(tmp_path / "odd")
     write_dataset(tmp_path)
-    facts = {"toy": collect.read_dataset(tmp_path, "toy")}
+    facts = {"toy": store.read_dataset(tmp_path, "toy")}
     odd_facts = {"toy": facts["toy"] | {"hash": "b" * 64}}
     found = pool.pool({"odd": odd, "many": many}, {"odd": odd_facts, "many": facts})
     assert {seed for _, _, seed, _ in said(found)} == {0, 1} and len(found.entries) == 2
@@ -213,6 +214,6 @@ def test_measurements_of_every_machine_stay(tmp_path):
     machines = {}
     for name in ("one", "two"):
         write_measurement(tmp_path / name, measurement(models=("sasrec",)))
-        machines[name] = collect.published(tmp_path / name)
+        machines[name] = store.published(tmp_path / name)
     found = pool.pool(machines, {"one": DATA, "two": DATA})
     assert len(found.entries) == 2

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from seqbench.analysis.collect import published
 from seqbench.analysis.tidy import command
 from seqbench.core.jobs import MeasurementJob, TrainingJob
 from seqbench.core.provenance import ROOT
+from seqbench.core.store import published
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
 ROW = ("dataset", "track", "model", "seq_len")
