@@ -54,7 +54,7 @@ class Group:
     @property
     def trained(self) -> bool:
         """Whether there was anything to train."""
-        return bool(self.entries[0].values.get("steps"))
+        return self.entries[0].trained
 
     @property
     def budget(self) -> str | None:
@@ -76,11 +76,6 @@ class Group:
     def column(self, seen_items: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""
         return self.names.index((seen_items, "conservative", metric))
-
-
-def condition(entry: Entry) -> tuple[str, str, int]:
-    """Dataset, track and length of a training."""
-    return tuple(entry.job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def check_same_data(entries: list[Entry]) -> None:

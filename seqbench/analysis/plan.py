@@ -207,7 +207,7 @@ def _cost(job: Mapping[str, Any], *without: str) -> str:
 
 
 def _machine(entries: list[Entry]) -> str:
-    return entries[0].record["environment"]["machine_name"] if entries else ""
+    return entries[0].machine if entries else ""
 
 
 def _nearest(entries: list[Entry]) -> list[Entry]:

@@ -7,14 +7,13 @@ every model of a condition, so groups can be compared between models, models wit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ..core.display import PRIMARY_METRIC
 from ..core.metrics import per_user
-from ..core.store import Entry
+from ..core.store import CONDITION, Entry, by_condition
 from . import resampling
 
 BREAKDOWNS = {"history_length": "history length", "target_popularity": "popularity of the target"}
@@ -26,18 +25,11 @@ Columns = dict[tuple[str, str], np.ndarray]  # (probe, group) -> users (U,) bool
 def summarise(entries: list[Entry]) -> list[dict[str, Any]]:
     """Return rows of every condition (dataset, track, length) whose records hold probes; older ones are left out."""
     able = [e for e in entries if e.training and e.ok and _has_probes(e)]
-    rows = []
-    for _, members in groupby(sorted(able, key=_condition), _condition):
-        rows += _rows_of_condition(list(members))
-    return rows
+    return [row for members in by_condition(able) for row in _rows_of_condition(members)]
 
 
 def _has_probes(entry: Entry) -> bool:
     return "test-shuffled/rank" in entry.record["samples"]["arrays"]
-
-
-def _condition(entry: Entry) -> tuple[str, str, int]:
-    return tuple(entry.job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
@@ -45,7 +37,7 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
     for entry in members:
         by_model.setdefault(entry.job["model"], []).append(entry.samples())
     groups = _groups(members[0].users())
-    about = {key: members[0].job[key] for key in ("dataset", "track", "seq_len")}
+    about = {key: members[0].job[key] for key in CONDITION}
     orders = {model: [_orders(samples) for samples in seeds] for model, seeds in by_model.items()}
     for (probe, group), users in groups.items():
         of_group = {model: [o[users, :1] for o in seeds] for model, seeds in orders.items()}

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..core.display import QUALITY_METRICS
-from ..core.store import Entry
+from ..core.store import CONDITION, Entry, by_condition
 from . import contrasts, resampling, significance
-from .groups import Group, check_same_data, condition, groups
+from .groups import Group, check_same_data, groups
 from .tidy import SEEN_ITEMS
 
 SUMMARY = (
@@ -44,19 +44,18 @@ def summarise(
     Raises:
         UserError: records that would be averaged or compared differ in data, machine or settings.
     """
-    trainings = sorted((e for e in entries if e.training and e.ok), key=condition)
+    trainings = [e for e in entries if e.training and e.ok]
     check_same_data(trainings)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    for _, of_dataset in groupby(trainings, lambda entry: condition(entry)[0]):
-        for _, of_track in groupby(of_dataset, lambda entry: condition(entry)[1]):
-            own: list[Group] = []
-            for _, members in groupby(of_track, condition):
-                here = groups(list(members), rows["effectiveness"], one_machine)
-                rows["summary"] += [row for group in here for row in _summary_rows(group)]
-                rows["comparisons"] += _compared(here, margin)
-                rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
-                own += here
-            rows["contrasts"] += contrasts.lengths(own)
+    for _, conditions in groupby(by_condition(trainings), lambda own: own[0].condition[:2]):
+        own: list[Group] = []
+        for members in conditions:
+            here = groups(members, rows["effectiveness"], one_machine)
+            rows["summary"] += [row for group in here for row in _summary_rows(group)]
+            rows["comparisons"] += _compared(here, margin)
+            rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
+            own += here
+        rows["contrasts"] += contrasts.lengths(own)
     return rows
 
 
@@ -64,12 +63,8 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
     low, high = (np.clip(end, 0, 1) for end in group.interval)
     about = {key: entry.job[key] for key in ("dataset", "model", "track", "seq_len")}
-    about |= {
-        "split": entry.dataset["split"]["kind"],
-        "n_seeds": means.n_seeds,
-        "budget": group.budget,
-    }
-    about |= {"data_hash": entry.record["data"]["hash"]}
+    about |= {"split": entry.dataset["split"]["kind"], "data_hash": entry.record["data"]["hash"]}
+    about |= {"n_seeds": means.n_seeds, "budget": group.budget}
     for k, (seen_items, ties, metric) in enumerate(group.names):
         numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
         row = {**about, "seen_items": seen_items, "ties": ties, "metric": metric, **numbers}
@@ -83,9 +78,7 @@ def _compared(here: list[Group], margin: float) -> list[dict[str, Any]]:
 
 
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
-    about = {key: a.job[key] for key in ("dataset", "track", "seq_len")}
-    about |= {"model_a": a.job["model"]}
-    about |= {"model_b": b.job["model"]}
+    about = {key: a.job[key] for key in CONDITION} | {"model_a": a.model, "model_b": b.model}
     compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
     at = [a.column(*one) for one in compared]
     p_values, effects = significance.paired_t(a.means.users[:, at], b.means.users[:, at])

@@ -68,7 +68,7 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
     return {
         **identity(entry),
         **{key: entry.record[key] for key in ("kind", "status", "reason")},
-        "trained": bool(entry.values.get("steps")),
+        "trained": entry.trained,
         "hyperparameters": json.dumps(job["hyperparameters"], sort_keys=True),
         **{key: training.get(key, job.get(key)) for key in SETTINGS},
         **{key: entry.values.get(key) for key in OUTCOME},
@@ -140,7 +140,7 @@ def effectiveness_rows(
     entry: Entry, by_split: Mapping[str, Mapping[tuple[str, str, str], np.ndarray]]
 ) -> Iterator[dict[str, Any]]:
     """One row per split, seen_items, ties and metric of a training: the mean over its users; by_split: of `qualities`."""
-    about = {**identity(entry), "trained": bool(entry.values.get("steps"))}
+    about = {**identity(entry), "trained": entry.trained}
     for split, table in by_split.items():
         for (seen_items, ties, metric), values in table.items():
             kind = {"split": split, "seen_items": seen_items, "ties": ties, "metric": metric}

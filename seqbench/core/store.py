@@ -6,10 +6,12 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ from .jobs import filled
 DECIDES = "nothing"
 
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
+
+
+CONDITION = ("dataset", "track", "seq_len")
+
+
+def condition(job: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Dataset, track and length of a job."""
+    return tuple(job[key] for key in CONDITION)
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,21 @@ class Entry:
     def training(self) -> bool:
         """Whether it was a training and not a measurement."""
         return self.record["kind"] == "train"
+
+    @property
+    def trained(self) -> bool:
+        """Whether there was anything to train: not so of baselines, nor of measurements."""
+        return bool(self.values.get("steps"))
+
+    @property
+    def condition(self) -> tuple[str, str, int]:
+        """Dataset, track and length: what stands in one comparison."""
+        return condition(self.job)
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine that made it."""
+        return self.record["environment"]["machine_name"]
 
     def samples(self) -> Mapping[str, np.ndarray]:
         """Raw samples, after their SHA-256 was compared with the record's."""
@@ -165,6 +190,12 @@ def _facts(file: Path, _: int | None) -> dict[str, Any]:
     if not isinstance(facts, dict) or not {"name", "hash", "split"} <= facts.keys():
         raise UserError(f"{file}: no facts of a dataset: delete it and {AGAIN}")
     return facts
+
+
+def by_condition(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries of one condition after those of another, conditions sorted."""
+    key = attrgetter("condition")
+    return (list(own) for _, own in groupby(sorted(entries, key=key), key))
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def made(tmp_path):
 
 def said(found):
     """Model, seed and machine of every training."""
-    return {(e.job["track"], e.job["model"], e.job["seed"], pool.machine(e)) for e in found.entries}
+    return {(e.job["track"], e.job["model"], e.job["seed"], e.machine) for e in found.entries}
 
 
 def test_the_machine_with_most_trainings_of_a_place_comes_first_and_others_fill_it(made):
@@ -50,7 +50,7 @@ def test_the_machine_with_most_trainings_of_a_place_comes_first_and_others_fill_
     found = pool.pool({"few": few, "many": many}, {"few": DATA, "many": DATA})
     places = {("sasrec", 0, "many"), ("sasrec", 1, "many"), ("sasrec", 2, "few"), ("gru4rec", 0, "many")}  # fmt: skip
     assert said(found) == {("matched", *p) for p in places}
-    assert [(pool.machine(a), pool.machine(b)) for a, b in found.repeats] == [("few", "many")]
+    assert [(a.machine, b.machine) for a, b in found.repeats] == [("few", "many")]
 
 
 def test_of_equally_many_the_preferred_machine_comes_first(made):
