@@ -1,6 +1,7 @@
 // Chips, sorting, address, CSV. Every row and figure is in the page already: this only sorts, filters and shows.
 (() => {
   "use strict";
+  document.documentElement.classList.add("scripted");
   const table = document.getElementById("leaderboard");
   const chips = [...document.querySelectorAll("fieldset.chips")];
   const dimensions = chips.map((set) => set.dataset.chip);
@@ -87,25 +88,19 @@
     return `#${parts}`;
   }
 
-  function write() {
-    history.replaceState(null, "", address());
-  }
-
   function read() {
     const hash = location.hash.slice(1);
-    if (!hash.includes("=")) return false;
+    if (hash && !hash.includes("=")) return; // a link to a part of the page
     const parts = new URLSearchParams(hash);
-    Object.assign(state, first);
-    const wanted = { ...first };
-    for (const d of dimensions) if (parts.has(d)) wanted[d] = parts.get(d);
-    const view = views.reduce((best, v) => (!best || agreeing(v, wanted) > agreeing(best, wanted) ? v : best), null);
+    const named = Object.fromEntries(parts);
+    const score = (view) => 10 * agreeing(view, named) + agreeing(view, first); // what is named before what is not
+    const view = views.reduce((best, v) => (!best || score(v) > score(best) ? v : best), null);
     for (const d of dimensions) state[d] = view.dataset[d];
     state.sort = head(parts.get("sort")) ? parts.get("sort") : "ndcg";
     state.order = ["ascending", "descending"].includes(parts.get("order")) ? parts.get("order") : "";
-    return true;
   }
 
-  // --- CSV of the rows that are shown: raw numbers, texts where there is none ---
+  // --- CSV of the rows that are shown: raw numbers, nothing where there is none ---
 
   function csv() {
     const shown = heads.filter((th) => th.offsetParent !== null);
@@ -113,8 +108,7 @@
     const lines = [[...dimensions, ...shown.map((th) => th.dataset.key), "ndcg_interval"]];
     for (const row of [...body.rows].filter((r) => !r.hidden)) {
       const values = shown.map((th) => {
-        const found = row.querySelector(`[data-key="${th.dataset.key}"]`);
-        return found.dataset.sort ?? found.textContent.trim();
+        return row.querySelector(`[data-key="${th.dataset.key}"]`).dataset.sort ?? "";
       });
       const interval = row.querySelector("[data-key='ndcg'] small");
       lines.push([...dimensions.map((d) => row.dataset[d]), ...values, interval ? interval.textContent : ""]);
@@ -131,7 +125,7 @@
   }
 
   async function copy() {
-    write();
+    history.replaceState(null, "", address());
     const said = document.getElementById("copied");
     try {
       await navigator.clipboard.writeText(location.href);
@@ -145,8 +139,8 @@
   // --- folded parts open when a link leads into them, and for print ---
 
   function unfold() {
-    const id = decodeURIComponent(location.hash.slice(1));
-    const target = id && !id.includes("=") && document.getElementById(id);
+    const id = location.hash.slice(1);
+    const target = id && document.getElementById(id);
     const folded = target && target.closest("details");
     if (folded) {
       folded.open = true;
@@ -155,7 +149,10 @@
   }
 
   addEventListener("hashchange", () => {
-    if (table && read()) show();
+    if (table) {
+      read();
+      show();
+    }
     unfold();
   });
   document.addEventListener("click", (event) => {
@@ -169,7 +166,7 @@
         if (!button) return;
         choose(set.dataset.chip, button.dataset.value);
         show();
-        write();
+        history.pushState(null, "", address());
       });
     }
     for (const th of heads) {
@@ -178,7 +175,7 @@
         const other = direction() === "ascending" ? "descending" : "ascending";
         Object.assign(state, { sort: th.dataset.key, order: again ? other : "" });
         sort();
-        write();
+        history.replaceState(null, "", address());
       });
     }
     document.getElementById("csv").addEventListener("click", download);

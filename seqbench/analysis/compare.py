@@ -117,7 +117,8 @@ def _quality(first: list[Entry], second: list[Entry], margin: float) -> Iterator
     for seen_items in SEEN_ITEMS:
         k = a.column(seen_items, PRIMARY_METRIC)
         mean_a, mean_b = float(a.means.mean[k]), float(b.means.mean[k])
-        (low,), (high,) = significance.difference_interval(b.resamples, a.resamples, k)
+        found = significance.difference(b.resamples, a.resamples, k)
+        low, high = float(found.low[0]), float(found.high[0])
         least = margin * max(mean_a, mean_b)
         if same:  # seeds that differ in nothing have no interval
             low = high = 0.0

@@ -146,7 +146,10 @@ def _on_datasets(
     config: Mapping[str, Any], models_dir: Path, measure: Mapping[str, Any], track: str
 ) -> Iterator[MeasurementJob]:
     keys = _shared(measure, "eval_batch", "energy_window_s")
+    asked = measure["on_datasets"]
     for dataset in config["run"]["datasets"]:
+        if asked is not True and dataset not in asked:
+            continue
         models = tuple(
             (m, hyperparameters(config, models_dir, m, track, dataset)) for m in measure["models"]
         )
@@ -192,7 +195,10 @@ def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _as_trained(training: Training) -> dict[str, Any]:
-    keys = ("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length")
+    keys = (
+        *("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length"),
+        "clip_norm",
+    )
     return {key: getattr(training, key) for key in keys}
 
 

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
 from ..core.errors import UserError
-from ..core.jobs import FULL_LENGTH, TUNE_TRACK
+from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
+from .grid import base_training, studies
 from .messages import explain, instead, renamed
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
@@ -131,6 +133,7 @@ def _problems(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
     yield from _unknown_names(config, models_dir)
     yield from _bad_datasets(config["datasets"], [*_public_sources(), "file", "synthetic"])
     yield from _bad_hyperparameters(config, models_dir)
+    yield from _bad_schedules(config, models_dir)
 
 
 def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
@@ -143,6 +146,8 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         for key, where in (("dataset", "datasets"), ("track", "tracks")):
             yield from _not_in(f"run.more_seeds[{i}].{key}", [more[key]], known[where])
     yield from _not_in("measure.models", config["measure"]["models"], trained)
+    if isinstance(asked := config["measure"]["on_datasets"], list):
+        yield from _not_in("measure.on_datasets", asked, known["datasets"])
     for model in config["models"]:
         if model not in models:
             yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"
@@ -239,6 +244,17 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
             for model in (*config["run"]["models"], *config["measure"]["models"]):
                 own = {k: v for k, v in values.items() if k in trained.get(model, {})}
                 yield from bad_values(key, own, model, fields[model])
+
+
+def _bad_schedules(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
+    """A warm-up must end before the budget does: of a training, where its blocks meet, and of a trial."""
+    run = config["run"]
+    for track, dataset in product(run["tracks"], run["datasets"]):
+        if problem := bad_schedule(base_training(config, dataset, track)):
+            yield f"tracks.{track}.training.{problem} (dataset {dataset})"
+    for study in studies(config, models_dir):
+        if problem := bad_schedule(study.training):
+            yield f"tune.training.{problem} (dataset {study.dataset})"
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:

@@ -30,14 +30,16 @@ BEFORE: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
         "select_on": "ndcg@10", "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
         "kernels": "auto", "compute_all_positions": False, "rank_test": True, "curve_test": False,
+        "schedule": "constant", "warmup_steps": 0, "clip_norm": None,
     },
     "TrainingJob": {"hyperparameters": (), "training": None},
     "MeasurementJob": {
         "targets_per_step": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
         "n_items": None, "kernels": "auto", "objective": "all-positions", "compute_all_positions": False, "bucket_by_length": True,
-        "curve": None, "budget_s": None, "energy_window_s": 0.0,
+        "curve": None, "budget_s": None, "energy_window_s": 0.0, "clip_norm": None,
     },
 }  # fmt: skip
+SCHEDULES = ("constant", "linear")  # of the learning rate after its warm-up
 # Curves of cost on full-length batches, by what stays constant while something grows.
 CURVES = {
     "length-at-constant-tokens": "sequence length at constant tokens per batch",
@@ -56,7 +58,11 @@ class Training:
     objective: str = "all-positions"
     precision: str = "fp32"  # fp32 | tf32 | bf16: arithmetic of training and scoring
     targets_per_step: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
-    learning_rate: float = 0.001  # Adam
+    learning_rate: float = 0.001  # Adam; the highest one of a schedule
+    # constant | linear: to zero at max_steps, and the last step is the model: no patience, no choice of a step
+    schedule: str = "constant"
+    warmup_steps: int = 0  # steps in which the learning rate rises linearly
+    clip_norm: float | None = None  # gradients of a larger norm are scaled to it; None: never
     weight_decay: float = 0.0  # L2 term of Adam
     max_steps: int = 30000  # the budget: optimiser steps at most
     eval_every: int = 480  # steps between two validations
@@ -135,6 +141,7 @@ class MeasurementJob:
     energy_window_s: float = (
         0.0  # seconds of further steps for the energy counter (GPU only); 0: none
     )
+    clip_norm: float | None = None  # as in Training
 
     @property
     def path(self) -> str:
@@ -391,6 +398,20 @@ def wrong_type(job: Any, above: str = "") -> str | None:
         elif get_origin(kind) is not tuple and not _fits(value, get_args(kind) or (kind,)):
             names = " or ".join(k.__name__ for k in get_args(kind) or (kind,))
             return f"{key} = {value!r}: must be of type {names}"
+    return None
+
+
+def bad_schedule(training: Training) -> str | None:
+    """The key and value of a training that no learning rate can follow, with the remedy."""
+    t = training
+    if t.schedule not in SCHEDULES:
+        return f"schedule = {t.schedule!r}: allowed: {', '.join(SCHEDULES)}"
+    if t.warmup_steps < 0:
+        return f"warmup_steps = {t.warmup_steps}: must be at least 0"
+    if t.warmup_steps >= t.max_steps:
+        return f"warmup_steps = {t.warmup_steps}: must be below max_steps = {t.max_steps}; lower it"
+    if t.clip_norm is not None and t.clip_norm <= 0:
+        return f"clip_norm = {t.clip_norm}: must be greater than 0, or null for no clipping"
     return None
 
 

@@ -23,7 +23,7 @@ from jsonschema import Draft202012Validator
 
 from . import provenance
 from .errors import UserError
-from .jobs import MeasurementJob, Study, check_complete, filled, parse, wrong_type
+from .jobs import MeasurementJob, Study, bad_schedule, check_complete, filled, parse, wrong_type
 
 DECIDES = "nothing"
 
@@ -258,10 +258,15 @@ def read_job(kind: type, text: str) -> Any:
         raise UserError(
             f"{name}: not as the workflow prints it ({error}); pass what it prints"
         ) from None
-    for problem in (wrong_type(job), _unrecordable(job)):
-        if problem:
+    for find in (wrong_type, _unrecordable, _unlearnable):
+        if problem := find(job):
             raise UserError(f"{name}: {problem}")
     return job
+
+
+def _unlearnable(job: Any) -> str | None:
+    problem = None if isinstance(job, MeasurementJob) else bad_schedule(job.training)
+    return problem and f"training.{problem}"
 
 
 def _unrecordable(job: Any) -> str | None:

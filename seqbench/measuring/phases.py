@@ -159,7 +159,7 @@ def _training(
             with wait.time():
                 batch = next(batches)
             with events.time():
-                loss = training_step(model, optimizer, batch, job.precision)
+                loss = training_step(model, optimizer, batch, job.precision, job.clip_norm)
         targets.append(batch.n_targets)
         tokens.append(
             int(batch.lengths.sum()) - len(batch.lengths)
@@ -234,7 +234,7 @@ def _count_training(
 
     def step() -> None:
         batch.generator.set_state(drawn)  # the same masks every time
-        training_step(model, optimizer, batch, job.precision)
+        training_step(model, optimizer, batch, job.precision, job.clip_norm)
 
     step()  # the optimiser makes its state in the first one
     counts = counting.count(step, model.parameters())

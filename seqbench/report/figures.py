@@ -16,10 +16,11 @@ from matplotlib.ticker import PercentFormatter
 
 from ..analysis.collect import Tables
 from ..analysis.rows import pick
+from ..analysis.warnings import CODES
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
 from .figures_cost import first_track, groups
-from .format import condition, known, label
+from .format import condition, known, label, short
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 QUALITY = QUANTITIES[PRIMARY_METRIC].label
@@ -39,17 +40,10 @@ def drawn(tables: Tables) -> Iterator[Drawing]:
         yield from figure(tables)
 
 
-def _short(model: str) -> str:
-    """Name of a model beside a line, without what its label says in brackets."""
-    return label(model).partition(" (")[0]
-
-
 def _time_unit(kind: str, seconds: float) -> tuple[float, str]:
     """Factor and name of the unit of time in which at most so many seconds of a device read well."""
-    for factor, unit in ((HOUR, "hours"), (MINUTE, "minutes")):
-        if seconds >= (2 * MINUTE if unit == "minutes" else 10 * HOUR):
-            return factor, f"{BUSY[kind]}-{unit}"
-    return 1.0, f"{BUSY[kind]}-seconds"
+    factor, unit = (HOUR, "hours") if seconds >= 10 * HOUR else (MINUTE, "minutes")
+    return (factor, f"{BUSY[kind]}-{unit}") if seconds >= 2 * MINUTE else (1.0, f"{BUSY[kind]}-seconds")  # fmt: skip
 
 
 # --- quality against cost -----------------------------------------------------------------------------------------------
@@ -66,7 +60,7 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
         dataset, seq_len, track, seen_items, machine, kind = key
         if rows.train_s.isna().all():
             continue
-        rows = rows[columns]
+        rows = rows[columns].assign(warnings=rows.warnings.map(_grave))
         first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
             f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}", "answer",
@@ -106,9 +100,14 @@ def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
     return axis.figure
 
 
+def _grave(codes: object) -> str:
+    """Codes of warnings that are no mere notes."""
+    return " ".join(c for c in (str(codes) if known(codes) else "").split() if CODES[c] != "note")
+
+
 def _warned(row: object) -> str:
     """A model's name, with a mark where a warning stands about it."""
-    return f"{_short(row.model)} (!)" if known(row.warnings) else _short(row.model)
+    return f"{short(row.model)} (!)" if known(row.warnings) else short(row.model)
 
 
 # --- where it wins ------------------------------------------------------------------------------------------------------
@@ -163,7 +162,7 @@ def _forest(rows: pd.DataFrame, models: Sequence[str], focal: str, margin: float
     even(axis.xaxis)
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_xlabel(f"difference in {QUALITY}, share of the better mean\nright of zero {label(focal)} is better", loc="right")  # fmt: skip
-    style.legend_above(axis, models, [_short(model) for model in models])
+    style.legend_above(axis, models)
     return axis.figure
 
 
@@ -197,7 +196,7 @@ def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
             axis.plot(line.x, line.value, color=color, linewidth=1, alpha=0.8)
         best, last = own[own.best], own.loc[own.x.idxmax()]
         axis.plot(best.x, best.value, linestyle="", clip_on=False, **look[model])
-        ends.append((last.x, last.value, _short(model), color))
+        ends.append((last.x, last.value, short(model), color))
     label_ends(axis, ends)
     return axis.figure
 
@@ -282,7 +281,7 @@ def _traced(axis: Axes, lines: dict[str, pd.DataFrame], middle: str, low: str, h
         color = look[model]["color"]
         axis.plot(own.x, own[middle], clip_on=False, **look[model])
         axis.vlines(own.x, own[low], own[high], color=color, linewidth=1)
-        ends.append((own.x.iloc[-1], own[middle].iloc[-1], _short(model), color))
+        ends.append((own.x.iloc[-1], own[middle].iloc[-1], short(model), color))
     label_ends(axis, ends)
     return axis.figure
 

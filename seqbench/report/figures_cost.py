@@ -81,7 +81,7 @@ def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence
             yield Drawing(
                 f"{curve}-{re.sub('[^a-z0-9]+', '-', fixed.lower())}-{phase}-{metric}-{track}-{machine}", section,
                 {"machine": machine, "track": track}, f"{title}, {machines[machine]}",
-                f"{fixed[0].upper()}{fixed[1:]}; lines are fits a + b xᶜ. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
+                f"{fixed[0].upper()}{fixed[1:]}; fits a + b xᶜ, dotted: too few points. A ring marks where {label(tables.focal_model)} becomes cheaper or dearer.",
                 partial(_grown, data, pick(crossings, **own), tables.ordered(data.model), X[curve][0], metric), data
             )  # fmt: skip
 
@@ -186,7 +186,7 @@ def _roofline(data: pd.DataFrame, models: Sequence[str]) -> Figure:
     for row in data.itertuples():
         face = look[row.model]["color"] if row.phase == "train" else PAPER
         axis.plot(row.intensity, row.flop_per_s / factor, clip_on=False, markerfacecolor=face, linestyle="", **look[row.model])  # fmt: skip
-    style.legend_above(axis, models, [label(model) for model in models])
+    style.legend_above(axis, models)
     return axis.figure
 
 

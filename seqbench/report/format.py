@@ -41,6 +41,11 @@ def label(model: str) -> str:
     return shown(model).label
 
 
+def short(model: str) -> str:
+    """The same without what stands in brackets."""
+    return label(model).partition(" (")[0]
+
+
 def dataset_name(name: str) -> str:
     """Name of a dataset as it is read: `ml-1m` is ML-1M, `amazon-beauty` is Amazon Beauty."""
     text = ""

@@ -100,15 +100,11 @@ def tables(folder: Path) -> None:
     """
     folder = Path(folder)
     entries, trials = store.published(folder), list(tuning.trials(folder))
-    if not entries:
-        if (folder / "tune").exists() or (
-            folder / "tuning.csv"
-        ).exists():  # tuned here, and nothing else
-            frame = pd.DataFrame(trials, columns=[*tuning.COLUMNS])
-            _save({"tuning": frame}, {"tuning": ("tuning", None)}, folder)
-            return
-        store.machine_of(entries)  # refuses
-    store.machine_of(entries)
+    if not entries and (trials or (folder / "tuning.csv").exists()):  # tuned here, nothing else
+        frame = pd.DataFrame(trials, columns=[*tuning.COLUMNS])
+        _save({"tuning": frame}, {"tuning": OF_MACHINE["tuning"]}, folder)
+        return
+    store.machine_of(entries)  # one, or refused
     content = collect.build(entries, _datasets(folder), _report(), trials=trials)
     _save(content.frames, OF_MACHINE, folder)
     text = readmes.of_machine(folder.name, content)

@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..config.model_files import shown
+from .format import short
 
 INK, PAPER, MUTED = "#000000", "#ffffff", "#808080"
 # Okabe and Ito's palette, which stays distinct for colour-blind readers; markers repeat the distinction.
@@ -166,7 +167,7 @@ class Labels:
         box, right, up, align = best
         self.taken.append(box)
         box = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}} if x is None else {}
-        self.axis.annotate(text, (at_x + right, at_y + up), xycoords="figure pixels", ha=align, va="center_baseline", **box)  # fmt: skip
+        self.axis.annotate(text, (at_x + right, at_y + up), xycoords="figure points", ha=align, va="center_baseline", **box)  # fmt: skip
 
 
 def _overlap(one: tuple, two: tuple) -> float:
@@ -187,7 +188,7 @@ def label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     for k, height in zip(order, heights, strict=True):
         (x, y), (*_, text, color) = at[k], ends[k]
         leader = {"arrowstyle": "-", "color": color, "lw": 0.8, "ls": ":", "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}  # fmt: skip
-        axis.annotate(text, (x, y), (right + 16, height), xycoords="figure pixels", textcoords="figure pixels",
+        axis.annotate(text, (x, y), (right + 16, height), xycoords="figure points", textcoords="figure points",
                       va="center_baseline", arrowprops=leader)  # fmt: skip
 
 
@@ -201,13 +202,13 @@ def spread(heights: Sequence[float], gap: float, lowest: float) -> list[float]:
     return moved
 
 
-def legend_above(axis: Axes, models: Sequence[str], names: Sequence[str]) -> None:
+def legend_above(axis: Axes, models: Sequence[str]) -> None:
     """Markers with names in one line above the panel, right-aligned."""
     look, x = looks(models), axis.figure.bbox.width - 4
     top = axis.get_window_extent().y1 + 14
-    for model, name in reversed(list(zip(models, names, strict=True))):
-        x -= len(name) * (LETTER + 0.5)
-        axis.annotate(name, (x, top), xycoords="figure pixels", va="center_baseline")
+    for model in reversed(models):
+        x -= len(short(model)) * (LETTER + 0.5)
+        axis.annotate(short(model), (x, top), xycoords="figure points", va="center_baseline")
         at = axis.transData.inverted().transform((x - 9, top))
         axis.plot(*at, linestyle="", clip_on=False, markersize=6, **look[model])
         x -= 26

@@ -154,9 +154,12 @@ NAMES: dict[str, Callable[[Any], str]] = {
     "subject": lambda value: QUANTITIES[value].label if value in QUANTITIES else fmt.label(value),
     **dict.fromkeys(("hash", "code_revision"), lambda value: value[:12]),
     "code_dirty": lambda value: "yes" if value else "no",
+    "chosen": lambda value: ", ".join(
+        f"{key} {setting}" for key, setting in json.loads(value).items()
+    ),
 }
 WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
-HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "data_differs": "Data", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "data_differs": "Data", "source": "Where", "subject": "About", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
@@ -165,11 +168,6 @@ HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Recor
 def of_row(head: str, cell: Callable[[Row], Cell], number: bool = True) -> Field:
     """A column whose cells need their own row alone."""
     return Field(head, lambda rows, _: cell(rows[0]), number)
-
-
-def text(head: str, column: str, show: Callable[[Any], str] = str) -> Field:
-    """A column of text."""
-    return of_row(head, lambda row: Cell(show(row[column]) if known(row[column]) else DASH), number=False)  # fmt: skip
 
 
 def number(head: str, column: str, show: Callable[[Any], str] = fmt.count) -> Field:
@@ -258,14 +256,6 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
         published = f", published {fmt.ratio(first['published'])}" * known(first["published"])
         detail = fmt.ratio(first["ratio_or_difference"]) + published
     return Cell(word, detail, mark=mark, title=why)
-
-
-def _seeds(rows: list[Row], _: list[Row]) -> Cell:
-    return Cell("; ".join(f"{row['machine_name']} ({row['seeds']})" for row in rows))
-
-
-def _chosen(value: str) -> str:
-    return ", ".join(f"{key} {setting}" for key, setting in json.loads(value).items())
 
 
 def _until(rows: list[Row], peers: list[Row]) -> Cell:
@@ -372,7 +362,7 @@ VIEWS = (
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
          (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs", "data_differs")),
-    View("claims", "paper", "The paper's claims", of("claims"), ("claim",), (text("Where", "source"),), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
+    View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),)),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
          ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
@@ -388,16 +378,15 @@ VIEWS = (
           of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
     View("published-values", "more", "Values that others published", of("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
          ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),
-    View("search", "more", "The search behind a tuned track", of("searches", main=True), ("model",),
+    View("search", "more", "The search behind a tuned track", of("searches", main=True), ("model", "chosen"),
          (number("Trials", "trials"), number("Failed", "failed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
-          quality("Finals", "mean"), measured("Time", "train_s", unit="s"), text("Chosen", "chosen", _chosen)), MADE),
+          quality("Finals", "mean"), measured("Time", "train_s", unit="s")), MADE),
     View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation,
          ("track",), (), ("dataset", "seq_len", "machine_name", "cost"), ("model",), (measured("", "median", "q25", "q75"),)),
     View("protocols", "more", f"{NDCG} of the same models under other protocols", of("protocols"),
          ("protocol", "seen_items"), (), ("track", "base", "seq_len"), ("model",), (quality("", "mean", "ci_low", "ci_high"),)),
-    View("agreement", "more", "Do protocols agree on the order of the models?", of("agreement"), ("protocol", "seen_items"),
-         (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted"),
-          text("Swapped pairs", "swapped_pairs")), ("track", "base", "seq_len")),
+    View("agreement", "more", "Do protocols agree on the order of the models?", of("agreement"), ("protocol", "seen_items", "swapped_pairs"),
+         (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted")), ("track", "base", "seq_len")),
     View("probes", "more", f"{NDCG} by groups of users", of("probes", main=True),
          ("group",), (), ("dataset", "seq_len", "probe"), ("model",), (quality("", "mean", "ci_low", "ci_high"),), ("track",)),
     View("costs", "more", "Cost on the datasets", _costs("time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
@@ -406,17 +395,16 @@ VIEWS = (
     View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", _ratios(*SIZE),
          ("x",), (), ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", _crossed(*SIZE), ("cost",), (), ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
-    View("warnings", "provenance", "Warnings", of("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject"),
-         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of"), text("Detail", "text")), ("code",)),
+    View("warnings", "provenance", "Warnings", of("warnings"), ("dataset", "seq_len", "track", "seen_items", "model", "subject", "text"),
+         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of")), ("code",)),
     View("failed", "provenance", "Experiments that failed", of("experiments", lambda f: f.status != "ok"), ("path", "status", "reason")),
-    View("machines", "provenance", "Machines", _machines, ("machine_name",),
-         (text("Device", "device"), text("Processor", "cpu"), number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), text("System", "os"), text("Python", "python"),
-          number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
-    View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset",),
+    View("machines", "provenance", "Machines", _machines, ("machine_name", "device", "cpu", "os", "python"),
+         (number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),
+    View("datasets", "provenance", "Datasets after filtering", _datasets, ("dataset", "hash"),
          (number("Users", "n_users"), number("Items", "n_items"), number("Interactions", "n_interactions"), number("k-core", "k_core"),
           *(number(f"Length, {end}", end, fmt.significant) for end in ("min", "median", "mean", "max")), number("Repeats", "repeats", fmt.percent),
-          number("Test item decided by a tie", "test_decided_by_tie", fmt.percent), text("Hash", "hash", NAMES["hash"]))),
-    View("origins", "provenance", "Where it was trained: machine (seeds)", of("origins", main=True), ("dataset", "seq_len"), (), ("track",), ("model",), (Field("", _seeds, number=False),)),
+          number("Test item decided by a tie", "test_decided_by_tie", fmt.percent))),
+    View("origins", "provenance", "Seeds that were trained, by machine", of("origins", main=True), ("dataset", "seq_len", "machine_name"), (), ("track",), ("model",), (number("", "seeds", str),)),
     View("repeats", "provenance", f"One training on two machines: {NDCG}", of("repeats", metric=PRIMARY_METRIC), ("dataset", "seq_len", "model", "seed", "seen_items"),
          (quality("First", "value_a"), quality("Second", "value_b"), number("Difference", "difference", lambda v: fmt.signed(v, 4))), ("machine_a", "machine_b", "track_b")),
     View("machine-effect", "provenance", "What another machine changes", of("machine_effect"), ("machine_a", "machine_b", "seen_items"),

@@ -1,4 +1,4 @@
-"""Training one model: a short loop with a budget in steps, selection on validation, and resuming.
+"""Training one model: a short loop with a budget in steps, a schedule, selection on validation, and resuming.
 
 Everything random in an epoch derives from (seed, epoch), so a run that was interrupted and resumed at an epoch's
 start gives the same ranks as one that was not. Times here are informative; ``seqbench.measuring`` yields published ones.
@@ -53,6 +53,7 @@ class Trainer:
     ) -> None:
         self.experiment, self.dataset, self.device = experiment, dataset, where
         self.training = experiment.training
+        self.decays = self.training.schedule == "linear"  # then the last step is the model
         torch.manual_seed(experiment.seed)
         models.use_kernels(self.training.kernels)
         options = dict(experiment.hyperparameters)
@@ -66,10 +67,10 @@ class Trainer:
         self.resume_file = folder / f"resume-{_key(experiment, dataset)}.pt"
 
     def run(self) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, torch.Tensor]]:
-        """Train until patience or budget ends.
+        """Train until patience or budget ends; with schedule ``linear`` until the budget does.
 
         Returns:
-            values and samples of the record, and the weights of the best step.
+            values and samples of the record, and the weights of the best step (``linear``: the last).
 
         Raises:
             evaluate.Diverged: loss or scores are no longer finite.
@@ -136,7 +137,10 @@ class Trainer:
         return None
 
     def _step(self, batch: models.Batch, optimizer: Any) -> torch.Tensor:
-        return training_step(self.model, optimizer, batch, self.training.precision)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(self.training, self.state.step)
+        t = self.training
+        return training_step(self.model, optimizer, batch, t.precision, t.clip_norm)
 
     def _validate(self, loss: float, progress: Progress) -> None:
         if not np.isfinite(loss):
@@ -145,7 +149,7 @@ class Trainer:
         quality = ranking.summary(self.evaluator.ranks(self.model, "valid"))
         self.state.evaluate_s += time.perf_counter() - start
         value = quality[self.training.select_seen_items][self.training.select_on]
-        if value > self.state.best:
+        if value > self.state.best or self.decays:
             self.state.best, self.state.best_step = value, self.state.step
             self.best_weights = self._weights()
         point = {
@@ -177,8 +181,8 @@ class Trainer:
             "best_step": s.best_step,
             "best_validation": s.best if s.best_step else None,
             "stopped": stopped,
-            # The budget ended before patience did: more steps might still have helped.
-            "still_improving": stopped == "max_steps",
+            # The budget ended before patience did: more steps might still have helped. A schedule ends by design.
+            "still_improving": None if self.decays else stopped == "max_steps",
             "train_s": round(s.train_s, 3),
             "evaluate_s": round(s.evaluate_s, 3),
             "first_step_after_s": round(self.begun_s, 3) if self.begun_s else None,
@@ -225,17 +229,31 @@ def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Ad
     )
 
 
+def rate(training: Training, step: int) -> float:
+    """Learning rate of the update after ``step`` of them: a linear rise, then constant or linear to zero at max_steps."""
+    factor = 1.0
+    if training.schedule == "linear":
+        left, decaying = training.max_steps - step, training.max_steps - training.warmup_steps
+        factor = min(factor, left / decaying)
+    if training.warmup_steps:
+        factor = min(factor, (step + 1) / training.warmup_steps)
+    return training.learning_rate * factor
+
+
 def training_step(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: models.Batch,
     precision: str = "fp32",
+    clip_norm: float | None = None,
 ) -> torch.Tensor:
-    """Forward, backward and update on one batch; the detached loss (scalar)."""
+    """Forward, backward and update on one batch; the detached loss (scalar). clip_norm: of all gradients together."""
     optimizer.zero_grad(set_to_none=True)
     with device.arithmetic(precision, batch.windows.device):
         loss = model.loss(batch)
     loss.backward()
+    if clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return loss.detach()
 

@@ -13,7 +13,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def pytest_addoption(parser):
-    parser.addoption("--page", help="open this file instead of the published page and a small one")
+    parser.addoption("--page", help="open this file instead of the published page")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,12 +81,14 @@ def small(tmp_path_factory):
     return results / "report" / "index.html"
 
 
+@pytest.fixture(scope="session")
+def published(request):
+    """The file of the published page, or of the one that --page names."""
+    given = request.config.getoption("--page")
+    return Path(given) if given else ROOT / "docs" / "report" / "index.html"
+
+
 @pytest.fixture(scope="session", params=["published", "small"])
 def site(request):
     """The file of a page under test."""
-    given = request.config.getoption("--page")
-    if given:
-        return Path(given)
-    if request.param == "small":
-        return request.getfixturevalue("small")
-    return ROOT / "docs" / "report" / "index.html"
+    return request.getfixturevalue(request.param)

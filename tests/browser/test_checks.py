@@ -20,11 +20,11 @@ PICTURE = f'<img src="{PIXEL}">'
 
 
 @pytest.fixture
-def planted(opened, site, tmp_path):
+def planted(opened, published, tmp_path):
     """Open the page with a text put before another one, which must be there."""
 
     def open_(text, before="<nav", **options):
-        page = site.read_text(encoding="utf-8")
+        page = published.read_text(encoding="utf-8")
         assert before in page
         file = tmp_path / "planted.html"
         file.write_text(page.replace(before, text + before, 1), encoding="utf-8")

@@ -218,6 +218,14 @@ def test_on_paper_all_is_there_and_nothing_is_cut(opened, site):
     assert page.locator("details[open]").count() == 0
 
 
+def test_the_browser_prints_folded_parts_unfolded(opened, site):
+    page = opened(site).page
+    page.evaluate("addEventListener('beforeprint', () => window.folded = document.querySelectorAll('details:not([open])').length)")  # fmt: skip
+    page.pdf()
+    assert page.evaluate("window.folded") == 0
+    assert page.locator("details[open]").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(opened, site, scheme):
     board = opened(site, color_scheme=scheme)

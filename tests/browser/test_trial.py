@@ -31,12 +31,6 @@ def tables():
     return publish.tables_of(ROOT / "results" / "reference")
 
 
-@pytest.fixture
-def published(request):
-    given = request.config.getoption("--page")
-    return Path(given) if given else ROOT / "docs" / "report" / "index.html"
-
-
 def test_the_key_is_whole():
     assert list(QUESTIONS) == list(KEY)
     assert all(len(entry["clicks"]) <= 2 for entry in QUESTIONS.values())

@@ -116,6 +116,10 @@ def test_a_number_that_no_job_can_have_is_refused(capsys, tmp_path, verb, option
         ({"hyperparameters": {"dropout": float("nan")}}, "not JSON (Out of range"),
         ({"training": []}, "must be a mapping, not list"),
         ({"training": {"max_steps": "3"}}, "training.max_steps = '3': must be of type int"),
+        ({"training": {"schedule": "cosine"}}, "training.schedule = 'cosine': allowed: constant, linear"),
+        ({"training": {"warmup_steps": 9, "max_steps": 9}}, "training.warmup_steps = 9: must be below max_steps = 9; lower it"),
+        ({"training": {"warmup_steps": -1}}, "training.warmup_steps = -1: must be at least 0"),
+        ({"training": {"clip_norm": 0.0}}, "training.clip_norm = 0.0: must be greater than 0"),
         ({"training": {"learning_rate": None}}, "training.learning_rate = None: must be of type float"),
     ],
 )  # fmt: skip

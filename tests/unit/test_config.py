@@ -161,6 +161,10 @@ MISTAKES = [
     ("datasets.tiny.seq_lens", [50.0], "datasets.tiny.seq_lens[0] = 50.0: must be an integer"),
     ("measure.scaling.length_at_constant_tokens.tokens", 64.0, "measure.scaling.length_at_constant_tokens.tokens = 64.0: must be an integer"),
     ("tune.trials", 12.0, "tune.trials = 12.0: must be an integer"),
+    ("tracks.fair.training.schedule", "cosine", "tracks.fair.training.schedule = 'cosine': allowed: constant, linear"),
+    ("tracks.fair.training.warmup_steps", -1, "tracks.fair.training.warmup_steps = -1: must be at least 0"),
+    ("tracks.fair.training.warmup_steps", 5, "tracks.fair.training.warmup_steps = 5: must be below max_steps = 5; lower it (dataset tiny)"),
+    ("tracks.fair.training.clip_norm", 0, "tracks.fair.training.clip_norm = 0: must be greater than 0"),
     ("tracks.fair.training.max_steps", 5.0, "tracks.fair.training.max_steps = 5.0: must be an integer"),
     ("tracks.fair.training.learning_rate", INF, "tracks.fair.training.learning_rate = inf: must be a finite number"),
     ("tracks.fair.training.weight_decay", NAN, "tracks.fair.training.weight_decay = nan: must be a finite number"),
@@ -190,7 +194,8 @@ MISTAKES = [
     ("tracks.fair.datasets", {"tiny": {"hyperparameters": {}}}, "tracks.fair.datasets.tiny.hyperparameters = {}: unknown key; allowed: training"),
     ("measure.rounds", "3", "measure.rounds = '3': must be an integer; a number nested in --config"),
     ("measure.scaling.length_at_constant_batch.seq_lens", [1], "measure.scaling.length_at_constant_batch.seq_lens[0] = 1: must be at least 2"),
-    ("measure.on_datasets", "yes", "measure.on_datasets = 'yes': must be a boolean"),
+    ("measure.on_datasets", "yes", "measure.on_datasets = 'yes': must be a boolean or a list"),
+    ("measure.on_datasets", ["tiyn"], "measure.on_datasets = 'tiyn': unknown; did you mean 'tiny'? allowed: tiny"),
     ("report.margin", -0.1, "report.margin = -0.1: must be at least 0"),
     ("datasets.tiny.seq_lens", [1], "datasets.tiny.seq_lens[0] = 1: must be at least 2"),
     ("datasets.tiny.source", "ml1m", "datasets.tiny.source = 'ml1m': unknown; did you mean 'ml-1m'? allowed: ml-1m, ml-100k"),
@@ -260,6 +265,27 @@ def test_a_hyperparameter_of_a_model_that_is_not_run_does_not_bind_the_others(mo
     load.validate(config, models_dir=models_dir)
 
 
+def test_a_warm_up_meets_the_budget_that_holds_on_the_dataset_and_in_the_search(models_dir):
+    config = copy.deepcopy(VALID)
+    config["tracks"]["fair"]["training"] = {
+        "schedule": "linear",
+        "warmup_steps": 50,
+        "max_steps": 99,
+    }
+    load.validate(config, models_dir=models_dir)
+    search = {"datasets": ["tiny"], "track": "fair", "space": {"dropout": {"choices": [0.1]}}}
+    config["tune"] = {**search, "training": {"max_steps": 50}}
+    expected = (
+        "tune.training.warmup_steps = 50: must be below max_steps = 50; lower it (dataset tiny)"
+    )
+    assert message(config, models_dir) == expected
+    config["tune"]["training"]["warmup_steps"] = 5
+    load.validate(config, models_dir=models_dir)
+    config["datasets"]["tiny"]["training"] = {"max_steps": 40}
+    expected = "tracks.fair.training.warmup_steps = 50: must be below max_steps = 40; lower it (dataset tiny)"
+    assert message(config, models_dir) == expected
+
+
 def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
     block = {
         "source": "ml-1m",
@@ -269,6 +295,17 @@ def test_a_definition_holds_what_preparing_depends_on_and_nothing_else():
         "hyperparameters": {"dropout": 0.5},
     }
     assert load.definition(block) == '{"k_core":3,"source":"ml-1m"}'
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured"), [(True, {"tiny", "more"}), (["more"], {"more"}), ([], set()), (False, set())]
+)  # fmt: skip
+def test_cost_is_measured_on_the_named_datasets(models_dir, asked, measured):
+    config = changed("datasets.more", {"source": "synthetic", "seq_lens": [4]})
+    config["run"]["datasets"] = ["tiny", "more"]
+    config["measure"]["on_datasets"] = asked
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
+    assert {job.dataset for job in jobs} == measured | {"full-length"}
 
 
 def test_what_is_measured_is_what_is_trained(models_dir):

@@ -57,6 +57,16 @@ def test_a_scatter_is_legible_small_and_of_the_page(seed):
     assert "<style" not in picture and 'role="img"' in picture
 
 
+def test_labels_stay_at_their_points_at_any_resolution():
+    figures_at = {}
+    for dpi in (72, 144):
+        figure = one(figures.scatter(board(*full_view()))).draw()
+        figure.set_dpi(dpi)
+        figures_at[dpi] = {text: (box.x0 / dpi, box.y0 / dpi) for text, box in texts_of(figure)}
+    for text, place in figures_at[72].items():
+        assert figures_at[144][text] == pytest.approx(place, abs=0.03), text
+
+
 def test_a_scatter_has_the_values_of_its_view():
     rows = [board_row("mamba4rec", train_s=600.0, ndcg=0.2, ndcg_high=0.21), board_row("sasrec", train_s=1200.0, ndcg=0.1), baseline(ndcg=0.05)]  # fmt: skip
     found = figures.scatter(board(*rows, board_row(seen_items="excluded")))
@@ -70,8 +80,9 @@ def test_a_scatter_has_the_values_of_its_view():
     assert drawing.key == {"dataset": "ml-1m", "length": 200, "track": "matched", "seen": "kept", "machine": "test-machine"}  # fmt: skip
 
 
-def test_warned_models_are_marked():
-    figure = one(figures.scatter(board(board_row(), board_row("bert4rec", ndcg=0.07, warnings="below_baseline")))).draw()  # fmt: skip
+def test_warned_models_are_marked_for_more_than_notes():
+    warned = board_row("bert4rec", ndcg=0.07, warnings="below_baseline budget")
+    figure = one(figures.scatter(board(board_row(warnings="budget"), warned))).draw()
     assert {text for text, _ in texts_of(figure)} >= {"Mamba4Rec", "BERT4Rec (!)"}
 
 

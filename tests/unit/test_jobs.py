@@ -38,3 +38,14 @@ def test_an_older_record_means_what_was_so_before_the_field(monkeypatch):
     del old["training"]["precision"]
     monkeypatch.setitem(jobs.BEFORE["Training"], "precision", "fp16")
     assert filled(old)["training"]["precision"] == "fp16"
+
+
+def test_a_job_without_a_schedule_is_described_as_before_there_were_any():
+    """Its canonical JSON and its folder are what published records were made from."""
+    assert JOB.to_json() == '{"dataset":"toy","model":"sasrec","seed":0,"seq_len":50,"track":"matched"}'  # fmt: skip
+    plain = dataclasses.replace(Training(), schedule="constant", warmup_steps=0, clip_norm=None)
+    assert dataclasses.replace(JOB, training=plain).to_json() == JOB.to_json()
+    decayed = dataclasses.replace(JOB, training=Training(schedule="linear", warmup_steps=90))
+    assert decayed.path == JOB.path
+    assert '"training":{"schedule":"linear","warmup_steps":90}' in decayed.to_json()
+    assert TrainingJob.from_json(decayed.to_json()) == decayed

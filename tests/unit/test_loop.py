@@ -66,6 +66,80 @@ def test_the_start_and_the_compiling_are_reported_apart(tiny, tmp_path):
     assert values["first_step_after_s"] > 0  # the age of this test's process
 
 
+LINEAR = {"schedule": "linear", "warmup_steps": 6, "max_steps": 24}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares"),
+    [
+        ({"schedule": "constant"}, {0: 1.0, 12: 1.0, 23: 1.0}),
+        ({"schedule": "constant", "warmup_steps": 4}, {0: 1 / 4, 2: 3 / 4, 3: 1.0, 23: 1.0}),
+        ({"schedule": "linear", "warmup_steps": 0}, {0: 1.0, 12: 1 / 2, 23: 1 / 24}),
+        (LINEAR, {0: 1 / 6, 4: 5 / 6, 5: 1.0, 6: 1.0, 7: 17 / 18, 15: 1 / 2, 23: 1 / 18, 24: 0.0}),
+    ],
+)
+def test_the_learning_rate_rises_and_falls_linearly(settings, shares):
+    training = dataclasses.replace(BUDGET, **settings)
+    found = {step: loop.rate(training, step) / training.learning_rate for step in shares}
+    assert found == pytest.approx(shares)
+
+
+def test_a_constant_learning_rate_is_the_given_number():
+    training = dataclasses.replace(BUDGET, learning_rate=0.0012345)
+    assert {loop.rate(training, step) for step in range(24)} == {0.0012345}
+
+
+def test_every_update_has_the_rate_of_its_step(tiny, tmp_path, monkeypatch):
+    step, seen = loop.training_step, []
+    monkeypatch.setattr(
+        loop, "training_step", lambda model, optimizer, *a: (seen.append(optimizer.param_groups[0]["lr"]), step(model, optimizer, *a))[1]
+    )  # fmt: skip
+    run(tiny, tmp_path, **LINEAR)
+    training = dataclasses.replace(BUDGET, **LINEAR)
+    assert seen == [loop.rate(training, step) for step in range(24)]
+
+
+@pytest.mark.parametrize("model", ["sasrec", "mamba4rec"])
+def test_a_linear_schedule_ends_with_its_budget_and_its_last_step(
+    tiny, tmp_path, monkeypatch, model
+):
+    """Whatever validation says: here it falls from the first one on, and patience is one step."""
+    settings = {**LINEAR, "model": model, "patience_steps": 1}
+    known, ranks, weights = run(tiny, tmp_path, **settings)
+    falling = iter([0.4, 0.3, 0.2, 0.1])
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.ranking, "summary", lambda _: {"kept": {"ndcg@10": next(falling)}})
+        values, samples, last = run(tiny, tmp_path, **settings)
+    assert (values["steps"], values["best_step"], values["stopped"]) == (24, 24, "max_steps")
+    assert values["best_validation"] == 0.1 and values["still_improving"] is None
+    assert [p["loss"] for p in values["curve"]] == [p["loss"] for p in known["curve"]]
+    assert all(torch.equal(weights[k], last[k]) for k in weights)
+    assert all(np.array_equal(ranks[k], samples[k]) for k in ranks)
+
+
+def test_clipping_bounds_the_norm_of_all_gradients(tiny, tmp_path, monkeypatch):
+    norms = {}
+
+    def norm_of(clip, optimizer):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        squares = sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None)
+        norms.setdefault(clip, []).append(math.sqrt(squares))
+
+    for clip in (None, 0.01):
+        make = loop.make_optimizer
+
+        def made(model, training, make=make, clip=clip):
+            optimizer = make(model, training)
+            optimizer.register_step_pre_hook(lambda o, *_: norm_of(clip, o))
+            return optimizer
+
+        monkeypatch.setattr(loop, "make_optimizer", made)
+        run(tiny, tmp_path, clip_norm=clip)
+        monkeypatch.setattr(loop, "make_optimizer", make)
+    assert min(norms[None]) > 0.02
+    assert max(norms[0.01]) <= 0.01 + 1e-6
+
+
 @pytest.mark.slow
 def test_compiling_is_counted_where_nothing_is_on_disk(tmp_path):
     """In a process of its own, because in this one the kernels may be compiled already."""
@@ -99,8 +173,9 @@ def test_plain_kernels_learn_the_same(tiny, tmp_path):
     assert losses[2] == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypatch):
-    _, whole, _ = run(tiny, tmp_path / "whole")
+@pytest.mark.parametrize("settings", [{}, {**LINEAR, "clip_norm": 0.5}])
+def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypatch, settings):
+    known, whole, weights = run(tiny, tmp_path / "whole", **settings)
     monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     validate = loop.Trainer._validate
 
@@ -113,11 +188,13 @@ def test_an_interrupted_run_resumes_to_identical_ranks(tiny, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_validate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(tiny, tmp_path / "part")
+            run(tiny, tmp_path / "part", **settings)
     assert list((tmp_path / "part").glob("resume-*.pt"))
-    values, resumed, _ = run(tiny, tmp_path / "part")
+    values, resumed, again = run(tiny, tmp_path / "part", **settings)
     assert values["resumed_from"] and values["resumed_from"] <= 18
     assert all(np.array_equal(whole[k], resumed[k]) for k in whole)
+    assert all(torch.equal(weights[k], again[k]) for k in weights)
+    assert [p["loss"] for p in values["curve"]] == [p["loss"] for p in known["curve"]]
     assert not list((tmp_path / "part").glob("resume-*"))
 
 

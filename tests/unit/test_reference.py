@@ -1,6 +1,7 @@
-"""The published results: every row has its records, every record its row, and the README says what its page says."""
+"""The published results: every row has its records, every record its row, and pages are what the records give."""
 
 import csv
+import re
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from seqbench.analysis.tidy import command
 from seqbench.core.jobs import MeasurementJob, TrainingJob
 from seqbench.core.provenance import ROOT
 from seqbench.core.store import published
+from seqbench.report import publish
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
 ROW = ("dataset", "track", "model", "seq_len")
@@ -77,30 +79,49 @@ def test_what_one_machine_alone_made_is_the_same_on_the_page_of_all():
     assert all(every[key][:2] == found[:2] for key, found in alone.items())
 
 
-def test_the_readme_says_what_the_page_of_all_machines_says():
-    page = (ROOT / "results" / "reference" / "README.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    part = readme.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
-    said = [line for line in part.splitlines() if line.startswith(("- ", "| "))]
-    assert len(said) > 10 and not set(said) - set(page.splitlines())
+def part() -> str:
+    """What is generated of the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
+
+
+@pytest.mark.slow
+def test_what_is_committed_is_what_the_records_give(tmp_path):
+    """The page, the README's part, the scatter and the tables of all machines, byte for byte."""
+    readme, reference = tmp_path / "README.md", tmp_path / "results" / "reference"
+    readme.write_text("<!-- results:begin --><!-- results:end -->", encoding="utf-8")
+    reference.mkdir(parents=True)
+    for machine in MACHINES:
+        (reference / machine.name).symlink_to(machine)
+    publish.together(reference, readme)
+    made = [*reference.glob("*.csv"), *(tmp_path / "docs" / "report").iterdir()]
+    assert len(made) > 10
+    for file in made:
+        assert file.read_bytes() == (ROOT / file.relative_to(tmp_path)).read_bytes(), file.name
+    assert part() in readme.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("file", "most"),
     [
-        *((m / "README.md", 12_000) for m in MACHINES),
-        (ROOT / "results/reference/README.md", 12_000),
+        *((m / "README.md", 4_000) for m in MACHINES),
+        (ROOT / "docs/report/index.html", 2_000_000),
+        (ROOT / "docs/report/scatter.svg", 50_000),
+        (ROOT / "README.md", 15_000),
     ],
-    ids=str,
+    ids=lambda value: str(value),
 )
 def test_pages_are_short(file, most):
     assert file.stat().st_size <= most
 
 
 def test_the_readmes_part_is_short():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    part = text.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
-    assert len(part.encode()) <= 5_000
+    assert 1_000 < len(part().encode()) <= 4_000
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", part()) if "://" not in link]
+    assert len(links) >= 4 and all((ROOT / link).exists() for link in links)
 
 
 def test_the_published_folder_is_small():

@@ -94,13 +94,39 @@ def merged(*names):
     return functools.reduce(load.merged, files)
 
 
-def test_the_demo_reaches_no_network_and_stays_small():
+TRAINED = {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
+
+
+def demo():
     """Merged over config.yaml, whose datasets stay defined: only what the grid selects counts."""
     config = load.validate(merged("config.yaml", "demo.yaml"))
-    jobs = grid(config, load.MODELS)
+    return config, grid(config, load.MODELS)
+
+
+def test_the_demo_reaches_no_network_and_stays_small():
+    config, jobs = demo()
     assert {config["datasets"][name]["source"] for name in jobs.datasets()} == {"synthetic"}
-    assert len(jobs.trainings) == 7
-    assert {e.model for e in jobs.trainings} >= {"mamba4rec", "sasrec", "bert4rec", "gru4rec"}
+    assert len(jobs.trainings) == 3 * 7 + 2 * 4
+    updates = sum(e.training.max_steps for e in jobs.trainings if e.model in TRAINED)
+    assert updates <= 10_000 and max(e.training.targets_per_step for e in jobs.trainings) <= 1024
+
+
+def test_the_demo_has_verdicts_lags_and_a_curve():
+    """Three seeds where models are compared, data that differ in the lag only, cost at four lengths."""
+    config, jobs = demo()
+    seeds = {(e.dataset, e.model): set() for e in jobs.trainings}
+    for e in jobs.trainings:
+        seeds[e.dataset, e.model].add(e.seed)
+    assert all(seeds[jobs.datasets()[0], model] == {0, 1, 2} for model in TRAINED)
+    generators = [dict(config["datasets"][name]["synthetic"]) for name in jobs.datasets()]
+    assert [g.pop("copy_lag") for g in generators] == [5, 3, 8]
+    assert generators[0] == generators[1] == generators[2]
+    assert {e.training.schedule for e in jobs.trainings} == {"linear"}
+    curves = {}
+    for m in jobs.measurements:
+        curves.setdefault((m.dataset, m.curve), set()).add(m.seq_len)
+    assert [len(lengths) for (_, curve), lengths in curves.items() if curve] == [4]
+    assert {name for name, curve in curves if curve is None} == {jobs.datasets()[0]}
 
 
 def test_the_comparison_is_the_one_the_readme_promises():

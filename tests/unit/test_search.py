@@ -10,7 +10,7 @@ from fake_tuning import PAIRS, data, trainer, value_of
 
 from seqbench.core import records
 from seqbench.core.errors import UserError
-from seqbench.core.jobs import Study
+from seqbench.core.jobs import Study, Training
 from seqbench.training import search
 
 STUDY = Study(
@@ -64,6 +64,18 @@ def test_trials_keep_what_the_space_leaves_out_and_never_rank_the_test_split(tmp
         assert experiment["hyperparameters"]["d_model"] == 32 and experiment["track"] == "tune"
         assert experiment["training"]["rank_test"] is False
         assert 0.0003 <= experiment["training"]["learning_rate"] <= 0.003
+
+
+def test_trials_have_the_schedule_of_their_study_and_its_budget(tmp_path):
+    training = Training(schedule="linear", warmup_steps=20, max_steps=200, clip_norm=1.0)
+    study = replace(STUDY, training=training)
+    assert Study.from_json(study.to_json()) == study
+    content = run(tmp_path, study)
+    assert content["best"] is not None
+    for number in range(6):
+        given = records.read_record(tmp_path / study.trial_path(number))["job"]["training"]
+        assert (given["schedule"], given["warmup_steps"], given["max_steps"]) == ("linear", 20, 200)
+        assert given["clip_norm"] == 1.0
 
 
 def test_an_interrupted_study_goes_on_with_the_trials_that_are_there(tmp_path):

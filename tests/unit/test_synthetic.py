@@ -73,8 +73,9 @@ def test_oracle_equals_brute_force(case):
     assert oracle_metrics(process, items, offsets) == expected
 
 
-def test_generated_data_attain_what_the_oracle_expects():
-    config = make(n_users=20_000, n_items=200, mean_length=14, copy=0.25, copy_lag=5, markov=0.35)
+@pytest.mark.parametrize("lag", [3, 5, 8])
+def test_generated_data_attain_what_the_oracle_expects(lag):
+    config = make(n_users=20_000, n_items=200, mean_length=14, copy=0.25, copy_lag=lag, markov=0.35)
     process, items, offsets = generate(config)
     expected = oracle_metrics(process, items, offsets)
     for split, back in (("test", 1), ("valid", 2)):

@@ -7,7 +7,10 @@ from flow import DEMO, snakemake, write
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-SHORT = {"measure": {"scaling": {"length_at_constant_tokens": {"seq_lens": [8]}}}}
+SHORT = {
+    "run": {"datasets": ["demo"], "more_seeds": []},
+    "measure": {"scaling": {"length_at_constant_batch": {"seq_lens": [8]}}},
+}
 
 
 @pytest.fixture

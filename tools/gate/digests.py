@@ -57,6 +57,7 @@ TRAININGS: dict[str, tuple[int, int, dict[str, Any]]] = {
     "all-positions-eager-decay": (SHORT, 2, {
         "kernels": "eager", "weight_decay": 0.01, "bucket_by_length": False, "targets_per_step": 97,
     }),
+    "all-positions-linear-clipped": (SHORT, 3, {"schedule": "linear", "warmup_steps": 6, "clip_norm": 0.5}),
 }  # fmt: skip
 STEPS = {"targets_per_step": 256, "learning_rate": 0.003, "max_steps": 24, "eval_every": 8, "patience_steps": 16}  # fmt: skip
 SMALL = {"d_model": 16, "dropout": 0.1}
