@@ -253,27 +253,27 @@ def _page(a: argparse.Namespace) -> None:
 
 def _results(a: argparse.Namespace) -> None:
     from .report.publish import tables_of
-    from .report.terminal import results
+    from .terminal.show import results
 
     chosen = {chip: getattr(a, chip) for chip in ("dataset", "length", "track", "seen", "machine")}
     print(results(tables_of(a.records), chosen))
 
 
 def _compare(a: argparse.Namespace) -> None:
-    from .analysis.compare import compare
     from .config.load import load
-    from .report.terminal import comparison
+    from .terminal.compare import compare
+    from .terminal.show import comparison
 
     print(comparison(compare(a.A, a.B, load()["report"]["margin"]), (str(a.A), str(a.B))))
 
 
 def _plan(a: argparse.Namespace) -> None:
-    from .analysis.plan import plan
     from .config.grid import grid
     from .config.load import load
     from .config.model_files import MODELS
     from .hardware.leases import device_kind
-    from .report.terminal import planned
+    from .terminal.plan import plan
+    from .terminal.show import planned
 
     kind = a.device or device_kind()
     jobs = grid(load(a.CONFIGFILES), MODELS)
