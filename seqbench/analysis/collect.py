@@ -85,9 +85,6 @@ def build(
     order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
     growth, crossovers = scaling_rows.summarise(measured, order)
-    by_protocol, agreement = protocols.summarise(
-        datasets, quality["summary"], quality["comparisons"]
-    )
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
         **quality,
@@ -96,10 +93,11 @@ def build(
         "scaling": growth,
         "crossovers": crossovers,
         "probes": probe_rows.summarise(compared),
-        "protocols": by_protocol,
-        "agreement": agreement,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    names = ("protocols", "agreement")
+    made = protocols.summarise(datasets, frames["summary"], frames["comparisons"])
+    frames |= dict(zip(names, made, strict=True))
     if measured:
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)

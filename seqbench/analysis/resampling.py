@@ -19,6 +19,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+OPPOSITE = {"better": "worse", "worse": "better"}  # verdicts, read from the other side
 CHUNK = 2**18  # draws, or counts of them, that are worked on at once
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .protocols import OPPOSITE
-from .resampling import CONFIDENCE
+from .resampling import CONFIDENCE, OPPOSITE
 from .rows import pick, trainings
 from .significance import holm
 from .summary import UNSTEADY, enough_seeds

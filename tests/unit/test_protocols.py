@@ -1,6 +1,7 @@
 """Protocols: which datasets are variants of which, Kendall's tau by hand, and what the report shows of them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqbench.analysis import protocols
@@ -79,6 +80,12 @@ def summary_row(dataset, model, mean, seen_items="kept"):
     }  # fmt: skip
 
 
+def made(datasets, summary, comparisons):
+    """Rows of both tables."""
+    found = protocols.summarise(datasets, *(pd.DataFrame(rows) for rows in (summary, comparisons)))
+    return [frame.to_dict("records") for frame in found]
+
+
 def test_tau_swapped_and_contradicted_pairs_by_hand():
     """1 2 3 4 against 1 3 2 4: one of six pairs discordant, tau = (5 - 1) / 6."""
     models = "abcd"
@@ -102,7 +109,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
         comparisons = [
             {**pair, "dataset": d, "verdict": v} for d, v in zip(datasets, verdicts, strict=True)
         ]
-        values, (row,) = protocols.summarise(datasets, rows, comparisons)
+        values, (row,) = made(datasets, rows, comparisons)
         assert (row["tau"], row["swapped"], row["pairs"]) == (pytest.approx(4 / 6), 1, 6)
         assert (row["swapped_pairs"], row["contradicted"], row["n_models"]) == (
             "b / c",
@@ -111,7 +118,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
         )
     one_seed = [pair | {"dataset": "toy", "verdict": "worse"}]
     one_seed.append(pair | {"dataset": "toy-t", "verdict": "better", "trained_seeds": 1})
-    _, (row,) = protocols.summarise(datasets, rows, one_seed)
+    _, (row,) = made(datasets, rows, one_seed)
     assert (row["swapped"], row["contradicted"]) == (1, 0), "one seed establishes nothing"
     assert len(values) == 8 and {v["protocol"] for v in values} == {
         "leave-one-out",
@@ -122,7 +129,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
 def test_two_models_have_no_tau():
     datasets = {name: facts(**VARIANTS[name]) for name in ("toy", "toy-t")}
     rows = [summary_row(d, m, k) for d in datasets for k, m in enumerate("ab")]
-    _, (row,) = protocols.summarise(datasets, rows, [])
+    _, (row,) = made(datasets, rows, [])
     assert row["tau"] is None and row["swapped"] == 0
 
 
