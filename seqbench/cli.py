@@ -281,7 +281,6 @@ def _plan(a: argparse.Namespace) -> None:
 
 
 def _command(a: argparse.Namespace) -> None:
-    from .analysis.tidy import command
     from .core.records import read_record
     from .core.store import Entry
 
@@ -293,7 +292,7 @@ def _command(a: argparse.Namespace) -> None:
             f"{a.RECORD}: holds no record; name a folder with record.json below results/runs"
         )
     root, path = Path(*parts[: below[-1]]), Path(*parts[below[-1] :])
-    print(command(Entry(path.as_posix(), root, read_record(folder))))
+    print(Entry(path.as_posix(), root, read_record(folder)).command)
 
 
 def _check(a: argparse.Namespace) -> int:

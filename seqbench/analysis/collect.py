@@ -16,7 +16,16 @@ import pandas as pd
 from ..config import publications
 from ..core.display import TABLES
 from ..core.errors import UserError
-from ..core.store import AGAIN, Entry, load, read_dataset, read_grid, read_json
+from ..core.store import (
+    AGAIN,
+    Entry,
+    check_datasets,
+    load,
+    of_one_code,
+    read_dataset,
+    read_grid,
+    read_json,
+)
 from . import (
     answers,
     budgets,
@@ -39,7 +48,7 @@ from . import (
 from .pool import Pool
 from .summary import summarise
 from .tables import Tables
-from .tidy import badge, curve_rows, experiment_row
+from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
 # Tables made from tables, in two turns: the second reads what others published too.
@@ -143,34 +152,6 @@ def _made_by(
 
 def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(columns))
-
-
-def of_one_code(entries: list[Entry]) -> list[Entry]:
-    """Records that may be compared: where a condition or a measurement session has records of the present code, those
-    of older code leave it. All of them keep their row in `experiments`, where the badge says which they are.
-    """
-
-    def together(entry: Entry) -> tuple:
-        if not entry.training:
-            return (str(Path(entry.path).parent),)
-        condition = map(entry.job.get, ("dataset", "track", "seq_len"))
-        return entry.record["environment"]["machine"], *condition
-
-    # A baseline's code seldom changes: it fits the trainings beside it, older or not.
-    trained = (entry for entry in entries if not entry.training or entry.values.get("steps"))
-    renewed = {together(entry) for entry in trained if not badge(entry)}
-    return [e for e in entries if not badge(e) or together(e) not in renewed]
-
-
-def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
-    """Refuse records that were made from other data than the dataset's facts describe."""
-    for entry in entries:
-        facts, data = datasets.get(entry.job["dataset"]), entry.record["data"]
-        if facts and data["hash"] and data["hash"] != facts["hash"]:
-            raise UserError(
-                f"{entry.path}: made from other data than data/{data['name']} now holds;"
-                " delete the record and run the workflow again"
-            )
 
 
 def write(tables: Tables, out: Path) -> None:

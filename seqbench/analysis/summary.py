@@ -52,7 +52,8 @@ def summarise(
         for members in conditions:
             here = groups(members, rows["effectiveness"], one_machine)
             rows["summary"] += [row for group in here for row in _summary_rows(group)]
-            rows["comparisons"] += _compared(here, margin)
+            pairs = combinations(here, 2)
+            rows["comparisons"] += [r for pair in pairs for r in _comparison_rows(*pair, margin)]
             rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
             own += here
         rows["contrasts"] += contrasts.lengths(own)
@@ -69,12 +70,6 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
         numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
         row = {**about, "seen_items": seen_items, "ties": ties, "metric": metric, **numbers}
         yield {column: row[column] for column in SUMMARY}
-
-
-def _compared(here: list[Group], margin: float) -> list[dict[str, Any]]:
-    """Every pair of models of one condition."""
-    pairs = combinations(here, 2)
-    return _adjusted([row for a, b in pairs for row in _comparison_rows(a, b, margin)])
 
 
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
@@ -95,18 +90,6 @@ def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, An
             "verdict": resampling.verdict(low[k], high[k], least[k]) if steady else UNSTEADY,
             "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
-
-
-def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add p-values adjusted (Holm) over all pairs of models in one condition, treatment of seen items and metric."""
-    families: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows:
-        families.setdefault((row["seen_items"], row["metric"]), []).append(row)
-    for family in families.values():
-        adjusted = significance.holm(np.array([row["p_value"] for row in family]))
-        for row, p in zip(family, adjusted, strict=True):
-            row["p_holm"] = float(p)
-    return rows
 
 
 def _trained_seeds(a: Group, b: Group) -> int | None:

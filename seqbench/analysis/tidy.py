@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core import provenance
 from ..core.display import QUALITY_METRICS
 from ..core.metrics import expected_under_random_ties, per_user
 from ..core.store import Entry
@@ -76,40 +73,11 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
         "throttled": throttled(entry),
         "n_items": job.get("n_items") or entry.dataset["n_items"],
         "substitute_file": (entry.dataset.get("provenance") or {}).get("substitute_file"),
-        "badge": badge(entry),
+        "badge": entry.badge,
         "code_hash": entry.record["identity"]["code"],
         **{f"code_{key}": entry.record["identity"][key] for key in ("revision", "dirty")},
-        "command": command(entry),
+        "command": entry.command,
     }
-
-
-def command(entry: Entry) -> str:
-    """The command line that makes this record again, from the root of the checkout."""
-    job = dict(entry.job)
-    verb, out = "run", f"results/{entry.path}"
-    if not entry.training:
-        verb, out = "measure", f"results/{Path(entry.path).parent}"
-        del job["model"], job["hyperparameters"]  # of one of its models
-    text = json.dumps(job, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
-    real = entry.record["data"]["hash"] is not None
-    dataset = f" --dataset results/data/{job['dataset']}" if real else ""
-    threads = f" --threads {entry.record['environment']['threads']}"
-    return f"python -m seqbench {verb} --job '{text}'{dataset} --out {out}{threads}"
-
-
-def badge(entry: Entry) -> str | None:
-    """What keeps a record out of comparisons with those of the present code: ``older code``, or None."""
-    model = entry.job["model"]
-    now = _code_now(entry.training, model)
-    return None if now and provenance.same(entry.record["identity"]["code"], now) else "older code"
-
-
-@cache
-def _code_now(training: bool, model: str) -> str | None:
-    """Identity of the present code; None for a model that is not there any more."""
-    if not (provenance.ROOT / "models" / f"{model}.py").is_file():
-        return None
-    return provenance.training(model) if training else provenance.measuring(model)
 
 
 def ranks_of(

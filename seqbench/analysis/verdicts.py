@@ -13,7 +13,7 @@ from .resampling import CONFIDENCE, OPPOSITE
 from .rows import pick, trainings
 from .significance import holm
 from .summary import UNSTEADY, enough_seeds
-from .tables import Tables
+from .tables import CONDITION, Tables
 
 INCONCLUSIVE = "inconclusive"
 COLUMNS = (
@@ -38,7 +38,9 @@ def final(tables: Tables) -> pd.DataFrame:
     better = rows[["mean_a", "mean_b"]].max(axis=1)
     ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
     why = _why(rows, tables)
+    of_pairs = rows.groupby([*CONDITION, "seen_items", "metric"]).p_value
     return rows.assign(
+        p_holm=of_pairs.transform(_holm),
         **{share: rows[end] / better for share, end in ends.items()},
         verdict=rows.verdict.where(why == "", INCONCLUSIVE),
         why=why,
@@ -72,12 +74,16 @@ def facing(rows: pd.DataFrame, model: str, comparator: str) -> pd.Series | None:
     return None if own.empty else own.iloc[0]
 
 
+def _holm(p_values: pd.Series) -> np.ndarray:
+    return holm(p_values.to_numpy())
+
+
 def _why(rows: pd.DataFrame, tables: Tables) -> pd.Series:
     """What leaves a row without a verdict, empty where nothing does."""
     few, apart = ~rows.trained_seeds.map(enough_seeds), rows.verdict == UNSTEADY
     trained = set(trainings(tables.frames["experiments"]).model)
     counted = (rows.model_a == tables.focal_model) & rows.model_b.isin(trained) & ~few & ~apart
-    p = rows[counted].groupby(FAMILY).p_margin.transform(lambda own: holm(own.to_numpy()))
+    p = rows[counted].groupby(FAMILY).p_margin.transform(_holm)
     fallen = rows.verdict.isin(OPPOSITE) & (p.reindex(rows.index) >= 1 - CONFIDENCE)
     cases = {"few_seeds": few, "seeds_apart": apart, "holm": fallen, "interval": rows.verdict == INCONCLUSIVE}  # fmt: skip
     return pd.Series(np.select(list(cases.values()), list(cases), ""), rows.index)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import records
+from . import provenance, records
 from .errors import UserError
 from .jobs import filled
 
@@ -77,6 +77,27 @@ class Entry:
         """Name of the machine that made it."""
         return self.record["environment"]["machine_name"]
 
+    @property
+    def badge(self) -> str | None:
+        """What keeps it out of comparisons with those of the present code: ``older code``, or None."""
+        now = _code_now(self.training, self.job["model"])
+        known = now and provenance.same(self.record["identity"]["code"], now)
+        return None if known else "older code"
+
+    @property
+    def command(self) -> str:
+        """The command line that makes it again, from the root of the checkout."""
+        job = dict(self.job)
+        verb, out = "run", f"results/{self.path}"
+        if not self.training:
+            verb, out = "measure", f"results/{Path(self.path).parent}"
+            del job["model"], job["hyperparameters"]  # of one of its models
+        text = json.dumps(job, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
+        real = self.record["data"]["hash"] is not None
+        dataset = f" --dataset results/data/{job['dataset']}" if real else ""
+        threads = f" --threads {self.record['environment']['threads']}"
+        return f"python -m seqbench {verb} --job '{text}'{dataset} --out {out}{threads}"
+
     def samples(self) -> Mapping[str, np.ndarray]:
         """Raw samples, after their SHA-256 was compared with the record's."""
         return self._samples
@@ -105,6 +126,14 @@ class Entry:
             return records.unpacked(file.read_bytes())
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read ({error}); {AGAIN}") from None
+
+
+@cache
+def _code_now(training: bool, model: str) -> str | None:
+    """Identity of the present code; None for a model that is not there any more."""
+    if not (provenance.ROOT / "models" / f"{model}.py").is_file():
+        return None
+    return provenance.training(model) if training else provenance.measuring(model)
 
 
 def load(grid: dict[str, Any], results: Path) -> list[Entry]:
@@ -196,6 +225,33 @@ def by_condition(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """The entries of one condition after those of another, conditions sorted."""
     key = attrgetter("condition")
     return (list(own) for _, own in groupby(sorted(entries, key=key), key))
+
+
+def of_one_code(entries: list[Entry]) -> list[Entry]:
+    """Records that may be compared: where a condition or a measurement session has records of the present code, those
+    of older code leave it. All of them keep their row in `experiments`, where the badge says which they are.
+    """
+
+    def together(entry: Entry) -> tuple:
+        if not entry.training:
+            return (str(Path(entry.path).parent),)
+        return entry.record["environment"]["machine"], *entry.condition
+
+    # A baseline's code seldom changes: it fits the trainings beside it, older or not.
+    trained = (entry for entry in entries if not entry.training or entry.trained)
+    renewed = {together(entry) for entry in trained if not entry.badge}
+    return [e for e in entries if not e.badge or together(e) not in renewed]
+
+
+def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
+    """Refuse records that were made from other data than the dataset's facts describe."""
+    for entry in entries:
+        facts, data = datasets.get(entry.job["dataset"]), entry.record["data"]
+        if facts and data["hash"] and data["hash"] != facts["hash"]:
+            raise UserError(
+                f"{entry.path}: made from other data than data/{data['name']} now holds;"
+                " delete the record and run the workflow again"
+            )
 
 
 @contextmanager

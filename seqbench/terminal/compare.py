@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 
 from ..analysis import resampling, significance
-from ..analysis.collect import of_one_code
 from ..analysis.groups import groups
 from ..analysis.summary import enough_seeds
 from ..analysis.tidy import SEEN_ITEMS
 from ..analysis.tidy_cost import efficiency_rows
 from ..core.display import PRIMARY_METRIC, compared, peak_memory
 from ..core.errors import UserError
-from ..core.store import Entry, published
+from ..core.store import Entry, of_one_code, published
 
 QUALITY = (
     *("track", "dataset", "seq_len", "model", "seen_items", "metric", "n_seeds_a", "n_seeds_b"),

@@ -20,7 +20,7 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis import collect, tidy
+from seqbench.analysis import collect
 from seqbench.analysis.tidy import ranks_of
 from seqbench.core import store
 from seqbench.core.display import TABLES
@@ -338,7 +338,7 @@ def badged(tmp_path, monkeypatch, older):
         [training(model=m, seed=s) for m in THREE for s in SEEDS] + [training(model="popularity")]
     )
     path = write_grid(tmp_path, wanted)
-    monkeypatch.setattr(tidy, "_code_now", lambda _, model: "new" if model in older else "c0de")
+    monkeypatch.setattr(store, "_code_now", lambda _, model: "new" if model in older else "c0de")
     collect.collect(path, tmp_path, tmp_path / "tables")
     return collect.read(tmp_path / "tables").frames
 
