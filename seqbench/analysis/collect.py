@@ -30,11 +30,9 @@ from . import (
     answers,
     budgets,
     claims,
-    cost_ratios,
     costs,
     leaderboard,
     memory_lag,
-    paper,
     probe_rows,
     protocols,
     published_values,
@@ -51,15 +49,22 @@ from .tables import Tables
 from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
-# Tables made from tables, in two turns: the second reads what others published too.
-FROM_RECORDS = {
+PUBLISHED = publications.published_values
+MAKERS = {  # of tables from tables; those below read those above
     "comparisons": verdicts.final,
-    "cost_ratios": cost_ratios.rows,
+    "cost_ratios": costs.ratios,
     "costs": costs.of_conditions,
     "time_to_quality": time_to_quality.rows,
     "memory": memory_lag.rows,
+    "claims": lambda own: claims.rows(own, publications.claims(), PUBLISHED()["paper"]),
+    "paper": lambda own: published_values.paper_rows(own, PUBLISHED()["paper"]),
+    "published_values": lambda own: published_values.rows(own, PUBLISHED()["published_values"]),
+    "budgets": budgets.rows,
+    "origins": budgets.origins,
+    "warnings": warnings.rows,
+    "leaderboard": leaderboard.rows,
+    "answers": answers.rows,
 }
-TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
 
 
 def collect(grid_path: Path, results: Path, out: Path) -> None:
@@ -104,6 +109,13 @@ def build(
         "probes": probe_rows.summarise(compared),
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    found = {
+        "repeats": (repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
+        "machine_effect": (repeats.effect(pooled) if pooled else (), repeats.EFFECT),
+        "tuning": (trials, tuning.COLUMNS),
+        "searches": (tuning.searches(report.get("selected_settings", {})), tuning.SEARCHES),
+    }
+    frames |= {n: pd.DataFrame(own, columns=[*columns]) for n, (own, columns) in found.items()}
     names = ("protocols", "agreement")
     made = protocols.summarise(datasets, frames["summary"], frames["comparisons"])
     frames |= dict(zip(names, made, strict=True))
@@ -112,46 +124,9 @@ def build(
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
     tables = Tables(frames, datasets, settings)
-    for name, make in FROM_RECORDS.items():
-        frames[name] = make(tables)
-    frames |= _beside_others(tables) | _made_by(tables, pooled, trials)
-    for name, make in TO_BE_READ.items():
+    for name, make in MAKERS.items():
         frames[name] = make(tables)
     return tables
-
-
-def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
-    """Tables of what others published, beside ours."""
-    published, frames, settings = publications.published_values(), tables.frames, tables.settings
-    own, values = published["paper"], published["published_values"]
-    values = published_values.rows(frames["summary"], settings, values)
-    return {
-        "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
-        "paper": paper.rows(frames, tables.datasets, settings, own),
-        "published_values": values,
-    }
-
-
-def _made_by(
-    tables: Tables, pooled: Pool | None, trials: Iterable[dict[str, Any]]
-) -> dict[str, pd.DataFrame]:
-    """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
-    trained = tables.main("experiments")
-    effect = repeats.effect(pooled) if pooled else ()
-    return {
-        "budgets": _frame(budgets.rows(trained), budgets.COLUMNS),
-        "origins": _frame(budgets.origins(trained), budgets.ORIGINS),
-        "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
-        "machine_effect": _frame(effect, repeats.EFFECT),
-        "tuning": _frame(trials, tuning.COLUMNS),
-        "searches": _frame(
-            tuning.searches(tables.settings.get("selected_settings", {})), tuning.SEARCHES
-        ),
-    }
-
-
-def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
 
 
 def write(tables: Tables, out: Path) -> None:

@@ -7,16 +7,14 @@ resamples, until its dataset ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, groupby, product
+from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
 
-from ..core.display import QUALITY_METRICS
 from ..core.store import CONDITION, Entry, by_condition
 from . import contrasts, resampling, significance
-from .groups import Group, check_same_data, groups
-from .tidy import SEEN_ITEMS
+from .groups import COMPARED, Group, check_same_data, groups
 
 SUMMARY = (
     *("dataset", "model", "track", "split", "seen_items", "ties", "seq_len", "n_seeds", "budget"),
@@ -74,25 +72,19 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
 
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
     about = {key: a.job[key] for key in CONDITION} | {"model_a": a.model, "model_b": b.model}
-    compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
-    at = [a.column(*one) for one in compared]
+    at = a.compared
     p_values, effects = significance.paired_t(a.means.users[:, at], b.means.users[:, at])
     mean_a, mean_b = a.means.mean[at], b.means.mean[at]
     found = significance.difference(a.resamples, b.resamples, at)
     low, high, least = found.low, found.high, margin * np.maximum(mean_a, mean_b)
     p_margins = found.p_beyond(least)
     steady = a.steady and b.steady
-    for k, (seen_items, metric) in enumerate(compared):
+    seeds = [group.means.n_seeds for group in (a, b) if group.trained]
+    for k, (seen_items, metric) in enumerate(COMPARED):
         yield {
             **about, "seen_items": seen_items, "metric": metric,
             "mean_a": mean_a[k], "mean_b": mean_b[k], "difference": mean_a[k] - mean_b[k],
             "ci_low": low[k], "ci_high": high[k], "margin": least[k], "p_margin": p_margins[k],
             "verdict": resampling.verdict(low[k], high[k], least[k]) if steady else UNSTEADY,
-            "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
+            "trained_seeds": min(seeds, default=None), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
-
-
-def _trained_seeds(a: Group, b: Group) -> int | None:
-    """The smaller number of seeds of the two, counting models whose training has a seed at all."""
-    counts = [group.means.n_seeds for group in (a, b) if group.trained]
-    return min(counts, default=None)

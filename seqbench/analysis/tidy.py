@@ -117,7 +117,7 @@ def effectiveness_rows(
 
 def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
     """One row per validation, split, seen items and metric of a training."""
-    keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
+    keys = ("path", "dataset", "model", "track", "seq_len", "seed", "machine_name")
     about = {key: value for key, value in identity(entry).items() if key in keys}
     samples = entry.samples()
     measured = [
@@ -128,10 +128,5 @@ def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
         where |= {key: float(samples[f"curve/{key}"][k]) for key in ("seconds", "loss")}
         best = step == entry.values.get("best_step")
         for (split, seen_items, metric), values in measured:
-            row = {
-                "split": split,
-                "seen_items": seen_items,
-                "metric": metric,
-                "value": float(values[k]),
-            }
-            yield {"path": entry.path, **about, **where, **row, "best": best}
+            what = {"split": split, "seen_items": seen_items, "metric": metric}
+            yield {**about, **where, **what, "value": float(values[k]), "best": best}

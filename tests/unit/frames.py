@@ -115,8 +115,16 @@ def tables(datasets=None, report=None, **rows):
     if frames["published_values"].empty:
         frames["published_values"] = pd.DataFrame(columns=list(published_values.COLUMNS))
     found = Tables(frames, datasets or {"toy": FACTS}, REPORT | (report or {}))
-    for name, make in {**collect.FROM_RECORDS, **collect.TO_BE_READ}.items():
-        frames[name] = make(found)
+    for name in (
+        "comparisons",
+        "cost_ratios",
+        "costs",
+        "time_to_quality",
+        "warnings",
+        "leaderboard",
+        "answers",
+    ):
+        frames[name] = collect.MAKERS[name](found)
     return found
 
 
