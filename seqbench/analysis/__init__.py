@@ -1,6 +1,6 @@
 """From records to tidy tables: rows of what each record says, means over seeds with intervals, differences, fits. No sentence yet.
 
-collect     the records of a grid, or what machines published (pool), in; tables (data frames) out
+collect     the records of a grid, or what machines published (core.pool), in; tables (data frames) out
 tidy        one record in, one value per row out (tidy_cost: measurements; probe_rows: for whom a model is good)
 summary     means over seeds and differences between models, from groups of seeds (groups, significance, contrasts, protocols)
 scaling     how a cost grows and where two of them cross, from measured points (scaling_rows: as rows)

@@ -16,6 +16,7 @@ import pandas as pd
 from ..config import publications
 from ..core.display import TABLES
 from ..core.errors import UserError
+from ..core.pool import Pool
 from ..core.store import (
     AGAIN,
     Entry,
@@ -43,7 +44,6 @@ from . import (
     verdicts,
     warnings,
 )
-from .pool import Pool
 from .summary import summarise
 from .tables import Tables
 from .tidy import curve_rows, experiment_row

@@ -10,9 +10,9 @@ from scipy.special import stdtrit
 
 from ..core.display import PRIMARY_METRIC
 from ..core.metrics import per_user
+from ..core.pool import Pool, settings
 from ..core.store import Entry
 from . import resampling
-from .pool import Pool, settings
 from .tidy import SEEN_ITEMS, ranks_of
 
 REPEATS = (

@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..analysis import collect, pool, tuning
+from ..analysis import collect, tuning
 from ..analysis.collect import Tables
 from ..analysis.summary import SUMMARY
 from ..config import grid, load
 from ..config.model_files import available_models, is_trainable, model_config_fields
-from ..core import records, store
+from ..core import pool, records, store
 from ..core.errors import UserError
 from ..core.jobs import TrainingJob
 from ..core.store import Entry

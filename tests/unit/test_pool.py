@@ -15,8 +15,8 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis import collect, pool
-from seqbench.core import store
+from seqbench.analysis import collect
+from seqbench.core import pool, store
 from seqbench.core.jobs import TrainingJob
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from builders import ENVIRONMENT, HASH, SEEDS, samples, training, write_training
 
-from seqbench.analysis import pool, repeats
-from seqbench.core import store
+from seqbench.analysis import repeats
+from seqbench.core import pool, store
 from seqbench.core.metrics import per_user
 
 

@@ -15,14 +15,14 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
-from ..core.jobs import TrainingJob
-from ..core.store import Entry, by_condition, condition
+from .jobs import TrainingJob
+from .store import Entry, by_condition, condition
+
+DECIDES = "nothing"
 
 Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
-CHOSEN = (
-    "learning_rate",
-    "weight_decay",
-)  # may differ between the models of a condition; the rest is its budget
+# What may differ between the models of a condition; the rest is its budget.
+CHOSEN = ("learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,10 @@ def pool(
     hashes = _hashes(records)
     kept, left_out = [], []
     for entry in records:
-        dataset = entry.job["dataset"]
-        if _hash(entry) == hashes.get(dataset, _hash(entry)):
+        if _hash(entry) == hashes.get(entry.job["dataset"], _hash(entry)):
             kept.append(entry)
         else:
-            left_out.append((entry.machine, dataset, "other data"))
+            left_out.append((entry.machine, entry.job["dataset"], "other data"))
     chosen = [_with_defaults(w.to_dict(), defaults) for w in wanted]
     now = {(condition(w), w["model"]): _of_seeds(w) for w in chosen}
     taken: list[Entry] = []
@@ -75,7 +74,7 @@ def pool(
         fitting, others = _fill(members, now)
         taken += fitting
         left_out += [(e.machine, e.job["dataset"], "other settings") for e in others]
-    borrowed = list(_borrow(taken, chosen))
+    borrowed = list(_borrow(taken, chosen, now))
     facts: dict[str, Any] = {}
     for name in machines:
         for dataset, own in datasets.get(name, {}).items():
@@ -139,27 +138,23 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
     others = []
     for entry in ranked:
         model, seed = entry.job["model"], entry.job["seed"]
-        own, budget = _of_seeds(entry.job), _budget(entry)
-        if (model, seed) in found:
-            if of_model[model] != own and entry.ok:
-                others.append(entry)
-            continue
-        other = entry.trained and allowed not in (None, budget)
-        if other or of_model.get(model, own) != own:
+        own, budget = _of_seeds(entry.job), settings(entry.job["training"], *CHOSEN)
+        alike = of_model.get(model, own) == own
+        if (
+            (model, seed) not in found
+            and alike
+            and (not entry.trained or allowed in (None, budget))
+        ):
+            found[model, seed], of_model[model] = entry, own
+            allowed = budget if entry.trained else allowed
+        elif (model, seed) not in found or (entry.ok and not alike):
             others.append(entry)
-            continue
-        if entry.trained:
-            allowed = budget
-        of_model[model] = own
-        found[model, seed] = entry
     return [found[key] for key in sorted(found)], others
 
 
-def _budget(entry: Entry) -> str:
-    return settings(entry.job["training"], *CHOSEN)
-
-
-def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[Entry, Entry]]:
+def _borrow(
+    taken: list[Entry], wanted: list[dict[str, Any]], now: Mapping[tuple, str]
+) -> Iterator[tuple[Entry, Entry]]:
     """Trainings of equal settings in other tracks, for models that a condition lacks.
 
     Only where the condition trained other models itself, all with the settings that are wanted now.
@@ -170,7 +165,6 @@ def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[
         equal.setdefault(settings(entry.job, "track"), entry)
         own.setdefault(entry.condition, {})[entry.job["model"]] = _of_seeds(entry.job)
     trained = {e.condition for e in taken if e.trained}
-    now = {(condition(w), w["model"]): _of_seeds(w) for w in wanted}
     current = {
         at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())
     }
