@@ -7,6 +7,7 @@ Below `results/tables` every table of `TABLES` is a Parquet file for the next st
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -153,10 +154,7 @@ def read(folder: Path) -> Tables:
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
-    counts: dict[str, int] = {}
-    for entry in entries:
-        text = json.dumps(entry.record["environment"], sort_keys=True)
-        counts[text] = counts.get(text, 0) + 1
+    counts = Counter(json.dumps(e.record["environment"], sort_keys=True) for e in entries)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..core.display import QUANTITIES
@@ -56,18 +57,15 @@ def rows(tables: Tables, published: Iterable[Mapping[str, Any]]) -> pd.DataFrame
     found = pd.DataFrame(cells, columns=[*KEY, "source", "note", "published"])  # fmt: skip
     found = found.merge(ours.astype(found.dtypes[KEY]), how="left", on=KEY)
     found["share"] = found.ours / found.published
-    found["verdict"] = [
-        ABSENT if pd.isna(row.ours) else verdict(row.ours, row.ours_low, row.ours_high, row.published)
-        for row in found.itertuples()
-    ]  # fmt: skip
+    found["verdict"] = _verdicts(found.ours, found.ours_low, found.ours_high, found.published)
     return found[[*COLUMNS]]
 
 
-def verdict(ours: float, low: float, high: float, published: float) -> str:
-    """Where our interval lies beside a published value."""
-    if low > published or high < published:
-        return ABOVE if low > published else BELOW
-    return REACHED if ours >= NEAR * published else UNSURE
+def _verdicts(*columns: pd.Series) -> np.ndarray:
+    """Where our intervals lie beside published values; columns: ours, low, high, published."""
+    ours, low, high, published = columns
+    cases = [ours.isna(), low > published, high < published, ours >= NEAR * published]
+    return np.select(cases, [ABSENT, ABOVE, BELOW, REACHED], UNSURE)
 
 
 def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
@@ -86,12 +84,12 @@ def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
     found = pd.DataFrame(_cells(paper)).merge(pd.DataFrame({"track": tracks}), how="cross")
     key = dict.fromkeys([*CELL, "track"], object)  # a column without values is one of numbers
     found = found.astype(key).merge(ours[ours.ours.notna()].astype(key), how="left", on=[*key])
+    found["beside"] = _verdicts(found.ours, found.low, found.high, found.published)
     told = [_of_cell(row) for row in found.itertuples()]
     found["verdict"], found["why"] = zip(*told, strict=True)
     alike = found.verdict != INCOMPARABLE
-    file = (tables.datasets.get(paper["dataset"], {}).get("provenance") or {}).get(
-        "substitute_file"
-    )
+    origin = tables.datasets.get(paper["dataset"], {}).get("provenance") or {}
+    file = origin.get("substitute_file")
     found = found.assign(
         unit=[QUANTITIES[name].unit for name in found.quantity],
         difference=(found.ours - found.published).where(alike),
@@ -117,12 +115,10 @@ def _cells(paper: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _of_cell(row: Any) -> tuple[str | None, str | None]:
     """Verdict and why, of a cell beside ours."""
-    if pd.isna(row.ours):
-        return ABSENT, UNKNOWN if pd.isna(row.published) else None
     if pd.isna(row.published):
-        return None, UNKNOWN
-    if pd.isna(row.phase):
-        return verdict(row.ours, row.low, row.high, row.published), None
+        return ABSENT if pd.isna(row.ours) else None, UNKNOWN
+    if pd.isna(row.ours) or pd.isna(row.phase):
+        return row.beside, None
     if (row.track, row.device_kind, row.ours_batch) != (PROTOCOL, "cuda", row.published_batch):
         return INCOMPARABLE, WORKLOAD
     above, below = row.low > row.published, row.high < row.published

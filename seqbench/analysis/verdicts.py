@@ -40,7 +40,7 @@ def final(tables: Tables) -> pd.DataFrame:
     why = _why(rows, tables)
     of_pairs = rows.groupby([*CONDITION, "seen_items", "metric"]).p_value
     return rows.assign(
-        p_holm=of_pairs.transform(_holm),
+        p_holm=of_pairs.transform(holm),
         **{share: rows[end] / better for share, end in ends.items()},
         verdict=rows.verdict.where(why == "", INCONCLUSIVE),
         why=why,
@@ -74,16 +74,12 @@ def facing(rows: pd.DataFrame, model: str, comparator: str) -> pd.Series | None:
     return None if own.empty else own.iloc[0]
 
 
-def _holm(p_values: pd.Series) -> np.ndarray:
-    return holm(p_values.to_numpy())
-
-
 def _why(rows: pd.DataFrame, tables: Tables) -> pd.Series:
     """What leaves a row without a verdict, empty where nothing does."""
     few, apart = ~rows.trained_seeds.map(enough_seeds), rows.verdict == UNSTEADY
     trained = set(trainings(tables.frames["experiments"]).model)
     counted = (rows.model_a == tables.focal_model) & rows.model_b.isin(trained) & ~few & ~apart
-    p = rows[counted].groupby(FAMILY).p_margin.transform(_holm)
+    p = rows[counted].groupby(FAMILY).p_margin.transform(holm)
     fallen = rows.verdict.isin(OPPOSITE) & (p.reindex(rows.index) >= 1 - CONFIDENCE)
     cases = {"few_seeds": few, "seeds_apart": apart, "holm": fallen, "interval": rows.verdict == INCONCLUSIVE}  # fmt: skip
     return pd.Series(np.select(list(cases.values()), list(cases), ""), rows.index)
