@@ -14,9 +14,8 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC
 from .costs import LENGTHS
-from .rows import pick, trainings, unique
 from .scaling_rows import CONCLUSIVE_SHARE
-from .tables import CONDITION, Tables
+from .tables import CONDITION, Tables, pick, trainings, unique
 
 SEEN_ITEMS, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells

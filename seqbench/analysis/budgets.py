@@ -8,8 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from .costs import core_seconds
-from .rows import tracks_in_order, trainings
-from .tables import Tables
+from .tables import Tables, tracks_in_order, trainings
 
 GROUP = ("track", "dataset", "seq_len", "model", "machine_name", "device_kind")
 MEANS = {"steps": "steps", "best_step": "best_step", "epochs": "epochs", "targets": "targets_seen", "train_s": "train_s", "evaluate_s": "evaluate_s"}  # fmt: skip

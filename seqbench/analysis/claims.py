@@ -17,9 +17,8 @@ from typing import Any
 import pandas as pd
 
 from ..config.model_files import shown
-from .rows import compared_tracks, pick, unique
 from .summary import enough_seeds
-from .tables import Tables
+from .tables import Tables, compared_tracks, pick, unique
 from .verdicts import facing
 
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured"

@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.display import LOWER, QUANTITIES
-from .protocols import BASE
-from .rows import pick, trainings
-from .tables import CONDITION, Tables
+from ..data.variants import BASE
+from .tables import CONDITION, Tables, pick, trainings
 
 LENGTHS = "length-at-constant-batch"  # the curve that stands in for a dataset
 PER_USERS = 1000  # users that the time of inference is given for

@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.display import QUANTITIES
-from .rows import compared_tracks, pick
-from .tables import Tables
+from .tables import Tables, compared_tracks, pick
 
 METRICS = ("ndcg@10", "hr@10")  # the one that decides first
 ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"

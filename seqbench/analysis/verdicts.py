@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .resampling import CONFIDENCE, OPPOSITE
-from .rows import pick, trainings
 from .significance import holm
 from .summary import UNSTEADY, enough_seeds
-from .tables import CONDITION, Tables
+from .tables import CONDITION, Tables, pick, trainings
 
 INCONCLUSIVE = "inconclusive"
 COLUMNS = (

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from seqbench.analysis import protocols
-from seqbench.data import filtering
+from seqbench.data import filtering, variants
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +40,10 @@ def facts(**changes):
 
 def test_variants_share_their_file_and_k_core():
     datasets = {name: facts(**changes) for name, changes in VARIANTS.items()}
-    assert protocols.variants(datasets) == {n: "toy" for n in VARIANTS if n.startswith("toy-")}
+    assert variants.variants(datasets) == {n: "toy" for n in VARIANTS if n.startswith("toy-")}
     found = {
         (p.dataset, p.seen_items): p.name
-        for p in protocols.protocols_of(datasets)
+        for p in variants.protocols_of(datasets)
         if p.base == "toy"
     }
     expected = {(dataset, "kept"): name for dataset, name in NAMES.items()}
@@ -57,7 +57,7 @@ def test_two_temporal_splits_have_two_names():
         "toy-1": {"split": {**split, "holdout": 0.1}},
         "toy-2": {"split": {**split, "holdout": 0.2}},
     }
-    found = protocols.protocols_of({name: facts(**changes) for name, changes in shares.items()})
+    found = variants.protocols_of({name: facts(**changes) for name, changes in shares.items()})
     assert {p.dataset: p.name for p in found if p.dataset != "toy"} == {
         "toy-1": "temporal split", "toy-2": "temporal split, 0.2 held out",
     }  # fmt: skip
@@ -70,7 +70,7 @@ def test_other_files_and_generated_data_are_no_variants():
         "a": facts(), "b": facts(provenance=elsewhere, order_variant="seed:0"),
         "c": facts(provenance=generated), "d": facts(provenance=generated, order_variant="float32"),
     }  # fmt: skip
-    assert protocols.variants(datasets) == {}
+    assert variants.variants(datasets) == {}
 
 
 def summary_row(dataset, model, mean, seen_items="kept"):
