@@ -52,9 +52,10 @@ report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merge
 
 own: setup  ## your own interactions to a leaderboard; CSV=file, COLUMNS="{user: .., item: .., time: ..}" names its columns
 	@test -n '$(CSV)' || { echo 'own: names no file; say make own CSV=clicks.csv' >&2; exit 2; }
-	$(BIN)/snakemake --cores $(CORES) report --configfile config/quick.yaml --config \
-	  'datasets={own: {source: file, k_core: 5, seq_lens: [50], local: {path: "$(CSV)", columns: $(or $(COLUMNS),$(OWN_COLUMNS))}}}' \
-	  'run={datasets: [own], seeds: [0, 1, 2]}'
+	@mkdir -p results
+	@printf '%s\n' 'datasets:' '  own: {source: file, k_core: 5, seq_lens: [50], local: {path: "$(CSV)", columns: $(or $(COLUMNS),$(OWN_COLUMNS))}}' \
+	  'run: {datasets: [own], seeds: [0, 1, 2]}' > results/own.yaml
+	$(BIN)/snakemake --cores $(CORES) report --configfile config/quick.yaml results/own.yaml
 	$(BIN)/python -m seqbench results
 
 page: setup  ## the page of all records in a folder, nothing is trained; RECORDS= (results/reference), OUT= (report)

@@ -148,6 +148,14 @@
     }
   }
 
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const folded of opened) folded.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const folded of opened) folded.open = false;
+  });
   addEventListener("hashchange", () => {
     if (table) {
       read();

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.model_files import shown
-from ..core.display import PHASES, QUANTITIES
+from ..core.display import QUANTITIES
 
 DASH = "–"
 UNITS = {
@@ -86,11 +86,6 @@ def direction(metric: str) -> str:
     """Which way is better, in words; empty where neither is."""
     better = QUANTITIES[metric].better
     return f"{better} is better" if better else ""
-
-
-def phase_label(phase: str) -> str:
-    """Name of a phase: training or inference."""
-    return PHASES[phase]
 
 
 def verdict(word: object) -> tuple[str, str]:

@@ -6,22 +6,19 @@ Weights stay behind. Records of several runs accumulate; one is replaced only by
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ..analysis import collect, tuning
 from ..analysis.collect import Tables
 from ..analysis.summary import SUMMARY
-from ..config import grid, load
-from ..config.model_files import available_models, is_trainable, model_config_fields
+from ..config import shipped
 from ..core import pool, records, store
 from ..core.errors import UserError
-from ..core.jobs import TrainingJob
 from ..core.store import Entry
 from . import answer, figures, style, views
 from . import readme as readmes
@@ -48,8 +45,6 @@ OF_ALL = {
     },
 }  # fmt: skip
 PAGE = Path("docs/report")  # beside the README, with the scatter of the default view
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG, MODELS = ROOT / "config", ROOT / "models"
 DIGITS = "%.6g"  # more than any of these numbers supports
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -105,7 +100,7 @@ def tables(folder: Path) -> None:
         _save({"tuning": frame}, {"tuning": OF_MACHINE["tuning"]}, folder)
         return
     store.machine_of(entries)  # one, or refused
-    content = collect.build(entries, _datasets(folder), _report(), trials=trials)
+    content = collect.build(entries, _datasets(folder), shipped.report(), trials=trials)
     _save(content.frames, OF_MACHINE, folder)
     text = readmes.of_machine(folder.name, content)
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -120,13 +115,14 @@ def together(reference: Path, readme: Path | None = None) -> None:
     reference = Path(reference)
     check_readme(readme)
     machines = _machines(reference)
-    content = _pooled(reference, machines) if machines else None
+    content = _pooled(machines) if machines else None
     if content:
         _save(content.frames, OF_ALL, reference)
     if readme:
         body = "No results are published yet.\n"
         if content:
-            body = readmes.block(content, _page(content, readme.parent / PAGE), PAGE, _from(readme, reference))  # fmt: skip
+            link = Path(os.path.relpath(reference.resolve(), readme.resolve().parent))
+            body = readmes.block(content, _page(content, readme.parent / PAGE), PAGE, link)
         before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
         records.write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
@@ -166,12 +162,7 @@ def page(folder: Path, out: Path) -> Path:
     Raises:
         UserError: no record is there, or the records of a machine differ in what must be equal.
     """
-    machines = _machines(Path(folder))
-    if not machines:
-        raise UserError(
-            f"{folder}: holds no records; name results/reference, or a folder with runs/"
-        )
-    return render(_pooled(Path(folder), machines), out)
+    return render(_of_records(Path(folder)), out)
 
 
 def tables_of(folder: Path) -> Tables:
@@ -183,29 +174,26 @@ def tables_of(folder: Path) -> Tables:
     for found in (folder, folder / "tables"):
         if (found / "settings.json").exists():
             return collect.read(found)
+    return _of_records(folder)
+
+
+def _of_records(folder: Path) -> Tables:
     machines = _machines(folder) if folder.is_dir() else {}
     if not machines:
-        raise UserError(
-            f"{folder}: holds neither tables nor records; name results, or results/reference"
-        )
-    return _pooled(folder, machines)
+        raise UserError(f"{folder}: holds no records; name results, or results/reference")
+    return _pooled(machines)
 
 
-def _pooled(reference: Path, machines: dict[str, list[Entry]]) -> Tables:
+def _pooled(machines: dict[str, list[Entry]]) -> Tables:
     """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
-    found = pool.pool(machines, facts, list(_chosen()), _defaults())
+    found = pool.pool(machines, facts, list(shipped.chosen()), shipped.defaults())
     trials = [row for entries in machines.values() for row in tuning.trials(entries[0].results)]
     content = collect.build(
-        found.entries, found.datasets, _report(), one_machine=False, pooled=found, trials=trials
+        found.entries, found.datasets, shipped.report(), one_machine=False, pooled=found, trials=trials
     )  # fmt: skip
     content.settings["left_out"] = found.left_out
     return content
-
-
-def _from(readme: Path, folder: Path) -> Path:
-    """A folder as a file beside it names it."""
-    return Path(os.path.relpath(folder.resolve(), readme.resolve().parent))
 
 
 def _machines(reference: Path) -> dict[str, list[Entry]]:
@@ -224,35 +212,6 @@ def _machines(reference: Path) -> dict[str, list[Entry]]:
     return {name: found[name] for name in sorted(kinds, key=lambda name: kinds[name] == "cpu")}
 
 
-def _chosen() -> Iterator[TrainingJob]:
-    """The trainings of every tuned track, as far as the configuration knows its datasets and models."""
-    tuned = _declared("tuned")
-    try:
-        merged = load.merged(load.load(), tuned)
-    except UserError:  # it says so where it matters: publishing goes on
-        return
-    for track, by_dataset in tuned.get("selected_settings", {}).items():
-        for dataset, by_model in by_dataset.items():
-            models = [
-                model
-                for model in merged["run"]["models"]
-                if model in by_model or not is_trainable(MODELS / f"{model}.py")
-            ]
-            if dataset in merged["datasets"]:
-                run = {**merged["run"], "datasets": [dataset], "tracks": [track], "models": models}
-                yield from grid.grid({**merged, "run": run, "measure": {}}, MODELS).trainings
-
-
-def _defaults() -> dict[str, dict[str, Any]]:
-    """Every model's hyper-parameters where a job says nothing."""
-    return {
-        model: {
-            name: value for name, (_, value) in model_config_fields(MODELS / f"{model}.py").items()
-        }
-        for model in available_models(MODELS)
-    }
-
-
 def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
     """Refuse records that were made from other data than those published under the same name."""
     published = folder / "data" / name / "dataset.json"
@@ -266,18 +225,3 @@ def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
 def _datasets(folder: Path) -> dict[str, Any]:
     names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
     return {name: store.read_dataset(folder, name) for name in names}
-
-
-def _report() -> dict[str, Any]:
-    """What the project's configuration says to the report, with the steps of the ablation and tuned settings."""
-    return {
-        **grid.report(load.load()),
-        "ablation": _declared("ablation").get("report", {}).get("ablation", []),
-        "selected_settings": _declared("tuned").get("selected_settings", {}),
-    }
-
-
-def _declared(name: str) -> dict[str, Any]:
-    """A configuration file of the project as written; empty if there is none."""
-    file = CONFIG / f"{name}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -72,12 +72,19 @@ def opened(browser):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """The page of a few hand-made records."""
+    """The page of a few hand-made records: two datasets, two lengths, cost measured in one condition only."""
     sys.path.insert(0, str(ROOT / "tests" / "unit"))
-    import builders
+    from builders import THREE, curves_of, grid, measurement, rendered, training
 
+    trainings = [
+        training(dataset, model, seq_len=seq_len, seed=seed)
+        for dataset, seq_len in (("toy", 50), ("toy", 100), ("other", 50))
+        for model, seeds in (("popularity", [0]), *((model, [0, 1]) for model in THREE))
+        for seed in seeds
+    ]
+    curve = [one for one in curves_of() if one["curve"] == "length-at-constant-batch"]
     results = tmp_path_factory.mktemp("small")
-    builders.rendered(results, draw=True)
+    rendered(results, grid(trainings, [measurement("toy", THREE, seq_len=100), *curve]), draw=True)
     return results / "report" / "index.html"
 
 

@@ -20,6 +20,7 @@ from builders import (
     write_training,
 )
 
+from seqbench.config import shipped
 from seqbench.core import store
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import TrainingJob
@@ -255,7 +256,7 @@ def test_a_track_stands_with_equal_trainings_of_another(tmp_path, monkeypatch):
     published(tmp_path, grid([training(), training(model="mamba4rec"), own]))
     wanted = [TrainingJob.from_json(json.dumps({k: v for k, v in training(model=m).items() if k != "path"}))
               for m in ("sasrec", "mamba4rec")]  # fmt: skip
-    monkeypatch.setattr(publish, "_chosen", lambda: [replace(w, track="tuned") for w in wanted])
+    monkeypatch.setattr(shipped, "chosen", lambda: [replace(w, track="tuned") for w in wanted])
     publish.together(tmp_path / "reference")
     frame = pd.read_csv(tmp_path / "reference" / "effectiveness.csv")
     assert set(frame.model[frame.track == "tuned"]) == {"gru4rec", "sasrec", "mamba4rec"}
@@ -263,23 +264,23 @@ def test_a_track_stands_with_equal_trainings_of_another(tmp_path, monkeypatch):
 
 def test_tuned_settings_that_fit_no_configuration_do_not_stop_publishing(tmp_path, monkeypatch):
     """The configuration lost a dataset, and one of its models was never tuned on another."""
-    every = list(publish._chosen())
-    tuned = yaml.safe_load((publish.CONFIG / "tuned.yaml").read_text())
+    every = list(shipped.chosen())
+    tuned = yaml.safe_load((shipped.CONFIG / "tuned.yaml").read_text())
     del tuned["selected_settings"]["tuned"]["amazon-video-games"]["gru4rec"]
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(tuned))
-    monkeypatch.setattr(publish, "CONFIG", tmp_path)
-    config = publish.load.load()
+    monkeypatch.setattr(shipped, "CONFIG", tmp_path)
+    config = shipped.load.load()
     del config["datasets"]["amazon-beauty"]
-    monkeypatch.setattr(publish.load, "load", lambda: config)
-    gone = {(e.dataset, e.model) for e in every} - {(e.dataset, e.model) for e in publish._chosen()}
+    monkeypatch.setattr(shipped.load, "load", lambda: config)
+    gone = {(e.dataset, e.model) for e in every} - {(e.dataset, e.model) for e in shipped.chosen()}
     beauty = {key for key in {(e.dataset, e.model) for e in every} if key[0] == "amazon-beauty"}
     assert len(beauty) == 7 and gone == beauty | {("amazon-video-games", "gru4rec")}
 
     def refuse():
         raise UserError("config: damaged")
 
-    monkeypatch.setattr(publish.load, "load", refuse)
-    assert list(publish._chosen()) == []
+    monkeypatch.setattr(shipped.load, "load", refuse)
+    assert list(shipped.chosen()) == []
 
 
 def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path):
