@@ -15,19 +15,11 @@ from typing import Any
 import pandas as pd
 
 from ..config import publications
+from ..core import store
 from ..core.display import TABLES
 from ..core.errors import UserError
 from ..core.pool import Pool
-from ..core.store import (
-    AGAIN,
-    Entry,
-    check_datasets,
-    load,
-    of_one_code,
-    read_dataset,
-    read_grid,
-    read_json,
-)
+from ..core.store import AGAIN, Entry, read_json
 from . import (
     answers,
     budgets,
@@ -74,9 +66,9 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     Raises:
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
     """
-    grid = read_grid(grid_path)
-    entries = load(grid, Path(results))
-    datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
+    grid = store.read_grid(grid_path)
+    entries = store.load(grid, Path(results))
+    datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
     write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))
 
@@ -94,8 +86,8 @@ def build(
     report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the
     records were chosen from, where several machines made them. trials: rows of `tuning.trials`.
     """
-    check_datasets(entries, datasets)
-    compared = of_one_code(entries)
+    store.check_datasets(entries, datasets)
+    compared = store.of_one_code(entries)
     quality = summarise(compared, report["margin"], one_machine)
     order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
@@ -117,9 +109,8 @@ def build(
         "searches": (tuning.searches(report.get("selected_settings", {})), tuning.SEARCHES),
     }
     frames |= {n: pd.DataFrame(own, columns=[*columns]) for n, (own, columns) in found.items()}
-    names = ("protocols", "agreement")
-    made = protocols.summarise(datasets, frames["summary"], frames["comparisons"])
-    frames |= dict(zip(names, made, strict=True))
+    both = protocols.summarise(datasets, frames["summary"], frames["comparisons"])
+    frames |= dict(zip(("protocols", "agreement"), both, strict=True))
     if measured:
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
