@@ -82,9 +82,8 @@ class View:
         board = judged if len(judged) else board
         if board.empty:
             return dict.fromkeys(CONDITION)
-        board = pick(
-            board, dataset=board.dataset.iloc[0]
-        )  # datasets and tracks stand in their order
+        # Datasets and tracks stand in their order.
+        board = pick(board, dataset=board.dataset.iloc[0])
         board = pick(board, track=board.track.iloc[0])
         return dict(zip(CONDITION, board.sort_values("seq_len").iloc[-1][list(CONDITION)], strict=True))  # fmt: skip
 

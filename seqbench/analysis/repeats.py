@@ -62,9 +62,8 @@ def effect(pool: Pool) -> Iterator[dict[str, Any]]:
 
 def _changes(groups: list[Pairs], every: list[Entry], seen_items: str) -> dict[str, float | None]:
     changes = [[_mean(b, seen_items) / _mean(a, seen_items) - 1 for a, b in own] for own in groups]
-    means = np.array(
-        [np.mean(own) for own in changes]
-    )  # seeds of one model and condition are alike
+    # Seeds of one model and condition are alike.
+    means = np.array([np.mean(own) for own in changes])
     half = stdtrit(len(means) - 1, (1 + resampling.CONFIDENCE) / 2) * means.std(ddof=1)
     half /= np.sqrt(len(means))
     seeds = [v for own in groups for v in _of_seeds(own[0], every, seen_items)]

@@ -22,10 +22,7 @@ from .errors import UserError
 from .jobs import filled
 
 DECIDES = "nothing"
-
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
-
-
 CONDITION = ("dataset", "track", "seq_len")
 
 
