@@ -19,7 +19,6 @@ from .tables import Cell, Column, Table
 TEMPLATE = Path(__file__).resolve().parents[2] / "report" / "template"
 VERDICTS = ("better", "faster", "smaller")
 SENTENCES = ("quality", "others", "step", "crossing", "memory", "caution")
-MOST = 5  # sentences of the answer; the one on the other comparators gives way
 DIMENSIONS = {"dataset": "dataset", "length": "seq_len", "track": "track", "seen": "seen_items", "machine": "machine_name"}  # fmt: skip
 NOT_MEASURED = "not measured"
 
@@ -64,7 +63,7 @@ def verdicts(tables: Tables) -> list[Answer]:
 def sentences(tables: Tables) -> list[Answer]:
     """At most five sentences, in their order; a place with nothing to say is left out."""
     said = [a for a in _answers(tables, SENTENCES) if a.text]
-    return [a for a in said if len(said) <= MOST or a.place != "others"]
+    return [a for a in said if len(said) <= 5 or a.place != "others"]
 
 
 def _answers(tables: Tables, places: tuple[str, ...]) -> Iterator[Answer]:

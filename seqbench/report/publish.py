@@ -39,7 +39,7 @@ OF_ALL = {
     **{
         name: (name, None)
         for name in (
-            *("answers", "leaderboard", "comparisons", "cost_ratios", "time_to_quality", "claims", "paper"),
+            *("answers", "leaderboard", "comparisons", "time_to_quality", "claims", "paper"),
             *("published_values", "warnings", "budgets", "origins", "repeats", "machine_effect", "searches"),
         )
     },

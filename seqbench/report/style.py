@@ -39,7 +39,6 @@ matplotlib.rcParams.update({
     "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": MUTED, "grid.alpha": 0.25, "grid.linewidth": 0.8,
     "figure.dpi": 72, "savefig.dpi": 144, "svg.hashsalt": "seqbench", "pdf.fonttype": 42, "lines.linewidth": 1.5, "lines.markersize": 7,
 })  # fmt: skip
-WORKERS = 2  # processes that draw
 UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}}  # fmt: skip
 
 
@@ -231,7 +230,7 @@ def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None
 
 def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[str, str]:
     """Figures as elements of the page, by name, made in processes of their own; with a folder their files are written there too."""
-    with ProcessPoolExecutor(WORKERS) as pool:
+    with ProcessPoolExecutor(2) as pool:
         texts = pool.map(_picture, drawings, [folder] * len(drawings), chunksize=4)
         return {drawing.name: text for drawing, text in zip(drawings, texts, strict=True)}
 

@@ -386,6 +386,8 @@ VIEWS = (
          ("protocol", "seen_items"), (), ("track", "base", "seq_len"), ("model",), (quality("", "mean", "ci_low", "ci_high"),)),
     View("agreement", "more", "Do protocols agree on the order of the models?", of("agreement"), ("protocol", "seen_items", "swapped_pairs"),
          (number("Kendall's tau", "tau", fmt.ratio), number("Pairs", "pairs"), number("Swapped", "swapped"), number("Contradicted", "contradicted")), ("track", "base", "seq_len")),
+    View("quality", "more", "Quality of every model", of("summary", main=True, ties="conservative"),
+         ("model",), (), ("dataset", "seq_len", "seen_items"), ("metric",), (quality("", "mean", "ci_low", "ci_high"),), ("track",)),
     View("probes", "more", f"{NDCG} by groups of users", of("probes", main=True),
          ("group",), (), ("dataset", "seq_len", "probe"), ("model",), (quality("", "mean", "ci_low", "ci_high"),), ("track",)),
     View("costs", "more", "Cost on the datasets", _costs("time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),

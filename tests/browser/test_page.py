@@ -204,6 +204,14 @@ def test_nothing_overflows(opened, site, width):
     assert [fault for fault in faults if fault[1]] == []
 
 
+def test_a_large_screen_shows_the_whole_leaderboard_in_every_view(opened, site):
+    board = opened(site, width=LARGE)
+    for view in board.views():
+        hidden = board.page.locator("#board .scroll").evaluate("part => part.scrollWidth - part.clientWidth")  # fmt: skip
+        assert hidden <= 0, view
+        assert outside(board.page, "#leaderboard tbody tr") == [], view
+
+
 def test_on_paper_all_is_there_and_nothing_is_cut(opened, site):
     board = opened(site, width=1030, height=700)  # what A4 across has at 96 dpi
     page = board.page
