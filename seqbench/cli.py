@@ -253,27 +253,27 @@ def _page(a: argparse.Namespace) -> None:
 
 def _results(a: argparse.Namespace) -> None:
     from .report.publish import tables_of
-    from .report.terminal import results
+    from .terminal.show import results
 
     chosen = {chip: getattr(a, chip) for chip in ("dataset", "length", "track", "seen", "machine")}
     print(results(tables_of(a.records), chosen))
 
 
 def _compare(a: argparse.Namespace) -> None:
-    from .analysis.compare import compare
     from .config.load import load
-    from .report.terminal import comparison
+    from .terminal.compare import compare
+    from .terminal.show import comparison
 
     print(comparison(compare(a.A, a.B, load()["report"]["margin"]), (str(a.A), str(a.B))))
 
 
 def _plan(a: argparse.Namespace) -> None:
-    from .analysis.plan import plan
     from .config.grid import grid
     from .config.load import load
     from .config.model_files import MODELS
     from .hardware.leases import device_kind
-    from .report.terminal import planned
+    from .terminal.plan import plan
+    from .terminal.show import planned
 
     kind = a.device or device_kind()
     jobs = grid(load(a.CONFIGFILES), MODELS)
@@ -281,7 +281,6 @@ def _plan(a: argparse.Namespace) -> None:
 
 
 def _command(a: argparse.Namespace) -> None:
-    from .analysis.tidy import command
     from .core.records import read_record
     from .core.store import Entry
 
@@ -293,7 +292,7 @@ def _command(a: argparse.Namespace) -> None:
             f"{a.RECORD}: holds no record; name a folder with record.json below results/runs"
         )
     root, path = Path(*parts[: below[-1]]), Path(*parts[below[-1] :])
-    print(command(Entry(path.as_posix(), root, read_record(folder))))
+    print(Entry(path.as_posix(), root, read_record(folder)).command)
 
 
 def _check(a: argparse.Namespace) -> int:
@@ -309,7 +308,7 @@ def _check(a: argparse.Namespace) -> int:
 
 @holding(SHARED)
 def _publish(a: argparse.Namespace) -> None:
-    from .analysis.collect import load, read_grid
+    from .core.store import load, read_grid
     from .report.publish import check_readme, publish, together
 
     check_readme(a.readme)

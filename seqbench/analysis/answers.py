@@ -14,9 +14,8 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC
 from .costs import LENGTHS
-from .rows import pick, trainings, unique
 from .scaling_rows import CONCLUSIVE_SHARE
-from .tables import CONDITION, Tables
+from .tables import CONDITION, Tables, pick, trainings, unique
 
 SEEN_ITEMS, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
@@ -89,9 +88,8 @@ class View:
         board = judged if len(judged) else board
         if board.empty:
             return dict.fromkeys(CONDITION)
-        board = pick(
-            board, dataset=board.dataset.iloc[0]
-        )  # datasets and tracks stand in their order
+        # Datasets and tracks stand in their order.
+        board = pick(board, dataset=board.dataset.iloc[0])
         board = pick(board, track=board.track.iloc[0])
         return dict(zip(CONDITION, board.sort_values("seq_len").iloc[-1][list(CONDITION)], strict=True))  # fmt: skip
 

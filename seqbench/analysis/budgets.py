@@ -5,47 +5,43 @@ Times of a training are informative: other work may have run beside it, or it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pandas as pd
 
-from .rows import pick, tracks_in_order, trainings, unique
+from .costs import core_seconds
+from .tables import Tables, tracks_in_order, trainings
 
 GROUP = ("track", "dataset", "seq_len", "model", "machine_name", "device_kind")
-MEANS = {"steps": "steps", "best_step": "best_step", "epochs": "epochs", "targets": "targets_seen"}
-SECONDS = ("train_s", "evaluate_s")
-COLUMNS = (*GROUP, "n_seeds", "ended_by_budget", *MEANS, *SECONDS, "core_s")
+MEANS = {"steps": "steps", "best_step": "best_step", "epochs": "epochs", "targets": "targets_seen", "train_s": "train_s", "evaluate_s": "evaluate_s"}  # fmt: skip
+COLUMNS = (*GROUP, "n_seeds", "ended_by_budget", *MEANS, "core_s")
 ORIGINS = (*GROUP, "n_seeds", "seeds")
 
 
-def rows(experiments: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def rows(tables: Tables) -> pd.DataFrame:
     """A row per condition, model and machine.
 
     Means over seeds, but for `ended_by_budget`, which counts the trainings that more steps might have helped, and
     `core_s`: seconds of all seeds times threads; on a GPU seconds of the device.
     """
-    for about, own in _groups(experiments):
-        cores = own.threads.where(own.device_kind == "cpu", 1)
-        yield {
-            **about, "n_seeds": len(own), "ended_by_budget": int(own.still_improving.eq(True).sum()),
-            **{name: own[column].mean() for name, column in MEANS.items()},
-            **{name: own[name].mean() for name in SECONDS},
-            "core_s": (own[list(SECONDS)].sum(axis=1) * cores).sum(),
-        }  # fmt: skip
+    return _by_machine(tables)[[*COLUMNS]]
 
 
-def origins(experiments: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def origins(tables: Tables) -> pd.DataFrame:
     """Which machine trained which seeds of a condition and model."""
-    for about, own in _groups(experiments):
-        seeds = sorted(int(seed) for seed in own.seed)
-        yield {**about, "n_seeds": len(seeds), "seeds": " ".join(map(str, seeds))}
+    return _by_machine(tables)[[*ORIGINS]]
 
 
-def _groups(experiments: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    found = trainings(experiments)
-    for track in tracks_in_order(track for (track,) in unique(found, "track")):
-        here = pick(found, track=track)
-        for values in unique(here.sort_values(["dataset", "seq_len"], kind="stable"), *GROUP):
-            about = dict(zip(GROUP, values, strict=True))
-            yield about, pick(here, **about)
+def _by_machine(tables: Tables) -> pd.DataFrame:
+    found = trainings(tables.main("experiments"))
+    if found.empty:
+        return pd.DataFrame(columns=[*COLUMNS, "seeds"])
+    places = {track: k for k, track in enumerate(tracks_in_order(found.track))}
+    found = found.assign(
+        place=found.track.map(places),
+        ended=found.still_improving.eq(True),
+        core=(found.train_s + found.evaluate_s) * core_seconds(found),
+    ).sort_values(["place", "dataset", "seq_len"], kind="stable")
+    whole = found.groupby([*GROUP], sort=False)
+    seeds = whole.seed.agg(lambda own: " ".join(str(int(seed)) for seed in sorted(own)))
+    means = {name: (column, "mean") for name, column in MEANS.items()}
+    counts = {"n_seeds": ("seed", "size"), "ended_by_budget": ("ended", "sum"), "core_s": ("core", "sum")}  # fmt: skip
+    return whole.agg(**counts, **means).assign(seeds=seeds).reset_index()

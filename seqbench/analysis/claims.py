@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from ..config.model_files import shown
-from .rows import compared_tracks, pick, unique
 from .summary import enough_seeds
+from .tables import Tables, compared_tracks, pick, unique
 from .verdicts import facing
 
 YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured"
@@ -37,11 +37,16 @@ Claim = Mapping[str, Any]
 Made = Iterator[tuple[dict[str, Any], tuple]]  # what a row is about, and FOUND
 
 
-def rows(
-    frames: Mapping[str, pd.DataFrame], settings: Mapping[str, Any], claims: Claim, paper: Claim
-) -> Iterator[dict[str, Any]]:
+def rows(tables: Tables, claims: Claim, paper: Claim) -> pd.DataFrame:
     """Every claim in every track that was run, in the order of the file; paper: that block of published_values.yaml."""
-    tracks = compared_tracks(settings, (t for (t,) in unique(frames["experiments"], "track") if t))
+    return pd.DataFrame(_rows(tables, claims, paper), columns=[*COLUMNS])
+
+
+def _rows(tables: Tables, claims: Claim, paper: Claim) -> Iterator[dict[str, Any]]:
+    frames = tables.frames
+    tracks = compared_tracks(
+        tables.settings, (t for (t,) in unique(frames["experiments"], "track") if t)
+    )
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
     for kind, maker in makers.items():
         for claim in claims.get(kind, []):
@@ -50,8 +55,7 @@ def rows(
                 for about, found in maker(frames, claim, claims["focal_model"], track, paper):
                     name = shown(about["comparator"]).label if "comparator" in about else ""
                     row = {"kind": kind, "source": claim["source"], "track": track, "claim": claim["sentence"].format(comparator=name)}  # fmt: skip
-                    row |= about | dict(zip(FOUND, found, strict=True))
-                    yield {column: row.get(column) for column in COLUMNS}
+                    yield row | about | dict(zip(FOUND, found, strict=True))
 
 
 def _quality(frames: Mapping, claim: Claim, focal: str, track: str, _: Claim) -> Made:

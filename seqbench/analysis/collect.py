@@ -1,15 +1,13 @@
 """Collect: the records of a grid in, tables out. Everything after this step reads only the tables.
 
-Tables (below `results/tables`): `experiments`, `summary`, `comparisons`, `contrasts`, `curves`, `scaling`, `crossovers`, `probes`,
-`protocols`, `agreement`, `claims`, `paper`, `published_values`, `budgets`, `origins`, `repeats`, `machine_effect`, `tuning`,
-`searches` (CSV),
-`effectiveness` and `efficiency` (tidy; Parquet and CSV), `datasets.json` and `settings.json` (margin, environments).
+Below `results/tables` every table of `TABLES` is a Parquet file for the next step and a CSV for people; beside them
+`datasets.json` and `settings.json` (margin, environments).
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,18 @@ from typing import Any
 import pandas as pd
 
 from ..config import publications
-from ..core import records
+from ..core import store
+from ..core.display import TABLES
 from ..core.errors import UserError
-from ..core.store import Entry, read_dataset
+from ..core.pool import Pool
+from ..core.store import AGAIN, Entry, read_json
 from . import (
     answers,
     budgets,
     claims,
-    cost_ratios,
     costs,
     leaderboard,
     memory_lag,
-    paper,
     probe_rows,
     protocols,
     published_values,
@@ -39,67 +37,27 @@ from . import (
     verdicts,
     warnings,
 )
-from .pool import Pool
 from .summary import summarise
 from .tables import Tables
-from .tidy import badge, curve_rows, experiment_row
+from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
-WORKFLOW = "run `make report` (or `snakemake --cores 8 report`)"
-TIDY = ("effectiveness", "efficiency")
-# Tables made from tables, in two turns: the second reads what others published too.
-FROM_RECORDS = {
+PUBLISHED = publications.published_values
+MAKERS = {  # of tables from tables; those below read those above
     "comparisons": verdicts.final,
-    "cost_ratios": cost_ratios.rows,
+    "cost_ratios": costs.ratios,
     "costs": costs.of_conditions,
     "time_to_quality": time_to_quality.rows,
     "memory": memory_lag.rows,
+    "claims": lambda own: claims.rows(own, publications.claims(), PUBLISHED()["paper"]),
+    "paper": lambda own: published_values.paper_rows(own, PUBLISHED()["paper"]),
+    "published_values": lambda own: published_values.rows(own, PUBLISHED()["published_values"]),
+    "budgets": budgets.rows,
+    "origins": budgets.origins,
+    "warnings": warnings.rows,
+    "leaderboard": leaderboard.rows,
+    "answers": answers.rows,
 }
-TO_BE_READ = {"warnings": warnings.rows, "leaderboard": leaderboard.rows, "answers": answers.rows}
-
-
-# Text as it is written, and missing only if empty: a dataset may be named `2024`, `1e5` or `nan`.
-NAMES = (
-    *("path", "dataset", "track", "base", "protocol", "model", "model_a", "model_b"),
-    *("cheaper_min", "cheaper_max", "swapped_pairs", "machine", "machine_name", "device"),
-    *("subject", "text", "why"),
-    *("comparator", "track_a", "track_b", "machine_a", "machine_b", "machines", "seeds"),
-)
-HEXADECIMAL = ("revision", "code_revision", "code_hash", "data_hash")  # some would read as numbers
-
-
-# What a table with rows cannot be without; by it a file that is none of ours is told.
-COLUMNS = {
-    "experiments": ("path", "dataset", "model", "track", "seq_len", "kind", "status"),
-    "effectiveness": ("path", "dataset", "model", "track", "seq_len", "metric", "value"),
-    "summary": ("dataset", "model", "track", "seq_len", "seen_items", "metric", "mean"),
-    "comparisons": ("dataset", "track", "seq_len", "model_a", "model_b", "metric", "difference"),
-    "contrasts": ("dataset", "track", "model", "contrast", "metric", "difference"),
-    "efficiency": ("path", "dataset", "model", "track", "seq_len", "metric", "median"),
-    "curves": ("path", "dataset", "model", "track", "step", "metric", "value"),
-    "scaling": ("track", "model", "curve"),
-    "crossovers": ("track", "model_a", "model_b", "curve"),
-    "probes": ("dataset", "track", "model", "probe", "metric", "mean"),
-    "protocols": ("base", "track", "model", "protocol", "metric", "mean"),
-    "agreement": ("base", "track", "protocol", "tau"),
-    "cost_ratios": ("track", "comparator", "metric", "ratio", "verdict"),
-    "costs": ("track", "dataset", "model", "cost_source"),
-    "time_to_quality": ("track", "dataset", "model", "goal", "steps"),
-    "memory": ("track", "dataset", "lag", "model", "share"),
-    "claims": ("kind", "claim", "track", "verdict"),
-    "paper": ("model", "quantity", "track", "published", "ours"),
-    "published_values": ("dataset", "model", "track", "metric", "published", "verdict"),
-    "budgets": ("track", "dataset", "model", "core_s"),
-    "origins": ("track", "dataset", "model", "machine_name", "seeds"),
-    "repeats": ("machine_a", "machine_b", "dataset", "model", "difference"),
-    "machine_effect": ("machine_a", "machine_b", "change"),
-    "tuning": ("dataset", "model", "trial", "value"),
-    "searches": ("track", "dataset", "model", "chosen"),
-    "warnings": ("level", "code"),
-    "leaderboard": ("track", "dataset", "model", "machine_name", "ndcg"),
-    "answers": ("place", "variant"),
-}
-FRAMES = tuple(COLUMNS)
 
 
 def collect(grid_path: Path, results: Path, out: Path) -> None:
@@ -108,68 +66,11 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     Raises:
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
     """
-    grid = read_grid(grid_path)
-    entries = load(grid, Path(results))
-    datasets = {name: read_dataset(Path(results), name) for name in grid["datasets"]}
+    grid = store.read_grid(grid_path)
+    entries = store.load(grid, Path(results))
+    datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
     write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))
-
-
-def load(grid: dict[str, Any], results: Path) -> list[Entry]:
-    """Read the records of a grid, in its order, and compare their settings with the grid's."""
-    entries = []
-    for wanted in grid["trainings"]:
-        job = {key: value for key, value in wanted.items() if key != "path"}
-        entries.append(_asked_for(results, wanted["path"], job))
-    for wanted in grid["measurements"]:
-        shared = {key: value for key, value in wanted.items() if key != "records"}
-        for path, own in zip(wanted["records"], wanted["models"], strict=True):
-            entries.append(_asked_for(results, path, shared | own))
-    return entries
-
-
-def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
-    entry = read_entry(results, path)
-    why = records.difference(entry.record, job)
-    if why:
-        raise UserError(f"{results / path}: {why}: delete it and {WORKFLOW}")
-    return entry
-
-
-def read_entry(results: Path, path: str) -> Entry:
-    """Read one record; one that is missing is named together with the command that makes it."""
-    file = results / path / "record.json"
-    if not file.exists():
-        raise UserError(f"{file}: the grid names this record but it is not there: {WORKFLOW}")
-    return Entry(path, results, records.read_record(results / path))
-
-
-def published(folder: Path) -> list[Entry]:
-    """All records of a published folder, by path, lengths in the order of numbers."""
-    found = (path.parent for path in (folder / "runs").rglob("record.json"))
-    paths = sorted(found, key=lambda path: _natural(str(path)))
-    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
-
-
-def _natural(text: str) -> list[str | int]:
-    """Sorting key that reads digits as numbers: L200 comes before L1600."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
-
-
-def read_grid(path: Path) -> dict[str, Any]:
-    """Return what `grid` wrote.
-
-    Raises:
-        UserError: no such file, or one without what a grid has.
-    """
-    command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
-    grid = _read_json(Path(path), command)
-    for key in ("trainings", "measurements", "datasets"):
-        if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
-            raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
-    if "focal_model" not in grid.get("report", {}):
-        raise UserError(f"{path}: has no `report.focal_model`: delete it and {command}")
-    return grid
 
 
 def build(
@@ -185,15 +86,12 @@ def build(
     report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the
     records were chosen from, where several machines made them. trials: rows of `tuning.trials`.
     """
-    check_datasets(entries, datasets)
-    compared = of_one_code(entries)
+    store.check_datasets(entries, datasets)
+    compared = store.of_one_code(entries)
     quality = summarise(compared, report["margin"], one_machine)
     order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
     growth, crossovers = scaling_rows.summarise(measured, order)
-    by_protocol, agreement = protocols.summarise(
-        datasets, quality["summary"], quality["comparisons"]
-    )
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
         **quality,
@@ -202,83 +100,25 @@ def build(
         "scaling": growth,
         "crossovers": crossovers,
         "probes": probe_rows.summarise(compared),
-        "protocols": by_protocol,
-        "agreement": agreement,
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
+    found = {
+        "repeats": (repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
+        "machine_effect": (repeats.effect(pooled) if pooled else (), repeats.EFFECT),
+        "tuning": (trials, tuning.COLUMNS),
+        "searches": (tuning.searches(report.get("selected_settings", {})), tuning.SEARCHES),
+    }
+    frames |= {n: pd.DataFrame(own, columns=[*columns]) for n, (own, columns) in found.items()}
+    both = protocols.summarise(datasets, frames["summary"], frames["comparisons"])
+    frames |= dict(zip(("protocols", "agreement"), both, strict=True))
     if measured:
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
     tables = Tables(frames, datasets, settings)
-    for name, make in FROM_RECORDS.items():
-        frames[name] = make(tables)
-    frames |= _beside_others(tables) | _made_by(tables, pooled, trials)
-    for name, make in TO_BE_READ.items():
+    for name, make in MAKERS.items():
         frames[name] = make(tables)
     return tables
-
-
-def _beside_others(tables: Tables) -> dict[str, pd.DataFrame]:
-    """Tables of what others published, beside ours."""
-    published, frames, settings = publications.published_values(), tables.frames, tables.settings
-    own, values = published["paper"], published["published_values"]
-    values = published_values.rows(frames["summary"], settings, values)
-    return {
-        "claims": _frame(claims.rows(frames, settings, publications.claims(), own), claims.COLUMNS),
-        "paper": paper.rows(frames, tables.datasets, settings, own),
-        "published_values": values,
-    }
-
-
-def _made_by(
-    tables: Tables, pooled: Pool | None, trials: Iterable[dict[str, Any]]
-) -> dict[str, pd.DataFrame]:
-    """Tables of how the trainings came about: what they took, where they were made, how settings were searched."""
-    trained = tables.main("experiments")
-    effect = repeats.effect(pooled) if pooled else ()
-    return {
-        "budgets": _frame(budgets.rows(trained), budgets.COLUMNS),
-        "origins": _frame(budgets.origins(trained), budgets.ORIGINS),
-        "repeats": _frame(repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
-        "machine_effect": _frame(effect, repeats.EFFECT),
-        "tuning": _frame(trials, tuning.COLUMNS),
-        "searches": _frame(
-            tuning.searches(tables.settings.get("selected_settings", {})), tuning.SEARCHES
-        ),
-    }
-
-
-def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
-
-
-def of_one_code(entries: list[Entry]) -> list[Entry]:
-    """Records that may be compared: where a condition or a measurement session has records of the present code, those
-    of older code leave it. All of them keep their row in `experiments`, where the badge says which they are.
-    """
-
-    def together(entry: Entry) -> tuple:
-        if not entry.training:
-            return (str(Path(entry.path).parent),)
-        condition = map(entry.job.get, ("dataset", "track", "seq_len"))
-        return entry.record["environment"]["machine"], *condition
-
-    # A baseline's code seldom changes: it fits the trainings beside it, older or not.
-    trained = (entry for entry in entries if not entry.training or entry.values.get("steps"))
-    renewed = {together(entry) for entry in trained if not badge(entry)}
-    return [e for e in entries if not badge(e) or together(e) not in renewed]
-
-
-def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
-    """Refuse records that were made from other data than the dataset's facts describe."""
-    for entry in entries:
-        facts, data = datasets.get(entry.job["dataset"]), entry.record["data"]
-        if facts and data["hash"] and data["hash"] != facts["hash"]:
-            raise UserError(
-                f"{entry.path}: made from other data than data/{data['name']} now holds;"
-                " delete the record and run the workflow again"
-            )
 
 
 def write(tables: Tables, out: Path) -> None:
@@ -286,64 +126,34 @@ def write(tables: Tables, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in tables.frames.items():
         frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-        if name in TIDY:
-            frame.to_parquet(out / f"{name}.parquet", index=False)
+        frame.to_parquet(out / f"{name}.parquet", index=False)
     for name in ("datasets", "settings"):
         text = json.dumps(getattr(tables, name), indent=1, sort_keys=True)
         (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Tables:
-    """Read what `write` wrote; a table without rows comes back empty.
+    """Read what `write` wrote, types included.
 
     Raises:
         UserError: a table is missing or damaged.
     """
-    folder = Path(folder)
-    frames = {name: _read_table(folder / f"{name}.csv") for name in FRAMES}
-    datasets, settings = (
-        _read_json(folder / f"{n}.json", WORKFLOW) for n in ("datasets", "settings")
-    )
-    return Tables(frames, datasets, settings)
+    frames = {name: _read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
+    files = (Path(folder) / f"{name}.json" for name in ("datasets", "settings"))
+    return Tables(frames, *(read_json(file, AGAIN) for file in files))
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
-    counts: dict[str, int] = {}
-    for entry in entries:
-        text = json.dumps(entry.record["environment"], sort_keys=True)
-        counts[text] = counts.get(text, 0) + 1
+    counts = Counter(json.dumps(e.record["environment"], sort_keys=True) for e in entries)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]
 
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        frame = _read_csv(path)
-    except (pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path}: is no table ({why}): delete it and {WORKFLOW}") from None
-    lacking = [column for column in COLUMNS[path.stem] if column not in frame]
-    if len(frame.columns) and lacking:
-        raise UserError(f"{path}: has no column {lacking[0]!r}: delete it and {WORKFLOW}")
-    return frame
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise UserError(f"{path}: not there: {WORKFLOW}")
-    if not path.read_text(encoding="utf-8").strip():
-        return pd.DataFrame()
-    frame = pd.read_csv(path, dtype=dict.fromkeys(HEXADECIMAL, str))
-    if mine := [column for column in frame if column in NAMES]:
-        names = pd.read_csv(path, usecols=mine, dtype=str, keep_default_na=False, na_values=[""])
-        frame[mine] = names[mine]  # read apart: what counts as missing holds for a whole file
-    return frame
-
-
-def _read_json(path: Path, command: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return pd.read_parquet(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: not there: {command}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None
+        raise UserError(f"{path}: not there: {AGAIN}") from None
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None

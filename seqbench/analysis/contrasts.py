@@ -6,13 +6,12 @@ Every condition is resampled from the same seed, so equally many users are drawn
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 from ..core.display import QUALITY_METRICS
 from . import significance
-from .groups import Group
-from .tidy import SEEN_ITEMS
+from .groups import COMPARED, Group
 
 Row = dict[str, Any]
 
@@ -28,24 +27,14 @@ def seen_items(group: Group) -> Iterator[Row]:
 def lengths(groups: Sequence[Group]) -> Iterator[Row]:
     """Every model of a track at every longer history against every shorter one, with the same budget."""
     for short, long in combinations(groups, 2):
-        longer = long.job["seq_len"] > short.job["seq_len"]
-        if longer and short.budget == long.budget and _pairs(short, long):
-            yield from _differences("length", short, long)
-
-
-def _pairs(a: Group, b: Group) -> bool:
-    return a.model == b.model and len(a.means.users) == len(b.means.users)
-
-
-def _differences(what: str, first: Group, second: Group) -> Iterator[Row]:
-    compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
-    at = [first.column(*one) for one in compared]
-    found = significance.difference(second.resamples, first.resamples, at)
-    differences = second.means.mean[at] - first.means.mean[at]
-    for (ranked, metric), *numbers in zip(
-        compared, differences, found.low, found.high, strict=True
-    ):
-        yield _row(what, first, second, ranked, metric, numbers)
+        users = [len(group.means.users) for group in (short, long)]
+        alike = (short.model, short.budget, users[0]) == (long.model, long.budget, users[1])
+        if alike and long.job["seq_len"] > short.job["seq_len"]:
+            at = long.compared
+            found = significance.difference(long.resamples, short.resamples, at)
+            numbers = zip(long.means.mean[at] - short.means.mean[at], found.low, found.high, strict=True)  # fmt: skip
+            for (ranked, metric), own in zip(COMPARED, numbers, strict=True):
+                yield _row("length", short, long, ranked, metric, own)
 
 
 def _row(

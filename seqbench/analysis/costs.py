@@ -1,4 +1,5 @@
-"""The table `costs`: what a training step, an epoch, ranking and memory cost, by condition, machine and model.
+"""The tables `costs` and `cost_ratios`: what a training step, an epoch, ranking and memory cost, by condition, machine and
+model; and the focal model's cost over each comparator's.
 
 What was measured on the dataset itself comes first. Where a machine measured none of it, points of the cost curve stand in:
 full-length batches as long, over a catalogue as large, an epoch scaled by the number of targets. The step of a training is
@@ -12,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from .protocols import BASE
-from .rows import pick, trainings
-from .tables import CONDITION, Tables
+from ..core.display import LOWER, QUANTITIES
+from ..data.variants import BASE
+from .tables import CONDITION, Tables, pick, trainings
 
 LENGTHS = "length-at-constant-batch"  # the curve that stands in for a dataset
 PER_USERS = 1000  # users that the time of inference is given for
@@ -29,6 +31,17 @@ ENDS = {"median": "", "q25": "_low", "q75": "_high"}
 KEY = (*CONDITION, "machine_name", "device", "device_kind", "threads", "model", "cost_source")
 VALUES = ("step_s", "epoch_s", "inference_s", "memory_bytes", "energy_j")
 COLUMNS = (*KEY, *(f"{value}{end}" for value in VALUES for end in ENDS.values()))
+COMPARED = tuple(
+    name
+    for name, quantity in QUANTITIES.items()
+    if quantity.better == LOWER and quantity.group in ("time", "memory", "energy")
+)
+SESSION = ["machine_name", "device_kind", "job", "phase", "metric"]
+RATIOS = (
+    *("track", "machine_name", "device", "device_kind", "dataset", "seq_len", "source", "fixed"),
+    *("sequences", "n_items", "phase", "metric", "comparator", "ratio", "ratio_low", "ratio_high"),
+    *("verdict", "rounds"),
+)
 
 
 def measured(tables: Tables) -> pd.DataFrame:
@@ -99,6 +112,31 @@ def _standing_in(tables: Tables, rows: pd.DataFrame, own: pd.DataFrame) -> pd.Da
     done = points.merge(own[place].drop_duplicates(), on=place, how="left", indicator=True)
     points = points[(done._merge == "left_only").to_numpy()].assign(cost_source="synthetic")
     return points.sort_values("sequences", ascending=False, kind="stable")
+
+
+def ratios(tables: Tables) -> pd.DataFrame:
+    """One row per cost and comparator: the ratio of medians, and the verdict cheaper, dearer or inconclusive.
+
+    ratio_low, ratio_high pair the lower quartile of one with the upper quartile of the other; they decide the verdict.
+    Two models are held against each other only where one session measured both with the same batch.
+    """
+    every = measured(tables)
+    every = every[every.metric.isin(COMPARED) & (every["median"] > 0)] if len(every) else every
+    if every.empty:
+        return pd.DataFrame(columns=list(RATIOS))
+    every = every.assign(job=every.path.str.rpartition("/")[0])
+    others = every[every.model != tables.focal_model]
+    others = others[[*SESSION, "model", "median", "q25", "q75"]].rename(columns={"model": "comparator"})  # fmt: skip
+    both = pick(every, model=tables.focal_model).merge(others, on=SESSION, suffixes=("", "_other"))
+    both = both.assign(
+        ratio=both["median"] / both.median_other,
+        ratio_low=both.q25 / both.q75_other,
+        ratio_high=both.q75 / both.q25_other,
+        source=both.curve.fillna("dataset"),
+    )
+    cases = [both.ratio_high < 1, both.ratio_low > 1]
+    both["verdict"] = np.select(cases, ["cheaper", "dearer"], "inconclusive")
+    return tables.sorted(both[list(RATIOS)])
 
 
 def targets_of(facts: Mapping[str, Any]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from ..core.display import QUALITY_METRICS
 from ..core.errors import UserError
 from ..core.store import Entry
 from . import resampling
-from .tidy import SPLITS, effectiveness_rows, qualities
+from .tidy import SEEN_ITEMS, SPLITS, effectiveness_rows, qualities
 
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
-RETRY = "delete the folder of one of them and run the workflow again"
+COMPARED = tuple(product(SEEN_ITEMS, QUALITY_METRICS))  # of two groups
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,13 @@ class Group:
     @property
     def trained(self) -> bool:
         """Whether there was anything to train."""
-        return bool(self.entries[0].values.get("steps"))
+        return self.entries[0].trained
 
     @property
     def budget(self) -> str | None:
         """How much training was allowed, in one phrase; None for a model that is not trained."""
-        training = self.job["training"]
-        return (
-            f"{training['max_steps']} steps x {training['targets_per_step']} targets"
-            if self.trained
-            else None
-        )
+        told = "{max_steps} steps x {targets_per_step} targets".format(**self.job["training"])
+        return told if self.trained else None
 
     @property
     def steady(self) -> bool:
@@ -73,14 +70,14 @@ class Group:
         seeds = self.seeds[:, self.column(chosen["select_seen_items"], chosen["select_on"])]
         return bool(seeds.min() >= APART * seeds.max())
 
+    @property
+    def compared(self) -> list[int]:
+        """Columns of COMPARED."""
+        return [self.column(*one) for one in COMPARED]
+
     def column(self, seen_items: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""
         return self.names.index((seen_items, "conservative", metric))
-
-
-def condition(entry: Entry) -> tuple[str, str, int]:
-    """Dataset, track and length of a training."""
-    return tuple(entry.job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def check_same_data(entries: list[Entry]) -> None:
@@ -106,8 +103,7 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             _check_seeds(seeds[0], entry, one_machine)
             samples = entry.samples()
             users = users or len(samples["test/rank"])
-            if users != len(samples["test/rank"]):
-                raise UserError(_differ(members[0], entry, "evaluated users"))
+            _same(members[0], entry, "evaluated users", users, len(samples["test/rank"]))
             by_split = {split: qualities(samples, split) for split in SPLITS}
             tidy += effectiveness_rows(entry, by_split)
             table = by_split["test"]
@@ -134,8 +130,7 @@ def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:
 
 def _same(first: Entry, second: Entry, what: str, a: object, b: object) -> None:
     if a != b:
-        raise UserError(_differ(first, second, what))
-
-
-def _differ(first: Entry, second: Entry, what: str) -> str:
-    return f"{first.path} and {second.path} differ in {what} and cannot stand in one table: {RETRY}"
+        raise UserError(
+            f"{first.path} and {second.path} differ in {what} and cannot stand in one table:"
+            " delete the folder of one of them and run the workflow again"
+        )

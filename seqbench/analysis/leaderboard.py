@@ -12,9 +12,8 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC
 from .costs import core_seconds
-from .rows import pick, trainings, unique
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import CONDITION, Tables
+from .tables import CONDITION, Tables, pick, trainings, unique
 from .tidy import SEEN_ITEMS
 
 MODEL, MACHINE = [*CONDITION, "model"], ["machine_name", "device_kind"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..core.display import PRIMARY_METRIC
-from .rows import pick
-from .tables import Tables
+from .tables import Tables, pick
 
 COLUMNS = ["track", "dataset", "seq_len", "lag", "model", "share", "share_low", "share_high"]
 

@@ -7,14 +7,14 @@ every model of a condition, so groups can be compared between models, models wit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ..core.display import PRIMARY_METRIC
 from ..core.metrics import per_user
-from ..core.store import Entry
+from ..core.store import CONDITION, Entry, by_condition
 from . import resampling
 
 BREAKDOWNS = {"history_length": "history length", "target_popularity": "popularity of the target"}
@@ -26,18 +26,11 @@ Columns = dict[tuple[str, str], np.ndarray]  # (probe, group) -> users (U,) bool
 def summarise(entries: list[Entry]) -> list[dict[str, Any]]:
     """Return rows of every condition (dataset, track, length) whose records hold probes; older ones are left out."""
     able = [e for e in entries if e.training and e.ok and _has_probes(e)]
-    rows = []
-    for _, members in groupby(sorted(able, key=_condition), _condition):
-        rows += _rows_of_condition(list(members))
-    return rows
+    return [row for members in by_condition(able) for row in _rows_of_condition(members)]
 
 
 def _has_probes(entry: Entry) -> bool:
     return "test-shuffled/rank" in entry.record["samples"]["arrays"]
-
-
-def _condition(entry: Entry) -> tuple[str, str, int]:
-    return tuple(entry.job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
@@ -45,7 +38,7 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
     for entry in members:
         by_model.setdefault(entry.job["model"], []).append(entry.samples())
     groups = _groups(members[0].users())
-    about = {key: members[0].job[key] for key in ("dataset", "track", "seq_len")}
+    about = {key: members[0].job[key] for key in CONDITION}
     orders = {model: [_orders(samples) for samples in seeds] for model, seeds in by_model.items()}
     for (probe, group), users in groups.items():
         of_group = {model: [o[users, :1] for o in seeds] for model, seeds in orders.items()}
@@ -67,7 +60,11 @@ def _rows(
     """Rows of every column (names) of the models' tables (U, K) by seed, all from one draw of users; without users the count
     alone."""
     n_users = len(next(iter(by_model.values()))[0])
-    found = _intervals(by_model) if n_users else {}
+    found = {}
+    if n_users:
+        draws = resampling.resample([resampling.seed_means(seeds) for seeds in by_model.values()])
+        ends = (np.stack([d.model.mean, *resampling.interval(d.means)]) for d in draws)
+        found = dict(zip(by_model, ends, strict=True))
     for k, group in enumerate(names):
         for model, seeds in by_model.items():
             numbers = found[model][:, k].tolist() if n_users else [None] * 3
@@ -78,25 +75,15 @@ def _rows(
             }  # fmt: skip
 
 
-def _intervals(by_model: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """Means with both ends of their intervals (3, K) by model."""
-    draws = resampling.resample([resampling.seed_means(seeds) for seeds in by_model.values()])
-    ends = (np.stack([d.model.mean, *resampling.interval(d.means)]) for d in draws)
-    return dict(zip(by_model, ends, strict=True))
-
-
 def _groups(facts: dict[str, np.ndarray]) -> Columns:
     """Quarters of the users by what is known of them, fewer where many are alike; and those with and without a tie."""
     found: Columns = {}
     for key, probe in BREAKDOWNS.items():
         values = facts[key]
         borders = np.unique(np.quantile(values, np.linspace(0, 1, GROUPS + 1)).astype(int))
-        for low, high in zip(borders[:-1], borders[1:], strict=True):
-            last = high == borders[-1]
-            users = (values >= low) & ((values <= high) if last else (values < high))
-            found[probe, _named(low, high if last else high - 1)] = users
-        if len(borders) == 1:  # all alike
-            found[probe, _named(borders[0], borders[0])] = np.ones(len(values), dtype=bool)
+        begins = borders[:-1] if len(borders) > 1 else borders
+        for low, end in pairwise([*begins, borders[-1] + 1]):
+            found[probe, _named(low, end - 1)] = (values >= low) & (values < end)
     if "tied" in facts:
         tied = facts["tied"] == 1
         found["time of the target", "shared with the item before"] = tied

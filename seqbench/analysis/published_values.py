@@ -1,4 +1,5 @@
-"""Published values of the same models on the same files, beside ours: config/published_values.yaml in, rows out.
+"""Published values of the same models on the same files, beside ours, and the paper's table cell by cell: both blocks of
+config/published_values.yaml in, rows out.
 
 Like with like: a value with seen items kept is held against ours with seen items kept. Verdicts:
 
@@ -14,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from .rows import compared_tracks, pick
+from ..core.display import QUANTITIES
+from .tables import Tables, compared_tracks, pick
 
 METRICS = ("ndcg@10", "hr@10")  # the one that decides first
 ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"
@@ -28,31 +31,94 @@ COLUMNS = (
     *("dataset", "seq_len", "model", "seen_items", "source", "note", "track", "metric"),
     *("published", "ours", "ours_low", "ours_high", "share", "verdict"),
 )
+PROTOCOL = "paper"  # the track of the paper's protocol
+UNKNOWN, DEVICE, WORKLOAD = "not published", "device", "workload"
+INCOMPARABLE = "not comparable"
+CELL = ["model", "phase", "quantity"]
+PAPER = (
+    *(*CELL, "unit", "published", "published_batch", "track", "machine_name", "device_kind"),
+    *("ours", "low", "high", "ours_batch", "difference", "share", "verdict", "why"),
+    *("differs", "data_differs"),
+)
+QUALITY = {"metric": "quantity", "mean": "ours", "ci_low": "low", "ci_high": "high"}
+COST = {"metric": "quantity", "median": "ours", "q25": "low", "q75": "high", "batch_size": "ours_batch"}  # fmt: skip
 
 
-def rows(
-    summary: pd.DataFrame, settings: Mapping[str, Any], published: Iterable[Mapping[str, Any]]
-) -> pd.DataFrame:
+def rows(tables: Tables, published: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """A row per value, metric that it has and track; one without a track where nothing was trained."""
     cells = [
         {**value, "metric": metric, "published": value[metric]}
         for value in published for metric in METRICS if value[metric] is not None
     ]  # fmt: skip
-    ours = pick(summary, ties="conservative").reindex(columns=[*KEY, "track", *OURS]).rename(columns=OURS)  # fmt: skip
-    tracks = compared_tracks(settings, ours.track)
+    ours = pick(tables.frames["summary"], ties="conservative").reindex(columns=[*KEY, "track", *OURS]).rename(columns=OURS)  # fmt: skip
+    tracks = compared_tracks(tables.settings, ours.track)
     ours = ours[ours.track.isin(tracks)].sort_values("track", key=lambda own: own.map(tracks.index))
     found = pd.DataFrame(cells, columns=[*KEY, "source", "note", "published"])  # fmt: skip
     found = found.merge(ours.astype(found.dtypes[KEY]), how="left", on=KEY)
     found["share"] = found.ours / found.published
-    found["verdict"] = [
-        ABSENT if pd.isna(row.ours) else verdict(row.ours, row.ours_low, row.ours_high, row.published)
-        for row in found.itertuples()
-    ]  # fmt: skip
+    found["verdict"] = _verdicts(found.ours, found.ours_low, found.ours_high, found.published)
     return found[[*COLUMNS]]
 
 
-def verdict(ours: float, low: float, high: float, published: float) -> str:
-    """Where our interval lies beside a published value."""
-    if low > published or high < published:
-        return ABOVE if low > published else BELOW
-    return REACHED if ours >= NEAR * published else UNSURE
+def _verdicts(*columns: pd.Series) -> np.ndarray:
+    """Where our intervals lie beside published values; columns: ours, low, high, published."""
+    ours, low, high, published = columns
+    cases = [ours.isna(), low > published, high < published, ours >= NEAR * published]
+    return np.select(cases, [ABSENT, ABOVE, BELOW, REACHED], UNSURE)
+
+
+def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
+    """A row per cell of the paper's table and track; of a cost one per machine that measured it.
+
+    A cost of the same workload on a GPU is only described (`less`, `same`, `more`, by our quartiles), because the paper's
+    GPU is not known. Ratios of costs are judged in claims.py.
+    """
+    frames = tables.frames
+    tracks = compared_tracks(tables.settings, [PROTOCOL, *frames["experiments"].get("track", ())])
+    where = {"dataset": paper["dataset"], "seq_len": paper["seq_len"]}
+    quality = pick(frames["summary"], ties="conservative", seen_items=paper["seen_items"], **where)
+    cost = pick(frames["efficiency"], **where)
+    ours = pd.concat([quality.rename(columns=QUALITY), cost.rename(columns=COST)])
+    ours = ours.reindex(columns=[*CELL, "track", "machine_name", "device_kind", "ours", "low", "high", "ours_batch"])  # fmt: skip
+    found = pd.DataFrame(_cells(paper)).merge(pd.DataFrame({"track": tracks}), how="cross")
+    key = dict.fromkeys([*CELL, "track"], object)  # a column without values is one of numbers
+    found = found.astype(key).merge(ours[ours.ours.notna()].astype(key), how="left", on=[*key])
+    found["beside"] = _verdicts(found.ours, found.low, found.high, found.published)
+    told = [_of_cell(row) for row in found.itertuples()]
+    found["verdict"], found["why"] = zip(*told, strict=True)
+    alike = found.verdict != INCOMPARABLE
+    origin = tables.datasets.get(paper["dataset"], {}).get("provenance") or {}
+    file = origin.get("substitute_file")
+    found = found.assign(
+        unit=[QUANTITIES[name].unit for name in found.quantity],
+        difference=(found.ours - found.published).where(alike),
+        share=(found.ours / found.published).where(alike),
+        differs=found.track.map(paper["differs"]).where(found.ours.notna()),
+        data_differs=pd.Series(file, found.index, dtype=object).where(found.ours.notna()),
+    )
+    return found[[*PAPER]]
+
+
+def _cells(paper: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cells that the paper's table has, or would have: what was not published has no value."""
+    blocks = [{"quantity": metric, "phase": None, "batch": None, "scale": 1, "values": values} for metric, values in paper["quality"].items()]  # fmt: skip
+    blocks += [{**cost, "quantity": cost["metric"]} for cost in paper["cost"]]
+    return [
+        {
+            "model": model, "phase": block["phase"], "quantity": block["quantity"], "published_batch": block["batch"],
+            "published": float("nan") if value is None else value * block["scale"],
+        }
+        for block in blocks for model, value in block["values"].items()
+    ]  # fmt: skip
+
+
+def _of_cell(row: Any) -> tuple[str | None, str | None]:
+    """Verdict and why, of a cell beside ours."""
+    if pd.isna(row.published):
+        return ABSENT if pd.isna(row.ours) else None, UNKNOWN
+    if pd.isna(row.ours) or pd.isna(row.phase):
+        return row.beside, None
+    if (row.track, row.device_kind, row.ours_batch) != (PROTOCOL, "cuda", row.published_batch):
+        return INCOMPARABLE, WORKLOAD
+    above, below = row.low > row.published, row.high < row.published
+    return "more" if above else "less" if below else "same", DEVICE

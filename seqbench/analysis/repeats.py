@@ -10,9 +10,9 @@ from scipy.special import stdtrit
 
 from ..core.display import PRIMARY_METRIC
 from ..core.metrics import per_user
+from ..core.pool import Pool, settings
 from ..core.store import Entry
 from . import resampling
-from .pool import Pool, machine, settings
 from .tidy import SEEN_ITEMS, ranks_of
 
 REPEATS = (
@@ -29,7 +29,7 @@ Pairs = Sequence[tuple[Entry, Entry]]
 def rows(pairs: Pairs) -> Iterator[dict[str, Any]]:
     """A row per training that two machines made and treatment of seen items: the test metric of both."""
     for a, b in pairs:
-        about = {f"machine_{k}": machine(e) for k, e in (("a", a), ("b", b))}
+        about = {f"machine_{k}": e.machine for k, e in (("a", a), ("b", b))}
         about |= {f"track_{k}": e.job["track"] for k, e in (("a", a), ("b", b))}
         about |= {key: a.job[key] for key in ("dataset", "seq_len", "model", "seed")}
         for seen_items in SEEN_ITEMS:
@@ -46,8 +46,8 @@ def effect(pool: Pool) -> Iterator[dict[str, Any]]:
     change, change_low, change_high: mean over models and conditions, with a t interval. spread_machines, spread_seeds:
     standard deviation of one run, between machines and between seeds on one machine. Two models or conditions at least.
     """
-    for names in dict.fromkeys((machine(a), machine(b)) for a, b in pool.repeats):
-        pairs = [(a, b) for a, b in pool.repeats if (machine(a), machine(b)) == names]
+    for names in dict.fromkeys((a.machine, b.machine) for a, b in pool.repeats):
+        pairs = [(a, b) for a, b in pool.repeats if (a.machine, b.machine) == names]
         groups: dict[str, list[tuple[Entry, Entry]]] = {}
         for a, b in pairs:
             groups.setdefault(settings(a.job, "seed", "track"), []).append((a, b))
@@ -62,9 +62,8 @@ def effect(pool: Pool) -> Iterator[dict[str, Any]]:
 
 def _changes(groups: list[Pairs], every: list[Entry], seen_items: str) -> dict[str, float | None]:
     changes = [[_mean(b, seen_items) / _mean(a, seen_items) - 1 for a, b in own] for own in groups]
-    means = np.array(
-        [np.mean(own) for own in changes]
-    )  # seeds of one model and condition are alike
+    # Seeds of one model and condition are alike.
+    means = np.array([np.mean(own) for own in changes])
     half = stdtrit(len(means) - 1, (1 + resampling.CONFIDENCE) / 2) * means.std(ddof=1)
     half /= np.sqrt(len(means))
     seeds = [v for own in groups for v in _of_seeds(own[0], every, seen_items)]
@@ -80,7 +79,7 @@ def _of_seeds(pair: tuple[Entry, Entry], every: list[Entry], seen_items: str) ->
     """Relative standard deviations over the seeds of a model and condition, on each machine that trained several."""
     for entry in pair:
         key = settings(entry.job, "seed")
-        own = [e for e in every if machine(e) == machine(entry) and settings(e.job, "seed") == key]
+        own = [e for e in every if e.machine == entry.machine and settings(e.job, "seed") == key]
         values = [_mean(e, seen_items) for e in own]
         if len(values) > 1:
             yield float(np.std(values, ddof=1) / np.mean(values))

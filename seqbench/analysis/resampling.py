@@ -19,6 +19,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+OPPOSITE = {"better": "worse", "worse": "better"}  # verdicts, read from the other side
 CHUNK = 2**18  # draws, or counts of them, that are worked on at once
 
 
@@ -55,9 +56,8 @@ def seed_means(per_seed: list[np.ndarray]) -> SeedMeans:
         ((table - users - own + mean) ** 2).sum(axis=0)
         for table, own in zip(per_seed, means, strict=True)
     )
-    by_users = (
-        squares / ((n_seeds - 1) * max(n_users - 1, 1)) / n_users
-    )  # interaction, two-way layout
+    # The interaction of a two-way layout.
+    by_users = squares / ((n_seeds - 1) * max(n_users - 1, 1)) / n_users
     return SeedMeans(users, mean, np.sqrt(variance), (variance - by_users) / n_seeds, n_seeds)
 
 

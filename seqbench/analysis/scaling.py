@@ -20,6 +20,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from .resampling import CONFIDENCE
+
 RESAMPLES = 1000
 FEWEST_POINTS = 4  # three parameters, and one point that can disagree
 LOWEST, HIGHEST = 0.1, 4.0  # exponents
@@ -27,7 +29,6 @@ STEPS = (0.2, 0.02, 0.002)  # of the search for the exponent, each around the be
 END_POINTS = 3  # of the long end, for its slope; two are the fewest that have one
 NEAR = 4.0  # times one point's x, within which the next must lie for a crossing between them to be read off
 BEYOND = 4.0  # times the largest x, up to which a crossing is extrapolated
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,8 @@ def crossing(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray
     """
     lx, d = np.log(x), np.log(first) - np.log(second)
     side = np.sign(d)
-    for k in range(
-        1, d.shape[1]
-    ):  # where they are equal, they are still on the side they come from
+    # Where they are equal, they are still on the side they come from.
+    for k in range(1, d.shape[1]):
         side[:, k] = np.where(side[:, k] == 0, side[:, k - 1], side[:, k])
     changes = side[:, :-1] * side[:, 1:] < 0
     last = d.shape[1] - 2 - changes[:, ::-1].argmax(1)

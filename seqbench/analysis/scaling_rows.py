@@ -22,13 +22,19 @@ from .tidy_cost import sequences
 
 Points = dict[str, dict[float, np.ndarray]]  # model -> x -> samples (R, S) or (R,)
 EXACT = "saved_bytes"  # counted, the same every time
-X = {
-    "length-at-constant-tokens": "seq_len",
-    "length-at-constant-batch": "seq_len",
-    "batch-size": "sequences",
-    "catalogue-size": "n_items",
-}
+# What its points differ in, what is the same at all of them, and that in words.
+KINDS = {
+    "length-at-constant-tokens": ("seq_len", ("n_items",), "{tokens:,} tokens a batch, {n_items:,} items"),
+    "length-at-constant-batch": ("seq_len", ("sequences", "n_items"), "{sequences:,} sequences a batch, {n_items:,} items"),
+    "batch-size": ("sequences", ("seq_len", "n_items"), "L = {seq_len}, {n_items:,} items"),
+    "catalogue-size": ("n_items", ("seq_len", "sequences"), "{sequences:,} sequences a batch, L = {seq_len}"),
+}  # fmt: skip
 CURVE = ("track", "machine", "machine_name", "device", "device_kind", "threads")
+GROWTH = (
+    *("n_points", "n_rounds", "x_min", "x_max", "a", "a_low", "a_high", "b", "b_low", "b_high"),
+    *("c", "c_low", "c_high", "growth", "max_residual"),
+    *("slope_end", "slope_end_low", "slope_end_high", "slope_over", "missing"),
+)
 CONCLUSIVE_SHARE = 0.975  # share of resamples in which two curves cross, or do not
 
 
@@ -46,18 +52,19 @@ def summarise(
             points, missing = _points(members, about["curve"], phase, metric, models)
             resampled = scaling.resampled_medians(points) if points else {}
             curves = {m: scaling.Curve(points[m], resampled[m]) for m in points}
-            for model in [*points, *(m for m in missing if m not in points)]:
+            for model in dict.fromkeys([*points, *missing]):
                 own, why = points.get(model, {}), missing.get(model)
-                if len(own) >= 2:
-                    growth.append({**where, "model": model, **_growth(curves[model], why)})
-                elif why:  # no curve, but why there is none
-                    growth.append({**where, "model": model, **_too_short(own, why)})
-            for first, second in combinations(points, 2):
-                row = _crossover(curves[first], curves[second])
-                if row:
-                    crossovers.append(
-                        {**where, "model_a": first, "model_b": second, **_named(row, first, second)}
-                    )
+                if len(own) >= 2 or why:
+                    row = _growth(curves[model]) if len(own) >= 2 else _too_short(own)
+                    row |= {"missing": "; ".join(why) if why else None}
+                    growth.append({**where, "model": model, **dict.fromkeys(GROWTH), **row})
+            for pair in combinations(points, 2):
+                if row := _crossover(*(curves[model] for model in pair)):
+                    who = dict(zip(("model_a", "model_b"), pair, strict=True))
+                    ends = {
+                        f"cheaper_{end}": pair[row[f"ratio_{end}"] >= 1] for end in ("min", "max")
+                    }
+                    crossovers.append({**where, **who, **row, **ends})
     return growth, crossovers
 
 
@@ -68,23 +75,18 @@ def _curves(entries: Iterable[Entry]) -> Iterator[tuple[dict[str, Any], list[Ent
         if not entry.training and entry.job.get("curve"):
             groups[_key(entry)].append(entry)
     curves = [part for members in groups.values() for part in _of_equal_tokens(members)]
-    for members in sorted(curves, key=lambda m: list(X).index(m[0].job["curve"])):
-        first = members[0]
+    for members in sorted(curves, key=lambda m: list(KINDS).index(m[0].job["curve"])):
+        first, jobs = members[0], [entry.job for entry in members]
         about = {key: identity(first)[key] for key in CURVE}
-        settings = {key: first.job[key] for key in ("precision", "curve")}
-        yield {**about, **settings, "fixed": _fixed(members)}, members
+        about |= {key: first.job[key] for key in ("precision", "curve")}
+        same = {**first.job, "sequences": sequences(first.job, "train"), "tokens": max(job["targets_per_step"] for job in jobs)}  # fmt: skip
+        yield {**about, "fixed": KINDS[about["curve"]][2].format(**same)}, members
 
 
 def _key(entry: Entry) -> tuple:
-    e = entry.job
-    rows = sequences(e, "train")
-    constant = {
-        "length-at-constant-tokens": (e["n_items"],),
-        "length-at-constant-batch": (rows, e["n_items"]),
-        "batch-size": (e["seq_len"], e["n_items"]),
-        "catalogue-size": (e["seq_len"], rows),
-    }[e["curve"]]
-    return (*(identity(entry)[key] for key in CURVE), e["precision"], e["curve"], *constant)
+    job = {**entry.job, "sequences": sequences(entry.job, "train")}
+    constant = ("precision", "curve", *KINDS[job["curve"]][1])
+    return *(identity(entry)[key] for key in CURVE), *(job[key] for key in constant)
 
 
 def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
@@ -106,20 +108,6 @@ def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
             least, most, own = groups[at]
             groups[at] = (max(low, least), min(high, most), [*own, entry])
     return [own for *_, own in groups]
-
-
-def _fixed(members: list[Entry]) -> str:
-    jobs = [entry.job for entry in members]
-    first = jobs[0]
-    rows, length = sequences(first, "train"), first["seq_len"]
-    tokens = max(job["targets_per_step"] for job in jobs)
-    items = f"{first['n_items']:,} items"
-    return {
-        "length-at-constant-tokens": f"{tokens:,} tokens a batch, {items}",
-        "length-at-constant-batch": f"{rows:,} sequences a batch, {items}",
-        "batch-size": f"L = {length}, {items}",
-        "catalogue-size": f"{rows:,} sequences a batch, L = {length}",
-    }[first["curve"]]
 
 
 def constants(entries: Iterable[Entry]) -> dict[str, str]:
@@ -148,7 +136,7 @@ def _points(
 
 
 def _x(entry: Entry, curve: str, phase: str) -> int:
-    name = X[curve]
+    name = KINDS[curve][0]
     return sequences(entry.job, phase) if name == "sequences" else entry.job[name]
 
 
@@ -164,16 +152,16 @@ def _why(entry: Entry, phase: str, metric: str) -> str | None:
     return failed["status"] + (f" ({size / 2**30:.1f} GiB asked for)" if size else "")
 
 
-def _growth(curve: scaling.Curve, missing: list[str] | None) -> dict[str, Any]:
+def _growth(curve: scaling.Curve) -> dict[str, Any]:
     """The slope at the long end and, of points enough, parameters of t = a + b x^c and how well that curve fits."""
     x, own = curve.x, curve.medians
     rounds = min(len(samples) for samples in curve.samples.values())
     row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
-    row |= _fitted(curve) if len(x) >= scaling.FEWEST_POINTS else _not_fitted(own)
+    row |= {"growth": float(own[0, -1] / own[0, 0])}
+    if len(x) >= scaling.FEWEST_POINTS:
+        row |= _fitted(curve)
     row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, curve.resampled))
-    row["slope_over"] = " ".join(f"{value:.0f}" for value in x[-scaling.END_POINTS :])
-    row["missing"] = "; ".join(missing) if missing else None
-    return row
+    return {**row, "slope_over": " ".join(f"{value:.0f}" for value in x[-scaling.END_POINTS :])}
 
 
 def _fitted(curve: scaling.Curve) -> dict[str, Any]:
@@ -186,24 +174,15 @@ def _fitted(curve: scaling.Curve) -> dict[str, Any]:
     return {**row, "max_residual": float(np.abs(fit.residuals).max())}
 
 
-def _not_fitted(own: np.ndarray) -> dict[str, Any]:
-    empty = dict.fromkeys(f"{name}{end}" for name in "abc" for end in ("", "_low", "_high"))
-    return {**empty, "growth": float(own[0, -1] / own[0, 0]), "max_residual": None}
-
-
 def _estimate(name: str, value: np.ndarray, values: np.ndarray) -> dict[str, float]:
     low, high = scaling.interval(values)
     return {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
 
 
-def _too_short(curve: dict[float, np.ndarray], missing: list[str]) -> dict[str, Any]:
-    """The row of a model without two points: how many, and why not more."""
-    names = ("a", "b", "c", "slope_end")
-    empty = dict.fromkeys(f"{name}{end}" for name in names for end in ("", "_low", "_high"))
-    ends = {"x_min": min(curve, default=None), "x_max": max(curve, default=None)}
-    row = {"n_points": len(curve), **ends, **empty, "growth": None, "max_residual": None}
-    row["slope_over"] = None
-    return {**row, "missing": "; ".join(missing)}
+def _too_short(points: dict[float, np.ndarray]) -> dict[str, Any]:
+    """Of a model without two points: how many it has."""
+    ends = {"x_min": min(points, default=None), "x_max": max(points, default=None)}
+    return {"n_points": len(points), **ends}
 
 
 def _crossover(first: scaling.Curve, second: scaling.Curve) -> dict[str, Any] | None:
@@ -242,12 +221,3 @@ def _beyond(a: scaling.Curve, b: scaling.Curve) -> dict[str, Any]:
         return {}
     low, high = scaling.interval(found)
     return {"x": float(at), "low": low, "high": high, "share": share, "extrapolated": True}
-
-
-def _named(row: dict[str, Any], first: str, second: str) -> dict[str, Any]:
-    """Who is cheaper at the smallest and at the largest x that was measured."""
-    return {
-        **row,
-        "cheaper_min": first if row["ratio_min"] < 1 else second,
-        "cheaper_max": first if row["ratio_max"] < 1 else second,
-    }

@@ -7,16 +7,14 @@ resamples, until its dataset ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, groupby, product
+from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
 
-from ..core.display import QUALITY_METRICS
-from ..core.store import Entry
+from ..core.store import CONDITION, Entry, by_condition
 from . import contrasts, resampling, significance
-from .groups import Group, check_same_data, condition, groups
-from .tidy import SEEN_ITEMS
+from .groups import COMPARED, Group, check_same_data, groups
 
 SUMMARY = (
     *("dataset", "model", "track", "split", "seen_items", "ties", "seq_len", "n_seeds", "budget"),
@@ -44,19 +42,19 @@ def summarise(
     Raises:
         UserError: records that would be averaged or compared differ in data, machine or settings.
     """
-    trainings = sorted((e for e in entries if e.training and e.ok), key=condition)
+    trainings = [e for e in entries if e.training and e.ok]
     check_same_data(trainings)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    for _, of_dataset in groupby(trainings, lambda entry: condition(entry)[0]):
-        for _, of_track in groupby(of_dataset, lambda entry: condition(entry)[1]):
-            own: list[Group] = []
-            for _, members in groupby(of_track, condition):
-                here = groups(list(members), rows["effectiveness"], one_machine)
-                rows["summary"] += [row for group in here for row in _summary_rows(group)]
-                rows["comparisons"] += _compared(here, margin)
-                rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
-                own += here
-            rows["contrasts"] += contrasts.lengths(own)
+    for _, conditions in groupby(by_condition(trainings), lambda own: own[0].condition[:2]):
+        own: list[Group] = []
+        for members in conditions:
+            here = groups(members, rows["effectiveness"], one_machine)
+            rows["summary"] += [row for group in here for row in _summary_rows(group)]
+            pairs = combinations(here, 2)
+            rows["comparisons"] += [r for pair in pairs for r in _comparison_rows(*pair, margin)]
+            rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
+            own += here
+        rows["contrasts"] += contrasts.lengths(own)
     return rows
 
 
@@ -64,59 +62,29 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
     low, high = (np.clip(end, 0, 1) for end in group.interval)
     about = {key: entry.job[key] for key in ("dataset", "model", "track", "seq_len")}
-    about |= {
-        "split": entry.dataset["split"]["kind"],
-        "n_seeds": means.n_seeds,
-        "budget": group.budget,
-    }
-    about |= {"data_hash": entry.record["data"]["hash"]}
+    about |= {"split": entry.dataset["split"]["kind"], "data_hash": entry.record["data"]["hash"]}
+    about |= {"n_seeds": means.n_seeds, "budget": group.budget}
     for k, (seen_items, ties, metric) in enumerate(group.names):
         numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
         row = {**about, "seen_items": seen_items, "ties": ties, "metric": metric, **numbers}
         yield {column: row[column] for column in SUMMARY}
 
 
-def _compared(here: list[Group], margin: float) -> list[dict[str, Any]]:
-    """Every pair of models of one condition."""
-    pairs = combinations(here, 2)
-    return _adjusted([row for a, b in pairs for row in _comparison_rows(a, b, margin)])
-
-
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
-    about = {key: a.job[key] for key in ("dataset", "track", "seq_len")}
-    about |= {"model_a": a.job["model"]}
-    about |= {"model_b": b.job["model"]}
-    compared = list(product(SEEN_ITEMS, QUALITY_METRICS))
-    at = [a.column(*one) for one in compared]
+    about = {key: a.job[key] for key in CONDITION} | {"model_a": a.model, "model_b": b.model}
+    at = a.compared
     p_values, effects = significance.paired_t(a.means.users[:, at], b.means.users[:, at])
     mean_a, mean_b = a.means.mean[at], b.means.mean[at]
     found = significance.difference(a.resamples, b.resamples, at)
     low, high, least = found.low, found.high, margin * np.maximum(mean_a, mean_b)
     p_margins = found.p_beyond(least)
     steady = a.steady and b.steady
-    for k, (seen_items, metric) in enumerate(compared):
+    seeds = [group.means.n_seeds for group in (a, b) if group.trained]
+    for k, (seen_items, metric) in enumerate(COMPARED):
         yield {
             **about, "seen_items": seen_items, "metric": metric,
             "mean_a": mean_a[k], "mean_b": mean_b[k], "difference": mean_a[k] - mean_b[k],
             "ci_low": low[k], "ci_high": high[k], "margin": least[k], "p_margin": p_margins[k],
             "verdict": resampling.verdict(low[k], high[k], least[k]) if steady else UNSTEADY,
-            "trained_seeds": _trained_seeds(a, b), "p_value": p_values[k], "effect": effects[k],
+            "trained_seeds": min(seeds, default=None), "p_value": p_values[k], "effect": effects[k],
         }  # fmt: skip
-
-
-def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add p-values adjusted (Holm) over all pairs of models in one condition, treatment of seen items and metric."""
-    families: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows:
-        families.setdefault((row["seen_items"], row["metric"]), []).append(row)
-    for family in families.values():
-        adjusted = significance.holm(np.array([row["p_value"] for row in family]))
-        for row, p in zip(family, adjusted, strict=True):
-            row["p_holm"] = float(p)
-    return rows
-
-
-def _trained_seeds(a: Group, b: Group) -> int | None:
-    """The smaller number of seeds of the two, counting models whose training has a seed at all."""
-    counts = [group.means.n_seeds for group in (a, b) if group.trained]
-    return min(counts, default=None)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core import provenance
 from ..core.display import QUALITY_METRICS
 from ..core.metrics import expected_under_random_ties, per_user
 from ..core.store import Entry
@@ -68,7 +65,7 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
     return {
         **identity(entry),
         **{key: entry.record[key] for key in ("kind", "status", "reason")},
-        "trained": bool(entry.values.get("steps")),
+        "trained": entry.trained,
         "hyperparameters": json.dumps(job["hyperparameters"], sort_keys=True),
         **{key: training.get(key, job.get(key)) for key in SETTINGS},
         **{key: entry.values.get(key) for key in OUTCOME},
@@ -76,40 +73,11 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
         "throttled": throttled(entry),
         "n_items": job.get("n_items") or entry.dataset["n_items"],
         "substitute_file": (entry.dataset.get("provenance") or {}).get("substitute_file"),
-        "badge": badge(entry),
+        "badge": entry.badge,
         "code_hash": entry.record["identity"]["code"],
         **{f"code_{key}": entry.record["identity"][key] for key in ("revision", "dirty")},
-        "command": command(entry),
+        "command": entry.command,
     }
-
-
-def command(entry: Entry) -> str:
-    """The command line that makes this record again, from the root of the checkout."""
-    job = dict(entry.job)
-    verb, out = "run", f"results/{entry.path}"
-    if not entry.training:
-        verb, out = "measure", f"results/{Path(entry.path).parent}"
-        del job["model"], job["hyperparameters"]  # of one of its models
-    text = json.dumps(job, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
-    real = entry.record["data"]["hash"] is not None
-    dataset = f" --dataset results/data/{job['dataset']}" if real else ""
-    threads = f" --threads {entry.record['environment']['threads']}"
-    return f"python -m seqbench {verb} --job '{text}'{dataset} --out {out}{threads}"
-
-
-def badge(entry: Entry) -> str | None:
-    """What keeps a record out of comparisons with those of the present code: ``older code``, or None."""
-    model = entry.job["model"]
-    now = _code_now(entry.training, model)
-    return None if now and provenance.same(entry.record["identity"]["code"], now) else "older code"
-
-
-@cache
-def _code_now(training: bool, model: str) -> str | None:
-    """Identity of the present code; None for a model that is not there any more."""
-    if not (provenance.ROOT / "models" / f"{model}.py").is_file():
-        return None
-    return provenance.training(model) if training else provenance.measuring(model)
 
 
 def ranks_of(
@@ -140,7 +108,7 @@ def effectiveness_rows(
     entry: Entry, by_split: Mapping[str, Mapping[tuple[str, str, str], np.ndarray]]
 ) -> Iterator[dict[str, Any]]:
     """One row per split, seen_items, ties and metric of a training: the mean over its users; by_split: of `qualities`."""
-    about = {**identity(entry), "trained": bool(entry.values.get("steps"))}
+    about = {**identity(entry), "trained": entry.trained}
     for split, table in by_split.items():
         for (seen_items, ties, metric), values in table.items():
             kind = {"split": split, "seen_items": seen_items, "ties": ties, "metric": metric}
@@ -149,7 +117,7 @@ def effectiveness_rows(
 
 def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
     """One row per validation, split, seen items and metric of a training."""
-    keys = ("dataset", "model", "track", "seq_len", "seed", "machine_name")
+    keys = ("path", "dataset", "model", "track", "seq_len", "seed", "machine_name")
     about = {key: value for key, value in identity(entry).items() if key in keys}
     samples = entry.samples()
     measured = [
@@ -160,10 +128,5 @@ def curve_rows(entry: Entry) -> Iterator[dict[str, Any]]:
         where |= {key: float(samples[f"curve/{key}"][k]) for key in ("seconds", "loss")}
         best = step == entry.values.get("best_step")
         for (split, seen_items, metric), values in measured:
-            row = {
-                "split": split,
-                "seen_items": seen_items,
-                "metric": metric,
-                "value": float(values[k]),
-            }
-            yield {"path": entry.path, **about, **where, **row, "best": best}
+            what = {"split": split, "seen_items": seen_items, "metric": metric}
+            yield {**about, **where, **what, "value": float(values[k]), "best": best}

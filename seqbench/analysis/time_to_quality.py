@@ -11,8 +11,7 @@ import pandas as pd
 from ..core.display import PRIMARY_METRIC
 from ..core.jobs import Training
 from .costs import core_seconds
-from .rows import pick
-from .tables import CONDITION, Tables
+from .tables import CONDITION, Tables, pick
 
 SHARE = 0.95
 COLUMNS = (

@@ -9,12 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .protocols import OPPOSITE
-from .resampling import CONFIDENCE
-from .rows import pick, trainings
+from .resampling import CONFIDENCE, OPPOSITE
 from .significance import holm
 from .summary import UNSTEADY, enough_seeds
-from .tables import Tables
+from .tables import CONDITION, Tables, pick, trainings
 
 INCONCLUSIVE = "inconclusive"
 COLUMNS = (
@@ -39,7 +37,9 @@ def final(tables: Tables) -> pd.DataFrame:
     better = rows[["mean_a", "mean_b"]].max(axis=1)
     ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
     why = _why(rows, tables)
+    of_pairs = rows.groupby([*CONDITION, "seen_items", "metric"]).p_value
     return rows.assign(
+        p_holm=of_pairs.transform(holm),
         **{share: rows[end] / better for share, end in ends.items()},
         verdict=rows.verdict.where(why == "", INCONCLUSIVE),
         why=why,
@@ -78,7 +78,7 @@ def _why(rows: pd.DataFrame, tables: Tables) -> pd.Series:
     few, apart = ~rows.trained_seeds.map(enough_seeds), rows.verdict == UNSTEADY
     trained = set(trainings(tables.frames["experiments"]).model)
     counted = (rows.model_a == tables.focal_model) & rows.model_b.isin(trained) & ~few & ~apart
-    p = rows[counted].groupby(FAMILY).p_margin.transform(lambda own: holm(own.to_numpy()))
+    p = rows[counted].groupby(FAMILY).p_margin.transform(holm)
     fallen = rows.verdict.isin(OPPOSITE) & (p.reindex(rows.index) >= 1 - CONFIDENCE)
     cases = {"few_seeds": few, "seeds_apart": apart, "holm": fallen, "interval": rows.verdict == INCONCLUSIVE}  # fmt: skip
     return pd.Series(np.select(list(cases.values()), list(cases), ""), rows.index)

@@ -12,12 +12,11 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from ..core.jobs import FULL_LENGTH, Training
+from ..data.variants import variants
 from .groups import APART
-from .protocols import variants
 from .published_values import NEAR
-from .rows import pick, trainings
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import CONDITION, Tables
+from .tables import CONDITION, Tables, pick, trainings
 
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided

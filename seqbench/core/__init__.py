@@ -1,1 +1,1 @@
-"""What everything stands on: errors, jobs, records, the store, checksums, provenance, metrics, display."""
+"""What everything stands on: errors, jobs, records, the store and what machines pool, checksums, provenance, metrics, display."""

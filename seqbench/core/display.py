@@ -10,6 +10,20 @@ from dataclasses import dataclass
 
 PRIMARY_METRIC = "ndcg@10"  # decides who ranks better wherever one metric must
 QUALITY_METRICS = ("hr@10", "ndcg@10", "mrr@10")  # of every table, from ranks: `metrics.per_user`
+TABLES = (  # that `collect` makes, in the order of results/README.md
+    *(
+        "experiments",
+        "effectiveness",
+        "summary",
+        "comparisons",
+        "contrasts",
+        "efficiency",
+        "curves",
+    ),
+    *("scaling", "crossovers", "probes", "protocols", "agreement", "costs", "cost_ratios"),
+    *("time_to_quality", "memory", "leaderboard", "answers", "warnings", "claims", "paper"),
+    *("published_values", "budgets", "origins", "repeats", "machine_effect", "tuning", "searches"),
+)
 PHASES = {"train": "Training", "inference": "Inference"}
 HIGHER, LOWER = "higher", "lower"
 

@@ -1,26 +1,34 @@
-"""Folders of records: one loaded record, and copies of records from one folder to another."""
+"""Folders of records: one loaded record, those that a grid names or a folder holds, and copies from one folder to another."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import records
+from . import provenance, records
 from .errors import UserError
 from .jobs import filled
 
 DECIDES = "nothing"
-
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
+CONDITION = ("dataset", "track", "seq_len")
+
+
+def condition(job: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Dataset, track and length of a job."""
+    return tuple(job[key] for key in CONDITION)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,42 @@ class Entry:
     def training(self) -> bool:
         """Whether it was a training and not a measurement."""
         return self.record["kind"] == "train"
+
+    @property
+    def trained(self) -> bool:
+        """Whether there was anything to train: not so of baselines, nor of measurements."""
+        return bool(self.values.get("steps"))
+
+    @property
+    def condition(self) -> tuple[str, str, int]:
+        """Dataset, track and length: what stands in one comparison."""
+        return condition(self.job)
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine that made it."""
+        return self.record["environment"]["machine_name"]
+
+    @property
+    def badge(self) -> str | None:
+        """What keeps it out of comparisons with those of the present code: ``older code``, or None."""
+        now = _code_now(self.training, self.job["model"])
+        known = now and provenance.same(self.record["identity"]["code"], now)
+        return None if known else "older code"
+
+    @property
+    def command(self) -> str:
+        """The command line that makes it again, from the root of the checkout."""
+        job = dict(self.job)
+        verb, out = "run", f"results/{self.path}"
+        if not self.training:
+            verb, out = "measure", f"results/{Path(self.path).parent}"
+            del job["model"], job["hyperparameters"]  # of one of its models
+        text = json.dumps(job, sort_keys=True, separators=(",", ":")).replace("'", r"'\''")
+        real = self.record["data"]["hash"] is not None
+        dataset = f" --dataset results/data/{job['dataset']}" if real else ""
+        threads = f" --threads {self.record['environment']['threads']}"
+        return f"python -m seqbench {verb} --job '{text}'{dataset} --out {out}{threads}"
 
     def samples(self) -> Mapping[str, np.ndarray]:
         """Raw samples, after their SHA-256 was compared with the record's."""
@@ -81,6 +125,81 @@ class Entry:
             raise UserError(f"{file}: cannot be read ({error}); {AGAIN}") from None
 
 
+@cache
+def _code_now(training: bool, model: str) -> str | None:
+    """Identity of the present code; None for a model that is not there any more."""
+    if not (provenance.ROOT / "models" / f"{model}.py").is_file():
+        return None
+    return provenance.training(model) if training else provenance.measuring(model)
+
+
+def load(grid: dict[str, Any], results: Path) -> list[Entry]:
+    """Read the records of a grid, in its order, and compare their settings with the grid's."""
+    entries = []
+    for wanted in grid["trainings"]:
+        job = {key: value for key, value in wanted.items() if key != "path"}
+        entries.append(_asked_for(results, wanted["path"], job))
+    for wanted in grid["measurements"]:
+        shared = {key: value for key, value in wanted.items() if key != "records"}
+        for path, own in zip(wanted["records"], wanted["models"], strict=True):
+            entries.append(_asked_for(results, path, shared | own))
+    return entries
+
+
+def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
+    entry = read_entry(results, path)
+    why = records.difference(entry.record, job)
+    if why:
+        raise UserError(f"{results / path}: {why}: delete it and {AGAIN}")
+    return entry
+
+
+def read_entry(results: Path, path: str) -> Entry:
+    """Read one record; one that is missing is named together with the command that makes it."""
+    file = results / path / "record.json"
+    if not file.exists():
+        raise UserError(f"{file}: the grid names this record but it is not there: {AGAIN}")
+    return Entry(path, results, records.read_record(results / path))
+
+
+def published(folder: Path) -> list[Entry]:
+    """All records of a published folder, by path, lengths in the order of numbers."""
+    found = (path.parent for path in (folder / "runs").rglob("record.json"))
+    paths = sorted(found, key=lambda path: _natural(str(path)))
+    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
+
+
+def _natural(text: str) -> list[str | int]:
+    """Sorting key that reads digits as numbers: L200 comes before L1600."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
+def read_grid(path: Path) -> dict[str, Any]:
+    """Return what `grid` wrote.
+
+    Raises:
+        UserError: no such file, or one without what a grid has.
+    """
+    command = "run `snakemake --cores 1 --until grid -- report`, which makes it"
+    grid = read_json(Path(path), command)
+    for key in ("trainings", "measurements", "datasets"):
+        if not (isinstance(grid, dict) and isinstance(grid.get(key), list)):
+            raise UserError(f"{path}: has no list `{key}`: delete it and {command}")
+    if "focal_model" not in grid.get("report", {}):
+        raise UserError(f"{path}: has no `report.focal_model`: delete it and {command}")
+    return grid
+
+
+def read_json(path: Path, command: str) -> Any:
+    """What a JSON file holds; command: the remedy for one that is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there: {command}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}): delete it and {command}") from None
+
+
 def read_dataset(results: Path, name: str) -> dict[str, Any]:
     """Facts of a prepared dataset.
 
@@ -88,20 +207,48 @@ def read_dataset(results: Path, name: str) -> dict[str, Any]:
         UserError: not there, not JSON, or no facts of a dataset.
     """
     file = results / "data" / name / "dataset.json"
-    try:
-        return _facts(file, file.stat().st_mtime_ns)
-    except FileNotFoundError:
-        raise UserError(f"{file}: not there: {AGAIN}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not JSON ({error}): delete it and {AGAIN}") from None
+    return _facts(file, file.stat().st_mtime_ns if file.exists() else None)
 
 
 @lru_cache
-def _facts(file: Path, _: int) -> dict[str, Any]:
-    facts = json.loads(file.read_text(encoding="utf-8"))
+def _facts(file: Path, _: int | None) -> dict[str, Any]:
+    facts = read_json(file, AGAIN)
     if not isinstance(facts, dict) or not {"name", "hash", "split"} <= facts.keys():
         raise UserError(f"{file}: no facts of a dataset: delete it and {AGAIN}")
     return facts
+
+
+def by_condition(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries of one condition after those of another, conditions sorted."""
+    key = attrgetter("condition")
+    return (list(own) for _, own in groupby(sorted(entries, key=key), key))
+
+
+def of_one_code(entries: list[Entry]) -> list[Entry]:
+    """Records that may be compared: where a condition or a measurement session has records of the present code, those
+    of older code leave it. All of them keep their row in `experiments`, where the badge says which they are.
+    """
+
+    def together(entry: Entry) -> tuple:
+        if not entry.training:
+            return (str(Path(entry.path).parent),)
+        return entry.record["environment"]["machine"], *entry.condition
+
+    # A baseline's code seldom changes: it fits the trainings beside it, older or not.
+    trained = (entry for entry in entries if not entry.training or entry.trained)
+    renewed = {together(entry) for entry in trained if not entry.badge}
+    return [e for e in entries if not e.badge or together(e) not in renewed]
+
+
+def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
+    """Refuse records that were made from other data than the dataset's facts describe."""
+    for entry in entries:
+        facts, data = datasets.get(entry.job["dataset"]), entry.record["data"]
+        if facts and data["hash"] and data["hash"] != facts["hash"]:
+            raise UserError(
+                f"{entry.path}: made from other data than data/{data['name']} now holds;"
+                " delete the record and run the workflow again"
+            )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ..analysis.collect import Tables
-from ..analysis.rows import pick
+from ..analysis.tables import pick
 from ..analysis.warnings import CODES
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.collect import Tables
-from ..analysis.rows import pick, tracks_in_order
 from ..analysis.scaling_rows import CONCLUSIVE_SHARE
+from ..analysis.tables import pick, tracks_in_order
 from ..core.display import QUANTITIES
 from . import style
 from .format import condition, crossing, label, machine_names, short, unit_for

@@ -13,21 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis import collect, pool, tuning
+from ..analysis import collect, tuning
 from ..analysis.collect import Tables
 from ..analysis.summary import SUMMARY
 from ..config import shipped
-from ..core import records
+from ..core import pool, records, store
 from ..core.errors import UserError
-from ..core.store import (
-    Entry,
-    check_replacement,
-    copy_files,
-    copy_record,
-    machine_of,
-    read_dataset,
-    staged,
-)
+from ..core.store import Entry
 from . import answer, figures, style, views
 from . import readme as readmes
 from .page import html, render
@@ -64,18 +56,20 @@ def publish(grid_path: Path, results: Path) -> Path:
         UserError: the grid's records come from several machines, or do not fit what is published; nothing changed.
     """
     results = Path(results)
-    asked = collect.read_grid(grid_path)
-    entries = collect.load(asked, results)
-    folder = results / "reference" / machine_of(entries)
+    asked = store.read_grid(grid_path)
+    entries = store.load(asked, results)
+    folder = results / "reference" / store.machine_of(entries)
     for entry in entries:
-        check_replacement(entry, folder / entry.path)
+        store.check_replacement(entry, folder / entry.path)
     for name in asked["datasets"]:
-        check_dataset(read_dataset(results, name), folder, name)
-    with staged(folder) as new:
+        check_dataset(store.read_dataset(results, name), folder, name)
+    with store.staged(folder) as new:
         for entry in entries:
-            copy_record(results / entry.path, new / entry.path)
+            store.copy_record(results / entry.path, new / entry.path)
         for name in asked["datasets"]:
-            copy_files(results / "data" / name, new / "data" / name, ("users.npz", "dataset.json"))
+            store.copy_files(
+                results / "data" / name, new / "data" / name, ("users.npz", "dataset.json")
+            )
         tables(new)
     return folder
 
@@ -100,12 +94,12 @@ def tables(folder: Path) -> None:
         UserError: the records differ in what must be equal, or a file is damaged.
     """
     folder = Path(folder)
-    entries, trials = collect.published(folder), list(tuning.trials(folder))
+    entries, trials = store.published(folder), list(tuning.trials(folder))
     if not entries and (trials or (folder / "tuning.csv").exists()):  # tuned here, nothing else
         frame = pd.DataFrame(trials, columns=[*tuning.COLUMNS])
         _save({"tuning": frame}, {"tuning": OF_MACHINE["tuning"]}, folder)
         return
-    machine_of(entries)  # one, or refused
+    store.machine_of(entries)  # one, or refused
     content = collect.build(entries, _datasets(folder), shipped.report(), trials=trials)
     _save(content.frames, OF_MACHINE, folder)
     text = readmes.of_machine(folder.name, content)
@@ -205,12 +199,12 @@ def _pooled(machines: dict[str, list[Entry]]) -> Tables:
 def _machines(reference: Path) -> dict[str, list[Entry]]:
     """The records of every machine that published some, their paths below `reference`; GPUs first."""
     if (reference / "runs").is_dir():  # a results folder: what one machine made
-        own = collect.published(reference)
-        return {machine_of(own): own} if own else {}
+        own = store.published(reference)
+        return {store.machine_of(own): own} if own else {}
     found = {
         folder.name: [
             replace(entry, root=reference, path=f"{folder.name}/{entry.path}")
-            for entry in collect.published(folder)
+            for entry in store.published(folder)
         ]
         for folder in sorted(reference.glob("*/"))
     }
@@ -221,7 +215,7 @@ def _machines(reference: Path) -> dict[str, list[Entry]]:
 def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
     """Refuse records that were made from other data than those published under the same name."""
     published = folder / "data" / name / "dataset.json"
-    if published.exists() and read_dataset(folder, name)["hash"] != facts["hash"]:
+    if published.exists() and store.read_dataset(folder, name)["hash"] != facts["hash"]:
         raise UserError(
             f"{published}: records published here were made from other data (hashes differ);"
             " delete them to publish on the new data"
@@ -230,4 +224,4 @@ def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
 
 def _datasets(folder: Path) -> dict[str, Any]:
     names = sorted(path.parent.name for path in (folder / "data").glob("*/dataset.json"))
-    return {name: read_dataset(folder, name) for name in names}
+    return {name: store.read_dataset(folder, name) for name in names}

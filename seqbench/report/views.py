@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..analysis.rows import pick, unique
-from ..analysis.tables import Tables
+from ..analysis.tables import Tables, pick, unique
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
 from .figures import versus

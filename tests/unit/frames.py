@@ -5,6 +5,7 @@ from builders import REPORT, write_grid
 
 from seqbench.analysis import collect, published_values
 from seqbench.analysis.collect import Tables
+from seqbench.core import store
 
 CONDITION = {"track": "matched", "dataset": "toy", "seq_len": 50}
 FACTS = {"source": "synthetic", "n_users": 100, "n_items": 300, "n_interactions": 2348, "k_core": 5, "ties": None, "ties_reason": "no times"}  # fmt: skip
@@ -114,8 +115,16 @@ def tables(datasets=None, report=None, **rows):
     if frames["published_values"].empty:
         frames["published_values"] = pd.DataFrame(columns=list(published_values.COLUMNS))
     found = Tables(frames, datasets or {"toy": FACTS}, REPORT | (report or {}))
-    for name, make in {**collect.FROM_RECORDS, **collect.TO_BE_READ}.items():
-        frames[name] = make(found)
+    for name in (
+        "comparisons",
+        "cost_ratios",
+        "costs",
+        "time_to_quality",
+        "warnings",
+        "leaderboard",
+        "answers",
+    ):
+        frames[name] = collect.MAKERS[name](found)
     return found
 
 
@@ -123,8 +132,8 @@ def tables_of(results, wanted, change=lambda: None):
     """All tidy tables of these records; change: done after they are written."""
     write_grid(results, wanted)
     change()
-    entries = collect.load(wanted, results)
-    return collect.build(entries, {"toy": collect.read_dataset(results, "toy")}, REPORT)
+    entries = store.load(wanted, results)
+    return collect.build(entries, {"toy": store.read_dataset(results, "toy")}, REPORT)
 
 
 def published_value(**changes):

@@ -15,7 +15,18 @@ from seqbench.core import provenance
 ROOT = Path(__file__).parents[2]
 # From the bottom to the top: each may import itself and what stands before it.
 LAYERS = (
-    *("core", "config", "data", "hardware", "training", "measuring", "analysis", "report", "cli"),
+    *(
+        "core",
+        "config",
+        "data",
+        "hardware",
+        "training",
+        "measuring",
+        "analysis",
+        "report",
+        "terminal",
+        "cli",
+    ),
 )
 
 
@@ -150,7 +161,11 @@ def test_core_and_data_never_need_torch(file):
     [
         *(f"seqbench/hardware/{name}.py" for name in ("leases", "nvml", "sampler", "environment")),
         *(f"seqbench/training/{name}.py" for name in ("supervisor", "search", "accept")),
-        *(f for f in SEQBENCH if f.startswith(("seqbench/analysis/", "seqbench/report/"))),
+        *(
+            f
+            for f in SEQBENCH
+            if f.startswith(("seqbench/analysis/", "seqbench/report/", "seqbench/terminal/"))
+        ),
         "tools/gpu/bundle.py",
     ],
 )

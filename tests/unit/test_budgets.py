@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from seqbench.analysis import budgets
+from seqbench.analysis.tables import Tables
 
 
 def training(seed, **changes):
@@ -26,14 +27,15 @@ def test_trainings_are_counted_and_summed_by_model_and_machine():
             training(0, kind="measure"),
         ]
     )
-    here, gpu = budgets.rows(found)
+    found = Tables({"experiments": found}, {}, {})
+    here, gpu = budgets.rows(found).to_dict("records")
     assert (here["n_seeds"], here["ended_by_budget"], here["steps"]) == (2, 1, 150)
     assert here["core_s"] == pytest.approx(2 * 15 * 2)  # two trainings, two threads
     assert (gpu["machine_name"], gpu["core_s"]) == ("gpu", 15)  # seconds of the device
-    assert [(o["machine_name"], o["seeds"]) for o in budgets.origins(found)] == [
+    assert [(o["machine_name"], o["seeds"]) for o in budgets.origins(found).to_dict("records")] == [
         ("m", "0 1"), ("gpu", "2")
     ]  # fmt: skip
 
 
 def test_nothing_trained_is_no_row():
-    assert list(budgets.rows(pd.DataFrame())) == []
+    assert budgets.rows(Tables({"experiments": pd.DataFrame()}, {}, {})).empty

@@ -5,6 +5,7 @@ import pytest
 from builders import REPORT
 
 from seqbench.analysis import claims
+from seqbench.analysis.tables import Tables
 
 CLAIMS = {
     "source": "a paper", "focal_model": "ours",
@@ -62,7 +63,8 @@ def frames(
 
 def judged(facts, only=("quality", "values", "cost", "growth"), given=CLAIMS):
     chosen = {key: given[key] for key in ("source", "focal_model", *only)}
-    return list(claims.rows(facts, REPORT, chosen, PAPER))
+    found = claims.rows(Tables(facts, {}, REPORT), chosen, PAPER).astype(object)
+    return found.where(found.notna(), None).to_dict("records")
 
 
 def verdict(kind, **facts):
@@ -209,5 +211,7 @@ def test_steps_of_the_ablation_are_no_tracks_of_a_claim():
     facts = frames()
     facts["experiments"] = pd.DataFrame({"track": ["paper", "step", "fair"]})
     settings = {**REPORT, "ablation": ["paper", "step", "fair"]}
-    found = claims.rows(facts, settings, {**CLAIMS, "values": [], "cost": [], "growth": []}, PAPER)
-    assert [row["track"] for row in found] == ["paper", "fair"]
+    found = claims.rows(
+        Tables(facts, {}, settings), {**CLAIMS, "values": [], "cost": [], "growth": []}, PAPER
+    )
+    assert list(found.track) == ["paper", "fair"]

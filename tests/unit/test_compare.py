@@ -14,9 +14,9 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis.compare import compare
 from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
+from seqbench.terminal.compare import compare
 
 MARGIN = 0.01
 

@@ -13,10 +13,10 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis import plan
 from seqbench.config.grid import Grid
 from seqbench.core import provenance
 from seqbench.core.jobs import MeasurementJob, TrainingJob
+from seqbench.terminal import plan
 
 HOUR = 3600
 

@@ -15,7 +15,8 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis import collect, pool
+from seqbench.analysis import collect
+from seqbench.core import pool, store
 from seqbench.core.jobs import TrainingJob
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}
@@ -33,14 +34,14 @@ def made(tmp_path):
         environment = ENVIRONMENT | named(name)
         for entry in entries:
             write_training(tmp_path / name, entry, environment=environment, **changes)
-        return collect.published(tmp_path / name)
+        return store.published(tmp_path / name)
 
     return make
 
 
 def said(found):
     """Model, seed and machine of every training."""
-    return {(e.job["track"], e.job["model"], e.job["seed"], pool.machine(e)) for e in found.entries}
+    return {(e.job["track"], e.job["model"], e.job["seed"], e.machine) for e in found.entries}
 
 
 def test_the_machine_with_most_trainings_of_a_place_comes_first_and_others_fill_it(made):
@@ -49,7 +50,7 @@ def test_the_machine_with_most_trainings_of_a_place_comes_first_and_others_fill_
     found = pool.pool({"few": few, "many": many}, {"few": DATA, "many": DATA})
     places = {("sasrec", 0, "many"), ("sasrec", 1, "many"), ("sasrec", 2, "few"), ("gru4rec", 0, "many")}  # fmt: skip
     assert said(found) == {("matched", *p) for p in places}
-    assert [(pool.machine(a), pool.machine(b)) for a, b in found.repeats] == [("few", "many")]
+    assert [(a.machine, b.machine) for a, b in found.repeats] == [("few", "many")]
 
 
 def test_of_equally_many_the_preferred_machine_comes_first(made):
@@ -94,9 +95,9 @@ def test_data_that_most_did_not_use_are_left_out_and_named(made, tmp_path):
     job = tmp_path / "odd" / measurement(models=("sasrec",))["records"][0] / "record.json"
     record = json.loads(job.read_text())
     job.write_text(json.dumps({**record, "data": {**record["data"], "hash": "b" * 64}}))
-    odd = collect.published(tmp_path / "odd")
+    odd = store.published(tmp_path / "odd")
     write_dataset(tmp_path)
-    facts = {"toy": collect.read_dataset(tmp_path, "toy")}
+    facts = {"toy": store.read_dataset(tmp_path, "toy")}
     odd_facts = {"toy": facts["toy"] | {"hash": "b" * 64}}
     found = pool.pool({"odd": odd, "many": many}, {"odd": odd_facts, "many": facts})
     assert {seed for _, _, seed, _ in said(found)} == {0, 1} and len(found.entries) == 2
@@ -213,6 +214,6 @@ def test_measurements_of_every_machine_stay(tmp_path):
     machines = {}
     for name in ("one", "two"):
         write_measurement(tmp_path / name, measurement(models=("sasrec",)))
-        machines[name] = collect.published(tmp_path / name)
+        machines[name] = store.published(tmp_path / name)
     found = pool.pool(machines, {"one": DATA, "two": DATA})
     assert len(found.entries) == 2

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from builders import THREE, USERS, grid, plan, samples, training, write_grid, write_training
 
-from seqbench.analysis import collect, probe_rows
+from seqbench.analysis import probe_rows
+from seqbench.core import store
 from seqbench.core.metrics import per_user
 from seqbench.core.records import packed
 
@@ -14,7 +15,7 @@ def rows(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     wanted = grid(plan()["trainings"])
     write_grid(results, wanted)
-    entries = collect.load(wanted, results)
+    entries = store.load(wanted, results)
     return probe_rows.summarise(entries)
 
 
@@ -65,7 +66,7 @@ def test_records_without_probes_are_left_out(tmp_path):
     wanted = grid([entry])
     write_grid(tmp_path, wanted)
     write_training(tmp_path, entry, arrays=old)
-    assert probe_rows.summarise(collect.load(wanted, tmp_path)) == []
+    assert probe_rows.summarise(store.load(wanted, tmp_path)) == []
 
 
 @pytest.mark.filterwarnings("error")
@@ -76,7 +77,7 @@ def test_a_group_of_nobody_has_no_mean(tmp_path):
         write_training(tmp_path, entry)
     facts = USERS | {"tied": np.zeros(400, dtype=np.int64)}
     (tmp_path / "data/toy/users.npz").write_bytes(packed(facts))
-    found = probe_rows.summarise(collect.load(grid(entries), tmp_path))
+    found = probe_rows.summarise(store.load(grid(entries), tmp_path))
     empty = of(found, probe="time of the target", group="shared with the item before")
     assert [(r["model"], r["n_users"], r["mean"], r["ci_low"]) for r in empty] == [
         ("sasrec", 0, None, None),

@@ -1,10 +1,11 @@
 """Protocols: which datasets are variants of which, Kendall's tau by hand, and what the report shows of them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqbench.analysis import protocols
-from seqbench.data import filtering
+from seqbench.data import filtering, variants
 
 pytestmark = pytest.mark.slow
 
@@ -39,10 +40,10 @@ def facts(**changes):
 
 def test_variants_share_their_file_and_k_core():
     datasets = {name: facts(**changes) for name, changes in VARIANTS.items()}
-    assert protocols.variants(datasets) == {n: "toy" for n in VARIANTS if n.startswith("toy-")}
+    assert variants.variants(datasets) == {n: "toy" for n in VARIANTS if n.startswith("toy-")}
     found = {
         (p.dataset, p.seen_items): p.name
-        for p in protocols.protocols_of(datasets)
+        for p in variants.protocols_of(datasets)
         if p.base == "toy"
     }
     expected = {(dataset, "kept"): name for dataset, name in NAMES.items()}
@@ -56,7 +57,7 @@ def test_two_temporal_splits_have_two_names():
         "toy-1": {"split": {**split, "holdout": 0.1}},
         "toy-2": {"split": {**split, "holdout": 0.2}},
     }
-    found = protocols.protocols_of({name: facts(**changes) for name, changes in shares.items()})
+    found = variants.protocols_of({name: facts(**changes) for name, changes in shares.items()})
     assert {p.dataset: p.name for p in found if p.dataset != "toy"} == {
         "toy-1": "temporal split", "toy-2": "temporal split, 0.2 held out",
     }  # fmt: skip
@@ -69,7 +70,7 @@ def test_other_files_and_generated_data_are_no_variants():
         "a": facts(), "b": facts(provenance=elsewhere, order_variant="seed:0"),
         "c": facts(provenance=generated), "d": facts(provenance=generated, order_variant="float32"),
     }  # fmt: skip
-    assert protocols.variants(datasets) == {}
+    assert variants.variants(datasets) == {}
 
 
 def summary_row(dataset, model, mean, seen_items="kept"):
@@ -77,6 +78,12 @@ def summary_row(dataset, model, mean, seen_items="kept"):
         "dataset": dataset, "model": model, "track": "t", "seq_len": 5, "seen_items": seen_items, "ties": "conservative",
         "metric": "ndcg@10", "n_seeds": 1, "mean": mean, "std": None, "ci_low": mean, "ci_high": mean,
     }  # fmt: skip
+
+
+def made(datasets, summary, comparisons):
+    """Rows of both tables."""
+    found = protocols.summarise(datasets, *(pd.DataFrame(rows) for rows in (summary, comparisons)))
+    return [frame.to_dict("records") for frame in found]
 
 
 def test_tau_swapped_and_contradicted_pairs_by_hand():
@@ -102,7 +109,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
         comparisons = [
             {**pair, "dataset": d, "verdict": v} for d, v in zip(datasets, verdicts, strict=True)
         ]
-        values, (row,) = protocols.summarise(datasets, rows, comparisons)
+        values, (row,) = made(datasets, rows, comparisons)
         assert (row["tau"], row["swapped"], row["pairs"]) == (pytest.approx(4 / 6), 1, 6)
         assert (row["swapped_pairs"], row["contradicted"], row["n_models"]) == (
             "b / c",
@@ -111,7 +118,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
         )
     one_seed = [pair | {"dataset": "toy", "verdict": "worse"}]
     one_seed.append(pair | {"dataset": "toy-t", "verdict": "better", "trained_seeds": 1})
-    _, (row,) = protocols.summarise(datasets, rows, one_seed)
+    _, (row,) = made(datasets, rows, one_seed)
     assert (row["swapped"], row["contradicted"]) == (1, 0), "one seed establishes nothing"
     assert len(values) == 8 and {v["protocol"] for v in values} == {
         "leave-one-out",
@@ -122,7 +129,7 @@ def test_tau_swapped_and_contradicted_pairs_by_hand():
 def test_two_models_have_no_tau():
     datasets = {name: facts(**VARIANTS[name]) for name in ("toy", "toy-t")}
     rows = [summary_row(d, m, k) for d in datasets for k, m in enumerate("ab")]
-    _, (row,) = protocols.summarise(datasets, rows, [])
+    _, (row,) = made(datasets, rows, [])
     assert row["tau"] is None and row["swapped"] == 0
 
 

@@ -20,8 +20,8 @@ from builders import (
     write_training,
 )
 
-from seqbench.analysis import collect
 from seqbench.config import shipped
+from seqbench.core import store
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import TrainingJob
 from seqbench.report import publish
@@ -295,4 +295,4 @@ def test_readme_without_results_says_so_and_without_markers_is_refused(tmp_path)
 
 def test_lengths_are_listed_in_the_order_of_numbers():
     paths = ["runs/full-length/t/measure/L1600-T8/a", "runs/full-length/t/measure/L200-T8/b"]
-    assert sorted(paths, key=collect._natural) == paths[::-1]
+    assert sorted(paths, key=store._natural) == paths[::-1]

@@ -5,7 +5,8 @@ import pytest
 from builders import REPORT
 from frames import cost, published_value
 
-from seqbench.analysis import paper, published_values
+from seqbench.analysis import published_values
+from seqbench.analysis.tables import Tables
 
 OURS = {"mean": 0.2, "ci_low": 0.19, "ci_high": 0.21}
 
@@ -19,7 +20,7 @@ def summary(**changes):
 
 
 def beside(values, *rows):
-    found = published_values.rows(pd.DataFrame(list(rows)), REPORT, values)
+    found = published_values.rows(Tables({"summary": pd.DataFrame(list(rows))}, {}, REPORT), values)
     return found.astype(object).where(found.notna(), None).to_dict("records")
 
 
@@ -80,7 +81,7 @@ MEMORY = {"metric": "peak_reserved_bytes", "device_kind": "cuda", "track": "pape
 def cells(summaries=(), costs=(), tracks=("matched",)):
     frames = {"experiments": pd.DataFrame({"track": list(tracks)})}
     frames |= {"summary": pd.DataFrame(list(summaries)), "efficiency": pd.DataFrame(list(costs))}
-    found = paper.rows(frames, FILE, REPORT, TABLE)
+    found = published_values.paper_rows(Tables(frames, FILE, REPORT), TABLE)
     return found.astype(object).where(found.notna(), None)
 
 

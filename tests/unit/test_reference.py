@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seqbench.analysis.collect import published
-from seqbench.analysis.tidy import command
 from seqbench.core.jobs import MeasurementJob, TrainingJob
 from seqbench.core.provenance import ROOT
+from seqbench.core.store import published
 from seqbench.report import publish
 
 MACHINES = sorted(p.parent for p in (ROOT / "results" / "reference").glob("*/README.md"))
@@ -45,7 +44,7 @@ def test_every_command_names_its_job(folder):
     entries = published(folder)
     assert len(entries) > 10
     for entry in entries:
-        words = shlex.split(command(entry))
+        words = shlex.split(entry.command)
         given = dict(zip(words[4::2], words[5::2], strict=True))
         kind = TrainingJob if words[3] == "run" else MeasurementJob
         job = kind.from_json(given["--job"])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from builders import ENVIRONMENT, HASH, SEEDS, samples, training, write_training
 
-from seqbench.analysis import collect, pool, repeats
+from seqbench.analysis import repeats
+from seqbench.core import pool, store
 from seqbench.core.metrics import per_user
 
 
@@ -16,7 +17,7 @@ def made_twice(tmp_path, *entries, shift):
         arrays = samples(entry["model"], entry["seed"])
         arrays["test/rank"] = arrays["test/rank"] + np.int32(shift * (1 + entry["seed"]))
         write_training(tmp_path / "two", entry, arrays=arrays, environment=ENVIRONMENT | other)
-    machines = {name: collect.published(tmp_path / name) for name in ("one", "two")}
+    machines = {name: store.published(tmp_path / name) for name in ("one", "two")}
     return pool.pool(machines, {name: {"toy": {"hash": HASH}} for name in machines})
 
 
@@ -59,5 +60,5 @@ def test_repeats_of_one_model_and_condition_say_nothing_about_machines(tmp_path)
 def test_nothing_repeated_is_no_row(tmp_path):
     for seed in SEEDS:
         write_training(tmp_path, training(seed=seed))
-    found = pool.pool({"m": collect.published(tmp_path)}, {"m": {"toy": {"hash": HASH}}})
+    found = pool.pool({"m": store.published(tmp_path)}, {"m": {"toy": {"hash": HASH}}})
     assert not list(repeats.rows(found.repeats)) and not list(repeats.effect(found))

@@ -12,11 +12,12 @@ from builders import (
     write_measurement,
 )
 
-from seqbench.analysis import collect, scaling, scaling_rows
+from seqbench.analysis import scaling, scaling_rows
+from seqbench.core import store
 
 
 def entries(results, jobs):
-    return collect.load(grid([], jobs), results)
+    return store.load(grid([], jobs), results)
 
 
 def rows_of(growth, **values):

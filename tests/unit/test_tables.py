@@ -8,6 +8,7 @@ from builders import grid, measurement, training, write_grid
 
 from seqbench.analysis import collect
 from seqbench.analysis.summary import SUMMARY
+from seqbench.core.display import TABLES
 from seqbench.report import publish
 
 README = Path(__file__).parents[2] / "results" / "README.md"
@@ -49,7 +50,7 @@ def produced(tmp_path_factory):
 MAY_BE_EMPTY = {"repeats", "machine_effect", "tuning", "searches", "memory"}
 
 
-@pytest.mark.parametrize("table", collect.FRAMES)
+@pytest.mark.parametrize("table", TABLES)
 def test_a_table_has_the_documented_columns(produced, table):
     assert len(produced[table]) or table in MAY_BE_EMPTY
     assert sorted(produced[table].columns) == sorted(documented()[table])
@@ -61,7 +62,7 @@ def test_a_published_table_has_the_documented_columns(table):
 
 
 def test_no_documented_table_is_unknown():
-    known = {"who", "kernels", "curve", "condition", "on", *collect.FRAMES, *PUBLISHED}
+    known = {"who", "kernels", "curve", "condition", "on", *TABLES, *PUBLISHED}
     assert set(documented()) == known
 
 

@@ -5,12 +5,12 @@ import pytest
 from builders import SEEDS, grid, training, write_grid, write_training
 
 from seqbench.analysis import collect
-from seqbench.analysis.compare import COSTS, QUALITY, Compared
-from seqbench.analysis.plan import COLUMNS
 from seqbench.cli import main
 from seqbench.core.errors import UserError
-from seqbench.report import terminal
 from seqbench.report.tables import Cell, Column, Table
+from seqbench.terminal import show
+from seqbench.terminal.compare import COSTS, QUALITY, Compared
+from seqbench.terminal.plan import COLUMNS
 
 
 def test_columns_are_aligned_numbers_to_the_right_and_the_best_is_marked():
@@ -18,7 +18,7 @@ def test_columns_are_aligned_numbers_to_the_right_and_the_best_is_marked():
         "t", "Caption", [Column("Model", number=False), Column("Value")],
         [[Cell("a", mark="best"), Cell("1.5", "[1, 2]")], [Cell("long name"), Cell("−10", mark="best")]], ["Note"],
     )  # fmt: skip
-    assert terminal.text(table).splitlines() == [
+    assert show.text(table).splitlines() == [
         "Caption",
         "",
         "Model           Value",
@@ -65,7 +65,7 @@ def test_the_leaderboard_is_that_of_the_table(results, tmp_path, capsys, tables_
 def test_what_was_not_measured_is_named_with_what_there_is(results, capsys, option, value):
     assert main(["results", "--records", str(results), f"--{option}", value]) == 2
     said = capsys.readouterr().err
-    there = {"dataset": "toy", "length": "50", "track": "matched", "machine": terminal.DASH}[option]
+    there = {"dataset": "toy", "length": "50", "track": "matched", "machine": show.DASH}[option]
     assert said == f"error: --{option} {value}: no results with it; there are {there}\n"
 
 
@@ -77,7 +77,7 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys):
 def test_no_leaderboard_is_said():
     tables = collect.Tables({"leaderboard": pd.DataFrame(), "answers": pd.DataFrame()}, {}, {})
     with pytest.raises(UserError, match="no leaderboard"):
-        terminal.results(tables, {})
+        show.results(tables, {})
 
 
 def test_a_comparison_has_a_line_per_row_and_counts_the_rest():
@@ -91,7 +91,7 @@ def test_a_comparison_has_a_line_per_row_and_counts_the_rest():
         "median_b": 0.2, "ratio": 2.0, "ratio_low": 1.9, "ratio_high": 2.1, "verdict": "dearer",
     }  # fmt: skip
     frames = pd.DataFrame([quality], columns=[*QUALITY]), pd.DataFrame([cost], columns=[*COSTS])
-    shown = lines_of(terminal.comparison(Compared(*frames, 4, 0), ("one", "two")))
+    shown = lines_of(show.comparison(Compared(*frames, 4, 0), ("one", "two")))
     values = [" ".join(line) for line in shown]
     assert "Toy, L = 50 matched SASRec kept 3, 2 0.100 0.120 +0.020 [0.010, 0.030] ? inconclusive (few seeds)" in values  # fmt: skip
     assert "Toy, L = 50 matched SASRec Training step 100 ms 200 ms 2.00 [1.90, 2.10] ▼ dearer" in values  # fmt: skip
@@ -106,7 +106,7 @@ def planned(kind, **changes):
 
 def test_a_plan_tells_hours_what_is_unknown_and_disk():
     rows = [planned("training", unknown=2), planned("measurement", jobs=3, done=0), planned("data", track=None, disk_bytes=0, disk_unknown=1)]  # fmt: skip
-    *_, trainings, measurements, disk = terminal.planned(pd.DataFrame(rows, columns=[*COLUMNS]), "cpu").splitlines()  # fmt: skip
+    *_, trainings, measurements, disk = show.planned(pd.DataFrame(rows, columns=[*COLUMNS]), "cpu").splitlines()  # fmt: skip
     assert trainings == "Trainings: 4 to do, 1.0 to 2.0 core-hours, 2 jobs that no record informs"
     assert measurements == "Measurements: 3 to do, 1.0 to 2.0 hours alone"
     assert disk == "Disk: 2.00 MiB, 1 job of unknown size"
@@ -114,7 +114,7 @@ def test_a_plan_tells_hours_what_is_unknown_and_disk():
 
 def test_a_plan_of_unknown_jobs_claims_no_hours():
     rows = pd.DataFrame([planned("training", jobs=2, done=0, unknown=2, hours_low=0.0, hours_high=0.0)], columns=[*COLUMNS])  # fmt: skip
-    assert "Trainings: 2 to do, 2 jobs that no record informs" in terminal.planned(rows, "cuda")
+    assert "Trainings: 2 to do, 2 jobs that no record informs" in show.planned(rows, "cuda")
 
 
 def test_the_plan_of_the_project_runs(capsys, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from builders import measurement, write_measurement
 
 from seqbench.analysis import tidy_cost
-from seqbench.analysis.collect import read_entry
+from seqbench.core.store import read_entry
 
 
 @pytest.fixture

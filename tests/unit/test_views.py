@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from builders import ENVIRONMENT, REPORT
 
-from seqbench.analysis.collect import FRAMES, Tables
+from seqbench.analysis.collect import Tables
+from seqbench.core.display import TABLES
 from seqbench.report import views
 
 SECTIONS = ("paper", "lengths", "where", "training", "more", "provenance")
@@ -12,7 +13,7 @@ NAN = float("nan")
 
 
 def tables(**frames):
-    found = {name: pd.DataFrame() for name in FRAMES}
+    found = {name: pd.DataFrame() for name in TABLES}
     found["experiments"] = pd.DataFrame(columns=["machine_name", "device", "threads", "kind", "status", "track", "dataset"])  # fmt: skip
     found |= {name: pd.DataFrame(rows) for name, rows in frames.items()}
     return Tables(found, {}, REPORT | {"environments": [ENVIRONMENT | {"records": 1}]})

@@ -10,24 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+from seqbench.core.display import TABLES
+
 options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
 verb = sys.argv[1]
-tables = [
-    f"{n}.csv"
-    for n in (
-        *(
-            "experiments",
-            "summary",
-            "comparisons",
-            "contrasts",
-            "curves",
-            "effectiveness",
-            "efficiency",
-        ),
-        *("scaling", "crossovers", "probes", "protocols", "agreement"),
-    )
-]
-tables += ["effectiveness.parquet", "efficiency.parquet", "datasets.json", "settings.json"]
+tables = [f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")]
+tables += ["datasets.json", "settings.json"]
 
 
 def write(folder, *names):

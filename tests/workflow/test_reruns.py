@@ -71,7 +71,7 @@ def test_reruns(demo, stubbed, tmp_path):
     plan = demo("report", "-n")
     assert plan.jobs["grid"] == 1 and "train" not in plan.jobs
 
-    edit(stubbed / "seqbench" / "report" / "report.py")
+    edit(stubbed / "seqbench" / "report" / "page.py")
     plan = demo("report", "-n")
     assert not plan.jobs.keys() & {"train", "measure", "prepare"}
     assert plan.jobs["render"] == 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from seqbench.analysis import collect
 from seqbench.config import grid, load
+from seqbench.core import store
 from seqbench.core.provenance import ROOT
 from seqbench.core.store import Entry
 from seqbench.data import prepare
@@ -56,8 +57,8 @@ def _tables(out: Path) -> None:
         )
         if paths:
             entries: list[Entry] = [
-                collect.read_entry(reference, str(p.parent.relative_to(reference))) for p in paths
+                store.read_entry(reference, str(p.parent.relative_to(reference))) for p in paths
             ]
-            facts = {SHOWN: collect.read_dataset(reference, SHOWN)}
+            facts = {SHOWN: store.read_dataset(reference, SHOWN)}
             collect.write(collect.build(entries, facts, grid.report(load.load())), out)
             return

@@ -6,7 +6,7 @@ from glob import glob
 from pathlib import Path
 
 from seqbench.config import grid, sources
-from seqbench.core import jobs, provenance
+from seqbench.core import display, jobs, provenance
 from seqbench.core.checksums import sha256_of
 from seqbench.config.load import canonical, definition
 from seqbench.config.model_files import available_models
@@ -21,10 +21,7 @@ GPU = int(
 )  # device files, as the driver makes them
 CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
-CSV = "experiments summary comparisons contrasts curves effectiveness efficiency scaling crossovers probes protocols agreement"
-CSV += " claims paper published_values budgets origins repeats machine_effect tuning searches"
-TABLES = [f"results/tables/{name}.csv" for name in CSV.split()]
-TABLES += [f"results/tables/{name}.parquet" for name in ("effectiveness", "efficiency")]
+TABLES = [f"results/tables/{name}.{kind}" for name in display.TABLES for kind in ("parquet", "csv")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
 
 # Where files of a user's own lie.

@@ -11,18 +11,18 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations, groupby
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
-from ..core.jobs import TrainingJob
-from ..core.store import Entry
+from .jobs import TrainingJob
+from .store import Entry, by_condition, condition
+
+DECIDES = "nothing"
 
 Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
-CHOSEN = (
-    "learning_rate",
-    "weight_decay",
-)  # may differ between the models of a condition; the rest is its budget
+# What may differ between the models of a condition; the rest is its budget.
+CHOSEN = ("learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,19 @@ def pool(
     hashes = _hashes(records)
     kept, left_out = [], []
     for entry in records:
-        dataset = entry.job["dataset"]
-        if _hash(entry) == hashes.get(dataset, _hash(entry)):
+        if _hash(entry) == hashes.get(entry.job["dataset"], _hash(entry)):
             kept.append(entry)
         else:
-            left_out.append((machine(entry), dataset, "other data"))
+            left_out.append((entry.machine, entry.job["dataset"], "other data"))
     chosen = [_with_defaults(w.to_dict(), defaults) for w in wanted]
-    now = {(_at(w), w["model"]): _of_seeds(w) for w in chosen}
+    now = {(condition(w), w["model"]): _of_seeds(w) for w in chosen}
     taken: list[Entry] = []
     trainings = [e for e in kept if e.training]
-    for _, members in groupby(sorted(trainings, key=condition), condition):
-        fitting, others = _fill(list(members), now)
+    for members in by_condition(trainings):
+        fitting, others = _fill(members, now)
         taken += fitting
-        left_out += [(machine(e), e.job["dataset"], "other settings") for e in others]
-    borrowed = list(_borrow(taken, chosen))
+        left_out += [(e.machine, e.job["dataset"], "other settings") for e in others]
+    borrowed = list(_borrow(taken, chosen, now))
     facts: dict[str, Any] = {}
     for name in machines:
         for dataset, own in datasets.get(name, {}).items():
@@ -86,16 +85,6 @@ def pool(
         [*taken, *(copy for _, copy in borrowed), *(e for e in kept if not e.training)], dict(sorted(facts.items())),
         every, list(_repeats(every)), borrowed, list(dict.fromkeys(left_out)),
     )  # fmt: skip
-
-
-def condition(entry: Entry) -> tuple[str, str, int]:
-    """Dataset, track and length: what stands in one comparison."""
-    return _at(entry.job)
-
-
-def machine(entry: Entry) -> str:
-    """Name of the machine that made a record."""
-    return entry.record["environment"]["machine_name"]
 
 
 def settings(job: Mapping[str, Any], *without: str) -> str:
@@ -124,15 +113,11 @@ def _hashes(records: list[Entry]) -> dict[str, str | None]:
     used: Counter[tuple[str, str | None]] = Counter()
     for entry in records:
         if entry.training:
-            used[entry.job["dataset"], _hash(entry)] += bool(entry.ok and _trained(entry))
+            used[entry.job["dataset"], _hash(entry)] += bool(entry.ok and entry.trained)
     found: dict[str, str | None] = {}
     for (dataset, data), _ in used.most_common():
         found.setdefault(dataset, data)
     return found
-
-
-def _trained(entry: Entry) -> bool:
-    return bool(entry.values.get("steps"))
 
 
 def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], list[Entry]]:
@@ -140,12 +125,12 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
 
     now: the settings that are wanted by condition and model, where they are known; those of an earlier choice come after them.
     """
-    counts = Counter(machine(e) for e in members if e.ok and _trained(e))
+    counts = Counter(e.machine for e in members if e.ok and e.trained)
 
     def rank(entry: Entry) -> tuple:
         own = _of_seeds(entry.job)
-        old = now.get((condition(entry), entry.job["model"]), own) != own
-        return not entry.ok, old, -counts[machine(entry)]
+        old = now.get((entry.condition, entry.job["model"]), own) != own
+        return not entry.ok, old, -counts[entry.machine]
 
     ranked = sorted(members, key=rank)
     allowed, of_model = None, {}
@@ -153,27 +138,23 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
     others = []
     for entry in ranked:
         model, seed = entry.job["model"], entry.job["seed"]
-        own, budget = _of_seeds(entry.job), _budget(entry)
-        if (model, seed) in found:
-            if of_model[model] != own and entry.ok:
-                others.append(entry)
-            continue
-        other = _trained(entry) and allowed not in (None, budget)
-        if other or of_model.get(model, own) != own:
+        own, budget = _of_seeds(entry.job), settings(entry.job["training"], *CHOSEN)
+        alike = of_model.get(model, own) == own
+        if (
+            (model, seed) not in found
+            and alike
+            and (not entry.trained or allowed in (None, budget))
+        ):
+            found[model, seed], of_model[model] = entry, own
+            allowed = budget if entry.trained else allowed
+        elif (model, seed) not in found or (entry.ok and not alike):
             others.append(entry)
-            continue
-        if _trained(entry):
-            allowed = budget
-        of_model[model] = own
-        found[model, seed] = entry
     return [found[key] for key in sorted(found)], others
 
 
-def _budget(entry: Entry) -> str:
-    return settings(entry.job["training"], *CHOSEN)
-
-
-def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[Entry, Entry]]:
+def _borrow(
+    taken: list[Entry], wanted: list[dict[str, Any]], now: Mapping[tuple, str]
+) -> Iterator[tuple[Entry, Entry]]:
     """Trainings of equal settings in other tracks, for models that a condition lacks.
 
     Only where the condition trained other models itself, all with the settings that are wanted now.
@@ -182,22 +163,17 @@ def _borrow(taken: list[Entry], wanted: list[dict[str, Any]]) -> Iterator[tuple[
     equal: dict[str, Entry] = {}
     for entry in taken:
         equal.setdefault(settings(entry.job, "track"), entry)
-        own.setdefault(condition(entry), {})[entry.job["model"]] = _of_seeds(entry.job)
-    trained = {condition(e) for e in taken if _trained(e)}
-    now = {(_at(w), w["model"]): _of_seeds(w) for w in wanted}
+        own.setdefault(entry.condition, {})[entry.job["model"]] = _of_seeds(entry.job)
+    trained = {e.condition for e in taken if e.trained}
     current = {
         at for at in trained if all(now.get((at, m), text) == text for m, text in own[at].items())
     }
     for job in wanted:
-        at = _at(job)
+        at = condition(job)
         entry = equal.get(settings(job, "track"))
         if entry and at in current and job["model"] not in own[at]:
             said = {**entry.record["job"], "track": job["track"]}
             yield entry, replace(entry, record={**entry.record, "job": said})
-
-
-def _at(job: Mapping[str, Any]) -> tuple[str, str, int]:
-    return tuple(job[key] for key in ("dataset", "track", "seq_len"))
 
 
 def _of_seeds(job: Mapping[str, Any]) -> str:
@@ -208,8 +184,8 @@ def _repeats(trainings: list[Entry]) -> Iterator[tuple[Entry, Entry]]:
     """Pairs of trainings of one job on two machines, whatever track they stand in; models without training have none."""
     same: dict[str, dict[str, Entry]] = {}
     for entry in trainings:
-        if _trained(entry):
+        if entry.trained:
             key = settings(entry.job, "track")
-            same.setdefault(key, {}).setdefault(machine(entry), entry)
+            same.setdefault(key, {}).setdefault(entry.machine, entry)
     for by_machine in same.values():
         yield from combinations(by_machine.values(), 2)

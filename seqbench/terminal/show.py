@@ -1,4 +1,4 @@
-"""What the verbs `results`, `compare` and `plan` print: aligned text, no wider than its content."""
+"""Aligned text, no wider than its content: what the verbs `results`, `compare` and `plan` print."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pandas as pd
 from tabulate import tabulate
 
 from ..analysis.collect import Tables
-from ..analysis.compare import Compared
 from ..core.errors import UserError
-from . import answer
-from . import format as fmt
-from .format import DASH
-from .tables import Cell, Column, Table
+from ..report import answer
+from ..report import format as fmt
+from ..report.format import DASH
+from ..report.tables import Cell, Column, Table
+from .compare import Compared
 
 
 def text(table: Table) -> str:

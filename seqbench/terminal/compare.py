@@ -9,16 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from ..analysis import resampling, significance
+from ..analysis.groups import groups
+from ..analysis.summary import enough_seeds
+from ..analysis.tidy import SEEN_ITEMS
+from ..analysis.tidy_cost import efficiency_rows
 from ..core.display import PRIMARY_METRIC, compared, peak_memory
 from ..core.errors import UserError
-from ..core.store import Entry
-from . import resampling, significance
-from .collect import of_one_code, published
-from .groups import condition, groups
-from .pool import machine
-from .summary import enough_seeds
-from .tidy import SEEN_ITEMS
-from .tidy_cost import efficiency_rows
+from ..core.store import Entry, of_one_code, published
 
 QUALITY = (
     *("track", "dataset", "seq_len", "model", "seen_items", "metric", "n_seeds_a", "n_seeds_b"),
@@ -90,8 +88,8 @@ def records_of(folder: Path) -> Path:
 def _by_key(entries: list[Entry]) -> Side:
     """The trainings of a model at a condition together, and every measurement, in the order of conditions."""
     found: Side = {}
-    for entry in sorted(entries, key=lambda e: (not e.training, *condition(e))):
-        key = (*condition(entry), entry.job["model"]) if entry.training else (entry.path,)
+    for entry in sorted(entries, key=lambda e: (not e.training, *e.condition)):
+        key = (*entry.condition, entry.job["model"]) if entry.training else (entry.path,)
         found.setdefault(key, []).append(entry)
     return found
 
@@ -146,7 +144,7 @@ def _costs(a: Entry, b: Entry) -> Iterator[dict[str, Any]]:
         low, high = other["q25"] / one["q75"], other["q75"] / one["q25"]
         yield {
             **{k: one[k] for k in ("track", "dataset", "seq_len", "curve", "sequences", "model", "phase", "metric")},
-            "machine_a": machine(a), "machine_b": machine(b), "median_a": one["median"], "median_b": other["median"],
+            "machine_a": a.machine, "machine_b": b.machine, "median_a": one["median"], "median_b": other["median"],
             "ratio": ratio, "ratio_low": low, "ratio_high": high,
             "verdict": "cheaper" if high < 1 else "dearer" if low > 1 else "inconclusive",
         }  # fmt: skip

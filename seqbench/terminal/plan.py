@@ -19,8 +19,7 @@ from ..config.model_files import MODELS, is_trainable, model_config_fields
 from ..core import provenance, records
 from ..core.errors import UserError
 from ..core.jobs import MeasurementJob, TrainingJob
-from ..core.store import Entry, read_dataset
-from .collect import published
+from ..core.store import Entry, published, read_dataset
 
 GROUP = ["dataset", "track", "kind"]
 COLUMNS = (*GROUP, "jobs", "done", "unknown", "hours_low", "hours_high", "disk_bytes", "disk_unknown", "machines")  # fmt: skip
@@ -208,7 +207,7 @@ def _cost(job: Mapping[str, Any], *without: str) -> str:
 
 
 def _machine(entries: list[Entry]) -> str:
-    return entries[0].record["environment"]["machine_name"] if entries else ""
+    return entries[0].machine if entries else ""
 
 
 def _nearest(entries: list[Entry]) -> list[Entry]:
