@@ -70,14 +70,17 @@ def tables(content: Tables) -> dict[str, list[Table]]:
     found: dict[str, list[Table]] = {}
     for view in VIEWS:
         frame = view.rows(content)
+        note = view.note.format(margin=fmt.percent(content.settings["margin"]))
         for values in unique(frame, *view.split) if view.split else [()]:
             part = pick(frame, **dict(zip(view.split, values, strict=True)))
             if len(part):
-                found.setdefault(view.section, []).append(_table(view, part, content, values))
+                table = _table(view, part, content, values, [note] * bool(note))
+                found.setdefault(view.section, []).append(table)
+                note = ""  # once for all of a kind
     return found
 
 
-def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Table:
+def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple, notes: list[str]) -> Table:  # fmt: skip
     said, groups = _Names(content), _spread(view, frame, content)
     columns = [Column(HEADS.get(key, key.capitalize()), number=False) for key in view.by]
     columns += [Column(field.text, number=field.number) for field in view.fields]
@@ -111,8 +114,7 @@ def _table(view: View, frame: pd.DataFrame, content: Tables, split: tuple) -> Ta
     name = "-".join([view.name, *(str(value).lower().replace(" ", "-") for value in split)])
     caption = ", ".join([view.caption, *filter(None, [said.heading(view.split, split)])])
     body = [[row[k] for k in kept] if len(row) > 1 else row for row in body]
-    note = view.note.format(margin=fmt.percent(content.settings["margin"]))
-    return Table(name, caption, [columns[k] for k in kept], body, [note] * bool(note))
+    return Table(name, caption, [columns[k] for k in kept], body, notes)
 
 
 def _spread(view: View, frame: pd.DataFrame, content: Tables) -> list[tuple]:
@@ -262,7 +264,7 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
     detail = ", ".join(found) if known(first["focal_value"]) else ""
     if len(rows) == 1 and known(first["ratio_or_difference"]):
         published = f", published {fmt.ratio(first['published'])}" * known(first["published"])
-        detail = fmt.ratio(first["ratio_or_difference"]) + published
+        detail = "exponent " * (first["kind"] == "growth") + fmt.ratio(first["ratio_or_difference"]) + published  # fmt: skip
     return Cell(word, detail, mark=mark, title=why)
 
 
@@ -373,7 +375,7 @@ MADE = ("track", "dataset", "seq_len")
 RATIO, CROSSING = (signed("ratio", fmt.ratio),), (of_row("", _crossing, number=False),)
 JUDGED = (number("Share", "share", fmt.percent), of_row("Verdict", _verdict, number=False))
 MARKS = "✓ reproduced · ~ the direction holds, the published figure does not · ✗ not reproduced · ? inconclusive"
-OPEN = "▲ better · ▼ worse · = within the margin · ? inconclusive: the interval does not lie beyond the margin of {margin} of the better mean, or Holm's correction keeps it open."
+OPEN = "▲ better · ▼ worse · = within the margin · ? inconclusive: the interval does not lie beyond the margin of {margin} of the better mean, Holm's correction keeps it open, or seeds lie apart."
 BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
 
 VIEWS = (
