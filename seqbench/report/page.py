@@ -8,10 +8,11 @@ from typing import Any
 
 import jinja2
 
-from ..analysis.collect import Tables
+from ..analysis.tables import Tables, pick
 from . import answer, figures, style, views
 from . import format as fmt
 from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
+from .figures_cost import COMMON
 from .style import Drawing
 from .tables import Table, is_heading, save, spans
 
@@ -68,6 +69,13 @@ def html(
         verdicts=answer.verdicts(content),
         sentences=answer.sentences(content),
         chips=chips(content, found),
+        terms=[
+            f"{t}: {said}"
+            for t, said in answer.literals()["terms"].items()
+            if t in {"L", *(v.track for v in found)}
+        ],
+        datasets=content.datasets,
+        scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
         board=[(view, board_rows(content, view)) for view in found],
@@ -90,6 +98,14 @@ def inner(tables: list[Table]) -> list[tuple[str, str]]:
     for table in tables:
         found.setdefault(table.caption.partition(", ")[0], table.name)
     return [(name, text) for text, name in found.items()]
+
+
+def scaled_from(content: Tables) -> list[str]:
+    """The batches of GPUs that costs marked as scaled were measured on; none where nothing is scaled."""
+    board, curves = (content.frames[name] for name in ("leaderboard", "scaling"))
+    scaled = pick(board, cost_source="synthetic", device_kind="cuda") if len(board) else board
+    own = pick(curves, curve=COMMON, device_kind="cuda") if len(scaled) else scaled
+    return list(dict.fromkeys(own.fixed)) if len(own) else []
 
 
 def as_of(content: Tables) -> str:
