@@ -240,7 +240,8 @@ def about_data(tables: Tables) -> list[tuple[str, str]]:
     for row in rows.to_dict("records"):
         said = fmt.warning(row["code"])
         if row["code"] == "ties":
-            said += f" ({fmt.percent(row['value']) if known(row['value']) else 'share unknown'})"
+            unknown = "Whether ties in time decide test items is unknown"
+            said = f"{said} ({fmt.percent(row['value'])})" if known(row["value"]) else unknown
         found.setdefault(row["dataset"], []).append(said[0].lower() + said[1:])
     return [(name, "; ".join(dict.fromkeys(said))) for name, said in found.items()]
 

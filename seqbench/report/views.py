@@ -162,8 +162,14 @@ NAMES: dict[str, Callable[[Any], str]] = {
         f"{key} {setting}" for key, setting in json.loads(value).items()
     ),
 }
-WORDS = {"seq_len": "L = {}", "track": "track {}", "seen_items": "seen items {}", "goal": "goal {}"}
-HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "data_differs": "Data", "source": "Where", "subject": "About", "code": "Warning", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
+WORDS = {
+    "seq_len": "L = {}",
+    "track": "track {}",
+    "seen_items": "seen items {}",
+    "goal": "goal {}",
+    "data_differs": "Data: {}",
+}
+HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "source": "Where", "subject": "About", "code": "Warning", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
@@ -383,7 +389,7 @@ VIEWS = (
          ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
          (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
-    View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs", "data_differs")),
+    View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs"), heading=("data_differs",)),
     View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),), note=MARKS),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
          ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
