@@ -10,9 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from ..config import publications
 from ..core import store
@@ -42,6 +44,8 @@ from .tables import Tables
 from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
+COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
+SETTINGS = {"margin": float, "focal_model": str, "models": list, "environments": list}
 PUBLISHED = publications.published_values
 MAKERS = {  # of tables from tables; those below read those above
     "comparisons": verdicts.final,
@@ -136,11 +140,27 @@ def read(folder: Path) -> Tables:
     """Read what `write` wrote, types included.
 
     Raises:
-        UserError: a table is missing or damaged.
+        UserError: a table is missing or damaged, or lacks what tables of this version hold.
     """
-    frames = {name: _read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
-    files = (Path(folder) / f"{name}.json" for name in ("datasets", "settings"))
-    return Tables(frames, *(read_json(file, AGAIN) for file in files))
+    columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
+    frames = {name: _read_table(Path(folder) / f"{name}.parquet", columns[name]) for name in TABLES}
+    return Tables(
+        frames,
+        _mapping(Path(folder) / "datasets.json"),
+        _mapping(Path(folder) / "settings.json", SETTINGS),
+    )
+
+
+def _mapping(file: Path, keys: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
+    found = read_json(file, AGAIN)
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: no mapping: delete it and {AGAIN}")
+    for key, kind in keys.items():
+        if not isinstance(found.get(key), kind):
+            raise UserError(
+                f"{file}: has no `{key}` ({kind.__name__}): tables of another version; delete them and {AGAIN}"
+            )
+    return found
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -149,11 +169,17 @@ def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     return [{**json.loads(text), "records": n} for text, n in counts.items()]
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise UserError(f"{path}: not there: {AGAIN}") from None
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
+    missing = [name for name in columns if name not in frame]
+    if missing and len(frame):  # one without rows may have no columns
+        raise UserError(
+            f"{path}: has no column `{missing[0]}`: a table of another version; delete it and {AGAIN}"
+        )
+    return frame

@@ -52,6 +52,10 @@ def results(tables: Tables, chosen: Mapping[str, str | None]) -> str:
     table = answer.leaderboard(found[0])
     where = fmt.machine_names(tables.settings).get(found[0].machine, "not measured")
     notes = [f"Cost on {where}. * is significantly better than every other trained model."]
+    left_out = tables.settings.get("left_out", ())
+    notes += [
+        f"Not in these tables: {machine}, {dataset} ({why})." for machine, dataset, why in left_out
+    ]
     return text(Table(table.name, table.caption, table.columns, table.rows, notes))
 
 

@@ -1,5 +1,7 @@
 """What the verbs print: aligned columns, every number of the tables, and bad input in one line."""
 
+import json
+
 import pandas as pd
 import pytest
 from builders import SEEDS, grid, training, write_grid, write_training
@@ -67,6 +69,33 @@ def test_what_was_not_measured_is_named_with_what_there_is(results, capsys, opti
     said = capsys.readouterr().err
     there = {"dataset": "toy", "length": "50", "track": "matched", "machine": show.DASH}[option]
     assert said == f"error: --{option} {value}: no results with it; there are {there}\n"
+
+
+def test_what_was_left_out_is_said(results, capsys):
+    tables = collect.read(results / "tables")
+    tables.settings["left_out"] = [("gpu", "toy", "other data")]
+    assert "gpu, toy (other data)" in show.results(tables, {})
+
+
+@pytest.mark.parametrize("change", [{"dataset": "ml-1m"}, {"track": "paper"}, {"model": "gru4rec"}, {"seq_len": 9}, {"seed": 5}])  # fmt: skip
+def test_a_record_in_the_folder_of_another_job_is_named(tmp_path, capsys, change):
+    entry = training()
+    write_training(tmp_path, entry)
+    file = tmp_path / entry["path"] / "record.json"
+    record = json.loads(file.read_text())
+    record["job"] |= change
+    file.write_text(json.dumps(record))
+    assert main(["results", "--records", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}: ") and said.count("\n") == 1
+    assert f"{next(iter(change.values()))}" in said
+
+
+def test_a_reference_without_records_is_refused(tmp_path, capsys):
+    for folder in (tmp_path / "no", tmp_path):
+        assert main(["plan", "--reference", str(folder), "--results", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: --reference {folder}: ") and said.count("\n") == 1
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
