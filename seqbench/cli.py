@@ -44,7 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Their matrix products are thin: more threads of BLAS only wait for each other.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        return arguments.verb(arguments) or 0
+        status = arguments.verb(arguments) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if arguments.verb not in (_results, _compare, _plan, _command, _doctor):
+            raise
+        # Who read it has seen enough; the interpreter's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         return _refused(error)
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,9 @@
 """What the verbs print: aligned columns, every number of the tables, and bad input in one line."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -147,6 +150,7 @@ def test_a_plan_of_unknown_jobs_claims_no_hours():
 
 
 def test_the_plan_of_the_project_runs(capsys, tmp_path):
+    write_training(tmp_path / "here", training())
     command = ["plan", "config/demo.yaml", "--results", str(tmp_path), "--reference", str(tmp_path)]
     assert main([*command, "--device", "cpu", "--cores", "2"]) == 0
     assert "Trainings: " in capsys.readouterr().out
@@ -157,6 +161,21 @@ def test_a_plan_of_no_configuration_is_refused(capsys, arguments, words):
     assert main(["plan", *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_ends_a_verb_quietly(results):
+    command = [sys.executable, "-m", "seqbench", "results", "--records", str(results)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_folder_above_one_results_folder_is_told_what_to_name(capsys, tmp_path):
+    write_training(tmp_path / "here", training())
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"did you mean {tmp_path / 'here'}?\n")
 
 
 def test_folders_that_cannot_be_compared_are_refused(capsys, tmp_path):
