@@ -400,7 +400,7 @@ VIEWS = (
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
-         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Every seed gets there. In brackets: quartiles."),
+         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Time where every seed gets there, else how many seeds do. In brackets: quartiles."),
     View("budgets", "more", "How trainings ended and what they cost", of("budgets", main=True), ("machine_name", "model"),
          (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
           of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
