@@ -93,7 +93,9 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
         row["variant"],
         words["answers"][key].format(**slots),
         head.get("question", ""),
-        head.get("about", "").format(**slots).removesuffix(", "),
+        (head.get("about", "") if slots["comparator"] or not head else words["verdicts"]["alone"])
+        .format(**slots)
+        .removesuffix(", "),
         words["tones"].get(key, ""),
     )
 

@@ -142,7 +142,11 @@ def test_seeds_that_reach_the_goal_are_counted_on_machines_that_measured_no_step
         experiments=[*begun, *map(measurement, prices)], summary=rows, efficiency=prices, curves=validations(VALIDATIONS)
     ).frames["leaderboard"]  # fmt: skip
     found = kept(own)
-    assert found[["n_reached", "n_begun"]].loc[list(MODELS)].values.tolist() == [[3, 3], [3, 4], [1, 3]]
+    assert found[["n_reached", "n_begun"]].loc[list(MODELS)].values.tolist() == [
+        [3, 3],
+        [3, 4],
+        [1, 3],
+    ]
     assert found.quality_s.isna().all()
 
 
