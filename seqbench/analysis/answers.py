@@ -173,8 +173,7 @@ class View:
         verdicts = place.verdict.agg(set)[known]
         n, ahead, behind = len(verdicts), sum(v == {"better"} for v in verdicts), sum("worse" in v for v in verdicts)  # fmt: skip
         if not n:
-            few = self.comparisons.why.eq("few_seeds").any()
-            return _is("few_seeds" if few else "unclear" if len(self.comparisons) else "unmeasured")
+            return _is("few_seeds" if "few_seeds" in set(self.comparisons.why) else "unclear" if len(place) else "unmeasured")  # fmt: skip
         if n == 1:
             return _is("here" if ahead else "worse_here" if behind else "level_here")
         if n == ahead:
@@ -225,10 +224,8 @@ class View:
         """Of the comparisons of the default track: how many significantly better, how many worse."""
         judged = self.comparisons[~self.comparisons.why.isin(UNJUDGED)]
         better, worse = (int((judged.verdict == verdict).sum()) for verdict in ("better", "worse"))
-        if judged.empty:
-            return _is("unmeasured")
-        if len(judged) == 1:
-            return _is("one")
+        if len(judged) < 2:
+            return _is("one" if len(judged) else "unmeasured")
         return _is("several" if better or worse else "none", better, worse, len(judged))
 
     def step(self) -> Said:
@@ -238,9 +235,8 @@ class View:
             return _is("unmeasured")
         low, high = own.ratio.min(), own.ratio.max()
         variant = "slower" if low > 1 else "faster" if high < 1 else "mixed"
-        if round(low, 2) == round(high, 2) and variant != "mixed":
-            variant += "_evenly"
-        return _is(variant, low, high, own.seq_len.max())
+        evenly = "_evenly" * (round(low, 2) == round(high, 2) and variant != "mixed")
+        return _is(variant + evenly, low, high, own.seq_len.max())
 
     def crossing(self) -> Said:
         """From which length on the training step is shorter than the main comparator's, and the ratio at the longest one."""

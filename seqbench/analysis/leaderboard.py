@@ -35,8 +35,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     """The leaderboard of every condition on every machine that measured any cost.
 
     A mark (`*_best`) stands only where a model is significantly better than every other trained one, or its quartiles lie
-    below those of all of them. train_s and quality_s are core-seconds on a CPU; quality_s stands if every seed reaches the goal:
-    n_reached of the n_begun did, on whichever machine.
+    below those of all of them. On a CPU train_s and quality_s are core-seconds; quality_s stands if all seeds begun reach the goal.
     """
     quality, costs = _quality(tables), _costs(tables)
     every = pd.concat([quality[MODEL], costs[MODEL]]).drop_duplicates()
@@ -48,8 +47,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
     found = found.merge(costs, on=[*MODEL, *MACHINE], how="left")
     until = tables.frames["time_to_quality"].rename(columns={"n_seeds": "n_begun"})
-    until = until[[*MODEL, "n_reached", "n_begun"]].drop_duplicates()
-    found = found.merge(until, on=MODEL, how="left")
+    found = found.merge(until[[*MODEL, "n_reached", "n_begun"]].drop_duplicates(), on=MODEL, how="left")  # fmt: skip
     found["focal"] = found.model == tables.focal_model
     found["trained"] = found.model.isin({*trainings(tables.frames["experiments"]).model, *costs.model})  # fmt: skip
     found["ndcg_best"] = found.ndcg_best.eq(True)

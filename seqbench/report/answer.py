@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -180,12 +180,19 @@ def leaderboard(view: View) -> Table:
     """The table of one view, best first; no column of memory on a CPU."""
     columns = [c for c in COLUMNS if c[0] != "memory" or view.kind == "cuda"]
     cells = cells_of(view)
-    return Table(
+    table = Table(
         "leaderboard",
         f"{fmt.condition(view.dataset, view.length)}, track {view.track}, seen items {view.seen}",
         [Column(text, number=key != "model", title=title) for key, text, title, _ in columns],
         [[row[key] for key, *_ in columns] for row in cells],
     )
+    return replace(table, notes=[f"Bold: {marks(table)}."] if marks(table) else [])
+
+
+def marks(table: Table) -> str:
+    """What a mark in a leaderboard says; nothing where none stands."""
+    marked = any(cell.mark == "best" for row in table.rows for cell in row)
+    return literals()["marks"] if marked else ""
 
 
 def cells_of(view: View) -> list[dict[str, Cell]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from ..analysis.tables import Tables, pick
+from ..analysis.tables import Tables, pick, trainings
 from . import answer, figures, style, views
 from . import format as fmt
 from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
@@ -78,6 +78,9 @@ def html(
         scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
+        marks=next(
+            (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
+        ),
         board=[(view, board_rows(content, view)) for view in found],
         dataset_name=fmt.dataset_name,
         inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
@@ -111,10 +114,16 @@ def scaled_from(content: Tables) -> list[str]:
 def as_of(content: Tables) -> str:
     """What the page rests on."""
     rows = content.frames["experiments"]
-    trained = int((rows.kind == "train").sum()) if len(rows) else 0
-    machines = fmt.machine_names(content.settings).values()
-    measured = len(rows) - trained
-    return f"{fmt.plural(trained, 'training')} and {fmt.plural(measured, 'measurement')} on {fmt.listed(machines)}"
+    machines = fmt.listed(fmt.machine_names(content.settings).values())
+    ended, runs = pick(rows, status="ok"), pick(pick(rows, status="ok"), kind="train")
+    counts = {
+        "training": len(trainings(rows)),
+        "measurement": len(pick(ended, kind="measure")),
+        "baseline": len(pick(runs, trained=False)),
+        "failed job": len(rows) - len(ended),
+    }
+    said = [fmt.plural(n, word) for word, n in counts.items() if n or word == "training"]
+    return f"{fmt.listed(said)} on {machines}"
 
 
 def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:

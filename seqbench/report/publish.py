@@ -134,6 +134,8 @@ def _page(content: Tables, folder: Path) -> str | None:
     drawings, default = list(figures.drawn(content)), next(iter(answer.views(content)), None)
     page = html(content, drawings, style.pictures(drawings), views.tables(content))
     records.write_atomically(folder / "index.html", page.encode())
+    for kind in ("svg", "csv"):  # or that of an earlier run would stay
+        (folder / f"scatter.{kind}").unlink(missing_ok=True)
     for drawing in drawings:
         if default and drawing.section == "answer" and default.is_of(drawing.key):
             style.save(replace(drawing, name="scatter"), folder, ["svg"])

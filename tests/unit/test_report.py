@@ -146,6 +146,13 @@ def test_a_name_that_looks_like_something_else_still_renders(tmp_path, name):
     assert button["aria-pressed"] == "true"
 
 
+def test_the_head_counts_what_ended_and_names_failures_and_baselines_apart(tmp_path):
+    small = grid([training(model="popularity"), *(training(seed=s) for s in (0, 1, 2))], [measurement()])  # fmt: skip
+    text = rendered(tmp_path, small, lambda: write_training(tmp_path, small["trainings"][3], status="oom", reason="full"))  # fmt: skip
+    (said,) = re.findall(r'<p id="asof">(.*)</p>', text)
+    assert said.startswith("2 trainings, 4 measurements, 1 baseline and 1 failed job on ")
+
+
 def test_a_grid_without_measurements_says_that_nothing_was_measured(tmp_path):
     text = rendered(tmp_path, grid(plan()["trainings"]))
     assert text.count(">not measured<") >= 3 and "not measured in this view" in text
