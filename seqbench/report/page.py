@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from ..analysis.tables import Tables, pick, trainings
+from ..core.errors import UserError
 from . import answer, figures, style, views
 from . import format as fmt
 from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
@@ -31,7 +32,7 @@ LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen ite
 def render(content: Tables, out: Path) -> Path:
     """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
     out = Path(out)
-    drawings, shown = list(figures.drawn(content)), views.tables(content)
+    drawings, shown = drawn(content), views.tables(content)
     pictures = style.pictures(drawings, out / "figures")
     for group in shown.values():
         for table in group:
@@ -41,6 +42,19 @@ def render(content: Tables, out: Path) -> Path:
     page = out / "index.html"
     page.write_text(html(content, drawings, pictures, shown, links=True), encoding="utf-8")
     return page
+
+
+def drawn(content: Tables) -> list[Drawing]:
+    """The figures of the page.
+
+    Raises:
+        UserError: one stands in no section of the page, where nobody would see it.
+    """
+    drawings, places = list(figures.drawn(content)), ("answer", *(name for name, *_ in SECTIONS))
+    for drawing in drawings:
+        if drawing.section not in places:
+            raise UserError(f"figure {drawing.name}: section {drawing.section!r} is none of {', '.join(places)}")  # fmt: skip
+    return drawings
 
 
 def html(
@@ -78,6 +92,7 @@ def html(
         scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
+        absent=answer.literals()["absent"],
         marks=next(
             (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
         ),

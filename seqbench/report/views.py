@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..analysis.published_values import ABSENT
 from ..analysis.tables import Tables, pick, unique
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
@@ -70,6 +71,8 @@ def tables(content: Tables) -> dict[str, list[Table]]:
     found: dict[str, list[Table]] = {}
     for view in VIEWS:
         frame = view.rows(content)
+        if "verdict" in frame and frame.verdict.eq(ABSENT).all():
+            continue  # published values alone answer nothing
         note = view.note.format(margin=fmt.percent(content.settings["margin"]))
         for values in unique(frame, *view.split) if view.split else [()]:
             part = pick(frame, **dict(zip(view.split, values, strict=True)))

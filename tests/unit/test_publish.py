@@ -183,7 +183,7 @@ def test_the_readmes_part_and_the_page_say_the_same_and_links_lead_somewhere(tmp
 
 def test_a_scatter_of_an_earlier_run_does_not_stay(tmp_path, monkeypatch):
     published(tmp_path, plan("sasrec"))
-    monkeypatch.setattr(publish.figures, "drawn", lambda _: [])
+    monkeypatch.setattr(publish, "drawn", lambda _: [])
     folder = tmp_path / publish.PAGE
     folder.mkdir(parents=True)
     for kind in ("svg", "csv"):
