@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,9 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
         row["variant"],
         words["answers"][key].format(**slots),
         head.get("question", ""),
-        head.get("about", "").format(**slots).removesuffix(", "),
+        (head.get("about", "") if slots["comparator"] or not head else words["verdicts"]["alone"])
+        .format(**slots)
+        .removesuffix(", "),
         words["tones"].get(key, ""),
     )
 
@@ -178,12 +180,19 @@ def leaderboard(view: View) -> Table:
     """The table of one view, best first; no column of memory on a CPU."""
     columns = [c for c in COLUMNS if c[0] != "memory" or view.kind == "cuda"]
     cells = cells_of(view)
-    return Table(
+    table = Table(
         "leaderboard",
         f"{fmt.condition(view.dataset, view.length)}, track {view.track}, seen items {view.seen}",
         [Column(text, number=key != "model", title=title) for key, text, title, _ in columns],
         [[row[key] for key, *_ in columns] for row in cells],
     )
+    return replace(table, notes=[f"Bold: {marks(table)}."] if marks(table) else [])
+
+
+def marks(table: Table) -> str:
+    """What a mark in a leaderboard says; nothing where none stands."""
+    marked = any(cell.mark == "best" for row in table.rows for cell in row)
+    return literals()["marks"] if marked else ""
 
 
 def cells_of(view: View) -> list[dict[str, Cell]]:
@@ -217,8 +226,8 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
             return Cell(DASH, mark="muted")
         if key == "quality" and row.n_reached == 0:
             return Cell("not reached", mark="muted")
-        if key == "quality" and row.n_reached < row.n_seeds:
-            seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_seeds)} seeds"
+        if key == "quality" and row.n_reached < row.n_begun:
+            seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_begun)} seeds"
             return Cell(seeds, mark="muted")
         return Cell(NOT_MEASURED, mark="muted")
     low, high = (getattr(row, f"{column}_{end}", None) for end in ("low", "high"))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import boards
 import pandas as pd
 import pytest
 from builders import SEEDS, grid, training, write_grid, write_training
@@ -12,6 +13,7 @@ from builders import SEEDS, grid, training, write_grid, write_training
 from seqbench.analysis import collect
 from seqbench.cli import main
 from seqbench.core.errors import UserError
+from seqbench.report import answer
 from seqbench.report.tables import Cell, Column, Table
 from seqbench.terminal import show
 from seqbench.terminal.compare import COSTS, QUALITY, Compared
@@ -107,9 +109,27 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys):
 
 
 def test_no_leaderboard_is_said():
-    tables = collect.Tables({"leaderboard": pd.DataFrame(), "answers": pd.DataFrame()}, {}, {})
     with pytest.raises(UserError, match="no leaderboard"):
-        show.results(tables, {})
+        show.results(boards.tables(), {})
+
+
+def test_where_all_trainings_failed_it_is_said_how_to_retry():
+    content = boards.tables()
+    content.frames["experiments"] = pd.DataFrame({"kind": ["train"] * 2, "status": ["oom"] * 2})
+    with pytest.raises(UserError, match=r"2 trainings failed .* retry --status oom"):
+        show.results(content, {})
+
+
+@pytest.mark.parametrize("marked", [(), ("ndcg_best",), ("epoch_s_best",)])
+def test_a_star_is_explained_where_one_stands(marked):
+    board = [boards.board_row(**dict.fromkeys(marked, True)), boards.board_row("sasrec")]
+    text = show.results(boards.tables(board, [boards.answer_row()]), {})
+    assert (answer.literals()["marks"] in text) == ("*" in text) == bool(marked)
+
+
+def test_cost_of_baselines_alone_is_on_no_machine():
+    *_, last = show.results(boards.tables([boards.baseline(machine_name=boards.MISSING)]), {}).splitlines()  # fmt: skip
+    assert last == "Cost was not measured."
 
 
 def test_a_comparison_has_a_line_per_row_and_counts_the_rest():
