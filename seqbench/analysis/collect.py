@@ -10,18 +10,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ..config import publications
-from ..core import store
-from ..core.display import TABLES
-from ..core.errors import UserError
+from ..core import store, table_files
 from ..core.pool import Pool
-from ..core.store import AGAIN, Entry, read_json
+from ..core.store import Entry
 from . import (
     answers,
     budgets,
@@ -44,8 +40,6 @@ from .tables import Tables
 from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
-COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
-SETTINGS = {"margin": float, "focal_model": str, "models": list, "environments": list}
 PUBLISHED = publications.published_values
 MAKERS = {  # of tables from tables; those below read those above
     "comparisons": verdicts.final,
@@ -127,59 +121,15 @@ def build(
 
 def write(tables: Tables, out: Path) -> None:
     """Write all tables into a folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, frame in tables.frames.items():
-        frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-        frame.to_parquet(out / f"{name}.parquet", index=False)
-    for name in ("datasets", "settings"):
-        text = json.dumps(getattr(tables, name), indent=1, sort_keys=True)
-        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    table_files.write(out, tables.frames, tables.datasets, tables.settings)
 
 
 def read(folder: Path) -> Tables:
-    """Read what `write` wrote, types included.
-
-    Raises:
-        UserError: a table is missing or damaged, or lacks what tables of this version hold.
-    """
-    columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
-    frames = {name: _read_table(Path(folder) / f"{name}.parquet", columns[name]) for name in TABLES}
-    return Tables(
-        frames,
-        _mapping(Path(folder) / "datasets.json"),
-        _mapping(Path(folder) / "settings.json", SETTINGS),
-    )
-
-
-def _mapping(file: Path, keys: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
-    found = read_json(file, AGAIN)
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: no mapping: delete it and {AGAIN}")
-    for key, kind in keys.items():
-        if not isinstance(found.get(key), kind):
-            raise UserError(
-                f"{file}: has no `{key}` ({kind.__name__}): tables of another version; delete them and {AGAIN}"
-            )
-    return found
+    """Read what `write` wrote; raises as `table_files.read`."""
+    return Tables(*table_files.read(Path(folder)))
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
     counts = Counter(json.dumps(e.record["environment"], sort_keys=True) for e in entries)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]
-
-
-def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there: {AGAIN}") from None
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
-    missing = [name for name in columns if name not in frame]
-    if missing and len(frame):  # one without rows may have no columns
-        raise UserError(
-            f"{path}: has no column `{missing[0]}`: a table of another version; delete it and {AGAIN}"
-        )
-    return frame

@@ -22,7 +22,7 @@ from builders import (
 
 from seqbench.analysis import collect
 from seqbench.analysis.tidy import ranks_of
-from seqbench.core import store
+from seqbench.core import store, table_files
 from seqbench.core.display import TABLES
 from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
@@ -268,7 +268,7 @@ def test_a_damaged_table_is_named_with_the_command(tmp_path, name, content):
     with pytest.raises(UserError) as error:
         collect.read(tmp_path)
     said = str(error.value)
-    assert said.startswith(f"{file}: {why}") and "\n" not in said and collect.AGAIN in said
+    assert said.startswith(f"{file}: {why}") and "\n" not in said and store.AGAIN in said
 
 
 def test_tables_of_another_version_are_named_with_what_they_lack(tmp_path, plan):
@@ -285,7 +285,7 @@ def test_tables_of_another_version_are_named_with_what_they_lack(tmp_path, plan)
         ):
             collect.read(folder)
     collect.write(tables, folder)
-    for key in collect.SETTINGS:
+    for key in table_files.SETTINGS:
         settings = {k: v for k, v in tables.settings.items() if k != key}
         collect.write(collect.Tables(tables.frames, tables.datasets, settings), folder)
         with pytest.raises(UserError, match=rf"settings\.json: has no `{key}`"):
