@@ -17,7 +17,7 @@ from .costs import LENGTHS
 from .scaling_rows import CONCLUSIVE_SHARE
 from .tables import CONDITION, Tables, pick, trainings, unique
 
-SEEN_ITEMS, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
+SEEN_KEPT, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
 STEP, MEMORY = ("train", "step_s"), ("train", "peak_allocated_bytes")
 SLOTS = {  # how the numbers a, b and c of a place are read
@@ -49,7 +49,7 @@ Said = dict[str, Any]
 
 def rows(tables: Tables) -> pd.DataFrame:
     """One row per place: the variant that holds and its numbers, with how each is read (`*_as`)."""
-    view = View(tables)
+    view = DefaultView(tables)
     about = {"focal": tables.focal_model, "comparator": view.comparator, **view.condition, **view.machine}  # fmt: skip
     found = []
     for place in VARIANTS:
@@ -72,7 +72,7 @@ def _is(variant: str, a: Any = None, b: Any = None, c: Any = None, **about: Any)
 
 
 @dataclass(frozen=True)
-class View:
+class DefaultView:
     """What the sentences are about; a method per place says what holds there."""
 
     tables: Tables
@@ -104,7 +104,7 @@ class View:
     @cached_property
     def machine(self) -> Said:
         """The machine that measured most of the default condition, on the dataset before full-length batches, CPUs first."""
-        here = pick(self.tables.frames["leaderboard"], seen_items=SEEN_ITEMS, **self.condition)
+        here = pick(self.tables.frames["leaderboard"], seen_items=SEEN_KEPT, **self.condition)
 
         def measured(place: tuple[str, str]) -> tuple:
             own = pick(here, machine_name=place[0]).cost_source
@@ -118,7 +118,7 @@ class View:
     def comparisons(self) -> pd.DataFrame:
         """The focal model's comparisons with trained models in the default track."""
         where = {"track": self.condition["track"], "model_a": self.tables.focal_model}
-        where |= {"seen_items": SEEN_ITEMS, "metric": PRIMARY_METRIC}
+        where |= {"seen_items": SEEN_KEPT, "metric": PRIMARY_METRIC}
         rows = pick(self.tables.frames["comparisons"], **where)
         return rows[rows.model_b.isin(self.trained)]
 
@@ -262,7 +262,7 @@ class View:
     def caution(self) -> Said:
         """What weighs most against the answer in the default condition."""
         here = pick(self.tables.frames["warnings"], **self.condition)
-        here = here[here.seen_items.isna() | (here.seen_items == SEEN_ITEMS)]
+        here = here[here.seen_items.isna() | (here.seen_items == SEEN_KEPT)]
         weak = here[here.model != self.tables.focal_model].sort_values("value")
         for row in pick(weak, code="below_published").itertuples():
             return _is("below_published", row.value, comparator=row.model, basis=row.text)

@@ -104,7 +104,7 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
 
 
 @dataclass(frozen=True)
-class View:
+class BoardView:
     """One view of the leaderboard: the value of every chip, the kind of device, and its rows as the table of the contract."""
 
     dataset: str
@@ -144,7 +144,7 @@ COSTS = {
 }
 
 
-def views(tables: Tables) -> list[View]:
+def views(tables: Tables) -> list[BoardView]:
     """Every view of the leaderboard in which anything was measured, the default one first."""
     frame = tables.frames["leaderboard"]
     if frame.empty:
@@ -158,25 +158,25 @@ def views(tables: Tables) -> list[View]:
             continue
         kind = rows.device_kind.fillna("").iloc[0]
         rows = rows.sort_values("ndcg", ascending=False, kind="stable")
-        found.append(View(dataset, int(length), *rest, kind, rows))
+        found.append(BoardView(dataset, int(length), *rest, kind, rows))
     default = default_view(tables, found) if found else None
     return sorted(found, key=lambda view: view is not default)
 
 
-def default_view(tables: Tables, found: list[View]) -> View:
+def default_view(tables: Tables, found: list[BoardView]) -> BoardView:
     """The view that the answers are about."""
     answers = tables.frames["answers"]
     about = answers[answers.place == "quality"] if len(answers) else answers
     wanted = about.to_dict("records")[0] if len(about) else {}
 
-    def agrees(view: View) -> tuple:
+    def agrees(view: BoardView) -> tuple:
         own = (wanted.get(DIMENSIONS[chip]) == getattr(view, chip) for chip in DIMENSIONS)
         return sum(own), view.seen == "kept"
 
     return max(found, key=agrees)
 
 
-def leaderboard(view: View) -> Table:
+def leaderboard(view: BoardView) -> Table:
     """The table of one view, best first; no column of memory on a CPU."""
     columns = [c for c in COLUMNS if c[0] != "memory" or view.kind == "cuda"]
     cells = cells_of(view)
@@ -195,7 +195,7 @@ def marks(table: Table) -> str:
     return literals()["marks"] if marked else ""
 
 
-def cells_of(view: View) -> list[dict[str, Cell]]:
+def cells_of(view: BoardView) -> list[dict[str, Cell]]:
     """The cells of a view by row and key of the column."""
     rows = view.rows
     digits = fmt.decimals((rows.ndcg_high - rows.ndcg_low) / 2)

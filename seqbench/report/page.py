@@ -12,7 +12,7 @@ from ..analysis.tables import Tables, pick, trainings
 from ..core.errors import UserError
 from . import answer, figures, style, views
 from . import format as fmt
-from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
+from .answer import COLUMNS, DIMENSIONS, TEMPLATE, BoardView
 from .figures_cost import COMMON
 from .style import Drawing
 from .tables import Table, is_heading, save, spans
@@ -141,7 +141,7 @@ def as_of(content: Tables) -> str:
     return f"{fmt.listed(said)} on {machines}"
 
 
-def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:
+def chips(content: Tables, found: list[BoardView]) -> list[dict[str, Any]]:
     """The chips of every dimension: its name, its legend, and value and text of each choice, in the order of the tables."""
     machines = fmt.machine_names(content.settings)
     said = {
@@ -163,7 +163,7 @@ def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def board_rows(content: Tables, view: View) -> list[tuple[Any, dict[str, Any], list[str]]]:
+def board_rows(content: Tables, view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
     """Every model of a view: its row, its cells and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
     return [

@@ -55,18 +55,13 @@ def results(tables: Tables, chosen: Mapping[str, str | None]) -> str:
             raise UserError(f"--{chip} {value}: no results with it; there are {there}")
         found = fitting
     table = answer.leaderboard(found[0])
-<<<<<<< HEAD
-    where = fmt.machine_names(tables.settings).get(found[0].machine, "not measured")
-    notes = [f"Cost on {where}. * is significantly better than every other trained model."]
-    left_out = tables.settings.get("left_out", ())
-    notes += [
-        f"Not in these tables: {machine}, {dataset} ({why})." for machine, dataset, why in left_out
-    ]
-=======
     where = fmt.machine_names(tables.settings).get(found[0].machine)
     notes = [f"Cost on {where}." if where else "Cost was not measured."]
     notes += [f"*: {answer.marks(table)}."] if answer.marks(table) else []
->>>>>>> fix1
+    left_out = tables.settings.get("left_out", ())
+    notes += [
+        f"Left out: records of {name} on {dataset}: {why}." for name, dataset, why in left_out
+    ]
     return text(Table(table.name, table.caption, table.columns, table.rows, notes))
 
 

@@ -79,7 +79,7 @@ def test_what_was_not_measured_is_named_with_what_there_is(results, capsys, opti
 def test_what_was_left_out_is_said(results, capsys):
     tables = collect.read(results / "tables")
     tables.settings["left_out"] = [("gpu", "toy", "other data")]
-    assert "gpu, toy (other data)" in show.results(tables, {})
+    assert "gpu on toy: other data" in show.results(tables, {})
 
 
 @pytest.mark.parametrize("change", [{"dataset": "ml-1m"}, {"track": "paper"}, {"model": "gru4rec"}, {"seq_len": 9}, {"seed": 5}])  # fmt: skip
