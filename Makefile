@@ -43,18 +43,18 @@ demo: setup  ## the whole comparison on small synthetic data: CPU, minutes, no d
 	$(BIN)/snakemake --cores $(CORES) report --configfile config/demo.yaml
 	@echo "The report is at file://$(CURDIR)/report/index.html"
 
-OWN_COLUMNS := {user: user, item: item, time: time}
 MERGED = $(if $(CONFIGFILES)$(CONFIG),--configfile $(or $(CONFIGFILES),$(CONFIG)))
 
 report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merged over it
 	$(BIN)/snakemake --cores $(CORES) report $(MERGED)
 	@echo "The report is at file://$(CURDIR)/report/index.html"
 
-own: setup  ## your own interactions to a leaderboard; CSV=file, COLUMNS="{user: .., item: .., time: ..}" names its columns
-	@test -n '$(CSV)' || { echo 'own: names no file; say make own CSV=clicks.csv' >&2; exit 2; }
-	@mkdir -p results
-	@printf '%s\n' 'datasets:' '  own: {source: file, k_core: 5, seq_lens: [50], local: {path: "$(CSV)", columns: $(or $(COLUMNS),$(OWN_COLUMNS))}}' \
-	  'run: {datasets: [own], seeds: [0, 1, 2]}' > results/own.yaml
+# The variables reach the program by the environment: a shell would read quotes in them.
+own: export CSV := $(value CSV)
+own: export COLUMNS := $(value COLUMNS)
+own: export TIME := $(value TIME)
+own: setup  ## your own interactions to a leaderboard; CSV=file, COLUMNS="{user: .., item: .., time: ..}" names its columns, TIME=unix, rank or none
+	@$(BIN)/python -m tools.own
 	$(BIN)/snakemake --cores $(CORES) report --configfile config/quick.yaml results/own.yaml
 	$(BIN)/python -m seqbench results
 
@@ -66,6 +66,7 @@ results: setup  ## the leaderboard in the terminal; RECORDS= (results), DATASET=
 	  $(if $(LENGTH),--length $(LENGTH)) $(if $(TRACK),--track '$(TRACK)') $(if $(SEEN),--seen $(SEEN)) $(if $(MACHINE),--machine '$(MACHINE)')
 
 compare: setup  ## folder of records B= against A=: quality with intervals, ratios of cost
+	@test -n '$(A)' -a -n '$(B)' || { echo 'error: compare: names no two folders; say make compare A=results B=results/reference/<machine>' >&2; exit 2; }
 	@$(BIN)/python -m seqbench compare '$(A)' '$(B)'
 
 plan: setup  ## jobs, hours and disk before anything starts; CONFIGFILES= as for the run

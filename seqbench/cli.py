@@ -44,7 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Their matrix products are thin: more threads of BLAS only wait for each other.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        return arguments.verb(arguments) or 0
+        status = arguments.verb(arguments) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if arguments.verb not in (_results, _compare, _plan, _command, _doctor):
+            raise
+        # Who read it has seen enough; the interpreter's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         return _refused(error)
     except (OSError, UnicodeDecodeError) as error:
@@ -139,7 +147,7 @@ _OPTIONS: dict[str, dict] = {
     "B": {"type": Path, "help": "folder of records that is held against it"},
     "CONFIGFILES": {"type": Path, "nargs": "*", "help": "files merged over config/config.yaml"},
     "results?": {"type": Path, "default": Path("results"), "help": "the results folder: what it holds is not to do (default: results)"},
-    "reference": {"type": Path, "default": Path("results/reference"), "help": "folder of published records (default: results/reference)"},
+    "reference": {"type": Path, "help": "folder of published records (default: results/reference)"},
     "device": {"choices": ["cpu", "cuda"], "help": "device that will compute (default: this machine's)"},
     "cores": {"type": count, "default": os.cpu_count(), "help": "cores of the machine that will compute (default: this machine's)"},
     "records": {**_PATH, "help": "folder of records: results/reference, or results"},
@@ -278,9 +286,14 @@ def _plan(a: argparse.Namespace) -> None:
     from .terminal.plan import plan
     from .terminal.show import planned
 
+    if a.reference and not any(a.reference.glob("*/runs/**/record.json")):
+        raise UserError(
+            f"--reference {a.reference}: holds no records of a machine; name a folder with <machine>/runs, as results/reference"
+        )
+    reference = a.reference or Path("results/reference")
     kind = a.device or device_kind()
     jobs = grid(load(a.CONFIGFILES), MODELS)
-    print(planned(plan(jobs, a.reference, a.results, kind, a.cores), kind))
+    print(planned(plan(jobs, reference, a.results, kind, a.cores), kind))
 
 
 def _command(a: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from .costs import LENGTHS
 from .scaling_rows import CONCLUSIVE_SHARE
 from .tables import CONDITION, Tables, pick, trainings, unique
 
-SEEN_ITEMS, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
+SEEN_KEPT, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
 STEP, MEMORY = ("train", "step_s"), ("train", "peak_allocated_bytes")
 SLOTS = {  # how the numbers a, b and c of a place are read
@@ -30,16 +30,16 @@ SLOTS = {  # how the numbers a, b and c of a place are read
     "crossing.two": ("length", "length", "length"),
 }
 VARIANTS = {
-    "better": ("everywhere", "some", "mixed", "worse", "level", "unmeasured"),
-    "faster": ("always", "from", "never", "until", "unclear", "unmeasured"),
-    "smaller": ("less", "more", "paper_only", "unclear", "unmeasured"),
-    "quality": ("above", "below", "level", "open", "unmeasured"),
-    "others": ("several", "none", "unmeasured"),
-    "step": ("slower", "faster", "mixed", "unmeasured"),
-    "crossing": ("from", "two", "until", "always", "never", "beyond", "unclear", "unmeasured"),
-    "memory": ("both", "paper", "matched", "unmeasured"),
+    "better": ("everywhere", "here", "some", "mixed", "worse", "worse_here", "level", "level_here", "few_seeds", "unclear", "unmeasured", "alone"),
+    "faster": ("always", "from", "never", "until", "unclear", "unmeasured", "alone"),
+    "smaller": ("less", "more", "paper_only", "unclear", "unmeasured", "alone"),
+    "quality": ("above", "below", "level", "open", "unmeasured", "alone"),
+    "others": ("several", "none", "one", "unmeasured", "alone"),
+    "step": ("slower", "slower_evenly", "faster", "faster_evenly", "mixed", "unmeasured", "alone"),
+    "crossing": ("from", "two", "until", "always", "never", "beyond", "unclear", "unmeasured", "alone"),
+    "memory": ("both", "paper", "matched", "unmeasured", "alone"),
     "caution": ("below_published", "seeds_apart", "below_baseline", "few_seeds", "none"),
-}
+}  # fmt: skip
 COLUMNS = (
     *("place", "variant", "focal", "comparator", "dataset", "seq_len", "track", "machine_name"),
     *("device_kind", "machine_b", "basis", "a", "a_as", "b", "b_as", "c", "c_as"),
@@ -49,11 +49,13 @@ Said = dict[str, Any]
 
 def rows(tables: Tables) -> pd.DataFrame:
     """One row per place: the variant that holds and its numbers, with how each is read (`*_as`)."""
-    view = View(tables)
+    view = DefaultView(tables)
     about = {"focal": tables.focal_model, "comparator": view.comparator, **view.condition, **view.machine}  # fmt: skip
     found = []
     for place in VARIANTS:
         said = getattr(view, place)()
+        if view.comparator is None and said["variant"] == "unmeasured":
+            said["variant"] = "alone"
         reads = zip("abc", slots(place, said["variant"]), strict=False)
         reads = {f"{name}_as": kind for name, kind in reads if said[name] is not None}
         found.append({"place": place, **about, **said, **reads})
@@ -70,7 +72,7 @@ def _is(variant: str, a: Any = None, b: Any = None, c: Any = None, **about: Any)
 
 
 @dataclass(frozen=True)
-class View:
+class DefaultView:
     """What the sentences are about; a method per place says what holds there."""
 
     tables: Tables
@@ -102,7 +104,7 @@ class View:
     @cached_property
     def machine(self) -> Said:
         """The machine that measured most of the default condition, on the dataset before full-length batches, CPUs first."""
-        here = pick(self.tables.frames["leaderboard"], seen_items=SEEN_ITEMS, **self.condition)
+        here = pick(self.tables.frames["leaderboard"], seen_items=SEEN_KEPT, **self.condition)
 
         def measured(place: tuple[str, str]) -> tuple:
             own = pick(here, machine_name=place[0]).cost_source
@@ -116,7 +118,7 @@ class View:
     def comparisons(self) -> pd.DataFrame:
         """The focal model's comparisons with trained models in the default track."""
         where = {"track": self.condition["track"], "model_a": self.tables.focal_model}
-        where |= {"seen_items": SEEN_ITEMS, "metric": PRIMARY_METRIC}
+        where |= {"seen_items": SEEN_KEPT, "metric": PRIMARY_METRIC}
         rows = pick(self.tables.frames["comparisons"], **where)
         return rows[rows.model_b.isin(self.trained)]
 
@@ -170,8 +172,12 @@ class View:
         known = place.why.agg(lambda why: not why.isin(UNJUDGED).all())
         verdicts = place.verdict.agg(set)[known]
         n, ahead, behind = len(verdicts), sum(v == {"better"} for v in verdicts), sum("worse" in v for v in verdicts)  # fmt: skip
-        if n in (0, ahead):
-            return _is("everywhere", n) if n else _is("unmeasured")
+        if not n:
+            return _is("few_seeds" if "few_seeds" in set(self.comparisons.why) else "unclear" if len(place) else "unmeasured")  # fmt: skip
+        if n == 1:
+            return _is("here" if ahead else "worse_here" if behind else "level_here")
+        if n == ahead:
+            return _is("everywhere", n)
         if ahead:
             return _is("mixed" if behind else "some", ahead, n, behind or None)
         return _is("worse", behind, n) if behind else _is("level", None, n)
@@ -218,8 +224,8 @@ class View:
         """Of the comparisons of the default track: how many significantly better, how many worse."""
         judged = self.comparisons[~self.comparisons.why.isin(UNJUDGED)]
         better, worse = (int((judged.verdict == verdict).sum()) for verdict in ("better", "worse"))
-        if judged.empty:
-            return _is("unmeasured")
+        if len(judged) < 2:
+            return _is("one" if len(judged) else "unmeasured")
         return _is("several" if better or worse else "none", better, worse, len(judged))
 
     def step(self) -> Said:
@@ -228,7 +234,9 @@ class View:
         if own.empty:
             return _is("unmeasured")
         low, high = own.ratio.min(), own.ratio.max()
-        return _is("slower" if low > 1 else "faster" if high < 1 else "mixed", low, high, own.seq_len.max())  # fmt: skip
+        variant = "slower" if low > 1 else "faster" if high < 1 else "mixed"
+        evenly = "_evenly" * (round(low, 2) == round(high, 2) and variant != "mixed")
+        return _is(variant + evenly, low, high, own.seq_len.max())
 
     def crossing(self) -> Said:
         """From which length on the training step is shorter than the main comparator's, and the ratio at the longest one."""
@@ -254,7 +262,7 @@ class View:
     def caution(self) -> Said:
         """What weighs most against the answer in the default condition."""
         here = pick(self.tables.frames["warnings"], **self.condition)
-        here = here[here.seen_items.isna() | (here.seen_items == SEEN_ITEMS)]
+        here = here[here.seen_items.isna() | (here.seen_items == SEEN_KEPT)]
         weak = here[here.model != self.tables.focal_model].sort_values("value")
         for row in pick(weak, code="below_published").itertuples():
             return _is("below_published", row.value, comparator=row.model, basis=row.text)

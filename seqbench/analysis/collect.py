@@ -15,11 +15,9 @@ from typing import Any
 import pandas as pd
 
 from ..config import publications
-from ..core import store
-from ..core.display import TABLES
-from ..core.errors import UserError
+from ..core import store, table_files
 from ..core.pool import Pool
-from ..core.store import AGAIN, Entry, read_json
+from ..core.store import Entry
 from . import (
     answers,
     budgets,
@@ -123,37 +121,15 @@ def build(
 
 def write(tables: Tables, out: Path) -> None:
     """Write all tables into a folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, frame in tables.frames.items():
-        frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-        frame.to_parquet(out / f"{name}.parquet", index=False)
-    for name in ("datasets", "settings"):
-        text = json.dumps(getattr(tables, name), indent=1, sort_keys=True)
-        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    table_files.write(out, tables.frames, tables.datasets, tables.settings)
 
 
 def read(folder: Path) -> Tables:
-    """Read what `write` wrote, types included.
-
-    Raises:
-        UserError: a table is missing or damaged.
-    """
-    frames = {name: _read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
-    files = (Path(folder) / f"{name}.json" for name in ("datasets", "settings"))
-    return Tables(frames, *(read_json(file, AGAIN) for file in files))
+    """Read what `write` wrote; raises as `table_files.read`."""
+    return Tables(*table_files.read(Path(folder)))
 
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
     counts = Counter(json.dumps(e.record["environment"], sort_keys=True) for e in entries)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there: {AGAIN}") from None
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None

@@ -26,7 +26,7 @@ COLUMNS = (
     *("epoch_s", "epoch_s_low", "epoch_s_high", "epoch_s_best"),
     *("inference_s", "inference_s_low", "inference_s_high", "inference_s_best"),
     *("memory_bytes", "memory_best", "energy_j", "train_s", "train_s_low", "train_s_high"),
-    *("quality_s", "quality_s_low", "quality_s_high", "quality_s_best", "n_reached"),
+    *("quality_s", "quality_s_low", "quality_s_high", "quality_s_best", "n_reached", "n_begun"),
     *("cost_source", "warnings"),
 )
 
@@ -35,7 +35,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     """The leaderboard of every condition on every machine that measured any cost.
 
     A mark (`*_best`) stands only where a model is significantly better than every other trained one, or its quartiles lie
-    below those of all of them. train_s and quality_s are core-seconds on a CPU; quality_s stands if every seed reaches the goal.
+    below those of all of them. On a CPU train_s and quality_s are core-seconds; quality_s stands if all seeds begun reach the goal.
     """
     quality, costs = _quality(tables), _costs(tables)
     every = pd.concat([quality[MODEL], costs[MODEL]]).drop_duplicates()
@@ -46,10 +46,12 @@ def rows(tables: Tables) -> pd.DataFrame:
     places = pd.DataFrame(places, columns=["seen_items", *MACHINE])
     found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
     found = found.merge(costs, on=[*MODEL, *MACHINE], how="left")
+    until = tables.frames["time_to_quality"].rename(columns={"n_seeds": "n_begun"})
+    found = found.merge(until[[*MODEL, "n_reached", "n_begun"]].drop_duplicates(), on=MODEL, how="left")  # fmt: skip
     found["focal"] = found.model == tables.focal_model
     found["trained"] = found.model.isin({*trainings(tables.frames["experiments"]).model, *costs.model})  # fmt: skip
     found["ndcg_best"] = found.ndcg_best.eq(True)
-    reached = found.n_reached.eq(found.n_seeds)
+    reached = found.n_reached.eq(found.n_begun)
     found.loc[found.n_reached == 0, "quality_s_low"] = np.inf  # later than any that gets there
     for value, mark in BEST.items():
         enough = reached & found.n_seeds.ge(SEEDS_FOR_A_CLAIM) if value == "quality_s" else True
@@ -83,7 +85,7 @@ def _costs(tables: Tables) -> pd.DataFrame:
     """Cost by condition, model and machine: of `costs`, of the whole training and until the goal."""
     until = tables.frames["time_to_quality"]
     until = until.rename(columns={f"seconds{end}": f"quality_s{end}" for end in ENDS})
-    until = until[[*MODEL, *MACHINE, "n_reached", *(f"quality_s{end}" for end in ENDS)]]
+    until = until[[*MODEL, *MACHINE, *(f"quality_s{end}" for end in ENDS)]]
     costs = tables.frames["costs"].merge(until, on=[*MODEL, *MACHINE], how="left")
     steps = trainings(tables.main("experiments")).groupby(MODEL).steps.mean().rename("trained_steps")  # fmt: skip
     costs = costs.merge(steps, left_on=MODEL, right_index=True, how="left")

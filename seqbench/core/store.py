@@ -163,10 +163,29 @@ def read_entry(results: Path, path: str) -> Entry:
 
 
 def published(folder: Path) -> list[Entry]:
-    """All records of a published folder, by path, lengths in the order of numbers."""
+    """All records of a published folder, by path, lengths in the order of numbers.
+
+    Raises:
+        UserError: a record is damaged, or lies in the folder of another job.
+    """
     found = (path.parent for path in (folder / "runs").rglob("record.json"))
     paths = sorted(found, key=lambda path: _natural(str(path)))
-    return [read_entry(folder, str(path.relative_to(folder))) for path in paths]
+    return [_in_place(read_entry(folder, str(path.relative_to(folder)))) for path in paths]
+
+
+def _in_place(entry: Entry) -> Entry:
+    """The entry, if its job is the one that its folder names."""
+    job = entry.job
+    own = [job["dataset"], job["track"], job["model"], f"L{job['seq_len']}-s{job.get('seed')}"]
+    if not entry.training:
+        size = f"L{job['seq_len']}-T{job['targets_per_step']}"
+        size = f"{job['curve']}-{size}-V{job['n_items']}" if job["curve"] else size
+        own[2:] = ["measure", size, job["model"]]
+    if (path := "/".join(["runs", *own])) != entry.path:
+        raise UserError(
+            f"{entry.root / entry.path}/record.json: its job belongs into {path}; move the folder there, or delete it"
+        )
+    return entry
 
 
 def _natural(text: str) -> list[str | int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,9 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
         row["variant"],
         words["answers"][key].format(**slots),
         head.get("question", ""),
-        head.get("about", "").format(**slots).removesuffix(", "),
+        (head.get("about", "") if slots["comparator"] or not head else words["verdicts"]["alone"])
+        .format(**slots)
+        .removesuffix(", "),
         words["tones"].get(key, ""),
     )
 
@@ -102,7 +104,7 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
 
 
 @dataclass(frozen=True)
-class View:
+class BoardView:
     """One view of the leaderboard: the value of every chip, the kind of device, and its rows as the table of the contract."""
 
     dataset: str
@@ -142,7 +144,7 @@ COSTS = {
 }
 
 
-def views(tables: Tables) -> list[View]:
+def views(tables: Tables) -> list[BoardView]:
     """Every view of the leaderboard in which anything was measured, the default one first."""
     frame = tables.frames["leaderboard"]
     if frame.empty:
@@ -156,37 +158,44 @@ def views(tables: Tables) -> list[View]:
             continue
         kind = rows.device_kind.fillna("").iloc[0]
         rows = rows.sort_values("ndcg", ascending=False, kind="stable")
-        found.append(View(dataset, int(length), *rest, kind, rows))
+        found.append(BoardView(dataset, int(length), *rest, kind, rows))
     default = default_view(tables, found) if found else None
     return sorted(found, key=lambda view: view is not default)
 
 
-def default_view(tables: Tables, found: list[View]) -> View:
+def default_view(tables: Tables, found: list[BoardView]) -> BoardView:
     """The view that the answers are about."""
     answers = tables.frames["answers"]
     about = answers[answers.place == "quality"] if len(answers) else answers
     wanted = about.to_dict("records")[0] if len(about) else {}
 
-    def agrees(view: View) -> tuple:
+    def agrees(view: BoardView) -> tuple:
         own = (wanted.get(DIMENSIONS[chip]) == getattr(view, chip) for chip in DIMENSIONS)
         return sum(own), view.seen == "kept"
 
     return max(found, key=agrees)
 
 
-def leaderboard(view: View) -> Table:
+def leaderboard(view: BoardView) -> Table:
     """The table of one view, best first; no column of memory on a CPU."""
     columns = [c for c in COLUMNS if c[0] != "memory" or view.kind == "cuda"]
     cells = cells_of(view)
-    return Table(
+    table = Table(
         "leaderboard",
         f"{fmt.condition(view.dataset, view.length)}, track {view.track}, seen items {view.seen}",
         [Column(text, number=key != "model", title=title) for key, text, title, _ in columns],
         [[row[key] for key, *_ in columns] for row in cells],
     )
+    return replace(table, notes=[f"Bold: {marks(table)}."] if marks(table) else [])
 
 
-def cells_of(view: View) -> list[dict[str, Cell]]:
+def marks(table: Table) -> str:
+    """What a mark in a leaderboard says; nothing where none stands."""
+    marked = any(cell.mark == "best" for row in table.rows for cell in row)
+    return literals()["marks"] if marked else ""
+
+
+def cells_of(view: BoardView) -> list[dict[str, Cell]]:
     """The cells of a view by row and key of the column."""
     rows = view.rows
     digits = fmt.decimals((rows.ndcg_high - rows.ndcg_low) / 2)
@@ -217,8 +226,8 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
             return Cell(DASH, mark="muted")
         if key == "quality" and row.n_reached == 0:
             return Cell("not reached", mark="muted")
-        if key == "quality" and row.n_reached < row.n_seeds:
-            seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_seeds)} seeds"
+        if key == "quality" and row.n_reached < row.n_begun:
+            seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_begun)} seeds"
             return Cell(seeds, mark="muted")
         return Cell(NOT_MEASURED, mark="muted")
     low, high = (getattr(row, f"{column}_{end}", None) for end in ("low", "high"))

@@ -8,10 +8,11 @@ from typing import Any
 
 import jinja2
 
-from ..analysis.tables import Tables, pick
+from ..analysis.tables import Tables, pick, trainings
+from ..core.errors import UserError
 from . import answer, figures, style, views
 from . import format as fmt
-from .answer import COLUMNS, DIMENSIONS, TEMPLATE, View
+from .answer import COLUMNS, DIMENSIONS, TEMPLATE, BoardView
 from .figures_cost import COMMON
 from .style import Drawing
 from .tables import Table, is_heading, save, spans
@@ -31,7 +32,7 @@ LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen ite
 def render(content: Tables, out: Path) -> Path:
     """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
     out = Path(out)
-    drawings, shown = list(figures.drawn(content)), views.tables(content)
+    drawings, shown = drawn(content), views.tables(content)
     pictures = style.pictures(drawings, out / "figures")
     for group in shown.values():
         for table in group:
@@ -41,6 +42,19 @@ def render(content: Tables, out: Path) -> Path:
     page = out / "index.html"
     page.write_text(html(content, drawings, pictures, shown, links=True), encoding="utf-8")
     return page
+
+
+def drawn(content: Tables) -> list[Drawing]:
+    """The figures of the page.
+
+    Raises:
+        UserError: one stands in no section of the page, where nobody would see it.
+    """
+    drawings, places = list(figures.drawn(content)), ("answer", *(name for name, *_ in SECTIONS))
+    for drawing in drawings:
+        if drawing.section not in places:
+            raise UserError(f"figure {drawing.name}: section {drawing.section!r} is none of {', '.join(places)}")  # fmt: skip
+    return drawings
 
 
 def html(
@@ -78,6 +92,10 @@ def html(
         scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
+        absent=answer.literals()["absent"],
+        marks=next(
+            (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
+        ),
         board=[(view, board_rows(content, view)) for view in found],
         dataset_name=fmt.dataset_name,
         inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
@@ -111,13 +129,19 @@ def scaled_from(content: Tables) -> list[str]:
 def as_of(content: Tables) -> str:
     """What the page rests on."""
     rows = content.frames["experiments"]
-    trained = int((rows.kind == "train").sum()) if len(rows) else 0
-    machines = fmt.machine_names(content.settings).values()
-    measured = len(rows) - trained
-    return f"{fmt.plural(trained, 'training')} and {fmt.plural(measured, 'measurement')} on {fmt.listed(machines)}"
+    machines = fmt.listed(fmt.machine_names(content.settings).values())
+    ended, runs = pick(rows, status="ok"), pick(pick(rows, status="ok"), kind="train")
+    counts = {
+        "training": len(trainings(rows)),
+        "measurement": len(pick(ended, kind="measure")),
+        "baseline": len(pick(runs, trained=False)),
+        "failed job": len(rows) - len(ended),
+    }
+    said = [fmt.plural(n, word) for word, n in counts.items() if n or word == "training"]
+    return f"{fmt.listed(said)} on {machines}"
 
 
-def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:
+def chips(content: Tables, found: list[BoardView]) -> list[dict[str, Any]]:
     """The chips of every dimension: its name, its legend, and value and text of each choice, in the order of the tables."""
     machines = fmt.machine_names(content.settings)
     said = {
@@ -139,7 +163,7 @@ def chips(content: Tables, found: list[View]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def board_rows(content: Tables, view: View) -> list[tuple[Any, dict[str, Any], list[str]]]:
+def board_rows(content: Tables, view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
     """Every model of a view: its row, its cells and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
     return [

@@ -20,9 +20,9 @@ from ..config import shipped
 from ..core import pool, records, store
 from ..core.errors import UserError
 from ..core.store import Entry
-from . import answer, figures, style, views
+from . import answer, style, views
 from . import readme as readmes
-from .page import html, render
+from .page import drawn, html, render
 
 EFFICIENCY = (
     *("dataset", "model", "track", "device", "backend", "precision", "threads", "seq_len"),
@@ -131,9 +131,11 @@ def together(reference: Path, readme: Path | None = None) -> None:
 def _page(content: Tables, folder: Path) -> str | None:
     """Write the published page, one file, and the scatter of its default view; the latter's name, None if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawings, default = list(figures.drawn(content)), next(iter(answer.views(content)), None)
+    drawings, default = drawn(content), next(iter(answer.views(content)), None)
     page = html(content, drawings, style.pictures(drawings), views.tables(content))
     records.write_atomically(folder / "index.html", page.encode())
+    for kind in ("svg", "csv"):  # or that of an earlier run would stay
+        (folder / f"scatter.{kind}").unlink(missing_ok=True)
     for drawing in drawings:
         if default and drawing.section == "answer" and default.is_of(drawing.key):
             style.save(replace(drawing, name="scatter"), folder, ["svg"])

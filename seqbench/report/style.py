@@ -6,6 +6,7 @@ A panel is measured in pixels of the page: 1 px is one point of matplotlib. Ink 
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..config.model_files import shown
+from ..core.errors import UserError
 from .format import short
 
 INK, PAPER, MUTED = "#000000", "#ffffff", "#808080"
@@ -229,7 +231,16 @@ def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None
 
 
 def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[str, str]:
-    """Figures as elements of the page, by name, made in processes of their own; with a folder their files are written there too."""
+    """Figures as elements of the page, by name, made in processes of their own; with a folder their files are written there too.
+
+    Raises:
+        UserError: a figure cannot be sent to a process.
+    """
+    for drawing in drawings:
+        try:
+            pickle.dumps(drawing)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise UserError(f"figure {drawing.name}: {error}; `draw` must be a function of a module, or functools.partial of one") from None  # fmt: skip
     with ProcessPoolExecutor(2) as pool:
         texts = pool.map(_picture, drawings, [folder] * len(drawings), chunksize=4)
         return {drawing.name: text for drawing, text in zip(drawings, texts, strict=True)}

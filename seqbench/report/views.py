@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..analysis.published_values import ABSENT
 from ..analysis.tables import Tables, pick, unique
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
@@ -70,6 +71,8 @@ def tables(content: Tables) -> dict[str, list[Table]]:
     found: dict[str, list[Table]] = {}
     for view in VIEWS:
         frame = view.rows(content)
+        if "verdict" in frame and frame.verdict.eq(ABSENT).all():
+            continue  # published values alone answer nothing
         note = view.note.format(margin=fmt.percent(content.settings["margin"]))
         for values in unique(frame, *view.split) if view.split else [()]:
             part = pick(frame, **dict(zip(view.split, values, strict=True)))
@@ -400,7 +403,7 @@ VIEWS = (
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
-         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Every seed gets there. In brackets: quartiles."),
+         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Time where every seed gets there, else how many seeds do. In brackets: quartiles."),
     View("budgets", "more", "How trainings ended and what they cost", of("budgets", main=True), ("machine_name", "model"),
          (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
           of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),

@@ -78,7 +78,10 @@ def records_of(folder: Path) -> Path:
             return found
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a results folder, as results/reference/<machine>")  # fmt: skip
-    if several := sorted(path.parent.name for path in folder.glob("*/runs")):
+    several = sorted(path.parent.name for path in folder.glob("*/runs"))
+    if len(several) == 1:
+        raise UserError(f"{folder}: is no results folder; did you mean {folder / several[0]}?")
+    if several:
         raise UserError(f"{folder}: holds several machines; name one of {', '.join(f'{folder}/{n}' for n in several)}")  # fmt: skip
     if tables:
         raise UserError(f"{folder}: tables without their records; users are paired by their ranks: name the folder that has runs/")  # fmt: skip

@@ -18,7 +18,7 @@ from .compare import Compared
 
 
 def text(table: Table) -> str:
-    """A table as aligned text: numbers to the right, a star behind what is significantly best."""
+    """A table as aligned text: numbers to the right, a star behind what is best."""
     rows = [[_joined(cell) for cell in row] for row in table.rows]
     sides = ["right" if column.number else "left" for column in table.columns]
     body = tabulate(rows, [column.text for column in table.columns], colalign=sides, disable_numparse=True)  # fmt: skip
@@ -40,6 +40,11 @@ def results(tables: Tables, chosen: Mapping[str, str | None]) -> str:
     """
     found = answer.views(tables)
     if not found:
+        rows = tables.frames["experiments"]
+        failed = rows[(rows.kind == "train") & (rows.status != "ok")] if len(rows) else rows
+        if len(failed):
+            again = f"`python -m seqbench retry --status {failed.status.iloc[0]} --results RESULTS`"
+            raise UserError(f"no results: {fmt.plural(len(failed), 'training')} failed and none ended; {again}, then run it again")  # fmt: skip
         raise UserError("no results: the tables hold no leaderboard; run `make report`")
     for chip, value in chosen.items():
         if value is None:
@@ -50,8 +55,13 @@ def results(tables: Tables, chosen: Mapping[str, str | None]) -> str:
             raise UserError(f"--{chip} {value}: no results with it; there are {there}")
         found = fitting
     table = answer.leaderboard(found[0])
-    where = fmt.machine_names(tables.settings).get(found[0].machine, "not measured")
-    notes = [f"Cost on {where}. * is significantly better than every other trained model."]
+    where = fmt.machine_names(tables.settings).get(found[0].machine)
+    notes = [f"Cost on {where}." if where else "Cost was not measured."]
+    notes += [f"*: {answer.marks(table)}."] if answer.marks(table) else []
+    left_out = tables.settings.get("left_out", ())
+    notes += [
+        f"Left out: records of {name} on {dataset}: {why}." for name, dataset, why in left_out
+    ]
     return text(Table(table.name, table.caption, table.columns, table.rows, notes))
 
 

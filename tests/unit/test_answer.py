@@ -46,7 +46,17 @@ def test_a_number_is_read_as_its_row_says():
     assert [n for n in re.findall(r"[\d.,]*\d", text)] == ["1,000", "8,192", "0.31"]
 
 
-COST = [(p, v) for p, v in EVERY if p in ("step", "crossing", "memory") and v != "unmeasured"]
+@pytest.mark.parametrize("place", sorted(set(VARIANTS) - {"caution"}))
+def test_without_a_comparator_nothing_is_said_of_it(place):
+    row = answer_row(place, "alone") | {"comparator": None, "machine_name": None}
+    assert "alone" in VARIANTS[place]
+    found, named = answer.said(row, {}), answer.said(row | {"comparator": "sasrec"}, {})
+    assert found.text == named.text and "sasrec" not in found.about.lower()
+    assert not re.search(r"  | ,| \.|, $| $", f"{found.text}|{found.about}|")
+
+
+NOWHERE = ("unmeasured", "alone")
+COST = [(p, v) for p, v in EVERY if p in ("step", "crossing", "memory") and v not in NOWHERE]
 
 
 @pytest.mark.parametrize(("place", "variant"), COST)

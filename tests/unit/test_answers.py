@@ -66,15 +66,28 @@ def test_better_counts_conditions(short, long, expected):
 
 
 def test_without_enough_seeds_nothing_is_said_of_better():
-    assert said("better", pairs(*GOOD, trained_seeds=1)).variant == "unmeasured"
+    assert said("better", pairs(*GOOD, trained_seeds=1)).variant == "few_seeds"
+    assert said("better", pairs("unsteady", "unsteady")).variant == "unclear"
     rows = [*pairs(*GOOD), *pairs(*GOOD, trained_seeds=1, **LONGER)]
-    assert slots(said("better", rows)) == ("everywhere", 1)
+    assert slots(said("better", rows)) == ("here",)
     assert said("better", []).variant == "unmeasured"
+
+
+@pytest.mark.parametrize(("one", "variant"), [(GOOD, "here"), (OPEN, "level_here"), (BAD, "worse_here")])  # fmt: skip
+def test_one_condition_is_not_told_as_one_of_one(one, variant):
+    assert slots(said("better", pairs(*one))) == (variant,)
+
+
+def test_without_a_comparator_no_sentence_has_an_empty_slot():
+    summary, efficiency = quality("mamba4rec", 0.1), [cost("mamba4rec", 1.0)]
+    for place in set(answers.VARIANTS) - {"caution"}:
+        row = said(place, summary=summary, models=["mamba4rec"], efficiency=efficiency)
+        assert row.variant == "alone" and "comparator" not in row
 
 
 def test_only_the_default_track_with_seen_items_kept_counts():
     rows = [*pairs(*GOOD), *pairs(*BAD, track="tuned"), *pairs(*BAD, seen_items="excluded")]
-    assert slots(said("better", rows)) == ("everywhere", 1)
+    assert slots(said("better", rows)) == ("here",)
     assert slots(said("others", rows)) == ("several", 2, 0, 2)
 
 
@@ -83,7 +96,7 @@ def test_only_the_default_track_with_seen_items_kept_counts():
     [
         (pairs(*BAD), ("several", 1, 1, 2)),
         (pairs("inconclusive", "equivalent"), ("none", 0, 0, 2)),
-        (pairs("better", "unsteady"), ("several", 1, 0, 1)),
+        (pairs("better", "unsteady"), ("one",)),
         (pairs(*GOOD, trained_seeds=2), ("unmeasured",)),
     ],
 )
@@ -116,6 +129,7 @@ STEPS = {"mamba4rec": 3.0, "sasrec": 2.0}
     [
         ({"mamba4rec": 5.0, "sasrec": 2.0}, ("slower", 1.5, 2.5, 100)),
         ({"mamba4rec": 1.0, "sasrec": 2.0}, ("mixed", 0.5, 1.5, 100)),
+        ({"mamba4rec": 3.004, "sasrec": 2.0}, ("slower_evenly", 1.5, 1.502, 100)),
     ],
 )
 def test_steps_are_told_from_the_least_to_the_largest_ratio(long, expected):
@@ -125,7 +139,7 @@ def test_steps_are_told_from_the_least_to_the_largest_ratio(long, expected):
 
 def test_a_step_that_was_not_measured_on_a_dataset_says_so():
     assert said("step", efficiency=costs(STEPS, **CURVE)).variant == "unmeasured"
-    assert slots(said("step", efficiency=costs({"mamba4rec": 1.0, "sasrec": 2.0}))) == ("faster", 0.5, 0.5, 50)  # fmt: skip
+    assert slots(said("step", efficiency=costs({"mamba4rec": 1.0, "sasrec": 2.0}))) == ("faster_evenly", 0.5, 0.5, 50)  # fmt: skip
 
 
 FOCAL, OTHER = "mamba4rec", "sasrec"

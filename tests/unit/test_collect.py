@@ -22,7 +22,7 @@ from builders import (
 
 from seqbench.analysis import collect
 from seqbench.analysis.tidy import ranks_of
-from seqbench.core import store
+from seqbench.core import store, table_files
 from seqbench.core.display import TABLES
 from seqbench.core.errors import UserError
 from seqbench.core.metrics import per_user
@@ -259,7 +259,7 @@ def test_other_users_are_refused(tmp_path, plan):
     "content", [None, b"", b"a,b\n1,2\n", b"\xff\xfe\x00", b"PAR1 and no more PAR1"]
 )
 def test_a_damaged_table_is_named_with_the_command(tmp_path, name, content):
-    empty = collect.Tables(dict.fromkeys(TABLES, pd.DataFrame()), {}, REPORT)
+    empty = collect.Tables(dict.fromkeys(TABLES, pd.DataFrame()), {}, REPORT | {"environments": []})
     collect.write(empty, tmp_path)
     collect.read(tmp_path)
     file = tmp_path / f"{name}.parquet"
@@ -268,7 +268,31 @@ def test_a_damaged_table_is_named_with_the_command(tmp_path, name, content):
     with pytest.raises(UserError) as error:
         collect.read(tmp_path)
     said = str(error.value)
-    assert said.startswith(f"{file}: {why}") and "\n" not in said and collect.AGAIN in said
+    assert said.startswith(f"{file}: {why}") and "\n" not in said and store.AGAIN in said
+
+
+def test_tables_of_another_version_are_named_with_what_they_lack(tmp_path, plan):
+    tables = collected(tmp_path, plan)
+    folder = tmp_path / "other"
+    for name in TABLES:
+        whole = tables.frames[name]
+        if whole.empty:
+            continue
+        frames = tables.frames | {name: whole.drop(columns=whole.columns[-1])}
+        collect.write(collect.Tables(frames, tables.datasets, tables.settings), folder)
+        with pytest.raises(
+            UserError, match=rf"{name}\.parquet: has no column `{whole.columns[-1]}`"
+        ):
+            collect.read(folder)
+    collect.write(tables, folder)
+    for key in table_files.SETTINGS:
+        settings = {k: v for k, v in tables.settings.items() if k != key}
+        collect.write(collect.Tables(tables.frames, tables.datasets, settings), folder)
+        with pytest.raises(UserError, match=rf"settings\.json: has no `{key}`"):
+            collect.read(folder)
+    (folder / "settings.json").write_text("[]")
+    with pytest.raises(UserError, match=r"settings\.json: no mapping"):
+        collect.read(folder)
 
 
 def test_a_missing_record_is_named_with_the_command(tmp_path, plan):

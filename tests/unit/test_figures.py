@@ -11,6 +11,7 @@ from builders import ENVIRONMENT, REPORT
 from figure_check import assert_no_texts_overlap, lines_of, texts_of
 
 from seqbench.analysis.collect import Tables
+from seqbench.core.errors import UserError
 from seqbench.report import figures, style
 
 MODELS = ("mamba4rec", "sasrec", "bert4rec", "gru4rec")
@@ -224,6 +225,12 @@ def test_pictures_of_a_page_share_no_identity():
         used = {*re.findall(r'href="#([^"]+)"', picture), *re.findall(r"url\(#([^)]+)\)", picture)}
         assert used <= own
     assert "var(--paper,#fff)" in pictures[0] and "&lt;&amp;&gt;" in pictures[0]
+
+
+def test_a_figure_that_no_process_can_draw_is_refused_by_its_name():
+    with pytest.raises(UserError, match=r"figure mine: .*function of a module") as caught:
+        style.pictures([drawing_of("mine")])
+    assert "\n" not in str(caught.value)
 
 
 def test_files_embed_their_fonts_and_are_the_same_every_time(tmp_path):

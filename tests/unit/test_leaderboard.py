@@ -133,6 +133,23 @@ def test_the_soonest_is_marked_where_every_seed_is_before_all_others(changes, be
     assert list(found.index[found.quality_s_best]) == best
 
 
+def test_seeds_that_reach_the_goal_are_counted_on_machines_that_measured_no_step():
+    """Of those that began: one that failed has no quality and reaches nothing."""
+    rows = [row for model in VALIDATIONS for row in quality(model, 0.1)]
+    begun = [*trainings(*MODELS), training("sasrec", seed=7, status="diverged")]
+    prices = costs({"sasrec": 1.0})
+    own = tables(
+        experiments=[*begun, *map(measurement, prices)], summary=rows, efficiency=prices, curves=validations(VALIDATIONS)
+    ).frames["leaderboard"]  # fmt: skip
+    found = kept(own)
+    assert found[["n_reached", "n_begun"]].loc[list(MODELS)].values.tolist() == [
+        [3, 3],
+        [3, 4],
+        [1, 3],
+    ]
+    assert found.quality_s.isna().all()
+
+
 def test_a_row_names_the_warnings_about_its_model_condition_and_machine():
     noisy = cost("sasrec", 1.0, iqr=0.5)
     rows = [*quality("mamba4rec", 0.2), *quality("sasrec", 0.1, 2), *quality("sasrec", 0.1, seq_len=100)]  # fmt: skip

@@ -38,3 +38,12 @@ def test_help_lists_every_target_in_one_column_and_every_variable():
 def test_the_slow_tests_run_under_a_target_of_their_own(target, chosen):
     (ran,) = re.findall(r" -m pytest -n 2 --dist loadfile(.*\n)", said("--dry-run", target))
     assert ran == f"{chosen} --ignore=tests/browser\n"
+
+
+@pytest.mark.parametrize("given", [(), ("A=results",), ("B=results",)])
+def test_two_folders_are_needed_to_compare(given):
+    done = subprocess.run(
+        ["make", "--old-file", "setup", "compare", *given], cwd=ROOT, capture_output=True, text=True
+    )
+    line = done.stderr.splitlines()[0]
+    assert done.returncode == 2 and "A=" in line and "B=" in line

@@ -181,6 +181,17 @@ def test_the_readmes_part_and_the_page_say_the_same_and_links_lead_somewhere(tmp
         assert len(pd.read_csv(tmp_path / "reference" / f"{name}.csv"))
 
 
+def test_a_scatter_of_an_earlier_run_does_not_stay(tmp_path, monkeypatch):
+    published(tmp_path, plan("sasrec"))
+    monkeypatch.setattr(publish, "drawn", lambda _: [])
+    folder = tmp_path / publish.PAGE
+    folder.mkdir(parents=True)
+    for kind in ("svg", "csv"):
+        (folder / f"scatter.{kind}").write_text("old")
+    assert "scatter" not in with_readme(tmp_path)
+    assert [file.name for file in folder.iterdir()] == ["index.html"]
+
+
 @pytest.mark.slow
 def test_the_page_of_the_readme_is_one_file_without_links_to_others(tmp_path):
     published(tmp_path, plan("sasrec", "mamba4rec"))

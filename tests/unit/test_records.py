@@ -46,6 +46,27 @@ def test_a_record_that_breaks_the_schema_is_refused_and_nothing_is_left_behind(t
     assert list((tmp_path / "r").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({}, "values: 'failed'"),
+        ({"failed": {"train": {}}}, "values.failed.train: 'status'"),
+        ({"failed": {"nowhere": {"status": "oom", "reason": None}}}, "values.failed: 'nowhere'"),
+    ],
+)
+def test_a_measurement_that_failed_says_which_phase_and_how(tmp_path, values, where):
+    with pytest.raises(ValueError, match=where):
+        write(tmp_path, kind="measure", status="oom", values=values)
+    write(tmp_path, kind="measure", values={})  # one that came to its end need not
+
+
+def test_an_unknown_curve_is_refused(tmp_path):
+    job = {"dataset": "d", "model": "m", "track": "t", "seq_len": 5, "hyperparameters": {}}
+    write(tmp_path, kind="measure", job=job | {"curve": "batch-size"})
+    with pytest.raises(ValueError, match=r"job\.curve: 'nope'"):
+        write(tmp_path, kind="measure", job=job | {"curve": "nope"})
+
+
 def test_a_value_that_is_not_a_number_is_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write(tmp_path, values={"train_s": float("nan")})

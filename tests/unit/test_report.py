@@ -1,9 +1,12 @@
 """The page of small grids: self-contained, complete, the same bytes each time; what is missing is said where it is missing."""
 
 import csv
+import html
 import re
 from html.parser import HTMLParser
 
+import boards
+import pandas as pd
 import pytest
 from builders import (
     THREE,
@@ -20,7 +23,8 @@ from builders import (
 
 from seqbench.analysis import collect
 from seqbench.analysis.warnings import problems
-from seqbench.report import answer, page
+from seqbench.core.errors import UserError
+from seqbench.report import answer, page, style
 
 SECTIONS = {"answer", *(section for section, *_ in page.SECTIONS)}
 VOID = {"meta", "br", "img", "link", "path", "use", "circle", "rect", "line", "polyline", "polygon"}
@@ -144,6 +148,27 @@ def test_a_name_that_looks_like_something_else_still_renders(tmp_path, name):
     text = rendered(tmp_path, grid(trainings, [measurement(name, THREE, name)]))
     (button,) = Page(text).of("button", **{"data-value": name})[:1]
     assert button["aria-pressed"] == "true"
+
+
+def test_without_records_on_the_papers_data_one_line_says_so_and_no_table_stands(tmp_path):
+    text = rendered(tmp_path)
+    section = text.partition('<section id="paper"')[2].partition("</section>")[0]
+    assert "<table" not in section and section.count('<p class="none">') == 1
+    assert answer.literals()["absent"]["paper"] in html.unescape(section)
+
+
+def test_a_figure_of_no_section_is_refused_by_its_name(tmp_path, monkeypatch):
+    lost = style.Drawing("lost", "nowhere", {}, "T", "C", style.panel, pd.DataFrame())
+    monkeypatch.setattr(page.figures, "drawn", lambda _: [lost])
+    with pytest.raises(UserError, match=r"figure lost: section 'nowhere' is none of answer, paper, .*provenance"):  # fmt: skip
+        page.render(boards.tables(), tmp_path)
+
+
+def test_the_head_counts_what_ended_and_names_failures_and_baselines_apart(tmp_path):
+    small = grid([training(model="popularity"), *(training(seed=s) for s in (0, 1, 2))], [measurement()])  # fmt: skip
+    text = rendered(tmp_path, small, lambda: write_training(tmp_path, small["trainings"][3], status="oom", reason="full"))  # fmt: skip
+    (said,) = re.findall(r'<p id="asof">(.*)</p>', text)
+    assert said.startswith("2 trainings, 4 measurements, 1 baseline and 1 failed job on ")
 
 
 def test_a_grid_without_measurements_says_that_nothing_was_measured(tmp_path):

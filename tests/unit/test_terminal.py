@@ -1,5 +1,11 @@
 """What the verbs print: aligned columns, every number of the tables, and bad input in one line."""
 
+import json
+import os
+import subprocess
+import sys
+
+import boards
 import pandas as pd
 import pytest
 from builders import SEEDS, grid, training, write_grid, write_training
@@ -7,6 +13,7 @@ from builders import SEEDS, grid, training, write_grid, write_training
 from seqbench.analysis import collect
 from seqbench.cli import main
 from seqbench.core.errors import UserError
+from seqbench.report import answer
 from seqbench.report.tables import Cell, Column, Table
 from seqbench.terminal import show
 from seqbench.terminal.compare import COSTS, QUALITY, Compared
@@ -69,15 +76,60 @@ def test_what_was_not_measured_is_named_with_what_there_is(results, capsys, opti
     assert said == f"error: --{option} {value}: no results with it; there are {there}\n"
 
 
+def test_what_was_left_out_is_said(results, capsys):
+    tables = collect.read(results / "tables")
+    tables.settings["left_out"] = [("gpu", "toy", "other data")]
+    assert "gpu on toy: other data" in show.results(tables, {})
+
+
+@pytest.mark.parametrize("change", [{"dataset": "ml-1m"}, {"track": "paper"}, {"model": "gru4rec"}, {"seq_len": 9}, {"seed": 5}])  # fmt: skip
+def test_a_record_in_the_folder_of_another_job_is_named(tmp_path, capsys, change):
+    entry = training()
+    write_training(tmp_path, entry)
+    file = tmp_path / entry["path"] / "record.json"
+    record = json.loads(file.read_text())
+    record["job"] |= change
+    file.write_text(json.dumps(record))
+    assert main(["results", "--records", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}: ") and said.count("\n") == 1
+    assert f"{next(iter(change.values()))}" in said
+
+
+def test_a_reference_without_records_is_refused(tmp_path, capsys):
+    for folder in (tmp_path / "no", tmp_path):
+        assert main(["plan", "--reference", str(folder), "--results", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: --reference {folder}: ") and said.count("\n") == 1
+
+
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     assert main(["results", "--records", str(tmp_path / "no")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_no_leaderboard_is_said():
-    tables = collect.Tables({"leaderboard": pd.DataFrame(), "answers": pd.DataFrame()}, {}, {})
     with pytest.raises(UserError, match="no leaderboard"):
-        show.results(tables, {})
+        show.results(boards.tables(), {})
+
+
+def test_where_all_trainings_failed_it_is_said_how_to_retry():
+    content = boards.tables()
+    content.frames["experiments"] = pd.DataFrame({"kind": ["train"] * 2, "status": ["oom"] * 2})
+    with pytest.raises(UserError, match=r"2 trainings failed .* retry --status oom"):
+        show.results(content, {})
+
+
+@pytest.mark.parametrize("marked", [(), ("ndcg_best",), ("epoch_s_best",)])
+def test_a_star_is_explained_where_one_stands(marked):
+    board = [boards.board_row(**dict.fromkeys(marked, True)), boards.board_row("sasrec")]
+    text = show.results(boards.tables(board, [boards.answer_row()]), {})
+    assert (answer.literals()["marks"] in text) == ("*" in text) == bool(marked)
+
+
+def test_cost_of_baselines_alone_is_on_no_machine():
+    *_, last = show.results(boards.tables([boards.baseline(machine_name=boards.MISSING)]), {}).splitlines()  # fmt: skip
+    assert last == "Cost was not measured."
 
 
 def test_a_comparison_has_a_line_per_row_and_counts_the_rest():
@@ -118,6 +170,7 @@ def test_a_plan_of_unknown_jobs_claims_no_hours():
 
 
 def test_the_plan_of_the_project_runs(capsys, tmp_path):
+    write_training(tmp_path / "here", training())
     command = ["plan", "config/demo.yaml", "--results", str(tmp_path), "--reference", str(tmp_path)]
     assert main([*command, "--device", "cpu", "--cores", "2"]) == 0
     assert "Trainings: " in capsys.readouterr().out
@@ -128,6 +181,21 @@ def test_a_plan_of_no_configuration_is_refused(capsys, arguments, words):
     assert main(["plan", *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_ends_a_verb_quietly(results):
+    command = [sys.executable, "-m", "seqbench", "results", "--records", str(results)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_folder_above_one_results_folder_is_told_what_to_name(capsys, tmp_path):
+    write_training(tmp_path / "here", training())
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"did you mean {tmp_path / 'here'}?\n")
 
 
 def test_folders_that_cannot_be_compared_are_refused(capsys, tmp_path):

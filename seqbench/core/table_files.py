@@ -1,0 +1,72 @@
+"""The folder of tables between two steps: every table of `TABLES` as Parquet and CSV, beside them `datasets.json` and `settings.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from .display import TABLES
+from .errors import UserError
+from .store import AGAIN, read_json
+
+DECIDES = "nothing"
+COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
+SETTINGS = {"margin": float, "focal_model": str, "models": list, "environments": list}
+
+
+def write(
+    out: Path, frames: Mapping[str, pd.DataFrame], datasets: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:  # fmt: skip
+    """Write all tables into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        frame.to_parquet(out / f"{name}.parquet", index=False)
+    for name, content in (("datasets", datasets), ("settings", settings)):
+        text = json.dumps(content, indent=1, sort_keys=True)
+        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[str, Any]]:
+    """What `write` wrote, types included: tables by name, facts of the datasets, settings.
+
+    Raises:
+        UserError: a table is missing or damaged, or lacks what tables of this version hold.
+    """
+    columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
+    frames = {name: _table(folder / f"{name}.parquet", columns[name]) for name in TABLES}
+    return frames, _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
+
+
+def _mapping(file: Path, keys: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
+    found = read_json(file, AGAIN)
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: no mapping: delete it and {AGAIN}")
+    for key, kind in keys.items():
+        if not isinstance(found.get(key), kind):
+            raise UserError(
+                f"{file}: has no `{key}` ({kind.__name__}): of another version; delete it and {AGAIN}"
+            )
+    return found
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there: {AGAIN}") from None
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
+    missing = [name for name in columns if name not in frame]
+    if missing and len(frame):  # one without rows may have no columns
+        raise UserError(
+            f"{path}: has no column `{missing[0]}`: a table of another version; delete it and {AGAIN}"
+        )
+    return frame
