@@ -56,7 +56,8 @@ def results(tables: Tables, chosen: Mapping[str, str | None]) -> str:
         found = fitting
     table = answer.leaderboard(found[0])
     where = fmt.machine_names(tables.settings).get(found[0].machine)
-    notes = [f"Cost on {where}." if where else "Cost was not measured."]
+    measured = found[0].rows[[column for column, *_ in answer.COSTS.values()]].notna().any(axis=None)  # fmt: skip
+    notes = [f"Cost on {where}." if where and measured else "Cost was not measured."]
     notes += [f"*: {answer.marks(table)}."] if answer.marks(table) else []
     left_out = tables.settings.get("left_out", ())
     notes += [

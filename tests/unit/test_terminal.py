@@ -128,8 +128,9 @@ def test_a_star_is_explained_where_one_stands(marked):
 
 
 def test_cost_of_baselines_alone_is_on_no_machine():
-    *_, last = show.results(boards.tables([boards.baseline(machine_name=boards.MISSING)]), {}).splitlines()  # fmt: skip
-    assert last == "Cost was not measured."
+    for machine in (boards.MISSING, "test-machine"):
+        *_, last = show.results(boards.tables([boards.baseline(machine_name=machine)]), {}).splitlines()  # fmt: skip
+        assert last == "Cost was not measured."
 
 
 def test_a_comparison_has_a_line_per_row_and_counts_the_rest():
