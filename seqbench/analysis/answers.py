@@ -233,7 +233,7 @@ class DefaultView:
         own = self.ratios(STEP, track=self.condition["track"], source="dataset", **self.machine)
         if own.empty:
             return _is("unmeasured")
-        low, high = own.ratio.min(), own.ratio.max()
+        low, high = float(own.ratio.min()), float(own.ratio.max())
         variant = "slower" if low > 1 else "faster" if high < 1 else "mixed"
         evenly = "_evenly" * (round(low, 2) == round(high, 2) and variant != "mixed")
         return _is(variant + evenly, low, high, own.seq_len.max())
