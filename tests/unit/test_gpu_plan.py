@@ -67,7 +67,7 @@ def test_a_job_is_done_only_with_the_same_description_code_and_data(tmp_path, mo
         facts = {"name": "generated", "hash": data}
         write_record(
             chosen.results / job.path / "sasrec", kind="measure", status=status, job=asked,
-            values={"sampler": {key: [{}] for key in phases}}, environment=where, data=facts, identity=provenance.provenance(provenance.measuring("sasrec")),
+            values={"sampler": {key: [{}] for key in phases}, "failed": {}}, environment=where, data=facts, identity=provenance.provenance(provenance.measuring("sasrec")),
         )  # fmt: skip
 
     assert not planning.is_done(chosen, job)

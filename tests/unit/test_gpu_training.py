@@ -60,7 +60,7 @@ def test_trainings_side_by_side_are_done_once_and_published(tmp_path, grid):
     folder = unpack(next(out.glob("*.tar.gz")), tmp_path / "results")
     records = [json.loads(p.read_text()) for p in folder.rglob("record.json")]
     assert {r["status"] for r in records} == {"ok"} and len(records) == 3
-    assert "NDCG@10" in (folder / "README.md").read_text()
+    assert "ndcg@10" in (folder / "effectiveness.csv").read_text()
 
 
 @pytest.mark.slow

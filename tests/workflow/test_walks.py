@@ -31,9 +31,9 @@ BASE = {
     },
     "run": {"datasets": ["tiny"], "tracks": ["matched"], "models": ["sasrec"], "seeds": [0]},
     "measure": {
-        "models": ["sasrec"], "n_items": 40, "rounds": 1, "steps": 2, "warmup": 1, "on_datasets": False,
+        "models": ["sasrec"], "n_items": 40, "rounds": 1, "steps": 2, "warmup": 1, "on_datasets": ["tiny"],
         "scaling": {
-            "length_at_constant_tokens": {"tokens": 64, "seq_lens": [8]}, "length_at_constant_batch": {"seq_lens": []},
+            "length_at_constant_tokens": {"seq_lens": []}, "length_at_constant_batch": {"seq_lens": []},
             "batch_size": {"sequences": []}, "catalogue_size": {"n_items": []},
         },
     },
