@@ -242,7 +242,7 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[st
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UserError(f"figure {drawing.name}: {error}; `draw` must be a function of a module, or functools.partial of one") from None  # fmt: skip
     with ProcessPoolExecutor(2) as pool:
-        texts = pool.map(_picture, drawings, [folder] * len(drawings), chunksize=4)
+        texts = pool.map(_picture, drawings, [folder] * len(drawings))
         return {drawing.name: text for drawing, text in zip(drawings, texts, strict=True)}
 
 
