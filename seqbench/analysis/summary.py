@@ -22,7 +22,6 @@ SUMMARY = (
 )
 TABLES = ("effectiveness", "summary", "comparisons", "contrasts")
 SEEDS_FOR_A_CLAIM = 3
-CONCLUSIVE = ("better", "worse", "equivalent")  # verdicts that say something
 UNSTEADY = "unsteady"  # no verdict: seeds of one of the two lie far apart (`groups.APART`)
 
 
