@@ -15,18 +15,19 @@
 
   // One element per view: what can be chosen.
   const views = [...new Map(rows.map((row) => [dimensions.map((d) => row.dataset[d]).join("\n"), row])).values()];
-  const agreeing = (element, wanted) => dimensions.filter((d) => element.dataset[d] === wanted[d]).length;
-  const is = (element) => agreeing(element, state) === dimensions.length;
+  const is = (element) => dimensions.every((d) => element.dataset[d] === state[d]);
+  // How much of what is wanted a view has; a chip counts more than all those right of it.
+  const weight = (view, wanted) => dimensions.reduce((sum, d) => 2 * sum + (view.dataset[d] === wanted[d]), 0);
+  const leftOf = (chip) => dimensions.slice(0, dimensions.indexOf(chip));
 
-  // The view that has what was chosen and else differs least from the present one; earlier views win.
-  function nearest(chosen, value) {
-    const wanted = { ...state, [chosen]: value };
-    const able = views.filter((view) => view.dataset[chosen] === value);
-    return able.reduce((best, view) => (!best || agreeing(view, wanted) > agreeing(best, wanted) ? view : best), null);
+  // Views with a value of a chip that keep what is chosen left of it.
+  function able(chip, value) {
+    return views.filter((view) => view.dataset[chip] === value && leftOf(chip).every((d) => view.dataset[d] === state[d]));
   }
 
-  function choose(chosen, value) {
-    const view = nearest(chosen, value);
+  // Show the view of the greatest score; earlier views win.
+  function take(among, score) {
+    const view = among.reduce((best, own) => (!best || score(own) > score(best) ? own : best), null);
     if (view) for (const d of dimensions) state[d] = view.dataset[d];
   }
 
@@ -69,10 +70,15 @@
     }
     document.getElementById("no-scatter").hidden = drawn;
     for (const line of document.querySelectorAll("p.about")) line.hidden = line.dataset.dataset !== state.dataset;
+    for (const line of document.querySelectorAll("p.advice")) line.hidden = !is(line);
+    const said = [];
     for (const set of chips) {
       for (const button of set.querySelectorAll("button")) {
         button.setAttribute("aria-pressed", String(button.dataset.value === state[set.dataset.chip]));
+        button.disabled = !able(set.dataset.chip, button.dataset.value).length;
+        button.title = button.disabled ? `not measured with ${said.join(", ")}` : "";
       }
+      said.push(pressed(set).textContent);
     }
   }
 
@@ -91,9 +97,7 @@
     if (hash && !hash.includes("=")) return; // a link to a part of the page
     const parts = new URLSearchParams(hash);
     const named = Object.fromEntries(parts);
-    const score = (view) => 10 * agreeing(view, named) + agreeing(view, first); // what is named before what is not
-    const view = views.reduce((best, v) => (!best || score(v) > score(best) ? v : best), null);
-    for (const d of dimensions) state[d] = view.dataset[d];
+    take(views, (view) => 2 ** dimensions.length * weight(view, named) + weight(view, first)); // what is named first
     state.sort = head(parts.get("sort")) ? parts.get("sort") : "ndcg";
     state.order = ["ascending", "descending"].includes(parts.get("order")) ? parts.get("order") : "";
   }
@@ -134,7 +138,7 @@
     setTimeout(() => (said.textContent = ""), 2500);
   }
 
-  // --- folded parts open when a link leads into them, and for print ---
+  // --- folded parts open when a link leads into them ---
 
   function unfold() {
     const id = location.hash.slice(1);
@@ -146,14 +150,6 @@
     }
   }
 
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    for (const folded of opened) folded.open = true;
-  });
-  addEventListener("afterprint", () => {
-    for (const folded of opened) folded.open = false;
-  });
   addEventListener("hashchange", () => {
     if (table) {
       read();
@@ -170,7 +166,7 @@
       set.addEventListener("click", (event) => {
         const button = event.target.closest("button");
         if (!button) return;
-        choose(set.dataset.chip, button.dataset.value);
+        take(able(set.dataset.chip, button.dataset.value), (view) => weight(view, state));
         show();
         history.pushState(null, "", address());
       });

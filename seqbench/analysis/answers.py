@@ -12,12 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC
+from ..core.display import TABLES
 from .costs import LENGTHS
 from .scaling_rows import CONCLUSIVE_SHARE
-from .tables import CONDITION, Tables, pick, trainings, unique
+from .tables import CONDITION, Tables, pick, unique
+from .verdicts import UNJUDGED, versus
 
-SEEN_KEPT, UNJUDGED = "kept", ("few_seeds", "seeds_apart")
+SEEN_KEPT = "kept"
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
 STEP, MEMORY = ("train", "step_s"), ("train", "peak_allocated_bytes")
 SLOTS = {  # how the numbers a, b and c of a place are read
@@ -31,7 +32,7 @@ SLOTS = {  # how the numbers a, b and c of a place are read
 }
 VARIANTS = {
     "better": ("everywhere", "here", "some", "mixed", "worse", "worse_here", "level", "level_here", "few_seeds", "unclear", "unmeasured", "alone"),
-    "faster": ("always", "from", "never", "until", "unclear", "unmeasured", "alone"),
+    "faster": ("always", "always_here", "never_here", "from", "never", "until", "unclear", "unmeasured", "alone"),
     "smaller": ("less", "more", "paper_only", "unclear", "unmeasured", "alone"),
     "quality": ("above", "below", "level", "open", "unmeasured", "alone"),
     "others": ("several", "none", "one", "unmeasured", "alone"),
@@ -40,10 +41,6 @@ VARIANTS = {
     "memory": ("both", "paper", "matched", "unmeasured", "alone"),
     "caution": ("below_published", "seeds_apart", "below_baseline", "few_seeds", "none"),
 }  # fmt: skip
-COLUMNS = (
-    *("place", "variant", "focal", "comparator", "dataset", "seq_len", "track", "machine_name"),
-    *("device_kind", "machine_b", "basis", "a", "a_as", "b", "b_as", "c", "c_as"),
-)
 Said = dict[str, Any]
 
 
@@ -59,7 +56,7 @@ def rows(tables: Tables) -> pd.DataFrame:
         reads = zip("abc", slots(place, said["variant"]), strict=False)
         reads = {f"{name}_as": kind for name, kind in reads if said[name] is not None}
         found.append({"place": place, **about, **said, **reads})
-    return pd.DataFrame(found, columns=list(COLUMNS))
+    return pd.DataFrame(found, columns=TABLES["answers"])
 
 
 def slots(place: str, variant: str) -> tuple[str, ...]:
@@ -78,11 +75,6 @@ class DefaultView:
     tables: Tables
 
     @cached_property
-    def trained(self) -> set[str]:
-        """Models of which a training came to its end."""
-        return set(trainings(self.tables.frames["experiments"]).model)
-
-    @cached_property
     def condition(self) -> Said:
         """Track, dataset and length; of those with a trained model, if there are any."""
         board = self.tables.frames["leaderboard"]
@@ -98,7 +90,7 @@ class DefaultView:
     @cached_property
     def comparator(self) -> str | None:
         """The first trained model after the focal one."""
-        others = self.trained | set(self.tables.frames["costs"].model)
+        others = {*pick(self.tables.frames["leaderboard"], trained=True).model}
         return next(iter(self.tables.ordered(others - {self.tables.focal_model})), None)
 
     @cached_property
@@ -117,10 +109,7 @@ class DefaultView:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """The focal model's comparisons with trained models in the default track."""
-        where = {"track": self.condition["track"], "model_a": self.tables.focal_model}
-        where |= {"seen_items": SEEN_KEPT, "metric": PRIMARY_METRIC}
-        rows = pick(self.tables.frames["comparisons"], **where)
-        return rows[rows.model_b.isin(self.trained)]
+        return versus(self.tables, track=self.condition["track"], seen_items=SEEN_KEPT)
 
     def ratios(self, cost: tuple[str, str], **where: Any) -> pd.DataFrame:
         """Ratios of a cost to the main comparator's."""
@@ -187,10 +176,11 @@ class DefaultView:
         steps = self.ratios(STEP, track=self.condition["track"], **self.machine)
         turn, at, curve = self.turn
         if curve is None:
-            found = set(pick(steps, source="dataset").verdict)
-            if found == {"dearer"}:
-                return _is("never", steps.seq_len.max())
-            return _is("always" if found == {"cheaper"} else "unclear" if found else "unmeasured")
+            steps = pick(steps, source="dataset")
+            found, here = set(steps.verdict), "_here" * (steps.seq_len.nunique() == 1)
+            if found in ({"dearer"}, {"cheaper"}):
+                return _is(("never" if "dearer" in found else "always") + here, steps.seq_len.max())
+            return _is("unclear" if found else "unmeasured")
         if turn == "from":
             steps = pick(steps, verdict="dearer")
             steps = steps[steps.source.isin(("dataset", curve.curve)) & (steps.seq_len < at)]

@@ -2,7 +2,7 @@
 
 Per track, because a track of the paper's protocol and a fair one answer different questions:
 
-    reproduced      the interval supports the sentence, within the declared tolerance where it has a figure
+    reproduced      the interval supports the sentence; a ratio of costs lies within the declared tolerance
     not reproduced  the interval contradicts it, or its direction holds but its figure does not
     inconclusive    neither; `why` says what is lacking
     not measured    there is nothing to hold it against on these machines
@@ -17,19 +17,15 @@ from typing import Any
 import pandas as pd
 
 from ..config.model_files import shown
-from .summary import enough_seeds
+from ..core.display import TABLES
+from .published_values import ABOVE, ABSENT, BELOW, REACHED
 from .tables import Tables, compared_tracks, pick, unique
 from .verdicts import facing
 
-YES, NO, UNSURE, ABSENT = "reproduced", "not reproduced", "inconclusive", "not measured"
+YES, NO, UNSURE = "reproduced", "not reproduced", "inconclusive"
 ROUNDS = 3  # fresh processes of each model, below which a cost decides nothing
-INTERVAL, SEEDS, PROCESSES = "interval", "few_seeds", "few_rounds"
+INTERVAL, PROCESSES = "interval", "few_rounds"
 LENGTHS, FIGURE, OPPOSITE = "other_lengths", "figure", "opposite"
-COLUMNS = (
-    *("kind", "claim", "source", "track", "machine_name", "dataset", "seq_len", "seen_items"),
-    *("comparator", "phase", "metric", "fixed", "threads", "focal_value", "comparator_value"),
-    *("ratio_or_difference", "low", "high", "published", "tolerance", "verdict", "why"),
-)
 FOUND = ("focal_value", "comparator_value", "ratio_or_difference", "low", "high", "verdict", "why")
 NOTHING = (None, None, None, None, None, ABSENT, None)
 CURVE = ("machine_name", "fixed", "threads")
@@ -39,7 +35,7 @@ Made = Iterator[tuple[dict[str, Any], tuple]]  # what a row is about, and FOUND
 
 def rows(tables: Tables, claims: Claim, paper: Claim) -> pd.DataFrame:
     """Every claim in every track that was run, in the order of the file; paper: that block of published_values.yaml."""
-    return pd.DataFrame(_rows(tables, claims, paper), columns=[*COLUMNS])
+    return pd.DataFrame(_rows(tables, claims, paper), columns=TABLES["claims"])
 
 
 def _rows(tables: Tables, claims: Claim, paper: Claim) -> Iterator[dict[str, Any]]:
@@ -72,23 +68,16 @@ def _quality(frames: Mapping, claim: Claim, focal: str, track: str, _: Claim) ->
 
 
 def _values(frames: Mapping, claim: Claim, focal: str, track: str, paper: Claim) -> Made:
-    """The mean as a share of the published value, and its interval alike."""
+    """The verdict of the cell of `paper`, its value and interval as shares of the published one."""
     condition = {key: paper[key] for key in ("dataset", "seq_len", "seen_items")}
-    own = pick(frames["summary"], track=track, model=focal, ties="conservative", **condition)
+    said = dict.fromkeys((ABOVE, REACHED), (YES, None)) | {BELOW: (NO, FIGURE)}
     for metric in claim["metrics"]:
-        published, tolerance = paper["quality"][metric][focal], claim["tolerance"]
+        (cell,) = pick(frames["paper"], track=track, model=focal, quantity=metric).itertuples()
         found = NOTHING
-        for row in pick(own, metric=metric).to_dict("records"):
-            mean, low, high = (row[key] / published for key in ("mean", "ci_low", "ci_high"))
-            verdict = (UNSURE, INTERVAL)
-            if not enough_seeds(row["n_seeds"]):
-                verdict = (UNSURE, SEEDS)
-            elif 1 - tolerance <= low and high <= 1 + tolerance:
-                verdict = (YES, None)
-            elif high < 1 - tolerance or low > 1 + tolerance:
-                verdict = (NO, FIGURE)
-            found = (row["mean"], None, mean, low, high, *verdict)
-        yield {**condition, "metric": metric, "published": published, "tolerance": tolerance}, found
+        if cell.verdict != ABSENT:
+            ends = (end / cell.published for end in (cell.low, cell.high))
+            found = (cell.ours, None, cell.share, *ends, *said.get(cell.verdict, (UNSURE, cell.why)))  # fmt: skip
+        yield {**condition, "metric": metric, "published": cell.published}, found
 
 
 def _cost(frames: Mapping, claim: Claim, focal: str, track: str, paper: Claim) -> Made:

@@ -16,9 +16,11 @@ import pandas as pd
 
 from ..config import publications
 from ..core import store, table_files
+from ..core.display import TABLES
 from ..core.pool import Pool
 from ..core.store import Entry
 from . import (
+    advice,
     answers,
     budgets,
     claims,
@@ -47,13 +49,14 @@ MAKERS = {  # of tables from tables; those below read those above
     "costs": costs.of_conditions,
     "time_to_quality": time_to_quality.rows,
     "memory": memory_lag.rows,
-    "claims": lambda own: claims.rows(own, publications.claims(), PUBLISHED()["paper"]),
     "paper": lambda own: published_values.paper_rows(own, PUBLISHED()["paper"]),
+    "claims": lambda own: claims.rows(own, publications.claims(), PUBLISHED()["paper"]),
     "published_values": lambda own: published_values.rows(own, PUBLISHED()["published_values"]),
     "budgets": budgets.rows,
     "origins": budgets.origins,
     "warnings": warnings.rows,
     "leaderboard": leaderboard.rows,
+    "advice": advice.rows,
     "answers": answers.rows,
 }
 
@@ -101,12 +104,12 @@ def build(
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
     found = {
-        "repeats": (repeats.rows(pooled.repeats if pooled else ()), repeats.REPEATS),
-        "machine_effect": (repeats.effect(pooled) if pooled else (), repeats.EFFECT),
-        "tuning": (trials, tuning.COLUMNS),
-        "searches": (tuning.searches(report.get("selected_settings", {})), tuning.SEARCHES),
+        "repeats": repeats.rows(pooled.repeats if pooled else ()),
+        "machine_effect": repeats.effect(pooled) if pooled else (),
+        "tuning": trials,
+        "searches": tuning.searches(report.get("selected_settings", {})),
     }
-    frames |= {n: pd.DataFrame(own, columns=[*columns]) for n, (own, columns) in found.items()}
+    frames |= {name: pd.DataFrame(own, columns=TABLES[name]) for name, own in found.items()}
     both = protocols.summarise(datasets, frames["summary"], frames["comparisons"])
     frames |= dict(zip(("protocols", "agreement"), both, strict=True))
     if measured:

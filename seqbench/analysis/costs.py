@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.display import LOWER, QUANTITIES
+from ..core.display import LOWER, QUANTITIES, TABLES
 from ..data.variants import BASE
 from .tables import CONDITION, Tables, pick, trainings
 
@@ -29,19 +29,12 @@ SOURCES = {
 }  # fmt: skip
 ENDS = {"median": "", "q25": "_low", "q75": "_high"}
 KEY = (*CONDITION, "machine_name", "device", "device_kind", "threads", "model", "cost_source")
-VALUES = ("step_s", "epoch_s", "inference_s", "memory_bytes", "energy_j")
-COLUMNS = (*KEY, *(f"{value}{end}" for value in VALUES for end in ENDS.values()))
 COMPARED = tuple(
     name
     for name, quantity in QUANTITIES.items()
     if quantity.better == LOWER and quantity.group in ("time", "memory", "energy")
 )
 SESSION = ["machine_name", "device_kind", "job", "phase", "metric"]
-RATIOS = (
-    *("track", "machine_name", "device", "device_kind", "dataset", "seq_len", "source", "fixed"),
-    *("sequences", "n_items", "phase", "metric", "comparator", "ratio", "ratio_low", "ratio_high"),
-    *("verdict", "rounds"),
-)
 
 
 def measured(tables: Tables) -> pd.DataFrame:
@@ -82,7 +75,7 @@ def of_conditions(tables: Tables) -> pd.DataFrame:
     """
     rows = measured(tables)
     if rows.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=TABLES["costs"])
     own = rows[rows.curve.isna()]
     own = own.assign(cost_source="dataset", targets=own.batch_size)  # an epoch is measured there
     rows = pd.concat([own, _standing_in(tables, rows, own)])
@@ -97,7 +90,7 @@ def of_conditions(tables: Tables) -> pd.DataFrame:
     rows[list(ENDS)] = rows[list(ENDS)].mul(factor, axis=0)
     wide = rows.pivot(index=list(KEY), columns="quantity", values=list(ENDS))
     wide.columns = [f"{quantity}{ENDS[end]}" for end, quantity in wide.columns]
-    return tables.sorted(wide.reset_index().reindex(columns=list(COLUMNS)))
+    return tables.sorted(wide.reset_index().reindex(columns=TABLES["costs"]))
 
 
 def _standing_in(tables: Tables, rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +116,7 @@ def ratios(tables: Tables) -> pd.DataFrame:
     every = measured(tables)
     every = every[every.metric.isin(COMPARED) & (every["median"] > 0)] if len(every) else every
     if every.empty:
-        return pd.DataFrame(columns=list(RATIOS))
+        return pd.DataFrame(columns=TABLES["cost_ratios"])
     every = every.assign(job=every.path.str.rpartition("/")[0])
     others = every[every.model != tables.focal_model]
     others = others[[*SESSION, "model", "median", "q25", "q75"]].rename(columns={"model": "comparator"})  # fmt: skip
@@ -136,7 +129,7 @@ def ratios(tables: Tables) -> pd.DataFrame:
     )
     cases = [both.ratio_high < 1, both.ratio_low > 1]
     both["verdict"] = np.select(cases, ["cheaper", "dearer"], "inconclusive")
-    return tables.sorted(both[list(RATIOS)])
+    return tables.sorted(both[TABLES["cost_ratios"]])
 
 
 def targets_of(facts: Mapping[str, Any]) -> float:

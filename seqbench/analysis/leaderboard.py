@@ -10,25 +10,18 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC
+from ..core.display import PRIMARY_METRIC, TABLES
+from . import advice
 from .costs import core_seconds
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import CONDITION, Tables, pick, trainings, unique
+from .tables import CONDITION, MODEL, Tables, pick, trainings, unique
 from .tidy import SEEN_ITEMS
+from .verdicts import both_sides
 
-MODEL, MACHINE = [*CONDITION, "model"], ["machine_name", "device_kind"]
+MACHINE = ["machine_name", "device_kind"]
 QUALITY = {PRIMARY_METRIC: "ndcg", "hr@10": "hr", "mrr@10": "mrr"}
 ENDS = ("", "_low", "_high")
 BEST = {"epoch_s": "epoch_s_best", "inference_s": "inference_s_best", "memory_bytes": "memory_best", "quality_s": "quality_s_best"}  # fmt: skip
-COLUMNS = (
-    *("dataset", "seq_len", "track", "seen_items", "machine_name", "device_kind", "model"),
-    *("focal", "trained", "ndcg", "ndcg_low", "ndcg_high", "hr", "mrr", "n_seeds", "ndcg_best"),
-    *("epoch_s", "epoch_s_low", "epoch_s_high", "epoch_s_best"),
-    *("inference_s", "inference_s_low", "inference_s_high", "inference_s_best"),
-    *("memory_bytes", "memory_best", "energy_j", "train_s", "train_s_low", "train_s_high"),
-    *("quality_s", "quality_s_low", "quality_s_high", "quality_s_best", "n_reached", "n_begun"),
-    *("cost_source", "warnings"),
-)
 
 
 def rows(tables: Tables) -> pd.DataFrame:
@@ -38,16 +31,16 @@ def rows(tables: Tables) -> pd.DataFrame:
     below those of all of them. On a CPU train_s and quality_s are core-seconds; quality_s stands if all seeds begun reach the goal.
     """
     quality, costs = _quality(tables), _costs(tables)
-    every = pd.concat([quality[MODEL], costs[MODEL]]).drop_duplicates()
+    every = pd.concat([quality[[*MODEL]], costs[[*MODEL]]]).drop_duplicates()
     if every.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=TABLES["leaderboard"])
     machines = unique(tables.frames["efficiency"], *MACHINE) or [("", "")]
     places = [(seen_items, *machine) for seen_items, machine in product(SEEN_ITEMS, machines)]
     places = pd.DataFrame(places, columns=["seen_items", *MACHINE])
     found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
     found = found.merge(costs, on=[*MODEL, *MACHINE], how="left")
     until = tables.frames["time_to_quality"].rename(columns={"n_seeds": "n_begun"})
-    found = found.merge(until[[*MODEL, "n_reached", "n_begun"]].drop_duplicates(), on=MODEL, how="left")  # fmt: skip
+    found = found.merge(until[[*MODEL, "n_reached", "n_begun"]].drop_duplicates(), on=[*MODEL], how="left")  # fmt: skip
     found["focal"] = found.model == tables.focal_model
     found["trained"] = found.model.isin({*trainings(tables.frames["experiments"]).model, *costs.model})  # fmt: skip
     found["ndcg_best"] = found.ndcg_best.eq(True)
@@ -60,7 +53,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     ends = [f"quality_s{end}" for end in ENDS]
     found[ends] = found[ends].where(reached)
     found["warnings"] = _warned(found, tables.frames["warnings"])
-    return tables.sorted(found)[list(COLUMNS)]
+    return tables.sorted(advice.judged(found, tables))[TABLES["leaderboard"]]
 
 
 def _quality(tables: Tables) -> pd.DataFrame:
@@ -72,12 +65,10 @@ def _quality(tables: Tables) -> pd.DataFrame:
     means = summary.pivot(index=key, columns="metric", values="mean").rename(columns=QUALITY)
     own = pick(summary, metric=PRIMARY_METRIC).set_index(key)
     found = means.assign(ndcg_low=own.ci_low, ndcg_high=own.ci_high, n_seeds=own.n_seeds, ndcg_best=False)  # fmt: skip
-    pairs = pick(tables.frames["comparisons"], metric=PRIMARY_METRIC)
-    if len(pairs):
-        pairs = pairs[pairs.model_a.isin(trained.model) & pairs.model_b.isin(trained.model)]
-        sides = [pairs.rename(columns={name: "model"}).assign(ahead=pairs.verdict == verdict)
-                 for name, verdict in (("model_a", "better"), ("model_b", "worse"))]  # fmt: skip
-        found["ndcg_best"] = pd.concat(sides).groupby(key).ahead.all()
+    pairs = both_sides(pick(tables.frames["comparisons"], metric=PRIMARY_METRIC))
+    pairs = pairs[pairs.model_a.isin(trained.model) & pairs.model_b.isin(trained.model)]
+    pairs = pairs.assign(model=pairs.model_a, ahead=pairs.verdict == "better")
+    found["ndcg_best"] = pairs.groupby(key).ahead.all()
     return found.reset_index()
 
 
@@ -87,8 +78,8 @@ def _costs(tables: Tables) -> pd.DataFrame:
     until = until.rename(columns={f"seconds{end}": f"quality_s{end}" for end in ENDS})
     until = until[[*MODEL, *MACHINE, *(f"quality_s{end}" for end in ENDS)]]
     costs = tables.frames["costs"].merge(until, on=[*MODEL, *MACHINE], how="left")
-    steps = trainings(tables.main("experiments")).groupby(MODEL).steps.mean().rename("trained_steps")  # fmt: skip
-    costs = costs.merge(steps, left_on=MODEL, right_index=True, how="left")
+    steps = trainings(tables.main("experiments")).groupby([*MODEL]).steps.mean().rename("trained_steps")  # fmt: skip
+    costs = costs.merge(steps, left_on=[*MODEL], right_index=True, how="left")
     seconds = costs.trained_steps * core_seconds(costs)
     return costs.assign(**{f"train_s{end}": seconds * costs[f"step_s{end}"] for end in ENDS})
 
@@ -104,7 +95,7 @@ def _below_all_others(found: pd.DataFrame, value: str) -> pd.Series:
 def _warned(found: pd.DataFrame, warnings: pd.DataFrame) -> list[str]:
     """Codes of the warnings about each row: of its condition and model, and of its machine where they name one."""
     warnings = warnings.dropna(subset="model")[["code", *MODEL, "seen_items", "machine_name"]]
-    both = found[[*MODEL, "seen_items", "machine_name"]].reset_index().merge(warnings, on=MODEL, suffixes=("", "_of"))  # fmt: skip
+    both = found[[*MODEL, "seen_items", "machine_name"]].reset_index().merge(warnings, on=[*MODEL], suffixes=("", "_of"))  # fmt: skip
     for key in ("seen_items", "machine_name"):
         both = both[both[f"{key}_of"].isna() | (both[f"{key}_of"] == both[key])]
     codes = both.groupby("index").code.agg(lambda own: " ".join(dict.fromkeys(own)))

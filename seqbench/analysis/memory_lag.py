@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC
+from ..core.display import PRIMARY_METRIC, TABLES
 from .tables import Tables, pick
-
-COLUMNS = ["track", "dataset", "seq_len", "lag", "model", "share", "share_low", "share_high"]
 
 
 def rows(tables: Tables) -> pd.DataFrame:
@@ -18,10 +16,12 @@ def rows(tables: Tables) -> pd.DataFrame:
             oracle[name], lag[name] = facts["oracle"]["test"][PRIMARY_METRIC], made["copy_lag"]
     frame = pick(tables.frames["summary"], metric=PRIMARY_METRIC, ties="conservative", seen_items="kept")  # fmt: skip
     if frame.empty or not lag:
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=TABLES["memory"])
     frame = frame[frame.dataset.isin(lag)]
     frame = frame[frame.seq_len == frame.groupby("dataset").seq_len.transform("max")]
     best = frame.dataset.map(oracle)
     shares = {"share": frame["mean"], "share_low": frame.ci_low, "share_high": frame.ci_high}
     frame = frame.assign(lag=frame.dataset.map(lag), **{k: v / best for k, v in shares.items()})
-    return frame.sort_values(["track", "lag"], kind="stable")[COLUMNS].reset_index(drop=True)
+    return frame.sort_values(["track", "lag"], kind="stable")[TABLES["memory"]].reset_index(
+        drop=True
+    )

@@ -12,27 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC
+from ..core.display import PRIMARY_METRIC, TABLES
 from ..data.variants import BASE, protocols_of
 from .resampling import OPPOSITE
 from .summary import enough_seeds
 from .tables import pick, unique
+from .verdicts import both_sides
 
 FEWEST = 3  # models, below which an order says nothing
-VALUES = (
-    *(
-        "base",
-        "track",
-        "seq_len",
-        "protocol",
-        "dataset",
-        "seen_items",
-        "model",
-        "metric",
-        "n_seeds",
-    ),
-    *("mean", "std", "ci_low", "ci_high"),
-)
 Verdicts = Mapping[tuple, str]
 
 
@@ -42,7 +29,8 @@ def summarise(
     """Make both tables; bases without any other protocol than excluded seen items are among them."""
     ways = pd.DataFrame(protocols_of(datasets), columns=["base", "dataset", "seen_items", "protocol"])  # fmt: skip
     means = pick(summary, metric=PRIMARY_METRIC, ties="conservative")
-    found = ways.merge(means.reindex(columns=VALUES[1:3] + VALUES[4:]))[[*VALUES]]
+    ours = [name for name in TABLES["protocols"] if name not in ("base", "protocol")]
+    found = ways.merge(means.reindex(columns=ours))[TABLES["protocols"]]
     verdicts, values, agreement = _verdicts(comparisons), [found[:0]], []
     for (base,), place in product(unique(ways, "base"), unique(summary, "track", "seq_len")):
         about = dict(zip(("base", "track", "seq_len"), (base, *place), strict=True))
@@ -58,17 +46,15 @@ def summarise(
 
 def _verdicts(comparisons: pd.DataFrame) -> Verdicts:
     """(condition, seen_items, model, model) -> verdict on their difference, in both directions, where it has enough seeds."""
-    found = {}
-    for row in pick(comparisons, metric=PRIMARY_METRIC).itertuples():
-        if enough_seeds(row.trained_seeds):
-            where = (row.track, row.seq_len, row.dataset, row.seen_items)
-            found[*where, row.model_a, row.model_b] = row.verdict
-            found[*where, row.model_b, row.model_a] = OPPOSITE.get(row.verdict, row.verdict)
-    return found
+    return {
+        (row.track, row.seq_len, row.dataset, row.seen_items, row.model_a, row.model_b): row.verdict
+        for row in both_sides(pick(comparisons, metric=PRIMARY_METRIC)).itertuples()
+        if enough_seeds(row.trained_seeds)
+    }
 
 
 def _agreement(first: pd.DataFrame, second: pd.DataFrame, verdicts: Verdicts) -> dict[str, Any]:
-    """Kendall's tau-b between two orders of the models, and which pairs change places; first, second: rows of VALUES.
+    """Kendall's tau-b between two orders of the models, and which pairs change places; first, second: rows of `protocols`.
 
     contradicted: pairs whose differences are established under both protocols, in opposite directions. tau: NaN where one
     of the two orders nothing. (Loading `scipy.stats` for it takes half a second.)

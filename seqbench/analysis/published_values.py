@@ -6,7 +6,7 @@ Like with like: a value with seen items kept is held against ours with seen item
     above         our interval lies above the published value
     reached       it holds the published value, and our mean is not far below it
     below         it lies below
-    inconclusive  it holds the published value only because it is wide: our mean is far below
+    inconclusive  it holds the published value only because it is wide: our mean is far below; or seeds are too few
     not measured  nothing was trained there
 """
 
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.display import QUANTITIES
+from ..core.display import QUANTITIES, TABLES
+from .summary import enough_seeds
 from .tables import Tables, compared_tracks, pick
 
 METRICS = ("ndcg@10", "hr@10")  # the one that decides first
@@ -26,21 +27,13 @@ ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"
 ABSENT = "not measured"
 NEAR = 0.9  # share of the published value that our mean must have for an interval that holds it to reach it
 KEY = ["dataset", "seq_len", "model", "seen_items", "metric"]
-OURS = {"mean": "ours", "ci_low": "ours_low", "ci_high": "ours_high"}
-COLUMNS = (
-    *("dataset", "seq_len", "model", "seen_items", "source", "note", "track", "metric"),
-    *("published", "ours", "ours_low", "ours_high", "share", "verdict"),
-)
+OURS = {"mean": "ours", "ci_low": "ours_low", "ci_high": "ours_high", "n_seeds": "n_seeds"}
 PROTOCOL = "paper"  # the track of the paper's protocol
 UNKNOWN, DEVICE, WORKLOAD = "not published", "device", "workload"
+FEW, WIDE = "few_seeds", "interval"
 INCOMPARABLE = "not comparable"
 CELL = ["model", "phase", "quantity"]
-PAPER = (
-    *(*CELL, "unit", "published", "published_batch", "track", "machine_name", "device_kind"),
-    *("ours", "low", "high", "ours_batch", "difference", "share", "verdict", "why"),
-    *("differs", "data_differs"),
-)
-QUALITY = {"metric": "quantity", "mean": "ours", "ci_low": "low", "ci_high": "high"}
+QUALITY = {"metric": "quantity", "mean": "ours", "ci_low": "low", "ci_high": "high", "n_seeds": "n_seeds"}  # fmt: skip
 COST = {"metric": "quantity", "median": "ours", "q25": "low", "q75": "high", "batch_size": "ours_batch"}  # fmt: skip
 
 
@@ -56,15 +49,15 @@ def rows(tables: Tables, published: Iterable[Mapping[str, Any]]) -> pd.DataFrame
     found = pd.DataFrame(cells, columns=[*KEY, "source", "note", "published"])  # fmt: skip
     found = found.merge(ours.astype(found.dtypes[KEY]), how="left", on=KEY)
     found["share"] = found.ours / found.published
-    found["verdict"] = _verdicts(found.ours, found.ours_low, found.ours_high, found.published)
-    return found[[*COLUMNS]]
+    found["verdict"] = _verdicts(found.ours, found.ours_low, found.ours_high, found.published, found.n_seeds)  # fmt: skip
+    return found[TABLES["published_values"]]
 
 
 def _verdicts(*columns: pd.Series) -> np.ndarray:
-    """Where our intervals lie beside published values; columns: ours, low, high, published."""
-    ours, low, high, published = columns
-    cases = [ours.isna(), low > published, high < published, ours >= NEAR * published]
-    return np.select(cases, [ABSENT, ABOVE, BELOW, REACHED], UNSURE)
+    """Where our intervals lie beside published values; columns: ours, low, high, published, seeds."""
+    ours, low, high, published, seeds = columns
+    cases = [ours.isna(), ~seeds.map(enough_seeds), low > published, high < published, ours >= NEAR * published]  # fmt: skip
+    return np.select(cases, [ABSENT, UNSURE, ABOVE, BELOW, REACHED], UNSURE)
 
 
 def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
@@ -79,11 +72,11 @@ def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
     quality = pick(frames["summary"], ties="conservative", seen_items=paper["seen_items"], **where)
     cost = pick(frames["efficiency"], **where)
     ours = pd.concat([quality.rename(columns=QUALITY), cost.rename(columns=COST)])
-    ours = ours.reindex(columns=[*CELL, "track", "machine_name", "device_kind", "ours", "low", "high", "ours_batch"])  # fmt: skip
+    ours = ours.reindex(columns=[*CELL, "track", "machine_name", "device_kind", "ours", "low", "high", "ours_batch", "n_seeds"])  # fmt: skip
     found = pd.DataFrame(_cells(paper)).merge(pd.DataFrame({"track": tracks}), how="cross")
     key = dict.fromkeys([*CELL, "track"], object)  # a column without values is one of numbers
     found = found.astype(key).merge(ours[ours.ours.notna()].astype(key), how="left", on=[*key])
-    found["beside"] = _verdicts(found.ours, found.low, found.high, found.published)
+    found["beside"] = _verdicts(found.ours, found.low, found.high, found.published, found.n_seeds)
     told = [_of_cell(row) for row in found.itertuples()]
     found["verdict"], found["why"] = zip(*told, strict=True)
     alike = found.verdict != INCOMPARABLE
@@ -96,7 +89,7 @@ def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
         differs=found.track.map(paper["differs"]).where(found.ours.notna()),
         data_differs=pd.Series(file, found.index, dtype=object).where(found.ours.notna()),
     )
-    return found[[*PAPER]]
+    return found[TABLES["paper"]]
 
 
 def _cells(paper: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -117,7 +110,8 @@ def _of_cell(row: Any) -> tuple[str | None, str | None]:
     if pd.isna(row.published):
         return ABSENT if pd.isna(row.ours) else None, UNKNOWN
     if pd.isna(row.ours) or pd.isna(row.phase):
-        return row.beside, None
+        few = not enough_seeds(row.n_seeds)
+        return row.beside, (FEW if few else WIDE) if row.beside == UNSURE else None
     if (row.track, row.device_kind, row.ours_batch) != (PROTOCOL, "cuda", row.published_batch):
         return INCOMPARABLE, WORKLOAD
     above, below = row.low > row.published, row.high < row.published

@@ -15,14 +15,6 @@ from ..core.store import Entry
 from . import resampling
 from .tidy import SEEN_ITEMS, ranks_of
 
-REPEATS = (
-    *("machine_a", "machine_b", "track_a", "track_b", "dataset", "seq_len", "model", "seed"),
-    *("seen_items", "metric", "value_a", "value_b", "difference"),
-)
-EFFECT = (
-    *("machine_a", "machine_b", "seen_items", "metric", "n_trainings", "n_groups"),
-    *("change", "change_low", "change_high", "spread_machines", "spread_seeds"),
-)
 Pairs = Sequence[tuple[Entry, Entry]]
 
 
@@ -56,8 +48,7 @@ def effect(pool: Pool) -> Iterator[dict[str, Any]]:
         about = {"machine_a": names[0], "machine_b": names[1], "metric": PRIMARY_METRIC}
         about |= {"n_trainings": len(pairs), "n_groups": len(groups)}
         for seen_items in SEEN_ITEMS:
-            row = about | {"seen_items": seen_items} | _changes(list(groups.values()), pool.every, seen_items)  # fmt: skip
-            yield {column: row[column] for column in EFFECT}
+            yield about | {"seen_items": seen_items} | _changes(list(groups.values()), pool.every, seen_items)  # fmt: skip
 
 
 def _changes(groups: list[Pairs], every: list[Entry], seen_items: str) -> dict[str, float | None]:

@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.display import TABLES
 from ..core.store import CONDITION, Entry, by_condition
 from . import contrasts, resampling, significance
 from .groups import COMPARED, Group, check_same_data, groups
 
-SUMMARY = (
-    *("dataset", "model", "track", "split", "seen_items", "ties", "seq_len", "n_seeds", "budget"),
-    *("data_hash", "metric", "mean", "std", "ci_low", "ci_high"),
-)
-TABLES = ("effectiveness", "summary", "comparisons", "contrasts")
+MADE = ("effectiveness", "summary", "comparisons", "contrasts")
 SEEDS_FOR_A_CLAIM = 3
 UNSTEADY = "unsteady"  # no verdict: seeds of one of the two lie far apart (`groups.APART`)
 
@@ -43,7 +40,7 @@ def summarise(
     """
     trainings = [e for e in entries if e.training and e.ok]
     check_same_data(trainings)
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in MADE}
     for _, conditions in groupby(by_condition(trainings), lambda own: own[0].condition[:2]):
         own: list[Group] = []
         for members in conditions:
@@ -66,7 +63,7 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     for k, (seen_items, ties, metric) in enumerate(group.names):
         numbers = {"mean": means.mean[k], "std": means.std[k], "ci_low": low[k], "ci_high": high[k]}
         row = {**about, "seen_items": seen_items, "ties": ties, "metric": metric, **numbers}
-        yield {column: row[column] for column in SUMMARY}
+        yield {column: row[column] for column in TABLES["summary"]}
 
 
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from .tidy import SEEN_ITEMS
 
 TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 CONDITION = ("track", "dataset", "seq_len")
+MODEL = (*CONDITION, "model")
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC
+from ..core.display import PRIMARY_METRIC, TABLES
 from ..core.jobs import Training
 from .costs import core_seconds
 from .tables import CONDITION, Tables, pick
 
 SHARE = 0.95
-COLUMNS = (
-    *(*CONDITION, "model", "goal", "share", "n_seeds", "n_reached"),
-    *("steps", "steps_low", "steps_high"),
-    *("machine_name", "device_kind", "cost_source", "seconds", "seconds_low", "seconds_high"),
-)
 
 
 def rows(tables: Tables) -> pd.DataFrame:
@@ -29,7 +24,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     """
     curves = tables.main("curves")
     if curves.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=TABLES["time_to_quality"])
     curves = pick(curves, split="valid", seen_items=Training().select_seen_items, metric=PRIMARY_METRIC)  # fmt: skip
     at, who = list(CONDITION), [*CONDITION, "model"]
     final = pick(curves, best=True).groupby([*who, "path"]).value.max().groupby(who).mean()
@@ -51,4 +46,4 @@ def rows(tables: Tables) -> pd.DataFrame:
     found["seconds"] = found.steps * found.step_s * unit
     found["seconds_low"] = found.steps_low * found.step_s_low * unit
     found["seconds_high"] = found.steps_high * found.step_s_high * unit
-    return tables.sorted(found[list(COLUMNS)])
+    return tables.sorted(found[TABLES["time_to_quality"]])

@@ -8,17 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.display import TABLES
 from ..core.jobs import Study
 
-COLUMNS = (
-    *("dataset", "model", "seq_len", "trial", "repeats", "seed", "status", "value", "steps"),
-    *("best_step", "stopped", "targets_seen", "train_s", "parameters", "chosen", "machine_name"),
-)
 TOLD = ("metric", "seq_len", "seed", "trials", "failed", "max_steps", "default", "median", "best")
-SEARCHES = (
-    *("track", "dataset", "model", *TOLD, "n_seeds", "mean", "best_trial", "chosen_trial"),
-    *("train_s", "machines", "chosen"),
-)
 
 
 def trials(folder: Path) -> Iterator[dict[str, Any]]:
@@ -34,7 +27,7 @@ def trials(folder: Path) -> Iterator[dict[str, Any]]:
                 row = {**about, **trial, "trial": trial["number"]}
                 row |= {"chosen": json.dumps(trial["chosen"], sort_keys=True)}
                 row |= {"machine_name": environment["machine_name"]}
-                yield {column: row.get(column) for column in COLUMNS}
+                yield {column: row.get(column) for column in TABLES["tuning"]}
 
 
 def searches(selected: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

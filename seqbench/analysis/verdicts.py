@@ -6,20 +6,19 @@ of the two far apart, the interval, or Holm's correction over all that is said o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from ..core.display import PRIMARY_METRIC, TABLES
 from .resampling import CONFIDENCE, OPPOSITE
 from .significance import holm
 from .summary import UNSTEADY, enough_seeds
 from .tables import CONDITION, Tables, pick, trainings
 
 INCONCLUSIVE = "inconclusive"
-COLUMNS = (
-    *("dataset", "track", "seq_len", "model_a", "model_b", "seen_items", "metric", "mean_a"),
-    *("mean_b", "difference", "ci_low", "ci_high", "margin", "p_margin", "verdict"),
-    *("trained_seeds", "p_value", "effect", "p_holm", "share", "share_low", "share_high", "why"),
-)
+UNJUDGED = ("few_seeds", "seeds_apart")  # whys of a pair that nothing is said of
 # The focal model's comparisons within these are corrected together.
 FAMILY = ["track", "seen_items", "metric"]
 
@@ -32,7 +31,7 @@ def final(tables: Tables) -> pd.DataFrame:
     """
     rows = tables.main("comparisons")
     if rows.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=TABLES["comparisons"])
     rows = _turned(rows, tables)
     better = rows[["mean_a", "mean_b"]].max(axis=1)
     ends = {"share": "difference", "share_low": "ci_low", "share_high": "ci_high"}
@@ -60,17 +59,27 @@ def swapped(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `comparisons` read from the side of `model_b`."""
     sides = {"model_a": "model_b", "model_b": "model_a", "mean_a": "mean_b", "mean_b": "mean_a"}
     negated = {"difference": "difference", "effect": "effect", "ci_low": "ci_high", "ci_high": "ci_low"}  # fmt: skip
-    turned = {name: rows[other] for name, other in sides.items()}
+    turned = {name: rows[other] for name, other in sides.items() if other in rows}
     turned |= {name: -rows[other] for name, other in negated.items() if other in rows}
     return rows.assign(**turned, verdict=rows.verdict.replace(OPPOSITE))
 
 
+def both_sides(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `comparisons`, each from the side of either model."""
+    return pd.concat([rows, swapped(rows)]) if len(rows) else rows
+
+
 def facing(rows: pd.DataFrame, model: str, comparator: str) -> pd.Series | None:
     """The one row of `comparisons` that holds a pair, read from the side of ``model``; None if it is not there."""
-    own = pick(rows, model_a=model, model_b=comparator)
-    if own.empty and len(rows):
-        own = swapped(pick(rows, model_a=comparator, model_b=model))
+    own = pick(both_sides(rows), model_a=model, model_b=comparator)
     return None if own.empty else own.iloc[0]
+
+
+def versus(tables: Tables, **where: Any) -> pd.DataFrame:
+    """Comparisons of the focal model with every other trained one, in the metric that decides."""
+    where |= {"metric": PRIMARY_METRIC, "model_a": tables.focal_model}
+    rows, trained = pick(tables.frames["comparisons"], **where), trainings(tables.frames["experiments"])  # fmt: skip
+    return rows[rows.model_b.isin(trained.model)] if len(rows) else rows
 
 
 def _why(rows: pd.DataFrame, tables: Tables) -> pd.Series:

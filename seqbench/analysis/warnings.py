@@ -10,31 +10,32 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC, QUANTITIES
+from ..core.display import PRIMARY_METRIC, QUANTITIES, TABLES
 from ..core.jobs import FULL_LENGTH, Training
 from ..data.variants import variants
 from .groups import APART
 from .published_values import NEAR
 from .summary import SEEDS_FOR_A_CLAIM
-from .tables import CONDITION, Tables, pick, trainings
+from .tables import CONDITION, MODEL, Tables, pick, trainings
 
+DRIFT = 1.1  # times the step of equal settings in another track
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided
 CODES = {  # most serious first
     **dict.fromkeys(("failed", "below_popularity", "not_a_number"), "bad"),
-    **dict.fromkeys(("below_published", "below_baseline", "seeds_apart", "few_seeds", "fallback", "shared_gpu"), "warn"),
+    **dict.fromkeys(("below_published", "below_baseline", "seeds_apart", "few_seeds", "fallback", "shared_gpu", "sessions_apart"), "warn"),
     **dict.fromkeys(("budget", "substitute_file", "ties", "throttled", "noisy", "dirty"), "note"),
 }  # fmt: skip
 ABOUT = (*CONDITION, "model", "seed", "seen_items", "machine_name")
-COLUMNS = ("level", "code", "subject", *ABOUT, "value", "limit", "count", "of", "text")
-MODEL = (*CONDITION, "model")
 Row = dict[str, Any]
 
 
 def rows(tables: Tables) -> pd.DataFrame:
     """All warnings, most serious first."""
     makers = (_records, _quality, _datasets, _costs)
-    frame = pd.DataFrame((row for make in makers for row in make(tables)), columns=list(COLUMNS))
+    frame = pd.DataFrame(
+        (row for make in makers for row in make(tables)), columns=TABLES["warnings"]
+    )
     places = {code: k for k, code in enumerate(CODES)}
     frame = frame.sort_values("code", key=lambda own: own.map(places), kind="stable", ignore_index=True)  # fmt: skip
     return frame.assign(level=frame.code.map(CODES))
@@ -141,3 +142,15 @@ def _costs(tables: Tables) -> Iterator[Row]:
     times = main[main.metric.isin(["step_s", "batch_s"])]
     for row in times[times.iqr > NOISY * times["median"]].itertuples():
         yield _row("noisy", row, subject=row.metric, value=row.iqr / row.median, limit=NOISY)
+    yield from _sessions(pick(times, metric="step_s"), tables.frames["experiments"])
+
+
+def _sessions(steps: pd.DataFrame, experiments: pd.DataFrame) -> Iterator[Row]:
+    """Training steps of equal settings that differ between two tracks: other sessions measured them."""
+    settings = experiments[["path", "hyperparameters", "targets_per_step"]]
+    steps = steps[steps.curve.isna()].merge(settings, on="path")
+    alike = ["dataset", "seq_len", "model", "machine_name", "backend", "precision", *settings.columns[1:]]  # fmt: skip
+    both = steps.merge(steps, on=alike, suffixes=("", "_other"))
+    both["ratio"] = both["median"] / both.median_other
+    for row in both[(both.ratio > DRIFT) | (both.ratio < 1 / DRIFT)].itertuples():
+        yield _row("sessions_apart", row, (*MODEL, "machine_name"), subject=row.metric, value=row.ratio, limit=DRIFT, text=f"beside track {row.track_other}")  # fmt: skip

@@ -7,23 +7,15 @@ under the name of its samples (``<phase>/<name>``). No training or measurement i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 PRIMARY_METRIC = "ndcg@10"  # decides who ranks better wherever one metric must
 QUALITY_METRICS = ("hr@10", "ndcg@10", "mrr@10")  # of every table, from ranks: `metrics.per_user`
-TABLES = (  # that `collect` makes, in the order of results/README.md
-    *(
-        "experiments",
-        "effectiveness",
-        "summary",
-        "comparisons",
-        "contrasts",
-        "efficiency",
-        "curves",
-    ),
-    *("scaling", "crossovers", "probes", "protocols", "agreement", "costs", "cost_ratios"),
-    *("time_to_quality", "memory", "leaderboard", "answers", "warnings", "claims", "paper"),
-    *("published_values", "budgets", "origins", "repeats", "machine_effect", "tuning", "searches"),
-)
+COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
+# The tables that `collect` makes and the columns of each.
+TABLES: dict[str, list[str]] = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
 PHASES = {"train": "Training", "inference": "Inference"}
 HIGHER, LOWER = "higher", "lower"
 

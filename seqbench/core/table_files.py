@@ -9,14 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from .display import TABLES
 from .errors import UserError
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
-COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
 SETTINGS = {"margin": float, "focal_model": str, "models": list, "environments": list}
 
 
@@ -39,8 +37,7 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[st
     Raises:
         UserError: a table is missing or damaged, or lacks what tables of this version hold.
     """
-    columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
-    frames = {name: _table(folder / f"{name}.parquet", columns[name]) for name in TABLES}
+    frames = {name: _table(folder / f"{name}.parquet", own) for name, own in TABLES.items()}
     return frames, _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
 
 

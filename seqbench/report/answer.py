@@ -105,7 +105,7 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
 
 @dataclass(frozen=True)
 class BoardView:
-    """One view of the leaderboard: the value of every chip, the kind of device, and its rows as the table of the contract."""
+    """One view of the leaderboard: the value of every chip, the kind of device, its rows as in the table, and what to take."""
 
     dataset: str
     length: int
@@ -114,6 +114,7 @@ class BoardView:
     machine: str
     kind: str
     rows: pd.DataFrame
+    advice: str
 
     @property
     def state(self) -> dict[str, str]:
@@ -151,16 +152,30 @@ def views(tables: Tables) -> list[BoardView]:
         return []
     frame = frame.astype(object)
     frame = frame.assign(machine_name=frame.machine_name.fillna(""))
-    found = []
+    found, advice = [], _advice(tables)
     for key, rows in frame.groupby([*DIMENSIONS.values()], sort=False):
         dataset, length, *rest = key
         if rows[["ndcg", *(column for column, *_ in COSTS.values())]].isna().all(axis=None):
             continue
         kind = rows.device_kind.fillna("").iloc[0]
         rows = rows.sort_values("ndcg", ascending=False, kind="stable")
-        found.append(BoardView(dataset, int(length), *rest, kind, rows))
+        said = advice.get(key, literals()["advice"]["unmeasured"])
+        found.append(BoardView(dataset, int(length), *rest, kind, rows, said))
     default = default_view(tables, found) if found else None
     return sorted(found, key=lambda view: view is not default)
+
+
+def _advice(tables: Tables) -> dict[tuple, str]:
+    """What to take, by view."""
+    said = {}
+    for row in tables.frames["advice"].to_dict("records"):
+        literal = literals()["advice"][row["variant"]]
+        names = [fmt.label(m) if known(m) else "" for m in (row["model"], row["other"], row["best"])]  # fmt: skip
+        slots = dict(zip(("model", "other"), (names[0] or names[2], names[1]), strict=True))
+        slots |= {"a": fmt.quantity("s", row["inference_s"]), "b": fmt.quantity("s", row["other_s"])}  # fmt: skip
+        place = tuple(row[key] for key in DIMENSIONS.values())
+        said[place] = literal.format(**slots, loss=fmt.percent(row["loss_high"]))
+    return said
 
 
 def default_view(tables: Tables, found: list[BoardView]) -> BoardView:
@@ -186,7 +201,8 @@ def leaderboard(view: BoardView) -> Table:
         [Column(text, number=key != "model", title=title) for key, text, title, _ in columns],
         [[row[key] for key, *_ in columns] for row in cells],
     )
-    return replace(table, notes=[f"Bold: {marks(table)}."] if marks(table) else [])
+    bold = [f"Bold: {marks(table)}."] if marks(table) else []
+    return replace(table, notes=[f"Take {view.advice}", *bold] if any(view.rows.advised) else bold)
 
 
 def marks(table: Table) -> str:
@@ -202,7 +218,7 @@ def cells_of(view: BoardView) -> list[dict[str, Cell]]:
     units = {key: fmt.unit_for(unit, rows[column]) for key, (column, unit, _) in COSTS.items()}
     return [
         {
-            "model": Cell(fmt.label(row.model), value=row.model, mark="focal" if row.focal else ""),
+            "model": Cell(fmt.label(row.model), "take" * bool(row.advised), row.model, "focal" if row.focal else ""),
             "ndcg": _quality(row.ndcg, digits, fmt.interval(row.ndcg_low, row.ndcg_high, digits), row.ndcg_best),
             "hr": _quality(row.hr, digits),
             **{key: _cost(row, key, *units[key]) for key in COSTS},

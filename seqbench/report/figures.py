@@ -16,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ..analysis.collect import Tables
 from ..analysis.tables import pick
+from ..analysis.verdicts import versus
 from ..analysis.warnings import CODES
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
@@ -113,13 +114,6 @@ def _warned(row: object) -> str:
 # --- where it wins ------------------------------------------------------------------------------------------------------
 
 
-def versus(tables: Tables) -> pd.DataFrame:
-    """Comparisons of the focal model with every other trained one."""
-    rows = pick(tables.frames["comparisons"], metric=PRIMARY_METRIC, model_a=tables.focal_model)
-    trained = pick(tables.frames["leaderboard"], trained=True)
-    return rows[rows.model_b.isin(set(trained.model))] if len(rows) else rows
-
-
 def forest(tables: Tables) -> Iterator[Drawing]:
     """Differences of the focal model to every trained comparator over conditions, one per track and treatment of seen items."""
     columns = ["dataset", "seq_len", "model_b", "difference", "share", "share_low", "share_high", "margin", "verdict"]  # fmt: skip
@@ -175,7 +169,7 @@ def learning(tables: Tables) -> Iterator[Drawing]:
     for at, rows, kind in _trained(tables, frame, "step"):
         rows = rows[["model", "seed", "step", "busy_s", "value", "best"]]
         yield Drawing(
-            "-".join(["learning", *map(str, at.values())]), "training", at,
+            "-".join(["learning", *map(str, at.values())]), "more" if rows.busy_s.isna().any() else "training", at,
             f"{condition(at['dataset'], at['length'])}, {at['track']}",
             "One line per seed. The marker is the step whose weights were tested.",
             partial(_learning, rows, kind, tables.ordered(rows.model)), rows

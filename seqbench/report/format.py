@@ -235,6 +235,7 @@ WARNINGS = {
     "fallback": "Kernel fell back to a slower one",
     "shared_gpu": "GPU shared with another process",
     "few_seeds": "Fewer than three seeds",
+    "sessions_apart": "Another session measured equal settings otherwise",
     "substitute_file": "Data file stands in for the publisher's",
     "ties": "Ties in time decide test items",
     "throttled": "Clocks were held down",

@@ -19,12 +19,13 @@ from .tables import Table, is_heading, save, spans
 
 # Parts below the answer: its name in the address, its short name, its heading, and whether it is folded.
 SECTIONS = (
+    ("take", "What to take", "What to take", False),
     ("paper", "The paper", "The paper, cell by cell", False),
     ("lengths", "Sequence length", "Cost against sequence length", False),
     ("where", "Where it wins", "Where it wins", False),
     ("training", "Training", "What more training buys", False),
     ("more", "More", "More: breakdowns, ceilings, search, published values", True),
-    ("provenance", "Provenance and limits", "Machines, data, runs, warnings, limits", True),
+    ("provenance", "Provenance", "Machines, data, runs, warnings", True),
 )
 LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen items", "machine": "Cost on"}  # fmt: skip
 
@@ -88,11 +89,11 @@ def html(
             for t, said in answer.literals()["terms"].items()
             if t in {"L", *(v.track for v in found)}
         ],
-        datasets=content.datasets,
         scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
         absent=answer.literals()["absent"],
+        take=answer.literals()["take"].format(margin=fmt.percent(content.settings["margin"])),
         marks=next(
             (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
         ),

@@ -15,9 +15,9 @@ import pandas as pd
 
 from ..analysis import collect, tuning
 from ..analysis.collect import Tables
-from ..analysis.summary import SUMMARY
 from ..config import shipped
 from ..core import pool, records, store
+from ..core.display import TABLES
 from ..core.errors import UserError
 from ..core.store import Entry
 from . import answer, style, views
@@ -30,16 +30,16 @@ EFFICIENCY = (
 )
 # Tables that are published as CSV: of a machine, and of all machines together. None: all columns, and no file without rows.
 OF_MACHINE = {
-    "effectiveness": ("summary", SUMMARY),
+    "effectiveness": ("summary", TABLES["summary"]),
     "efficiency": ("efficiency", EFFICIENCY),
     **{name: (name, None) for name in ("scaling", "crossovers", "protocols", "agreement", "contrasts", "tuning")},
 }  # fmt: skip
 OF_ALL = {
-    "effectiveness": ("summary", SUMMARY),
+    "effectiveness": ("summary", TABLES["summary"]),
     **{
         name: (name, None)
         for name in (
-            *("answers", "leaderboard", "comparisons", "time_to_quality", "claims", "paper"),
+            *("answers", "leaderboard", "advice", "comparisons", "time_to_quality", "claims", "paper"),
             *("published_values", "warnings", "budgets", "origins", "repeats", "machine_effect", "searches"),
         )
     },
@@ -96,7 +96,7 @@ def tables(folder: Path) -> None:
     folder = Path(folder)
     entries, trials = store.published(folder), list(tuning.trials(folder))
     if not entries and (trials or (folder / "tuning.csv").exists()):  # tuned here, nothing else
-        frame = pd.DataFrame(trials, columns=[*tuning.COLUMNS])
+        frame = pd.DataFrame(trials, columns=TABLES["tuning"])
         _save({"tuning": frame}, {"tuning": OF_MACHINE["tuning"]}, folder)
         return
     store.machine_of(entries)  # one, or refused

@@ -15,9 +15,9 @@ import pandas as pd
 
 from ..analysis.published_values import ABSENT
 from ..analysis.tables import Tables, pick, unique
+from ..analysis.verdicts import versus
 from ..core.display import PHASES, PRIMARY_METRIC, QUANTITIES, heading, shown_quantities
 from . import format as fmt
-from .figures import versus
 from .figures_cost import COMMON, X
 from .format import DASH, known
 from .tables import Cell, Column, Table
@@ -288,6 +288,26 @@ def _until(rows: list[Row], peers: list[Row]) -> Cell:
     return Cell(f"{fmt.count(row['steps'])} steps", value=None)
 
 
+def _highest(row: Row) -> Cell:
+    return Cell(fmt.label(row["best"]), fmt.fixed(row["ndcg"], 3), row["best"])
+
+
+def _taken(row: Row) -> Cell:
+    if not known(row["model"]):
+        return Cell("not measured", mark="muted")
+    return Cell(
+        fmt.label(row["model"]), fmt.quantity("s", row["inference_s"]), row["model"], "best"
+    )
+
+
+def _doubtful(row: Row) -> Cell:
+    """Of a cheaper model whose rank is open: its inference, and the upper end of what it loses."""
+    if row["variant"] not in ("open", "unjudged"):
+        return Cell(DASH, mark="muted")
+    lost = f"up to −{fmt.percent(row['loss_high'])}" if row["variant"] == "open" else "seeds far apart"  # fmt: skip
+    return Cell(fmt.label(row["other"]), f"{fmt.quantity('s', row['other_s'])}, {lost}", row["other"])  # fmt: skip
+
+
 # --- rows ---------------------------------------------------------------------------------------------------------------
 
 
@@ -388,6 +408,9 @@ OPEN = "▲ better · ▼ worse · = within the margin · ? inconclusive: the in
 BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
 
 VIEWS = (
+    View("advice", "take", "By data and length", of("advice", lambda f: ~f.variant.isin(("few_seeds", "alone"))), ("dataset", "seq_len"),
+         (of_row("Ranks highest", _highest, number=False),), ("track",), ("machine_name",), (of_row("Take", _taken, number=False), of_row("Cheaper, but open", _doubtful, number=False)), ("seen_items",),
+         note="Take: the cheapest inference among the trained models shown to rank at most {margin} below the highest; its time per 1,000 users. Open: a cheaper model, and how much lower it may rank. A machine that measured no inference is left out."),
     View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", of("paper", lambda f: f.phase.isna()),
          ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
@@ -395,13 +418,13 @@ VIEWS = (
     View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs"), heading=("data_differs",)),
     View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),), note=MARKS),
     View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
-         ("seq_len",), (), ("machine_name", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+         ("seq_len",), (), ("fixed", "cost"), ("comparator",), RATIO, ("machine_name",), note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
          ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval, or the measured lengths on both sides."),
     View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
          ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",), note=OPEN),
     View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
-         ("dataset", "seq_len"), (), ("machine_name", "track", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
+         ("dataset", "seq_len"), (), ("machine_name", "cost"), ("comparator",), RATIO, ("track",), note=BELOW_ONE),
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
          ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Time where every seed gets there, else how many seeds do. In brackets: quartiles."),
     View("budgets", "more", "How trainings ended and what they cost", of("budgets", main=True), ("machine_name", "model"),

@@ -3,9 +3,10 @@
 import pandas as pd
 from builders import REPORT, write_grid
 
-from seqbench.analysis import collect, published_values
+from seqbench.analysis import collect
 from seqbench.analysis.collect import Tables
 from seqbench.core import store
+from seqbench.core.display import TABLES
 
 CONDITION = {"track": "matched", "dataset": "toy", "seq_len": 50}
 FACTS = {"source": "synthetic", "n_users": 100, "n_items": 300, "n_interactions": 2348, "k_core": 5, "ties": None, "ties_reason": "no times"}  # fmt: skip
@@ -113,7 +114,7 @@ def tables(datasets=None, report=None, **rows):
     if frames["experiments"].empty:
         frames["experiments"] = pd.DataFrame([training("popularity")])
     if frames["published_values"].empty:
-        frames["published_values"] = pd.DataFrame(columns=list(published_values.COLUMNS))
+        frames["published_values"] = pd.DataFrame(columns=TABLES["published_values"])
     found = Tables(frames, datasets or {"toy": FACTS}, REPORT | (report or {}))
     for name in (
         "comparisons",
@@ -122,6 +123,7 @@ def tables(datasets=None, report=None, **rows):
         "time_to_quality",
         "warnings",
         "leaderboard",
+        "advice",
         "answers",
     ):
         frames[name] = collect.MAKERS[name](found)

@@ -192,12 +192,17 @@ def test_the_first_curve_that_tells_is_told():
     assert slots(found) == ("from", 500, 8192, 0.5)
 
 
+FASTER = {"mamba4rec": 1.0, "sasrec": 2.0}
+
+
 @pytest.mark.parametrize(
     ("efficiency", "expected"),
     [
-        (costs(STEPS), ("never", 50)),
-        (costs({"mamba4rec": 1.0, "sasrec": 2.0}), ("always",)),
-        (costs(STEPS) + costs({"mamba4rec": 1.0, "sasrec": 2.0}, **LONGER), ("unclear",)),
+        (costs(STEPS), ("never_here", 50)),
+        (costs(STEPS) + costs(STEPS, **LONGER), ("never", 100)),
+        (costs(FASTER), ("always_here", 50)),
+        (costs(FASTER) + costs(FASTER, **LONGER), ("always", 100)),
+        (costs(STEPS) + costs(FASTER, **LONGER), ("unclear",)),
         ([cost("mamba4rec", 1.0)], ("unmeasured",)),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from builders import REPORT
 
 from seqbench.analysis import budgets
 from seqbench.analysis.tables import Tables
@@ -27,7 +28,7 @@ def test_trainings_are_counted_and_summed_by_model_and_machine():
             training(0, kind="measure"),
         ]
     )
-    found = Tables({"experiments": found}, {}, {})
+    found = Tables({"experiments": found, "efficiency": pd.DataFrame()}, {}, REPORT)
     here, gpu = budgets.rows(found).to_dict("records")
     assert (here["n_seeds"], here["ended_by_budget"], here["steps"]) == (2, 1, 150)
     assert here["core_s"] == pytest.approx(2 * 15 * 2)  # two trainings, two threads

@@ -4,22 +4,21 @@ import pandas as pd
 import pytest
 from builders import REPORT
 
-from seqbench.analysis import claims
-from seqbench.analysis.tables import Tables
+from seqbench.analysis import claims, published_values
+from seqbench.analysis.tables import Tables, pick
 
 CLAIMS = {
     "source": "a paper", "focal_model": "ours",
     "quality": [{"sentence": "ours beats {comparator}", "dataset": "d", "seq_len": 5, "seen_items": "kept",
                  "metrics": ["ndcg@10"], "comparators": ["theirs"], "source": "t1"}],
-    "values": [{"sentence": "ours reaches it", "metrics": ["ndcg@10"], "tolerance": 0.1, "tracks": ["fair"],
-                "source": "t1"}],
+    "values": [{"sentence": "ours reaches it", "metrics": ["ndcg@10"], "tracks": ["fair"], "source": "t1"}],
     "cost": [{"sentence": "less than {comparator}", "phase": "train", "metric": "epoch_s", "comparators": ["theirs"],
               "tolerance": 0.2, "tracks": ["fair"], "source": "t2"}],
     "growth": [{"sentence": "grows less than {comparator}", "phase": "train", "metric": "step_s",
                 "comparators": ["theirs"], "source": "t3"}],
 }  # fmt: skip
 PAPER = {
-    "dataset": "d", "seq_len": 5, "seen_items": "kept", "quality": {"ndcg@10": {"ours": 0.2}},
+    "dataset": "d", "seq_len": 5, "seen_items": "kept", "quality": {"ndcg@10": {"ours": 0.2}}, "differs": {},
     "cost": [{"phase": "train", "metric": "epoch_s", "batch": 64, "scale": 1, "values": {"ours": 50.0, "theirs": 100.0}}],
 }  # fmt: skip
 
@@ -63,7 +62,9 @@ def frames(
 
 def judged(facts, only=("quality", "values", "cost", "growth"), given=CLAIMS):
     chosen = {key: given[key] for key in ("source", "focal_model", *only)}
-    found = claims.rows(Tables(facts, {}, REPORT), chosen, PAPER).astype(object)
+    tables = Tables(facts, {}, REPORT)
+    facts["paper"] = published_values.paper_rows(tables, PAPER)
+    found = claims.rows(tables, chosen, PAPER).astype(object)
     return found.where(found.notna(), None).to_dict("records")
 
 
@@ -81,7 +82,7 @@ def verdict(kind, **facts):
         ((-0.03, 0.01, "inconclusive", "interval"), (claims.UNSURE, "interval")),
         ((-0.03, -0.02, "inconclusive", "few_seeds"), (claims.UNSURE, "few_seeds")),
         ((-0.03, -0.02, "inconclusive", "seeds_apart"), (claims.UNSURE, "seeds_apart")),
-        (None, (claims.ABSENT, None)),
+        (None, ("not measured", None)),
     ],
 )
 def test_quality_follows_the_comparison(quality, expected):
@@ -98,16 +99,21 @@ def test_quality_follows_the_comparison(quality, expected):
         ((0.21, 0.20, 0.22, 3), claims.YES),
         ((0.21, 0.20, 0.22, 1), claims.UNSURE),
         ((0.15, 0.14, 0.16, 3), claims.NO),
-        ((0.17, 0.15, 0.19, 3), claims.UNSURE),  # outside the tolerance, but not surely
-        ((0.30, 0.29, 0.31, 5), claims.NO),
+        ((0.19, 0.18, 0.199, 3), claims.NO),  # near it, and surely below
+        ((0.17, 0.15, 0.21, 3), claims.UNSURE),  # far below, but not surely
+        ((0.30, 0.29, 0.31, 5), claims.YES),  # above it
         ((0.15, 0.14, 0.16, 1), claims.UNSURE),  # one seed proves nothing, this way either
-        ((0.20, 0.15, 0.25, 3), claims.UNSURE),  # the mean is inside, the interval is not
-        (None, claims.ABSENT),
+        ((0.20, 0.15, 0.25, 3), claims.YES),
+        (None, "not measured"),
     ],
 )
-def test_a_published_value_has_a_tolerance(value, expected):
-    row = verdict("values", value=value)
+def test_a_published_value_is_judged_as_in_the_papers_table(value, expected):
+    facts = frames(value=value)
+    (row,) = judged(facts, ["values"])
+    (cell,) = pick(facts["paper"], track="fair", quantity="ndcg@10").to_dict("records")
     assert (row["verdict"], row["published"]) == (expected, 0.2)
+    beside = {"above": claims.YES, "reached": claims.YES, "below": claims.NO, "inconclusive": claims.UNSURE, "not measured": "not measured"}  # fmt: skip
+    assert beside[cell["verdict"]] == expected
     if value:
         assert row["ratio_or_difference"] == pytest.approx(value[0] / 0.2)
 
@@ -122,9 +128,9 @@ def test_a_published_value_has_a_tolerance(value, expected):
         (("cuda", [("ours", 6.0, 0.0), ("theirs", 10.0, 0.0)]), (claims.YES, None)),  # .6: within .2 of .5
         (("cuda", [("ours", 2.0, 0.0), ("theirs", 10.0, 0.0)]), (claims.NO, "figure")),  # another figure too
         (("cuda", [("ours", 9.9, 1.0), ("theirs", 10.0, 1.0)]), (claims.UNSURE, "interval")),
-        (("cpu", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)]), (claims.ABSENT, None)),  # a CPU says nothing
-        (("cuda", [("ours", 5.0, 0.1)]), (claims.ABSENT, None)),
-        (None, (claims.ABSENT, None)),
+        (("cpu", [("ours", 5.0, 0.1), ("theirs", 10.0, 0.1)]), ("not measured", None)),  # a CPU says nothing
+        (("cuda", [("ours", 5.0, 0.1)]), ("not measured", None)),
+        (None, ("not measured", None)),
     ],
 )  # fmt: skip
 def test_cost_is_a_ratio_on_a_gpu(cost, expected):
@@ -141,7 +147,7 @@ def test_cost_is_a_ratio_on_a_gpu(cost, expected):
         ([("ours", 0.9, 1.6), ("theirs", 1.5, 1.7)], claims.UNSURE),
         ([("ours", 0.9, 1.5), ("theirs", 1.5, 1.7)], claims.UNSURE),  # intervals that touch
         ([("ours", 1.7, 1.9), ("theirs", 1.5, 1.7)], claims.UNSURE),
-        (None, claims.ABSENT),
+        (None, "not measured"),
     ],
 )
 def test_growth_is_compared_at_the_long_end(growth, expected):
@@ -165,7 +171,7 @@ def test_a_value_of_another_protocol_is_no_claim():
 
 
 def test_another_workload_says_nothing_about_the_papers_cost():
-    assert verdict("cost", cost=FAST, batch=65)["verdict"] == claims.ABSENT
+    assert verdict("cost", cost=FAST, batch=65)["verdict"] == "not measured"
     assert judged(frames(cost=FAST, track="another"), ["cost"]) == []
 
 
@@ -176,8 +182,8 @@ def test_several_gpus_are_judged_one_by_one():
     cost.loc[slower, ["median", "q25", "q75"]] *= 4
     found = {(r["kind"], r["machine_name"]): r["verdict"] for r in judged(facts)}
     assert found == {
-        ("quality", None): claims.ABSENT,
-        ("values", None): claims.ABSENT,
+        ("quality", None): "not measured",
+        ("values", None): "not measured",
         ("cost", "one"): claims.YES,
         ("cost", "two"): claims.NO,
         ("growth", "one"): claims.YES,
@@ -191,7 +197,7 @@ def test_two_curves_of_one_gpu_are_judged_one_by_one_and_never_mixed():
     found = {r["fixed"]: r["verdict"] for r in judged(facts, ["growth"])}
     assert found == {"8 sequences": claims.YES, "256 sequences": claims.NO}
     facts["scaling"] = facts["scaling"].iloc[[0, 3]]  # ours on one curve, theirs on the other
-    assert [r["verdict"] for r in judged(facts, ["growth"])] == [claims.ABSENT] * 2
+    assert [r["verdict"] for r in judged(facts, ["growth"])] == ["not measured"] * 2
 
 
 def test_a_gpu_that_measured_another_track_is_no_claim_of_this_one():

@@ -6,6 +6,7 @@ from frames import FACTS, quality
 
 from seqbench.analysis import memory_lag
 from seqbench.analysis.collect import Tables
+from seqbench.core.display import TABLES
 
 
 def facts(lag, best=0.8):
@@ -24,7 +25,7 @@ def test_shares_of_the_oracle_by_lag_of_generated_data_only():
     ]
     datasets = {"near": facts(3), "far": facts(8, best=0.5), "real": facts(None)}
     found = memory_lag.rows(Tables({"summary": pd.DataFrame(rows)}, datasets, {}))
-    assert list(found.columns) == memory_lag.COLUMNS
+    assert list(found.columns) == TABLES["memory"]
     assert list(zip(found.dataset, found.lag, found.seq_len, strict=True)) == [("near", 3, 50), ("far", 8, 50)]  # fmt: skip
     assert list(found.share) == pytest.approx([0.6 / 0.8, 0.4 / 0.5])
     assert list(found.share_low) == pytest.approx([0.54 / 0.8, 0.36 / 0.5])
@@ -33,4 +34,4 @@ def test_shares_of_the_oracle_by_lag_of_generated_data_only():
 
 def test_without_generated_data_there_are_none():
     found = memory_lag.rows(Tables({"summary": pd.DataFrame(quality("sasrec", 0.4))}, {"toy": facts(None)}, {}))  # fmt: skip
-    assert found.empty and list(found.columns) == memory_lag.COLUMNS
+    assert found.empty and list(found.columns) == TABLES["memory"]

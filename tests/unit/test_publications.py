@@ -54,7 +54,7 @@ def put(value, *keys):
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("claims", put(None, "values", 0, "tolerance"), "values[0].tolerance is missing"),
+        ("claims", put(None, "cost", 0, "tolerance"), "cost[0].tolerance is missing"),
         ("claims", put("d", "growth", 0, "dataset"), "growth[0].dataset = 'd': unknown key"),
         ("claims", put("epochs", "cost", 0, "metric"), "metric 'epochs' is unknown"),
         ("claims", put(["auc"], "quality", 0, "metrics"), "metric 'auc' is unknown"),

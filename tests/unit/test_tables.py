@@ -7,13 +7,12 @@ import pytest
 from builders import grid, measurement, training, write_grid
 
 from seqbench.analysis import collect
-from seqbench.analysis.summary import SUMMARY
 from seqbench.core.display import TABLES
 from seqbench.report import publish
 
 README = Path(__file__).parents[2] / "results" / "README.md"
 PUBLISHED = {
-    "effectiveness.csv": SUMMARY,
+    "effectiveness.csv": TABLES["summary"],
     "efficiency.csv": publish.EFFICIENCY,
 }
 

@@ -17,7 +17,11 @@ rule collect:
         machine=1,
     params:
         code=rendering_code("seqbench/analysis/collect.py"),
-        texts=text_of(f"{ROOT}/config/claims.yaml", f"{ROOT}/config/published_values.yaml"),
+        texts=text_of(
+            f"{ROOT}/config/claims.yaml",
+            f"{ROOT}/config/published_values.yaml",
+            f"{ROOT}/workflow/schemas/tables.yaml",
+        ),
     shell:
         "python -m seqbench collect --grid {input.grid} --results results --out results/tables"
         " 2>&1 | tee {log}"
