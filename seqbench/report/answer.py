@@ -202,7 +202,9 @@ def leaderboard(view: BoardView) -> Table:
         [[row[key] for key, *_ in columns] for row in cells],
     )
     bold = [f"Bold: {marks(table)}."] if marks(table) else []
-    return replace(table, notes=[f"Take {view.advice}", *bold] if any(view.rows.advised) else bold)
+    return replace(
+        table, notes=[f"Take {view.advice}", *bold] if view.rows.advised.eq(True).any() else bold
+    )
 
 
 def marks(table: Table) -> str:
@@ -218,7 +220,7 @@ def cells_of(view: BoardView) -> list[dict[str, Cell]]:
     units = {key: fmt.unit_for(unit, rows[column]) for key, (column, unit, _) in COSTS.items()}
     return [
         {
-            "model": Cell(fmt.label(row.model), "take" * bool(row.advised), row.model, "focal" if row.focal else ""),
+            "model": Cell(fmt.label(row.model), "take" * (row.advised is True), row.model, "focal" if row.focal else ""),
             "ndcg": _quality(row.ndcg, digits, fmt.interval(row.ndcg_low, row.ndcg_high, digits), row.ndcg_best),
             "hr": _quality(row.hr, digits),
             **{key: _cost(row, key, *units[key]) for key in COSTS},

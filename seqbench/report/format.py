@@ -215,8 +215,6 @@ SLOTS = {
     "percent": percent,
     "length": length,
     "count": count,
-    "quality": lambda value: fixed(value, 3),
-    "text": str,
 }
 
 

@@ -57,9 +57,9 @@ def results(tables: Tables, chosen: Mapping[str, str | None]) -> str:
     table = answer.leaderboard(found[0])
     where = fmt.machine_names(tables.settings).get(found[0].machine)
     measured = found[0].rows[[column for column, *_ in answer.COSTS.values()]].notna().any(axis=None)  # fmt: skip
-    notes = [f"Cost on {where}." if where and measured else "Cost was not measured."]
+    notes = [f"What to take: {found[0].advice}"]
+    notes += [f"Cost on {where}." if where and measured else "Cost was not measured."]
     notes += [f"*: {answer.marks(table)}."] if answer.marks(table) else []
-    notes.append(f"What to take: {found[0].advice}")
     left_out = tables.settings.get("left_out", ())
     notes += [
         f"Left out: records of {name} on {dataset}: {why}." for name, dataset, why in left_out

@@ -113,11 +113,23 @@ class Board:
         return self.state(), self.sorted(), self.rows(), self.scatters()
 
     def views(self):
-        """Press each value of each chip in turn, from the view shown; yield the chip and the value."""
-        for chip, values in self.offered().items():
-            for value in values:
-                self.press(chip, value)
-                yield chip, value
+        """Press each dataset, and on it each value of each chip that it has; yield the chip and the value."""
+        for dataset in self.offered()["dataset"]:
+            self.press("dataset", dataset)
+            yield "dataset", dataset
+            for chip in CHIPS[1:]:
+                for value in self.offered()[chip]:
+                    self.press(chip, value)
+                    yield chip, value
+
+    def withheld(self):
+        """{chip: values that cannot be pressed in this view}."""
+        chips = self.page.evaluate(CHIPS_JS)
+        return {chip: [b["value"] for b in buttons if not b["enabled"]] for chip, buttons in chips.items()}  # fmt: skip
+
+    def advice(self):
+        """The visible lines that say what to take."""
+        return self.page.locator("p.advice").locator("visible=true").all_inner_texts()
 
     def unfold(self):
         """Open all folded parts."""

@@ -72,14 +72,41 @@ def memory(tables):
     }  # fmt: skip
 
 
+def loss(tables, rows, best, model):
+    """Upper end of what a trained model of a view loses to the best one, and the margin, both as shares of the best mean."""
+    view = rows.iloc[0]
+    found = only(tables.frames["comparisons"], dataset=view.dataset, seq_len=view.seq_len, track=TRACK,
+                 seen_items=SEEN, metric="ndcg@10")  # fmt: skip
+    ahead, behind = (only(found, model_a=a, model_b=b) for a, b in ((best, model), (model, best)))
+    row = (ahead if len(ahead) else behind).iloc[0]
+    most = row.ci_high if len(ahead) else -row.ci_low
+    mean = row.mean_a if len(ahead) else row.mean_b
+    return most / mean, row.margin / mean, row.verdict == ("better" if len(ahead) else "worse")
+
+
+def taken(tables, dataset):
+    """Of a view at L = 50 on a CPU: the row to take, and (model, loss) of the cheaper one that is open, if there is one."""
+    rows = board(tables, dataset, 50, "cpu")
+    rows = rows[rows.trained]
+    best = winner(rows)
+    found = {
+        model: loss(tables, rows, best.model, model) for model in set(rows.model) - {best.model}
+    }
+    cheaper = rows[rows.inference_s_high < best.inference_s_low]
+    able = cheaper[[found[model][0] < found[model][1] for model in cheaper.model]]
+    row = able.loc[able.inference_s.idxmin()] if len(able) else best
+    cheaper = rows[(rows.inference_s_high < row.inference_s_low) & (rows.model != row.model)]
+    doubtful = {
+        m: found[m][0] for m in cheaper.model if not found[m][2] and found[m][0] >= found[m][1]
+    }
+    return row, min(doubtful.items(), key=lambda item: item[1], default=None)
+
+
 def short(tables):
-    rows = board(tables, BASE, 50, "cpu")
-    first = winner(rows)
-    games = only(tables.frames["comparisons"], dataset="amazon-video-games", seq_len=50, track=TRACK,
-                 seen_items=SEEN, metric="ndcg@10", model_a=FOCAL, model_b=COMPARATOR).iloc[0]  # fmt: skip
+    (row, _), (beauty, (doubt, lost)), (games, _) = (taken(tables, name) for name in (BASE, "amazon-beauty", "amazon-video-games"))  # fmt: skip
     return {
-        "label": label(first.model), "model": first.model, "ndcg": first.ndcg, "quality_s": first.quality_s,
-        "minutes": first.quality_s / 60, "percent": 100 * abs(games["share"]), "games": games.verdict,
+        "label": label(row.model), "model": row.model, "ndcg": row.ndcg, "inference_s": row.inference_s,
+        "beauty": label(beauty.model), "beauty_open": label(doubt), "beauty_loss": 100 * lost, "games": label(games.model),
     }  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 import re
 
+import boards
 import pytest
 from boards import MISSING, answer_row, baseline, board_row, tables
 
-from seqbench.analysis import warnings
+from seqbench.analysis import advice, warnings
 from seqbench.analysis.answers import VARIANTS, slots
 from seqbench.report import answer
 from seqbench.report import format as fmt
@@ -135,6 +136,24 @@ def test_costs_of_a_column_share_their_unit_and_stand_ins_are_marked():
     table = only_view(board_row(quality_s=374.0), board_row("sasrec", quality_s=714.0, cost_source="synthetic"))  # fmt: skip
     assert cells(table, "mamba4rec")["Time to quality"].text == "6.23 min"
     assert cells(table, "sasrec")["Time to quality"].text == "≈ 11.9 min"
+
+
+@pytest.mark.parametrize("variant", [*advice.VARIANTS, "unmeasured"])
+def test_every_advice_has_its_literal(variant):
+    assert set(answer.literals()["advice"]) == {*advice.VARIANTS, "unmeasured"}
+    rows = [boards.advice_row(variant)] if variant != "unmeasured" else []
+    (view,) = answer.views(tables([board_row()], advice=rows))
+    assert view.advice and "{" not in view.advice and len(view.advice.split()) <= 25
+    assert (fmt.percent(0.091) in view.advice) == (variant in ("cheaper", "open"))
+
+
+def test_the_model_to_take_is_marked_and_told_below_the_table():
+    rows = [board_row(advised=True), board_row("sasrec")]
+    (view,) = answer.views(tables(rows, advice=[boards.advice_row("best")]))
+    table = answer.leaderboard(view)
+    assert [row[0].detail for row in table.rows] == ["take", ""]
+    assert table.notes == [f"Take {view.advice}"]
+    assert only_view(board_row()).notes == []
 
 
 def test_the_default_view_is_that_of_the_answers():

@@ -160,7 +160,7 @@ def test_without_records_on_the_papers_data_one_line_says_so_and_no_table_stands
 def test_a_figure_of_no_section_is_refused_by_its_name(tmp_path, monkeypatch):
     lost = style.Drawing("lost", "nowhere", {}, "T", "C", style.panel, pd.DataFrame())
     monkeypatch.setattr(page.figures, "drawn", lambda _: [lost])
-    with pytest.raises(UserError, match=r"figure lost: section 'nowhere' is none of answer, paper, .*provenance"):  # fmt: skip
+    with pytest.raises(UserError, match=r"figure lost: section 'nowhere' is none of answer, take, .*provenance"):  # fmt: skip
         page.render(boards.tables(), tmp_path)
 
 

@@ -133,6 +133,12 @@ def test_cost_of_baselines_alone_is_on_no_machine():
         assert last == "Cost was not measured."
 
 
+def test_what_to_take_stands_below_the_leaderboard():
+    board = [boards.board_row(advised=True), boards.board_row("sasrec")]
+    text = show.results(boards.tables(board, advice=[boards.advice_row("best")]), {})
+    assert "Mamba4Rec take" in text and "What to take: Mamba4Rec (1.44 s per 1,000 users)" in text
+
+
 def test_a_comparison_has_a_line_per_row_and_counts_the_rest():
     about = {"track": "matched", "dataset": "toy", "seq_len": 50, "model": "sasrec"}
     quality = about | {

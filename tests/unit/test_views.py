@@ -2,13 +2,15 @@
 
 import pandas as pd
 import pytest
+from boards import advice_row
 from builders import ENVIRONMENT, REPORT
+from frames import trainings
 
 from seqbench.analysis.collect import Tables
 from seqbench.core.display import TABLES
 from seqbench.report import views
 
-SECTIONS = ("paper", "lengths", "where", "training", "more", "provenance")
+SECTIONS = ("take", "paper", "lengths", "where", "training", "more", "provenance")
 NAN = float("nan")
 
 
@@ -60,10 +62,10 @@ def test_rows_stand_under_their_heading_once_and_models_in_their_order():
         ratio("sasrec", 50, 0.5, "cheaper", **batch),
         ratio("sasrec", 200, 1.0, "inconclusive"),
     ]
-    table = shown("ratios", cost_ratios=rows)
+    table = shown("ratios-matched", cost_ratios=rows)
     assert heads(table) == ["Dataset", "L", "SASRec", "GRU4Rec"]
     (first,), *steps, (second,), batches = texts(table)
-    assert first.endswith("track matched, Training step") and second.endswith("Inference batch")
+    assert first.endswith("Training step") and second.endswith("Inference batch")
     assert steps == [["ML-1M", "50", "▼ 1.50", "▼ 1.20"], ["ML-1M", "200", "? 1.00", "–"]]
     assert batches == ["ML-1M", "50", "▲ 0.50", "▼ 2.20"]
     cell = table.rows[1][2]
@@ -72,7 +74,7 @@ def test_rows_stand_under_their_heading_once_and_models_in_their_order():
 
 def test_resident_memory_and_other_costs_are_not_held_against_each_other():
     rows = [ratio("sasrec", 50, 1.5, metric=metric) for metric in ("step_s", "peak_rss_bytes", "data_wait_s")]  # fmt: skip
-    assert len(shown("ratios", cost_ratios=rows).rows) == 2
+    assert len(shown("ratios-matched", cost_ratios=rows).rows) == 2
 
 
 def test_along_a_curve_the_size_is_what_it_varies():
@@ -119,13 +121,29 @@ def difference(model, verdict, why="", **changes):
     return row | {"verdict": verdict, "why": why, "share": 0.086, "share_low": 0.065, "share_high": 0.104} | changes  # fmt: skip
 
 
-def test_differences_carry_their_verdict_and_why_it_is_open():
+def test_differences_carry_their_verdict_and_why_it_is_open(monkeypatch):
     rows = [difference("sasrec", "better"), difference("bert4rec", "inconclusive", "seeds_apart")]
-    board = [{"model": name, "trained": True} for name in ("mamba4rec", "sasrec", "bert4rec")]
-    table = shown("differences-matched", comparisons=rows, leaderboard=board)
+    (view,) = [view for view in views.VIEWS if view.name == "differences"]
+    monkeypatch.setattr(views, "VIEWS", (view,))
+    own = trainings("mamba4rec", "sasrec", "bert4rec")
+    table = shown("differences-matched", comparisons=rows, experiments=own)
     _, (*_, one, two) = table.rows
     assert (one.text, one.detail, one.mark) == ("▲ 8.6 %", "[6.5, 10]", "good")
     assert (two.text, two.mark, two.title) == ("? 8.6 %", "open", "inconclusive: seeds apart")
+
+
+def test_what_to_take_stands_by_condition_and_machine():
+    rows = [
+        advice_row(),
+        advice_row("best", seq_len=50, inference_s=0.38, other=None, other_s=NAN, loss_high=NAN),
+        advice_row("unpriced", machine_name="gpu-box", model=None, inference_s=NAN, other=None, other_s=NAN),
+        advice_row("few_seeds", dataset="toy", model=None),
+    ]  # fmt: skip
+    table = shown("advice-kept", advice=rows)
+    assert heads(table) == ["Dataset", "L", "Ranks highest", "Test CPU, 2 CPUs: Take", "Test CPU, 2 CPUs: Cheaper, but open"]  # fmt: skip
+    _, first, second = table.rows
+    assert [(c.text, c.detail) for c in first[3:]] == [("Mamba4Rec", "1.44 s"), ("SASRec", "674 ms, up to −9.1 %")]  # fmt: skip
+    assert [(c.text, c.detail) for c in second[2:]] == [("Mamba4Rec", "0.150"), ("Mamba4Rec", "380 ms"), ("–", "")]  # fmt: skip
 
 
 def crossing(model, x, **changes):
