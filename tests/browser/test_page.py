@@ -176,6 +176,16 @@ def test_an_address_with_unknown_values_shows_the_default(opened, site, address)
     assert board.complaints == []
 
 
+def test_an_address_keeps_its_data_where_they_lack_the_rest(opened, site):
+    board, wanted = opened(site), []
+    for dataset in board.offered()["dataset"]:
+        board.press("dataset", dataset)
+        wanted += [(dataset, length) for length in board.withheld()["length"]]
+    assert wanted
+    for dataset, length in wanted:
+        assert opened(site, f"#length={length}&dataset={dataset}").state()["dataset"] == dataset
+
+
 def test_an_unknown_value_leaves_the_known_ones(opened, site):
     board = opened(site)
     chip = next(chip for chip in CHIPS if flipped(board, chip))

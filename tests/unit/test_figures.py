@@ -9,6 +9,7 @@ import pytest
 from boards import MISSING, baseline, board_row
 from builders import ENVIRONMENT, REPORT
 from figure_check import assert_no_texts_overlap, lines_of, texts_of
+from frames import trainings
 
 from seqbench.analysis.collect import Tables
 from seqbench.core.errors import UserError
@@ -117,7 +118,8 @@ def comparisons():
 
 
 def test_a_forest_fills_what_is_significant():
-    drawing = one(figures.forest(tables(comparisons=comparisons())))
+    own = trainings("mamba4rec", "sasrec", "bert4rec")
+    drawing = one(figures.forest(tables(comparisons=comparisons(), experiments=own)))
     figure = drawing.draw()
     assert_no_texts_overlap(figure)
     assert list(drawing.data.model_b) == ["sasrec", "bert4rec"] * 2

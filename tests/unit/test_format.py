@@ -39,7 +39,7 @@ def test_an_interval_has_three_to_five_decimals(half_widths, digits):
     ("kind", "value", "text"),
     [("ratio", 0.3129, "0.31"), ("ratio", 12.34, "12.3"), ("percent", 0.0862, "8.6 %"), ("percent", 0.757, "76 %"),
      ("length", 1044.8, "1,000"), ("length", 8192.0, "8,192"), ("length", 703.4, "703"), ("count", 13.0, "13"),
-     ("quality", 0.1562, "0.156"), ("text", "x", "x")],
+    ],
 )  # fmt: skip
 def test_a_slot_is_read_as_its_kind_says(kind, value, text):
     assert fmt.slot(value, kind) == text

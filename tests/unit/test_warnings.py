@@ -169,6 +169,18 @@ def test_noisy_times_are_told_other_quantities_are_not():
     assert (row["model"], row["subject"], row["value"]) == ("sasrec", "step_s", 0.26)
 
 
+def test_equal_settings_that_two_tracks_measured_otherwise_are_told_of_both():
+    rows = [cost("sasrec", 1.0), cost("sasrec", 0.8, track="tuned"), cost("gru4rec", 1.0), cost("gru4rec", 1.05, track="tuned")]  # fmt: skip
+    rows += [cost("mamba4rec", 1.0), cost("mamba4rec", 2.0, track="tuned")]
+    wider = {"hyperparameters": '{"d_model": 128}'}
+    own = [measurement(r, **(wider if (r["model"], r["track"]) == ("mamba4rec", "tuned") else {})) for r in rows]  # fmt: skip
+    told = found("sessions_apart", experiments=own, efficiency=rows)
+    assert [(r["model"], r["track"], r["text"]) for r in told] == [
+        ("sasrec", "matched", "beside track tuned"), ("sasrec", "tuned", "beside track matched")
+    ]  # fmt: skip
+    assert [r["value"] for r in told] == pytest.approx([1.25, 0.8])
+
+
 def test_every_code_has_a_level_and_the_most_serious_stand_first():
     rows = [training("sasrec", status="crashed", code_dirty=True), training("gru4rec", fallback=True)]  # fmt: skip
     frame = tables(experiments=rows).frames["warnings"]
