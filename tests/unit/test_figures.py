@@ -118,7 +118,7 @@ def comparisons():
 
 
 def test_a_forest_fills_what_is_significant():
-    own = trainings("mamba4rec", "sasrec", "bert4rec")
+    own = pd.DataFrame(trainings("mamba4rec", "sasrec", "bert4rec"))
     drawing = one(figures.forest(tables(comparisons=comparisons(), experiments=own)))
     figure = drawing.draw()
     assert_no_texts_overlap(figure)
