@@ -169,12 +169,11 @@ def _advice(tables: Tables) -> dict[tuple, str]:
     """What to take, by view."""
     said = {}
     for row in tables.frames["advice"].to_dict("records"):
-        literal = literals()["advice"][row["variant"]]
-        names = [fmt.label(m) if known(m) else "" for m in (row["model"], row["other"], row["best"])]  # fmt: skip
-        slots = dict(zip(("model", "other"), (names[0] or names[2], names[1]), strict=True))
-        slots |= {"a": fmt.quantity("s", row["inference_s"]), "b": fmt.quantity("s", row["other_s"])}  # fmt: skip
-        place = tuple(row[key] for key in DIMENSIONS.values())
-        said[place] = literal.format(**slots, loss=fmt.percent(row["loss_high"]))
+        model = row["model"] if known(row["model"]) else row["best"]
+        said[tuple(row[key] for key in DIMENSIONS.values())] = literals()["advice"][row["variant"]].format(
+            model=fmt.label(model), other=fmt.label(row["other"]) if known(row["other"]) else "",
+            a=fmt.quantity("s", row["inference_s"]), b=fmt.quantity("s", row["other_s"]), loss=fmt.percent(row["loss_high"]),
+        )  # fmt: skip
     return said
 
 

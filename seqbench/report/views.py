@@ -25,15 +25,11 @@ from .tables import Cell, Column, Table
 NOTHING = (DASH, "not measured")  # a column of these alone is left out
 Row = Mapping[str, Any]
 Rows = Callable[[Tables], pd.DataFrame]
-COSTS = (
-    ("train", "step_s"),
-    ("train", "peak_allocated_bytes"),
-    ("inference", "batch_s"),
-)  # held against each other
+# Held against each other.
+COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))
 STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
-SIZE = {
-    curve: column for curve, (_, column) in X.items() if curve != COMMON
-}  # what grows along the others
+# What grows along the other curves.
+SIZE = {curve: column for curve, (_, column) in X.items() if curve != COMMON}
 
 
 @dataclass(frozen=True)
