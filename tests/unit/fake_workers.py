@@ -23,7 +23,7 @@ class Fake:
         self.steps = 0
         self.facts = {{"seconds": {{"load": 0.5}}, "parameters": 7, "versions": versions(),
                       "evaluates": "nothing", "differs": ["everything"], "n_items": 9,
-                      **({{"flops_per_target": 6.0e3}} if {name!r} == "good" else {{}})}}
+                      **({{"per_target": {{"flops": 6.0e3, "product_flops": 6.0e3, "exponentials": 0, "scan_bytes": 0}}}} if {name!r} == "good" else {{}})}}
 
     def train(self, done):
         while True:

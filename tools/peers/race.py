@@ -85,8 +85,7 @@ def _start(lane: Lane, variables: dict[str, str], logs: Path) -> None:
     start = time.perf_counter()
     with lane.guard():
         log = logs / f"{lane.contestant.key}.log"
-        own = {k: v for k, v in variables.items() if k not in lane.contestant.without}
-        lane.worker = Worker(lane.contestant.command(), own, log)
+        lane.worker = Worker(lane.contestant.command(), variables, log)
         lane.facts = lane.worker.receive(ANSWER_LIMIT_S)
         lane.start_s = time.perf_counter() - start
 
