@@ -111,6 +111,7 @@ def test_our_large_batch_has_the_targets_of_a_peers():
     assert contestants.targets_of_a_peer_step(flat, 200) == round(128 * (9 + 200) / 2)
     rows = contestants.contestants(SETTINGS, flat)
     assert {r.peer for r in rows if r.peer} == {"rectools", "replay", "recbole"}
+    assert all((ROOT / f"{r.module.replace('.', '/')}.py").exists() for r in rows)
     assert len({r.key for r in rows}) == len(rows)
     large = next(r for r in rows if r.key == contestants.SAME_BATCH)
     assert large.settings.batch == 13376 and "13,376 targets" in large.label

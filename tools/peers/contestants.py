@@ -62,7 +62,7 @@ def contestants(settings: Settings, flat: Flat) -> list[Contestant]:
 
     def peer(name: str, label: str, batch: int) -> Contestant:
         chosen = replace(settings, batch=batch)
-        return Contestant(name, f"SASRec ({label})", f"peers.{name}_worker", chosen, name)
+        return Contestant(name, f"SASRec ({label})", f"tools.peers.{name}_worker", chosen, name)
 
     return [
         ours("sasrec"),
