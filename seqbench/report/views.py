@@ -30,7 +30,7 @@ COSTS = (
     ("train", "peak_allocated_bytes"),
     ("inference", "batch_s"),
 )  # held against each other
-STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
+STEPS = (("train", "epoch_s"), ("train", "share_of_roofline"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
 SIZE = {
     curve: column for curve, (_, column) in X.items() if curve != COMMON
 }  # what grows along the others
