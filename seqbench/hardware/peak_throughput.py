@@ -32,8 +32,9 @@ def ceilings(
     """Median rates over about ``seconds`` each, after a warm-up, with interquartile range and number of repeats.
 
     product_flop_per_s: of C = A B in fp32, tf32 or bf16, 2 n^3 FLOPs each; fp32_flop_per_s: in fp32, for what a
-    reduced precision leaves in it (``mixed``; on a CPU the compiled kernels in any); copy_bytes_per_s: bytes read plus bytes written; exponentials_per_s: on a CPU, by the
-    compiled kernels' own function. The median and not the best, because a model is compared by its median too.
+    reduced precision leaves in it (``mixed``; on a CPU the compiled kernels in any); copy_bytes_per_s: bytes read
+    plus bytes written; exponentials_per_s: on a CPU, by the compiled kernels' own function. The median and not the
+    best, because a model is compared by its median too.
     """
 
     def repeated(work: Callable[[], object]) -> np.ndarray:
