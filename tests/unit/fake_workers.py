@@ -81,4 +81,4 @@ class Clock:
 
 def run(tmp_path, *chosen, budget_s=0.0):
     """A race by that clock: a budget of 0 means the fewest rounds."""
-    return race.race(list(chosen), VARIABLES, tmp_path, budget_s, Clock())
+    return race.race(list(chosen), VARIABLES, tmp_path, budget_s, Clock(), warmup_s=0.0)
