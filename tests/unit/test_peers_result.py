@@ -213,4 +213,5 @@ def test_our_own_rows_run_end_to_end(tiny, tmp_path, capsys, monkeypatch):
         assert rows[key]["evaluation"]["users"] == users
         assert 0 < rows[key]["figures"]["targets_per_step"] <= contestants.OUR_BATCH + 200
     assert rows["recbole"]["reason"].startswith("not installed")
-    assert "MFLOP per target" in capsys.readouterr().out
+    assert all(rows[key]["figures"]["share_of_roofline"] > 0 for key in chosen[1:3])
+    assert "Share of its roofline" in capsys.readouterr().out
