@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all browser lint parity bench bench-peers bench-ablations gpu-check
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all browser lint parity bench bench-peers gpu-check
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -17,7 +17,7 @@ help:  ## this list
 	@echo "for report, plan, check, publish, tune, accept-tuning: CONFIGFILES=\"a.yaml b.yaml\", files merged over config/config.yaml, the"
 	@echo "  same for all of them: without those of the run, check and publish start the whole default comparison (CONFIG= is an older name);"
 	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S; for equal: OLD, NEW;"
-	@echo "for bench-peers, bench-ablations: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
+	@echo "for bench-peers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
 
@@ -136,9 +136,6 @@ bench: setup  ## speed of the hot paths (pytest-benchmark)
 
 bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecTools, RePlay and RecBole on the same data
 	$(BIN)/python -m tools.peers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
-
-bench-ablations: setup  ## our SASRec with its optimisations off, one after the other, in one run
-	$(BIN)/python -m tools.peers --ablations $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
 
 # No set-up: the interpreter of the machine is used as it is.
 gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one archive; PYTHON=, OUT=, PARTS=, BUDGET_S=, DATA=, EVERY=1, ONLY=, GRID=, SHARE=, ALLOW_CPU=1

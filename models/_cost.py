@@ -9,7 +9,8 @@ somebody counts:
     observing(seen)   every launch of a kernel that PyTorch does not see is reported to ``seen``
 
 A multiplication, an addition and an exponential are one FLOP each. A causal attention is counted at
-the half that it needs. What a kernel computes twice to save memory counts once. Letters as in
+the half that it needs. What a kernel computes twice to save memory counts once. A scan's exponentials
+and bytes are tallied too, because products are not all of its time. Letters as in
 models/__init__.py and models/_scan/__init__.py; U units of a GRU.
 """
 
@@ -34,9 +35,20 @@ _tally: Tally | None = None
 
 @dataclass
 class Tally:
-    """FLOPs that formulas have added up."""
+    """What formulas have added up.
+
+    scan_bytes: arguments and results of scans; backwards the arguments again, and a gradient of each.
+    """
 
     flops: int = 0
+    exponentials: int = 0  # of scans, once per channel, state and position
+    scan_bytes: int = 0
+
+    def add(self, flops: int, exponentials: int = 0, scan_bytes: int = 0) -> None:
+        """Add the cost of one pass."""
+        self.flops += flops
+        self.exponentials += exponentials
+        self.scan_bytes += scan_bytes
 
 
 @contextlib.contextmanager
@@ -86,18 +98,18 @@ def opaque(name: str, out: Tensor, *arguments: Tensor) -> Tensor:
 
 
 class _Formula(torch.autograd.Function):
-    """Zeros in place of a result, and FLOPs in place of the work, forwards and backwards."""
+    """Zeros in place of a result, and a tally in place of the work, forwards and backwards."""
 
     @staticmethod
-    def forward(ctx, shape: tuple, flops: int, backward_flops: int, *inputs: Tensor) -> Tensor:
-        ctx.tally, ctx.flops = _tally, backward_flops
+    def forward(ctx, shape: tuple, cost: tuple, backward_cost: tuple, *inputs: Tensor) -> Tensor:
+        ctx.tally, ctx.cost = _tally, backward_cost
         ctx.like = [(t.shape, t.dtype, t.device) for t in inputs]
-        _tally.flops += flops
+        _tally.add(*cost)
         return inputs[0].new_zeros(shape)
 
     @staticmethod
     def backward(ctx, _: Tensor) -> tuple:
-        ctx.tally.flops += ctx.flops
+        ctx.tally.add(*ctx.cost)
         zeros = (torch.zeros(s, dtype=d, device=w) for s, d, w in ctx.like)
         return None, None, None, *zeros
 
@@ -108,7 +120,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     n_keys = k.shape[2]
     pairs = n_keys * (n_keys + 1) // 2 if causal else n_queries * n_keys
     flops = 4 * rows * heads * pairs * width
-    return _Formula.apply(q.shape, flops, 2 * flops, q, k, v)
+    return _Formula.apply(q.shape, (flops,), (2 * flops,), q, k, v)
 
 
 def gru(layer: torch.nn.GRU, x: Tensor) -> Tensor:
@@ -116,17 +128,21 @@ def gru(layer: torch.nn.GRU, x: Tensor) -> Tensor:
     for weight_input, weight, *_ in layer.all_weights:
         shape = (*x.shape[:2], weight.shape[1])
         flops = 2 * x.shape[0] * x.shape[1] * (weight_input.numel() + weight.numel())
-        x = _Formula.apply(shape, flops, 2 * flops, x, weight_input, weight)
+        x = _Formula.apply(shape, (flops,), (2 * flops,), x, weight_input, weight)
     return x
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A product and a sum per tap: x (B, L, E), weight (E, W)."""
     flops = 2 * x.numel() * weight.shape[1]
-    return _Formula.apply(x.shape, flops, 2 * flops, x, weight, bias)
+    return _Formula.apply(x.shape, (flops,), (2 * flops,), x, weight, bias)
 
 
 def scan(u: Tensor, A: Tensor, *others: Tensor) -> Tensor:
     """The selective scan: u (B, L, E), A (E, N)."""
-    size = u.numel() * A.shape[1]
-    return _Formula.apply(u.shape, SCAN_FLOPS * size, SCAN_BACKWARD_FLOPS * size, u, A, *others)
+    inputs = (u, A, *others)
+    size, result = u.numel() * A.shape[1], u.numel() * u.itemsize
+    moved = sum(t.numel() * t.itemsize for t in inputs)
+    forward = (SCAN_FLOPS * size, size, moved + result)
+    backward = (SCAN_BACKWARD_FLOPS * size, 0, 2 * moved + result)
+    return _Formula.apply(u.shape, forward, backward, *inputs)

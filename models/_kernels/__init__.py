@@ -88,6 +88,16 @@ def compile_seconds() -> float:
     return compiled.COMPILING.duration if compiled and compiled.COMPILING.done else 0.0
 
 
+def exponentials(x: Tensor, out: Tensor, times: int) -> bool:
+    """Compute x.numel() * times exponentials as the compiled kernels do; false if they are not installed."""
+    if not _installed():
+        return False
+    from models._kernels.exponentials import powers_of_two
+
+    powers_of_two(x, out, times)
+    return True
+
+
 @functools.cache
 def _installed() -> bool:
     return importlib.util.find_spec("numba") is not None

@@ -4,8 +4,8 @@ Two seams: ``mamba_mixer`` is the whole layer of figure 3, ``selective_scan`` th
 
     backend     device  what runs
     fused       CUDA    mamba-ssm's one function for the whole layer (needs causal-conv1d too)
-    mamba_ssm   CUDA    mamba-ssm's selective scan; the rest is PyTorch
-    triton      CUDA    our scan in Triton, where mamba-ssm cannot be installed; deterministic
+    triton      CUDA    our scan in Triton, deterministic; the rest is PyTorch, as in the next one
+    mamba_ssm   CUDA    mamba-ssm's selective scan, 2.2 to 3.4 times slower than triton (docs/experiments.md)
     numba       CPU     compiled loops, parallel over the batch, hand-written backward
     reference   any     plain PyTorch, any precision; the oracle, and slow
 
@@ -34,8 +34,8 @@ from models._scan import reference
 
 BACKENDS = {
     "fused": "cuda",
-    "mamba_ssm": "cuda",
     "triton": "cuda",
+    "mamba_ssm": "cuda",
     "numba": "cpu",
     "reference": None,
 }

@@ -1,4 +1,4 @@
-"""The selective scan in Triton, for NVIDIA GPUs on which mamba-ssm cannot be installed; float32 inside.
+"""The selective scan in Triton, for NVIDIA GPUs; float32 inside.
 
 Works on the layout (B, L, E) as it is, also on views such as halves of one wider tensor. Forward keeps
 the state before every CHUNK-th position; backward replays a chunk from there into a scratch that stays

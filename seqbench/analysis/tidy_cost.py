@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.display import QUANTITIES
 from ..core.metrics import spread
+from ..core.roofline import least_seconds
 from ..core.store import Entry
 from ..hardware.sampler import STEADY
 from .tidy import backend, identity
@@ -126,6 +127,9 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
             product, copy = limits["product_flop_per_s"], limits["copy_bytes_per_s"]
             found[f"{phase}/share_of_product"] = found[f"{phase}/flop_per_s"] / product
             found[f"{phase}/share_of_copy"] = counts["moved_bytes"] * size / seconds / copy
+        least = least_seconds(counts, limits)
+        if least is not None:
+            found[f"{phase}/share_of_roofline"] = least * size / seconds
     return found
 
 

@@ -84,6 +84,7 @@ QUANTITIES: dict[str, Quantity] = {
     "intensity": Quantity("Arithmetic intensity", "FLOP/byte", None, "arithmetic", _BOTH),
     "flop_per_s": Quantity("Arithmetic achieved", "FLOP/s", HIGHER, "arithmetic", _BOTH),
     "share_of_product": Quantity("Share of the matrix-product ceiling", "", HIGHER, "arithmetic", _BOTH),
+    "share_of_roofline": Quantity("Share of the roofline", "", HIGHER, "arithmetic", _BOTH),
     "share_of_copy": Quantity("Share of the copy ceiling", "", HIGHER, "arithmetic", _BOTH),
     "operators": Quantity("Operators and kernels called", "", LOWER, "arithmetic", _BOTH),
     "saved_bytes": Quantity(
@@ -103,7 +104,9 @@ QUANTITIES: dict[str, Quantity] = {
     "memory_clock_mhz": Quantity("Memory clock", "MHz", None, "energy", _BOTH, kinds=_NOWHERE),
     "temperature_c": Quantity("Highest temperature", "°C", None, "energy", _BOTH),
     "product_flop_per_s": Quantity("Matrix-product ceiling", "FLOP/s", HIGHER, "device"),
+    "fp32_flop_per_s": Quantity("Matrix-product ceiling in fp32", "FLOP/s", HIGHER, "device"),
     "copy_bytes_per_s": Quantity("Copy ceiling", "bytes/s", HIGHER, "device"),
+    "exponentials_per_s": Quantity("Exponential ceiling", "1/s", HIGHER, "device"),
 }  # fmt: skip
 
 

@@ -28,11 +28,15 @@ UNTOUCHED = {"aten.empty", "aten.empty_like", "aten.new_empty", "aten.empty_stri
 
 @dataclass
 class Counts:
-    """Cost of one step or batch. flops; moved_bytes: operands read and results written by every operator, each once;
+    """Cost of one step or batch. flops; product_flops: those of products that PyTorch runs, in the declared precision;
+    exponentials, scan_bytes: of selective scans, as in models/_cost.py; moved_bytes: operands read and results written by every operator, each once;
     saved_bytes: what the forward pass keeps for the backward pass, weights apart (0 at inference); operators: calls of
     PyTorch's operators, views apart, and of our kernels."""
 
     flops: int
+    product_flops: int
+    exponentials: int
+    scan_bytes: int
     moved_bytes: int
     saved_bytes: int
     operators: int
@@ -47,8 +51,17 @@ def count(run: Callable[[], object], parameters: Iterator[Tensor] = ()) -> dict[
     keep = torch.autograd.graph.saved_tensors_hooks(_keep(saved, weights), lambda t: t)
     with keep, _Operators() as operators, models.observing_kernels(operators.launched):
         run()
-    flops = tally.flops + counter.flops
-    return asdict(Counts(flops, operators.moved_bytes, sum(saved.values()), operators.calls))
+    return asdict(
+        Counts(
+            flops=tally.flops + counter.flops,
+            product_flops=counter.flops,
+            exponentials=tally.exponentials,
+            scan_bytes=tally.scan_bytes,
+            moved_bytes=operators.moved_bytes,
+            saved_bytes=sum(saved.values()),
+            operators=operators.calls,
+        )
+    )
 
 
 class _Watching(TorchDispatchMode):

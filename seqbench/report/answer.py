@@ -243,7 +243,7 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
             return Cell(DASH, mark="muted")
         if key == "quality" and row.n_reached == 0:
             return Cell("not reached", mark="muted")
-        if key == "quality" and row.n_reached < row.n_begun:
+        if key == "quality" and known(row.n_begun) and row.n_reached < row.n_begun:
             seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_begun)} seeds"
             return Cell(seeds, mark="muted")
         return Cell(NOT_MEASURED, mark="muted")

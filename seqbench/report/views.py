@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 Rows = Callable[[Tables], pd.DataFrame]
 # Held against each other.
 COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))
-STEPS = (("train", "epoch_s"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
+STEPS = (("train", "epoch_s"), ("train", "share_of_roofline"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
 # What grows along the other curves.
 SIZE = {curve: column for curve, (_, column) in X.items() if curve != COMMON}
 

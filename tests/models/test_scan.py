@@ -172,12 +172,25 @@ def test_without_numba_the_reference_is_a_recorded_fallback(monkeypatch, fresh_c
     assert not resolve("reference", "cpu").fallback, "asked for by name is no fallback"
 
 
-def test_without_mamba_ssm_triton_runs_on_cuda_and_says_what_is_missing(monkeypatch, fresh_choice):
-    absent = {"fused": "No module named 'mamba_ssm'", "mamba_ssm": "No module named 'mamba_ssm'"}
-    monkeypatch.setattr(_scan, "_why_not", lambda name, kind: absent.get(name))
+@pytest.mark.parametrize(
+    ("absent", "used"),
+    [
+        ((), "fused"),
+        (("fused",), "triton"),  # though mamba-ssm's scan is there: it is slower
+        (("fused", "mamba_ssm"), "triton"),
+        (("fused", "triton"), "mamba_ssm"),
+        (("fused", "triton", "mamba_ssm"), "reference"),
+    ],
+)
+def test_on_cuda_the_faster_scan_runs_and_says_what_is_missing(
+    monkeypatch, fresh_choice, absent, used
+):
+    monkeypatch.setattr(_scan, "_why_not", lambda name, _: "gone" if name in absent else None)
     choice = resolve("auto", "cuda")
-    assert (choice.used, choice.fallback) == ("triton", True)
-    assert choice.reason.startswith("fused: No module named 'mamba_ssm'; mamba_ssm: No module")
+    assert (choice.used, choice.fallback) == (used, bool(absent))
+    order = ["fused", "triton", "mamba_ssm", "reference"]
+    missing = [f"{name}: gone" for name in order[: order.index(used)]]
+    assert (choice.reason or "") == "; ".join(missing)
 
 
 def test_without_triton_its_backend_is_an_error_that_helps(monkeypatch, fresh_choice):

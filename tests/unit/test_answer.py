@@ -188,3 +188,9 @@ def test_warnings_of_the_data_are_one_line_a_dataset():
 def test_how_many_seeds_reach_the_goal_stands_where_not_all_do():
     table = only_view(board_row(quality_s=MISSING, n_reached=2, n_seeds=3))
     assert cells(table, "mamba4rec")["Time to quality"].text == "2 of 3 seeds"
+
+
+def test_a_page_of_measurements_alone_has_no_time_to_quality():
+    none = {"quality_s": MISSING, "n_reached": None, "n_begun": None}
+    table = only_view(board_row(**none), board_row("sasrec", **none))
+    assert cells(table, "mamba4rec")["Time to quality"].text == "not measured"

@@ -11,7 +11,7 @@ def clocked(monkeypatch):
     """Every repeat takes 2 s on the clock and next to nothing here."""
 
     class Clock:
-        def __init__(self, device):
+        def __init__(self, device, clock):
             self.seconds = []
 
         def time(self):
@@ -21,6 +21,7 @@ def clocked(monkeypatch):
     monkeypatch.setattr(peak_throughput, "Stopwatch", Clock)
     monkeypatch.setattr(peak_throughput, "SIDE", {"cpu": 8})
     monkeypatch.setattr(peak_throughput, "COPY_BYTES", {"cpu": 4096})
+    monkeypatch.setattr(peak_throughput, "ROWS", 3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -28,6 +29,9 @@ def test_rates_are_work_over_time(clocked, precision):
     found = peak_throughput.ceilings(torch.device("cpu"), precision, seconds=0.0)
     assert found["product_flop_per_s"] == 2 * 8**3 / 2.0
     assert found["copy_bytes_per_s"] == 2 * 4096 / 2.0  # read and written
+    size = 3 * peak_throughput.NUMBERS * peak_throughput.TIMES
+    assert found["exponentials_per_s"] == size / 2.0
+    assert ("fp32_flop_per_s" in found) == (precision == "bf16")
     assert found["product_n"] == found["copy_n"] == peak_throughput.FEWEST
     assert found["product_iqr"] == found["copy_iqr"] == 0
 

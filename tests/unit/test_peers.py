@@ -81,6 +81,18 @@ def test_contestants_take_turns_in_rotating_order(fake, tmp_path):
     assert race.rotated([], 3) == []
 
 
+@pytest.mark.parametrize(("step_s", "steps"), [(3.0, 2), (0.5, 6), (1e-6, 2 + race.MOST_STEPS)])
+def test_quick_steps_are_warmed_up_for_a_while(fake, step_s, steps):
+    class Stub:
+        def ask(self, line, limit_s):
+            n = int(line.removeprefix("train "))
+            return {"step_s": [step_s] * n, "cpu_s": [step_s] * n, "targets": [10] * n}
+
+    lane = race.Lane(fake("quick"), worker=Stub())
+    race._warm_up(lane, 2.0)
+    assert [len(values) for values in lane.warmup.values()] == [steps] * 3
+
+
 def test_steps_of_a_round_fill_the_share_of_the_budget():
     assert race.steps_in(5.0, {"step_s": [90.0, 2.0]}) == 2
     assert race.steps_in(0.0, {"step_s": [1.0, 2.0]}) == 1

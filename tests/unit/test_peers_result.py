@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from dataclasses import astuple, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from fake_workers import SETTINGS, VARIABLES, run
 
 from seqbench.config import model_files
 from seqbench.data import open_dataset
+from seqbench.hardware import peak_throughput
 from tools.peers import __main__ as command_line
-from tools.peers import contestants, ours, product, race, result, show
+from tools.peers import ceilings, contestants, ours, race, result, show
 from tools.peers.figures import Estimate, estimate, per_target, ratio
 from tools.peers.interactions import TEST, VALIDATION, Flat, frame, open_flat
 from tools.peers.process import ROOT
@@ -59,16 +61,21 @@ def test_a_model_counts_its_own_operations(tiny, model):
     catalogue = worker.facts["n_items"] * settings.d_model
     predicts_all = model_files.shown(model).predicts_all_targets
     least = per_position * (1 if predicts_all else 0.2) + catalogue * (1 if predicts_all else 0.1)
-    assert 6 * least < worker.facts["flops_per_target"] < 12 * (per_position + 4 * catalogue)
+    counted = worker.facts["per_target"]
+    assert 6 * least < counted["flops"] < 12 * (per_position + 4 * catalogue)
+    assert counted["product_flops"] < counted["flops"]
+    assert (counted["exponentials"] > 0) == (counted["scan_bytes"] > 0) == (model == "mamba4rec")
     assert all(p.grad is None for p in worker.model.parameters())
 
 
-def test_the_rate_of_a_product_is_one_line_of_json(capsys, monkeypatch):
-    monkeypatch.setattr(product, "SIZE", 256)
-    product.main(torch.get_num_threads())
+def test_the_ceilings_are_one_line_of_json(capsys, monkeypatch):
+    monkeypatch.setattr(peak_throughput, "SIDE", {"cpu": 64})
+    monkeypatch.setattr(peak_throughput, "COPY_BYTES", {"cpu": 2**20})
+    monkeypatch.setattr(peak_throughput, "ceilings", partial(peak_throughput.ceilings, seconds=0.0))
+    ceilings.main(torch.get_num_threads(), "fp32", "bf16")
     found = json.loads(capsys.readouterr().out)
-    assert found["flop_per_s"] > 0 and found["flop_per_cpu_s"] > 0
-    assert len(found["samples"]) == len(found["cpu_samples"]) == product.REPEATS
+    assert list(found) == ["fp32", "bf16"]
+    assert all(rates["product_flop_per_s"] > 0 for rates in found.values())
 
 
 # --- the data ----------------------------------------------------------------------------------------------------
@@ -85,14 +92,17 @@ def test_everyone_gets_the_same_split(tiny):
         assert history[history.user == user].time.tolist() == list(range(len(own) - 1))
 
 
-def test_ablations_go_off_one_after_the_other():
-    rows = contestants.ablations(SETTINGS)
-    assert rows[0].key == contestants.REFERENCE and len({r.key for r in rows}) == len(rows)
-    kernels = ["auto", "torch", "eager", "eager", "eager", "inductor", "auto"]
-    assert [r.settings.kernels for r in rows] == kernels
-    assert [r.settings.bucket_by_length for r in rows] == [*[True] * 3, *[False] * 2, True, True]
-    assert [bool(r.without) for r in rows] == [*[False] * 4, True, False, False]
-    assert rows[-1].settings.precision == "bf16"
+def test_each_model_of_ours_runs_by_its_own_kernels_by_pytorchs_and_in_reduced_precision():
+    flat = Flat(np.ones(15, dtype=np.int32), np.array([0, 3, 15]))
+    rows = [r for r in contestants.contestants(SETTINGS, flat) if r.peer is None]
+    assert rows[0].key == contestants.REFERENCE
+    for model in contestants.MODELS:
+        own = [r.settings for r in rows if r.settings.model == model and r.settings.batch == 2048]
+        assert [(s.kernels, s.precision) for s in own] == [
+            ("auto", "fp32"),
+            ("torch", "fp32"),
+            ("auto", contestants.REDUCED),
+        ]
 
 
 def test_our_large_batch_has_the_targets_of_a_peers():
@@ -101,6 +111,7 @@ def test_our_large_batch_has_the_targets_of_a_peers():
     assert contestants.targets_of_a_peer_step(flat, 200) == round(128 * (9 + 200) / 2)
     rows = contestants.contestants(SETTINGS, flat)
     assert {r.peer for r in rows if r.peer} == {"rectools", "replay", "recbole"}
+    assert all((ROOT / f"{r.module.replace('.', '/')}.py").exists() for r in rows)
     assert len({r.key for r in rows}) == len(rows)
     large = next(r for r in rows if r.key == contestants.SAME_BATCH)
     assert large.settings.batch == 13376 and "13,376 targets" in large.label
@@ -109,15 +120,18 @@ def test_our_large_batch_has_the_targets_of_a_peers():
 # --- the result --------------------------------------------------------------------------------------------------
 
 
+RATES = (9e10, 1.1e11)  # of products, before and after
+
+
 @pytest.fixture
 def made(fake, tmp_path, tiny):
     """A result of our fake reference and two peers, one of which fails."""
     reference = replace(fake("good"), key=contestants.REFERENCE)
     lanes = run(tmp_path, reference, fake("peer"), fake("bad", step="raise OSError('disk full')"))
     variables = {**VARIABLES, "LD_PRELOAD": "/some/where/libfast.so", "OMP_NUM_THREADS": "1"}
-    products = [{"flop_per_s": 9e10, "flop_per_cpu_s": 1e11}] * 2
+    ceilings = [{"fp32": {"product_flop_per_s": rate, "copy_bytes_per_s": 1e10}} for rate in RATES]
     settings = replace(SETTINGS, data=str(tiny))
-    return result.assemble(lanes, settings, variables, {"budget_s": 1.0}, products)
+    return result.assemble(lanes, settings, variables, {"budget_s": 1.0}, ceilings)
 
 
 def test_a_result_holds_samples_figures_and_what_they_depend_on(made):
@@ -125,12 +139,11 @@ def test_a_result_holds_samples_figures_and_what_they_depend_on(made):
     assert first["figures"]["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
     assert peer["figures"]["cpu_ratio"]["low"] > 0
     assert first["figures"]["ratio_same_batch"] is None  # that row did not run
-    limit = first["figures"]["flops_per_target"] / made["product"]["flop_per_cpu_s"]
+    least = np.mean([first["figures"]["flops_per_target"] / rate for rate in RATES])
     seconds = first["figures"]["cpu_seconds_per_target"]["median"]
-    assert first["figures"]["share_of_limit"] == pytest.approx(limit / seconds)
-    assert (
-        peer["figures"]["steps"] == race.FEWEST_ROUNDS and "share_of_limit" not in peer["figures"]
-    )
+    assert first["figures"]["share_of_roofline"] == pytest.approx(least / seconds)
+    assert peer["figures"]["steps"] == race.FEWEST_ROUNDS
+    assert "share_of_roofline" not in peer["figures"]
     assert (bad["status"], bad["reason"], bad["figures"]) == ("failed", "OSError: disk full", {})
     assert made["variables"]["LD_PRELOAD"] == "libfast.so"
     assert made["variables"]["MALLOC_TOP_PAD_"] == "1"
@@ -144,7 +157,8 @@ def test_the_table_names_failures_and_what_differs_and_no_path(made, tmp_path):
     for words in (
         "failed: OSError: disk full",
         "What differs: everything",
-        "GFLOP/s (100 per CPU second)",
+        "fp32 product_flop_per_s 90.0 and 110.0",
+        "Share of its roofline",
     ):
         assert words in text and words in (tmp_path / "out" / "bench-peers.md").read_text()
     for name in ("bench-peers.json", "bench-peers.md", "bench-peers.csv", "samples.csv"):
@@ -186,8 +200,8 @@ def test_a_number_that_no_race_can_have_is_refused(capsys, tiny, option):
 @pytest.mark.slow
 def test_our_own_rows_run_end_to_end(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(contestants, "VENVS", tmp_path)
-    rate = {"flop_per_s": 1e11, "flop_per_cpu_s": 1e11}
-    monkeypatch.setattr(command_line, "_product", lambda variables, threads: rate)
+    rates = {"product_flop_per_s": 1e11, "copy_bytes_per_s": 1e10}
+    monkeypatch.setattr(command_line, "_ceilings", lambda *_: {"fp32": rates})
     out = tmp_path / "out"
     chosen = ["--only", contestants.REFERENCE, "ours-bert4rec", "recbole"]
     options = ["--data", str(tiny), "--out", str(out), "--budget-s", "1"]
@@ -199,4 +213,5 @@ def test_our_own_rows_run_end_to_end(tiny, tmp_path, capsys, monkeypatch):
         assert rows[key]["evaluation"]["users"] == users
         assert 0 < rows[key]["figures"]["targets_per_step"] <= contestants.OUR_BATCH + 200
     assert rows["recbole"]["reason"].startswith("not installed")
-    assert "MFLOP per target" in capsys.readouterr().out
+    assert all(rows[key]["figures"]["share_of_roofline"] > 0 for key in chosen[1:3])
+    assert "Share of its roofline" in capsys.readouterr().out

@@ -110,3 +110,23 @@ def test_no_shipped_configuration_changes_what_another_one_trains():
     for folder, jobs in asked().items():
         if "/measure/" not in folder:
             assert jobs.count(jobs[0]) == len(jobs), folder
+
+
+def test_the_ablation_turns_off_what_is_only_fast_one_switch_a_step():
+    """SASRec of `matched` step by step: the models and sizes stay, the kernels, the batches and the precision change."""
+    jobs = {job.track: job.to_dict() for job in grid(shipped("ablation"), MODELS).measurements}
+    switches = ("kernels", "bucket_by_length", "precision")
+    own = [track for track in jobs if track.startswith("matched")]
+    assert own == shipped("ablation")["report"]["ablation"][-len(own) :]
+    alike = {
+        json.dumps({k: v for k, v in jobs[t].items() if k not in {"track", *switches}}, default=str)
+        for t in own
+    }
+    assert len(alike) == 1
+    assert [tuple(jobs[track][key] for key in switches) for track in own] == [
+        ("eager", False, "fp32"),
+        ("eager", True, "fp32"),
+        ("torch", True, "fp32"),
+        ("auto", True, "bf16"),
+        ("auto", True, "fp32"),
+    ]

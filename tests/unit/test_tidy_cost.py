@@ -59,6 +59,14 @@ def test_what_could_not_be_counted_has_a_reason(entry, key, without):
     assert ("inference", "saved_bytes") not in found
 
 
+def test_a_step_is_held_against_the_roofline_of_its_own_counts(entry):
+    """2.9e9 FLOPs at 9e10, 1e8 exponentials at 5e9; the counted step has as many targets as the measured ones."""
+    share = rows(entry)["train", "share_of_roofline"]
+    assert share["median"] == pytest.approx((2.9 / 90 + 0.1 / 5) / 0.04)
+    del entry.values["counts"]["train"]["exponentials"]
+    assert ("train", "share_of_roofline") not in rows(entry)
+
+
 def test_rounds_are_those_that_were_taken(entry):
     assert entry.job["rounds"] == 3
     assert rows(entry)["train", "step_s"]["rounds"] == 3

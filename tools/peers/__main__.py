@@ -17,7 +17,7 @@ from seqbench.core.errors import UserError
 from seqbench.hardware.leases import SHARED, holding
 from seqbench.hardware.worker_env import worker_environment
 
-from .contestants import REFERENCE, Contestant, ablations, contestants
+from .contestants import REFERENCE, contestants
 from .interactions import open_flat
 from .process import ROOT
 from .protocol import Settings
@@ -26,6 +26,7 @@ from .result import assemble
 from .show import aligned, table, write
 
 DEFAULT_DATA = Path("results/data/ml-1m")
+DEFAULT_OUT = Path("results/bench-peers")
 # RecBole loads its own checkpoints with pickle, which torch refuses since 2.6.
 VARIABLES = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 
@@ -33,8 +34,6 @@ VARIABLES = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the race, print and write its result; 1 if our own reference failed, 2 on bad input."""
     arguments = _parser().parse_args(argv)
-    name = "bench-ablations" if arguments.ablations else "bench-peers"
-    arguments.out = arguments.out or Path("results") / name
     try:
         result = run(arguments)
     except UserError as error:
@@ -59,7 +58,8 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
             f"snakemake --cores 1 {DEFAULT_DATA}/dataset.json"
         )
     settings = Settings(str(a.data.resolve()), threads=a.threads)
-    rows = {contestant.key: contestant for contestant in _rows(a.ablations, settings)}
+    flat = open_flat(settings.data)
+    rows = {contestant.key: contestant for contestant in contestants(settings, flat)}
     for key in a.only:
         if key not in rows:
             raise UserError(f"--only {key}: unknown; {instead(key, rows)}")
@@ -68,22 +68,19 @@ def run(a: argparse.Namespace) -> dict[str, Any]:
     logs.mkdir(parents=True, exist_ok=True)
     with holding(SHARED), tempfile.TemporaryDirectory() as temporary:
         variables = {**worker_environment(a.threads), **VARIABLES, "TMPDIR": temporary}
-        before = _product(variables, a.threads)
+        precisions = sorted({row.settings.precision for row in chosen})
+        before = _ceilings(variables, a.threads, precisions)
         lanes = race(chosen, variables, logs, a.budget_s)
-        products = [p for p in (before, _product(variables, a.threads)) if p]
-    options = {"budget_s": a.budget_s, "only": a.only, "ablations": a.ablations}
-    return assemble(lanes, settings, variables, options, products)
+        limits = [c for c in (before, _ceilings(variables, a.threads, precisions)) if c]
+    options = {"budget_s": a.budget_s, "only": a.only}
+    return assemble(lanes, settings, variables, options, limits)
 
 
-def _rows(only_ablations: bool, settings: Settings) -> list[Contestant]:
-    return (
-        ablations(settings) if only_ablations else contestants(settings, open_flat(settings.data))
-    )
-
-
-def _product(variables: dict[str, str], threads: int) -> dict[str, Any] | None:
-    """The rate of a matrix product in a process of its own; None if that fails."""
-    command = [sys.executable, "-m", "tools.peers.product", str(threads)]
+def _ceilings(
+    variables: dict[str, str], threads: int, precisions: list[str]
+) -> dict[str, Any] | None:
+    """What the machine does at best, by precision, in a process of its own; None if that fails."""
+    command = [sys.executable, "-m", "tools.peers.ceilings", str(threads), *precisions]
     done = subprocess.run(command, env=variables, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
@@ -92,12 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peers", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--data", type=Path, default=DEFAULT_DATA, help="folder of a prepared dataset")
-    add(
-        "--out", type=Path, help="where the result goes (default results/bench-peers or -ablations)"
-    )
+    add("--out", type=Path, default=DEFAULT_OUT, help="folder of the result")
     add("--budget-s", type=positive, default=600.0, help="seconds for all of it (default 600)")
     add("--threads", type=count, default=1, help="CPU threads of every worker (default 1)")
-    add("--ablations", action="store_true", help="our SASRec with its optimisations off, no peers")
     add("--only", nargs="*", default=[], help="keys of the rows to run besides our reference")
     return parser
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from seqbench.hardware.worker_env import ALLOCATOR
+from seqbench.config import model_files
 
 from .interactions import VALIDATION, Flat
 from .process import ROOT, Failed, without_paths
@@ -19,6 +19,8 @@ VENVS = ROOT / ".venv-peers"
 PEER_BATCH = 128  # sequences per step of RecTools and RePlay
 PREFIXES = 256  # prefixes per step of RecBole
 OUR_BATCH = 2048  # real targets per step, our default
+MODELS = ("sasrec", "mamba4rec", "gru4rec", "bert4rec")
+REDUCED = "bf16"  # the precision of further rows of ours
 REFERENCE = "ours-sasrec"
 SAME_BATCH = "ours-sasrec-large"
 
@@ -32,9 +34,6 @@ class Contestant:
     module: str  # what its interpreter runs
     settings: Settings
     peer: str | None = None  # the environment below .venv-peers; None for ours
-    without: tuple[str, ...] = field(
-        default=()
-    )  # environment variables that its worker does not get
 
     def command(self) -> list[str]:
         """How its worker is started.
@@ -51,52 +50,32 @@ class Contestant:
 
 
 def contestants(settings: Settings, flat: Flat) -> list[Contestant]:
-    """All rows in the order of the table. ``settings`` hold what is common to all."""
+    """All rows in the order of the table. ``settings`` hold what is common to all.
 
-    def ours(key: str, label: str, model: str, batch: int = OUR_BATCH) -> Contestant:
-        label = f"{label} (ours, {batch:,} targets a step)"
-        return Contestant(
-            key, label, "tools.peers.ours", replace(settings, model=model, batch=batch)
-        )
+    The peers stand last: their evaluation needs most memory, and ours have ended by then.
+    """
+
+    def ours(model: str, named: str = "", what: str = "", batch: int = OUR_BATCH, **changes) -> Contestant:  # fmt: skip
+        label = f"{model_files.shown(model).label} (ours, {what or f'{batch:,} targets a step'})"
+        chosen = replace(settings, model=model, batch=batch, **changes)
+        return Contestant(f"ours-{model}{named}", label, "tools.peers.ours", chosen)
 
     def peer(name: str, label: str, batch: int) -> Contestant:
         chosen = replace(settings, batch=batch)
-        return Contestant(name, f"SASRec ({label})", f"peers.{name}_worker", chosen, name)
+        return Contestant(name, f"SASRec ({label})", f"tools.peers.{name}_worker", chosen, name)
 
     return [
-        ours(REFERENCE, "SASRec", "sasrec"),
-        ours(SAME_BATCH, "SASRec", "sasrec", targets_of_a_peer_step(flat, settings.length)),
+        ours("sasrec"),
+        ours("sasrec", "-large", batch=targets_of_a_peer_step(flat, settings.length)),
+        *(ours(model) for model in MODELS[1:]),
+        *(ours(model, "-torch", "PyTorch's own kernels", kernels="torch") for model in MODELS),
+        *(
+            ours(model, f"-{REDUCED}", f"precision {REDUCED}", precision=REDUCED)
+            for model in MODELS
+        ),
         peer("rectools", f"RecTools, {PEER_BATCH} sequences a step", PEER_BATCH),
         peer("replay", f"RePlay, {PEER_BATCH} sequences a step", PEER_BATCH),
         peer("recbole", f"RecBole, {PREFIXES} prefixes a step", PREFIXES),
-        ours("ours-mamba4rec", "Mamba4Rec", "mamba4rec"),
-        ours("ours-gru4rec", "GRU4Rec", "gru4rec"),
-        ours("ours-bert4rec", "BERT4Rec", "bert4rec"),
-    ]
-
-
-def ablations(settings: Settings) -> list[Contestant]:
-    """Our SASRec as it is, then with one optimisation less in every row, then in bfloat16."""
-
-    def row(key: str, label: str, without: tuple[str, ...] = (), **changes) -> Contestant:
-        chosen = replace(settings, model="sasrec", batch=OUR_BATCH, **changes)
-        return Contestant(key, label, "tools.peers.ours", chosen, None, without)
-
-    plain = {"kernels": "eager"}
-    return [
-        row(REFERENCE, "everything on"),
-        row("no-compiled", "compiled kernels off", kernels="torch"),
-        row("plain", "and the loss in one piece, Adam unfused", **plain),
-        row("no-bucket", "and batches of any lengths", bucket_by_length=False, **plain),
-        row(
-            "no-malloc",
-            "and malloc as the system has it",
-            tuple(ALLOCATOR),
-            bucket_by_length=False,
-            **plain,
-        ),
-        row("inductor", "everything on, torch.compile instead of numba", kernels="inductor"),
-        row("bf16", "everything on, in bfloat16", precision="bf16"),
     ]
 
 

@@ -16,9 +16,8 @@ from typing import Any
 from .contestants import Contestant
 from .process import Failed, Worker
 
-WARMUP = (
-    2  # steps before the first round, reported apart; the second one says how long a step takes
-)
+WARMUP = 2  # steps before the first round, at least; reported apart
+WARMUP_S = 2.0  # further ones that fit into it
 ROUNDS = 12
 FEWEST_ROUNDS = 3  # whatever the budget says: fewer give no interval
 EVALUATION_SHARE = 0.2  # of the budget, kept for the evaluation passes
@@ -59,7 +58,7 @@ class Lane:
 
 def race(
     contestants: list[Contestant], variables: dict[str, str], logs: Path, budget_s: float,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = time.monotonic, warmup_s: float = WARMUP_S,
 ) -> list[Lane]:  # fmt: skip
     """Start, warm up, train in rounds, evaluate and end all contestants within about ``budget_s`` seconds."""
     began = clock()
@@ -70,7 +69,7 @@ def race(
         for lane in _running(lanes):
             _say(f"warming up {lane.contestant.label}")
             with lane.guard():
-                lane.warmup = lane.worker.ask(f"train {WARMUP}", ANSWER_LIMIT_S)
+                _warm_up(lane, warmup_s)
         _train(lanes, began + (1 - EVALUATION_SHARE) * budget_s, clock)
         for lane in _running(lanes):
             _finish(lane)
@@ -85,10 +84,18 @@ def _start(lane: Lane, variables: dict[str, str], logs: Path) -> None:
     start = time.perf_counter()
     with lane.guard():
         log = logs / f"{lane.contestant.key}.log"
-        own = {k: v for k, v in variables.items() if k not in lane.contestant.without}
-        lane.worker = Worker(lane.contestant.command(), own, log)
+        lane.worker = Worker(lane.contestant.command(), variables, log)
         lane.facts = lane.worker.receive(ANSWER_LIMIT_S)
         lane.start_s = time.perf_counter() - start
+
+
+def _warm_up(lane: Lane, seconds: float) -> None:
+    """Two steps, and as many more as fit into ``seconds``: products are compiled for every size of a batch."""
+    lane.warmup = lane.worker.ask(f"train {WARMUP}", ANSWER_LIMIT_S)
+    more = min(int(seconds / lane.warmup["step_s"][-1]), MOST_STEPS)
+    if more:
+        further = lane.worker.ask(f"train {more}", ANSWER_LIMIT_S)
+        lane.warmup = {key: [*values, *further[key]] for key, values in lane.warmup.items()}
 
 
 def _train(lanes: list[Lane], deadline: float, clock: Callable[[], float]) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from seqbench.core import metrics, provenance
+from seqbench.core.roofline import least_seconds
 from seqbench.hardware.environment import environment
 
-from .contestants import REFERENCE, SAME_BATCH
+from .contestants import MODELS, REFERENCE, SAME_BATCH
 from .figures import estimate, per_target, ratio
 from .protocol import Settings
 from .race import Lane
 
-SCHEMA = 1
+SCHEMA = 2
 OWN = (
     "data",
     "model",
@@ -31,13 +32,11 @@ SHOWN = ("LD_PRELOAD", "MALLOC_", "ATEN_", "KMP_", "MKL_", "OMP_")
 
 def assemble(
     lanes: list[Lane], settings: Settings, variables: dict[str, str], options: dict[str, Any],
-    products: list[dict[str, Any]],
+    ceilings: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything about one race; ``products`` are the matrix-product rates before and after it."""
+    """Everything about one race; ``ceilings`` are rates by precision, measured before and after it."""
     machine = environment("cpu", settings.threads)
     machine.pop("settings")  # the orchestrator's own; the workers' stand in ``variables``
-    rates = [product["flop_per_cpu_s"] for product in products]
-    limit = sum(rates) / len(rates) if rates else None
     rounds = {lane.contestant.key: lane.rounds for lane in lanes if not lane.failure}
     return {
         "schema": SCHEMA,
@@ -49,12 +48,12 @@ def assemble(
         "settings": {k: v for k, v in asdict(settings).items() if k not in OWN},
         "options": options,
         "variables": shared_variables(variables),
-        "product": {"flop_per_cpu_s": limit, "runs": products},
-        "contestants": [contestant(lane, rounds, limit) for lane in lanes],
+        "ceilings": ceilings,
+        "contestants": [contestant(lane, rounds, ceilings) for lane in lanes],
     }
 
 
-def contestant(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[str, Any]:
+def contestant(lane: Lane, rounds: dict[str, list], ceilings: list[dict]) -> dict[str, Any]:
     """One row: facts, samples, figures. A contestant that failed has its samples and no figures."""
     failed = lane.failure is not None
     return {
@@ -62,23 +61,22 @@ def contestant(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict
         "label": lane.contestant.label,
         "model": lane.contestant.settings.model,
         **{k: getattr(lane.contestant.settings, k) for k in OWN[2:]},
-        "without": list(lane.contestant.without),
         "status": "failed" if failed else "ok",
         "reason": lane.failure,
         "start_s": lane.start_s,
         "facts": {k: v for k, v in lane.facts.items() if k != "ready"},
         "evaluation": lane.evaluation,
         "peak_rss_bytes": lane.peak_rss_bytes,
-        "figures": {} if failed else figures(lane, rounds, limit),
+        "figures": {} if failed else figures(lane, rounds, ceilings),
         "warmup": lane.warmup,
         "rounds": lane.rounds,
     }
 
 
-def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[str, Any]:
-    """Seconds per target, ratios to our two rows, and for our models the share of the arithmetic limit.
+def figures(lane: Lane, rounds: dict[str, list], ceilings: list[dict]) -> dict[str, Any]:
+    """Seconds per target, ratios to our two rows, and for our models the share of their roofline.
 
-    The share of the limit is formed of CPU seconds on both sides, so other work on the same core does not move it.
+    The share is formed of CPU seconds on both sides, so other work on the same core does not move it.
     """
     cpu_seconds = estimate(per_target(lane.rounds, "cpu_s"))
     steps = sum(len(r["step_s"]) for r in lane.rounds)
@@ -96,10 +94,12 @@ def figures(lane: Lane, rounds: dict[str, list], limit: float | None) -> dict[st
             known = reference in rounds
             times = asdict(ratio(lane.rounds, rounds[reference], clock)) if known else None
             found[prefix + name] = times
-    if "flops_per_target" in lane.facts:  # one of ours
-        flops = lane.facts["flops_per_target"]
-        found["flops_per_target"] = flops
-        found["share_of_limit"] = flops / cpu_seconds.median / limit if limit else None
+    counted = lane.facts.get("per_target")  # of ours
+    if counted:
+        limits = [run[lane.contestant.settings.precision] for run in ceilings]
+        least = [least_seconds(counted, limit) for limit in limits]
+        found["flops_per_target"] = counted["flops"]
+        found["share_of_roofline"] = sum(least) / len(least) / cpu_seconds.median if least else None
     return found
 
 
@@ -140,6 +140,4 @@ def _allowed_cpus() -> int | None:
 
 def _sources() -> list[str]:
     files = (f"tools/peers/{p.name}" for p in Path(__file__).parent.glob("*.py"))
-    return sorted(
-        {*files, *provenance.measuring_modules("sasrec", "mamba4rec", "gru4rec", "bert4rec")}
-    )
+    return sorted({*files, *provenance.measuring_modules(*MODELS)})

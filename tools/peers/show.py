@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ COLUMNS = [
     Column("Times row 1"),
     Column("Times row 2"),
     Column("Times row 1 (CPU time)"),
+    Column("Share of its roofline"),
     Column("Targets per step"),
     Column("Step (s)"),
     Column("Steps"),
@@ -38,8 +40,7 @@ def table(result: dict[str, Any]) -> Table:
         f"Training on {data['name']} ({data['n_users']:,} users, {data['n_items']:,} items), "
         f"histories of {result['settings']['length']}: median over rounds [95 % interval]"
     )
-    name = "bench-ablations" if result["options"].get("ablations") else "bench-peers"
-    return Table(name, caption, COLUMNS, rows, notes(result))
+    return Table("bench-peers", caption, COLUMNS, rows, notes(result))
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -53,8 +54,8 @@ def notes(result: dict[str, Any]) -> list[str]:
         "out imports and writing the data in the form that a library reads.",
         f"Asked of everyone: {settings}; fp32 unless a row says otherwise, Adam, cross-entropy over all items. Environment of every worker: "
         f"{variables}.",
-        *_limit(result),
-        *(_said(row) for row in result["contestants"]),
+        _limit(result),
+        *_said(result),
     ]
 
 
@@ -101,6 +102,7 @@ def _row(row: dict[str, Any]) -> list[Cell]:
         _estimate(figures["ratio"]),
         _estimate(figures["ratio_same_batch"]),
         _estimate(figures["cpu_ratio"]),
+        _share(figures.get("share_of_roofline")),
         _number(figures["targets_per_step"], 0),
         _number(figures["step_s"]["median"], 3),
         Cell(count(figures["steps"]), value=figures["steps"]),
@@ -121,36 +123,43 @@ def _estimate(found: dict[str, float] | None, factor: float = 1.0) -> Cell:
     return Cell(rounded(median, half), detail, median)
 
 
+def _share(found: float | None) -> Cell:
+    return Cell("–") if found is None else Cell(percent(found), value=found)
+
+
 def _number(value: float, places: int) -> Cell:
     return Cell(f"{value:,.{places}f}", value=value)
 
 
-def _limit(result: dict[str, Any]) -> list[str]:
-    """The machine's rate and what share of it our models reach."""
-    runs = result["product"]["runs"]
-    rates = [(run["flop_per_s"] / 1e9, run["flop_per_cpu_s"] / 1e9) for run in runs]
-    lines = [f"{result['machine']['cpu']}, {result['settings']['threads']} thread(s)."]
-    if rates:
-        said = " and ".join(f"{wall:.0f} GFLOP/s ({cpu:.0f} per CPU second)" for wall, cpu in rates)
-        lines.append(f"A 2048-cubed product of matrices ran at {said}, before and after.")
+def _limit(result: dict[str, Any]) -> str:
+    """What the machine does at best, and what its rates are for."""
+    rates = [
+        f"{precision} {name} {' and '.join(f'{run[precision][name] / 1e9:.1f}' for run in result['ceilings'])}"
+        for precision, first in (result["ceilings"] or [{}])[0].items()
+        for name in first
+        if name.endswith("_s")
+    ]
+    return (
+        f"{result['machine']['cpu']}, {result['settings']['threads']} thread(s). "
+        f"Rates in 1e9 per second of CPU time, before and after: {', '.join(rates) or 'not measured'}. "
+        "Share of its roofline: the least seconds that products, and the exponentials or bytes of a scan, need at these "
+        "rates, over the CPU seconds taken."
+    )
+
+
+def _said(result: dict[str, Any]) -> Iterator[str]:
+    """What rows say about themselves: failure; versions, what the evaluation gives, what differs, once for rows alike."""
+    alike: dict[str, list[str]] = {}
     for row in result["contestants"]:
-        if row["figures"].get("share_of_limit"):
-            flops = row["figures"]["flops_per_target"] / 1e6
-            reached = percent(row["figures"]["share_of_limit"])
-            lines.append(
-                f"{row['label']}: {flops:.2f} MFLOP per target, {reached} of the rate per CPU second."
-            )
-    return [" ".join(lines)]
-
-
-def _said(row: dict[str, Any]) -> str:
-    """What a row says about itself: failure, versions, what its evaluation gives, what differs."""
-    if row["status"] != "ok":
-        return f"**{row['label']}** failed: {row['reason']}"
-    facts = row["facts"]
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    differs = "; ".join(facts["differs"])
-    return f"**{row['label']}** ({versions}). Evaluation: {facts['evaluates']}. What differs: {differs}."
+        if row["status"] != "ok":
+            yield f"**{row['label']}** failed: {row['reason']}"
+            continue
+        facts = row["facts"]
+        versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        said = f"({versions}). Evaluation: {facts['evaluates']}. What differs: {'; '.join(facts['differs'])}."
+        alike.setdefault(said, []).append(row["label"])
+    for said, labels in alike.items():
+        yield f"**{', '.join(labels)}** {said}"
 
 
 def _csv(path: Path, heads: list[str], rows: list[list[Any]]) -> None:
