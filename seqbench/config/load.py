@@ -16,12 +16,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
+from ..core.yaml_files import read, read_mapping
 from .grid import base_training, studies
 from .messages import explain, instead, renamed
 from .model_files import available_models, is_trainable, model_config_fields
@@ -30,6 +30,7 @@ from .search_space import bad_space, bad_values, unknown_everywhere, without_rem
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 MODELS = ROOT / "models"
+TEMPLATES = "__use_yte__"  # the key with which Snakemake evaluates expressions of a file
 SOURCES = ROOT / "seqbench" / "config" / "sources.py"
 
 
@@ -63,7 +64,7 @@ def validate(
     """
     for problem in renamed(config):
         raise UserError(f"config: {problem}")
-    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    schema = read(schema_path)
     error = best_match(_Validator(schema).iter_errors(config))
     if error is not None:
         raise UserError(f"config: {explain(error)}")
@@ -81,16 +82,29 @@ def load(files: Iterable[Path] = ()) -> dict[str, Any]:
     """
     config: dict[str, Any] = {}
     for file in (ROOT / "config" / "config.yaml", *files):
-        try:
-            config = merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file}: is no UTF-8 ({error}); save it as UTF-8") from None
-        except yaml.YAMLError as error:
-            why = " ".join(str(error).split())
-            raise UserError(f"{file}: is no YAML: {why}") from None
+        config = merged(config, read_mapping(file))
     return validate(config)
+
+
+def check_given(files: Iterable[Path], command: Sequence[str]) -> None:
+    """Refuse what Snakemake, which reads the files itself, takes without a word.
+
+    files: every configuration file of a run. command: the words that Snakemake was called with.
+
+    Raises:
+        UserError: a key twice, a value that is read as another one than it looks like, or an option given twice.
+    """
+    for file in files:
+        if TEMPLATES in read_mapping(file):
+            raise UserError(
+                f"{file}: {TEMPLATES} makes Snakemake run code in it; write the values out"
+            )
+    for option in ("--configfile", "--config"):
+        names = (option, f"{option}s") if option == "--configfile" else (option, "-C")
+        if sum(word.partition("=")[0] in names for word in command) > 1:
+            raise UserError(
+                f"{option} stands twice in the command, and Snakemake reads the last only; name all after one {option}"
+            )
 
 
 def merged(below: Any, above: Any) -> Any:

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from .display import TABLES
 from .errors import UserError
 from .store import AGAIN, read_json
+from .yaml_files import read as read_yaml
 
 DECIDES = "nothing"
 COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
@@ -39,7 +39,7 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[st
     Raises:
         UserError: a table is missing or damaged, or lacks what tables of this version hold.
     """
-    columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
+    columns = read_yaml(COLUMNS_FILE)
     frames = {name: _table(folder / f"{name}.parquet", columns[name]) for name in TABLES}
     return frames, _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
 

@@ -400,7 +400,7 @@ def test_null_takes_away_what_a_file_below_says_of_a_search(models_dir):
 def test_a_file_that_is_no_yaml_is_one_line(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("run: [1, 2\nseeds: 3")
-    with pytest.raises(UserError, match=r"mine\.yaml: is no YAML: ") as error:
+    with pytest.raises(UserError, match=r"mine\.yaml, line 2: is no YAML: ") as error:
         load.load([file])
     assert "\n" not in str(error.value)
 
