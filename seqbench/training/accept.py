@@ -137,7 +137,7 @@ def _written_before(target: Path) -> dict[str, Any]:
     try:
         old = read_mapping(target)
     except UserError as error:
-        raise UserError(f"{error}; or {todo}") from None
+        raise UserError(f"{error}; {todo}") from None
     blocks = {key: old.get(key, {}) for key in ("selected_settings", "models", "tune")}
     if isinstance(blocks["selected_settings"], dict):
         blocks[f"selected_settings.{TRACK}"] = blocks["selected_settings"].get(TRACK, {})
