@@ -10,6 +10,7 @@ import ast
 import copy
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
@@ -23,7 +24,7 @@ from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
 from ..core.yaml_files import read, read_mapping
 from .grid import base_training, studies
-from .messages import explain, instead, renamed
+from .messages import explain, instead, renamed, show
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
 
@@ -69,6 +70,7 @@ def validate(
     if error is not None:
         raise UserError(f"config: {explain(error)}")
     filled = without_removed(_with_defaults(copy.deepcopy(dict(config)), schema))
+    _expand_paths(filled)
     for problem in _problems(filled, models_dir):
         raise UserError(f"config: {problem}")
     return filled
@@ -138,6 +140,32 @@ def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
         if isinstance(block.get(key), dict):
             block[key] = _with_defaults(block[key], sub)
     return block
+
+
+def _expand_paths(config: dict[str, Any]) -> None:
+    """`~` in the places of data becomes the home folder, as a shell would have it.
+
+    Raises:
+        UserError: no such home folder, a variable that no shell expands here, or a zero byte.
+    """
+    places = [("data_dir", config, "data_dir")]
+    for name, block in config["datasets"].items():
+        if local := block.get("local"):
+            places.append((f"datasets.{name}.local.path", local, "path"))
+    for key, block, name in places:
+        text = block[name]
+        try:
+            path = str(Path(text).expanduser()) if text.startswith("~") else text
+        except RuntimeError:
+            raise UserError(f"config: {key} = {show(text)}: has no such home folder; write it out") from None  # fmt: skip
+        variable = re.search(r"\$(\w+|\{\w+\})", path)
+        if variable and not Path(path).exists():
+            raise UserError(
+                f"config: {key} = {show(text)}: {variable[0]} is not expanded here; write the folder out, or ~ for the home folder"
+            )
+        if "\0" in path or any("\ud800" <= c <= "\udfff" for c in path):
+            raise UserError(f"config: {key} = {show(text)}: is no path; take the zero byte or half a character out")  # fmt: skip
+        block[name] = path
 
 
 # --- meaning: names that must exist, hyper-parameters that a model must have --------------------------------------

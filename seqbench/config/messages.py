@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 
 from ..core.yaml_files import with_point
 
+NO_MORE = "(?!\n)"  # behind the end of a pattern: `$` alone also stands before a last line break
 # Keys of earlier configurations by the new one; * stands for any names.
 RENAMED = {
     "settings": "selected_settings",
@@ -78,7 +79,7 @@ def _rule(error: ValidationError) -> str:
         "minProperties": "must not be empty",
         "minLength": "must not be empty",
         "uniqueItems": "has an entry twice",
-        "pattern": f"must match {value}",
+        "pattern": f"must match {str(value).removesuffix(NO_MORE)}",
     }
     return rules.get(error.validator, error.message)
 

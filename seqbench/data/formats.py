@@ -1,13 +1,14 @@
 """Parsers: the bytes of a publisher's file -> integer codes, raw ids and times.
 
 A format is a row in LAYOUTS. All of them are delimited text, so one fast parser reads them; when
-it stumbles, a slow second reading finds the line to blame.
+it stumbles, a slow second reading finds the line to blame. Parquet has the columns of any of them.
 
 Quotes may enclose a value. Between commas such a value may span lines; elsewhere a file in which
 one would is one whose quotes are text (a title `"Alien`), and no line joins the next.
 """
 
 import csv
+import dataclasses
 import io
 import math
 import re
@@ -18,10 +19,12 @@ from itertools import chain
 import numpy as np
 
 from ..core.errors import UserError
+from . import ids as identifiers
+from .containers import PARQUET
+from .ids import Rule, Seen
 
 FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
 LONGEST_HEADER_BYTES = 2**16
-MISSING = ("", "nan", "NaN")
 EXACT = 2**53  # whole numbers below it are told apart as float64
 
 
@@ -41,7 +44,8 @@ class Layout:
 LAYOUTS = {
     "movielens": Layout("::", False, 0, 1, 3, member="ratings.dat"),
     "ml-100k": Layout("\t", False, 0, 1, 3, member="u.data"),
-    "amazon-ratings": Layout(",", False, 0, 1, 3, member="*.csv"),
+    "amazon-ratings": Layout(",", False, 0, 1, 3, member="*.csv"),  # of 2014
+    "amazon-ratings-2018": Layout(",", False, 1, 0, 3, member="*.csv"),  # item first
     "inter": Layout("\t", "typed", "user_id", "item_id", "timestamp", member="*.inter"),
     "delimited": Layout(),
 }
@@ -49,7 +53,7 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class Interactions:
-    """Parsed rows in file order; codes number the raw ids by first appearance."""
+    """Parsed rows in file order; codes number the raw ids by first appearance, -1 where one is missing."""
 
     users: np.ndarray  # (n,) int32
     items: np.ndarray  # (n,) int32
@@ -57,6 +61,12 @@ class Interactions:
     item_ids: list[str]
     time: np.ndarray | None  # (n,) int64 or float64, as written in the file
     position: np.ndarray | None  # (n,)
+    seen: dict[str, Seen] = dataclasses.field(default_factory=dict)  # by user, item
+
+    @property
+    def known(self) -> np.ndarray:
+        """Rows (n,) with a user and an item, ascending."""
+        return np.flatnonzero((self.users >= 0) & (self.items >= 0))
 
 
 def layout_of(format_name: str, overrides: dict) -> Layout:
@@ -69,48 +79,83 @@ def layout_of(format_name: str, overrides: dict) -> Layout:
         raise UserError(f"columns: {unknown[0]!r} is unknown; allowed: {', '.join(FIELDS)}")
     if columns:  # a mapping replaces the format's own: what it leaves out is not there
         changes |= {"time": None, "position": None} | columns
+    if changes.get("delimiter") == "\\t":  # a tab in single quotes, or in none
+        changes["delimiter"] = "\t"
     layout = replace(LAYOUTS[format_name], **changes)
-    if not layout.delimiter or len(set(layout.delimiter)) > 1:
-        raise UserError(f"delimiter: {layout.delimiter!r} must be one character, or one repeated")
+    if (
+        not re.fullmatch(r"""([\x01-\x7f])\1*""", layout.delimiter)
+        or layout.delimiter[0] in '"\n\r'
+    ):
+        raise UserError(
+            f"delimiter: {layout.delimiter!r} must be one character, or one repeated: an ASCII one, no quote and no line break"
+            ' (a tab is "\\t")'
+        )
     return layout
 
 
-def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions:
+def read_interactions(
+    content: bytes,
+    layout: Layout,
+    file: str,
+    rule: Rule = Rule(),  # noqa: B008 (frozen)
+) -> Interactions:
     """Parse a whole file; UserError naming `file`, the line and the value of the first bad row."""
+    if content.startswith(PARQUET):
+        from .parquet import read_parquet
+
+        names, columns, arrays = read_parquet(content, layout, file, rule)
+    else:
+        names, columns, arrays = _read_text(content, layout, file, rule)
+    raw = {name: arrays[name].dictionary.to_pylist() for name in ("user", "item")}
+    codes = {name: np.from_dlpack(arrays[name].indices) for name in raw}
+    # from_dlpack: pyarrow's own to_numpy would import pandas first
+    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in raw}
+    for name, values in numbers.items():
+        _check_whole(values, name, file)
+    read = {name: identifiers.read(codes[name], raw[name], rule) for name in raw}
+    for name, (_, known, _) in read.items():
+        _check_lines(known, name, file)
+    (users, user_ids, _), (items, item_ids, _) = read.values()
+    check_exchanged(user_ids, item_ids, [names[columns[name]] for name in raw], file)
+    seen = {name: about for name, (*_, about) in read.items()}
+    return Interactions(
+        users, items, user_ids, item_ids, numbers.get("time"), numbers.get("position"), seen
+    )
+
+
+def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
+    """Names and numbers of the columns, and arrow arrays by field; every bad row is refused."""
     import pyarrow as pa
 
     quoted = _quoted(content, layout)
-    names = _first_row(content, layout, file, quoted)
-    columns = _column_numbers(names, layout, file)
+    head = _first_row(content, layout, file, quoted)
+    names = column_names(head, layout)
+    columns = column_numbers(names, layout, file)
+    _check_header(names, layout, columns, file)
+    judge = _Judge(columns, len(layout.delimiter), rule, head if layout.header else None)
     try:
-        table = _read_table(content, layout, columns, len(names), quoted)
+        table = _read_table(content, layout, columns, len(head), quoted)
     except pa.ArrowInvalid as error:
-        _blame(content, layout, columns, file, quoted)
-        raise UserError(f"{file} cannot be parsed: {error}") from None
+        _blame(content, layout, judge, file, quoted)
+        said = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be parsed: {said}") from None
     if quoted:
-        _check_joined_lines(content, layout, columns, file, table.num_rows)
+        _check_joined_lines(content, layout, judge, file, table.num_rows)
     if not table.num_rows:
         raise UserError(f"{file} holds no rows")
     arrays = {name: table[name].chunk(0) for name in columns}
-    ids = {name: arrays[name].dictionary.to_pylist() for name in ("user", "item")}
-    codes = {name: np.from_dlpack(arrays[name].indices) for name in ("user", "item")}
-    # from_dlpack: pyarrow's own to_numpy would import pandas first
-    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in ids}
-    finite = all(np.isfinite(values).all() for values in numbers.values())
-    if not finite or any(missing in names for missing in MISSING for names in ids.values()):
-        _blame(content, layout, columns, file, quoted)
-    for name, values in numbers.items():
-        _check_whole(values, name, file)
-    for name, known in ids.items():
-        _check_lines(known, name, file)
-    return Interactions(
-        codes["user"],
-        codes["item"],
-        ids["user"],
-        ids["item"],
-        numbers.get("time"),
-        numbers.get("position"),
-    )
+    if any(_doubtful(name, arrays[name], judge) for name in columns):
+        _blame(content, layout, judge, file, quoted)
+    return names if layout.header else [""] * len(names), columns, arrays
+
+
+def _doubtful(name: str, array, judge: "_Judge") -> bool:
+    """Whether a column may hold what `_Judge` refuses."""
+    if name not in ("user", "item"):
+        return not np.isfinite(np.from_dlpack(array)).all()
+    values = array.dictionary.to_pylist()
+    repeated = judge.head is not None and judge.head[judge.columns[name]] in values
+    return repeated or any(identifiers.problem(value, judge.rule) for value in values)
 
 
 def _check_whole(numbers: np.ndarray, field: str, file: str) -> None:
@@ -184,23 +229,28 @@ def _read_table(
 
 
 def _first_row(content: bytes, layout: Layout, file: str, quoted: bool) -> list[str]:
-    """Cells of the first line: the columns' names if there is a header (types cut off)."""
+    """Cells of the first line."""
     first = content[:LONGEST_HEADER_BYTES].split(b"\n", 1)[0].decode("utf-8-sig", "replace")
     first = first.rstrip("\r")
     if not first.strip():
         raise UserError(f"{file} is empty or begins with an empty line")
     try:
-        cells = next(csv.reader([first], **_dialect(layout, quoted)))[:: len(layout.delimiter)]
+        return next(csv.reader([first], **_dialect(layout, quoted)))[:: len(layout.delimiter)]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not delimited text ({error})") from None
-    return [cell.split(":")[0] for cell in cells] if layout.header == "typed" else cells
 
 
-def _column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, int]:
+def column_names(head: list[str], layout: Layout) -> list[str]:
+    """The columns' names if the first line is a header (types cut off), else its cells."""
+    names = [cell.split(":")[0] for cell in head] if layout.header == "typed" else head
+    return [name.strip() for name in names]
+
+
+def column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, int]:
     """0-based number of every mapped column, resolved against the first row."""
     wanted = {field: getattr(layout, field) for field in FIELDS}
     numbers = {
-        field: _column_number(field, column, names, bool(layout.header), file)
+        field: _column_number(field, column, names, layout, file)
         for field, column in wanted.items()
         if column is not None
     }
@@ -209,13 +259,94 @@ def _column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, in
     return numbers
 
 
-def _column_number(field: str, column: str | int, names: list[str], header: bool, file: str) -> int:
+def _column_number(
+    field: str, column: str | int, names: list[str], layout: Layout, file: str
+) -> int:
     if isinstance(column, int) and 0 <= column < len(names):
         return column
-    if header and column in names:
-        return names.index(column)
-    have = ", ".join(names) if header else f"no header and {len(names)} columns (0-based numbers)"
-    raise UserError(f"{file} has no column {column!r} for {field}; it has {have}")
+    if layout.header and (found := names.count(str(column).strip())):
+        if found > 1:
+            raise UserError(
+                f"{file}: {found} columns are named {column!r}; give {field} by its 0-based number"
+            )
+        return names.index(str(column).strip())
+    have = f"no header and {len(names)} columns (0-based numbers)"
+    raise UserError(
+        f"{file} has no column {column!r} for {field}; it has {', '.join(names) if layout.header else have}"
+        f"{_remedy(field, names, layout)}"
+    )
+
+
+def _remedy(field: str, names: list[str], layout: Layout) -> str:
+    """What to say where a column is not found: the delimiter that is there, or the columns that are."""
+    if len(names) == 1:
+        other = next((d for d in OTHER_DELIMITERS if d != layout.delimiter and d in names[0]), None)
+        if other:
+            return f'; its columns are between {SPELLED.get(other, other)}, not {SPELLED.get(layout.delimiter, layout.delimiter)}: say `delimiter: "{SPELLED_YAML.get(other, other)}"`'
+    rest = {f: getattr(layout, f) for f in ("user", "item")}
+    said = ", ".join(f"{f}: {column}" for f, column in rest.items())
+    if field == "time" and layout.header and all(column in names for column in rest.values()):
+        return f"; say `columns: {{{said}, time: <name>}}`, or `columns: {{{said}}}` to take the order of the lines"
+    return "; name the columns with `columns: {user: ..., item: ..., time: ...}`"
+
+
+OTHER_DELIMITERS = ("\t", ";", "::", "|", ",", " ")
+SPELLED = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}
+SPELLED_YAML = {"\t": "\\t"}
+
+
+def _check_header(names: list[str], layout: Layout, columns: dict[str, int], file: str) -> None:
+    """Refuse a first line of values that would be taken for names: columns by number need none."""
+    for field, number in columns.items():
+        by_number = layout.header and isinstance(getattr(layout, field), int)
+        if by_number and _is_number(names[number]) and names[number] != str(number):
+            raise UserError(
+                f"{file}, line 1: column {number} for {field} is named {names[number]!r}, which looks like a value; say `header: false`"
+                " if the first line holds no names"
+            )
+
+
+# What stands in names of columns, and before the numbers in ids.
+_USERS, _ITEMS = (
+    re.compile(rf"(?<![a-z])({words})(?![a-z])")
+    for words in (
+        "user|users|customer|customers|reviewer|reviewers|visitor|member|client|u|uid|userid|customerid|reviewerid",
+        "item|items|product|products|asin|movie|movies|book|books|article|articles|track|song|i|iid|itemid|productid|movieid",
+    )
+)
+# Amazon's product numbers (ISBN for books) and its reviewers.
+_ASIN, _REVIEWER = re.compile(r"B[0-9A-Z]{9}|[0-9]{9}[0-9X]"), re.compile(r"A[0-9A-Z]{9,20}")
+
+
+def check_exchanged(users: list[str], items: list[str], names: list[str], file: str) -> None:
+    """Refuse users that are products and items that are users, by their ids and by the names of their columns."""
+    if not users or not items:
+        return
+    words = [re.sub("([a-z])([A-Z])", r"\1 \2", name).lower().replace("_", " ") for name in names]
+    crossed = (
+        bool(_ITEMS.search(words[0]) and _USERS.search(words[1]))
+        and not _USERS.search(words[0])
+        and not _ITEMS.search(words[1])
+    )
+    if (
+        crossed
+        or (_mostly(_ASIN, users) and _mostly(_REVIEWER, items))
+        or (_prefixed(_ITEMS, users) and _prefixed(_USERS, items))
+    ):
+        raise UserError(
+            f"{file}: users and items look exchanged: {users[0]!r} is taken for a user, {items[0]!r} for an item; exchange"
+            " `user` and `item` under `columns`, or say `format: amazon-ratings-2018` for item,user,rating,time"
+        )
+
+
+def _mostly(pattern: re.Pattern, ids: list[str]) -> bool:
+    return sum(bool(pattern.fullmatch(one)) for one in ids) > 0.9 * len(ids)
+
+
+def _prefixed(word: re.Pattern, ids: list[str]) -> bool:
+    """Whether all ids are one of these words and a number, as `item_17`."""
+    parts = (re.fullmatch(r"([A-Za-z]+)[-_:]?[0-9]+", one) for one in ids)
+    return all(part and word.fullmatch(part[1].lower()) for part in parts)
 
 
 def _dialect(layout: Layout, quoted: bool) -> dict:
@@ -225,14 +356,13 @@ def _dialect(layout: Layout, quoted: bool) -> dict:
 
 
 def _check_joined_lines(
-    content: bytes, layout: Layout, columns: dict[str, int], file: str, n_rows: int
+    content: bytes, layout: Layout, judge: "_Judge", file: str, n_rows: int
 ) -> None:
     """UserError if fewer rows than lines were read, unless sound quotes enclose the line breaks."""
     n_lines = sum(1 for _ in re.finditer(rb"[^\r\n]+", content)) - bool(layout.header)
     if n_rows == n_lines:
         return
-    text = content.decode("utf-8-sig", "replace")  # columns that nobody reads may be anything
-    expected = _check_rows(text, layout, columns, file, quoted=True)
+    expected = _check_rows(content, layout, judge, file, quoted=True)
     if n_rows != expected:
         raise UserError(
             f"{file}: {n_rows} rows were read, {expected} expected from its {n_lines} lines; "
@@ -240,29 +370,24 @@ def _check_joined_lines(
         )
 
 
-def _blame(
-    content: bytes, layout: Layout, columns: dict[str, int], file: str, quoted: bool
-) -> None:
+def _blame(content: bytes, layout: Layout, judge: "_Judge", file: str, quoted: bool) -> None:
     """Read line by line and raise UserError for the first bad row; returns when none is found."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}, line {line}: not UTF-8 text") from None
-    _check_rows(text, layout, columns, file, quoted)
+    _check_rows(content, layout, judge, file, quoted)
 
 
-def _check_rows(text: str, layout: Layout, columns: dict[str, int], file: str, quoted: bool) -> int:
+def _check_rows(content: bytes, layout: Layout, judge: "_Judge", file: str, quoted: bool) -> int:
     """Number of rows; UserError naming the line in which the first bad one begins."""
+    # What is no UTF-8 stays as it is: only columns that are read must be text.
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="\n")
     strict = quoted and layout.delimiter == ","  # elsewhere `"Heroes" (live)` is a title
-    reader = csv.reader(io.StringIO(text), **_dialect(layout, quoted), strict=strict)
-    stride, width, n_rows, line = len(layout.delimiter), None, 0, 1
+    reader = csv.reader(text, **_dialect(layout, quoted), strict=strict)
+    width, n_rows, line = None, 0, 1
     try:
         for cells in reader:
             if cells:
                 width = width or len(cells)
                 skip = n_rows == 0 and layout.header
-                if problem := None if skip else _bad_row(cells, width, columns, stride):
+                if problem := None if skip else judge.bad_row(cells, width):
                     raise UserError(f"{file}, line {line}: {problem}")
                 n_rows += 1
             line = reader.line_num + 1
@@ -272,17 +397,45 @@ def _check_rows(text: str, layout: Layout, columns: dict[str, int], file: str, q
     return n_rows - bool(layout.header)
 
 
-def _bad_row(cells: list[str], width: int, columns: dict[str, int], stride: int) -> str | None:
-    if len(cells) != width:
-        found, expected = (len(cells) - 1) // stride + 1, (width - 1) // stride + 1
-        return f"{found} columns, expected {expected}"
-    for field, number in columns.items():
-        value = cells[number * stride]
-        if field in ("user", "item") and value in MISSING:
-            return f"{field} is empty or missing ({value!r})"
-        if field in ("time", "position") and not _is_number(value):
-            return f"{field} is not a number ({value!r})"
-    return None
+@dataclass(frozen=True)
+class _Judge:
+    """What a row must be."""
+
+    columns: dict[str, int]
+    stride: int  # cells from one column to the next
+    rule: Rule
+    head: list[str] | None  # cells of the header
+
+    def bad_row(self, cells: list[str], width: int) -> str | None:
+        """What is wrong with a row of so many cells, in words."""
+        if len(cells) != width:
+            found, expected = ((n - 1) // self.stride + 1 for n in (len(cells), width))
+            return f"{found} columns, expected {expected}"
+        values = {field: cells[number * self.stride] for field, number in self.columns.items()}
+        if self.head and all(self.head[self.columns[f]] == v for f, v in values.items()):
+            return "repeats the header; take it out"
+        for field, value in values.items():
+            if problem := self.bad_value(field, value):
+                return f"{field} {problem}"
+        return None
+
+    def bad_value(self, field: str, value: str) -> str | None:
+        """What is wrong with one value, in words."""
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            return f"is not UTF-8 text ({value.encode('utf-8', 'surrogateescape')!r}); save the file as UTF-8"
+        if field in ("user", "item"):
+            found = identifiers.problem(value, self.rule)
+            drop = self.rule.missing == "refuse" and identifiers.is_missing(value, self.rule)
+            return found and found + (
+                "; `ids: {missing: drop}` leaves such rows out" if drop else ""
+            )
+        if not _is_number(value):
+            hint = "; write dates as Unix seconds" if _DATE.match(value) else ""
+            return f"is not a number ({value!r}){hint}"
+        return None
+
+
+_DATE = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 
 
 def _is_number(value: str) -> bool:

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from seqbench.core.errors import UserError
-from seqbench.data.files import read_content
+from seqbench.data.containers import read_content
 
 LIMIT = 10_000
 
