@@ -130,7 +130,7 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     quoted = _quoted(content, layout)
     head = _first_row(content, layout, file, quoted)
     names = column_names(head, layout)
-    columns = column_numbers(names, layout, file)
+    columns = column_numbers(names, layout, file, head)
     _check_header(names, layout, columns, file)
     judge = _Judge(columns, len(layout.delimiter), rule, head if layout.header else None)
     try:
@@ -246,11 +246,11 @@ def column_names(head: list[str], layout: Layout) -> list[str]:
     return [name.strip() for name in names]
 
 
-def column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, int]:
-    """0-based number of every mapped column, resolved against the first row."""
+def column_numbers(names: list[str], layout: Layout, file: str, head: list[str]) -> dict[str, int]:
+    """0-based number of every mapped column, resolved against the names; head: as they are written."""
     wanted = {field: getattr(layout, field) for field in FIELDS}
     numbers = {
-        field: _column_number(field, column, names, layout, file)
+        field: _column_number(field, column, names, layout, file, head)
         for field, column in wanted.items()
         if column is not None
     }
@@ -260,7 +260,7 @@ def column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, int
 
 
 def _column_number(
-    field: str, column: str | int, names: list[str], layout: Layout, file: str
+    field: str, column: str | int, names: list[str], layout: Layout, file: str, head: list[str]
 ) -> int:
     if isinstance(column, int) and 0 <= column < len(names):
         return column
@@ -272,27 +272,28 @@ def _column_number(
         return names.index(str(column).strip())
     have = f"no header and {len(names)} columns (0-based numbers)"
     raise UserError(
-        f"{file} has no column {column!r} for {field}; it has {', '.join(names) if layout.header else have}"
-        f"{_remedy(field, names, layout)}"
+        f"{file} has no column {column!r} for {field}; it has {', '.join(names) if layout.header else have}; "
+        + _remedy(field, names, layout, head)
     )
 
 
-def _remedy(field: str, names: list[str], layout: Layout) -> str:
+# Delimiter -> in words, and as YAML takes it in double quotes.
+DELIMITERS = {"\t": ("tabs", "\\t"), ";": ("semicolons", ";"), "::": ("::", "::"), "|": ("|", "|"),
+              ",": ("commas", ","), " ": ("blanks", " ")}  # fmt: skip
+
+
+def _remedy(field: str, names: list[str], layout: Layout, head: list[str]) -> str:
     """What to say where a column is not found: the delimiter that is there, or the columns that are."""
-    if len(names) == 1:
-        other = next((d for d in OTHER_DELIMITERS if d != layout.delimiter and d in names[0]), None)
-        if other:
-            return f'; its columns are between {SPELLED.get(other, other)}, not {SPELLED.get(layout.delimiter, layout.delimiter)}: say `delimiter: "{SPELLED_YAML.get(other, other)}"`'
+    other = next((d for d in DELIMITERS if d in head[0]), None) if len(head) == 1 else None
+    if other:
+        words, written = DELIMITERS[other]
+        expected = DELIMITERS.get(layout.delimiter, (repr(layout.delimiter),))[0]
+        return f'its columns are between {words}, not {expected}: say `delimiter: "{written}"`'
     rest = {f: getattr(layout, f) for f in ("user", "item")}
     said = ", ".join(f"{f}: {column}" for f, column in rest.items())
     if field == "time" and layout.header and all(column in names for column in rest.values()):
-        return f"; say `columns: {{{said}, time: <name>}}`, or `columns: {{{said}}}` to take the order of the lines"
-    return "; name the columns with `columns: {user: ..., item: ..., time: ...}`"
-
-
-OTHER_DELIMITERS = ("\t", ";", "::", "|", ",", " ")
-SPELLED = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}
-SPELLED_YAML = {"\t": "\\t"}
+        return f"say `columns: {{{said}, time: <name>}}`, or `columns: {{{said}}}` to take the order of the lines"
+    return "name the columns with `columns: {user: ..., item: ..., time: ...}`"
 
 
 def _check_header(names: list[str], layout: Layout, columns: dict[str, int], file: str) -> None:

@@ -22,7 +22,7 @@ def read_parquet(
     try:
         source = pq.ParquetFile(pa.BufferReader(content))
         names = [name.strip() for name in source.schema_arrow.names]
-        columns = column_numbers(names, layout, file)
+        columns = column_numbers(names, layout, file, names)
         _check_size(source.metadata, file)
         kinds = source.schema_arrow.types
         wanted = [source.schema_arrow.names[number] for number in columns.values()]

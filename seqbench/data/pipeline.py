@@ -157,22 +157,21 @@ def _time_kind(name: str, definition: dict, parsed: Interactions) -> tuple[str, 
     times = parsed.time[parsed.known]
     low, high = float(times.min()), float(times.max())
     found = [unit for unit, per_s in UNITS.items() if _plausible(low / per_s, high / per_s)]
-    if found[:1] == [kind]:
-        scaled = (
-            parsed
-            if kind == "unix"
-            else dataclasses.replace(parsed, time=parsed.time / UNITS[kind])
-        )
-        return "unix", scaled
     said = f"{key}: times from {low:.15g} to {high:.15g} are no Unix {WORDS[kind]}"
-    if found:
-        raise UserError(f"{said} but {WORDS[found[0]]}; say `time: {found[0]}`")
-    if _plausible(low, low) and any(_plausible(high / n, high / n) for n in UNITS.values()):
-        raise UserError(f"{said}: several units are mixed; write all times in seconds")
     if any(low >= least and high <= most for least, most in DATES):
         raise UserError(
             f"{said} but dates such as {int(low)}; write Unix seconds, or say `time: rank`, which keeps their order"
         )
+    if found == [kind]:
+        if kind != "unix":
+            parsed = dataclasses.replace(parsed, time=parsed.time / UNITS[kind])
+        return "unix", parsed
+    if found:
+        raise UserError(f"{said} but {WORDS[found[0]]}; say `time: {found[0]}`")
+    if low <= 0 and _plausible(high, high):
+        raise UserError(f"{said}; write the real ones, or say `time: partial` if some are unknown")
+    if _plausible(low, low) and any(_plausible(high / n, high / n) for n in UNITS.values()):
+        raise UserError(f"{said}: several units are mixed; write all times in seconds")
     raise UserError(f"{said}; say `time: rank` if they only give the order within a user")
 
 
