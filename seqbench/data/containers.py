@@ -26,8 +26,13 @@ DEEPEST = 3  # containers in each other, as clicks.csv.gz in a zip
 MOST_MEMBERS = 100_000
 HEAD_BYTES = 512
 PARQUET = b"PAR1"
-TEXTS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32",
-         b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # fmt: skip
+# First bytes of a text that says how it is written.
+WIDE = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
 # First bytes of what people name where text is meant, and what to do.
 NOT_READ = {
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it",
@@ -96,7 +101,7 @@ def is_packed(path: Path) -> bool:
     """Whether a file is anything but text as it lies there."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    return bool(_opener(head)) or head.startswith(PARQUET) or any(map(head.startswith, TEXTS))
+    return bool(_opener(head)) or head.startswith(PARQUET) or any(map(head.startswith, WIDE))
 
 
 def _unpacked(path: Path, file: BinaryIO, member: str | None, limit: int) -> bytes | None:
@@ -163,13 +168,14 @@ def _is_link(entry: zipfile.ZipInfo) -> bool:
 
 def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Entries of an archive; ValueError where one lies before another, which would never end."""
+    before = -1
     for _ in range(MOST_MEMBERS):
-        before = archive.offset
         entry = archive.next()
         if entry is None:
             return
-        if archive.offset <= before:
+        if entry.offset <= before:
             raise ValueError("an entry of negative size")
+        before = entry.offset
         yield entry
     raise ValueError(f"more than {MOST_MEMBERS:,} entries")
 
@@ -207,8 +213,8 @@ def _too_large(what: str, limit: int) -> str:
 
 def _text(path: Path, content: bytes) -> bytes:
     """UTF-8 of a text in UTF-16 or UTF-32 that says so; anything else as it is, or refused by its first bytes."""
-    encoding = next((name for mark, name in TEXTS.items() if content.startswith(mark)), None)
-    if encoding and encoding != "utf-8-sig":
+    encoding = next((name for mark, name in WIDE.items() if content.startswith(mark)), None)
+    if encoding:
         try:
             return content.decode(encoding).encode()
         except UnicodeError as error:

@@ -71,17 +71,18 @@ def _ids(field: str, column: pa.ChunkedArray, file: str, rule: Rule) -> pa.Dicti
         column = column.dictionary_encode()
     coded = column.unify_dictionaries().combine_chunks()
     coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
-    text = pc.fill_null(coded.dictionary.cast(pa.string()), "")
-    indices = coded.indices.cast(pa.int32())
-    if indices.null_count:
-        indices, text = pc.fill_null(indices, len(text)), pa.concat_arrays([text, pa.array([""])])
-    # One code a text, by first appearance, whatever the file's own dictionary holds.
-    coded = text.take(indices).dictionary_encode()
+    text = [value or "" for value in coded.dictionary.cast(pa.string()).to_pylist()] + [""]
+    # By first appearance, and one code a text, whatever the file's own dictionary holds.
+    used = pc.fill_null(coded.indices.cast(pa.int32()), len(text) - 1).dictionary_encode()
+    values = [text[k] for k in used.dictionary.to_pylist()]
+    known = {value: k for k, value in enumerate(dict.fromkeys(values))}
+    codes = np.array([known[value] for value in values], np.int32)[np.from_dlpack(used.indices)]
+    coded = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(known), pa.string()))
     problems = [identifiers.problem(value, rule) for value in coded.dictionary.to_pylist()]
     if any(problems):
-        bad = np.array([bool(problem) for problem in problems])[np.from_dlpack(coded.indices)]
+        bad = np.array([bool(problem) for problem in problems])[codes]
         row = int(np.flatnonzero(bad)[0])
-        raise UserError(f"{file}, row {row + 1}: {field} {problems[coded.indices[row].as_py()]}")
+        raise UserError(f"{file}, row {row + 1}: {field} {problems[codes[row]]}")
     return coded
 
 

@@ -348,7 +348,7 @@ def test_ranks_and_other_units_do_not_pass_for_seconds(tmp_path, shift, said):
 
 def test_times_of_zero_among_real_ones_are_unknown_ones(tmp_path):
     rows = [*ROWS, ("9", "a", -T)]
-    with pytest.raises(UserError, match="times from 0 to .* or say `time: partial`"):
+    with pytest.raises(UserError, match=r"times from 0 to .* or say `time: partial`"):
         prepare("own", own(write_rows(tmp_path, rows)), tmp_path, tmp_path / "out")
 
 
