@@ -35,7 +35,7 @@ def read_parquet(
             is_id = field in ("user", "item")
             arrays[field] = (_ids if is_id else _numbers)(field, column, file, rule)
         return names, columns, arrays
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         said = " ".join(str(error).split())
         raise UserError(
             f"{file} is damaged or no Parquet that is read here ({said}); get it anew, or write CSV"
