@@ -12,7 +12,6 @@ from seqbench.config.load import canonical, definition
 from seqbench.config.model_files import available_models
 
 
-
 def literal(text):
     """A text in which Snakemake sees no wildcards."""
     return text.replace("{", "{{").replace("}", "}}")
