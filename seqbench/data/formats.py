@@ -106,17 +106,14 @@ def read_interactions(
         names, columns, arrays = read_parquet(content, layout, file, rule)
     else:
         names, columns, arrays = _read_text(content, layout, file, rule)
-    raw = {name: arrays[name].dictionary.to_pylist() for name in ("user", "item")}
-    codes = {name: np.from_dlpack(arrays[name].indices) for name in raw}
-    # from_dlpack: pyarrow's own to_numpy would import pandas first
-    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in raw}
+    read = {name: identifiers.read(arrays[name], rule) for name in ("user", "item")}
+    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in read}
     for name, values in numbers.items():
         _check_whole(values, name, file)
-    read = {name: identifiers.read(codes[name], raw[name], rule) for name in raw}
     for name, (_, known, _) in read.items():
         _check_lines(known, name, file)
     (users, user_ids, _), (items, item_ids, _) = read.values()
-    check_exchanged(user_ids, item_ids, [names[columns[name]] for name in raw], file)
+    check_exchanged(user_ids, item_ids, [names[columns[name]] for name in read], file)
     seen = {name: about for name, (*_, about) in read.items()}
     return Interactions(
         users, items, user_ids, item_ids, numbers.get("time"), numbers.get("position"), seen
@@ -153,7 +150,10 @@ def _doubtful(name: str, array, judge: "_Judge") -> bool:
     """Whether a column may hold what `_Judge` refuses."""
     if name not in ("user", "item"):
         return not np.isfinite(np.from_dlpack(array)).all()
-    values = array.dictionary.to_pylist()
+    values = array.dictionary
+    if identifiers.all_plain(values, judge.rule):
+        return False
+    values = values.to_pylist()
     repeated = judge.head is not None and judge.head[judge.columns[name]] in values
     return repeated or any(identifiers.problem(value, judge.rule) for value in values)
 
@@ -307,6 +307,7 @@ def _check_header(names: list[str], layout: Layout, columns: dict[str, int], fil
             )
 
 
+LOOKED_AT = 1000  # ids that tell what a column holds
 # What stands in names of columns, and before the numbers in ids.
 _USERS, _ITEMS = (
     re.compile(rf"(?<![a-z])({words})(?![a-z])")
@@ -321,6 +322,7 @@ _ASIN, _REVIEWER = re.compile(r"B[0-9A-Z]{9}|[0-9]{9}[0-9X]"), re.compile(r"A[0-
 
 def check_exchanged(users: list[str], items: list[str], names: list[str], file: str) -> None:
     """Refuse users that are products and items that are users, by their ids and by the names of their columns."""
+    users, items = users[:LOOKED_AT], items[:LOOKED_AT]
     if not users or not items:
         return
     words = [re.sub("([a-z])([A-Z])", r"\1 \2", name).lower().replace("_", " ") for name in names]
