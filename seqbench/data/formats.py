@@ -237,6 +237,10 @@ def _first_row(content: bytes, layout: Layout, file: str, quoted: bool) -> list[
     try:
         return next(csv.reader([first], **_dialect(layout, quoted)))[:: len(layout.delimiter)]
     except csv.Error as error:
+        if "\r" in first:
+            raise UserError(
+                f"{file}, line 1: not delimited text: its lines end with carriage returns alone; end them with line feeds"
+            ) from None
         raise UserError(f"{file}, line 1: not delimited text ({error})") from None
 
 
@@ -284,6 +288,8 @@ DELIMITERS = {"\t": ("tabs", "\\t"), ";": ("semicolons", ";"), "::": ("::", "::"
 
 def _remedy(field: str, names: list[str], layout: Layout, head: list[str]) -> str:
     """What to say where a column is not found: the delimiter that is there, or the columns that are."""
+    if head[0].startswith("#"):
+        return "take the comment lines before the names out"
     other = next((d for d in DELIMITERS if d in head[0]), None) if len(head) == 1 else None
     if other:
         words, written = DELIMITERS[other]
@@ -297,7 +303,15 @@ def _remedy(field: str, names: list[str], layout: Layout, head: list[str]) -> st
 
 
 def _check_header(names: list[str], layout: Layout, columns: dict[str, int], file: str) -> None:
-    """Refuse a first line of values that would be taken for names: columns by number need none."""
+    """Refuse a first line of values that would be taken for names, where columns are numbers, and names taken for ids."""
+    about = [_words(names[columns[field]]) for field in ("user", "item")]
+    if not layout.header and all(
+        word.search(text) and not re.search("[0-9]", text)
+        for word, text in zip((_USERS, _ITEMS), about, strict=True)
+    ):
+        raise UserError(
+            f"{file}, line 1: holds names, {', '.join(names)}, which would be taken for a user and an item; say `header: true`"
+        )
     for field, number in columns.items():
         by_number = layout.header and isinstance(getattr(layout, field), int)
         if by_number and _is_number(names[number]) and names[number] != str(number):
@@ -325,7 +339,7 @@ def check_exchanged(users: list[str], items: list[str], names: list[str], file: 
     users, items = users[:LOOKED_AT], items[:LOOKED_AT]
     if not users or not items:
         return
-    words = [re.sub("([a-z])([A-Z])", r"\1 \2", name).lower().replace("_", " ") for name in names]
+    words = [_words(name) for name in names]
     crossed = (
         bool(_ITEMS.search(words[0]) and _USERS.search(words[1]))
         and not _USERS.search(words[0])
@@ -340,6 +354,11 @@ def check_exchanged(users: list[str], items: list[str], names: list[str], file: 
             f"{file}: users and items look exchanged: {users[0]!r} is taken for a user, {items[0]!r} for an item; exchange"
             " `user` and `item` under `columns`, or say `format: amazon-ratings-2018` for item,user,rating,time"
         )
+
+
+def _words(name: str) -> str:
+    """`userId` and `user_id` as words."""
+    return re.sub("([a-z])([A-Z])", r"\1 \2", name).lower().replace("_", " ")
 
 
 def _mostly(pattern: re.Pattern, ids: list[str]) -> bool:
@@ -391,7 +410,12 @@ def _check_rows(content: bytes, layout: Layout, judge: "_Judge", file: str, quot
                 width = width or len(cells)
                 skip = n_rows == 0 and layout.header
                 if problem := None if skip else judge.bad_row(cells, width):
-                    raise UserError(f"{file}, line {line}: {problem}")
+                    names = (
+                        ""
+                        if n_rows or layout.header
+                        else "; say `header: true` if the first line holds names"
+                    )
+                    raise UserError(f"{file}, line {line}: {problem}{names}")
                 n_rows += 1
             line = reader.line_num + 1
     except csv.Error as error:
@@ -433,8 +457,8 @@ class _Judge:
                 "; `ids: {missing: drop}` leaves such rows out" if drop else ""
             )
         if not _is_number(value):
-            hint = "; write dates as Unix seconds" if _DATE.match(value) else ""
-            return f"is not a number ({value!r}){hint}"
+            hint = "dates as Unix seconds" if _DATE.match(value) else "a plain one"
+            return f"is not a number ({value!r}); write {hint}"
         return None
 
 

@@ -134,6 +134,7 @@ def lookalikes(ids: Sequence[str]) -> tuple[int, tuple[str, str] | None]:
 
 def _form(one: str) -> str:
     """What an id and those that only look like it have in common."""
+    one = one.strip("'\"`") or one  # quotes that the file does not take for such
     if one.isascii():
         return whole(one) or " ".join(one.lower().split())
     plain = unicodedata.normalize("NFKC", one).casefold()

@@ -28,6 +28,10 @@ WORDS = {
 }
 DATES = ((19700101, 20991231), (19700101000000, 20991231235959))  # YYYYMMDD, YYYYMMDDhhmmss
 FEWEST_TRAINED = 2  # events of a user that train: the second is learned from the first
+HEAVY, TIMES_MEDIAN = (
+    0.05,
+    5,
+)  # share of all rows, and of the median user's: more is remarkable for one user
 NO_TIES = {
     "rank": "the time column is a rank within the user, ties in time are not visible",
     "partial": "some times are unknown",
@@ -62,6 +66,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     filtering.check_order(order, time)
 
     _say_ids(name, parsed)
+    _say_heaviest(name, parsed)
     arrays, ids, changes = arrange(parsed, k, time, order)
     if not len(arrays["items"]):
         raise UserError(f"dataset {name}: nothing is left of {located.path} after the {k}-core")
@@ -338,6 +343,18 @@ def _say_ids(name: str, parsed: Interactions) -> None:
                 f"warning: {seen.alike:,} {column} ids are written like others, as {one!r} and {other!r}, and count as others; "
                 f"if they are the same, {remedy}",
             )
+
+
+def _say_heaviest(name: str, parsed: Interactions) -> None:
+    """A user with a good part of all rows may be a spelling of nobody that no list has, as `-1` or `guest`."""
+    counts = np.bincount(parsed.users[parsed.known], minlength=len(parsed.user_ids))
+    most = int(counts.argmax())
+    if counts[most] > max(HEAVY * counts.sum(), TIMES_MEDIAN * np.median(counts)):
+        _say(
+            name,
+            f"warning: user {parsed.user_ids[most]!r} has {counts[most]:,} of {counts.sum():,} rows; if it stands for nobody,"
+            " take these rows out of the file",
+        )
 
 
 def _say(name: str, text: str) -> None:

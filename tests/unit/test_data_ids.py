@@ -86,7 +86,7 @@ def test_whole_numbers_are_exact(text, number):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1", "1.0"), ("7", "007"), ("abc", "ABC"), ("a b", "a  b"), ("\u00e9", "e\u0301"), ("5", "\uff15"), ("ab", "a\u200bb")],
+    [("1", "1.0"), ("7", "007"), ("abc", "ABC"), ("a b", "a  b"), ("\u00e9", "e\u0301"), ("5", "\uff15"), ("ab", "a\u200bb"), ("5", "'5'")],
 )  # fmt: skip
 def test_ids_that_only_look_alike(one, other):
     assert lookalikes(["x", one, "y", other]) == (1, (one, other))
@@ -134,6 +134,13 @@ def test_what_was_seen_stands_in_the_log_and_in_dataset_json(tmp_path, capsys):
         "as 'a' and 'A', and count as others; if they are the same, make them alike in the file"
         in said
     )
+
+
+def test_a_user_with_a_good_part_of_all_rows_is_named(tmp_path, capsys):
+    rows = [(u, i) for u in range(40) for i in "5678"]
+    assert "warning" not in log(tmp_path, capsys, rows)[1]
+    _, said = log(tmp_path, capsys, [*rows, *[("-1", "5")] * 30])
+    assert "own: warning: user '-1' has 30 of 190 rows; if it stands for nobody, take these" in said
 
 
 def test_dropped_rows_leave_the_numbers_of_the_others_as_in_the_file(tmp_path, capsys):
