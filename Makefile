@@ -53,7 +53,7 @@ report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merge
 own: export CSV := $(value CSV)
 own: export COLUMNS := $(value COLUMNS)
 own: export TIME := $(value TIME)
-own: setup  ## your own interactions to a leaderboard; CSV=file, COLUMNS="{user: .., item: .., time: ..}" names its columns, TIME=unix, rank or none
+own: setup  ## your own interactions to a leaderboard; CSV=file, COLUMNS="{user: .., item: .., time: ..}" names its columns, TIME=unix, unix-ms, rank or none
 	@$(BIN)/python -m tools.own
 	$(BIN)/snakemake --cores $(CORES) report --configfile config/quick.yaml results/own.yaml
 	$(BIN)/python -m seqbench results
