@@ -45,7 +45,7 @@ class Origin:
 
     url: str
     file: str  # name in data_dir; unique among the origins of all sources
-    format: str  # a key of formats.LAYOUTS
+    format: str  # a key of layouts.LAYOUTS
     max_bytes: int  # more than this, packed or unpacked, is refused
     sha256: str | None = None  # of the downloaded file; None: not published
     sure: bool = True  # False: a mismatch is for the user to judge, not skipped over

@@ -1,7 +1,7 @@
 """Parsers: the bytes of a publisher's file -> integer codes, raw ids and times.
 
-A format is a row in LAYOUTS. All of them are delimited text, so one fast parser reads them; when
-it stumbles, a slow second reading finds the line to blame. Parquet has the columns of any of them.
+All formats are delimited text, so one fast parser reads them; when it stumbles, a slow second
+reading finds the line to blame. Parquet has the columns of any of them.
 
 Quotes may enclose a value. Between commas such a value may span lines; elsewhere a file in which
 one would is one whose quotes are text (a title `"Alien`), and no line joins the next.
@@ -10,10 +10,9 @@ one would is one whose quotes are text (a title `"Alien`), and no line joins the
 import csv
 import dataclasses
 import io
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -22,33 +21,10 @@ from ..core.errors import UserError
 from . import ids as identifiers
 from .containers import PARQUET
 from .ids import Rule, Seen
+from .layouts import Layout, check_exchanged, check_header, column_names, column_numbers, is_number
 
-FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
 LONGEST_HEADER_BYTES = 2**16
 EXACT = 2**53  # whole numbers below it are told apart as float64
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a delimited file is laid out; columns are names (with a header) or 0-based numbers."""
-
-    delimiter: str = ","  # one character, or the same character repeated (`::`)
-    header: bool | str = True  # "typed": RecBole's `user_id:token`
-    user: str | int = "user"
-    item: str | int = "item"
-    time: str | int | None = None
-    position: str | int | None = None
-    member: str | None = None  # the file wanted from a zip
-
-
-LAYOUTS = {
-    "movielens": Layout("::", False, 0, 1, 3, member="ratings.dat"),
-    "ml-100k": Layout("\t", False, 0, 1, 3, member="u.data"),
-    "amazon-ratings": Layout(",", False, 0, 1, 3, member="*.csv"),  # of 2014
-    "amazon-ratings-2018": Layout(",", False, 1, 0, 3, member="*.csv"),  # item first
-    "inter": Layout("\t", "typed", "user_id", "item_id", "timestamp", member="*.inter"),
-    "delimited": Layout(),
-}
 
 
 @dataclass(frozen=True)
@@ -69,28 +45,45 @@ class Interactions:
         return np.flatnonzero((self.users >= 0) & (self.items >= 0))
 
 
-def layout_of(format_name: str, overrides: dict) -> Layout:
-    """The layout of a format with a user's `columns`, `delimiter` and `header` applied."""
-    if format_name not in LAYOUTS:
-        raise UserError(f"format: {format_name!r} is unknown; allowed: {', '.join(LAYOUTS)}")
-    changes = {key: overrides[key] for key in ("delimiter", "header") if key in overrides}
-    columns = overrides.get("columns", {})
-    if unknown := sorted(set(columns) - set(FIELDS)):
-        raise UserError(f"columns: {unknown[0]!r} is unknown; allowed: {', '.join(FIELDS)}")
-    if columns:  # a mapping replaces the format's own: what it leaves out is not there
-        changes |= {"time": None, "position": None} | columns
-    if changes.get("delimiter") == "\\t":  # a tab in single quotes, or in none
-        changes["delimiter"] = "\t"
-    layout = replace(LAYOUTS[format_name], **changes)
-    if (
-        not re.fullmatch(r"""([\x01-\x7f])\1*""", layout.delimiter)
-        or layout.delimiter[0] in '"\n\r'
-    ):
-        raise UserError(
-            f"delimiter: {layout.delimiter!r} must be one character, or one repeated: an ASCII one, no quote and no line break"
-            ' (a tab is "\\t")'
-        )
-    return layout
+@dataclass(frozen=True)
+class _Judge:
+    """What a row must be."""
+
+    columns: dict[str, int]
+    stride: int  # cells from one column to the next
+    rule: Rule
+    head: list[str] | None  # cells of the header
+
+    def bad_row(self, cells: list[str], width: int) -> str | None:
+        """What is wrong with a row of so many cells, in words."""
+        if len(cells) != width:
+            found, expected = ((n - 1) // self.stride + 1 for n in (len(cells), width))
+            return f"{found} columns, expected {expected}"
+        values = {field: cells[number * self.stride] for field, number in self.columns.items()}
+        if self.head and all(self.head[self.columns[f]] == v for f, v in values.items()):
+            return "repeats the header; take it out"
+        for field, value in values.items():
+            if problem := self.bad_value(field, value):
+                return f"{field} {problem}"
+        return None
+
+    def bad_value(self, field: str, value: str) -> str | None:
+        """What is wrong with one value, in words."""
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            return f"is not UTF-8 text ({value.encode('utf-8', 'surrogateescape')!r}); save the file as UTF-8"
+        if field in ("user", "item"):
+            found = identifiers.problem(value, self.rule)
+            drop = self.rule.missing == "refuse" and identifiers.is_missing(value, self.rule)
+            return found and found + (
+                "; `ids: {missing: drop}` leaves such rows out" if drop else ""
+            )
+        if not is_number(value):
+            hint = "dates as Unix seconds" if _DATE.match(value) else "a plain one"
+            return f"is not a number ({value!r}); write {hint}"
+        return None
+
+
+_DATE = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 
 
 def read_interactions(
@@ -128,7 +121,7 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     head = _first_row(content, layout, file, quoted)
     names = column_names(head, layout)
     columns = column_numbers(names, layout, file, head)
-    _check_header(names, layout, columns, file)
+    check_header(names, layout, columns, file)
     judge = _Judge(columns, len(layout.delimiter), rule, head if layout.header else None)
     try:
         table = _read_table(content, layout, columns, len(head), quoted)
@@ -146,7 +139,7 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     return names if layout.header else [""] * len(names), columns, arrays
 
 
-def _doubtful(name: str, array, judge: "_Judge") -> bool:
+def _doubtful(name: str, array, judge: _Judge) -> bool:
     """Whether a column may hold what `_Judge` refuses."""
     if name not in ("user", "item"):
         return not np.isfinite(np.from_dlpack(array)).all()
@@ -244,133 +237,6 @@ def _first_row(content: bytes, layout: Layout, file: str, quoted: bool) -> list[
         raise UserError(f"{file}, line 1: not delimited text ({error})") from None
 
 
-def column_names(head: list[str], layout: Layout) -> list[str]:
-    """The columns' names if the first line is a header (types cut off), else its cells."""
-    names = [cell.split(":")[0] for cell in head] if layout.header == "typed" else head
-    return [name.strip() for name in names]
-
-
-def column_numbers(names: list[str], layout: Layout, file: str, head: list[str]) -> dict[str, int]:
-    """0-based number of every mapped column, resolved against the names; head: as they are written."""
-    wanted = {field: getattr(layout, field) for field in FIELDS}
-    numbers = {
-        field: _column_number(field, column, names, layout, file, head)
-        for field, column in wanted.items()
-        if column is not None
-    }
-    if len(set(numbers.values())) < len(numbers):
-        raise UserError(f"columns: two of {', '.join(numbers)} name the same column of {file}")
-    return numbers
-
-
-def _column_number(
-    field: str, column: str | int, names: list[str], layout: Layout, file: str, head: list[str]
-) -> int:
-    if isinstance(column, int) and 0 <= column < len(names):
-        return column
-    if layout.header and (found := names.count(str(column).strip())):
-        if found > 1:
-            raise UserError(
-                f"{file}: {found} columns are named {column!r}; give {field} by its 0-based number"
-            )
-        return names.index(str(column).strip())
-    have = f"no header and {len(names)} columns (0-based numbers)"
-    raise UserError(
-        f"{file} has no column {column!r} for {field}; it has {', '.join(names) if layout.header else have}; "
-        + _remedy(field, names, layout, head)
-    )
-
-
-# Delimiter -> in words, and as YAML takes it in double quotes.
-DELIMITERS = {"\t": ("tabs", "\\t"), ";": ("semicolons", ";"), "::": ("::", "::"), "|": ("|", "|"),
-              ",": ("commas", ","), " ": ("blanks", " ")}  # fmt: skip
-
-
-def _remedy(field: str, names: list[str], layout: Layout, head: list[str]) -> str:
-    """What to say where a column is not found: the delimiter that is there, or the columns that are."""
-    if head[0].startswith("#"):
-        return "take the comment lines before the names out"
-    other = next((d for d in DELIMITERS if d in head[0]), None) if len(head) == 1 else None
-    if other:
-        words, written = DELIMITERS[other]
-        expected = DELIMITERS.get(layout.delimiter, (repr(layout.delimiter),))[0]
-        return f'its columns are between {words}, not {expected}: say `delimiter: "{written}"`'
-    rest = {f: getattr(layout, f) for f in ("user", "item")}
-    said = ", ".join(f"{f}: {column}" for f, column in rest.items())
-    if field == "time" and layout.header and all(column in names for column in rest.values()):
-        return f"say `columns: {{{said}, time: <name>}}`, or `columns: {{{said}}}` to take the order of the lines"
-    return "name the columns with `columns: {user: ..., item: ..., time: ...}`"
-
-
-def _check_header(names: list[str], layout: Layout, columns: dict[str, int], file: str) -> None:
-    """Refuse a first line of values that would be taken for names, where columns are numbers, and names taken for ids."""
-    about = [_words(names[columns[field]]) for field in ("user", "item")]
-    if not layout.header and all(
-        word.search(text) and not re.search("[0-9]", text)
-        for word, text in zip((_USERS, _ITEMS), about, strict=True)
-    ):
-        raise UserError(
-            f"{file}, line 1: holds names, {', '.join(names)}, which would be taken for a user and an item; say `header: true`"
-        )
-    for field, number in columns.items():
-        by_number = layout.header and isinstance(getattr(layout, field), int)
-        if by_number and _is_number(names[number]) and names[number] != str(number):
-            raise UserError(
-                f"{file}, line 1: column {number} for {field} is named {names[number]!r}, which looks like a value; say `header: false`"
-                " if the first line holds no names"
-            )
-
-
-LOOKED_AT = 1000  # ids that tell what a column holds
-# What stands in names of columns, and before the numbers in ids.
-_USERS, _ITEMS = (
-    re.compile(rf"(?<![a-z])({words})(?![a-z])")
-    for words in (
-        "user|users|customer|customers|reviewer|reviewers|visitor|member|client|u|uid|userid|customerid|reviewerid",
-        "item|items|product|products|asin|movie|movies|book|books|article|articles|track|song|i|iid|itemid|productid|movieid",
-    )
-)
-# Amazon's product numbers (ISBN for books) and its reviewers.
-_ASIN, _REVIEWER = re.compile(r"B[0-9A-Z]{9}|[0-9]{9}[0-9X]"), re.compile(r"A[0-9A-Z]{9,20}")
-
-
-def check_exchanged(users: list[str], items: list[str], names: list[str], file: str) -> None:
-    """Refuse users that are products and items that are users, by their ids and by the names of their columns."""
-    users, items = users[:LOOKED_AT], items[:LOOKED_AT]
-    if not users or not items:
-        return
-    words = [_words(name) for name in names]
-    crossed = (
-        bool(_ITEMS.search(words[0]) and _USERS.search(words[1]))
-        and not _USERS.search(words[0])
-        and not _ITEMS.search(words[1])
-    )
-    if (
-        crossed
-        or (_mostly(_ASIN, users) and _mostly(_REVIEWER, items))
-        or (_prefixed(_ITEMS, users) and _prefixed(_USERS, items))
-    ):
-        raise UserError(
-            f"{file}: users and items look exchanged: {users[0]!r} is taken for a user, {items[0]!r} for an item; exchange"
-            " `user` and `item` under `columns`, or say `format: amazon-ratings-2018` for item,user,rating,time"
-        )
-
-
-def _words(name: str) -> str:
-    """`userId` and `user_id` as words."""
-    return re.sub("([a-z])([A-Z])", r"\1 \2", name).lower().replace("_", " ")
-
-
-def _mostly(pattern: re.Pattern, ids: list[str]) -> bool:
-    return sum(bool(pattern.fullmatch(one)) for one in ids) > 0.9 * len(ids)
-
-
-def _prefixed(word: re.Pattern, ids: list[str]) -> bool:
-    """Whether all ids are one of these words and a number, as `item_17`."""
-    parts = (re.fullmatch(r"([A-Za-z]+)[-_:]?[0-9]+", one) for one in ids)
-    return all(part and word.fullmatch(part[1].lower()) for part in parts)
-
-
 def _dialect(layout: Layout, quoted: bool) -> dict:
     """How Python's csv reads what `_read_table` does."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
@@ -378,7 +244,7 @@ def _dialect(layout: Layout, quoted: bool) -> dict:
 
 
 def _check_joined_lines(
-    content: bytes, layout: Layout, judge: "_Judge", file: str, n_rows: int
+    content: bytes, layout: Layout, judge: _Judge, file: str, n_rows: int
 ) -> None:
     """UserError if fewer rows than lines were read, unless sound quotes enclose the line breaks."""
     n_lines = sum(1 for _ in re.finditer(rb"[^\r\n]+", content)) - bool(layout.header)
@@ -392,12 +258,12 @@ def _check_joined_lines(
         )
 
 
-def _blame(content: bytes, layout: Layout, judge: "_Judge", file: str, quoted: bool) -> None:
+def _blame(content: bytes, layout: Layout, judge: _Judge, file: str, quoted: bool) -> None:
     """Read line by line and raise UserError for the first bad row; returns when none is found."""
     _check_rows(content, layout, judge, file, quoted)
 
 
-def _check_rows(content: bytes, layout: Layout, judge: "_Judge", file: str, quoted: bool) -> int:
+def _check_rows(content: bytes, layout: Layout, judge: _Judge, file: str, quoted: bool) -> int:
     """Number of rows; UserError naming the line in which the first bad one begins."""
     # What is no UTF-8 stays as it is: only columns that are read must be text.
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="\n")
@@ -422,51 +288,3 @@ def _check_rows(content: bytes, layout: Layout, judge: "_Judge", file: str, quot
         hint = "; close the quote, or double the quotes inside a quoted value" if strict else ""
         raise UserError(f"{file}, line {line}: {error}{hint}") from None
     return n_rows - bool(layout.header)
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """What a row must be."""
-
-    columns: dict[str, int]
-    stride: int  # cells from one column to the next
-    rule: Rule
-    head: list[str] | None  # cells of the header
-
-    def bad_row(self, cells: list[str], width: int) -> str | None:
-        """What is wrong with a row of so many cells, in words."""
-        if len(cells) != width:
-            found, expected = ((n - 1) // self.stride + 1 for n in (len(cells), width))
-            return f"{found} columns, expected {expected}"
-        values = {field: cells[number * self.stride] for field, number in self.columns.items()}
-        if self.head and all(self.head[self.columns[f]] == v for f, v in values.items()):
-            return "repeats the header; take it out"
-        for field, value in values.items():
-            if problem := self.bad_value(field, value):
-                return f"{field} {problem}"
-        return None
-
-    def bad_value(self, field: str, value: str) -> str | None:
-        """What is wrong with one value, in words."""
-        if any("\ud800" <= c <= "\udfff" for c in value):
-            return f"is not UTF-8 text ({value.encode('utf-8', 'surrogateescape')!r}); save the file as UTF-8"
-        if field in ("user", "item"):
-            found = identifiers.problem(value, self.rule)
-            drop = self.rule.missing == "refuse" and identifiers.is_missing(value, self.rule)
-            return found and found + (
-                "; `ids: {missing: drop}` leaves such rows out" if drop else ""
-            )
-        if not _is_number(value):
-            hint = "dates as Unix seconds" if _DATE.match(value) else "a plain one"
-            return f"is not a number ({value!r}); write {hint}"
-        return None
-
-
-_DATE = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from ..core.errors import UserError
 from . import ids as identifiers
 from .containers import LOCAL_LIMIT_BYTES
-from .formats import Layout, column_numbers
 from .ids import Rule
+from .layouts import Layout, column_numbers
 
 MOST_ROWS = LOCAL_LIMIT_BYTES // 8  # a few bytes can declare any number of equal rows
 UNITS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -14,7 +14,8 @@ from . import ids as identifiers
 from .containers import read_content
 from .files import Located, locate
 from .filtering import k_core
-from .formats import Interactions, layout_of, read_interactions
+from .formats import Interactions, read_interactions
+from .layouts import layout_of
 from .synthetic import config_from, generate, oracle_metrics
 
 UNITS = {"unix": 1, "unix-ms": 10**3, "unix-us": 10**6, "unix-ns": 10**9}  # of time in a second

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from seqbench.core.errors import UserError
-from seqbench.data.formats import layout_of, read_interactions
+from seqbench.data.formats import read_interactions
+from seqbench.data.layouts import layout_of
 
 
 def parse(content, format_name="delimited", **overrides):

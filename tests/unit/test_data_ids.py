@@ -4,8 +4,9 @@ import pytest
 
 from seqbench.core.errors import UserError
 from seqbench.data import ids, open_dataset, prepare
-from seqbench.data.formats import layout_of, read_interactions
+from seqbench.data.formats import read_interactions
 from seqbench.data.ids import Rule, lookalikes, whole
+from seqbench.data.layouts import layout_of
 
 NOTHING = [
     "", " ", "\t", "NaN", "nan", "NULL", "null", "None", "NONE", "<NA>", "\\N", "NA", "N/A", "#N/A", "nil", "NaT", "<null>", "(null)",

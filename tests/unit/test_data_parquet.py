@@ -9,8 +9,9 @@ import pytest
 
 from seqbench.core.errors import UserError
 from seqbench.data import open_dataset, prepare
-from seqbench.data.formats import layout_of, read_interactions
+from seqbench.data.formats import read_interactions
 from seqbench.data.ids import Rule
+from seqbench.data.layouts import layout_of
 
 T = 1_400_000_000
 TIMED = {"columns": {"user": "user", "item": "item", "time": "t"}}

@@ -29,8 +29,9 @@ from seqbench.config import load
 from seqbench.core.errors import UserError
 from seqbench.core.yaml_files import parsed
 from seqbench.data.containers import read_content
-from seqbench.data.formats import LAYOUTS, layout_of, read_interactions
+from seqbench.data.formats import read_interactions
 from seqbench.data.ids import RULES, Rule
+from seqbench.data.layouts import LAYOUTS, layout_of
 
 EXAMPLES = int(os.environ.get("SEQBENCH_FUZZ", "0"))
 pytestmark = pytest.mark.slow
