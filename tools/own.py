@@ -21,7 +21,7 @@ from seqbench.core.records import write_atomically
 from seqbench.core.yaml_files import Dumper, parsed
 from seqbench.data.containers import PARQUET, is_packed, read_content
 from seqbench.data.layouts import FIELDS
-from seqbench.data.pipeline import PLAUSIBLE_UNIX_S, UNITS
+from seqbench.data.times import PLAUSIBLE_UNIX_S, UNITS
 
 OUT = Path("results/own.yaml")
 TIMES = (*UNITS, "rank", "none")

@@ -17,22 +17,11 @@ from .filtering import k_core
 from .formats import Interactions, read_interactions
 from .layouts import layout_of
 from .synthetic import config_from, generate, oracle_metrics
+from .times import time_kind
 
-UNITS = {"unix": 1, "unix-ms": 10**3, "unix-us": 10**6, "unix-ns": 10**9}  # of time in a second
-TIME_KINDS = (*UNITS, "rank", "partial", "none")
-PLAUSIBLE_UNIX_S = (1e8, 1e11)  # 1973 to 5138: beyond lie ranks and milliseconds
-WORDS = {
-    "unix": "seconds",
-    "unix-ms": "milliseconds",
-    "unix-us": "microseconds",
-    "unix-ns": "nanoseconds",
-}
-DATES = ((19700101, 20991231), (19700101000000, 20991231235959))  # YYYYMMDD, YYYYMMDDhhmmss
 FEWEST_TRAINED = 2  # events of a user that train: the second is learned from the first
-HEAVY, TIMES_MEDIAN = (
-    0.05,
-    5,
-)  # share of all rows, and of the median user's: more is remarkable for one user
+HEAVY = 0.05  # share of all rows that is remarkable for one user,
+TIMES_MEDIAN = 5  # if it is more than so many times the median user's
 NO_TIES = {
     "rank": "the time column is a rank within the user, ties in time are not visible",
     "partial": "some times are unknown",
@@ -62,7 +51,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     parsed = read_interactions(content, layout, str(located.path), rule)
     if not len(parsed.known):
         raise UserError(f"dataset {name}: no row of {located.path} has both a user and an item")
-    time, parsed = _time_kind(name, definition, parsed)
+    time, parsed = time_kind(name, definition, parsed)
     order, k = definition.get("order", "file"), definition.get("k_core", 5)
     filtering.check_order(order, time)
 
@@ -145,44 +134,6 @@ def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[s
 def _natural(raw_id: str) -> tuple[int, int, str]:
     whole = raw_id.isascii() and raw_id.isdigit()
     return (0, int(raw_id), raw_id) if whole else (1, 0, raw_id)
-
-
-def _time_kind(name: str, definition: dict, parsed: Interactions) -> tuple[str, Interactions]:
-    """What the time column holds, and the rows with times in seconds if it holds real ones."""
-    local, source = definition.get("local", {}), definition["source"]
-    has_time = parsed.time is not None
-    default = SOURCES[source].time if source in SOURCES else "unix" if has_time else "none"
-    kind = local.get("time", default)
-    key = f"datasets.{name}.local.time"
-    if kind not in TIME_KINDS:
-        raise UserError(f"{key}: {kind!r} is unknown; allowed: {', '.join(TIME_KINDS)}")
-    if kind != "none" and not has_time and (kind == "unix" or parsed.position is None):
-        raise UserError(f"{key}: {kind} needs a time column, but local.columns maps none")
-    if kind not in UNITS:
-        return kind, parsed
-    times = parsed.time[parsed.known]
-    low, high = float(times.min()), float(times.max())
-    found = [unit for unit, per_s in UNITS.items() if _plausible(low / per_s, high / per_s)]
-    said = f"{key}: times from {low:.15g} to {high:.15g} are no Unix {WORDS[kind]}"
-    if any(low >= least and high <= most for least, most in DATES):
-        raise UserError(
-            f"{said} but dates such as {int(low)}; write Unix seconds, or say `time: rank`, which keeps their order"
-        )
-    if found == [kind]:
-        if kind != "unix":
-            parsed = dataclasses.replace(parsed, time=parsed.time / UNITS[kind])
-        return "unix", parsed
-    if found:
-        raise UserError(f"{said} but {WORDS[found[0]]}; say `time: {found[0]}`")
-    if low <= 0 and _plausible(high, high):
-        raise UserError(f"{said}; write the real ones, or say `time: partial` if some are unknown")
-    if _plausible(low, low) and any(_plausible(high / n, high / n) for n in UNITS.values()):
-        raise UserError(f"{said}: several units are mixed; write all times in seconds")
-    raise UserError(f"{said}; say `time: rank` if they only give the order within a user")
-
-
-def _plausible(low: float, high: float) -> bool:
-    return PLAUSIBLE_UNIX_S[0] <= low and high <= PLAUSIBLE_UNIX_S[1]
 
 
 def _id_rule(name: str, definition: dict) -> identifiers.Rule:

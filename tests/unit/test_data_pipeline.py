@@ -322,6 +322,7 @@ def test_terms_are_printed(tmp_path, capsys):
         ({"k_core": 9}, "nothing is left of .*own.csv after the 9-core"),
         ({"time": "days"}, "local.time: 'days' is unknown; allowed: unix, .*rank, partial, none"),
         ({"columns": {"item": "item"}, "time": "unix"}, "unix needs a time column"),
+        ({"columns": {"position": "time"}, "time": "unix-ms"}, "unix-ms needs a time column"),
         ({"order": "seed:1", "time": "rank"}, "order: seed:1 needs real times"),
     ],
 )
