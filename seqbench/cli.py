@@ -113,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         "A", "B")  # fmt: skip
     add("plan", _plan, "what a configuration will take: jobs, hours and disk, from records of the nearest machine",
         "CONFIGFILES", "results?", "reference", "device", "cores")  # fmt: skip
+    add(
+        "config",
+        _config,
+        "check configuration files, as a run would: every key, value and name",
+        "CONFIGFILES",
+    )
     add("command", _command, "print the command that makes a record again", "RECORD")
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
     add("publish", _publish, "copy the grid's records to results/reference and make its tables",
@@ -302,6 +308,12 @@ def _plan(a: argparse.Namespace) -> None:
     kind = a.device or device_kind()
     jobs = grid(load(a.CONFIGFILES), MODELS)
     print(planned(plan(jobs, reference, a.results, kind, a.cores), kind))
+
+
+def _config(a: argparse.Namespace) -> None:
+    from .config.load import load
+
+    load(a.CONFIGFILES)
 
 
 def _command(a: argparse.Namespace) -> None:
