@@ -52,7 +52,14 @@ def parsed(text: str, name: str) -> Any:
     """What a text holds that came from ``name``; see `read`."""
     try:
         found = _json(text, name)
-        return _yaml(text, name) if found is _NO_JSON else found
+        found = _yaml(text, name) if found is _NO_JSON else found
+        json.dumps(found, ensure_ascii=False, default=str).encode()
+        return found
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise UserError(
+            f"{name}: {half!r} is half a character; write the character itself"
+        ) from None
     except RecursionError:
         raise UserError(f"{name}: is nested too deeply; write it with fewer levels") from None
     except yaml.MarkedYAMLError as error:

@@ -269,6 +269,7 @@ def _check_rows(content: bytes, layout: Layout, judge: _Judge, file: str, quoted
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="\n")
     strict = quoted and layout.delimiter == ","  # elsewhere `"Heroes" (live)` is a title
     reader = csv.reader(text, **_dialect(layout, quoted), strict=strict)
+    csv.field_size_limit(2**31 - 1)  # a title of 128 KiB is no fault
     width, n_rows, line = None, 0, 1
     try:
         for cells in reader:

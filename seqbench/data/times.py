@@ -15,6 +15,7 @@ WORDS = {
     "unix-us": "microseconds",
     "unix-ns": "nanoseconds",
 }
+HIGHEST_RATING = 10
 DATES = ((19700101, 20991231), (19700101000000, 20991231235959))  # YYYYMMDD, YYYYMMDDhhmmss
 
 
@@ -49,6 +50,10 @@ def time_kind(name: str, definition: dict, parsed: Interactions) -> tuple[str, I
         raise UserError(f"{said}; write the real ones, or say `time: partial` if some are unknown")
     if _plausible(low, low) and any(_plausible(high / n, high / n) for n in UNITS.values()):
         raise UserError(f"{said}: several units are mixed; write all times in seconds")
+    if low >= 0 and high <= HIGHEST_RATING:
+        raise UserError(
+            f"{said}; if they are ratings, name the column of times under `columns`; if ranks, say `time: rank`"
+        )
     raise UserError(f"{said}; say `time: rank` if they only give the order within a user")
 
 

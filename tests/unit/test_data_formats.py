@@ -326,3 +326,8 @@ def test_exchanged_columns_are_refused(content, format_name, overrides):
 )  # fmt: skip
 def test_ids_that_only_might_be_products_pass(content):
     assert len(parse(content).users) == 1
+
+
+def test_a_long_text_is_no_fault():
+    content = b'user,item,title\n1,5,"' + b"a\n" * 100_000 + b'"\n2,6,x\n'
+    assert rows(parse(content)) == [("1", "5", None), ("2", "6", None)]

@@ -334,7 +334,8 @@ def test_bad_definitions(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("shift", "said"),
     [
-        (0, "are no Unix seconds; say `time: rank`"),
+        (0, "are no Unix seconds; if they are ratings, name the column of times under `columns`"),
+        (100, "are no Unix seconds; say `time: rank`"),
         (T * 10**3, "are no Unix seconds but milliseconds; say `time: unix-ms`"),
         (T * 10**6, "are no Unix seconds but microseconds; say `time: unix-us`"),
         (T * 10**9, "are no Unix seconds but nanoseconds; say `time: unix-ns`"),

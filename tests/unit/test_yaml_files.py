@@ -68,6 +68,8 @@ MISREAD = [
     ("a: !!python/object/apply:os.system [ls]", ", line 1: a: tag:yaml.org,2002:python/object/apply:os.system is not read"),
     ("a: !mine 3", ", line 1: a: !mine is not read here"),
     ("a: " + "9" * 5000, ", line 1: a: YAML reads 9"),
+    ('a: "\\ud800"', ": '\\ud800' is half a character"),
+    ('{"a": "\\udc00"}', ": '\\udc00' is half a character"),
     ("a: &a {b: *a}", ", line 1: a.b: an alias stands for what it is part of"),
     ("a: &a {<<: *a}", ", line 1: a.<<: an alias stands for what it is part of"),
     ("a: 1\n---\nb: 2\n", ", line 2: is no YAML: expected a single document"),
