@@ -20,6 +20,10 @@ from .synthetic import config_from, generate, oracle_metrics
 from .times import time_kind
 
 FEWEST_TRAINED = 2  # events of a user that train: the second is learned from the first
+LONGEST_NUMBER = (
+    1000  # digits of an id that is sorted by its value; Python reads no number of 4,301
+)
+MOSTLY_TIED = 0.9  # share of events
 HEAVY = 0.05  # share of all rows that is remarkable for one user,
 TIMES_MEDIAN = 5  # if it is more than so many times the median user's
 NO_TIES = {
@@ -132,7 +136,7 @@ def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[s
 
 
 def _natural(raw_id: str) -> tuple[int, int, str]:
-    whole = raw_id.isascii() and raw_id.isdigit()
+    whole = raw_id.isascii() and raw_id.isdigit() and len(raw_id) <= LONGEST_NUMBER
     return (0, int(raw_id), raw_id) if whole else (1, 0, raw_id)
 
 
@@ -320,3 +324,9 @@ def _announce(info: dict) -> None:
     for key in ("file", "url", "substitute_file", "order", "split", "terms", "citation"):
         if facts[key]:
             _say(info["name"], f"{key}: {facts[key]}")
+    if info["ties"] and info["ties"]["events_tied"] > MOSTLY_TIED:
+        _say(
+            info["name"],
+            f"warning: {info['ties']['events_tied']:.0%} of all events share their time with a neighbour, so the order of the"
+            " file decides; are the times whole ones?",
+        )

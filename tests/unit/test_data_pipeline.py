@@ -275,6 +275,26 @@ def test_synthetic_histories_can_be_too_short_too(tmp_path, length, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_id_of_any_length_is_sorted(tmp_path):
+    ids = ["9" * 5000, "10", "9", "x" * 5000]
+    rows = [(user, item, k) for k in range(3) for user in ids for item in ids]
+    prepare("own", own(write_rows(tmp_path, rows), k_core=1), tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/user_ids.txt").read_text().split() == ["9", "10", *ids[::3]]
+
+
+def test_times_that_lost_their_digits_are_named(tmp_path, capsys):
+    """As a spreadsheet writes them: 1.4E+09."""
+    prepare(
+        "own",
+        own(write_rows(tmp_path, [(u, i, 0) for u, i, _ in ROWS])),
+        tmp_path,
+        tmp_path / "out",
+    )
+    assert (
+        "warning: 100% of all events share their time with a neighbour" in capsys.readouterr().err
+    )
+
+
 def test_repeats():
     assert repeats(np.array([1, 1, 1, 2, 1]), np.array([0, 2, 5])) == pytest.approx(2 / 5)
     assert repeats(np.array([1]), np.array([0, 1])) == 0

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from seqbench.config import load
 from seqbench.core.errors import UserError
 from seqbench.core.yaml_files import parsed
+from seqbench.data import open_dataset, prepare
 from seqbench.data.containers import read_content
 from seqbench.data.formats import read_interactions
 from seqbench.data.ids import RULES, Rule
@@ -150,8 +151,8 @@ def tables(draw):
     head = draw(st.sampled_from([["user", "item", "t"], ["user_id:token", "item_id:token", "timestamp:float"], []]))  # fmt: skip
     rows = [head[:width] + ["x"] * (width - len(head))] if head else []
     plain = draw(st.booleans())
-    cells = st.sampled_from(["1", "2", "30", "u1", "u2", "1400000000"]) if plain else CELLS
-    for _ in range(draw(st.integers(0, 8))):
+    cells = st.sampled_from(["1", "2", "1400000000", "1400000001"]) if plain else CELLS
+    for _ in range(draw(st.integers(0, 16 if plain else 8))):
         n = width if draw(st.integers(0, 9)) else draw(st.integers(0, 6))
         rows.append([draw(cells) for _ in range(n)])
     end = draw(st.sampled_from(["\n", "\r\n", "\n", "\n\n", "\r"]))
@@ -195,6 +196,33 @@ def test_text(data, table, rule):
         check_sound(found, rule)
         if not set(b'"\r\x00') & set(content) and len(layout.delimiter) == 1:
             check_rows(found, content, layout, rule)
+
+
+@fuzzed
+@given(table=tables(), rule=RULE, k=st.sampled_from([1, 1, 2]), time=st.sampled_from(["unix", "unix-ms", "rank", "none"]), order=st.sampled_from(["file", "float32", "seed:1"]), split=st.sampled_from(["leave-one-out", "temporal"]), header=st.booleans())  # fmt: skip
+def test_preparing(table, rule, k, time, order, split, header):
+    content, delimiter = table
+    columns = (
+        {"user": "user", "item": "item", "time": "t"}
+        if header
+        else {"user": 0, "item": 1, "time": 2}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.csv"
+        file.write_bytes(content)
+        local = {
+            "path": str(file),
+            "time": time,
+            "delimiter": delimiter,
+            "header": header,
+            "columns": columns,
+        }
+        block = {
+            "source": "file", "k_core": k, "order": order, "split": split, "ids": vars(rule), "local": local,
+        }  # fmt: skip
+        with one_line(""):
+            prepare("own", block, Path(folder), Path(folder) / "out")
+            open_dataset(Path(folder) / "out")
 
 
 def check_sound(found, rule):
