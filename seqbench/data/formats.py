@@ -24,6 +24,7 @@ from .ids import Rule, Seen
 from .layouts import Layout, check_exchanged, check_header, column_names, column_numbers, is_number
 
 LONGEST_HEADER_BYTES = 2**16
+HEADER = "a header among the rows"
 EXACT = 2**53  # whole numbers below it are told apart as float64
 
 
@@ -69,7 +70,7 @@ class _Judge:
 
     def bad_value(self, field: str, value: str) -> str | None:
         """What is wrong with one value, in words."""
-        if any("\ud800" <= c <= "\udfff" for c in value):
+        if _NO_TEXT.search(value):
             return f"is not UTF-8 text ({value.encode('utf-8', 'surrogateescape')!r}); save the file as UTF-8"
         if field in ("user", "item"):
             found = identifiers.problem(value, self.rule)
@@ -83,6 +84,7 @@ class _Judge:
         return None
 
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes that no text stands for
 _DATE = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 
 
@@ -126,7 +128,7 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     try:
         table = _read_table(content, layout, columns, len(head), quoted)
     except pa.ArrowInvalid as error:
-        _blame(content, layout, judge, file, quoted)
+        _check_rows(content, layout, judge, file, quoted)
         said = " ".join(str(error).split())
         raise UserError(f"{file} cannot be parsed: {said}") from None
     if quoted:
@@ -134,21 +136,26 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     if not table.num_rows:
         raise UserError(f"{file} holds no rows")
     arrays = {name: table[name].chunk(0) for name in columns}
-    if any(_doubtful(name, arrays[name], judge) for name in columns):
-        _blame(content, layout, judge, file, quoted)
+    doubts = list(filter(None, (_doubt(name, arrays[name], judge) for name in columns)))
+    if doubts:
+        _check_rows(content, layout, judge, file, quoted)
+        if problem := next((doubt for doubt in doubts if doubt != HEADER), None):
+            raise UserError(f"{file}: {problem}")  # of a row that the slow reading cuts elsewhere
     return names if layout.header else [""] * len(names), columns, arrays
 
 
-def _doubtful(name: str, array, judge: _Judge) -> bool:
-    """Whether a column may hold what `_Judge` refuses."""
+def _doubt(name: str, array, judge: _Judge) -> str | None:
+    """What may be wrong with a column, in words: a value that `_Judge` refuses, or a repeated header."""
     if name not in ("user", "item"):
-        return not np.isfinite(np.from_dlpack(array)).all()
-    values = array.dictionary
-    if identifiers.all_plain(values, judge.rule):
-        return False
-    values = values.to_pylist()
+        finite = np.isfinite(np.from_dlpack(array)).all()
+        return None if finite else f"{name} is not a number in some row"
+    if identifiers.all_plain(array.dictionary, judge.rule):
+        return None
+    values = array.dictionary.to_pylist()
+    if problem := next(filter(None, (identifiers.problem(v, judge.rule) for v in values)), None):
+        return f"{name} {problem}"
     repeated = judge.head is not None and judge.head[judge.columns[name]] in values
-    return repeated or any(identifiers.problem(value, judge.rule) for value in values)
+    return HEADER if repeated else None
 
 
 def _check_whole(numbers: np.ndarray, field: str, file: str) -> None:
@@ -256,11 +263,6 @@ def _check_joined_lines(
             f"{file}: {n_rows} rows were read, {expected} expected from its {n_lines} lines; "
             "take the line breaks out of its quoted values"
         )
-
-
-def _blame(content: bytes, layout: Layout, judge: _Judge, file: str, quoted: bool) -> None:
-    """Read line by line and raise UserError for the first bad row; returns when none is found."""
-    _check_rows(content, layout, judge, file, quoted)
 
 
 def _check_rows(content: bytes, layout: Layout, judge: _Judge, file: str, quoted: bool) -> int:
