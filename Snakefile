@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
-from seqbench.config.load import validate
+from seqbench.config.load import check_given, validate
 from seqbench.core.errors import UserError
 
 
@@ -14,6 +14,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 try:
+    check_given(workflow.configfiles, sys.argv[1:])
     config = validate(config)
 except UserError as error:
     sys.exit(f"error: {error}")

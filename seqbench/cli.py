@@ -37,6 +37,14 @@ def count(text: str) -> int:
     return value
 
 
+def place(text: str) -> Path:
+    """A path; `~` is the home folder also where no shell says so, as in --out=~/x."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 on success, 1 when a check found problems, 2 on bad input."""
     arguments = _parser().parse_args(argv)
@@ -105,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         "A", "B")  # fmt: skip
     add("plan", _plan, "what a configuration will take: jobs, hours and disk, from records of the nearest machine",
         "CONFIGFILES", "results?", "reference", "device", "cores")  # fmt: skip
+    add(
+        "config",
+        _config,
+        "check configuration files, as a run would: every key, value and name",
+        "CONFIGFILES",
+    )
     add("command", _command, "print the command that makes a record again", "RECORD")
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
     add("publish", _publish, "copy the grid's records to results/reference and make its tables",
@@ -118,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_PATH = {"type": Path, "required": True}
+_PATH = {"type": place, "required": True}
 # A name with a question mark is the same option where it may be left out.
 _OPTIONS: dict[str, dict] = {
     "name": {"required": True, "help": "name of the dataset in the configuration"},
@@ -128,31 +142,31 @@ _OPTIONS: dict[str, dict] = {
     "job": {"required": True, "help": "the training or measuring job as JSON, as results/grid.json has it"},
     "study": {"required": True, "help": "the study as JSON"},
     "tuned": {**_PATH, "help": "the configuration file to write"},
-    "configfile": {"type": Path, "nargs": "*", "default": [], "help": "files merged over config/config.yaml"},
+    "configfile": {"type": place, "nargs": "*", "default": [], "help": "files merged over config/config.yaml"},
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
-    "dataset?": {"type": Path, "help": "prepared dataset; none for full-length batches"},
+    "dataset?": {"type": place, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
     "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
     "results": {**_PATH, "help": "the results folder"},
-    "RECORD": {"type": Path, "help": "folder of a record, as results/runs/<dataset>/<track>/<model>/L50-s0"},
-    "records?": {"type": Path, "default": Path("results"), "help": "folder of records or of tables (default: results)"},
+    "RECORD": {"type": place, "help": "folder of a record, as results/runs/<dataset>/<track>/<model>/L50-s0"},
+    "records?": {"type": place, "default": Path("results"), "help": "folder of records or of tables (default: results)"},
     "dataset-name": {"help": "name of a dataset"},
     "length": {"help": "history length"},
     "track": {"help": "name of a track"},
     "seen": {"choices": ["kept", "excluded"], "help": "whether seen items stay in the ranking"},
     "machine": {"help": "name of the machine whose costs are shown"},
-    "A": {"type": Path, "help": "folder of records, as results/reference/<machine>"},
-    "B": {"type": Path, "help": "folder of records that is held against it"},
-    "CONFIGFILES": {"type": Path, "nargs": "*", "help": "files merged over config/config.yaml"},
-    "results?": {"type": Path, "default": Path("results"), "help": "the results folder: what it holds is not to do (default: results)"},
-    "reference": {"type": Path, "help": "folder of published records (default: results/reference)"},
+    "A": {"type": place, "help": "folder of records, as results/reference/<machine>"},
+    "B": {"type": place, "help": "folder of records that is held against it"},
+    "CONFIGFILES": {"type": place, "nargs": "*", "help": "files merged over config/config.yaml"},
+    "results?": {"type": place, "default": Path("results"), "help": "the results folder: what it holds is not to do (default: results)"},
+    "reference": {"type": place, "help": "folder of published records (default: results/reference)"},
     "device": {"choices": ["cpu", "cuda"], "help": "device that will compute (default: this machine's)"},
     "cores": {"type": count, "default": os.cpu_count(), "help": "cores of the machine that will compute (default: this machine's)"},
     "records": {**_PATH, "help": "folder of records: results/reference, or results"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
-    "readme": {"type": Path, "help": "README whose result tables are rewritten from the reference"},
+    "readme": {"type": place, "help": "README whose result tables are rewritten from the reference"},
     "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
                "help": "which records to remove"},
 }  # fmt: skip
@@ -294,6 +308,12 @@ def _plan(a: argparse.Namespace) -> None:
     kind = a.device or device_kind()
     jobs = grid(load(a.CONFIGFILES), MODELS)
     print(planned(plan(jobs, reference, a.results, kind, a.cores), kind))
+
+
+def _config(a: argparse.Namespace) -> None:
+    from .config.load import load
+
+    load(a.CONFIGFILES)
 
 
 def _command(a: argparse.Namespace) -> None:

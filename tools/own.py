@@ -9,6 +9,7 @@ import csv
 import os
 import sys
 from collections.abc import Mapping
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import yaml
 
 from seqbench.core.errors import UserError, words
 from seqbench.core.records import write_atomically
-from seqbench.data.formats import FIELDS
-from seqbench.data.pipeline import PLAUSIBLE_UNIX_S
+from seqbench.core.yaml_files import Dumper, parsed
+from seqbench.data.containers import PARQUET, is_packed, read_content
+from seqbench.data.layouts import FIELDS
+from seqbench.data.times import PLAUSIBLE_UNIX_S, UNITS
 
 OUT = Path("results/own.yaml")
-TIMES = ("unix", "rank", "none")
-AWKWARD = set("'\"{}$\n")  # which shells and Snakemake read in their own way
+TIMES = (*UNITS, "rank", "none")
+LOOKED_AT = 2**16  # characters
 
 
 def configuration(given: Mapping[str, str]) -> dict[str, Any]:
@@ -31,11 +34,9 @@ def configuration(given: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         UserError: no such file, a name or a value that cannot be taken, or a file without the columns or times named.
     """
-    path, time = given.get("CSV", ""), given.get("TIME") or "unix"
+    path, time = os.path.expanduser(given.get("CSV", "")), given.get("TIME") or "unix"
     if not path:
         raise UserError("CSV: names no file; say make own CSV=clicks.csv")
-    if AWKWARD & set(path):
-        raise UserError(f"CSV={path}: has quotes, braces or $ in its name; rename the file")
     if not Path(path).is_file():
         raise UserError(f"CSV={path}: no such file")
     if time not in TIMES:
@@ -52,9 +53,9 @@ def configuration(given: Mapping[str, str]) -> dict[str, Any]:
 def _columns(text: str, time: str) -> dict[str, Any]:
     example = 'COLUMNS="{user: customer, item: article, time: seconds}"'
     try:
-        columns = yaml.safe_load(text) if text else {f: f for f in FIELDS if f != "position"}
-    except yaml.YAMLError:
-        columns = None
+        columns = parsed(text, "COLUMNS") if text else {f: f for f in FIELDS if f != "position"}
+    except UserError as error:
+        raise UserError(f"{error}; say {example}") from None
     if not isinstance(columns, dict) or not {"user", "item"} <= columns.keys() <= set(FIELDS):
         raise UserError(f"COLUMNS={text}: names no columns; say {example}")
     return {field: name for field, name in columns.items() if (field, time) != ("time", "none")}
@@ -62,11 +63,14 @@ def _columns(text: str, time: str) -> dict[str, Any]:
 
 def _look(path: str, columns: Mapping[str, Any], time: str) -> None:
     """Whether the columns are there, and whether the first time can be what it is said to be."""
+    content = _beginning(path)
+    if content is None:
+        return  # Parquet: preparing names what lacks
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            names, *rows = islice(csv.reader(file), 2)
+        names, *rows = islice(csv.reader(StringIO(content, newline="")), 2)
     except (ValueError, csv.Error):
         raise UserError(f"{path}: no lines of comma-separated text; see config/README.md") from None
+    names = [name.strip() for name in names]
     for field, name in columns.items():
         if name in names or (isinstance(name, int) and name < len(names)):
             continue
@@ -75,21 +79,35 @@ def _look(path: str, columns: Mapping[str, Any], time: str) -> None:
         raise UserError(
             f"{path}: has no column {name!r} for {field}; it has {', '.join(names)}; name it with COLUMNS={hint}"
         )
-    if "time" in columns and time == "unix" and rows:
+    if "time" in columns and time in UNITS and rows:
         at = columns["time"]
         value = (
             rows[0][names.index(at) if at in names else at] if len(rows[0]) == len(names) else ""
         )
-        if value and not _unix(value):
+        if value and not _unix(value, time):
+            other = next((f"TIME={unit}, " for unit in UNITS if _unix(value, unit)), "")
             raise UserError(
-                f"{path}: the first time, {value!r}, is no Unix second; say TIME=rank where numbers only order a user's"
-                " lines, or TIME=none to take the order of the lines"
+                f"{path}: the first time, {value!r}, is not what TIME={time} says; say {other}TIME=rank where numbers only"
+                " order a user's lines, or TIME=none to take the order of the lines"
             )
 
 
-def _unix(value: str) -> bool:
+def _beginning(path: str) -> str | None:
+    """First lines of a file, unpacked; None of one that holds no lines."""
+    if is_packed(Path(path)):
+        content = read_content(Path(path), None)
+        return (
+            None
+            if content.startswith(PARQUET)
+            else content[:LOOKED_AT].decode("utf-8-sig", "ignore")
+        )
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        return file.read(LOOKED_AT)
+
+
+def _unix(value: str, unit: str) -> bool:
     try:
-        return PLAUSIBLE_UNIX_S[0] <= float(value) <= PLAUSIBLE_UNIX_S[1]
+        return PLAUSIBLE_UNIX_S[0] <= float(value) / UNITS[unit] <= PLAUSIBLE_UNIX_S[1]
     except ValueError:
         return False
 
@@ -97,7 +115,9 @@ def _unix(value: str) -> bool:
 def main() -> int:
     """Write the configuration; 2 on bad input."""
     try:
-        text = yaml.safe_dump(configuration(os.environ), sort_keys=False, allow_unicode=True)
+        text = yaml.dump(
+            configuration(os.environ), Dumper=Dumper, sort_keys=False, allow_unicode=True
+        )
         write_atomically(OUT, text.encode())
     except (UserError, OSError) as error:
         print(f"error: {words(error)}", file=sys.stderr)

@@ -10,26 +10,28 @@ import ast
 import copy
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
+from ..core.yaml_files import read, read_mapping
 from .grid import base_training, studies
-from .messages import explain, instead, renamed
+from .messages import explain, instead, renamed, show
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 MODELS = ROOT / "models"
+TEMPLATES = "__use_yte__"  # the key with which Snakemake evaluates expressions of a file
 SOURCES = ROOT / "seqbench" / "config" / "sources.py"
 
 
@@ -63,11 +65,12 @@ def validate(
     """
     for problem in renamed(config):
         raise UserError(f"config: {problem}")
-    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    schema = read(schema_path)
     error = best_match(_Validator(schema).iter_errors(config))
     if error is not None:
         raise UserError(f"config: {explain(error)}")
     filled = without_removed(_with_defaults(copy.deepcopy(dict(config)), schema))
+    _expand_paths(filled)
     for problem in _problems(filled, models_dir):
         raise UserError(f"config: {problem}")
     return filled
@@ -81,16 +84,29 @@ def load(files: Iterable[Path] = ()) -> dict[str, Any]:
     """
     config: dict[str, Any] = {}
     for file in (ROOT / "config" / "config.yaml", *files):
-        try:
-            config = merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror}; name a configuration file") from None
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file}: is no UTF-8 ({error}); save it as UTF-8") from None
-        except yaml.YAMLError as error:
-            why = " ".join(str(error).split())
-            raise UserError(f"{file}: is no YAML: {why}") from None
+        config = merged(config, read_mapping(file))
     return validate(config)
+
+
+def check_given(files: Iterable[Path], command: Sequence[str]) -> None:
+    """Refuse what Snakemake, which reads the files itself, takes without a word.
+
+    files: every configuration file of a run. command: the words that Snakemake was called with.
+
+    Raises:
+        UserError: a key twice, a value that is read as another one than it looks like, or an option given twice.
+    """
+    for file in files:
+        if TEMPLATES in read_mapping(file):
+            raise UserError(
+                f"{file}: {TEMPLATES} makes Snakemake run code in it; write the values out"
+            )
+    for option in ("--configfile", "--config"):
+        names = (option, f"{option}s") if option == "--configfile" else (option, "-C")
+        if sum(word.partition("=")[0] in names for word in command) > 1:
+            raise UserError(
+                f"{option} stands twice in the command, and Snakemake reads the last only; name all after one {option}"
+            )
 
 
 def merged(below: Any, above: Any) -> Any:
@@ -124,6 +140,32 @@ def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
         if isinstance(block.get(key), dict):
             block[key] = _with_defaults(block[key], sub)
     return block
+
+
+def _expand_paths(config: dict[str, Any]) -> None:
+    """`~` in the places of data becomes the home folder, as a shell would have it.
+
+    Raises:
+        UserError: no such home folder, a variable that no shell expands here, or a zero byte.
+    """
+    places = [("data_dir", config, "data_dir")]
+    for name, block in config["datasets"].items():
+        if local := block.get("local"):
+            places.append((f"datasets.{name}.local.path", local, "path"))
+    for key, block, name in places:
+        text = block[name]
+        try:
+            path = str(Path(text).expanduser()) if text.startswith("~") else text
+        except RuntimeError:
+            raise UserError(f"config: {key} = {show(text)}: has no such home folder; write it out") from None  # fmt: skip
+        variable = re.search(r"\$(\w+|\{\w+\})", path)
+        if variable and not Path(path).exists():
+            raise UserError(
+                f"config: {key} = {show(text)}: {variable[0]} is not expanded here; write the folder out, or ~ for the home folder"
+            )
+        if "\0" in path or any("\ud800" <= c <= "\udfff" for c in path):
+            raise UserError(f"config: {key} = {show(text)}: is no path; take the zero byte or half a character out")  # fmt: skip
+        block[name] = path
 
 
 # --- meaning: names that must exist, hyper-parameters that a model must have --------------------------------------

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import yaml
 from jsonschema.exceptions import ValidationError
 
+from ..core.yaml_files import with_point
+
+NO_MORE = "(?!\n)"  # behind the end of a pattern: `$` alone also stands before a last line break
 # Keys of earlier configurations by the new one; * stands for any names.
 RENAMED = {
     "settings": "selected_settings",
@@ -77,7 +79,7 @@ def _rule(error: ValidationError) -> str:
         "minProperties": "must not be empty",
         "minLength": "must not be empty",
         "uniqueItems": "has an entry twice",
-        "pattern": f"must match {value}",
+        "pattern": f"must match {str(value).removesuffix(NO_MORE)}",
     }
     return rules.get(error.validator, error.message)
 
@@ -97,17 +99,9 @@ def text_hint(value: Any) -> str:
         float(value)
     except ValueError:
         return ""
-    if "e" in value.lower() and isinstance(yaml.safe_load(value), str):
-        return f"; YAML reads {value} as text: write {_with_point(value)}"
+    if "e" in value.lower() and with_point(value) != value.lower():
+        return f"; YAML reads {value} as text: write {with_point(value)}"
     return "; a number nested in --config arrives as text: put it into a YAML file and pass that with --configfile"
-
-
-def _with_point(value: str) -> str:
-    """A number with an exponent as YAML reads it: with a point, and a sign at the exponent."""
-    mantissa, _, exponent = value.lower().partition("e")
-    sign = "" if exponent.startswith(("-", "+")) else "+"
-    point = "" if "." in mantissa else ".0"
-    return f"{mantissa}{point}e{sign}{exponent}"
 
 
 def _key_path(parts: Iterable[str | int]) -> str:

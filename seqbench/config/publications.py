@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
+from ..core.yaml_files import read
 from .load import ROOT
 from .messages import explain
 
@@ -39,7 +39,7 @@ def published_values(path: Path = VALUES) -> dict[str, Any]:
 
 
 def _read(path: Path, schema: Path) -> dict[str, Any]:
-    content, rules = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (path, schema))
+    content, rules = read(path), read(schema)
     if error := best_match(Draft202012Validator(rules).iter_errors(content)):
         raise UserError(f"{path.name}: {explain(error)}")
     for metric in _metrics(content):

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..core.errors import UserError
 from ..core.jobs import TrainingJob
+from ..core.yaml_files import read_mapping
 from . import grid, load
 from .model_files import MODELS, available_models, is_trainable, model_config_fields
 
@@ -57,4 +56,4 @@ def defaults() -> dict[str, dict[str, Any]]:
 def _declared(name: str) -> dict[str, Any]:
     """A configuration file of the project as written; empty if there is none."""
     file = CONFIG / f"{name}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return read_mapping(file) if file.exists() else {}

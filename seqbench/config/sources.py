@@ -45,7 +45,7 @@ class Origin:
 
     url: str
     file: str  # name in data_dir; unique among the origins of all sources
-    format: str  # a key of formats.LAYOUTS
+    format: str  # a key of layouts.LAYOUTS
     max_bytes: int  # more than this, packed or unpacked, is refused
     sha256: str | None = None  # of the downloaded file; None: not published
     sure: bool = True  # False: a mismatch is for the user to judge, not skipped over
@@ -156,10 +156,13 @@ def raw_content(block: Mapping[str, Any], data_dir: Path, prepared: Path) -> str
     """
     made_from = _made_from(prepared)
     published = next((o.sha256 for o in _origins(block)), None)
-    file = raw_file(block, data_dir)
-    if file is None or not file.is_file():
+    try:
+        file = raw_file(block, data_dir)
+        found = remembered_sha256(file) if file is not None and file.is_file() else None
+    except OSError:  # preparing says what is wrong with the file
+        found = None
+    if found is None:
         return published or made_from
-    found = remembered_sha256(file)
     mirrored = published and not block.get("local") and file.name != _origins(block)[0].file
     return published if mirrored and made_from in (None, found) else found
 

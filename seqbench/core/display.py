@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from .yaml_files import read as read_yaml
 
 PRIMARY_METRIC = "ndcg@10"  # decides who ranks better wherever one metric must
 QUALITY_METRICS = ("hr@10", "ndcg@10", "mrr@10")  # of every table, from ranks: `metrics.per_user`
 COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
 # The tables that `collect` makes and the columns of each.
-TABLES: dict[str, list[str]] = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
+TABLES: dict[str, list[str]] = read_yaml(COLUMNS_FILE)
 PHASES = {"train": "Training", "inference": "Inference"}
 HIGHER, LOWER = "higher", "lower"
 

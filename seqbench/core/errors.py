@@ -13,6 +13,15 @@ class UserError(Exception):
     The command line prints it as ``error: <message>`` and exits with status 2, without a traceback.
     """
 
+    def __str__(self) -> str:
+        """One line that any terminal can show, whatever stands in a file's name or values."""
+        return shown(super().__str__())
+
+
+def shown(text: str) -> str:
+    """A text without line breaks and what terminals take for orders: such characters as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 def words(error: Exception) -> str:
     """One line on an error of the user's or of the system's (a path, a permission, a file that is no text)."""
@@ -21,7 +30,7 @@ def words(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"a file that should be text is no UTF-8 ({error})"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}; check this path"
+        return shown(f"{error.filename}: {error.strerror}; check this path")
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jsonschema import Draft202012Validator
 
 from . import provenance
 from .errors import UserError
 from .jobs import MeasurementJob, Study, bad_schedule, check_complete, filled, parse, wrong_type
+from .yaml_files import read as read_yaml
 
 DECIDES = "nothing"
 
@@ -285,7 +285,7 @@ def job_problem(job: Mapping[str, Any]) -> str | None:
 
 @lru_cache
 def _validator(part: str | None) -> Draft202012Validator:
-    schema = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    schema = read_yaml(SCHEMA_FILE)
     return Draft202012Validator(schema["properties"][part] if part else schema)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +30,8 @@ class Policy:
     attempts: int = 4  # per URL, without getting on
     backoff_s: float = 1.0  # before the second attempt; doubles after each
     stall_s: float = 30.0  # without a byte: the connection counts as dead
+    slow_s: float = 300.0  # after which less than `least_bytes_per_s` on average is too slow
+    least_bytes_per_s: float = 4096.0
 
 
 class Refused(Exception):
@@ -103,9 +106,10 @@ def _fetch_with_retries(url: str, file: BinaryIO, max_bytes: int, policy: Policy
     """Append to `file` until it is complete; returns whether it held something before."""
     start = have = file.seek(0, os.SEEK_END)
     failures = 0
+    pace = _Pace(policy)
     while True:
         try:
-            _attempt(url, file, max_bytes, policy.stall_s)
+            _attempt(url, file, max_bytes, policy.stall_s, pace)
             return start > 0
         except _Retry as problem:
             reason = str(problem)
@@ -118,20 +122,38 @@ def _fetch_with_retries(url: str, file: BinaryIO, max_bytes: int, policy: Policy
         time.sleep(wait_s)
 
 
-def _attempt(url: str, file: BinaryIO, max_bytes: int, stall_s: float) -> None:
+class _Pace:
+    """Refuses a server that would never be done: one that sends a byte now and then keeps its connection alive."""
+
+    def __init__(self, policy: Policy):
+        self.policy, self.begun_s, self.received = policy, time.monotonic(), 0
+
+    def count(self, n_bytes: int) -> None:
+        self.received += n_bytes
+        passed_s = time.monotonic() - self.begun_s
+        least = self.policy.least_bytes_per_s
+        if passed_s > self.policy.slow_s and self.received < least * passed_s:
+            raise Refused(f"sends less than {least:,.0f} bytes/s; get the file by other means")
+
+
+def _attempt(url: str, file: BinaryIO, max_bytes: int, stall_s: float, pace: _Pace) -> None:
     have = file.seek(0, os.SEEK_END)
     request = urllib.request.Request(url, headers={"User-Agent": "seqbench"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        response = urllib.request.urlopen(request, timeout=stall_s)
+        response = _answer(request, stall_s)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing after what we have: complete already, or a stale part
             _check_complete(error, file, have)
             return
         raise (_Retry if error.code in RETRIED_STATUS else Refused)(f"HTTP {error.code}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+    ) as error:  # ValueError: a head that is none
         raise _Retry(_reason(error, stall_s)) from None
     with response:
         if response.status != 206:  # the whole file: it ignored the range
@@ -140,7 +162,30 @@ def _attempt(url: str, file: BinaryIO, max_bytes: int, stall_s: float) -> None:
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             file.truncate(0)
             raise _Retry("answered with another range; starting over")
-        _copy(response, file, have, max_bytes, stall_s)
+        _copy(response, file, have, max_bytes, stall_s, pace)
+
+
+def _answer(request: urllib.request.Request, stall_s: float) -> http.client.HTTPResponse:
+    """The response, up to its head; TimeoutError where that takes far longer than a server may be silent.
+
+    The socket's own limit begins anew with every byte, and a head may come byte by byte.
+    """
+    found: list = []
+
+    def ask() -> None:
+        try:
+            found.append(urllib.request.urlopen(request, timeout=stall_s))  # nosec B310 # the urls are ours
+        except Exception as error:  # raised again below
+            found.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(3 * stall_s)
+    if not found:
+        raise TimeoutError
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
 
 
 def _check_complete(error: urllib.error.HTTPError, file: BinaryIO, have: int) -> None:
@@ -150,10 +195,11 @@ def _check_complete(error: urllib.error.HTTPError, file: BinaryIO, have: int) ->
 
 
 def _copy(
-    response: http.client.HTTPResponse, file: BinaryIO, have: int, max_bytes: int, stall_s: float
-) -> None:
-    length = response.headers.get("Content-Length")
-    total = have + int(length) if length else None
+    response: http.client.HTTPResponse, file: BinaryIO, have: int, max_bytes: int, stall_s: float,
+    pace: _Pace,
+) -> None:  # fmt: skip
+    length = response.headers.get("Content-Length", "")
+    total = have + int(length) if length.isascii() and length.isdigit() else None
     if total and total > max_bytes:
         file.truncate(0)
         raise Refused(f"offers {total:,} bytes, more than the allowed {max_bytes:,}")
@@ -165,6 +211,7 @@ def _copy(
                 file.truncate(0)
                 raise Refused(f"sends more than the allowed {max_bytes:,} bytes")
             file.write(chunk)
+            pace.count(len(chunk))
             progress.show(have)
     finally:
         progress.close(have)
@@ -176,7 +223,7 @@ def _copy(
 def _read(response: http.client.HTTPResponse, stall_s: float) -> bytes:
     try:
         return response.read1(CHUNK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise _Retry(_reason(error, stall_s)) from None
 
 
@@ -184,7 +231,8 @@ def _reason(error: Exception, stall_s: float) -> str:
     cause = getattr(error, "reason", error)
     if isinstance(cause, TimeoutError):
         return f"no answer within {stall_s:g} s"
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    said = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return " ".join(said.split())[:200]
 
 
 class _Progress:

@@ -1,55 +1,36 @@
 """Parsers: the bytes of a publisher's file -> integer codes, raw ids and times.
 
-A format is a row in LAYOUTS. All of them are delimited text, so one fast parser reads them; when
-it stumbles, a slow second reading finds the line to blame.
+All formats are delimited text, so one fast parser reads them; when it stumbles, a slow second
+reading finds the line to blame. Parquet has the columns of any of them.
 
 Quotes may enclose a value. Between commas such a value may span lines; elsewhere a file in which
 one would is one whose quotes are text (a title `"Alien`), and no line joins the next.
 """
 
 import csv
+import dataclasses
 import io
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
 from ..core.errors import UserError
+from . import ids as identifiers
+from .containers import PARQUET
+from .ids import Rule, Seen
+from .layouts import Layout, check_exchanged, check_header, column_names, column_numbers, is_number
 
-FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
 LONGEST_HEADER_BYTES = 2**16
-MISSING = ("", "nan", "NaN")
+HEADER = "a header among the rows"
 EXACT = 2**53  # whole numbers below it are told apart as float64
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a delimited file is laid out; columns are names (with a header) or 0-based numbers."""
-
-    delimiter: str = ","  # one character, or the same character repeated (`::`)
-    header: bool | str = True  # "typed": RecBole's `user_id:token`
-    user: str | int = "user"
-    item: str | int = "item"
-    time: str | int | None = None
-    position: str | int | None = None
-    member: str | None = None  # the file wanted from a zip
-
-
-LAYOUTS = {
-    "movielens": Layout("::", False, 0, 1, 3, member="ratings.dat"),
-    "ml-100k": Layout("\t", False, 0, 1, 3, member="u.data"),
-    "amazon-ratings": Layout(",", False, 0, 1, 3, member="*.csv"),
-    "inter": Layout("\t", "typed", "user_id", "item_id", "timestamp", member="*.inter"),
-    "delimited": Layout(),
-}
-
-
-@dataclass(frozen=True)
 class Interactions:
-    """Parsed rows in file order; codes number the raw ids by first appearance."""
+    """Parsed rows in file order; codes number the raw ids by first appearance, -1 where one is missing."""
 
     users: np.ndarray  # (n,) int32
     items: np.ndarray  # (n,) int32
@@ -57,60 +38,124 @@ class Interactions:
     item_ids: list[str]
     time: np.ndarray | None  # (n,) int64 or float64, as written in the file
     position: np.ndarray | None  # (n,)
+    seen: dict[str, Seen] = dataclasses.field(default_factory=dict)  # by user, item
+
+    @property
+    def known(self) -> np.ndarray:
+        """Rows (n,) with a user and an item, ascending."""
+        return np.flatnonzero((self.users >= 0) & (self.items >= 0))
 
 
-def layout_of(format_name: str, overrides: dict) -> Layout:
-    """The layout of a format with a user's `columns`, `delimiter` and `header` applied."""
-    if format_name not in LAYOUTS:
-        raise UserError(f"format: {format_name!r} is unknown; allowed: {', '.join(LAYOUTS)}")
-    changes = {key: overrides[key] for key in ("delimiter", "header") if key in overrides}
-    columns = overrides.get("columns", {})
-    if unknown := sorted(set(columns) - set(FIELDS)):
-        raise UserError(f"columns: {unknown[0]!r} is unknown; allowed: {', '.join(FIELDS)}")
-    if columns:  # a mapping replaces the format's own: what it leaves out is not there
-        changes |= {"time": None, "position": None} | columns
-    layout = replace(LAYOUTS[format_name], **changes)
-    if not layout.delimiter or len(set(layout.delimiter)) > 1:
-        raise UserError(f"delimiter: {layout.delimiter!r} must be one character, or one repeated")
-    return layout
+@dataclass(frozen=True)
+class _Judge:
+    """What a row must be."""
+
+    columns: dict[str, int]
+    stride: int  # cells from one column to the next
+    rule: Rule
+    head: list[str] | None  # cells of the header
+
+    def bad_row(self, cells: list[str], width: int) -> str | None:
+        """What is wrong with a row of so many cells, in words."""
+        if len(cells) != width:
+            found, expected = ((n - 1) // self.stride + 1 for n in (len(cells), width))
+            return f"{found} columns, expected {expected}"
+        values = {field: cells[number * self.stride] for field, number in self.columns.items()}
+        if self.head and all(self.head[self.columns[f]] == v for f, v in values.items()):
+            return "repeats the header; take it out"
+        for field, value in values.items():
+            if problem := self.bad_value(field, value):
+                return f"{field} {problem}"
+        return None
+
+    def bad_value(self, field: str, value: str) -> str | None:
+        """What is wrong with one value, in words."""
+        if _NO_TEXT.search(value):
+            return f"is not UTF-8 text ({value.encode('utf-8', 'surrogateescape')!r}); save the file as UTF-8"
+        if field in ("user", "item"):
+            found = identifiers.problem(value, self.rule)
+            drop = self.rule.missing == "refuse" and identifiers.is_missing(value, self.rule)
+            return found and found + (
+                "; `ids: {missing: drop}` leaves such rows out" if drop else ""
+            )
+        if not is_number(value):
+            hint = "dates as Unix seconds" if _DATE.match(value) else "a plain one"
+            return f"is not a number ({value!r}); write {hint}"
+        return None
 
 
-def read_interactions(content: bytes, layout: Layout, file: str) -> Interactions:
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes that no text stands for
+_DATE = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+
+
+def read_interactions(
+    content: bytes,
+    layout: Layout,
+    file: str,
+    rule: Rule = Rule(),  # noqa: B008 (frozen)
+) -> Interactions:
     """Parse a whole file; UserError naming `file`, the line and the value of the first bad row."""
+    if content.startswith(PARQUET):
+        from .parquet import read_parquet
+
+        names, columns, arrays = read_parquet(content, layout, file, rule)
+    else:
+        names, columns, arrays = _read_text(content, layout, file, rule)
+    read = {name: identifiers.read(arrays[name], rule) for name in ("user", "item")}
+    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in read}
+    for name, values in numbers.items():
+        _check_whole(values, name, file)
+    for name, (_, known, _) in read.items():
+        _check_lines(known, name, file)
+    (users, user_ids, _), (items, item_ids, _) = read.values()
+    check_exchanged(user_ids, item_ids, [names[columns[name]] for name in read], file)
+    seen = {name: about for name, (*_, about) in read.items()}
+    return Interactions(
+        users, items, user_ids, item_ids, numbers.get("time"), numbers.get("position"), seen
+    )
+
+
+def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
+    """Names and numbers of the columns, and arrow arrays by field; every bad row is refused."""
     import pyarrow as pa
 
     quoted = _quoted(content, layout)
-    names = _first_row(content, layout, file, quoted)
-    columns = _column_numbers(names, layout, file)
+    head = _first_row(content, layout, file, quoted)
+    names = column_names(head, layout)
+    columns = column_numbers(names, layout, file, head)
+    check_header(names, layout, columns, file)
+    judge = _Judge(columns, len(layout.delimiter), rule, head if layout.header else None)
     try:
-        table = _read_table(content, layout, columns, len(names), quoted)
+        table = _read_table(content, layout, columns, len(head), quoted)
     except pa.ArrowInvalid as error:
-        _blame(content, layout, columns, file, quoted)
-        raise UserError(f"{file} cannot be parsed: {error}") from None
+        _check_rows(content, layout, judge, file, quoted)
+        said = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be parsed: {said}") from None
     if quoted:
-        _check_joined_lines(content, layout, columns, file, table.num_rows)
+        _check_joined_lines(content, layout, judge, file, table.num_rows)
     if not table.num_rows:
         raise UserError(f"{file} holds no rows")
     arrays = {name: table[name].chunk(0) for name in columns}
-    ids = {name: arrays[name].dictionary.to_pylist() for name in ("user", "item")}
-    codes = {name: np.from_dlpack(arrays[name].indices) for name in ("user", "item")}
-    # from_dlpack: pyarrow's own to_numpy would import pandas first
-    numbers = {name: np.from_dlpack(arrays[name]) for name in columns if name not in ids}
-    finite = all(np.isfinite(values).all() for values in numbers.values())
-    if not finite or any(missing in names for missing in MISSING for names in ids.values()):
-        _blame(content, layout, columns, file, quoted)
-    for name, values in numbers.items():
-        _check_whole(values, name, file)
-    for name, known in ids.items():
-        _check_lines(known, name, file)
-    return Interactions(
-        codes["user"],
-        codes["item"],
-        ids["user"],
-        ids["item"],
-        numbers.get("time"),
-        numbers.get("position"),
-    )
+    doubts = list(filter(None, (_doubt(name, arrays[name], judge) for name in columns)))
+    if doubts:
+        _check_rows(content, layout, judge, file, quoted)
+        if problem := next((doubt for doubt in doubts if doubt != HEADER), None):
+            raise UserError(f"{file}: {problem}")  # of a row that the slow reading cuts elsewhere
+    return names if layout.header else [""] * len(names), columns, arrays
+
+
+def _doubt(name: str, array, judge: _Judge) -> str | None:
+    """What may be wrong with a column, in words: a value that `_Judge` refuses, or a repeated header."""
+    if name not in ("user", "item"):
+        finite = np.isfinite(np.from_dlpack(array)).all()
+        return None if finite else f"{name} is not a number in some row"
+    if identifiers.all_plain(array.dictionary, judge.rule):
+        return None
+    values = array.dictionary.to_pylist()
+    if problem := next(filter(None, (identifiers.problem(v, judge.rule) for v in values)), None):
+        return f"{name} {problem}"
+    repeated = judge.head is not None and judge.head[judge.columns[name]] in values
+    return HEADER if repeated else None
 
 
 def _check_whole(numbers: np.ndarray, field: str, file: str) -> None:
@@ -184,38 +229,19 @@ def _read_table(
 
 
 def _first_row(content: bytes, layout: Layout, file: str, quoted: bool) -> list[str]:
-    """Cells of the first line: the columns' names if there is a header (types cut off)."""
+    """Cells of the first line."""
     first = content[:LONGEST_HEADER_BYTES].split(b"\n", 1)[0].decode("utf-8-sig", "replace")
     first = first.rstrip("\r")
     if not first.strip():
         raise UserError(f"{file} is empty or begins with an empty line")
     try:
-        cells = next(csv.reader([first], **_dialect(layout, quoted)))[:: len(layout.delimiter)]
+        return next(csv.reader([first], **_dialect(layout, quoted)))[:: len(layout.delimiter)]
     except csv.Error as error:
+        if "\r" in first:
+            raise UserError(
+                f"{file}, line 1: not delimited text: its lines end with carriage returns alone; end them with line feeds"
+            ) from None
         raise UserError(f"{file}, line 1: not delimited text ({error})") from None
-    return [cell.split(":")[0] for cell in cells] if layout.header == "typed" else cells
-
-
-def _column_numbers(names: list[str], layout: Layout, file: str) -> dict[str, int]:
-    """0-based number of every mapped column, resolved against the first row."""
-    wanted = {field: getattr(layout, field) for field in FIELDS}
-    numbers = {
-        field: _column_number(field, column, names, bool(layout.header), file)
-        for field, column in wanted.items()
-        if column is not None
-    }
-    if len(set(numbers.values())) < len(numbers):
-        raise UserError(f"columns: two of {', '.join(numbers)} name the same column of {file}")
-    return numbers
-
-
-def _column_number(field: str, column: str | int, names: list[str], header: bool, file: str) -> int:
-    if isinstance(column, int) and 0 <= column < len(names):
-        return column
-    if header and column in names:
-        return names.index(column)
-    have = ", ".join(names) if header else f"no header and {len(names)} columns (0-based numbers)"
-    raise UserError(f"{file} has no column {column!r} for {field}; it has {have}")
 
 
 def _dialect(layout: Layout, quoted: bool) -> dict:
@@ -225,14 +251,13 @@ def _dialect(layout: Layout, quoted: bool) -> dict:
 
 
 def _check_joined_lines(
-    content: bytes, layout: Layout, columns: dict[str, int], file: str, n_rows: int
+    content: bytes, layout: Layout, judge: _Judge, file: str, n_rows: int
 ) -> None:
     """UserError if fewer rows than lines were read, unless sound quotes enclose the line breaks."""
     n_lines = sum(1 for _ in re.finditer(rb"[^\r\n]+", content)) - bool(layout.header)
     if n_rows == n_lines:
         return
-    text = content.decode("utf-8-sig", "replace")  # columns that nobody reads may be anything
-    expected = _check_rows(text, layout, columns, file, quoted=True)
+    expected = _check_rows(content, layout, judge, file, quoted=True)
     if n_rows != expected:
         raise UserError(
             f"{file}: {n_rows} rows were read, {expected} expected from its {n_lines} lines; "
@@ -240,53 +265,29 @@ def _check_joined_lines(
         )
 
 
-def _blame(
-    content: bytes, layout: Layout, columns: dict[str, int], file: str, quoted: bool
-) -> None:
-    """Read line by line and raise UserError for the first bad row; returns when none is found."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}, line {line}: not UTF-8 text") from None
-    _check_rows(text, layout, columns, file, quoted)
-
-
-def _check_rows(text: str, layout: Layout, columns: dict[str, int], file: str, quoted: bool) -> int:
+def _check_rows(content: bytes, layout: Layout, judge: _Judge, file: str, quoted: bool) -> int:
     """Number of rows; UserError naming the line in which the first bad one begins."""
+    # What is no UTF-8 stays as it is: only columns that are read must be text.
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="\n")
     strict = quoted and layout.delimiter == ","  # elsewhere `"Heroes" (live)` is a title
-    reader = csv.reader(io.StringIO(text), **_dialect(layout, quoted), strict=strict)
-    stride, width, n_rows, line = len(layout.delimiter), None, 0, 1
+    reader = csv.reader(text, **_dialect(layout, quoted), strict=strict)
+    csv.field_size_limit(2**31 - 1)  # a title of 128 KiB is no fault
+    width, n_rows, line = None, 0, 1
     try:
         for cells in reader:
             if cells:
                 width = width or len(cells)
                 skip = n_rows == 0 and layout.header
-                if problem := None if skip else _bad_row(cells, width, columns, stride):
-                    raise UserError(f"{file}, line {line}: {problem}")
+                if problem := None if skip else judge.bad_row(cells, width):
+                    names = (
+                        ""
+                        if n_rows or layout.header
+                        else "; say `header: true` if the first line holds names"
+                    )
+                    raise UserError(f"{file}, line {line}: {problem}{names}")
                 n_rows += 1
             line = reader.line_num + 1
     except csv.Error as error:
         hint = "; close the quote, or double the quotes inside a quoted value" if strict else ""
         raise UserError(f"{file}, line {line}: {error}{hint}") from None
     return n_rows - bool(layout.header)
-
-
-def _bad_row(cells: list[str], width: int, columns: dict[str, int], stride: int) -> str | None:
-    if len(cells) != width:
-        found, expected = (len(cells) - 1) // stride + 1, (width - 1) // stride + 1
-        return f"{found} columns, expected {expected}"
-    for field, number in columns.items():
-        value = cells[number * stride]
-        if field in ("user", "item") and value in MISSING:
-            return f"{field} is empty or missing ({value!r})"
-        if field in ("time", "position") and not _is_number(value):
-            return f"{field} is not a number ({value!r})"
-    return None
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False

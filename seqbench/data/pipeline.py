@@ -10,14 +10,22 @@ import numpy as np
 from ..config.sources import SOURCES
 from ..core.errors import UserError
 from . import filtering, split, store
-from .files import Located, locate, read_content
+from . import ids as identifiers
+from .containers import read_content
+from .files import Located, locate
 from .filtering import k_core
-from .formats import Interactions, layout_of, read_interactions
+from .formats import Interactions, read_interactions
+from .layouts import layout_of
 from .synthetic import config_from, generate, oracle_metrics
+from .times import time_kind
 
-TIME_KINDS = ("unix", "rank", "partial", "none")
-PLAUSIBLE_UNIX_S = (1e8, 1e11)  # 1973 to 5138: beyond lie ranks and milliseconds
 FEWEST_TRAINED = 2  # events of a user that train: the second is learned from the first
+LONGEST_NUMBER = (
+    1000  # digits of an id that is sorted by its value; Python reads no number of 4,301
+)
+MOSTLY_TIED = 0.9  # share of events
+HEAVY = 0.05  # share of all rows that is remarkable for one user,
+TIMES_MEDIAN = 5  # if it is more than so many times the median user's
 NO_TIES = {
     "rank": "the time column is a rank within the user, ties in time are not visible",
     "partial": "some times are unknown",
@@ -42,12 +50,17 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     located = locate(name, definition, data_dir)
     local = definition.get("local", {})
     layout = layout_of(located.format, local)
+    rule = _id_rule(name, definition)
     content = read_content(located.path, layout.member, located.max_bytes)
-    parsed = read_interactions(content, layout, str(located.path))
-    time = _time_kind(name, definition, parsed)
+    parsed = read_interactions(content, layout, str(located.path), rule)
+    if not len(parsed.known):
+        raise UserError(f"dataset {name}: no row of {located.path} has both a user and an item")
+    time, parsed = time_kind(name, definition, parsed)
     order, k = definition.get("order", "file"), definition.get("k_core", 5)
     filtering.check_order(order, time)
 
+    _say_ids(name, parsed)
+    _say_heaviest(name, parsed)
     arrays, ids, changes = arrange(parsed, k, time, order)
     if not len(arrays["items"]):
         raise UserError(f"dataset {name}: nothing is left of {located.path} after the {k}-core")
@@ -56,6 +69,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     info = _info(name, definition, arrays, ids, time)
     info |= {"order": filtering.describe(order, key), "order_variant": order}
     info |= {"order_changes": changes} | _ties(arrays, time, key)
+    info["ids"] = _seen_ids(parsed, rule)
     info["provenance"] = _provenance(definition["source"], located)
     _check_counts(name, definition, info)
     if "times" in arrays:  # whole seconds, once the order and its ties are settled
@@ -75,7 +89,8 @@ def arrange(
     Users and items are numbered by their raw ids in natural order (whole numbers by value first,
     then the rest as text), so that the numbering depends neither on k nor on the order of rows.
     """
-    rows = k_core(parsed.users, parsed.items, k)
+    rows = parsed.known
+    rows = rows[k_core(parsed.users[rows], parsed.items[rows], k)]
     users, user_ids = _renumber(parsed.users[rows], parsed.user_ids)
     items, item_ids = _renumber(parsed.items[rows], parsed.item_ids)
     placed = parsed.position is not None  # which decides, whatever is known about times
@@ -121,28 +136,28 @@ def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[s
 
 
 def _natural(raw_id: str) -> tuple[int, int, str]:
-    whole = raw_id.isascii() and raw_id.isdigit()
+    whole = raw_id.isascii() and raw_id.isdigit() and len(raw_id) <= LONGEST_NUMBER
     return (0, int(raw_id), raw_id) if whole else (1, 0, raw_id)
 
 
-def _time_kind(name: str, definition: dict, parsed: Interactions) -> str:
-    local, source = definition.get("local", {}), definition["source"]
-    has_time = parsed.time is not None
-    default = SOURCES[source].time if source in SOURCES else "unix" if has_time else "none"
-    kind = local.get("time", default)
-    key = f"datasets.{name}.local.time"
-    if kind not in TIME_KINDS:
-        raise UserError(f"{key}: {kind!r} is unknown; allowed: {', '.join(TIME_KINDS)}")
-    if kind != "none" and not has_time and (kind == "unix" or parsed.position is None):
-        raise UserError(f"{key}: {kind} needs a time column, but local.columns maps none")
-    if kind == "unix":
-        low, high = float(parsed.time.min()), float(parsed.time.max())
-        if low < PLAUSIBLE_UNIX_S[0] or high > PLAUSIBLE_UNIX_S[1]:
+def _id_rule(name: str, definition: dict) -> identifiers.Rule:
+    given = definition.get("ids", {})
+    for key, value in given.items():
+        if value not in identifiers.RULES.get(key, ()):
+            allowed = identifiers.RULES.get(key, identifiers.RULES)
             raise UserError(
-                f"{key}: times from {low:.15g} to {high:.15g} are no Unix seconds; say "
-                "`time: rank` if they only give the order within a user"
+                f"datasets.{name}.ids.{key} = {value!r}: is unknown; allowed: {', '.join(allowed)}"
             )
-    return kind
+    return identifiers.Rule(**given)
+
+
+def _seen_ids(parsed: Interactions, rule: identifiers.Rule) -> dict:
+    """For dataset.json: the rule, and by column what it met; counts of ids but for rows without one."""
+    seen = {
+        name: {key: value for key, value in dataclasses.asdict(about).items() if key != "example"}
+        for name, about in parsed.seen.items()
+    }
+    return dataclasses.asdict(rule) | {"dropped_rows": len(parsed.users) - len(parsed.known)} | seen
 
 
 def _build_synthetic(name: str, definition: dict, out: Path) -> dict:
@@ -191,6 +206,7 @@ def _info(name: str, definition: dict, arrays: dict, ids: dict, time: str) -> di
             "max": int(lengths.max()),
         },
         "repeats": repeats(items, offsets),
+        "ids": None,
         "provenance": None,
         "oracle": None,
     }
@@ -263,10 +279,54 @@ def _check_counts(name: str, definition: dict, info: dict) -> None:
         )
 
 
+def _say_ids(name: str, parsed: Interactions) -> None:
+    """What the columns of ids held besides plain ids, for the log."""
+    for column, seen in parsed.seen.items():
+        if seen.missing:
+            words = ", ".join(f"{word!r} in {n:,}" for word, n in seen.missing.items())
+            _say(name, f"{column} is missing in some rows, which are left out: {words}")
+        if seen.blanks:
+            _say(name, f"blanks around {seen.blanks:,} {column} ids are taken off")
+        if seen.rewritten:
+            _say(name, f"{seen.rewritten:,} spellings of {column} ids are read as plain numbers")
+        if seen.alike:
+            one, other = seen.example
+            remedy = "make them alike in the file"
+            if identifiers.whole(one) and identifiers.whole(other):
+                remedy = f"`datasets.{name}.ids: {{form: number}}` makes them one"
+            _say(
+                name,
+                f"warning: {seen.alike:,} {column} ids are written like others, as {one!r} and {other!r}, and count as others; "
+                f"if they are the same, {remedy}",
+            )
+
+
+def _say_heaviest(name: str, parsed: Interactions) -> None:
+    """A user with a good part of all rows may be a spelling of nobody that no list has, as `-1` or `guest`."""
+    counts = np.bincount(parsed.users[parsed.known], minlength=len(parsed.user_ids))
+    most = int(counts.argmax())
+    if counts[most] > max(HEAVY * counts.sum(), TIMES_MEDIAN * np.median(counts)):
+        _say(
+            name,
+            f"warning: user {parsed.user_ids[most]!r} has {counts[most]:,} of {counts.sum():,} rows; if it stands for nobody,"
+            " take these rows out of the file",
+        )
+
+
+def _say(name: str, text: str) -> None:
+    print(f"{name}: {text}", file=sys.stderr, flush=True)
+
+
 def _announce(info: dict) -> None:
     """What the data are and on what terms, for the log."""
     facts = info["provenance"] | {"order": info["order"]}
     facts["split"] = json.dumps(info["split"])
     for key in ("file", "url", "substitute_file", "order", "split", "terms", "citation"):
         if facts[key]:
-            print(f"{info['name']}: {key}: {facts[key]}", file=sys.stderr, flush=True)
+            _say(info["name"], f"{key}: {facts[key]}")
+    if info["ties"] and info["ties"]["events_tied"] > MOSTLY_TIED:
+        _say(
+            info["name"],
+            f"warning: {info['ties']['events_tied']:.0%} of all events share their time with a neighbour, so the order of the"
+            " file decides; are the times whole ones?",
+        )

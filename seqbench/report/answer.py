@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ..analysis.collect import Tables
+from ..core.yaml_files import read
 from . import format as fmt
 from .format import DASH, known
 from .tables import Cell, Column, Table
@@ -41,7 +41,7 @@ class Answer:
 @lru_cache
 def literals() -> dict[str, Any]:
     """The literals of sentences.yaml."""
-    return yaml.safe_load((TEMPLATE / "sentences.yaml").read_text(encoding="utf-8"))
+    return read(TEMPLATE / "sentences.yaml")
 
 
 def question(tables: Tables) -> str:

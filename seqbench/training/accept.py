@@ -19,6 +19,7 @@ from ..core import records
 from ..core.errors import UserError
 from ..core.jobs import Study, Training, build
 from ..core.store import Entry, copy_record, machine_of, staged
+from ..core.yaml_files import Dumper, read_mapping
 from . import search
 
 TRACK = "tuned"
@@ -35,7 +36,7 @@ class _Facts(dict):
     """Where settings come from: written on few lines, though lists are among it."""
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(Dumper):
     """Writes facts in flow style."""
 
 
@@ -134,11 +135,9 @@ def _written_before(target: Path) -> dict[str, Any]:
     if not target.exists():
         return {}
     try:
-        old = yaml.safe_load(target.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{target}: is no YAML ({' '.join(str(error).split())}); {todo}") from None
-    if not isinstance(old, dict):
-        raise UserError(f"{target} = {show(old)}: must be a mapping; {todo}")
+        old = read_mapping(target)
+    except UserError as error:
+        raise UserError(f"{error}; {todo}") from None
     blocks = {key: old.get(key, {}) for key in ("selected_settings", "models", "tune")}
     if isinstance(blocks["selected_settings"], dict):
         blocks[f"selected_settings.{TRACK}"] = blocks["selected_settings"].get(TRACK, {})

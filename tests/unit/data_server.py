@@ -1,7 +1,7 @@
 """A server on 127.0.0.1 that serves one file the way a script of behaviours says."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -9,7 +9,9 @@ class Server:
     """Serves `content`; request number n is treated as `script[n]` says, later ones normally.
 
     Behaviours: "ok", an int (HTTP status), "truncate" (half of what is due, then hangs up),
-    "stall" (half, then silence), "no-range" (ignores Range), "other-range" (answers from 10), "no-length" (does not say how much).
+    "stall" (half, then silence), "no-range" (ignores Range), "other-range" (answers from 10), "no-length" (does not say how much),
+    "endless" (zeros without end), "drip" (a byte now and then), "slow-head" (a head without end), "bytes" (a line that is no
+    HTTP), "redirect" (to itself), a bad "Content-Length: ..." to send.
     """
 
     def __init__(self, content: bytes, script=()):
@@ -36,6 +38,51 @@ def serve(content: bytes, *script):
         http.server_close()
 
 
+def _endless(handler, state):
+    handler.send_response(200)
+    handler.end_headers()
+    with suppress(OSError):
+        while not state.release.is_set():
+            handler.wfile.write(bytes(1000))
+
+
+def _drip(handler, state):
+    handler.send_response(200)
+    handler.end_headers()
+    with suppress(OSError):
+        while not state.release.wait(0.02):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+
+
+def _slow_head(handler, state):
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    with suppress(OSError):
+        while not state.release.wait(0.02):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+
+
+def _bytes(handler, state):
+    handler.wfile.write(b"\xff\x00 nothing of the kind\r\n\r\n")
+    handler.close_connection = True
+
+
+def _redirect(handler, state):
+    handler.send_response(302)
+    handler.send_header("Location", handler.path)
+    handler.end_headers()
+
+
+ODD = {
+    "endless": _endless,
+    "drip": _drip,
+    "slow-head": _slow_head,
+    "bytes": _bytes,
+    "redirect": _redirect,
+}
+
+
 def _handler(state: Server):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -46,6 +93,9 @@ def _handler(state: Server):
         def answer(self, behaviour):
             if isinstance(behaviour, int):
                 self.send_error(behaviour)
+                return
+            if behaviour in ODD:
+                ODD[behaviour](self, state)
                 return
             ranged = self.headers.get("Range") if behaviour != "no-range" else None
             start = int(ranged.removeprefix("bytes=").rstrip("-")) if ranged else 0
@@ -62,7 +112,9 @@ def _handler(state: Server):
             if ranged:
                 size = len(state.content)
                 self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            if behaviour != "no-length":
+            if behaviour.startswith("Content-Length: "):
+                self.send_header(*behaviour.split(": "))
+            elif behaviour != "no-length":
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.send_body(body, behaviour)

@@ -331,7 +331,7 @@ def test_a_damaged_study_is_named(tmp_path, content, why):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("a: [1\nb: 2", "is no YAML ("),
+        ("a: [1\nb: 2", "is no YAML: "),
         ("- 1", "must be a mapping"),
         ("selected_settings: 3", "selected_settings = 3: must be a mapping"),
         ("selected_settings: {tuned: 3}", "selected_settings.tuned = 3: must be a mapping"),

@@ -206,6 +206,17 @@ MISTAKES = [
     ("datasets.full-length", {"source": "ml-1m", "seq_lens": [5]}, "datasets.full-length: this name is taken"),
     ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "synthetic": {}}, "datasets.a.synthetic: only for source"),
     ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "local": {"path": "x"}}, "datasets.a.local.sha256 is missing; what stands in for a publisher's file is pinned; `sha256sum FILE` prints it"),
+    ("datasets", {"tiny\n": {"source": "synthetic", "seq_lens": [4]}}, "datasets.tiny\\n: a name becomes a folder and must match ^[a-z0-9]"),
+    ("datasets", {"a" * 101: {"source": "synthetic", "seq_lens": [4]}}, f"datasets.{'a' * 101}: a name becomes a folder"),
+    ("datasets.tiny.order", "seed:1\n", "datasets.tiny.order = 'seed:1\\n': must match ^(file"),
+    ("datasets.a", {"source": "file", "seq_lens": [5], "local": {"path": "x", "sha256": "0" * 64 + "\n"}}, "datasets.a.local.sha256 = '000"),
+    ("datasets.a", {"source": "file", "seq_lens": [5], "local": {"path": "~nobody-at-all/x"}}, "datasets.a.local.path = '~nobody-at-all/x': has no such home folder"),
+    ("datasets.a", {"source": "file", "seq_lens": [5], "local": {"path": "${HOME}/x"}}, "datasets.a.local.path = '${HOME}/x': ${HOME} is not expanded here; write the folder out"),
+    ("datasets.a", {"source": "file", "seq_lens": [5], "local": {"path": "a\0b"}}, "datasets.a.local.path = 'a\\x00b': is no path"),
+    ("data_dir", "$HOME/data", "data_dir = '$HOME/data': $HOME is not expanded here"),
+    ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "ids": {"missing": "skip"}}, "datasets.a.ids.missing = 'skip': allowed: refuse, drop, keep"),
+    ("datasets.a", {"source": "ml-1m", "seq_lens": [5], "ids": {"form": "integer"}}, "datasets.a.ids.form = 'integer': allowed: text, number"),
+    ("run.seeds", [2**32], "run.seeds[0] = 4294967296: must be at most 4294967295"),
     ("datasets.tiny.k_core", 5, "datasets.tiny.k_core = 5: source synthetic takes only 1"),
     ("datasets.tiny.order", "seed:1", "datasets.tiny.order = 'seed:1': source synthetic takes only 'file'"),
     ("datasets.tiny.order", "seed", "datasets.tiny.order = 'seed': must match ^(file|"),
@@ -400,7 +411,7 @@ def test_null_takes_away_what_a_file_below_says_of_a_search(models_dir):
 def test_a_file_that_is_no_yaml_is_one_line(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("run: [1, 2\nseeds: 3")
-    with pytest.raises(UserError, match=r"mine\.yaml: is no YAML: ") as error:
+    with pytest.raises(UserError, match=r"mine\.yaml, line 2: is no YAML: ") as error:
         load.load([file])
     assert "\n" not in str(error.value)
 
@@ -438,3 +449,19 @@ def test_the_projects_configuration_takes_a_model_of_width_and_dropout(tmp_path)
     searched = {s.model: {name for name, _ in s.space} for s in studies(config, tmp_path)}
     assert searched["small"] == {"d_model", "dropout", "learning_rate"}
     assert searched["sasrec"] == {*searched["small"], "n_layers"}
+
+
+def test_the_home_folder_is_meant_by_its_sign(models_dir, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    own = {"source": "file", "seq_lens": [5], "local": {"path": "~/my clicks.csv"}}
+    config = {**changed("datasets.own", own), "data_dir": "~/data"}
+    filled = load.validate(config, models_dir=models_dir)
+    assert filled["data_dir"] == "/home/me/data"
+    assert filled["datasets"]["own"]["local"]["path"] == "/home/me/my clicks.csv"
+    assert load.validate(filled, models_dir=models_dir) == filled
+
+
+def test_a_folder_may_be_named_like_a_variable(models_dir, tmp_path):
+    (tmp_path / "$HOME").mkdir()
+    config = {**VALID, "data_dir": str(tmp_path / "$HOME")}
+    assert load.validate(config, models_dir=models_dir)["data_dir"] == config["data_dir"]

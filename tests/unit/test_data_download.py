@@ -180,3 +180,41 @@ def test_progress_is_a_bar_in_a_terminal(tmp_path, capsys, monkeypatch):
         get(url, tmp_path / "x.zip")
     text = capsys.readouterr().err
     assert text.startswith("\r") and text.endswith(f"[{'#' * 30}]\n")
+
+
+@pytest.mark.parametrize("behaviour", ["endless", "no-length"])
+def test_a_server_that_never_ends_is_stopped_at_the_limit(tmp_path, behaviour):
+    raises = pytest.raises(Refused, match="sends more than the allowed 10,000")
+    with serve(CONTENT, behaviour) as (_, url), raises:
+        get(url, tmp_path / "x.zip", limit=10_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(tmp_path):
+    slow = replace(FAST, slow_s=0.0, least_bytes_per_s=1e9)
+    with serve(CONTENT, "drip", "drip") as (server, url):
+        with pytest.raises(
+            Refused, match=r"sends less than 1,000,000,000 bytes/s; get the file by"
+        ):
+            get(url, tmp_path / "x.zip", policy=slow)
+        assert len(server.requests) == 1
+
+
+def test_a_head_without_end_is_no_answer(tmp_path):
+    policy = replace(FAST, attempts=1, stall_s=0.5)
+    with serve(CONTENT, "slow-head") as (_, url), pytest.raises(Refused, match="no answer within"):
+        get(url, tmp_path / "x.zip", policy=policy)
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e3", "\u0661".encode().decode("latin-1")])
+def test_a_length_that_is_none_does_not_matter(tmp_path, length):
+    with serve(CONTENT, f"Content-Length: {length}") as (_, url):
+        get(url, tmp_path / "x.zip")
+    assert (tmp_path / "x.zip").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("behaviour", ["bytes", "redirect"])
+def test_an_answer_that_is_none_is_one_line(tmp_path, behaviour):
+    with serve(CONTENT, *[behaviour] * 60) as (_, url), pytest.raises(Refused) as caught:
+        get(url, tmp_path / "x.zip")
+    assert "\n" not in str(caught.value)

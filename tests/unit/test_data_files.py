@@ -15,7 +15,7 @@ from seqbench.core.errors import UserError
 from seqbench.data import open_dataset, prepare
 from seqbench.data.download import Policy
 from seqbench.data.files import locate
-from seqbench.data.formats import LAYOUTS
+from seqbench.data.layouts import LAYOUTS
 
 CONTENT = random.Random(1).randbytes(5000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

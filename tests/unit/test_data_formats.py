@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from seqbench.core.errors import UserError
-from seqbench.data.formats import layout_of, read_interactions
+from seqbench.data.formats import read_interactions
+from seqbench.data.layouts import layout_of
 
 
 def parse(content, format_name="delimited", **overrides):
@@ -141,12 +142,69 @@ TIMED = {"columns": {"time": "t"}}
         (b"user,item,t\n1,NaN,9\n", TIMED, "line 2: item is empty or missing ('NaN')"),
         (b"user,item,t\n1,5\n", TIMED, "line 2: 2 columns, expected 3"),
         (b"user,item,t\n1,5,9,9\n", TIMED, "line 2: 4 columns, expected 3"),
-        (b"user,item\n1,\xff\n", {}, "line 2: not UTF-8 text"),
+        (
+            b"user,item\n1,\xff\n",
+            {},
+            "line 2: item is not UTF-8 text (b'\\xff'); save the file as UTF-8",
+        ),
+        (
+            b"user,item,t,x\n1,5,9,ok\n2,6,soon,ok\n3,7,9,\xe9\n",
+            TIMED,
+            "line 3: time is not a number ('soon')",
+        ),
+        (
+            b"user,item,t\n1,5,2024-01-31\n",
+            TIMED,
+            "line 2: time is not a number ('2024-01-31'); write dates as Unix seconds",
+        ),
+        (b"user,item\n1,5\nuser,item\n2,6\n", {}, "line 3: repeats the header; take it out"),
+        (
+            b"1,5\n2,6\n",
+            {"columns": {"user": 0, "item": 1}},
+            "line 1: column 0 for user is named '1', which looks like a value; say `header: false`",
+        ),
+        (
+            b"user,item,user\n1,5,2\n",
+            {},
+            "2 columns are named 'user'; give user by its 0-based number",
+        ),
+        (
+            b"user;item\n1;5\n",
+            {},
+            'its columns are between semicolons, not commas: say `delimiter: ";"`',
+        ),
+        (
+            b"user\titem\n1\t5\n",
+            {},
+            'its columns are between tabs, not commas: say `delimiter: "\\t"`',
+        ),
+        (b"user,item\n1,5\n", {"delimiter": "\n"}, "must be one character"),
+        (
+            b"user,item\n1,5\n",
+            {"delimiter": "\u00a7"},
+            "must be one character, or one repeated: an ASCII one",
+        ),
+        (b"user,item\n1,5\n", {"delimiter": "\\x01"}, '(a tab is "\\t")'),
         (STRAY.encode(), TITLED, "a.csv, line 2: ',' expected after '\"'; close the quote"),
         (b'user,item,t\n1,5,9\n2,"6,9\n3,7,9\n', TIMED, "line 3: unexpected end of data; close"),
         (b'user,item,x\n1,5,"9\n2,6,9\n3,7,9', {}, "line 2: unexpected end of data; close"),
+        (
+            b"userId,movie_id\n1,5\n",
+            {"header": False, "columns": {"user": 0, "item": 1}},
+            "line 1: holds names, userId, movie_id, which would be taken for a user and an item; say `header: true`",
+        ),
+        (
+            b"a,b,c\n1,5,9\n",
+            {"header": False, "columns": {"user": 0, "item": 1, "time": 2}},
+            "line 1: time is not a number ('c'); write a plain one; say `header: true` if the first line holds names",
+        ),
+        (b"# exported\nuser,item\n1,5\n", {}, "take the comment lines before the names out"),
         (b"user,item\n", {}, "a.csv holds no rows"),
-        (b"user,item\r1,5\r", {}, "a.csv, line 1: not delimited text"),
+        (
+            b"user,item\r1,5\r",
+            {},
+            "a.csv, line 1: not delimited text: its lines end with carriage returns alone; end",
+        ),
         (b"", {}, "a.csv is empty"),
         (b"\n1,2\n", {}, "begins with an empty line"),
         (b"who,item\n1,5\n", {}, "no column 'user' for user; it has who, item"),
@@ -194,3 +252,82 @@ def test_unknown_format():
         UserError, match=r"format: 'parquet' is unknown; allowed: movielens, .*inter"
     ):
         layout_of("parquet", {})
+
+
+INTER = "user_id:token\titem_id:token\ttimestamp:float\n1\t5\t9\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (INTER.replace("\ttimestamp:float", "").replace("\t9", ""), "say `columns: {user: user_id, item: item_id, time: <name>}`, or `columns: {user: user_id, item: item_id}` to take the order of the lines"),
+        (INTER.replace("\t", " "), "its columns are between blanks, not tabs: say `delimiter: \" \"`"),
+        (INTER.replace("\t", ","), "its columns are between commas, not tabs: say `delimiter: \",\"`"),
+        (INTER.replace("user_id", "uid"), "has no column 'user_id' for user; it has uid, item_id, timestamp; name the columns with `columns:"),
+    ],
+)  # fmt: skip
+def test_what_recbole_files_lack_is_named_with_the_remedy(content, said):
+    with pytest.raises(UserError) as caught:
+        parse(content.encode(), "inter")
+    assert said in str(caught.value)
+
+
+def test_the_remedies_of_recbole_files_read_them():
+    expected = [("1", "5", None)]
+    pair = {"user": "user_id", "item": "item_id"}
+    no_time = INTER.replace("\ttimestamp:float", "").replace("\t9", "").encode()
+    assert rows(parse(no_time, "inter", columns=pair)) == expected
+    blanks = INTER.replace("\t", " ").encode()
+    assert rows(parse(blanks, "inter", delimiter=" ")) == [("1", "5", 9)]
+
+
+@pytest.mark.parametrize("written", ["\t", "\\t"])
+def test_a_tab_may_be_written_in_single_quotes_too(written):
+    assert rows(parse(b"user\titem\n1\t5\n", delimiter=written)) == [("1", "5", None)]
+
+
+def test_names_of_columns_may_have_blanks_around_them():
+    assert rows(parse(b"user, item \n1, 5 \n")) == [("1", "5", None)]
+    assert rows(parse(b"0,1\n7,5\n", columns={"user": 0, "item": 1})) == [("7", "5", None)]
+
+
+def test_what_is_no_utf8_in_a_column_that_nobody_reads_does_not_matter():
+    content = b"user,item,t,title\n1,5,9,Am\xe9lie\n2,6,8,ok\n"
+    assert rows(parse(content, **TIMED)) == [("1", "5", 9), ("2", "6", 8)]
+
+
+REVIEWERS, PRODUCTS = ("A3R5OBKS7OM2IR", "A1V6B6TNIC10QE"), ("B000GKXY4S", "0439893577")
+AMAZON = "".join(f"{u},{i},5.0,1400000000\n" for u in REVIEWERS for i in PRODUCTS).encode()
+AMAZON_2018 = "".join(f"{i},{u},5.0,1400000000\n" for u in REVIEWERS for i in PRODUCTS).encode()
+
+
+def test_both_orders_of_amazons_ratings():
+    assert rows(parse(AMAZON, "amazon-ratings")) == rows(parse(AMAZON_2018, "amazon-ratings-2018"))
+
+
+@pytest.mark.parametrize(
+    ("content", "format_name", "overrides"),
+    [
+        (AMAZON_2018, "amazon-ratings", {}),
+        (AMAZON, "amazon-ratings-2018", {}),
+        (b"i1,u1,5,9\ni2,u1,5,9\n", "amazon-ratings", {}),
+        (b"customer_id,itemId\n1,5\n", "delimited", {"columns": {"user": "itemId", "item": "customer_id"}}),
+        (b"user,item\nitem_1,user_1\nitem_2,user_1\n", "delimited", {}),
+    ],
+)  # fmt: skip
+def test_exchanged_columns_are_refused(content, format_name, overrides):
+    with pytest.raises(UserError, match=r"a\.csv: users and items look exchanged: .* `format: amazon-ratings-2018`"):  # fmt: skip
+        parse(content, format_name, **overrides)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"user,item\nB000000001,5\n", b"user,item\n1234567890,A1\n", b"user,item\nu1,i1\n", b"user,item\na1,b1\n"],
+)  # fmt: skip
+def test_ids_that_only_might_be_products_pass(content):
+    assert len(parse(content).users) == 1
+
+
+def test_a_long_text_is_no_fault():
+    content = b'user,item,title\n1,5,"' + b"a\n" * 100_000 + b'"\n2,6,x\n'
+    assert rows(parse(content)) == [("1", "5", None), ("2", "6", None)]

@@ -81,6 +81,13 @@ def test_dataset_json(tmp_path):
         "ties_reason": None,
         "lengths": {"min": 3, "median": 3.5, "mean": 3.5, "max": 4},
         "repeats": pytest.approx(1 / 7),
+        "ids": {
+            "missing": "refuse",
+            "form": "text",
+            "dropped_rows": 0,
+            "user": {"missing": {}, "blanks": 0, "rewritten": 0, "alike": 0},
+            "item": {"missing": {}, "blanks": 0, "rewritten": 0, "alike": 0},
+        },
         "provenance": {
             "file": "own.csv",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -268,6 +275,26 @@ def test_synthetic_histories_can_be_too_short_too(tmp_path, length, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_id_of_any_length_is_sorted(tmp_path):
+    ids = ["9" * 5000, "10", "9", "x" * 5000]
+    rows = [(user, item, k) for k in range(3) for user in ids for item in ids]
+    prepare("own", own(write_rows(tmp_path, rows), k_core=1), tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/user_ids.txt").read_text().split() == ["9", "10", *ids[::3]]
+
+
+def test_times_that_lost_their_digits_are_named(tmp_path, capsys):
+    """As a spreadsheet writes them: 1.4E+09."""
+    prepare(
+        "own",
+        own(write_rows(tmp_path, [(u, i, 0) for u, i, _ in ROWS])),
+        tmp_path,
+        tmp_path / "out",
+    )
+    assert (
+        "warning: 100% of all events share their time with a neighbour" in capsys.readouterr().err
+    )
+
+
 def test_repeats():
     assert repeats(np.array([1, 1, 1, 2, 1]), np.array([0, 2, 5])) == pytest.approx(2 / 5)
     assert repeats(np.array([1]), np.array([0, 1])) == 0
@@ -313,8 +340,9 @@ def test_terms_are_printed(tmp_path, capsys):
         ({"source": "netflix"}, "source: 'netflix' is unknown; allowed: ml-1m, .*synthetic"),
         ({"local": None}, "datasets.own.local is missing"),
         ({"k_core": 9}, "nothing is left of .*own.csv after the 9-core"),
-        ({"time": "days"}, "local.time: 'days' is unknown; allowed: unix, rank, partial, none"),
+        ({"time": "days"}, "local.time: 'days' is unknown; allowed: unix, .*rank, partial, none"),
         ({"columns": {"item": "item"}, "time": "unix"}, "unix needs a time column"),
+        ({"columns": {"position": "time"}, "time": "unix-ms"}, "unix-ms needs a time column"),
         ({"order": "seed:1", "time": "rank"}, "order: seed:1 needs real times"),
     ],
 )
@@ -323,10 +351,46 @@ def test_bad_definitions(tmp_path, changes, message):
         prepare("own", own(write_rows(tmp_path), **changes), tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("shift", [0, T * 1000])
-def test_ranks_and_milliseconds_do_not_pass_for_seconds(tmp_path, shift):
-    with pytest.raises(UserError, match="are no Unix seconds; say `time: rank`"):
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [
+        (0, "are no Unix seconds; if they are ratings, name the column of times under `columns`"),
+        (100, "are no Unix seconds; say `time: rank`"),
+        (T * 10**3, "are no Unix seconds but milliseconds; say `time: unix-ms`"),
+        (T * 10**6, "are no Unix seconds but microseconds; say `time: unix-us`"),
+        (T * 10**9, "are no Unix seconds but nanoseconds; say `time: unix-ns`"),
+        (20240131, "but dates such as 20240132; write Unix seconds, or say `time: rank`"),
+        (20240131120000, "but dates such as 20240131120001; write"),
+    ],
+)
+def test_ranks_and_other_units_do_not_pass_for_seconds(tmp_path, shift, said):
+    with pytest.raises(UserError, match=said):
         prepare("own", own(write_rows(tmp_path, shift=shift)), tmp_path, tmp_path / "out")
+
+
+def test_times_of_zero_among_real_ones_are_unknown_ones(tmp_path):
+    rows = [*ROWS, ("9", "a", -T)]
+    with pytest.raises(UserError, match=r"times from 0 to .* or say `time: partial`"):
+        prepare("own", own(write_rows(tmp_path, rows)), tmp_path, tmp_path / "out")
+
+
+def test_two_units_in_one_file_are_refused(tmp_path):
+    rows = [*ROWS, ("9", "a", T * 999)]
+    with pytest.raises(UserError, match="several units are mixed"):
+        prepare("own", own(write_rows(tmp_path, rows)), tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("unit", "per_s"), [("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_times_in_other_units_are_read_as_seconds(tmp_path, unit, per_s):
+    seconds = prepare("own", own(write_rows(tmp_path)), tmp_path, tmp_path / "s")
+    rows = [(u, i, t * per_s) for u, i, t in ROWS]
+    definition = own(write_rows(tmp_path, rows, T * per_s), time=f"unix-{unit}")
+    found = prepare("own", definition, tmp_path, tmp_path / "out")
+    assert {**found, "provenance": None} == {**seconds, "provenance": None}
+    times = [open_dataset(tmp_path / folder).times.tolist() for folder in ("s", "out")]
+    assert times[0] == times[1]
+    with pytest.raises(UserError, match=r"are no Unix .*seconds but seconds; say `time: unix`"):
+        prepare("own", own(write_rows(tmp_path), time=f"unix-{unit}"), tmp_path, tmp_path / "x")
 
 
 def test_synthetic(tmp_path):

@@ -1,7 +1,9 @@
 """What Snakemake plans: job counts, cheap dry runs, and refusals before anything runs."""
 
+import json
+
 import pytest
-from flow import DEMO, snakemake, write
+from flow import DEMO, copy_checkout, snakemake, write
 
 pytestmark = pytest.mark.workflow
 
@@ -51,6 +53,10 @@ def test_without_models_to_measure_nothing_is_measured(checkout, tmp_path):
             ["--config", "run={seeds: [1, 2]}"],
             "error: config: run.seeds[1] = '2': must be an integer; a number nested in --config arrives as text",
         ),
+        (
+            ["--config", "data_dir=a", "--config", "run=b"],
+            "error: --config stands twice in the command, and Snakemake reads the last only",
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_line_without_a_traceback(checkout, tmp_path, arguments, expected):
@@ -88,3 +94,55 @@ def test_only_the_checkout_s_own_results_are_told_in_its_readme(checkout, tmp_pa
     else:
         planned = snakemake(checkout, elsewhere, *ask)
     assert "seqbench publish" in planned.text and "--readme" not in planned.text, planned.text
+
+
+@pytest.mark.slow
+def test_a_key_that_stands_twice_is_refused_with_both_lines(checkout, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("run:\n  seeds: [0]\nrun:\n  seeds: [1]\n")
+    result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, file)
+    assert result.status != 0 and result.text.splitlines()[-1] == (
+        f"error: {file}: run stands in line 1 and in line 3, and one of them would be lost; keep one"
+    )
+
+
+AWKWARD = '{dataset} {wildcards.dataset} {0} {{}} \'s "q" $(touch told) `touch told` $HOME ;\\ %'
+
+
+@pytest.mark.slow
+def test_names_and_texts_may_hold_what_snakemake_and_shells_read_as_their_own(tmp_path):
+    """In the path of the checkout, of the data and of the configuration, and in free text; data are really prepared."""
+    checkout = copy_checkout(tmp_path / 'check {out} \'s $HOME "ü"')
+    work, data = tmp_path / "work {w} 's", tmp_path / "da {ta} 's $HOME\nb"
+    data.mkdir()
+    rows = "".join(f"{u},{i},{1_400_000_000 + u + i}\n" for u in range(6) for i in range(6))
+    (data / f"cl {AWKWARD}\n.csv").write_text(f"{{user}},it'em,ti me\n{rows}")
+    local = {
+        "path": str(data / f"cl {AWKWARD}\n.csv"),
+        "columns": {"user": "{user}", "item": "it'em", "time": "ti me"},
+        "differs_from_original": AWKWARD,
+    }
+    config = {
+        "data_dir": str(data),
+        "datasets": {"awkward": {"source": "file", "k_core": 2, "seq_lens": [4], "local": local}},
+        "run": {
+            "datasets": ["awkward"],
+            "tracks": ["matched"],
+            "models": ["popularity"],
+            "seeds": [0],
+            "more_seeds": [],
+        },
+        "measure": {"models": []},
+        "tune": {"datasets": []},
+    }
+    work.mkdir()
+    file = write(work / "c {f} 's.yaml", config)
+    prepared = "results/data/awkward/dataset.json"
+    wanted = ("--", prepared, "results/grid.json")
+    result = snakemake(checkout, work, "--cores", "1", "--configfile", file, *wanted)
+    assert result.status == 0, result.text
+    info = json.loads((work / prepared).read_text("utf-8"))
+    assert info["n_interactions"] == 36 and info["provenance"]["substitute_file"] == AWKWARD
+    assert not [path for path in tmp_path.rglob("told")]
+    again = snakemake(checkout, work, "-n", "--configfile", file, *wanted)
+    assert "Nothing to be done" in again.text, again.text

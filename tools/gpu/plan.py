@@ -169,14 +169,12 @@ def in_core(job: Any) -> bool:
 
 def configuration(plan: Plan) -> dict[str, Any]:
     """The configuration as the workflow would merge it, with one dataset: the one given, or a generated one."""
-    import yaml
-
     from seqbench.config.load import merged, validate
+    from seqbench.core.yaml_files import read_mapping
 
     config: dict[str, Any] = {}
     for name in ("config", "gpu"):
-        text = (ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8")
-        config = merged(config, yaml.safe_load(text))
+        config = merged(config, read_mapping(ROOT / "config" / f"{name}.yaml"))
     name = _name(plan)
     block = config["datasets"].get(
         name,

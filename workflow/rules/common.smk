@@ -11,6 +11,12 @@ from seqbench.core.checksums import sha256_of
 from seqbench.config.load import canonical, definition
 from seqbench.config.model_files import available_models
 
+
+def literal(text):
+    """A text in which Snakemake sees no wildcards."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 ROOT = Path(workflow.basedir)
 GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
@@ -19,7 +25,7 @@ MEASURED = config["measure"]["models"]
 GPU = int(
     any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
 )  # device files, as the driver makes them
-CONDA_ENV = f"{ROOT}/envs/{'cuda' if GPU else 'cpu'}.yaml"
+CONDA_ENV = f"{literal(str(ROOT))}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
 TABLES = [f"results/tables/{name}.{kind}" for name in display.TABLES for kind in ("parquet", "csv")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
@@ -39,8 +45,8 @@ os.environ.update(
 )
 shell.prefix(
     "set -euo pipefail; export PYTHONUNBUFFERED=1"
-    f" PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-    f" DATA_DIR={shlex.quote(config['data_dir'])}; "
+    f" PYTHONPATH={literal(shlex.quote(str(ROOT)))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    f" DATA_DIR={literal(shlex.quote(config['data_dir']))}; "
 )
 
 
@@ -130,7 +136,7 @@ def study_of(wildcards):
     return STUDIES[folder]
 
 
-def config_json():
+def config_json(wildcards):
     """The configuration without the folder of the raw data, on which no job depends."""
     return canonical({key: value for key, value in config.items() if key != "data_dir"})
 

@@ -12,7 +12,7 @@ rule grid:
     resources:
         machine=1,
     params:
-        config=config_json(),
+        config=config_json,
         code=rendering_code(
             "seqbench/config/grid.py", "seqbench/config/load.py", "seqbench/core/jobs.py"
         ),
