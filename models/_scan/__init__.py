@@ -200,6 +200,27 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     return F.linear(y, p.out_proj)
 
 
+def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
+    """``mamba_mixer`` at the last of lengths (B,) positions only, where nothing is trained: (B, L, D) -> (B, D).
+
+    Compiled by numba. C, the gate, the skip and the last product are formed at that position alone.
+    """
+    from models._kernels import last_state
+
+    p = params
+    channels, rank = p.dt_proj.shape
+    split = rank + p.A_log.shape[1]
+    rows, last = torch.arange(len(x), device=x.device), lengths - 1
+    u = F.linear(x, p.in_proj[:channels])  # (B, L, E)
+    u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
+    step_B = F.linear(u, p.x_proj[:split])  # (B, L, R + N)
+    u_last = u[rows, last]
+    C = F.linear(u_last, p.x_proj[split:])  # (B, N)
+    A = -torch.exp(p.A_log)
+    y = last_state.scan(u, step_B, p.dt_proj, p.dt_bias, A, C, lengths) + p.D * u_last
+    return F.linear(y * F.silu(F.linear(x[rows, last], p.in_proj[channels:])), p.out_proj)
+
+
 def selfcheck(device: torch.device | str) -> list[dict]:
     """Compare every backend that a device can run with the float64 reference: rows with ``ok``.
 
