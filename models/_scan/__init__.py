@@ -189,6 +189,12 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
+    if backend == "numba" and _kernels.infers(x):
+        from models._kernels import mixer
+
+        A, taps = -torch.exp(p.A_log), p.conv_weight[:, 0]
+        widths = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, A, p.D, p.out_proj)
+        return mixer.mixer(x, p.in_proj, taps, *widths)
     state_size = p.A_log.shape[1]
     u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
