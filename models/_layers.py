@@ -148,7 +148,8 @@ class Attention(nn.Module):
 
         mask (B, 1, 1 or M, L): added to explicit scores; None: fused, by lengths and causality.
         """
-        if mask is None and queries.shape[1] == 1 and not torch.is_grad_enabled():
+        half = torch.is_autocast_enabled(x.device.type)
+        if mask is None and queries.shape[1] == 1 and not half and not torch.is_grad_enabled():
             return self._of_one(queries, x, lengths)
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
