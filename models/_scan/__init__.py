@@ -192,9 +192,7 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     if backend == "numba" and _kernels.infers(x):
         from models._kernels import mixer
 
-        A, taps = -torch.exp(p.A_log), p.conv_weight[:, 0]
-        widths = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, A, p.D, p.out_proj)
-        return mixer.mixer(x, p.in_proj, taps, *widths)
+        return mixer.mixer(x, *_on_cpu(p))
     state_size = p.A_log.shape[1]
     u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
@@ -207,24 +205,20 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
 
 def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
-    """``mamba_mixer`` at the last of lengths (B,) positions only, where nothing is trained: (B, L, D) -> (B, D).
+    """``mamba_mixer`` at the last of lengths (B,) positions, where nothing is trained: (B, L, D) -> (B, D).
 
-    Compiled by numba. C, the gate, the skip and the last product are formed at that position alone.
+    Compiled by numba.
     """
-    from models._kernels import last_state
+    from models._kernels import mixer
 
-    p = params
-    channels, rank = p.dt_proj.shape
-    split = rank + p.A_log.shape[1]
-    rows, last = torch.arange(len(x), device=x.device), lengths - 1
-    u = F.linear(x, p.in_proj[:channels])  # (B, L, E)
-    u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
-    step_B = F.linear(u, p.x_proj[:split])  # (B, L, R + N)
-    u_last = u[rows, last]
-    C = F.linear(u_last, p.x_proj[split:])  # (B, N)
-    A = -torch.exp(p.A_log)
-    y = last_state.scan(u, step_B, p.dt_proj, p.dt_bias, A, C, lengths) + p.D * u_last
-    return F.linear(y * F.silu(F.linear(x[rows, last], p.in_proj[channels:])), p.out_proj)
+    return mixer.last(x, *_on_cpu(params), lengths)
+
+
+def _on_cpu(p: MixerParams) -> tuple[Tensor, ...]:
+    """The weights as models._kernels.mixer takes them."""
+    A, taps = -torch.exp(p.A_log), p.conv_weight[:, 0]
+    parts = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, A, p.D, p.out_proj)
+    return p.in_proj, taps, *parts
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 import models
 from models import _kernels
 from models._batch import gather_positions, lengths_of
 from models._kernels import twins
-from models._scan import selective_scan
+from models._scan import MixerParams, mamba_mixer, mamba_mixer_last
 
 N_ITEMS, MAX_LEN = 300, 70
 TRAINED = [n for n in models.available() if getattr(models.load(n), "trainable", True)]
@@ -71,29 +70,31 @@ def test_the_last_state_of_a_gru_is_pytorchs(bias, n_items):
         torch.testing.assert_close(model.query(items), model.out(expected), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("states", [5, 8])
 @pytest.mark.parametrize("pace", [1e-3, 0.3, 30.0])
-def test_the_last_state_of_a_scan_is_that_of_the_whole_scan(pace):
+def test_a_mamba_layer_of_inference_is_the_reference_at_every_pace(pace, states):
     """Slow steps forget nothing, fast ones nearly everything."""
-    from models._kernels import last_state
-
     generator = torch.Generator().manual_seed(0)
-    rows, length, channels, states, rank = 5, MAX_LEN, 24, 8, 3
 
-    def draw(*shape):
-        return torch.randn(shape, generator=generator)
+    def draw(*shape, scale=0.3):
+        return scale * torch.randn(shape, generator=generator)
 
-    u, dt_proj, bias = draw(rows, length, channels), 0.1 * draw(channels, rank), draw(channels)
-    bias = torch.full((channels,), pace).expm1().log() + 0.1 * bias
-    step_B = draw(rows, length, rank + states)
-    rates = -torch.rand((channels, states), generator=generator) * states
-    lengths = torch.tensor([length, 1, 16, 17, 40])
-    C = draw(rows, states)
-    delta, B = F.linear(step_B[..., :rank], dt_proj), step_B[..., rank:]
-    zero, gate = torch.zeros(channels), torch.full_like(u, 40.0)  # silu(40) = 40
-    y = selective_scan(u, delta, rates, B, C[:, None].expand(-1, length, -1), zero, gate, bias) / 40
-    expected = y[torch.arange(rows), lengths - 1]
-    found = last_state.scan(u, step_B, dt_proj, bias, rates, C, lengths)
+    width, channels, rank = 16, 24, 3
+    bias = torch.full((channels,), pace).expm1().log() + draw(channels, scale=0.1)
+    params = MixerParams(
+        in_proj=draw(2 * channels, width), conv_weight=draw(channels, 1, 4),
+        conv_bias=draw(channels), x_proj=draw(rank + 2 * states, channels),
+        dt_proj=draw(channels, rank), dt_bias=bias, A_log=draw(channels, states, scale=1.0),
+        D=draw(channels), out_proj=draw(width, channels),
+    )  # fmt: skip
+    x, lengths = draw(5, MAX_LEN, width, scale=1.0), torch.tensor([MAX_LEN, 1, 16, 17, 40])
+    expected = mamba_mixer(x, params, "reference")
+    with torch.inference_mode():
+        found = mamba_mixer(x, params, "numba")
+        last = mamba_mixer_last(x, params, lengths)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    at_last = expected[torch.arange(5), lengths - 1]
+    torch.testing.assert_close(last, at_last, rtol=1e-4, atol=1e-5)
 
 
 def tied_scores(rows, n_items, seed=0):
