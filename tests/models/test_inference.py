@@ -73,7 +73,7 @@ def test_the_last_state_of_a_gru_is_pytorchs(bias, n_items):
 @pytest.mark.parametrize("states", [5, 8])
 @pytest.mark.parametrize("pace", [1e-3, 0.3, 30.0])
 def test_a_mamba_layer_of_inference_is_the_reference_at_every_pace(pace, states):
-    """Slow steps forget nothing, fast ones nearly everything."""
+    """Slow steps forget nothing, fast ones nearly everything; states forget at about the same pace."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape, scale=0.3):
@@ -84,7 +84,7 @@ def test_a_mamba_layer_of_inference_is_the_reference_at_every_pace(pace, states)
     params = MixerParams(
         in_proj=draw(2 * channels, width), conv_weight=draw(channels, 1, 4),
         conv_bias=draw(channels), x_proj=draw(rank + 2 * states, channels),
-        dt_proj=draw(channels, rank), dt_bias=bias, A_log=draw(channels, states, scale=1.0),
+        dt_proj=draw(channels, rank), dt_bias=bias, A_log=draw(channels, states, scale=0.05),
         D=draw(channels), out_proj=draw(width, channels),
     )  # fmt: skip
     x, lengths = draw(5, MAX_LEN, width, scale=1.0), torch.tensor([MAX_LEN, 1, 16, 17, 40])
