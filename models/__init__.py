@@ -29,5 +29,6 @@ resolve_kernels = _kernels.resolve  # what runs on a device, and why
 use_kernels = _kernels.use  # which implementation runs between the matrix products
 compile_seconds = _kernels.compile_seconds  # that numba took in this process
 exponentials = _kernels.exponentials  # what a CPU's rate of exponentials is measured with
+count_above = _kernels.count_above  # where a target stands among all items
 counting_flops = _cost.counting  # formulas in place of what PyTorch cannot count
 observing_kernels = _cost.observing  # launches that PyTorch does not see

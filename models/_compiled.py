@@ -1,28 +1,23 @@
 """What the kernels compiled by numba share: functions that vectorise, random bits, threads.
 
 All in float32. ``exp2`` and its relatives are polynomials and bit operations because a call into the
-C library would keep a loop scalar.
-
-numba keeps what it compiled beside the source and compiles anew when that file changes, not when
-this one does; so the name of its folder carries a hash of this file.
+C library would keep a loop scalar. Where compiled code is kept: _cache.py.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
-from numba import config, njit
+from numba import njit
 from numba.core import event
 from torch import Tensor
 
-from models import _cost
+from models import _cache, _cost
 
 LOG2_E = np.float32(math.log2(math.e))
 LN_2 = np.float32(math.log(2.0))
@@ -34,9 +29,7 @@ MANTISSA_AND_EXPONENT = np.int32(np.iinfo(np.int32).max)
 COMPILING = event.TimingListener()
 event.register("numba:compile", COMPILING)
 
-_source = Path(__file__)
-_cache = Path(config.CACHE_DIR or _source.with_name("__pycache__"))
-config.CACHE_DIR = str(_cache / f"numba-{hashlib.sha256(_source.read_bytes()).hexdigest()[:12]}")
+_cache.share()
 
 LOOPS = {
     "fastmath": {"contract", "reassoc", "nsz"},

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 class CountingModel(nn.Module):
     """A baseline that is fitted in one pass over the training part; its buffers are its weights."""
 
+    cpu_positions = 8192  # of a batch to score
+
     def fit(self, items: Tensor, offsets: Tensor) -> None:
         """Count: items (interactions,) user after user, user u owns items[offsets[u]:offsets[u+1]]."""
         raise NotImplementedError

@@ -105,6 +105,15 @@ class FeedForward(nn.Module):
             inner = _kernels.gelu(inner, self.inner_dropout, self.training)
         return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
 
+    def behind(
+        self, mixed: Tensor, residual: Tensor | None, out: nn.Linear | None, norm: nn.LayerNorm
+    ) -> Tensor:
+        """Of norm(residual + out(mixed)), all in one compiled kernel (``_kernels.infers``)."""
+        from models._kernels import feed_forward
+
+        parts = (self.inner, self.outer, self.norm)
+        return feed_forward.feed_forward(mixed, residual, out, norm, *parts)
+
 
 def _gelu_in_steps(x: Tensor) -> Tensor:
     """Exact GELU as RecBole writes it, each step stored for the backward pass."""
@@ -139,6 +148,9 @@ class Attention(nn.Module):
 
         mask (B, 1, 1 or M, L): added to explicit scores; None: fused, by lengths and causality.
         """
+        half = torch.is_autocast_enabled(x.device.type)
+        if mask is None and queries.shape[1] == 1 and not half and not torch.is_grad_enabled():
+            return self._of_one(queries, x, lengths)
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
         if mask is None:
@@ -147,6 +159,31 @@ class Attention(nn.Module):
             scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + mask  # (B, H, M, L)
             y = F.dropout(scores.softmax(-1), self.dropout, self.training) @ v
         return self.out(y.transpose(1, 2).flatten(2))
+
+    def of_itself(self, x: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+        """As ``forward`` from x to x without ``out``, in one compiled kernel (``_kernels.infers``)."""
+        from models._kernels import fused_attention
+
+        weight = torch.cat([self.query.weight, self.key_value.weight])
+        bias = torch.cat([self.query.bias, self.key_value.bias])
+        return fused_attention.self_attention(x, self.n_heads, weight, bias, lengths, causal)
+
+    def _of_one(self, query: Tensor, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Attend from one position per row, (B, 1, D) to x (B, L, D), without forming keys and values.
+
+        With key K x + b the score q (K x + b) is (K'q) x and a term that all positions share, which softmax
+        ignores; and the weighted sum of values V x + c is V times the weighted sum of x, plus c.
+        """
+        rows, length, width = x.shape
+        K, V = self.key_value.weight.view(2, self.n_heads, -1, width)  # (H, D/H, D) each
+        c = self.key_value.bias[width:].view(self.n_heads, -1)
+        q = self.query(query).view(rows, *c.shape)  # (B, H, D/H)
+        scores = torch.einsum("bhe,hed->bhd", q, K) @ x.transpose(1, 2) / math.sqrt(c.shape[1])
+        if lengths is not None:
+            padding = torch.arange(length, device=x.device) >= lengths[:, None]
+            scores = scores.masked_fill(padding[:, None], -torch.inf)  # (B, H, L)
+        y = torch.einsum("bhd,hed->bhe", scores.softmax(-1) @ x, V) + c
+        return self.out(y.flatten(1))[:, None]
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
@@ -178,6 +215,9 @@ class AttentionBlock(nn.Module):
         lengths (B,): nothing attends to positions from there on; None: padding is never read. mask:
         explicit scores with it instead of either (``explicit_mask``).
         """
+        if at is None and mask is None and not self.training and _kernels.infers(x):
+            attended = self.attention.of_itself(x, lengths, causal)
+            return self.ffn.behind(attended, x, self.attention.out, self.norm)
         queries = x if at is None else gather_positions(x, at)
         attended = self.attention(queries, x, lengths, causal, mask)
         return self.ffn(

@@ -21,6 +21,7 @@ class SequenceModel(nn.Module):
     """
 
     every_position = False
+    cpu_positions = 8192  # of a batch to score: what passes from layer to layer stays in the cache
 
     def hidden(self, items: Tensor) -> Tensor:
         """Represent every position: items (B, L) -> (B, L, D)."""

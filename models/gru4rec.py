@@ -36,6 +36,8 @@ class Config:
 class Model(SequenceModel):
     """GRU4Rec for histories of up to max_len items; the length leaves no trace in the weights."""
 
+    cpu_positions = 51200  # many windows take a step together; nothing else passes between layers
+
     def __init__(self, config: Config, n_items: int, max_len: int):
         super().__init__()
         c = config
@@ -54,11 +56,19 @@ class Model(SequenceModel):
         return self.out(self._states(items))
 
     def query(self, items: Tensor) -> Tensor:
-        """(B, L) -> (B, D) at the last real item; the dense layer works there only, unless ``every_position``."""
+        """(B, L) -> (B, D) at the last real item.
+
+        The dense layer works there only and no other state is kept, unless ``every_position``.
+        """
         if self.every_position:
             return super().query(items)
-        last = lengths_of(items)[:, None] - 1
-        return self.out(gather_positions(self._states(items), last).squeeze(1))
+        lengths = lengths_of(items)
+        if not self.training and _kernels.infers(self.item_embedding.weight):
+            from models._kernels import last_state
+
+            table = self.item_embedding.weight
+            return self.out(last_state.gru(self.gru, items, table, lengths))
+        return self.out(gather_positions(self._states(items), lengths[:, None] - 1).squeeze(1))
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input."""

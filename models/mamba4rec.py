@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
 from models._layers import NORM_EPS, FeedForward, initialise
-from models._scan import MixerParams, mamba_mixer, require, resolve
+from models._scan import MixerParams, mamba_mixer, mamba_mixer_last, require, resolve
 
 label = "Mamba4Rec"
 color = "#D55E00"
@@ -109,10 +109,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D)."""
-        mixed = self.mamba(x)
-        if at is not None:
-            mixed, x = gather_positions(mixed, at), gather_positions(x, at)
+        infers = not self.training and self.mamba.infers(x)
+        if at is None:
+            mixed = self.mamba(x)
+        elif infers and at.shape[1] == 1:
+            mixed, x = self.mamba.last(x, at), gather_positions(x, at)
+        else:
+            mixed, x = gather_positions(self.mamba(x), at), gather_positions(x, at)
         added = x if self.residual else None
+        if infers:
+            return self.ffn.behind(mixed, added, None, self.norm)
         return self.ffn(_kernels.add_norm(mixed, added, self.norm, self.dropout, self.training))
 
 
@@ -134,9 +140,20 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.ones(channels))
         self.out_proj = nn.Linear(channels, c.d_model, bias=False)
 
+    def infers(self, x: Tensor) -> bool:
+        """Whether nothing is trained and numba's kernels run, in float32."""
+        return _kernels.infers(x) and resolve(self.scan, x.device).used == "numba"
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
-        params = MixerParams(
+        return mamba_mixer(x, self._params(), resolve(self.scan, x.device).used)
+
+    def last(self, x: Tensor, at: Tensor) -> Tensor:
+        """As ``forward`` at one position ``at`` (B, 1) per row, nothing behind it is read: (B, 1, D)."""
+        return mamba_mixer_last(x, self._params(), at[:, 0] + 1)[:, None]
+
+    def _params(self) -> MixerParams:
+        return MixerParams(
             in_proj=self.in_proj.weight,
             conv_weight=self.conv1d.weight,
             conv_bias=self.conv1d.bias,
@@ -147,4 +164,3 @@ class Mamba(nn.Module):
             D=self.D,
             out_proj=self.out_proj.weight,
         )
-        return mamba_mixer(x, params, resolve(self.scan, x.device).used)

@@ -108,6 +108,13 @@ def _compiled(x: Tensor) -> bool:
     return x.dtype != torch.float64 and resolve(x.device).used == "numba"
 
 
+def infers(x: Tensor) -> bool:
+    """Whether whole halves of a block run as one compiled kernel each: float32 where nothing is trained."""
+    if torch.is_grad_enabled() or _cost.is_counting() or x.dtype != torch.float32:
+        return False
+    return resolve(x.device).used == "numba" and not torch.is_autocast_enabled("cpu")
+
+
 def _twin(function: Callable, x: Tensor) -> Callable:
     """A function of twins.py as it runs where x is."""
     return _fused(function) if resolve(x.device).used == "inductor" else function
@@ -193,6 +200,20 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
         softmax.cross_entropy_rows(logits, targets, losses, scale)
     else:
         _twin(twins.cross_entropy_rows, logits)(logits, targets, losses, scale)
+
+
+def count_above(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a target stands among the items 1..n: counts (B, 4) int64, and whether a score is NaN.
+
+    scores (B, V), targets (B,) and seen (B, H) int64, padded with 0. Counted are the items that score at
+    or above the target, itself included; the others of equal score; and how many of either are in seen.
+    An item counts once there, the target never. Column 0 is not read.
+    """
+    if _compiled(scores):
+        from models._kernels import ranks
+
+        return ranks.count_above(scores, targets, seen)
+    return twins.count_above(scores, targets, seen)
 
 
 def gru(layer: nn.GRU, x: Tensor) -> Tensor:

@@ -52,6 +52,22 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, causal: bool) ->
     return _Attention.apply(q, k, v, lengths, causal)
 
 
+def self_attention(
+    x: Tensor, n_heads: int, weight: Tensor, bias: Tensor, lengths: Tensor | None, causal: bool
+) -> Tensor:
+    """Attention of every position of x (B, L, D) to its own row, where nothing is trained: (B, L, D).
+
+    weight (3D, D) and bias (3D,) make queries, keys and values; a row's are formed, used and forgotten
+    while they are in a core's cache. lengths and causal as in models._kernels.attention.
+    """
+    x = x.contiguous()
+    if lengths is None:
+        lengths = torch.full((len(x),), x.shape[1])
+    out = torch.empty_like(x)
+    call(_self_attention, len(x), x, n_heads, weight, bias, lengths, causal, out)
+    return out
+
+
 def _padded(x: Tensor) -> Tensor:
     """(G, L, d) with zeros behind, so that the length is a multiple of LANES."""
     behind = -x.shape[1] % LANES
@@ -89,6 +105,40 @@ def _forward(first, last, q, k, v, visible, causal, out, log_mass):
                 seen = _seen(i + row, visible[g], causal)
                 log_mass[g, i + row] = _softmax(scores[row], seen, factor)
             np.dot(scores, v[g, :keys], out[g, i:end])
+
+
+@njit(**LOOPS)
+def _self_attention(first, last, x, n_heads, weight, bias, lengths, causal, out):
+    length, width = x.shape[1:]
+    d = width // n_heads
+    whole = length + -length % LANES
+    factor = np.float32(LOG2_E / math.sqrt(d))
+    projected = np.empty((length, 3 * width), np.float32)
+    parts = np.zeros((3, whole, d), np.float32)  # queries, keys, values of a head
+    block = min(BLOCK, length)
+    memory, result = np.empty(block * whole, np.float32), np.empty((block, d), np.float32)
+    for b in range(first, last):
+        np.dot(x[b], weight.T, projected)
+        for head in range(n_heads):
+            for part in range(3):
+                begin = part * width + head * d
+                for i in range(length):
+                    row, wide = parts[part, i], projected[i, begin : begin + d]
+                    for e in range(d):
+                        row[e] = wide[e] + bias[begin + e]
+            q, k, v = parts[0], parts[1], parts[2]
+            for i in range(0, length, BLOCK):
+                end = min(i + BLOCK, length)
+                keys = _keys(end, whole, causal)
+                scores = memory[: (end - i) * keys].reshape(end - i, keys)
+                np.dot(q[i:end], k[:keys].T, scores)
+                for row in range(end - i):
+                    _softmax(scores[row], _seen(i + row, lengths[b], causal), factor)
+                np.dot(scores, v[:keys], result[: end - i])
+                for row in range(end - i):
+                    wide, narrow = out[b, i + row, head * d : head * d + d], result[row]
+                    for e in range(d):
+                        wide[e] = narrow[e]
 
 
 @njit(inline="always")

@@ -50,3 +50,15 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
     logits.scatter_add_(1, targets[:, None], -mass)
     scale.copy_(mass.reciprocal())
     losses.copy_((mass.log() + peak).squeeze(1) - wanted)
+
+
+def count_above(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """See models._kernels.count_above."""
+    own = scores.gather(1, targets[:, None])
+    above, equal = scores >= own, scores == own
+    above[:, 0] = equal[:, 0] = False  # the padding row
+    rivals = torch.zeros_like(above).scatter_(1, seen, True).scatter_(1, targets[:, None], False)
+    found = (above, equal, above & rivals, equal & rivals)
+    counts = torch.stack([f.sum(1) for f in found], 1)
+    counts[:, 1] -= 1
+    return counts, torch.isnan(scores[:, 1:]).any()

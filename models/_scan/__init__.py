@@ -189,6 +189,10 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
+    if backend == "numba" and _kernels.infers(x):
+        from models._kernels import mixer
+
+        return mixer.mixer(x, *_on_cpu(p))
     state_size = p.A_log.shape[1]
     u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
@@ -198,6 +202,23 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
     y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
     return F.linear(y, p.out_proj)
+
+
+def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
+    """``mamba_mixer`` at the last of lengths (B,) positions, where nothing is trained: (B, L, D) -> (B, D).
+
+    Compiled by numba.
+    """
+    from models._kernels import mixer
+
+    return mixer.last(x, *_on_cpu(params), lengths)
+
+
+def _on_cpu(p: MixerParams) -> tuple[Tensor, ...]:
+    """The weights as models._kernels.mixer takes them."""
+    A, taps = -torch.exp(p.A_log), p.conv_weight[:, 0]
+    parts = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, A, p.D, p.out_proj)
+    return p.in_proj, taps, *parts
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:

@@ -219,9 +219,26 @@ class Trainer:
         self.state.resumed_from = self.state.step
 
 
+def _bare(function: Any) -> Any:
+    return getattr(function, "__wrapped__", function)
+
+
+class _Adam(torch.optim.Adam):
+    """PyTorch's, without the wrappers that keep it out of compiled graphs: they import PyTorch's compiler.
+
+    That takes a second of every process, and no step is compiled here.
+    """
+
+    step = torch.no_grad()(_bare(torch.optim.Adam.step))
+    zero_grad = _bare(torch.optim.Adam.zero_grad)
+    add_param_group = _bare(torch.optim.Adam.add_param_group)
+    state_dict = _bare(torch.optim.Adam.state_dict)
+    load_state_dict = _bare(torch.optim.Adam.load_state_dict)
+
+
 def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.Adam:
     """Adam in one pass over each parameter; kernels ``eager`` leave it as PyTorch has it by default."""
-    return torch.optim.Adam(
+    return _Adam(
         model.parameters(),
         lr=training.learning_rate,
         weight_decay=training.weight_decay,

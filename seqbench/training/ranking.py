@@ -13,6 +13,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+import models
+
 from ..core import metrics
 from ..core.jobs import TrainingJob
 from ..data import Dataset
@@ -22,10 +24,6 @@ from .batches import gather_spans
 
 SEEN_ITEMS = ("kept", "excluded")
 SPLITS = ("valid", "test")
-
-CPU_POSITIONS = (
-    4096  # padded positions per batch at most on a CPU: its layers then stay in the cache
-)
 
 
 class Diverged(Exception):
@@ -54,7 +52,6 @@ class Evaluator:
     ) -> None:
         self.items = torch.from_numpy(np.array(items, dtype=np.int32)).to(device)
         self.split, self.seq_len, self.precision, self.batch = split, seq_len, precision, batch
-        self.most = CPU_POSITIONS if device.type == "cpu" else None
 
     @torch.inference_mode()
     def ranks(
@@ -72,28 +69,30 @@ class Evaluator:
         size = len(self.split.users[split])
         found = {m: np.empty((2, size), dtype=np.int32) for m in SEEN_ITEMS}
         generator = None if shuffle is None else torch.Generator().manual_seed(shuffle)
-        for rows, history, inputs, target in self._batches(split):
+        on_cpu = self.items.device.type == "cpu"
+        most = getattr(model, "cpu_positions", None) if on_cpu else None
+        for rows, history, inputs, target in self._batches(split, most):
             if generator is not None:
                 inputs = shuffled(inputs, generator)
             with arithmetic(self.precision, inputs.device):
                 scores = model.scores(inputs).float()
-            if torch.isnan(scores).any():
-                raise Diverged(f"{split}: a score is NaN")
-            scores[:, 0] = -torch.inf
             for seen_items, (rank, ties) in rank_target(scores, target, history).items():
                 found[seen_items][0, rows] = rank.cpu().numpy()
                 found[seen_items][1, rows] = ties.cpu().numpy()
         return {m: Ranks(*values) for m, values in found.items()}
 
     def _batches(
-        self, split: str
+        self, split: str, most: int | None
     ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Rows into the split's users (B,), whole history (B, H), its last L items (B, <= L), target (B,)."""
+        """Rows into the split's users (B,), whole history (B, H), its last L items (B, <= L), target (B,).
+
+        most: padded positions per batch.
+        """
         firsts, places = self.split.offsets[self.split.users[split]], self.split.target_index[split]
         # Users with histories of similar length share a batch: less padding, same ranks.
         lengths = places - firsts
         order = np.argsort(lengths, kind="stable")
-        cuts = _cuts(np.minimum(lengths[order], self.seq_len), self.batch, self.most)
+        cuts = _cuts(np.minimum(lengths[order], self.seq_len), self.batch, most)
         for low, high in pairwise(cuts):
             rows = order[low:high]
             first = torch.from_numpy(firsts[rows]).to(self.items.device)
@@ -130,17 +129,16 @@ def rank_target(
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Seen items (kept, excluded) -> (rank, ties) (B,) of ``target`` (B,) in ``scores`` (B, V); ``history`` (B, H) holds the seen items.
 
-    A target that was seen before stays in the ranking. ``scores`` is overwritten.
+    A target that was seen before stays in the ranking.
+
+    Raises:
+        Diverged: a score is not a number.
     """
-    own = scores.gather(1, target[:, None])
-    kept = _rank(scores, own)
-    scores.scatter_(1, history, -torch.inf)
-    scores.scatter_(1, target[:, None], own)
-    return {"kept": kept, "excluded": _rank(scores, own)}
-
-
-def _rank(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return (scores >= own).sum(1), (scores == own).sum(1) - 1
+    counts, wrong = models.count_above(scores, target, history)
+    if wrong:
+        raise Diverged("a score is NaN")
+    rank, ties, seen_above, seen_tied = counts.unbind(1)
+    return {"kept": (rank, ties), "excluded": (rank - seen_above, ties - seen_tied)}
 
 
 def summary(ranks: dict[str, Ranks]) -> dict[str, dict[str, float]]:

@@ -140,6 +140,31 @@ def test_clipping_bounds_the_norm_of_all_gradients(tiny, tmp_path, monkeypatch):
     assert max(norms[0.01]) <= 0.01 + 1e-6
 
 
+def test_the_optimizer_takes_the_steps_of_pytorchs_and_leaves_its_compiler_alone():
+    script = (
+        "import sys, torch\n"
+        "from seqbench.core.jobs import Training\n"
+        "from seqbench.training.loop import make_optimizer\n"
+        "torch.manual_seed(0)\n"
+        "ours, theirs = torch.nn.Linear(9, 9), torch.nn.Linear(9, 9)\n"
+        "theirs.load_state_dict(ours.state_dict())\n"
+        "x = torch.randn(9, 9)\n"
+        "def steps(model, optimizer):\n"
+        "    for _ in range(3):\n"
+        "        optimizer.zero_grad(set_to_none=True)\n"
+        "        model(x).square().sum().backward()\n"
+        "        optimizer.step()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "steps(ours, make_optimizer(ours, Training(learning_rate=0.1)))\n"
+        "print('torch._dynamo' in sys.modules)\n"
+        "steps(theirs, torch.optim.Adam(theirs.parameters(), 0.1, fused=True))\n"
+        "print(all(map(torch.equal, ours.parameters(), theirs.parameters())))\n"
+    )
+    ran = [sys.executable, "-c", script]
+    done = subprocess.run(ran, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 @pytest.mark.slow
 def test_compiling_is_counted_where_nothing_is_on_disk(tmp_path):
     """In a process of its own, because in this one the kernels may be compiled already."""

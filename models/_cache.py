@@ -1,0 +1,92 @@
+"""Where numba keeps what it compiled: once for a user of a machine, not once for a checkout.
+
+A folder is named by a hash of the source and of what it imports from other files here, since numba itself
+looks at the function's own file alone; inside, numba tells versions, CPUs and types of arguments apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+from numba import config
+from numba.core.caching import CacheImpl, _CacheLocator
+from numba.misc.appdirs import AppDirs
+
+FOLDER = Path(__file__).parent
+DECIDES = "nothing"
+
+
+def share() -> None:
+    """Let numba look here first; NUMBA_CACHE_DIR, where it is set, stays the folder above."""
+    known = config.CACHE_LOCATOR_CLASSES or ",".join(c.__name__ for c in CacheImpl._locator_classes)
+    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Shared.__name__},{known}"
+
+
+class Shared(_CacheLocator):
+    """Finds the folder of a function of this package; other functions are numba's to place."""
+
+    def __init__(self, folder: Path, stamp: str, line: int) -> None:
+        self._folder, self._stamp, self._line = folder, stamp, line
+
+    @classmethod
+    def from_function(cls, py_func, py_file) -> Shared | None:
+        """The locator of a function; None if no folder can be written, then numba looks further."""
+        source = Path(py_file).resolve()
+        if not source.is_relative_to(FOLDER.resolve()) or not source.is_file():
+            return None
+        stamp = _stamp(source)
+        for folder in (_wanted(), source.with_name("__pycache__")):
+            path = folder / f"{source.stem.lstrip('_')}-{stamp[:12]}"
+            locator = cls(path, stamp, py_func.__code__.co_firstlineno)
+            try:
+                locator.ensure_cache_path()
+            except OSError:
+                continue
+            return locator
+        return None
+
+    def get_cache_path(self) -> str:
+        """The folder of the function's source."""
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        """What must not have changed."""
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        """Tells functions of one name apart."""
+        return str(self._line)
+
+
+def _wanted() -> Path:
+    if config.CACHE_DIR:
+        return Path(config.CACHE_DIR)
+    return Path(AppDirs("seqbench", appauthor=False).user_cache_dir, "numba")
+
+
+@functools.cache
+def _stamp(source: Path) -> str:
+    """Hash of a file and of all files here that it imports names from."""
+    files, found = [source], {source}
+    for file in files:
+        for imported in _imported(file) - found:
+            found.add(imported)
+            files.append(imported)
+    parts = sorted(f.read_bytes() for f in files)
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _imported(file: Path) -> set[Path]:
+    """Files of ``from models.x import name``."""
+    nodes = ast.walk(ast.parse(file.read_bytes()))
+    names = {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+    places = [
+        FOLDER.resolve().joinpath(*name.split(".")[1:])
+        for name in names
+        if name.startswith("models.")
+    ]
+    files = (path.with_suffix(".py") for path in places)
+    return {path for path in files if path.is_file()}
