@@ -1,12 +1,15 @@
 # The comparison as a workflow: configuration, checks, rules, targets. `snakemake --cores 8 report` runs it.
 import sys
+from pathlib import Path
 
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
 from seqbench.config.load import validate
+from seqbench.core import failures, runs
 from seqbench.core.errors import UserError
 
 
@@ -17,6 +20,11 @@ try:
     config = validate(config)
 except UserError as error:
     sys.exit(f"error: {error}")
+
+
+if workflow.is_main_process:
+    runs.register(Path(".snakemake"))
+    failures.watch(logger)
 
 
 include: "workflow/rules/common.smk"

@@ -37,7 +37,7 @@ from . import (
 )
 from .summary import summarise
 from .tables import Tables
-from .tidy import curve_rows, experiment_row
+from .tidy import curve_rows, device, experiment_row
 from .tidy_cost import efficiency_rows
 
 PUBLISHED = publications.published_values
@@ -131,5 +131,6 @@ def read(folder: Path) -> Tables:
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
-    counts = Counter(json.dumps(e.record["environment"], sort_keys=True) for e in entries)
+    named = (e.record["environment"] | {"device": device(e)} for e in entries)
+    counts = Counter(json.dumps(facts, sort_keys=True) for facts in named)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 DECIDES = "nothing"
@@ -10,8 +11,28 @@ DECIDES = "nothing"
 class UserError(Exception):
     """Bad input: one line that names the file, key or value and says what to do.
 
-    The command line prints it as ``error: <message>`` and exits with status 2, without a traceback.
+    The command line prints it as ``error: <message>`` and exits with ``status``, without a traceback.
     """
+
+    status = 2
+
+
+class MachineError(UserError):
+    """What the machine lacks here and now: room on a disk, a GPU. It says nothing about a job, so no record is made of it."""
+
+    status = 75  # sysexits.h: try again
+
+
+# What says that a place is full, gone or read-only, not that a job went wrong.
+_OF_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+)  # fmt: skip
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error of the system says that a disk is full, gone or read-only, or that files run out."""
+    return isinstance(error, OSError) and error.errno in _OF_MACHINE
 
 
 def words(error: Exception) -> str:
@@ -20,6 +41,9 @@ def words(error: Exception) -> str:
         return _forced(_published(str(error)))
     if isinstance(error, UnicodeDecodeError):
         return f"a file that should be text is no UTF-8 ({error})"
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"disk full: {where}{error.strerror}; make room and run the same command again"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; check this path"
     return " ".join(str(error).split()) or type(error).__name__

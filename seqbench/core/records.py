@@ -13,6 +13,7 @@ import json
 import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from . import provenance
-from .errors import UserError
+from .checksums import sha256_of
+from .disk import unwritten
+from .errors import UserError, is_of_machine
 from .jobs import MeasurementJob, Study, bad_schedule, check_complete, filled, parse, wrong_type
 
 DECIDES = "nothing"
 
 SCHEMA = 2
+WEIGHTS = "weights.safetensors"
 SCHEMA_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/record.schema.yaml"
 STATUSES = ("ok", "oom", "diverged", "timeout", "crashed")
 
@@ -44,15 +48,16 @@ def write_record(
     load: Mapping[str, Any] | None = None,
     deadline_s: float | None = None,
     samples: Mapping[str, np.ndarray] | None = None,
+    weights: bytes | None = None,
     status: str = "ok",
     reason: str | None = None,
 ) -> Path:
-    """Write samples and record atomically, samples first, and return the path of ``record.json``.
+    """Write samples, weights (a safetensors file) and record atomically, the record last, and return its path.
 
     Raises:
         ValueError: the record does not follow the schema.
+        MachineError: the disk is full, gone or read-only.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     content = packed(samples or {})
     record = {
         "schema": SCHEMA, "kind": kind, "status": status, "reason": reason,
@@ -63,14 +68,24 @@ def write_record(
             "sha256": hashlib.sha256(content).hexdigest(),
             "arrays": sorted(samples or {}),
         },
+        "weights_sha256": weights and hashlib.sha256(weights).hexdigest(),
     }  # fmt: skip
+    record["sha256"] = digest(record)
     problem = _problem(record)
     if problem:
         raise ValueError(f"record for {folder}: {problem}")
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    if weights is not None:
+        write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / "samples.npz", content)
     write_atomically(folder / "record.json", text.encode())
     return folder / "record.json"
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record without the key that holds it."""
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -89,9 +104,24 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{path}: not JSON ({error}); delete it and run the workflow again"
         ) from None
     problem = _problem(record)
+    if not problem and "sha256" in record and record["sha256"] != digest(record):
+        problem = "damaged (its SHA-256 differs)"
     if problem:
         raise UserError(f"{path}: {problem}; delete it and run the workflow again")
     return record
+
+
+def check_weights(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare the weights beside a record, where there are any, with their SHA-256; published records have none.
+
+    Raises:
+        UserError: they differ.
+    """
+    path, known = Path(folder) / WEIGHTS, record.get("weights_sha256")
+    if known and path.exists() and sha256_of(path) != known:
+        raise UserError(
+            f"{path}: damaged (SHA-256 differs); delete {folder} and run the workflow again"
+        )
 
 
 def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -138,7 +168,7 @@ def discard(folder: Path) -> None:
     # A state that cannot be loaded, cut off by a full disk say, would make every further training crash.
     for state in folder.glob("resume-*.pt") if _failed_itself(folder) else ():
         state.unlink(missing_ok=True)
-    for name in ("record.json", "samples.npz", "weights.safetensors"):
+    for name in ("record.json", "samples.npz", WEIGHTS):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -206,18 +236,27 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     return {key: leaf for leaves in inner for key, leaf in leaves.items()}
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write through a temporary file in the same folder, made if need be, flushed to disk, then renamed over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write through a temporary file in the same folder, made if need be, flushed to disk, then renamed over ``path``.
+
+    Raises:
+        MachineError: the disk is full, gone or read-only; the message names the folder and the room that is needed.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if not is_of_machine(error):
+            raise
+        raise unwritten(path, len(content), error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only folder refuses this, too
+            temporary.unlink(missing_ok=True)
 
 
 def packed(samples: Mapping[str, np.ndarray]) -> bytes:

@@ -36,6 +36,7 @@ REMEDIES = {
     ORDER: "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
 }
 
+HOW_TO_RUN_NUMBA = "pip install numba with the pins of envs/; where no folder can be written, NUMBA_CACHE_DIR=<one that can>"
 OTHERWISE = "the driver does not offer it here; does nvidia-smi show it?"
 
 
@@ -78,7 +79,7 @@ def doctor() -> int:
 def machine() -> Iterator[Row]:
     """Processor, memory, software, and what disturbs measurements."""
     facts = environment.environment("cpu", torch.get_num_threads())
-    memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB"
+    memory = f"{(facts['memory_bytes'] or 0) / 2**30:.0f} GiB"
     capability = torch.backends.cpu.get_cpu_capability()
     yield Row("processor", NOTE, f"{facts['cpu']}, {facts['n_cpus']} cores, {memory}, {capability}")
     yield Row(
@@ -241,7 +242,7 @@ def _sampler(where: torch.device, nvml: Nvml) -> Row:
 def kernels(where: torch.device) -> Iterator[Row]:
     """What runs between matrix products and in the selective scan, and what else could."""
     between = models.resolve_kernels(where)
-    remedy = "pip install numba" if between.fallback else ""
+    remedy = HOW_TO_RUN_NUMBA if between.fallback else ""
     words = f"{between.used}" + (f": {between.reason}" if between.reason else "")
     yield Row("between products", NO if between.fallback else YES, words, remedy)
     choice = resolve("auto", where)

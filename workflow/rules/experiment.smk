@@ -46,7 +46,7 @@ rule train:
     shell:
         "python -m seqbench run --job {params.experiment:q}"
         " --dataset results/data/{wildcards.dataset}"
-        " --out $(dirname {output.record:q}) --threads {threads}"
+        " --out $(dirname {output.record:q}) --threads {threads} --gpu {resources.gpu}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
 
 
@@ -78,5 +78,5 @@ if MEASURED:
         shell:
             "python -m seqbench measure --job {params.measurement:q} {params.dataset:q}"
             " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/{wildcards.size}"
-            " --threads {threads}"
+            " --threads {threads} --gpu {resources.gpu}"
             " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"

@@ -22,7 +22,7 @@ rule tune_model:
         code=tuning_code,
     shell:
         "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset}"
-        " --out $(dirname {output:q}) --threads {threads}"
+        " --out $(dirname {output:q}) --threads {threads} --gpu {resources.gpu}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
 
 
