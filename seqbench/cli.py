@@ -10,9 +10,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from .core.errors import MachineError, UserError, is_of_machine, words
+from .core.errors import Damaged, MachineError, UserError, is_of_machine, words
 from .core.ownership import owned
 from .core.processes import end_with_who_asked
 from .hardware.leases import EXCLUSIVE, SHARED, ask_for_gpu, holding
@@ -57,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who read it has seen enough; the interpreter's last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Damaged as error:
+        for file in error.files if arguments.verb in (_collect, _report) else ():
+            _set_aside(file)
+        return _refused(error)
     except UserError as error:
         return _refused(error, error.status)
     except (OSError, UnicodeDecodeError) as error:
@@ -67,6 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _set_aside(file: Path) -> None:
+    """Give a damaged file another name: what the workflow misses it makes anew, and nothing else."""
+    with suppress(OSError):
+        file.rename(f"{file}.damaged")
+        print(f"{file}: set aside as {file.name}.damaged; the same command makes it anew", file=sys.stderr)  # fmt: skip
 
 
 def _refused(error: Exception, status: int = UserError.status) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from pathlib import Path
 
 DECIDES = "nothing"
 
@@ -15,6 +16,14 @@ class UserError(Exception):
     """
 
     status = 2
+
+
+class Damaged(UserError):
+    """A file that is not what was written; ``files`` are to go so that the workflow makes them, and nothing else, anew."""
+
+    def __init__(self, message: str, *files: Path) -> None:
+        super().__init__(message)
+        self.files = files
 
 
 class MachineError(UserError):

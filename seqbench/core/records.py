@@ -25,7 +25,7 @@ from jsonschema import Draft202012Validator
 from . import provenance
 from .checksums import sha256_of
 from .disk import unwritten
-from .errors import UserError, is_of_machine
+from .errors import Damaged, UserError, is_of_machine
 from .jobs import MeasurementJob, Study, bad_schedule, check_complete, filled, parse, wrong_type
 
 DECIDES = "nothing"
@@ -82,10 +82,15 @@ def write_record(
     return folder / "record.json"
 
 
-def digest(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record without the key that holds it."""
-    rest = {key: value for key, value in record.items() if key != "sha256"}
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a record, or of a dataset's facts, without the key ``sha256`` that holds it."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def is_changed(content: Mapping[str, Any]) -> bool:
+    """Whether it is not what was written; what has no ``sha256`` cannot be told."""
+    return "sha256" in content and content["sha256"] != digest(content)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -100,28 +105,34 @@ def read_record(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such record; run the workflow to make it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not JSON ({error}); delete it and run the workflow again"
+        raise Damaged(
+            f"{path}: not JSON ({error}); delete it and run the workflow again", path
         ) from None
     problem = _problem(record)
-    if not problem and "sha256" in record and record["sha256"] != digest(record):
+    if not problem and is_changed(record):
         problem = "damaged (its SHA-256 differs)"
     if problem:
-        raise UserError(f"{path}: {problem}; delete it and run the workflow again")
+        raise Damaged(f"{path}: {problem}; delete it and run the workflow again", path)
     return record
 
 
-def check_weights(folder: Path, record: Mapping[str, Any]) -> None:
-    """Compare the weights beside a record, where there are any, with their SHA-256; published records have none.
+def check_files(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare samples and weights beside a record with their SHA-256; published records have no weights.
 
     Raises:
-        UserError: they differ.
+        Damaged: they differ.
     """
-    path, known = Path(folder) / WEIGHTS, record.get("weights_sha256")
-    if known and path.exists() and sha256_of(path) != known:
-        raise UserError(
-            f"{path}: damaged (SHA-256 differs); delete {folder} and run the workflow again"
-        )
+    known = {
+        record["samples"]["file"]: record["samples"]["sha256"],
+        WEIGHTS: record.get("weights_sha256"),
+    }
+    for name, digest_ in known.items():
+        path = Path(folder) / name
+        if digest_ and path.exists() and sha256_of(path) != digest_:
+            raise Damaged(
+                f"{path}: damaged (SHA-256 differs); delete {folder} and run the workflow again",
+                path, Path(folder) / "record.json",
+            )  # fmt: skip
 
 
 def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -138,10 +149,11 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
             f"{path}: missing, and its record.json is there; delete {folder} and run the workflow again"
         ) from None
     if hashlib.sha256(content).hexdigest() != record["samples"]["sha256"]:
-        raise UserError(
+        raise Damaged(
             f"{path}: not the file its record.json was written with (SHA-256 differs);"
-            f" delete {folder} and run the workflow again"
-        )
+            f" delete {folder} and run the workflow again",
+            path, Path(folder) / "record.json",
+        )  # fmt: skip
     return unpacked(content)
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from .checksums import sha256_of
 from .display import TABLES
-from .errors import UserError
+from .errors import Damaged, UserError
+from .records import write_atomically
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
 COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
+SUMS = "checksums.json"  # SHA-256 of the files beside it
 SETTINGS = {"margin": float, "focal_model": str, "models": list, "environments": list}
 
 
@@ -31,6 +34,9 @@ def write(
     for name, content in (("datasets", datasets), ("settings", settings)):
         text = json.dumps(content, indent=1, sort_keys=True)
         (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    own = [f"{name}.{kind}" for name in frames for kind in ("csv", "parquet")]
+    known = {name: sha256_of(out / name) for name in [*own, "datasets.json", "settings.json"]}
+    write_atomically(out / SUMS, json.dumps(known, indent=1).encode() + b"\n")
 
 
 def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[str, Any]]:
@@ -39,9 +45,19 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[st
     Raises:
         UserError: a table is missing or damaged, or lacks what tables of this version hold.
     """
+    _check(folder)
     columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
     frames = {name: _table(folder / f"{name}.parquet", columns[name]) for name in TABLES}
     return frames, _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
+
+
+def _check(folder: Path) -> None:
+    """Compare what is there with what was written, where that is known."""
+    known = read_json(folder / SUMS, AGAIN) if (folder / SUMS).exists() else {}
+    for name, digest in known.items():
+        file = folder / name
+        if file.exists() and sha256_of(file) != digest:
+            raise Damaged(f"{file}: damaged (SHA-256 differs): delete it and {AGAIN}", file)
 
 
 def _mapping(file: Path, keys: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:

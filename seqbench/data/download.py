@@ -124,7 +124,7 @@ def _attempt(url: str, file: BinaryIO, max_bytes: int, stall_s: float) -> None:
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        response = urllib.request.urlopen(request, timeout=stall_s)
+        response = urllib.request.urlopen(request, timeout=stall_s)  # nosec B310 # the urls are ours
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing after what we have: complete already, or a stale part

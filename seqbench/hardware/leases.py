@@ -229,7 +229,7 @@ def _say(text: str) -> None:
 
 def folder() -> Path:
     """Where the locks lie: /tmp, not TMPDIR, in which two users or two jobs of a scheduler would not see each other."""
-    usual = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+    usual = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()  # nosec B108 # no file there is trusted
     return Path(os.environ.get(FOLDER) or usual)
 
 

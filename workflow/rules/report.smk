@@ -19,8 +19,8 @@ rule collect:
         code=rendering_code("seqbench/analysis/collect.py"),
         texts=text_of(f"{ROOT}/config/claims.yaml", f"{ROOT}/config/published_values.yaml"),
     shell:
-        "python -m seqbench collect --grid {input.grid} --results results --out results/tables"
-        " 2>&1 | tee {log}"
+        "python -m seqbench collect --grid {input.grid:q} --results results --out results/tables"
+        " 2>&1 | tee {log:q}"
 
 
 rule render:
@@ -58,7 +58,7 @@ rule render:
         code=rendering_code("seqbench/report/page.py"),
         texts=text_of(*glob(f"{ROOT}/report/template/*")),
     shell:
-        "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log}"
+        "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log:q}"
 
 
 # Without outputs: both run whenever they are asked for.
@@ -73,7 +73,7 @@ rule check:
     resources:
         machine=1,
     shell:
-        "python -m seqbench check --tables results/tables 2>&1 | tee {log}"
+        "python -m seqbench check --tables results/tables 2>&1 | tee {log:q}"
 
 
 rule publish:
@@ -92,7 +92,7 @@ rule publish:
         # The checkout's README tells the checkout's results, not those of a folder elsewhere (--directory).
         readme="--readme README.md" if Path.cwd().samefile(ROOT) else "",
     shell:
-        "python -m seqbench publish --grid {input.grid} --results results {params.readme} 2>&1 | tee {log}"
+        "python -m seqbench publish --grid {input.grid:q} --results results {params.readme} 2>&1 | tee {log:q}"
 
 
 localrules:
