@@ -9,6 +9,9 @@ from pathlib import Path
 DECIDES = "nothing"
 
 
+SEE_ABOVE = "(see above)"  # ends the line of a process whose worker has printed what is to mend
+
+
 class UserError(Exception):
     """Bad input: one line that names the file, key or value and says what to do.
 

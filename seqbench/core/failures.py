@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .errors import SEE_ABOVE
+
 DECIDES = "nothing"
 
 EVENT = "job_error"  # of Snakemake's own log
@@ -79,7 +81,7 @@ def _why(logs: Sequence[str]) -> str:
         except OSError:
             continue
         said = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-        refused = [line for line in said if line.startswith(REFUSED)]
+        refused = [ln for ln in said if ln.startswith(REFUSED) and not ln.endswith(SEE_ABOVE)]
         if refused:
             return refused[-1].removeprefix(REFUSED)
         if said:

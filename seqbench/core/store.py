@@ -127,7 +127,7 @@ class Entry:
             if known and hashlib.sha256(content).hexdigest() != known:
                 raise ValueError("SHA-256 differs")
             return records.unpacked(content)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a damaged archive raises whatever its bytes happen to be
             raise UserError(f"{file}: cannot be read ({error}); {AGAIN}") from None
 
 

@@ -172,7 +172,7 @@ def _open_array(folder: Path, name: str) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged header raises whatever its text happens to be
         raise UserError(f"{path} cannot be read ({error}); {_prepare_hint(folder)}") from None
 
 

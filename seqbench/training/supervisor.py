@@ -21,7 +21,7 @@ from typing import IO, Any
 from safetensors.numpy import save
 
 from ..core import processes, provenance
-from ..core.errors import MachineError, UserError
+from ..core.errors import SEE_ABOVE, MachineError, UserError
 from ..core.jobs import TrainingJob
 from ..core.ownership import owned
 from ..core.records import data_of, discard, write_record
@@ -108,9 +108,9 @@ def _end(returncode: int, last: collections.deque[str]) -> End:
     if returncode == 0:
         return End("ok")
     if returncode == UserError.status:
-        raise UserError("the worker refused its input (see above)")
+        raise UserError(f"the worker refused its input {SEE_ABOVE}")
     if returncode == MachineError.status:
-        raise MachineError("the worker could not go on here (see above)")
+        raise MachineError(f"the worker could not go on here {SEE_ABOVE}")
     if -returncode in ASKED_TO_END:
         raise MachineError(
             f"the worker was ended by {signal.Signals(-returncode).name}; the same command goes on from its saved state"
