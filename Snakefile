@@ -9,7 +9,7 @@ min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
 from seqbench.config.load import validate
-from seqbench.core import failures, runs
+from seqbench.core import failures, integrity, runs
 from seqbench.core.errors import UserError
 
 
@@ -22,12 +22,18 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 
+ALONE = workflow.is_main_process and runs.register(Path(".snakemake"))
 if workflow.is_main_process:
-    runs.register(Path(".snakemake"))
     failures.watch(logger)
 
 
 include: "workflow/rules/common.smk"
+
+
+if ALONE:
+    integrity.look(RECORDS, Path("results/tables"), Path(".snakemake/verified.json"))
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/experiment.smk"
 include: "workflow/rules/tune.smk"

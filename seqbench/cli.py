@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 on success, 1 when a check found problems, 2 on bad input, 75 when the machine lacks something."""
     arguments = _parser().parse_args(argv)
     end_with_who_asked()
+    with suppress(AttributeError, ValueError):  # a terminal that lacks a sign costs the sign
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments.verb in (_collect, _report, _page, _publish, _accept, _results, _compare):
         # Their matrix products are thin: more threads of BLAS only wait for each other.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -59,8 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Damaged as error:
+        from .core.integrity import set_aside
+
         for file in error.files if arguments.verb in (_collect, _report) else ():
-            _set_aside(file)
+            set_aside(file)
         return _refused(error)
     except UserError as error:
         return _refused(error, error.status)
@@ -70,15 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verb is _train:  # a crash, of which its supervisor makes a record
             raise
         return _refused(error)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-def _set_aside(file: Path) -> None:
-    """Give a damaged file another name: what the workflow misses it makes anew, and nothing else."""
-    with suppress(OSError):
-        file.rename(f"{file}.damaged")
-        print(f"{file}: set aside as {file.name}.damaged; the same command makes it anew", file=sys.stderr)  # fmt: skip
 
 
 def _refused(error: Exception, status: int = UserError.status) -> int:
@@ -182,11 +176,13 @@ _OPTIONS: dict[str, dict] = {
 def _prepare(a: argparse.Namespace) -> None:
     from .core.jobs import parse
     from .data import prepare
+    from .data.store import sweep
 
     definition = parse(a.definition, "--definition")
     if file := json.loads(os.environ.get("SEQBENCH_DATA_FILES", "{}")).get(a.name):
         definition = {**definition, "local": {**definition.get("local", {}), "path": file}}
     with owned(_writable(a.out)), holding(SHARED):
+        sweep(a.out)
         info = prepare(a.name, definition, a.data_dir, a.out)
     print(f"{a.name}: {info['n_users']:,} users, {info['n_items']:,} items, "
           f"{info['n_interactions']:,} interactions in {a.out}", file=sys.stderr)  # fmt: skip

@@ -36,7 +36,7 @@ class Failures(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one failure: rule, outputs and logs of its job."""
         event = getattr(record, "event", None)
-        if getattr(event, "value", event) == EVENT:
+        if getattr(event, "value", event) == EVENT and hasattr(record, "rule_name"):
             parts = (
                 [str(f) for f in getattr(record, part, None) or ()] for part in ("output", "log")
             )

@@ -52,6 +52,9 @@ def _locked(path: Path) -> int:
         _wait(file, path)
         with suppress(FileNotFoundError):  # the owner before has removed it meanwhile: once more
             if os.fstat(file).st_ino == path.stat().st_ino:
+                with suppress(OSError):  # what a killed owner was writing
+                    for rest in path.parent.glob(".*.tmp"):
+                        rest.unlink()
                 with suppress(OSError):  # a full disk: the lock holds without a name in it
                     os.truncate(file, 0)
                     os.write(file, str(os.getpid()).encode())

@@ -70,16 +70,20 @@ def write_record(
         },
         "weights_sha256": weights and hashlib.sha256(weights).hexdigest(),
     }  # fmt: skip
-    record["sha256"] = digest(record)
     problem = _problem(record)
     if problem:
         raise ValueError(f"record for {folder}: {problem}")
-    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
     if weights is not None:
         write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / "samples.npz", content)
-    write_atomically(folder / "record.json", text.encode())
+    write_atomically(folder / "record.json", sealed(record))
     return folder / "record.json"
+
+
+def sealed(record: Mapping[str, Any]) -> bytes:
+    """The text of ``record.json``, with its SHA-256."""
+    whole = {**record, "sha256": digest(record)}
+    return json.dumps(whole, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -22,14 +22,18 @@ DECIDES = "nothing"
 _open: list[int] = []  # locked until this process ends
 
 
-def register(snakemake: Path) -> None:
-    """Say that this process runs the workflow whose state lies in ``snakemake``; remove locks that nobody holds."""
+def register(snakemake: Path) -> bool:
+    """Say that this process runs the workflow whose state lies in ``snakemake``; remove locks that nobody holds.
+
+    Returns:
+        Whether it is known to be the only one.
+    """
     try:
         folder = snakemake / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         gate = os.open(folder / "gate.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
-        return  # Snakemake cannot write there either, and says so
+        return False  # Snakemake cannot write there either, and says so
     try:
         fcntl.flock(gate, fcntl.LOCK_EX)
         locks = list((snakemake / "locks").glob("*.lock"))
@@ -43,8 +47,9 @@ def register(snakemake: Path) -> None:
         own = os.open(folder / f"{_here()}-{os.getpid()}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _open.append(own)
+        return not others
     except OSError:  # a file system without locks: Snakemake's own are all there is
-        return
+        return False
     finally:
         os.close(gate)
 

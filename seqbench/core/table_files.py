@@ -14,12 +14,12 @@ import yaml
 from .checksums import sha256_of
 from .display import TABLES
 from .errors import Damaged, UserError
+from .integrity import SUMS, check_tables
 from .records import write_atomically
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
 COLUMNS_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/tables.yaml"
-SUMS = "checksums.json"  # SHA-256 of the files beside it
 SETTINGS = {"margin": float, "focal_model": str, "models": list, "environments": list}
 
 
@@ -45,23 +45,18 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[st
     Raises:
         UserError: a table is missing or damaged, or lacks what tables of this version hold.
     """
-    _check(folder)
     columns = yaml.safe_load(COLUMNS_FILE.read_text(encoding="utf-8"))
     frames = {name: _table(folder / f"{name}.parquet", columns[name]) for name in TABLES}
-    return frames, _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
-
-
-def _check(folder: Path) -> None:
-    """Compare what is there with what was written, where that is known."""
-    known = read_json(folder / SUMS, AGAIN) if (folder / SUMS).exists() else {}
-    for name, digest in known.items():
-        file = folder / name
-        if file.exists() and sha256_of(file) != digest:
-            raise Damaged(f"{file}: damaged (SHA-256 differs): delete it and {AGAIN}", file)
+    rest = _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
+    check_tables(folder)
+    return frames, *rest
 
 
 def _mapping(file: Path, keys: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
-    found = read_json(file, AGAIN)
+    try:
+        found = read_json(file, AGAIN)
+    except UserError as error:
+        raise Damaged(str(error), file) from None
     if not isinstance(found, dict):
         raise UserError(f"{file}: no mapping: delete it and {AGAIN}")
     for key, kind in keys.items():
@@ -79,7 +74,7 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
         raise UserError(f"{path}: not there: {AGAIN}") from None
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
+        raise Damaged(f"{path}: is no table ({why}): delete it and {AGAIN}", path) from None
     missing = [name for name in columns if name not in frame]
     if missing and len(frame):  # one without rows may have no columns
         raise UserError(

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,20 +107,34 @@ def user_facts(
     return found
 
 
-def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> None:
+def sweep(out: Path) -> None:
+    """Remove what preparing left beside `out` when it was killed; nobody else may be preparing it."""
+    rest = re.compile(re.escape(f".{out.name}-") + "[a-z0-9_]{8}")  # as tempfile names folders
+    for path in out.parent.glob(f".{out.name}-*"):
+        if rest.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> dict:
     """Write everything beside `out`, then move it in; dataset.json leaves first and comes last.
 
     A reader therefore sees the old dataset, none, or the new one, never a mixture.
+
+    Returns:
+        What dataset.json holds: `info`, the SHA-256 of each other file, and its own.
+
+    Raises:
+        MachineError: the disk is full, gone or read-only.
     """
     try:
-        _save(out, arrays, ids, info)
+        return _save(out, arrays, ids, info)
     except OSError as error:
         if not is_of_machine(error):
             raise
         raise unwritten(out, sum(array.nbytes for array in arrays.values()), error) from None
 
 
-def _save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> None:
+def _save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> dict:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         fresh = Path(temporary)
@@ -137,6 +153,7 @@ def _save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: 
             (out / stale).unlink(missing_ok=True)
         for path in sorted(fresh.iterdir(), key=lambda path: path.name == INFO):
             os.replace(path, out / path.name)
+    return info
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

@@ -20,7 +20,17 @@ from models._scan import selfcheck as compare
 
 from . import device, environment, worker_env
 from .leases import gpu_devices
-from .nvml import HIDDEN, NOT_INSTALLED, ORDER, SLICE, WDDM, Nvml, Reading, deprecated_distribution
+from .nvml import (
+    HIDDEN,
+    NOT_INSTALLED,
+    ORDER,
+    SLICE,
+    WDDM,
+    Nvml,
+    Reading,
+    deprecated_distribution,
+    said,
+)
 from .peak_throughput import ceilings
 from .sampler import Sampler
 
@@ -60,11 +70,11 @@ def doctor() -> int:
     where = device.pick()
     nvml = Nvml()
     sections = {
-        "machine": list(machine()),
-        "device": list(gpu(where, nvml)),
-        "what can be measured": list(measurable(where, nvml)),
-        "kernels": list(kernels(where)),
-        "at best (measured now)": list(best(where)),
+        "machine": list(_whatever_happens(machine())),
+        "device": list(_whatever_happens(gpu(where, nvml))),
+        "what can be measured": list(_whatever_happens(measurable(where, nvml))),
+        "kernels": list(_whatever_happens(kernels(where))),
+        "at best (measured now)": list(_whatever_happens(best(where))),
     }
     for title, rows in sections.items():
         print(title)
@@ -74,6 +84,14 @@ def doctor() -> int:
     have = sum(row.have == YES for row in every)
     print(f"doctor: {have} here, {sum(row.have == NO for row in every)} gaps")
     return 0
+
+
+def _whatever_happens(rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows of a section; what ends it early is a row, too: the page is for machines on which something is wrong."""
+    try:
+        yield from rows
+    except Exception as error:
+        yield Row("the rest of this part", NO, said(error), "open an issue with this page")
 
 
 def machine() -> Iterator[Row]:
@@ -144,8 +162,8 @@ def gpu(where: torch.device, nvml: Nvml) -> Iterator[Row]:
     """The GPU that is used, or the first thing that is missing for one."""
     shadow = deprecated_distribution()
     if shadow:
-        said, _, remedy = shadow.partition(": ")
-        yield Row("nvidia-ml-py", NO, said, remedy)
+        what, _, remedy = shadow.partition(": ")
+        yield Row("nvidia-ml-py", NO, what, remedy)
     if where.type == "cuda":
         facts = nvml.facts()
         name = facts.get("name") or torch.cuda.get_device_name(where)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqbench import cli
-from seqbench.core import records, store, table_files
+from seqbench.core import integrity, records, store, table_files
 from seqbench.core.display import TABLES
 from seqbench.core.errors import Damaged, UserError
 from seqbench.data import open_dataset
@@ -152,3 +152,36 @@ def test_a_damaged_trial_is_trained_again(results, small, job):
     path = folder / grid["trainings"][0]["path"]
     harm(path / "record.json", "flipped")
     assert not search._is_there(path, job, small)
+
+
+def test_damage_is_set_aside_before_jobs_are_planned_and_only_what_changed_is_read(results, capsys, monkeypatch):  # fmt: skip
+    folder, grid = results
+    paths = [folder / job["path"] for job in grid["trainings"]]
+    look = (paths, folder / "tables", folder / "memory.json")
+    integrity.look(*look)
+    read = []
+    check = records.check_files
+    monkeypatch.setattr(records, "check_files", lambda f, r: (read.append(f), check(f, r)))
+    integrity.look(*look)
+    assert read == [] and not capsys.readouterr().err
+    harm(paths[1] / "weights.safetensors", "flipped")
+    (paths[1] / ".lock").touch()  # somebody writes there now: not judged
+    integrity.look(*look)
+    assert read == []
+    (paths[1] / ".lock").unlink()
+    integrity.look(*look)
+    assert read == [paths[1]] and str(paths[1] / "weights.safetensors") in capsys.readouterr().err
+    assert (paths[0] / "record.json").exists() and not (paths[1] / "record.json").exists()
+    (folder / "memory.json").write_text("[damaged")
+    integrity.look(*look)
+    assert (paths[0] / "record.json").exists()
+
+
+def test_a_damaged_table_is_set_aside_before_jobs_are_planned(tmp_path):
+    settings = {"margin": 0.1, "focal_model": "sasrec", "models": [], "environments": []}
+    frames = {name: pd.DataFrame({"a": range(3)}) for name in TABLES}
+    table_files.write(tmp_path, frames, {}, settings)
+    integrity.look([], tmp_path, tmp_path / "memory")
+    harm(tmp_path / "settings.json", "cut")
+    integrity.look([], tmp_path, tmp_path / "memory")
+    assert (tmp_path / "settings.json.damaged").exists() and not (tmp_path / "settings.json").exists()  # fmt: skip

@@ -151,6 +151,26 @@ def test_no_lookup_of_the_environment_costs_a_record(monkeypatch, place, name):
     device.process_age_s()
 
 
+def test_a_terminal_that_lacks_signs_costs_the_signs():
+    """The minus sign and dashes of a leaderboard, say, where the locale has none of them."""
+    code = "from seqbench import cli; cli._plan = None; cli._doctor = lambda _: print('a \\u2212 b'); raise SystemExit(cli.main(['doctor']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )  # fmt: skip
+    assert done.returncode == 0 and b"a \\u2212 b" in done.stdout, done.stderr
+
+
+def test_the_doctor_ends_its_page_whatever_is_wrong():
+    from seqbench.hardware import doctor
+
+    def rows():
+        yield doctor.Row("first", doctor.YES)
+        raise RuntimeError("odd")
+
+    first, last = doctor._whatever_happens(rows())
+    assert first.have == doctor.YES and "RuntimeError: odd" in last.words
+
+
 def test_what_the_system_does_not_say_is_null_with_the_reason(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", fail)
     monkeypatch.setattr(os, "cpu_count", lambda: None)

@@ -38,6 +38,20 @@ def test_a_worker_of_the_owner_does_not_wait_for_it(tmp_path, monkeypatch):
         assert (tmp_path / LOCK).exists()
 
 
+def test_what_a_killed_owner_was_writing_is_swept(tmp_path):
+    from seqbench.data.store import sweep
+
+    for name in (".record.json.7.tmp", "record.json"):
+        (tmp_path / name).touch()
+    with owned(tmp_path):
+        assert {file.name for file in tmp_path.iterdir()} == {LOCK, "record.json"}
+    for name in (".ml-abcd_f12", ".ml-x-abcd_f12", ".ml-kept", "ml"):
+        (tmp_path / name).mkdir()
+    sweep(tmp_path / "ml")
+    left = {file.name for file in tmp_path.iterdir() if file.is_dir()}
+    assert left == {".ml-x-abcd_f12", ".ml-kept", "ml"}
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written into"), owned(tmp_path / "file/out"):

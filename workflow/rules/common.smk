@@ -15,6 +15,8 @@ ROOT = Path(workflow.basedir)
 GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
 STUDIES = {f"results/{s.path}": s for s in grid.studies(config, ROOT / "models")}
+RECORDS = [Path("results", job.path) for job in GRID.trainings]
+RECORDS += [Path("results", path) for job in GRID.measurements for path in job.record_paths()]
 MEASURED = config["measure"]["models"]
 # Device files, as the driver makes them, unless somebody hides them; a profile may ask for one where there is none yet.
 HIDDEN = os.getenv("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
@@ -141,9 +143,7 @@ def config_json():
 
 def records():
     """Every record that the grid names; each is written last and holds the checksum of what lies beside it."""
-    folders = [job.path for job in GRID.trainings]
-    folders += [path for job in GRID.measurements for path in job.record_paths()]
-    return expand("results/{folder}/record.json", folder=folders)
+    return [str(folder / "record.json") for folder in RECORDS]
 
 
 def prepared():
