@@ -30,8 +30,9 @@ if workflow.is_main_process:
 include: "workflow/rules/common.smk"
 
 
+VERIFIED = Path(".snakemake/verified.json")
 if ALONE:
-    integrity.look(RECORDS, Path("results/tables"), Path(".snakemake/verified.json"))
+    integrity.look(RECORDS, Path("results/tables"), VERIFIED)
 
 
 include: "workflow/rules/data.smk"

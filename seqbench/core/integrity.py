@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from . import records
 from .checksums import sha256_of
@@ -15,6 +16,7 @@ from .ownership import LOCK
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
+RENEWALS = "renewals"
 SUMS = "checksums.json"  # SHA-256 of the tables beside it
 
 
@@ -28,21 +30,24 @@ def set_aside(file: Path) -> None:
         )
 
 
+def renewals(memory: Path) -> int:
+    """How often something was set aside: a parameter of collecting, because a missing record alone makes nothing run."""
+    return _remembered(memory).get(RENEWALS, 0)
+
+
 def look(folders: Iterable[Path], tables: Path, memory: Path) -> None:
     """Compare records in ``folders``, and ``tables``, with their SHA-256; set aside what differs.
 
     memory: a file that remembers what was found sound, by inode, size and times, so that only what has changed is read.
     """
-    known: dict[str, list] = {}
-    with suppress(OSError, ValueError):
-        found = json.loads(memory.read_text(encoding="utf-8"))
-        known = found if isinstance(found, dict) else {}
-    sound = {}
+    known = _remembered(memory)
+    sound = {RENEWALS: known.get(RENEWALS, 0)}
     for folder in [*folders, tables]:
         state = _state(folder)
         if not state or any((place / LOCK).exists() for place in (folder, folder.parent)):
             continue  # nothing there, or somebody writes there now
         if known.get(str(folder)) != state and not _is_sound(folder, folder == tables):
+            sound[RENEWALS] += 1
             continue
         sound[str(folder)] = state
     with suppress(OSError, UserError):
@@ -62,6 +67,13 @@ def check_tables(folder: Path) -> None:
             raise Damaged(f"{file}: damaged (SHA-256 differs): delete it and {AGAIN}", file)
 
 
+def _remembered(memory: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads(memory.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def _is_sound(folder: Path, tables: bool) -> bool:
     try:
         if tables:
@@ -73,8 +85,8 @@ def _is_sound(folder: Path, tables: bool) -> bool:
         for file in error.files:
             set_aside(file)
         return False
-    except UserError:  # found, and told, by whoever reads it
-        return False
+    except UserError:  # told by whoever reads it
+        pass
     return True
 
 

@@ -4,6 +4,7 @@ Every job that ends well appends a line to ``jobs.log``: verb, what it is about,
 preparing the dataset, named in SEQBENCH_STUB_FAIL fails. A training of the model in SEQBENCH_STUB_HANG never ends.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -19,11 +20,25 @@ tables = [f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")]
 tables += ["datasets.json", "settings.json"]
 
 
+TEXT = f"{verb} {sys.argv[2:]}\n"
+ABOUT = dict.fromkeys(["machine", "machine_name", "python"], "x") | {
+    "device_kind": "cpu",
+    "packages": {},
+}
+RECORD = {
+    "schema": 2, "kind": "train", "status": "ok", "reason": None, "load": None, "deadline_s": None, "values": {},
+    "job": {"dataset": "x", "model": "x", "track": "x", "seq_len": 2, "hyperparameters": {}},
+    "identity": {"code": "x", "revision": None, "dirty": None}, "data": {"name": "x", "hash": None},
+    "environment": ABOUT | dict.fromkeys(["device", "cpu", "n_cpus", "memory_bytes", "os", "driver", "threads"]),
+    "samples": {"file": "samples.npz", "sha256": hashlib.sha256(TEXT.encode()).hexdigest(), "arrays": []},
+}  # fmt: skip
+
+
 def write(folder, *names):
     for name in names:
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{verb} {sys.argv[2:]}\n")
+        path.write_text(json.dumps(RECORD) if name == "record.json" else TEXT)
 
 
 end_with_who_asked()

@@ -47,6 +47,12 @@ def test_a_killed_run_leaves_no_process_and_no_lock_to_remove(stubbed, tmp_path)
     assert again.status == 0, again.text
     assert "its lock is removed" in again.text
     assert "Nothing to be done" in snakemake(stubbed, work, *arguments).text
+    damaged = next(work.glob("results/runs/*/*/sasrec/*/samples.npz"))
+    damaged.write_bytes(b"x")
+    healed = snakemake(stubbed, work, *arguments)
+    assert f"{damaged.relative_to(work)}: damaged" in healed.text
+    assert healed.jobs == {"train": 1, "collect": 1, "render": 1, "report": 1}, healed.text
+    assert "Nothing to be done" in snakemake(stubbed, work, *arguments).text
 
 
 def test_what_data_need_comes_first_and_what_failed_comes_last(stubbed, tmp_path):

@@ -18,6 +18,7 @@ rule collect:
     params:
         code=rendering_code("seqbench/analysis/collect.py"),
         texts=text_of(f"{ROOT}/config/claims.yaml", f"{ROOT}/config/published_values.yaml"),
+        renewals=integrity.renewals(VERIFIED),
     shell:
         "python -m seqbench collect --grid {input.grid:q} --results results --out results/tables"
         " 2>&1 | tee {log:q}"
