@@ -12,7 +12,7 @@ from typing import Any
 from . import records
 from .checksums import sha256_of
 from .errors import Damaged, UserError
-from .ownership import LOCK
+from .ownership import is_owned
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
@@ -44,7 +44,7 @@ def look(folders: Iterable[Path], tables: Path, memory: Path) -> None:
     sound = {RENEWALS: known.get(RENEWALS, 0)}
     for folder in [*folders, tables]:
         state = _state(folder)
-        if not state or any((place / LOCK).exists() for place in (folder, folder.parent)):
+        if not state or is_owned(folder) or is_owned(folder.parent):
             continue  # nothing there, or somebody writes there now
         if known.get(str(folder)) != state and not _is_sound(folder, folder == tables):
             sound[RENEWALS] += 1

@@ -39,6 +39,16 @@ def owned(folder: Path) -> Iterator[dict[str, str]]:
         os.close(file)
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether a process that lives writes into a folder."""
+    with suppress(OSError), (folder / LOCK).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _locked(path: Path) -> int:
     """The lock file, open and locked; closed on exec, so that a child which outlives its parent does not hold it."""
     while True:

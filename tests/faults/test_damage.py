@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqbench import cli
-from seqbench.core import integrity, records, store, table_files
+from seqbench.core import integrity, ownership, records, store, table_files
 from seqbench.core.display import TABLES
 from seqbench.core.errors import Damaged, UserError
 from seqbench.data import open_dataset
@@ -165,10 +165,12 @@ def test_damage_is_set_aside_before_jobs_are_planned_and_only_what_changed_is_re
     integrity.look(*look)
     assert read == [] and not capsys.readouterr().err
     harm(paths[1] / "weights.safetensors", "flipped")
-    (paths[1] / ".lock").touch()  # somebody writes there now: not judged
+    monkeypatch.setattr(
+        integrity, "is_owned", lambda f: f == paths[1]
+    )  # written into now: not judged
     integrity.look(*look)
     assert read == []
-    (paths[1] / ".lock").unlink()
+    monkeypatch.setattr(integrity, "is_owned", ownership.is_owned)
     integrity.look(*look)
     assert read == [paths[1]] and str(paths[1] / "weights.safetensors") in capsys.readouterr().err
     assert (paths[0] / "record.json").exists() and not (paths[1] / "record.json").exists()

@@ -5,7 +5,7 @@ from real_processes import LIMIT_S, said, start, until
 
 from seqbench.core import runs
 from seqbench.core.errors import UserError
-from seqbench.core.ownership import LOCK, owned
+from seqbench.core.ownership import LOCK, is_owned, owned
 
 OWN = """
 import sys, time
@@ -22,11 +22,11 @@ def test_a_folder_that_another_process_writes_into_is_waited_for_until_it_dies(t
     second = start(OWN, tmp_path / "out", tmp_path / "second", 0)
     line = second.stderr.readline()
     assert f"waits for process {first.pid}, which writes into {tmp_path / 'out'}" in line
-    assert not said(tmp_path / "second")
+    assert not said(tmp_path / "second") and is_owned(tmp_path / "out")
     first.kill()
     first.wait()
     assert second.wait(LIMIT_S) == 0 and said(tmp_path / "second")
-    assert not (tmp_path / "out" / LOCK).exists()
+    assert not (tmp_path / "out" / LOCK).exists() and not is_owned(tmp_path / "out")
 
 
 def test_a_worker_of_the_owner_does_not_wait_for_it(tmp_path, monkeypatch):
