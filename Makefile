@@ -131,9 +131,10 @@ parity: setup .venv-peers/recbole.made  ## our splits, scores, losses and metric
 	@test -e .venv-peers/recbole.made || { echo "parity: RecBole's environment could not be made (see above); nothing was compared"; exit 1; }
 	$(BIN)/python -m pytest tests/parity -s
 
-lint: setup  ## the formatters and linters of Python and Snakemake files
+lint: setup  ## the formatters and linters of Python and Snakemake files, and bandit for what is unsafe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive seqbench models tools envs
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 

@@ -1,12 +1,15 @@
 # The comparison as a workflow: configuration, checks, rules, targets. `snakemake --cores 8 report` runs it.
 import sys
+from pathlib import Path
 
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
 from seqbench.config.load import check_given, validate
+from seqbench.core import failures, integrity, runs
 from seqbench.core.errors import UserError
 
 
@@ -20,7 +23,19 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 
+ALONE = workflow.is_main_process and runs.register(Path(".snakemake"))
+if workflow.is_main_process:
+    failures.watch(logger)
+
+
 include: "workflow/rules/common.smk"
+
+
+VERIFIED = Path(".snakemake/verified.json")
+if ALONE:
+    integrity.look(RECORDS, Path("results/tables"), VERIFIED)
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/experiment.smk"
 include: "workflow/rules/tune.smk"

@@ -74,6 +74,15 @@ P0, P1, P2, P3, P4, P5, P6 = _power_of_two_polynomial()
 # Compiled from here on.
 
 
+@njit(**LOOPS)
+def smallest(row):
+    """Sum of a row: what is tried before anything is computed by numba."""
+    total = ZERO
+    for value in row:
+        total += value
+    return total
+
+
 @njit(inline="always")
 def exp2(v):
     """Two to the power v: the polynomial for the fraction, the exponent bits for the integer part."""

@@ -1,5 +1,10 @@
 """``python -m seqbench``."""
 
+import signal
+
 from .cli import main
 
-raise SystemExit(main())
+try:
+    raise SystemExit(main())
+except KeyboardInterrupt:
+    raise SystemExit(128 + signal.SIGINT) from None

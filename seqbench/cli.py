@@ -9,10 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from .core.errors import UserError, words
-from .hardware.leases import EXCLUSIVE, SHARED, holding
+from .core.errors import Damaged, MachineError, UserError, is_of_machine, words
+from .core.ownership import owned
+from .core.processes import end_with_who_asked
+from .hardware.leases import EXCLUSIVE, SHARED, ask_for_gpu, holding
 
 
 def positive(text: str) -> float:
@@ -46,8 +49,11 @@ def place(text: str) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 on success, 1 when a check found problems, 2 on bad input."""
+    """Run one verb; 0 on success, 1 when a check found problems, 2 on bad input, 75 when the machine lacks something."""
     arguments = _parser().parse_args(argv)
+    end_with_who_asked()
+    with suppress(AttributeError, ValueError):  # a terminal that lacks a sign costs the sign
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments.verb in (_collect, _report, _page, _publish, _accept, _results, _compare):
         # Their matrix products are thin: more threads of BLAS only wait for each other.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -61,17 +67,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who read it has seen enough; the interpreter's last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except UserError as error:
+    except Damaged as error:
+        from .core.integrity import set_aside
+
+        for file in error.files if arguments.verb in (_collect, _report) else ():
+            set_aside(file)
         return _refused(error)
+    except UserError as error:
+        return _refused(error, error.status)
     except (OSError, UnicodeDecodeError) as error:
+        if is_of_machine(error):
+            return _refused(error, MachineError.status)
         if arguments.verb is _train:  # a crash, of which its supervisor makes a record
             raise
         return _refused(error)
 
 
-def _refused(error: Exception) -> int:
+def _refused(error: Exception, status: int = UserError.status) -> int:
     print(f"error: {words(error)}", file=sys.stderr)
-    return 2
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,14 +102,14 @@ def _parser() -> argparse.ArgumentParser:
     add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
         "name", "definition", "data-dir", "out")  # fmt: skip
     add("run", _run, "train one model in a supervised process and write its record",
-        "job", "dataset", "out", "threads", "time-limit")  # fmt: skip
+        "job", "dataset", "out", "threads", "gpu", "time-limit")  # fmt: skip
     add("train", _train, "train one model in this process (what `run` supervises)",
         "job", "dataset", "out", "threads")  # fmt: skip
     add("measure", _measure, "time and weigh all models of one job, interleaved",
-        "job", "dataset?", "out", "threads", "time-limit")  # fmt: skip
+        "job", "dataset?", "out", "threads", "gpu", "time-limit")  # fmt: skip
     add("grid", _grid, "list all jobs of a configuration", "config", "out")
     add("tune", _tune, "search one model's settings on one dataset, every trial a supervised training",
-        "study", "dataset", "out", "threads", "time-limit")  # fmt: skip
+        "study", "dataset", "out", "threads", "gpu", "time-limit")  # fmt: skip
     add("accept-tuning", _accept, "write the winners of all studies into config/tuned.yaml, publish the trials",
         "results", "tuned", "configfile", "readme")  # fmt: skip
     add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
@@ -146,6 +160,7 @@ _OPTIONS: dict[str, dict] = {
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": place, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
+    "gpu": {"type": int, "default": 0, "help": "GPUs that the job asks for: with 1, none is an error unless SEQBENCH_ALLOW_CPU=1 (default 0: what is there)"},
     "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
@@ -172,15 +187,17 @@ _OPTIONS: dict[str, dict] = {
 }  # fmt: skip
 
 
-@holding(SHARED)
 def _prepare(a: argparse.Namespace) -> None:
     from .core.jobs import parse
     from .data import prepare
+    from .data.store import sweep
 
     definition = parse(a.definition, "--definition")
     if file := json.loads(os.environ.get("SEQBENCH_DATA_FILES", "{}")).get(a.name):
         definition = {**definition, "local": {**definition.get("local", {}), "path": file}}
-    info = prepare(a.name, definition, a.data_dir, a.out)
+    with owned(_writable(a.out)), holding(SHARED):
+        sweep(a.out)
+        info = prepare(a.name, definition, a.data_dir, a.out)
     print(f"{a.name}: {info['n_users']:,} users, {info['n_items']:,} items, "
           f"{info['n_interactions']:,} interactions in {a.out}", file=sys.stderr)  # fmt: skip
 
@@ -191,16 +208,18 @@ def _run(a: argparse.Namespace) -> None:
     from .training.supervisor import supervise
 
     job = read_job(TrainingJob, a.job)
+    ask_for_gpu(a.gpu)
     supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
-@holding(SHARED)
 def _train(a: argparse.Namespace) -> None:
     from .core.jobs import TrainingJob
     from .core.records import read_job
     from .training.worker import run
 
-    run(read_job(TrainingJob, a.job), a.dataset, _writable(a.out), a.threads)
+    job = read_job(TrainingJob, a.job)
+    with owned(_writable(a.out)), holding(SHARED):
+        run(job, a.dataset, a.out, a.threads)
 
 
 def _tune(a: argparse.Namespace) -> None:
@@ -208,7 +227,10 @@ def _tune(a: argparse.Namespace) -> None:
     from .core.records import read_job
     from .training.search import tune
 
-    tune(read_job(Study, a.study), a.dataset, _writable(a.out), a.threads, a.time_limit)
+    study = read_job(Study, a.study)
+    ask_for_gpu(a.gpu)
+    with owned(_writable(a.out)):
+        tune(study, a.dataset, a.out, a.threads, a.time_limit)
 
 
 @holding(SHARED)
@@ -234,8 +256,9 @@ def _measure(a: argparse.Namespace) -> None:
         raise UserError(
             f"--dataset is missing: the job is on {job.dataset}; name its folder, as results/data/{job.dataset}"
         )
+    ask_for_gpu(a.gpu)
     out = _writable(a.out)
-    with holding(EXCLUSIVE):  # waiting for the machine is no part of the time
+    with owned(out), holding(EXCLUSIVE):  # waiting for the machine is no part of the time
         # Of the job, not of each process: a scheduler that ends the job would end it without a record.
         ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
         measure(job, a.dataset, out, a.threads, limit_s, ask)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -24,11 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import _cost
+from models import _cost, _numba
 from models._errors import ModelError
 from models._kernels import twins
 
 BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
+NO_NUMBA = "No module named 'numba'"
 SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
 _requested = "auto"
 
@@ -48,7 +48,9 @@ def use(backend: str) -> None:
     if backend not in BACKENDS:
         raise ModelError(f"kernels {backend!r} are unknown; allowed: {', '.join(BACKENDS)}")
     if backend == "numba" and not _installed():
-        raise ModelError("kernels 'numba' need the package numba: `pip install numba`")
+        raise ModelError(
+            f"kernels 'numba' cannot run: {_numba.why_not() or NO_NUMBA}; they need the package numba: `pip install numba`"
+        )
     _requested = backend
 
 
@@ -74,7 +76,7 @@ def resolve(device: torch.device | str) -> KernelChoice:
         )
     if _installed():
         return KernelChoice(_requested, "numba", False, None)
-    return KernelChoice(_requested, "torch", True, "No module named 'numba'")
+    return KernelChoice(_requested, "torch", True, _numba.why_not() or NO_NUMBA)
 
 
 def is_eager(device: torch.device | str) -> bool:
@@ -100,7 +102,7 @@ def exponentials(x: Tensor, out: Tensor, times: int) -> bool:
 
 @functools.cache
 def _installed() -> bool:
-    return importlib.util.find_spec("numba") is not None
+    return _numba.why_not() is None
 
 
 def _compiled(x: Tensor) -> bool:

@@ -19,7 +19,6 @@ R rank of the step size, W width of the convolution.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import _cost, _kernels
+from models import _cost, _kernels, _numba
 from models._errors import ModelError
 from models._scan import reference
 
@@ -117,8 +116,8 @@ def _why_not(name: str, kind: str) -> str | None:
     home = _home(name)
     if home not in (None, kind):
         return f"it runs on {home} and the model is on {kind}"
-    if name == "numba" and importlib.util.find_spec("numba") is None:
-        return "No module named 'numba'"
+    if name == "numba":
+        return _numba.why_not()
     if name in ("fused", "mamba_ssm"):
         from models._scan import cuda
 

@@ -39,7 +39,7 @@ from . import (
 )
 from .summary import summarise
 from .tables import Tables
-from .tidy import curve_rows, experiment_row
+from .tidy import curve_rows, device, experiment_row
 from .tidy_cost import efficiency_rows
 
 PUBLISHED = publications.published_values
@@ -68,6 +68,7 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
     """
     grid = store.read_grid(grid_path)
+    store.check(grid, Path(results))
     entries = store.load(grid, Path(results))
     datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
@@ -134,5 +135,6 @@ def read(folder: Path) -> Tables:
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
-    counts = Counter(json.dumps(e.record["environment"], sort_keys=True) for e in entries)
+    named = (e.record["environment"] | {"device": device(e)} for e in entries)
+    counts = Counter(json.dumps(facts, sort_keys=True) for facts in named)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]

@@ -106,8 +106,13 @@ def begun(code: Callable[[], str]) -> Callable[[], dict[str, Any]]:
 
     def then() -> dict[str, Any]:
         forget()
-        if code() == first["code"]:
-            return first
+        try:
+            if code() == first["code"]:
+                return first
+        except (
+            Exception
+        ) as error:  # edited to what is no Python, or gone: what ran is known all the same
+            print(f"sources cannot be read any more: {error}", file=sys.stderr)
         print(
             "sources were edited while they ran: the record names the code that ran;"
             " delete it to have it made by the new one",
@@ -568,6 +573,8 @@ def _git(*arguments: str) -> str | None:
             timeout=20,
             check=True,
         )
-    except (OSError, subprocess.SubprocessError):
-        return None  # not a checkout, or no git: the identity of the code still stands
+    except (
+        Exception
+    ):  # no checkout, no git, or one that refuses: the identity of the code still stands
+        return None
     return done.stdout.strip()

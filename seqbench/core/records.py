@@ -13,6 +13,7 @@ import json
 import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ import numpy as np
 from jsonschema import Draft202012Validator
 
 from . import provenance
-from .errors import UserError
+from .checksums import sha256_of
+from .disk import unwritten
+from .errors import Damaged, UserError, is_of_machine
 from .jobs import MeasurementJob, Study, bad_schedule, check_complete, filled, parse, wrong_type
 from .yaml_files import read as read_yaml
 
 DECIDES = "nothing"
 
 SCHEMA = 2
+WEIGHTS = "weights.safetensors"
 SCHEMA_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/record.schema.yaml"
 STATUSES = ("ok", "oom", "diverged", "timeout", "crashed")
 
@@ -44,15 +48,16 @@ def write_record(
     load: Mapping[str, Any] | None = None,
     deadline_s: float | None = None,
     samples: Mapping[str, np.ndarray] | None = None,
+    weights: bytes | None = None,
     status: str = "ok",
     reason: str | None = None,
 ) -> Path:
-    """Write samples and record atomically, samples first, and return the path of ``record.json``.
+    """Write samples, weights (a safetensors file) and record atomically, the record last, and return its path.
 
     Raises:
         ValueError: the record does not follow the schema.
+        MachineError: the disk is full, gone or read-only.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     content = packed(samples or {})
     record = {
         "schema": SCHEMA, "kind": kind, "status": status, "reason": reason,
@@ -63,14 +68,33 @@ def write_record(
             "sha256": hashlib.sha256(content).hexdigest(),
             "arrays": sorted(samples or {}),
         },
+        "weights_sha256": weights and hashlib.sha256(weights).hexdigest(),
     }  # fmt: skip
     problem = _problem(record)
     if problem:
         raise ValueError(f"record for {folder}: {problem}")
-    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    if weights is not None:
+        write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / "samples.npz", content)
-    write_atomically(folder / "record.json", text.encode())
+    write_atomically(folder / "record.json", sealed(record))
     return folder / "record.json"
+
+
+def sealed(record: Mapping[str, Any]) -> bytes:
+    """The text of ``record.json``, with its SHA-256."""
+    whole = {**record, "sha256": digest(record)}
+    return json.dumps(whole, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a record, or of a dataset's facts, without the key ``sha256`` that holds it."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def is_changed(content: Mapping[str, Any]) -> bool:
+    """Whether it is not what was written; what has no ``sha256`` cannot be told."""
+    return "sha256" in content and content["sha256"] != digest(content)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -85,13 +109,34 @@ def read_record(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such record; run the workflow to make it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not JSON ({error}); delete it and run the workflow again"
+        raise Damaged(
+            f"{path}: not JSON ({error}); delete it and run the workflow again", path
         ) from None
     problem = _problem(record)
+    if not problem and is_changed(record):
+        problem = "damaged (its SHA-256 differs)"
     if problem:
-        raise UserError(f"{path}: {problem}; delete it and run the workflow again")
+        raise Damaged(f"{path}: {problem}; delete it and run the workflow again", path)
     return record
+
+
+def check_files(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare samples and weights beside a record with their SHA-256; published records have no weights.
+
+    Raises:
+        Damaged: they differ.
+    """
+    known = {
+        record["samples"]["file"]: record["samples"]["sha256"],
+        WEIGHTS: record.get("weights_sha256"),
+    }
+    for name, digest_ in known.items():
+        path = Path(folder) / name
+        if digest_ and path.exists() and sha256_of(path) != digest_:
+            raise Damaged(
+                f"{path}: damaged (SHA-256 differs); delete {folder} and run the workflow again",
+                path, Path(folder) / "record.json",
+            )  # fmt: skip
 
 
 def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -108,10 +153,11 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
             f"{path}: missing, and its record.json is there; delete {folder} and run the workflow again"
         ) from None
     if hashlib.sha256(content).hexdigest() != record["samples"]["sha256"]:
-        raise UserError(
+        raise Damaged(
             f"{path}: not the file its record.json was written with (SHA-256 differs);"
-            f" delete {folder} and run the workflow again"
-        )
+            f" delete {folder} and run the workflow again",
+            path, Path(folder) / "record.json",
+        )  # fmt: skip
     return unpacked(content)
 
 
@@ -138,7 +184,7 @@ def discard(folder: Path) -> None:
     # A state that cannot be loaded, cut off by a full disk say, would make every further training crash.
     for state in folder.glob("resume-*.pt") if _failed_itself(folder) else ():
         state.unlink(missing_ok=True)
-    for name in ("record.json", "samples.npz", "weights.safetensors"):
+    for name in ("record.json", "samples.npz", WEIGHTS):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -206,18 +252,27 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     return {key: leaf for leaves in inner for key, leaf in leaves.items()}
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write through a temporary file in the same folder, made if need be, flushed to disk, then renamed over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write through a temporary file in the same folder, made if need be, flushed to disk, then renamed over ``path``.
+
+    Raises:
+        MachineError: the disk is full, gone or read-only; the message names the folder and the room that is needed.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if not is_of_machine(error):
+            raise
+        raise unwritten(path, len(content), error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only folder refuses this, too
+            temporary.unlink(missing_ok=True)
 
 
 def packed(samples: Mapping[str, np.ndarray]) -> bytes:

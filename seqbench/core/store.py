@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from . import provenance, records
-from .errors import UserError
+from .checksums import sha256_of
+from .errors import Damaged, UserError
 from .jobs import filled
 
 DECIDES = "nothing"
@@ -120,8 +122,12 @@ class Entry:
         """What breakdowns of quality group the users with a test target by, arrays (U,)."""
         file = self.results / "data" / self.record["data"]["name"] / "users.npz"
         try:
-            return records.unpacked(file.read_bytes())
-        except (OSError, ValueError) as error:
+            content = file.read_bytes()
+            known = self.dataset.get("files", {}).get(file.name)
+            if known and hashlib.sha256(content).hexdigest() != known:
+                raise ValueError("SHA-256 differs")
+            return records.unpacked(content)
+        except Exception as error:  # a damaged archive raises whatever its bytes happen to be
             raise UserError(f"{file}: cannot be read ({error}); {AGAIN}") from None
 
 
@@ -131,6 +137,39 @@ def _code_now(training: bool, model: str) -> str | None:
     if not (provenance.ROOT / "models" / f"{model}.py").is_file():
         return None
     return provenance.training(model) if training else provenance.measuring(model)
+
+
+def check(grid: Mapping[str, Any], results: Path) -> None:
+    """Compare every file that a grid's tables are made from, and the weights beside them, with its SHA-256.
+
+    Raises:
+        Damaged: some differ; all of them are named.
+    """
+    paths = [job["path"] for job in grid["trainings"]]
+    paths += [path for job in grid["measurements"] for path in job["records"]]
+    found: list[Damaged] = []
+    for path in paths:
+        folder = results / path
+        try:
+            if (folder / "record.json").exists():  # one that is missing is told by `load`
+                records.check_files(folder, records.read_record(folder))
+        except Damaged as error:
+            found.append(error)
+    if found:
+        raise Damaged(
+            "; ".join(map(str, found)), *(file for error in found for file in error.files)
+        )
+    for name in grid["datasets"]:
+        _check_data(results / "data" / name, read_dataset(results, name))
+
+
+def _check_data(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Data are no ``Damaged``: with a new dataset.json the workflow would train all of it again."""
+    for name, known in facts.get("files", {}).items():
+        if not (folder / name).exists() or sha256_of(folder / name) != known:
+            raise UserError(
+                f"{folder / name}: damaged or lost (SHA-256 differs); prepare it with: snakemake --cores 1 {folder}/dataset.json"
+            )
 
 
 def load(grid: dict[str, Any], results: Path) -> list[Entry]:
@@ -234,6 +273,10 @@ def _facts(file: Path, _: int | None) -> dict[str, Any]:
     facts = read_json(file, AGAIN)
     if not isinstance(facts, dict) or not {"name", "hash", "split"} <= facts.keys():
         raise UserError(f"{file}: no facts of a dataset: delete it and {AGAIN}")
+    if records.is_changed(facts):
+        raise UserError(
+            f"{file}: damaged (its SHA-256 differs); prepare it with: snakemake --cores 1 {file}"
+        )
     return facts
 
 

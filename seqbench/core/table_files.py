@@ -10,8 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from .checksums import sha256_of
 from .display import TABLES
-from .errors import UserError
+from .errors import Damaged, UserError
+from .integrity import SUMS, check_tables
+from .records import write_atomically
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
@@ -29,6 +32,9 @@ def write(
     for name, content in (("datasets", datasets), ("settings", settings)):
         text = json.dumps(content, indent=1, sort_keys=True)
         (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    own = [f"{name}.{kind}" for name in frames for kind in ("csv", "parquet")]
+    known = {name: sha256_of(out / name) for name in [*own, "datasets.json", "settings.json"]}
+    write_atomically(out / SUMS, json.dumps(known, indent=1).encode() + b"\n")
 
 
 def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[str, Any]]:
@@ -38,11 +44,16 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[st
         UserError: a table is missing or damaged, or lacks what tables of this version hold.
     """
     frames = {name: _table(folder / f"{name}.parquet", own) for name, own in TABLES.items()}
-    return frames, _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
+    rest = _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
+    check_tables(folder)
+    return frames, *rest
 
 
 def _mapping(file: Path, keys: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
-    found = read_json(file, AGAIN)
+    try:
+        found = read_json(file, AGAIN)
+    except UserError as error:
+        raise Damaged(str(error), file) from None
     if not isinstance(found, dict):
         raise UserError(f"{file}: no mapping: delete it and {AGAIN}")
     for key, kind in keys.items():
@@ -60,7 +71,7 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
         raise UserError(f"{path}: not there: {AGAIN}") from None
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{path}: is no table ({why}): delete it and {AGAIN}") from None
+        raise Damaged(f"{path}: is no table ({why}): delete it and {AGAIN}", path) from None
     missing = [name for name in columns if name not in frame]
     if missing and len(frame):  # one without rows may have no columns
         raise UserError(

@@ -76,7 +76,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
         arrays["times"] = np.floor(arrays["times"]).astype(np.int64)
     info |= _split(name, definition, time, arrays)
     _check_learnable(name, arrays, info)
-    store.save(out, arrays, ids, info)
+    info = store.save(out, arrays, ids, info)
     _announce(info)
     return info
 
@@ -175,7 +175,7 @@ def _build_synthetic(name: str, definition: dict, out: Path) -> dict:
     info["order"] = "as generated"
     info["provenance"] = _provenance("synthetic", None) | {"synthetic": dataclasses.asdict(config)}
     info["oracle"] = oracle_metrics(process, items, offsets)
-    store.save(out, arrays, ids, info)
+    info = store.save(out, arrays, ids, info)
     _announce(info)
     return info
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import UserError
-from ..core.records import packed
+from ..core.checksums import sha256_of
+from ..core.disk import unwritten
+from ..core.errors import UserError, is_of_machine
+from ..core.records import digest, is_changed, packed
 from .split import Split, split_of
 
 SCHEMA = 1
@@ -103,26 +107,62 @@ def user_facts(
     return found
 
 
-def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> None:
+def sweep(out: Path) -> None:
+    """Remove what preparing left beside `out` when it was killed; nobody else may be preparing it."""
+    rest = re.compile(re.escape(f".{out.name}-") + "[a-z0-9_]{8}")  # as tempfile names folders
+    for path in out.parent.glob(f".{out.name}-*"):
+        if rest.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> dict:
     """Write everything beside `out`, then move it in; dataset.json leaves first and comes last.
 
     A reader therefore sees the old dataset, none, or the new one, never a mixture.
+
+    Returns:
+        What dataset.json holds: `info`, the SHA-256 of each other file, and its own.
+
+    Raises:
+        MachineError: the disk is full, gone or read-only.
     """
+    try:
+        return _save(out, arrays, ids, info)
+    except OSError as error:
+        if not is_of_machine(error):
+            raise
+        raise unwritten(out, sum(array.nbytes for array in arrays.values()), error) from None
+
+
+def _save(out: Path, arrays: dict[str, np.ndarray], ids: dict[str, list], info: dict) -> dict:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         fresh = Path(temporary)
         for name, array in arrays.items():
-            np.save(fresh / f"{name}.npy", array)
+            _write_array(fresh / f"{name}.npy", array)
         for name, values in ids.items():
             (fresh / f"{name}.txt").write_text("".join(f"{value}\n" for value in values), "utf-8")
         split = split_of(arrays["offsets"], arrays.get("times"), info)
         (fresh / USERS).write_bytes(packed(user_facts(arrays, split, info["n_items"])))
+        files = {path.name: sha256_of(path) for path in sorted(fresh.iterdir())}
+        info = {key: value for key, value in info.items() if key != "sha256"} | {"files": files}
+        info["sha256"] = digest(info)
         (fresh / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", "utf-8")
         out.mkdir(exist_ok=True)
         for stale in (INFO, "times.npy"):
             (out / stale).unlink(missing_ok=True)
         for path in sorted(fresh.iterdir(), key=lambda path: path.name == INFO):
             os.replace(path, out / path.name)
+    return info
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    """As np.save, but a full disk is an error of the system that says so."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _prepare_hint(folder: Path) -> str:
@@ -137,6 +177,8 @@ def _read_info(folder: Path) -> dict:
         raise UserError(f"{path} does not exist; {_prepare_hint(folder)}") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); {_prepare_hint(folder)}") from None
+    if isinstance(info, dict) and is_changed(info):
+        raise UserError(f"{path} is damaged (its SHA-256 differs); {_prepare_hint(folder)}")
     found = info.get("schema") if isinstance(info, dict) else None
     if found != SCHEMA:
         raise UserError(f"{path} has schema {found}, expected {SCHEMA}; {_prepare_hint(folder)}")
@@ -147,7 +189,7 @@ def _open_array(folder: Path, name: str) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged header raises whatever its text happens to be
         raise UserError(f"{path} cannot be read ({error}); {_prepare_hint(folder)}") from None
 
 
@@ -163,3 +205,9 @@ def _check_arrays(folder: Path, info: dict, arrays: dict[str, np.ndarray]) -> No
             )
     if content_hash(arrays["items"], arrays["offsets"], info.get("split")) != info["hash"]:
         raise UserError(f"{folder}: the arrays differ from their hash; {_prepare_hint(folder)}")
+    for name in arrays.keys() - {"items", "offsets"}:
+        known = info.get("files", {}).get(f"{name}.npy")
+        if known and sha256_of(folder / f"{name}.npy") != known:
+            raise UserError(
+                f"{folder / name}.npy is damaged (SHA-256 differs); {_prepare_hint(folder)}"
+            )

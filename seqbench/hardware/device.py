@@ -107,13 +107,17 @@ class EventClock:
         return [start.elapsed_time(end) / 1000.0 for start, end in self._pairs]
 
 
-def process_age_s() -> float:
-    """Seconds since this process was started, interpreter and imports included."""
-    if sys.platform != "linux":
-        return time.time() - psutil.Process().create_time()
-    # psutil counts from the boot in whole seconds; the kernel counts clock ticks.
-    started = Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19]
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK")
+def process_age_s() -> float | None:
+    """Seconds since this process was started, interpreter and imports included; None where the system does not say."""
+    try:
+        if sys.platform != "linux":
+            return time.time() - psutil.Process().create_time()
+        # psutil counts from the boot in whole seconds; the kernel counts clock ticks.
+        started = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
+        ticks = int(started.rsplit(")", 1)[1].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except Exception:  # no finished work is lost for this
+        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -20,7 +20,17 @@ from models._scan import selfcheck as compare
 
 from . import device, environment, worker_env
 from .leases import gpu_devices
-from .nvml import HIDDEN, NOT_INSTALLED, ORDER, SLICE, WDDM, Nvml, Reading, deprecated_distribution
+from .nvml import (
+    HIDDEN,
+    NOT_INSTALLED,
+    ORDER,
+    SLICE,
+    WDDM,
+    Nvml,
+    Reading,
+    deprecated_distribution,
+    said,
+)
 from .peak_throughput import ceilings
 from .sampler import Sampler
 
@@ -36,6 +46,7 @@ REMEDIES = {
     ORDER: "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
 }
 
+HOW_TO_RUN_NUMBA = "pip install numba with the pins of envs/; where no folder can be written, NUMBA_CACHE_DIR=<one that can>"
 OTHERWISE = "the driver does not offer it here; does nvidia-smi show it?"
 
 
@@ -59,11 +70,11 @@ def doctor() -> int:
     where = device.pick()
     nvml = Nvml()
     sections = {
-        "machine": list(machine()),
-        "device": list(gpu(where, nvml)),
-        "what can be measured": list(measurable(where, nvml)),
-        "kernels": list(kernels(where)),
-        "at best (measured now)": list(best(where)),
+        "machine": list(_whatever_happens(machine())),
+        "device": list(_whatever_happens(gpu(where, nvml))),
+        "what can be measured": list(_whatever_happens(measurable(where, nvml))),
+        "kernels": list(_whatever_happens(kernels(where))),
+        "at best (measured now)": list(_whatever_happens(best(where))),
     }
     for title, rows in sections.items():
         print(title)
@@ -75,10 +86,18 @@ def doctor() -> int:
     return 0
 
 
+def _whatever_happens(rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows of a section; what ends it early is a row, too: the page is for machines on which something is wrong."""
+    try:
+        yield from rows
+    except Exception as error:
+        yield Row("the rest of this part", NO, said(error), "open an issue with this page")
+
+
 def machine() -> Iterator[Row]:
     """Processor, memory, software, and what disturbs measurements."""
     facts = environment.environment("cpu", torch.get_num_threads())
-    memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB"
+    memory = f"{(facts['memory_bytes'] or 0) / 2**30:.0f} GiB"
     capability = torch.backends.cpu.get_cpu_capability()
     yield Row("processor", NOTE, f"{facts['cpu']}, {facts['n_cpus']} cores, {memory}, {capability}")
     yield Row(
@@ -143,8 +162,8 @@ def gpu(where: torch.device, nvml: Nvml) -> Iterator[Row]:
     """The GPU that is used, or the first thing that is missing for one."""
     shadow = deprecated_distribution()
     if shadow:
-        said, _, remedy = shadow.partition(": ")
-        yield Row("nvidia-ml-py", NO, said, remedy)
+        what, _, remedy = shadow.partition(": ")
+        yield Row("nvidia-ml-py", NO, what, remedy)
     if where.type == "cuda":
         facts = nvml.facts()
         name = facts.get("name") or torch.cuda.get_device_name(where)
@@ -241,7 +260,7 @@ def _sampler(where: torch.device, nvml: Nvml) -> Row:
 def kernels(where: torch.device) -> Iterator[Row]:
     """What runs between matrix products and in the selective scan, and what else could."""
     between = models.resolve_kernels(where)
-    remedy = "pip install numba" if between.fallback else ""
+    remedy = HOW_TO_RUN_NUMBA if between.fallback else ""
     words = f"{between.used}" + (f": {between.reason}" if between.reason else "")
     yield Row("between products", NO if between.fallback else YES, words, remedy)
     choice = resolve("auto", where)

@@ -13,10 +13,8 @@ The order of taking is machine, then GPU (``lease``). Children of a holder inher
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -26,13 +24,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from ..core.errors import UserError
+from ..core.errors import MachineError, UserError
 from .environment import environment
 
 DECIDES = "nothing"
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
-_PR_SET_PDEATHSIG = 1
+ALLOW_CPU, NEEDS_GPU = "SEQBENCH_ALLOW_CPU", "SEQBENCH_NEEDS_GPU"  # variables: 1 or 0
 FOLDER = "SEQBENCH_LEASES"  # variable: where the locks lie
 HELD = (
     "SEQBENCH_MACHINE_LEASE"  # variable: seconds waited and ticket of the lease that a parent holds
@@ -66,12 +64,6 @@ def variables(changes: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, so that a killed supervisor leaves no orphan."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 # --- machine ------------------------------------------------------------------------------------------------------------
@@ -124,9 +116,9 @@ def load_watched(held: Mapping[str, str] = os.environ) -> Callable[[], dict[str,
 def _load(ticket: Path | None) -> dict[str, Any]:
     """Load average of one minute, and how many other jobs of this project hold the machine; None where it cannot be told."""
     average = beside = None
-    with suppress(OSError, AttributeError):
+    with suppress(Exception):
         average = round(os.getloadavg()[0], 2)
-    with suppress(OSError, UserError), ExitStack() as stack:  # no finished work is lost for this
+    with suppress(Exception), ExitStack() as stack:  # no finished work is lost for this
         with _gate():
             queue = [Path(file.name) for file in _queue(stack)]
         beside = len({*_holders(queue)} - {ticket})
@@ -237,7 +229,7 @@ def _say(text: str) -> None:
 
 def folder() -> Path:
     """Where the locks lie: /tmp, not TMPDIR, in which two users or two jobs of a scheduler would not see each other."""
-    usual = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+    usual = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()  # nosec B108 # no file there is trusted
     return Path(os.environ.get(FOLDER) or usual)
 
 
@@ -317,8 +309,48 @@ def device_kind() -> str:
     """Where a worker computes, as far as can be told without torch: a GPU that is hidden, or that PyTorch was not built for, is none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     shown = visible.isdigit() or visible.startswith(("GPU-", "MIG-"))  # CUDA sees nothing else
-    built = "+cpu" not in metadata.version("torch")
-    return "cuda" if gpu_devices() and built and shown else "cpu"
+    return "cuda" if gpu_devices() and shown and not is_cpu_build() else "cpu"
+
+
+def is_cpu_build() -> bool:
+    """Whether the installed PyTorch says that it is a build for CPUs; the worker itself asks it in any case."""
+    try:
+        return "+cpu" in metadata.version("torch")
+    except Exception:  # installed without a description of it
+        return False
+
+
+def ask_for_gpu(gpus: int) -> None:
+    """Say for this process and those to come whether the job asked for a GPU, and refuse one that is not there.
+
+    Raises:
+        MachineError: there is none that PyTorch could use, and ``SEQBENCH_ALLOW_CPU`` is not 1.
+    """
+    needed = gpus > 0 and os.environ.get(ALLOW_CPU) != "1"
+    os.environ[NEEDS_GPU] = str(int(needed))
+    if needed:
+        require_gpu(device_kind())
+
+
+def require_gpu(kind: str) -> None:
+    """Refuse to compute on another kind of device than the job asked for.
+
+    Raises:
+        MachineError: it asked for a GPU, and ``kind`` is cpu.
+    """
+    if kind != "cuda" and os.environ.get(NEEDS_GPU) == "1":
+        raise MachineError(
+            f"the job asks for a GPU and {_why_no_gpu()}; or say `allow_cpu: true` in the configuration to compute on the CPU"
+        )
+
+
+def _why_no_gpu() -> str:
+    """What is missing, and the remedy."""
+    if not gpu_devices():
+        return "this machine has none: run it where there is one, or ask for none (--set-resources train:gpu=0)"
+    if is_cpu_build():
+        return "this PyTorch is a build for CPUs: `make setup TORCH_INDEX=<PyTorch's index of CUDA builds>`"
+    return "PyTorch cannot use the one that is there: `python -m seqbench doctor` says why"
 
 
 def machines() -> set[str]:

@@ -1,7 +1,8 @@
 """What NVML tells about the GPU in use: memory, power, energy, clocks, who else is there. Never imports torch.
 
-Every reading is a value or None with a reason, and asking never raises. NVML's units (bytes, milliwatts, millijoules,
-percent) are converted here, once. A GPU that is lost stays lost: it is not asked again.
+Every reading is a value or None with a reason, and asking never raises, whatever NVML, its Python module or its driver
+does: no finished work is lost for what was asked beside it. NVML's units (bytes, milliwatts, millijoules, percent) are
+converted here, once. A GPU that is lost stays lost: it is not asked again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ THROTTLING = {
 }
 
 
+Read = Callable[[Any], Any]
+
+
 @dataclass(frozen=True)
 class Reading:
     """A value, or None and why there is none."""
@@ -45,11 +49,28 @@ class Reading:
     reason: str | None = None
 
 
+def said(error: BaseException) -> str:
+    """One line on an error that nobody expected."""
+    text = " ".join(str(error).split())
+    return (
+        text if type(error).__name__.startswith("NVMLError") else f"{type(error).__name__}: {text}"
+    )
+
+
+def _text(value: Any) -> str:
+    """A name; older releases and other distributions give bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _thousandth(value: float) -> float:
+    return value / 1000
+
+
 def deprecated_distribution() -> str | None:
     """One line on the deprecated distribution ``pynvml`` if it is installed, which can shadow nvidia-ml-py."""
     try:
         version = metadata.version("pynvml")
-    except metadata.PackageNotFoundError:
+    except Exception:  # it is not there, or what describes it is damaged
         return None
     return (
         f"the deprecated distribution pynvml {version} is installed and can shadow nvidia-ml-py:"
@@ -68,25 +89,31 @@ class Nvml:
         except ImportError:
             self.reason = deprecated_distribution() or NOT_INSTALLED
             return
+        except Exception as error:
+            self.reason = f"{NO_DEVICE} (nvidia-ml-py: {said(error)})"
+            return
         self._nvml = pynvml
         try:
             pynvml.nvmlInit()
             self._handle = self._find()
-        except pynvml.NVMLError as error:
-            self.reason = f"{NO_DEVICE} (NVML: {error})"
+        except Exception as error:
+            self.reason = f"{NO_DEVICE} (NVML: {said(error)})"
 
     # --- who and what
 
     def facts(self) -> dict[str, Any]:
-        """name, driver, mig, power_limit_w and shared (another process is on the GPU; None: cannot be told)."""
+        """name, driver, mig, power_limit_w and shared (another process is on the GPU), None where it cannot be told."""
         if self.reason:
             return {}
+        told = {key: reading.value for key, reading in self.described().items()}
+        return {**told, "mig": self.mig, "power_limit_w": self.power_limit_w().value}
+
+    def described(self) -> dict[str, Reading]:
+        """name, driver and shared, each with the reason where it cannot be told."""
         return {
-            "name": self._ask("nvmlDeviceGetName").value,
-            "driver": self._call(lambda: self._nvml.nvmlSystemGetDriverVersion()).value,
-            "mig": self.mig,
-            "power_limit_w": self._whole("nvmlDeviceGetEnforcedPowerLimit", scale=1000).value,
-            "shared": self.shared().value,
+            "name": self._ask("nvmlDeviceGetName", read=_text),
+            "driver": self._call(lambda: _text(self._nvml.nvmlSystemGetDriverVersion())),
+            "shared": self.shared(),
         }
 
     def shared(self) -> Reading:
@@ -95,11 +122,11 @@ class Nvml:
         Where a container hides process ids, one process that we cannot name is presumably this one if it
         has used the GPU, and an empty list says nothing: then it cannot be told.
         """
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        found = self._processes()
         if found.value is None:
             return found
-        others = {p.pid for p in found.value} - {os.getpid(), os.getppid()}
-        named = any(p.pid == os.getpid() for p in found.value)
+        others = {pid for pid, _ in found.value} - {os.getpid(), os.getppid()}
+        named = any(pid == os.getpid() for pid, _ in found.value)
         if named:
             return Reading(bool(others))
         if len(others) > 1 or (others and not _uses_gpu()):
@@ -108,79 +135,87 @@ class Nvml:
             return Reading(False)
         return Reading(None, HIDDEN)
 
+    def _processes(self) -> Reading:
+        """Process ids on the GPU with the bytes that each holds; None where NVML does not know them."""
+        return self._ask(
+            "nvmlDeviceGetComputeRunningProcesses",
+            read=lambda ps: [(p.pid, p.usedGpuMemory) for p in ps],
+        )
+
     # --- memory
 
     def process_bytes(self) -> Reading:
         """Memory this process holds on the GPU, its context included."""
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        found = self._processes()
         if found.value is None:
             return found
-        own = [p.usedGpuMemory for p in found.value if p.pid == os.getpid()]
+        own = [used for pid, used in found.value if pid == os.getpid()]
         if not own:
             return Reading(None, HIDDEN)
         return Reading(None, WDDM) if None in own else Reading(sum(own))
 
     def device_bytes(self) -> Reading:
         """Memory in use on the GPU by everyone."""
-        found = self._ask("nvmlDeviceGetMemoryInfo")
-        return found if found.value is None else Reading(found.value.used)
+        return self._ask("nvmlDeviceGetMemoryInfo", read=lambda memory: memory.used)
 
     # --- power and clocks: of whole GPUs only
 
     def energy_j(self) -> Reading:
         """Energy counter in joules; only differences mean anything: see ``energy_between``."""
-        return self._whole("nvmlDeviceGetTotalEnergyConsumption", scale=1000)
+        return self._whole("nvmlDeviceGetTotalEnergyConsumption", read=_thousandth)
 
     def power_w(self) -> Reading:
         """Power now, in watts, as averaged by the driver."""
-        return self._whole("nvmlDeviceGetPowerUsage", scale=1000)
+        return self._whole("nvmlDeviceGetPowerUsage", read=_thousandth)
+
+    def power_limit_w(self) -> Reading:
+        """Power that the driver allows, in watts."""
+        return self._whole("nvmlDeviceGetEnforcedPowerLimit", read=_thousandth)
 
     def sm_clock_mhz(self) -> Reading:
         """Clock of the multiprocessors."""
-        return self._clock("NVML_CLOCK_SM")
+        return self._whole("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM")
 
     def memory_clock_mhz(self) -> Reading:
         """Clock of the memory."""
-        return self._clock("NVML_CLOCK_MEM")
+        return self._whole("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM")
 
     def temperature_c(self) -> Reading:
         """Temperature of the GPU."""
-        if self.reason:
-            return Reading(None, self.reason)
-        return self._whole("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+        return self._whole("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU")
 
     def utilisation(self) -> Reading:
         """Share (0 to 1) of the last moments in which a kernel ran."""
-        found = self._whole("nvmlDeviceGetUtilizationRates")
-        return found if found.value is None else Reading(found.value.gpu / 100)
+        return self._whole("nvmlDeviceGetUtilizationRates", read=lambda rates: rates.gpu / 100)
 
     def throttle_reasons(self) -> Reading:
         """What keeps the clocks down now: a list of names, empty if nothing does."""
-        mask = self._whole("nvmlDeviceGetCurrentClocksThrottleReasons")
-        if mask.value is None:
-            return mask
+        return self._whole("nvmlDeviceGetCurrentClocksThrottleReasons", read=self._named)
+
+    def _named(self, mask: int) -> list[str]:
         bits = {
             name: getattr(self._nvml, f"nvmlClocksThrottleReason{key}", 0)
             for key, name in THROTTLING.items()
         }
-        return Reading([name for name, bit in bits.items() if mask.value & bit])
+        return [name for name, bit in bits.items() if mask & bit]
 
     # --- asking
 
-    def _clock(self, kind: str) -> Reading:
-        if self.reason:
-            return Reading(None, self.reason)
-        return self._whole("nvmlDeviceGetClockInfo", getattr(self._nvml, kind))
-
-    def _whole(self, function: str, *arguments: Any, scale: float = 1) -> Reading:
+    def _whole(self, function: str, *constants: str, read: Read | None = None) -> Reading:
         """Ask what exists for whole GPUs only: the parent's answer is not a slice's."""
         if self.mig and not self.reason:
             return Reading(None, SLICE)
-        found = self._ask(function, *arguments)
-        return found if found.value is None or scale == 1 else Reading(found.value / scale)
+        return self._ask(function, *constants, read=read)
 
-    def _ask(self, function: str, *arguments: Any) -> Reading:
-        return self._call(lambda: getattr(self._nvml, function)(self._handle, *arguments))
+    def _ask(self, function: str, *constants: str, read: Read | None = None) -> Reading:
+        """Ask a function about the GPU; constants: names of NVML's; read: what of the answer is the value."""
+
+        def question() -> Any:
+            arguments = (getattr(self._nvml, name) for name in constants)
+            found = getattr(self._nvml, function)(self._handle, *arguments)
+            return found if read is None else read(found)
+
+        return self._call(question)
 
     def _call(self, question: Callable[[], Any]) -> Reading:
         if self.reason:
@@ -189,9 +224,10 @@ class Nvml:
             return Reading(question())
         except AttributeError as error:  # a release without it, or one that shadows nvidia-ml-py
             return Reading(None, deprecated_distribution() or f"nvidia-ml-py: {error}")
-        except self._nvml.NVMLError as error:
-            reason = f"NVML: {error}"
-            if getattr(error, "value", None) == self._nvml.NVML_ERROR_GPU_IS_LOST:
+        except Exception as error:
+            reason = f"NVML: {said(error)}"
+            lost = getattr(self._nvml, "NVML_ERROR_GPU_IS_LOST", object())
+            if getattr(error, "value", None) == lost:
                 self.reason = reason
             return Reading(None, reason)
 
@@ -225,13 +261,16 @@ class Nvml:
         if count < 2 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
             return True
         handles = map(nvml.nvmlDeviceGetHandleByIndex, range(count))
-        return len({nvml.nvmlDeviceGetName(handle) for handle in handles}) == 1
+        try:
+            return len({nvml.nvmlDeviceGetName(handle) for handle in handles}) == 1
+        except Exception:  # names that cannot be read may differ
+            return False
 
     def _is_divided(self, handle: Any) -> bool:
         try:
             return self._nvml.nvmlDeviceGetMigMode(handle)[0] == 1
-        except self._nvml.NVMLError:
-            return False  # a GPU that knows no MIG
+        except Exception:
+            return False  # a GPU that knows no MIG, or a release that does not
 
     def _slices(self, handle: Any) -> Iterator[Any]:
         """Slices of a divided GPU; their indices may have holes."""
@@ -244,13 +283,15 @@ class Nvml:
         nvml = self._nvml
         try:
             return nvml.nvmlDeviceGetHandleByUUID(uuid)
-        except nvml.NVMLError:
+        except Exception:
             every = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
             if uuid.startswith("MIG-"):
                 every = [
                     part for gpu in every if self._is_divided(gpu) for part in self._slices(gpu)
                 ]
-            found = [handle for handle in every if nvml.nvmlDeviceGetUUID(handle).startswith(uuid)]
+            found = [
+                handle for handle in every if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(uuid)
+            ]
             if len(found) != 1:
                 raise
             return found[0]

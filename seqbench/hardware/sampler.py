@@ -14,6 +14,7 @@ from .nvml import NO_DEVICE, Nvml, Reading
 INTERVAL_S = (
     0.1  # NVML refreshes about as often; power and utilisation are averages over up to a second
 )
+LONGEST_ANSWER_S = 60.0
 # How the samples of a reading become one number.
 SUMMARY = {
     "nvml_process_bytes": max,
@@ -68,7 +69,11 @@ class Sampler:
         if self._thread.ident is None:
             return
         self._done.set()
-        self._thread.join()
+        self._thread.join(LONGEST_ANSWER_S)
+        if (
+            self._thread.is_alive()
+        ):  # a driver that hangs; the work has ended and is not lost for it
+            self.nvml.reason = self.nvml.reason or "NVML does not answer"
         self._summarise(time.perf_counter() - self._begun)
 
     def settle(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 
 # glibc gives large blocks back to the system at once and takes page faults to get them again, which costs a
 # training step on a CPU up to a third of its time. Set for workers unless the user set them.
@@ -16,7 +17,8 @@ def allocator(libc: tuple[str, str]) -> dict[str, str]:
     Before 2.35 glibc ignores a threshold above half its heaps' size, and then keeps the smallest one for good.
     """
     name, version = libc
-    old = name == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < (2, 35)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    old = name == "glibc" and numbers < (2, 35)
     return {
         "MALLOC_MMAP_THRESHOLD_": _OLD_LIMIT if old else _UNLIMITED,
         "MALLOC_TRIM_THRESHOLD_": _UNLIMITED,
@@ -24,7 +26,14 @@ def allocator(libc: tuple[str, str]) -> dict[str, str]:
     }
 
 
-ALLOCATOR = allocator(platform.libc_ver())
+def _libc() -> tuple[str, str]:
+    try:
+        return platform.libc_ver()
+    except Exception:  # it reads the interpreter's file, which need not be readable
+        return "", ""
+
+
+ALLOCATOR = allocator(_libc())
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -86,8 +86,12 @@ def count_phases(
 
 
 def measure_ceilings(job: MeasurementJob, threads: int) -> dict[str, Any] | End:
-    """What the device does at best: see seqbench.hardware.peak_throughput."""
-    return _expecting_failures(lambda _, where: ceilings(where, job.precision), None, threads)
+    """What the device does at best (seqbench.hardware.peak_throughput), and of which kind it is."""
+
+    def found(_: object, where: torch.device) -> dict[str, Any]:
+        return {**ceilings(where, job.precision), "device_kind": where.type}
+
+    return _expecting_failures(found, None, threads)
 
 
 def _expecting_failures(
@@ -292,7 +296,7 @@ def _energy(job: MeasurementJob, step: Callable[[], object], where: torch.device
         steps += 1
     device.synchronise(where)
     seconds = time.perf_counter() - begun
-    used = energy_between(before, nvml.energy_j(), seconds, nvml.facts().get("power_limit_w"))
+    used = energy_between(before, nvml.energy_j(), seconds, nvml.power_limit_w().value)
     return used if used.value is None else Reading(used.value / steps)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from ..core import provenance
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, MeasurementJob
+from ..core.processes import die_with_parent
 from ..core.records import data_of, matches, read_record, read_samples, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
@@ -30,9 +31,9 @@ from ..hardware.leases import (
     EXCLUSIVE,
     check_precision,
     device_kind,
-    die_with_parent,
     lease,
     load_watched,
+    require_gpu,
     variables,
 )
 from ..hardware.worker_env import worker_environment
@@ -89,6 +90,10 @@ def measure(
             return _in_fresh_process(context, leased, function, arguments, limit_s)
 
         limits = run("measure_ceilings", job, threads)
+        if (
+            isinstance(limits, dict) and "device_kind" in limits
+        ):  # as PyTorch, not loaded here, found it
+            require_gpu(limits.pop("device_kind"))
         took = 0.0
         for round_ in range(job.rounds):
             begun = time.monotonic()

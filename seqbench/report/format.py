@@ -66,10 +66,10 @@ def machine_names(settings: Mapping[str, Any]) -> dict[str, str]:
     """Every machine of the records as it is read; its own name where two would read alike."""
     said: dict[str, str] = {}
     for facts in settings["environments"]:
-        cpu = facts["cpu"].replace("(R)", "").replace("(TM)", "").removesuffix(" Processor")
-        text = (
-            f"{cpu}, {facts['n_cpus']} CPUs" if facts["device_kind"] == "cpu" else facts["device"]
-        )
+        cpu = (facts["cpu"] or "").replace("(R)", "").replace("(TM)", "").removesuffix(" Processor")
+        on_cpu = facts["device_kind"] == "cpu"
+        text = cpu and f"{cpu}, {facts['n_cpus']} CPUs" if on_cpu else facts["device"]
+        text = text or facts["machine_name"]
         said.setdefault(facts["machine_name"], text)
     return {n: t if [*said.values()].count(t) == 1 else f"{t} ({n})" for n, t in said.items()}
 

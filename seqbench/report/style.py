@@ -257,7 +257,7 @@ def inline(drawing: Drawing) -> str:
     text, figure = io.StringIO(), drawing.draw()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata=UNDATED["svg"], facecolor="none")
-    root = ElementTree.fromstring(text.getvalue())
+    root = ElementTree.fromstring(text.getvalue())  # nosec B314 # matplotlib has just written it
     own = f"f{zlib.crc32(drawing.name.encode()):x}"
     inner = "".join(_markup(child, own) for child in root)
     return (

@@ -99,7 +99,7 @@ class Evidence:
     def __init__(self, reference: Path, results: Path, device_kind: str, cores: int) -> None:
         def far(entries: list[Entry]) -> tuple[bool, int]:
             about = entries[0].record["environment"]
-            return about["device_kind"] != device_kind, abs(about["n_cpus"] - cores)
+            return about["device_kind"] != device_kind, abs((about["n_cpus"] or 0) - cores)
 
         folders = [results, *sorted(path.parent for path in reference.glob("*/runs"))]
         made = {f: [e for e in published(f) if e.ok] for f in folders if (f / "runs").is_dir()}

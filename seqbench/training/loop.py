@@ -7,7 +7,9 @@ start gives the same ranks as one that was not. Times here are informative; ``se
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,10 @@ import torch
 import models
 
 from ..core import provenance
+from ..core.disk import require_room
+from ..core.errors import UserError, words
 from ..core.jobs import Training, TrainingJob
+from ..core.records import write_atomically
 from ..data import Dataset
 from ..hardware import device
 from . import ranking
@@ -28,6 +33,7 @@ from .progress import Progress
 
 CHECK_EVERY = 50  # steps between two reads of the loss: each waits for the device
 SAVE_EVERY_S = 30.0
+DIGEST_BYTES = 32  # SHA-256, behind a saved state
 
 
 @dataclass
@@ -64,6 +70,8 @@ class Trainer:
         self.state = State()
         self.begun_s: float | None = None  # age of the process when its first step began
         self.best_weights = self._weights()
+        weights = sum(w.nbytes for w in self.best_weights.values())
+        require_room(folder, weights + dataset.items.nbytes)  # and samples, which are smaller
         self.resume_file = folder / f"resume-{_key(experiment, dataset)}.pt"
 
     def run(self) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, torch.Tensor]]:
@@ -196,7 +204,8 @@ class Trainer:
         return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
-        temporary = self.resume_file.with_suffix(".tmp")
+        """Save where the training stands, and its SHA-256 behind it. A disk without room costs the state, not the training."""
+        content = io.BytesIO()
         torch.save(
             {
                 "state": vars(self.state),
@@ -204,14 +213,24 @@ class Trainer:
                 "optimizer": optimizer.state_dict(),
                 "best": self.best_weights,
             },
-            temporary,
+            content,
         )
-        temporary.replace(self.resume_file)
+        content.write(hashlib.sha256(content.getbuffer()).digest())
+        try:
+            write_atomically(self.resume_file, content.getbuffer())
+        except (OSError, UserError) as error:
+            print(f"the state of training is not saved: {words(error)}", file=sys.stderr)
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
         if not self.resume_file.exists():
             return
-        saved = torch.load(self.resume_file, map_location=self.device, weights_only=True)
+        content = memoryview(self.resume_file.read_bytes())
+        state, known = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if hashlib.sha256(state).digest() != known:
+            said = f"{self.resume_file}: damaged (SHA-256 differs); the training begins anew"
+            print(said, file=sys.stderr)
+            return
+        saved = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         self.best_weights = {k: v.cpu() for k, v in saved["best"].items()}

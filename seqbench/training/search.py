@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import provenance, records
-from ..core.errors import UserError
+from ..core.errors import MachineError, UserError
 from ..core.jobs import TRAINING_KEYS, Study, Training, TrainingJob
 from ..core.store import Entry
 from ..hardware.leases import machines
@@ -106,9 +106,8 @@ def _trial(
         try:
             train(job, dataset, folder, threads, limit)
         except UserError as error:
-            if (
-                number == 0
-            ):  # the settings before tuning: nothing that was proposed here is to blame
+            # The machine, or the settings before tuning: nothing that was proposed here is to blame.
+            if number == 0 or isinstance(error, MachineError):
                 raise
             why = f"{' '.join(f'{k} = {v}' for k, v in chosen.items())}: {error}"
             record_failure(job, dataset, folder, threads, End("crashed", why))

@@ -14,15 +14,16 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from ..core import provenance
-from ..core.errors import UserError
+from ..core import processes, provenance
+from ..core.errors import SEE_ABOVE, MachineError, UserError
 from ..core.jobs import TrainingJob
+from ..core.ownership import owned
 from ..core.records import data_of, discard, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
@@ -30,7 +31,6 @@ from ..hardware.leases import (
     SHARED,
     check_precision,
     device_kind,
-    die_with_parent,
     lease,
     load_watched,
     variables,
@@ -39,7 +39,8 @@ from ..hardware.worker_env import worker_environment
 
 DECIDES = "nothing"
 
-USER_ERROR = 2  # exit status of a worker that printed what the user has to mend
+# Signals by which somebody, or a scheduler, ends what runs: they say nothing about the training.
+ASKED_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -59,32 +60,36 @@ def supervise(
 ) -> str:
     """Train in a worker process and return the status of its record, which exists in any case.
 
-    Waits for a shared lease of the machine and for a GPU; ``time_limit_s`` begins with the worker.
+    Waits for whoever writes into ``out``, for a shared lease of the machine and for a GPU; ``time_limit_s`` begins with
+    the worker.
 
     Raises:
         UserError: the worker refused its input; it has printed why.
+        MachineError: it could not go on here (a full disk, no GPU), or somebody ended it.
     """
     check_precision(job.training.precision)
-    discard(out)
     command = [
         sys.executable, "-m", "seqbench", "train", "--job", job.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
-    with lease(SHARED) as leased:
-        identity = provenance.begun(lambda: provenance.training(job.model))
+    with owned(out) as owner, lease(SHARED) as leased:
+        discard(out)
+        code = provenance.begun(lambda: provenance.training(job.model))
         load = load_watched({**os.environ, **leased})
-        end = watch(command, {**worker_environment(threads), **leased}, time_limit_s)
+        theirs = {**worker_environment(threads), **leased, **owner}
+        end = watch(command, theirs, time_limit_s)
         if end.status != "ok":
             with variables(leased):  # which GPU it was
-                record_failure(job, dataset, out, threads, end, identity(), load())
+                record_failure(job, dataset, out, threads, end, code(), load())
     return end.status
 
 
 def watch(command: list[str], variables: dict[str, str], time_limit_s: float | None) -> End:
     """Run ``command`` to its end or its time limit, passing its messages on; nothing of it outlives this call."""
+    die = partial(processes.die_with_parent, os.getpid(), processes.prctl())
     worker = subprocess.Popen(
-        command, env=variables, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=die_with_parent,
+        command, env={**variables, processes.ASKED_BY: processes.identity(os.getpid())}, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=True, preexec_fn=die,
     )  # fmt: skip
     last: collections.deque[str] = collections.deque(maxlen=5)
     relay = threading.Thread(target=_relay, args=(worker.stderr, last), daemon=True)
@@ -102,8 +107,14 @@ def watch(command: list[str], variables: dict[str, str], time_limit_s: float | N
 def _end(returncode: int, last: collections.deque[str]) -> End:
     if returncode == 0:
         return End("ok")
-    if returncode == USER_ERROR:
-        raise UserError("the worker refused its input (see above)")
+    if returncode == UserError.status:
+        raise UserError(f"the worker refused its input {SEE_ABOVE}")
+    if returncode == MachineError.status:
+        raise MachineError(f"the worker could not go on here {SEE_ABOVE}")
+    if -returncode in ASKED_TO_END:
+        raise MachineError(
+            f"the worker was ended by {signal.Signals(-returncode).name}; the same command goes on from its saved state"
+        )
     if returncode == -signal.SIGKILL:
         return End(
             "oom", "killed by SIGKILL, as the system does when the host's memory is exhausted"
@@ -115,8 +126,9 @@ def _end(returncode: int, last: collections.deque[str]) -> End:
 
 def _relay(stream: IO[str], last: collections.deque[str]) -> None:
     for line in stream:
-        sys.stderr.write(line)
-        sys.stderr.flush()
+        with suppress(OSError):  # who reads has gone, or the disk is full: the worker must not wait
+            sys.stderr.write(line)
+            sys.stderr.flush()
         if line.strip():
             last.append(line.strip())
 
@@ -133,10 +145,7 @@ def record_failure(
     identity: dict[str, Any] | None = None, load: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the record of a training that left none. identity: of what it ran; without one that of now."""
-    out.mkdir(parents=True, exist_ok=True)
     print(f"{job.path}: {end.status}: {end.reason}", file=sys.stderr)
-    empty: dict[str, np.ndarray] = {}
-    save_file(empty, out / "weights.safetensors", metadata={"status": end.status})
     write_record(
         out,
         kind="train",
@@ -148,4 +157,5 @@ def record_failure(
         data=data_of(open_dataset(dataset).info),
         identity=identity or provenance.provenance(provenance.training(job.model)),
         load=load,
+        weights=save({}, {"status": end.status}),
     )

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import models
 from models._errors import ModelError
@@ -22,7 +22,7 @@ from ..core.records import columns, data_of, write_record
 from ..data import open_dataset
 from ..hardware import device
 from ..hardware.environment import environment
-from ..hardware.leases import load_watched
+from ..hardware.leases import load_watched, require_gpu
 from . import baselines, loop, ranking
 
 DECIDES = "nothing"
@@ -34,8 +34,8 @@ def run(job: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None
     load = load_watched()
     torch.set_num_threads(threads)
     where = device.pick()
+    require_gpu(where.type)
     dataset = open_dataset(dataset_folder)
-    out.mkdir(parents=True, exist_ok=True)
     status, reason, values, samples, weights = "ok", None, {}, {}, {}
     try:
         values, samples, weights = _trained(job, dataset, out, where)
@@ -50,7 +50,6 @@ def run(job: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None
     curve = values.pop("curve", [])
     if status != "ok":
         print(f"{job.path}: {status}: {reason}", file=sys.stderr)
-    save_file(weights, out / "weights.safetensors", metadata={"job": job.to_json()})
     write_record(
         out,
         kind="train",
@@ -63,6 +62,7 @@ def run(job: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None
         data=data_of(dataset.info),
         identity=identity(),
         load=load(),
+        weights=save(weights, {"job": job.to_json()}),
     )
 
 

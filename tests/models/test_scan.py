@@ -1,5 +1,7 @@
 """The selective scan: the reference against its definition, every backend against the reference."""
 
+import importlib.util
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -163,7 +165,7 @@ def test_the_fast_backend_is_chosen_on_a_cpu():
 
 
 def test_without_numba_the_reference_is_a_recorded_fallback(monkeypatch, fresh_choice):
-    monkeypatch.setattr(_scan.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     choice = resolve("auto", "cpu")
     assert (choice.requested, choice.used, choice.fallback) == ("auto", "reference", True)
     assert "numba" in choice.reason
@@ -194,7 +196,7 @@ def test_on_cuda_the_faster_scan_runs_and_says_what_is_missing(
 
 
 def test_without_triton_its_backend_is_an_error_that_helps(monkeypatch, fresh_choice):
-    monkeypatch.setattr(_scan.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ModelError, match=r"'triton' cannot run: No module named 'triton'; it needs"
     ):

@@ -241,7 +241,7 @@ MISTAKES = [
     ("report.focal_model", "nte", "report.focal_model = 'nte': unknown; did you mean 'net'? allowed: chain, net"),
     ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
     ("models.chain.fair", {"d_model": 3}, "models.chain.fair.d_model = 3: chain has no such hyper-parameter"),
-    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, selected_settings, tune, run, measure, regression, report"),
+    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, selected_settings, tune, run, measure, regression, report, allow_cpu"),
 ]  # fmt: skip
 
 

@@ -58,6 +58,8 @@ def test_dataset_json(tmp_path):
     path = write_rows(tmp_path)
     info = prepare("own", own(path), tmp_path, tmp_path / "out")
     items, offsets = np.load(tmp_path / "out/items.npy"), np.load(tmp_path / "out/offsets.npy")
+    files, _ = info.pop("files"), info.pop("sha256")
+    assert files.keys() == {f.name for f in (tmp_path / "out").iterdir()} - {"dataset.json"}
     assert info == {
         "schema": 1,
         "name": "own",

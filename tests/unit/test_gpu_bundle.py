@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from builders import THREE, curves_of, measurement, write_dataset, write_measurement
 
-from seqbench.core import provenance
+from seqbench.core import provenance, records
 from seqbench.core.errors import UserError
 from tools.gpu.bundle import pack, unpack
 
@@ -83,7 +83,7 @@ def test_a_copied_checkouts_records_get_the_revision_of_the_same_sources(
     def leave(said):
         for path in checked.rglob("record.json"):
             record = json.loads(path.read_text())
-            path.write_text(json.dumps(record | {"identity": said}))
+            path.write_bytes(records.sealed(record | {"identity": said}))
         pack(checked, archive)
 
     said = {"code": "a" * 16, "revision": "0" * 40, "dirty": True}

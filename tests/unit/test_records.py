@@ -43,7 +43,7 @@ def test_equal_samples_make_equal_bytes(tmp_path):
 def test_a_record_that_breaks_the_schema_is_refused_and_nothing_is_left_behind(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change)).split("_")[0]):
         write(tmp_path / "r", **change)
-    assert list((tmp_path / "r").iterdir()) == []
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from builders import SEEDS, grid, training, write_grid, write_training
 
 from seqbench.analysis import collect
 from seqbench.cli import main
+from seqbench.core import records
 from seqbench.core.errors import UserError
 from seqbench.report import answer
 from seqbench.report.tables import Cell, Column, Table
@@ -89,7 +90,7 @@ def test_a_record_in_the_folder_of_another_job_is_named(tmp_path, capsys, change
     file = tmp_path / entry["path"] / "record.json"
     record = json.loads(file.read_text())
     record["job"] |= change
-    file.write_text(json.dumps(record))
+    file.write_bytes(records.sealed(record))
     assert main(["results", "--records", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {file}: ") and said.count("\n") == 1

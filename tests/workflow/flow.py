@@ -56,18 +56,23 @@ def copy_checkout(target):
     return target
 
 
+def command(checkout, *arguments):
+    """The command line of a run."""
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(checkout / "Snakefile"),
+        *map(str, arguments),
+    ]
+
+
 def snakemake(checkout, folder, *arguments, variables=None):
     """Run the copy's workflow in ``folder``, as a user would from a shell."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "-s",
-            str(checkout / "Snakefile"),
-            *map(str, arguments),
-        ],
+        command(checkout, *arguments),
         cwd=folder,
         env={**os.environ, **(variables or {})},
         stdout=subprocess.PIPE,

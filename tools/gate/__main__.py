@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seqbench.cli import count, positive
 from seqbench.core.errors import UserError, words
+from seqbench.core.processes import end_with_who_asked
 from seqbench.core.records import write_atomically
 from seqbench.hardware.leases import SHARED, holding
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     declare(parser)
     arguments = parser.parse_args(rest)
+    end_with_who_asked()
     try:
         with holding(SHARED):
             return verb(arguments) or 0

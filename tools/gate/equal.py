@@ -76,13 +76,11 @@ def _revision(new: str | None) -> str | None:
     """The commit that is meant; None for a working tree with changes."""
     if new not in (None, HERE):
         return revisions.commit(new)
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "status", "--porcelain", "--", *CODE], capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    if done.stdout and new is None:
-        changed = done.stdout.splitlines()[0][3:]
+    changes = revisions.git("status", "--porcelain", "--", *CODE)
+    if changes and new is None:
+        changed = changes.splitlines()[0][3:]
         raise UserError(f"{changed} is not committed: commit it, or name the working tree: equal OLD {HERE}")  # fmt: skip
-    return None if done.stdout else revisions.commit("HEAD")
+    return None if changes else revisions.commit("HEAD")
 
 
 def _probe(root: Path, new: Path) -> Path:

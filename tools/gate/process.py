@@ -7,12 +7,14 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from seqbench.core.processes import die_with_parent, prctl
 from seqbench.hardware.worker_env import worker_environment
 
 STAGES = Path(__file__).with_name("stages.py")
@@ -42,9 +44,10 @@ class Worker:
             command = [python, str(STAGES), "--root", str(root), "--data", str(data)]
             command += ["--bench", str(bench), "--fd", str(theirs.fileno())]
             variables = {**worker_environment(1), "PYTHONPATH": str(root)}
+            die = partial(die_with_parent, os.getpid(), prctl())
             self._process = subprocess.Popen(
                 command, cwd=data, env=variables, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                stdout=self._log, stderr=self._log,
+                stdout=self._log, stderr=self._log, preexec_fn=die,
             )  # fmt: skip
 
     def send(self, *request: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from seqbench.core.errors import UserError
 from seqbench.core.provenance import ROOT
 
-TOOLS = ("ruff", "snakefmt", "pytest-xdist")  # nothing of them is timed
+TOOLS = ("bandit", "ruff", "snakefmt", "pytest-xdist")  # nothing of them is timed
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def worktree(revision: str) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkout"
-        _git("worktree", "add", "--detach", str(path), commit(revision))
+        git("worktree", "add", "--detach", str(path), commit(revision))
         try:
             yield path
         finally:
@@ -41,16 +41,32 @@ def commit(revision: str) -> str:
     Raises:
         UserError: this is no git checkout, or it has no such revision.
     """
-    return _git("rev-parse", "--verify", f"{revision}^{{commit}}").strip()
+    return git("rev-parse", "--verify", f"{revision}^{{commit}}").strip()
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["failed"])[-1]
+def git(*arguments: str) -> str:
+    """What git prints.
+
+    Raises:
+        UserError: there is no git, it refuses this folder, or it does not know what it is asked for.
+    """
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except OSError as error:
         raise UserError(
-            f"git {arguments[0]}: {said}; name a revision that this checkout has with --base"
+            f"git cannot be run ({error.strerror}): install it, or compare nothing (make regression without BASE)"
+        ) from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), (lines or ["failed"])[-1])  # fmt: skip
+        trust = next((line for line in lines if "--add safe.directory" in line), None)
+        remedy = (
+            f"`{trust}` trusts it"
+            if trust
+            else "name a revision that this checkout has with --base"
         )
+        raise UserError(f"git {arguments[0]}: {said}; {remedy}")
     return done.stdout
 
 

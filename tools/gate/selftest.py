@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from seqbench.core.errors import UserError
 from seqbench.core.provenance import ROOT
 from seqbench.hardware.environment import environment
 
-from . import command, golden, history, output, pairs, verdict, workbench
+from . import command, golden, history, output, pairs, revisions, verdict, workbench
 from .workers import Workers
 
 # Appended to a module: its function computes a share longer, by the clock of its own thread, whatever the machine and its load.
@@ -122,10 +121,7 @@ def planted(plant: Plant | None) -> Iterator[Path]:
     """A copy of this checkout, uncommitted changes included, with a change planted."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
-        listed = subprocess.run(
-            ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
-        )
-        for name in filter(None, listed.stdout.split("\0")):
+        for name in filter(None, revisions.git("ls-files", "-z").split("\0")):
             if (ROOT / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, copy / name)

@@ -22,7 +22,7 @@ from typing import Any
 from seqbench.core import jobs, provenance
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import MeasurementJob, TrainingJob, build
-from seqbench.core.records import matches, read_record, write_atomically
+from seqbench.core.records import matches, read_record, sealed, write_atomically
 from seqbench.core.store import Entry
 from seqbench.training.search import SUMMARY, validation
 
@@ -242,8 +242,7 @@ def _name_revision(folder: Path, entries: list) -> None:
         if said["dirty"] is not False and same:
             path = folder / entry.path / "record.json"
             record = json.loads(path.read_text(encoding="utf-8")) | {"identity": known}
-            text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-            write_atomically(path, text.encode())
+            write_atomically(path, sealed(record))
 
 
 def _machine(archive: Path, entries: list) -> str:

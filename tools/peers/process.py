@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seqbench.hardware.leases import die_with_parent
+from seqbench.core.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ from glob import glob
 from pathlib import Path
 
 from seqbench.config import grid, sources
-from seqbench.core import display, jobs, provenance
+from seqbench.core import display, jobs, processes, provenance
 from seqbench.core.checksums import sha256_of
 from seqbench.config.load import canonical, definition
 from seqbench.config.model_files import available_models
@@ -21,10 +21,12 @@ ROOT = Path(workflow.basedir)
 GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
 STUDIES = {f"results/{s.path}": s for s in grid.studies(config, ROOT / "models")}
+RECORDS = [Path("results", job.path) for job in GRID.trainings]
+RECORDS += [Path("results", path) for job in GRID.measurements for path in job.record_paths()]
 MEASURED = config["measure"]["models"]
-GPU = int(
-    any(Path(os.devnull).parent.glob("nvidia[0-9]*"))
-)  # device files, as the driver makes them
+# Device files, as the driver makes them, unless somebody hides them; a profile may ask for one where there is none yet.
+HIDDEN = os.getenv("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
+GPU = int(any(Path(os.devnull).parent.glob("nvidia[0-9]*")) and not HIDDEN)
 CONDA_ENV = f"{literal(str(ROOT))}/envs/{'cuda' if GPU else 'cpu'}.yaml"
 
 TABLES = [f"results/tables/{name}.{kind}" for name in display.TABLES for kind in ("parquet", "csv")]
@@ -42,7 +44,10 @@ DATA_FILES = {
 os.environ.update(
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", "")]),
     SEQBENCH_DATA_FILES=json.dumps(DATA_FILES),
+    SEQBENCH_ALLOW_CPU=str(int(config["allow_cpu"])),
 )
+# A job ends with the process that asked for it, however that ended.
+os.environ[processes.ASKED_BY] = processes.identity(os.getpid())
 shell.prefix(
     "set -euo pipefail; export PYTHONUNBUFFERED=1"
     f" PYTHONPATH={literal(shlex.quote(str(ROOT)))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
@@ -137,15 +142,14 @@ def study_of(wildcards):
 
 
 def config_json(wildcards):
-    """The configuration without the folder of the raw data, on which no job depends."""
-    return canonical({key: value for key, value in config.items() if key != "data_dir"})
+    """The configuration without what no job depends on."""
+    about_here = ("data_dir", "allow_cpu")
+    return canonical({key: value for key, value in config.items() if key not in about_here})
 
 
 def records():
     """Every record that the grid names; each is written last and holds the checksum of what lies beside it."""
-    folders = [job.path for job in GRID.trainings]
-    folders += [path for job in GRID.measurements for path in job.record_paths()]
-    return expand("results/{folder}/record.json", folder=folders)
+    return [str(folder / "record.json") for folder in RECORDS]
 
 
 def prepared():

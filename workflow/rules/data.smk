@@ -14,6 +14,8 @@ rule prepare:
         "results/data/{dataset}/item_ids.txt",
     log:
         "results/logs/prepare/{dataset}.log",
+    # What every dataset needs comes first: a download that fails is said before hours of measuring.
+    priority: 100
     conda:
         CONDA_ENV
     threads: 1
@@ -25,5 +27,5 @@ rule prepare:
         source=public_source,
         code=provenance.representative(provenance.preparing()),
     shell:
-        "python -m seqbench prepare --name {wildcards.dataset} --definition {params.definition:q}"
-        ' --data-dir "$DATA_DIR" --out results/data/{wildcards.dataset} 2>&1 | tee {log}'
+        "python -m seqbench prepare --name {wildcards.dataset:q} --definition {params.definition:q}"
+        ' --data-dir "$DATA_DIR" --out results/data/{wildcards.dataset:q} 2>&1 | tee {log:q}'

@@ -18,7 +18,7 @@ rule grid:
         ),
         models=[rendering_code(f"models/{m}.py") for m in available_models(ROOT / "models")],
     shell:
-        "python -m seqbench grid --config {params.config:q} --out {output} 2>&1 | tee {log}"
+        "python -m seqbench grid --config {params.config:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule train:
@@ -45,9 +45,9 @@ rule train:
     # One minute less than the scheduler allows, so that a training out of time still leaves its record.
     shell:
         "python -m seqbench run --job {params.experiment:q}"
-        " --dataset results/data/{wildcards.dataset}"
-        " --out $(dirname {output.record:q}) --threads {threads}"
-        " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
+        " --dataset results/data/{wildcards.dataset:q}"
+        " --out $(dirname {output.record:q}) --threads {threads} --gpu {resources.gpu}"
+        " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log:q}"
 
 
 if MEASURED:
@@ -77,6 +77,6 @@ if MEASURED:
             code=measuring_code,
         shell:
             "python -m seqbench measure --job {params.measurement:q} {params.dataset:q}"
-            " --out results/runs/{wildcards.dataset}/{wildcards.track}/measure/{wildcards.size}"
-            " --threads {threads}"
-            " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
+            " --out results/runs/{wildcards.dataset:q}/{wildcards.track:q}/measure/{wildcards.size:q}"
+            " --threads {threads} --gpu {resources.gpu}"
+            " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log:q}"

@@ -18,4 +18,4 @@ rule regression:
     # Status 3, "cannot tell", is no failure of the workflow: the verdict stands in results/regression.
     shell:
         "python -m tools.gate {params.base:q} --budget-s {params.budget}"
-        " --out results/regression 2>&1 | tee {log} || [ $? -eq 3 ]"
+        " --out results/regression 2>&1 | tee {log:q} || [ $? -eq 3 ]"

@@ -22,9 +22,10 @@ rule collect:
             f"{ROOT}/config/published_values.yaml",
             f"{ROOT}/workflow/schemas/tables.yaml",
         ),
+        renewals=integrity.renewals(VERIFIED),
     shell:
-        "python -m seqbench collect --grid {input.grid} --results results --out results/tables"
-        " 2>&1 | tee {log}"
+        "python -m seqbench collect --grid {input.grid:q} --results results --out results/tables"
+        " 2>&1 | tee {log:q}"
 
 
 rule render:
@@ -62,7 +63,7 @@ rule render:
         code=rendering_code("seqbench/report/page.py"),
         texts=text_of(*glob(f"{ROOT}/report/template/*")),
     shell:
-        "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log}"
+        "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log:q}"
 
 
 # Without outputs: both run whenever they are asked for.
@@ -77,7 +78,7 @@ rule check:
     resources:
         machine=1,
     shell:
-        "python -m seqbench check --tables results/tables 2>&1 | tee {log}"
+        "python -m seqbench check --tables results/tables 2>&1 | tee {log:q}"
 
 
 rule publish:
@@ -96,7 +97,7 @@ rule publish:
         # The checkout's README tells the checkout's results, not those of a folder elsewhere (--directory).
         readme="--readme README.md" if Path.cwd().samefile(ROOT) else "",
     shell:
-        "python -m seqbench publish --grid {input.grid} --results results {params.readme} 2>&1 | tee {log}"
+        "python -m seqbench publish --grid {input.grid:q} --results results {params.readme} 2>&1 | tee {log:q}"
 
 
 localrules:

@@ -21,9 +21,9 @@ rule tune_model:
         first=first_trial,
         code=tuning_code,
     shell:
-        "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset}"
-        " --out $(dirname {output:q}) --threads {threads}"
-        " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log}"
+        "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset:q}"
+        " --out $(dirname {output:q}) --threads {threads} --gpu {resources.gpu}"
+        " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log:q}"
 
 
 rule tune:

@@ -1,0 +1,89 @@
+"""The last lines of a run that failed: which data, trainings or measurements, why, and what mends it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import SEE_ABOVE
+
+DECIDES = "nothing"
+
+EVENT = "job_error"  # of Snakemake's own log
+SHOWN = 20
+REFUSED = "error: "  # how a command of ours begins the line that says what to mend
+# By rule, its output with what names the job.
+_JOBS = {
+    "prepare": ("data", r"results/data/([^/]+)/"),
+    "train": ("training", r"results/runs/(.+)/record\.json"),
+    "measure": ("measurement", r"results/runs/(.+)/[^/]+/record\.json"),
+    "tune_model": ("study", r"results/tune/(.+)/study\.json"),
+}
+
+
+class Failures(logging.Handler):
+    """Keeps what Snakemake logs of jobs that failed; ``lines`` says it in full."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.jobs: dict[str, tuple[str, list[str], list[str]]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one failure: rule, outputs and logs of its job."""
+        event = getattr(record, "event", None)
+        if getattr(event, "value", event) == EVENT and hasattr(record, "rule_name"):
+            parts = (
+                [str(f) for f in getattr(record, part, None) or ()] for part in ("output", "log")
+            )
+            self.jobs[str(getattr(record, "jobid", record.msg))] = (record.rule_name, *parts)
+
+    def lines(self) -> list[str]:
+        """One line per job, data first, and what to do then."""
+        rules = list(_JOBS)
+        order = {rule: i for i, rule in enumerate(rules)}
+        jobs = sorted(self.jobs.values(), key=lambda job: (order.get(job[0], len(rules)), job[1]))
+        said = [f"failed: {_what(rule, output)}: {_why(log)}" for rule, output, log in jobs]
+        if len(said) > SHOWN:
+            said[SHOWN:] = [f"... and {len(said) - SHOWN} more"]
+        return [*said, "what is done stays: mend this, then run the same command again"]
+
+
+def watch(logger: logging.Logger) -> None:
+    """Print what failed when this process ends, behind everything that Snakemake says."""
+    failures = Failures()
+    logger.addHandler(failures)
+    atexit.register(_say, failures)
+
+
+def _say(failures: Failures) -> None:
+    if failures.jobs:
+        with suppress(OSError):
+            print("\n".join(failures.lines()), file=sys.stderr, flush=True)
+
+
+def _what(rule: str, output: Sequence[str]) -> str:
+    kind, pattern = _JOBS.get(rule, (rule, "$^"))
+    found = next(filter(None, (re.search(pattern, file) for file in output)), None)
+    return f"{kind} {found[1].replace('/', ' ')}" if found else kind
+
+
+def _why(logs: Sequence[str]) -> str:
+    """The last line by which a command refused, else the last line of its log."""
+    for log in logs:
+        path = re.sub(r" \(check log file.*", "", log)
+        try:
+            text = Path(path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        said = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+        refused = [ln for ln in said if ln.startswith(REFUSED) and not ln.endswith(SEE_ABOVE)]
+        if refused:
+            return refused[-1].removeprefix(REFUSED)
+        if said:
+            return f"{said[-1]} (see {path})"
+    return "ended without a word: was it killed?"
