@@ -4,7 +4,7 @@ All in float32. ``exp2`` and its relatives are polynomials and bit operations be
 C library would keep a loop scalar.
 
 numba keeps what it compiled beside the source and compiles anew when that file changes, not when
-this one does; so the name of its folder carries a hash of this file.
+this one or _simd.py does; so the name of its folder carries a hash of both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ event.register("numba:compile", COMPILING)
 
 _source = Path(__file__)
 _cache = Path(config.CACHE_DIR or _source.with_name("__pycache__"))
-config.CACHE_DIR = str(_cache / f"numba-{hashlib.sha256(_source.read_bytes()).hexdigest()[:12]}")
+_bytes = _source.read_bytes() + _source.with_name("_simd.py").read_bytes()
+config.CACHE_DIR = str(_cache / f"numba-{hashlib.sha256(_bytes).hexdigest()[:12]}")
 
 LOOPS = {
     "fastmath": {"contract", "reassoc", "nsz"},

@@ -193,9 +193,14 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
     step_B_C = F.linear(u, p.x_proj)  # (B, L, R + 2N)
+    A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
+    if backend == "numba" and not _cost.is_counting():
+        from models._scan import numba_cpu
+
+        y = numba_cpu.projected_scan(u, step_B_C, p.dt_proj, A, p.D, z, p.dt_bias)
+        return F.linear(y, p.out_proj)
     step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
     delta = F.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
-    A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
     y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
     return F.linear(y, p.out_proj)
 
