@@ -171,14 +171,34 @@ def _advance(decay, h, x, b0, b1):
 
 
 @njit(inline="always")
-def _B_and_C(projected, t, rank, n_states, n):
-    b, c = rank + n, rank + n_states + n
-    return (
-        splat(projected[t, b]),
-        splat(projected[t, b + 1]),
-        splat(projected[t, c]),
-        splat(projected[t, c + 1]),
-    )
+def _B_and_C(packed, n, j):
+    four = packed[n >> 1, j]
+    return splat(four[0]), splat(four[1]), splat(four[2]), splat(four[3])
+
+
+@njit(**VECTORS)
+def _pack(projected, rank, packed):
+    """B and C of two states side by side (N / 2, positions, 4), as a tile reads them."""
+    n_states = (projected.shape[1] - rank) // 2
+    for j in range(len(projected)):
+        B, C = projected[j, rank : rank + n_states], projected[j, rank + n_states :]
+        for i in range(n_states // 2):
+            four = packed[i, j]
+            four[0], four[1], four[2], four[3] = B[2 * i], B[2 * i + 1], C[2 * i], C[2 * i + 1]
+
+
+@njit(**VECTORS)
+def _unpack(sums, rank, d_projected):
+    """The gradient of what ``_pack`` was given; behind B and C stand the inputs of the step size in fours."""
+    n_states = (d_projected.shape[1] - rank) // 2
+    for j in range(len(d_projected)):
+        step, rest = d_projected[j, :rank], d_projected[j, rank:]
+        for i in range(rank):
+            step[i] = sums[n_states // 2 + i // GROUP, j, i % GROUP]
+        for i in range(n_states // 2):
+            four = sums[i, j]
+            rest[2 * i], rest[2 * i + 1] = four[0], four[1]
+            rest[n_states + 2 * i], rest[n_states + 2 * i + 1] = four[2], four[3]
 
 
 @njit(inline="always")
@@ -193,28 +213,32 @@ def _raw_step(delta, projected, weight, bias, t, e):
 
 
 @njit(**VECTORS)
-def _forward(
-    first, last, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept
-):  # fmt: skip
-    channels = u.shape[2]
-    scratch = aligned(3 * CHUNK * BLOCK).reshape(3, CHUNK, BLOCK)
+def _forward(first, last, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept):
+    length, channels = u.shape[1], u.shape[2]
+    rank, n_states = len(weight), len(rates)
+    rows = aligned(3 * CHUNK * BLOCK).reshape(3, CHUNK, BLOCK)
+    packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     for b in range(first, last):
-        given = delta[b] if len(weight) == 0 else u[b]
-        for e in range(0, channels, BLOCK):
-            kept[b, 0, :, e : e + BLOCK] = ZERO
-            for chunk in range(kept.shape[1]):
-                _forward_chunk(
-                    chunk, e, u[b], given, projected[b], weight, rates, D, z[b], bias, reset[b],
-                    y[b], out[b], kept[b], scratch[0], scratch[1], scratch[2],
+        given = delta[b] if rank == 0 else u[b]
+        kept[b, 0] = ZERO
+        for chunk in range(kept.shape[1]):
+            start = chunk * CHUNK
+            size = min(CHUNK, length - start)
+            _pack(projected[b, start : start + size], rank, packed)
+            for e in range(0, channels, BLOCK):
+                _forward_block(
+                    e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
+                    reset[b], y[b], out[b], kept[b, chunk : chunk + 2],
+                    rows[0], rows[1], rows[2], packed,
                 )  # fmt: skip
 
 
 @njit(**VECTORS)
-def _forward_chunk(
-    chunk, e, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept, steps, xs, ys
-):
-    start = chunk * CHUNK
-    size = min(CHUNK, len(u) - start)
+def _forward_block(
+    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept,
+    steps, xs, ys, packed,
+):  # fmt: skip
+    """A chunk of positions for 32 channels; kept: the states before it and, unless it is the last, behind."""
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
@@ -224,17 +248,17 @@ def _forward_chunk(
             store(xs, (j, k), step * u_t)
             store(ys, (j, k), load(D, (e + k,)) * u_t)
     for n in range(0, len(rates), 2):
-        rate, h = _load(rates, n, e), _load(kept[chunk], n, e)
+        rate, h = _load(rates, n, e), _load(kept[0], n, e)
         for j in range(size):
-            b0, b1, c0, c1 = _B_and_C(projected, start + j, len(weight), len(rates), n)
+            b0, b1, c0, c1 = _B_and_C(packed, n, j)
             if reset[start + j]:
                 h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
             decay = _decay(_pair(steps, j), rate)
             h = _advance(decay, h, _pair(xs, j), b0, b1)
             store(ys, (j, 0), fma(h[2], c1, fma(h[0], c0, load(ys, (j, 0)))))
             store(ys, (j, LANES), fma(h[3], c1, fma(h[1], c0, load(ys, (j, LANES)))))
-        if chunk + 1 < len(kept):
-            _store(kept[chunk + 1], n, e, h)
+        if len(kept) > 1:
+            _store(kept[1], n, e, h)
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
@@ -249,35 +273,39 @@ def _backward(
     d_out, du, d_delta, d_projected, dz, d_weight, dA, dD, d_bias,
 ):  # fmt: skip
     n_windows, length, channels = u.shape
+    rank, n_states = len(weight), len(rates)
     rows = aligned(5 * CHUNK * BLOCK).reshape(5, CHUNK, BLOCK)
     path = aligned(CHUNK * 4 * BLOCK).reshape(CHUNK, 4, BLOCK)  # states and decays of a tile
-    sums = aligned(length * projected.shape[2]).reshape(length, projected.shape[2])
-    ahead = aligned(len(rates) * BLOCK).reshape(len(rates), BLOCK)  # gradient of the states
+    packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
+    fours = n_states // 2 + rank // GROUP
+    sums = aligned(fours * CHUNK * 4).reshape(fours, CHUNK, 4)
+    ahead = aligned(n_states * channels).reshape(n_states, channels)  # gradient of the states
     for unit in range(first, last):
         for b in range(n_windows * unit // units, n_windows * (unit + 1) // units):
-            sums[:] = ZERO
-            given = delta[b] if len(weight) == 0 else u[b]
-            d_given = d_delta[b] if len(weight) == 0 else du[b]
-            for e in range(0, channels, BLOCK):
-                ahead[:] = ZERO
-                for chunk in range(kept.shape[1] - 1, -1, -1):
-                    _backward_chunk(
-                        chunk, e, u[b], given, projected[b], weight, rates, D, z[b], bias,
+            given = delta[b] if rank == 0 else u[b]
+            d_given = d_delta[b] if rank == 0 else du[b]
+            ahead[:] = ZERO
+            for chunk in range(kept.shape[1] - 1, -1, -1):
+                start = chunk * CHUNK
+                size = min(CHUNK, length - start)
+                _pack(projected[b, start : start + size], rank, packed)
+                sums[:] = ZERO
+                for e in range(0, channels, BLOCK):
+                    _backward_block(
+                        e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
                         reset[b], y[b], kept[b, chunk], d_out[b], du[b], d_given, dz[b],
                         d_weight[unit], dA[unit], dD[unit], d_bias[unit],
-                        rows[0], rows[1], rows[2], rows[3], rows[4], path, sums, ahead,
+                        rows[0], rows[1], rows[2], rows[3], rows[4], path, packed, sums, ahead,
                     )  # fmt: skip
-            _sort_sums(sums, len(weight), d_projected[b])
+                _unpack(sums, rank, d_projected[b, start : start + size])
 
 
 @njit(**VECTORS)
-def _backward_chunk(
-    chunk, e, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
+def _backward_block(
+    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
     d_out, du, d_delta, dz, d_weight, dA, dD, d_bias,
-    steps, xs, dys, dxs, d_steps, path, sums, ahead,
+    steps, xs, dys, dxs, d_steps, path, packed, sums, ahead,
 ):  # fmt: skip
-    start = chunk * CHUNK
-    size = min(CHUNK, len(u) - start)
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
@@ -294,8 +322,8 @@ def _backward_chunk(
             store(d_steps, (j, k), splat(ZERO))
     for n in range(0, len(rates), 2):
         _backward_tile(
-            n, e, start, size, projected, len(weight), rates, reset, kept, dA,
-            steps, xs, dys, dxs, d_steps, path, sums, ahead,
+            n, e, start, size, rates, reset, kept, dA,
+            steps, xs, dys, dxs, d_steps, path, packed, sums, ahead,
         )  # fmt: skip
     for k in range(0, BLOCK, LANES):
         i = (e + k,)
@@ -316,32 +344,42 @@ def _backward_chunk(
             store(d_delta, (start + j, e), load(d_steps, (j, 0)))
             store(d_delta, (start + j, e + LANES), load(d_steps, (j, LANES)))
     for r in range(0, len(weight), GROUP):
-        _weights_backward(r, e, start, size, projected, weight, d_weight, d_steps, sums)
+        _weights_backward(
+            r,
+            e,
+            start,
+            size,
+            projected,
+            weight,
+            d_weight,
+            d_steps,
+            sums[len(rates) // 2 + r // GROUP],
+        )
 
 
 @njit(inline="always")
 def _backward_tile(
-    n, e, start, size, projected, rank, rates, reset, kept, dA,
-    steps, xs, dys, dxs, d_steps, path, sums, ahead,
+    n, e, start, size, rates, reset, kept, dA,
+    steps, xs, dys, dxs, d_steps, path, packed, sums, ahead,
 ):  # fmt: skip
     """Through h = exp(s A) h' + x B and y = C h, positions start.. of one tile."""
     rate, h = _load(rates, n, e), _load(kept, n, e)
     for j in range(size):
         _store(path[j], 0, 0, h)
-        b0, b1, _, _ = _B_and_C(projected, start + j, rank, len(rates), n)
+        b0, b1, _, _ = _B_and_C(packed, n, j)
         if reset[start + j]:
             h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
         decay = _decay(_pair(steps, j), rate)
         _store(path[j], 2, 0, decay)
         h = _advance(decay, h, _pair(xs, j), b0, b1)
-    g, d_rate = _load(ahead, n, 0), _load(dA, n, e)
+    g, d_rate = _load(ahead, n, e), _load(dA, n, e)
     for j in range(size - 1, -1, -1):
         (s0, s1), (x0, x1), (dy0, dy1) = _pair(steps, j), _pair(xs, j), _pair(dys, j)
-        b0, b1, c0, c1 = _B_and_C(projected, start + j, rank, len(rates), n)
+        b0, b1, c0, c1 = _B_and_C(packed, n, j)
         g = (fma(dy0, c0, g[0]), fma(dy1, c0, g[1]), fma(dy0, c1, g[2]), fma(dy1, c1, g[3]))
         of_B = fma(g[0], x0, g[1] * x1), fma(g[2], x0, g[3] * x1)
         of_C = fma(dy0, h[0], dy1 * h[1]), fma(dy0, h[2], dy1 * h[3])
-        add_sums(sums, (start + j, 2 * n), (of_B[0], of_B[1], of_C[0], of_C[1]))
+        add_sums(sums, (n >> 1, j, 0), (of_B[0], of_B[1], of_C[0], of_C[1]))
         store(dxs, (j, 0), fma(g[2], b1, fma(g[0], b0, load(dxs, (j, 0)))))
         store(dxs, (j, LANES), fma(g[3], b1, fma(g[1], b0, load(dxs, (j, LANES)))))
         h = _load(path[j], 0, 0)
@@ -360,7 +398,7 @@ def _backward_tile(
         store(
             d_steps, (j, LANES), fma(d[3], rate[3], fma(d[1], rate[1], load(d_steps, (j, LANES))))
         )
-    _store(ahead, n, 0, g)
+    _store(ahead, n, e, g)
     _store(dA, n, e, d_rate)
 
 
@@ -369,7 +407,6 @@ def _weights_backward(r, e, start, size, projected, weight, d_weight, d_steps, s
     """Through the projection to the step sizes: four of its inputs, 32 channels."""
     w, w_ = _load(weight, r, e), _load(weight, r + 2, e)
     dw, dw_ = _load(d_weight, r, e), _load(d_weight, r + 2, e)
-    column = sums.shape[1] - len(weight) + r
     for j in range(size):
         g0, g1 = _pair(d_steps, j)
         p = projected[start + j]
@@ -378,19 +415,6 @@ def _weights_backward(r, e, start, size, projected, weight, d_weight, d_steps, s
         dw_ = fma(g0, p2, dw_[0]), fma(g1, p2, dw_[1]), fma(g0, p3, dw_[2]), fma(g1, p3, dw_[3])
         of_p = fma(g0, w[0], g1 * w[1]), fma(g0, w[2], g1 * w[3])
         of_q = fma(g0, w_[0], g1 * w_[1]), fma(g0, w_[2], g1 * w_[3])
-        add_sums(sums, (start + j, column), (of_p[0], of_p[1], of_q[0], of_q[1]))
+        add_sums(sums, (j, 0), (of_p[0], of_p[1], of_q[0], of_q[1]))
     _store(d_weight, r, e, dw)
     _store(d_weight, r + 2, e, dw_)
-
-
-@njit(**VECTORS)
-def _sort_sums(sums, rank, d_projected):
-    """From columns (B, B, C, C) of every two states, then those of the step, to step, B, C."""
-    states = (sums.shape[1] - rank) // 2
-    for t in range(len(sums)):
-        row, total = d_projected[t], sums[t]
-        row[:rank] = total[2 * states :]
-        for n in range(0, states, 2):
-            row[rank + n], row[rank + n + 1] = total[2 * n], total[2 * n + 1]
-            row[rank + states + n] = total[2 * n + 2]
-            row[rank + states + n + 1] = total[2 * n + 3]
