@@ -207,7 +207,7 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if _cost.is_counting():
         return _cost.convolution(x, weight, bias)
     if _compiled(x):
-        from models._kernels import convolution
+        from models._kernels import recurrence
 
-        return convolution.conv_silu(x.float(), weight, bias)
+        return recurrence.conv_silu(x.float(), weight, bias)
     return _twin(twins.conv_silu, x)(x, weight, bias)

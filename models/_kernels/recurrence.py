@@ -1,17 +1,18 @@
-"""A GRU for CPUs.
+"""What runs along the sequence apart from the selective scan, for CPUs: a GRU and a short convolution.
 
 The matrix products are PyTorch's, the rest of a step is one loop compiled by numba. Letters: B batch,
-L positions, U units.
+L positions, U units of the GRU, E channels, W taps.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
 from models import _cost
-from models._compiled import LOOPS, ONE, sigmoid, tanh
+from models._compiled import LOOPS, ONE, ZERO, call, sigmoid, tanh
 
 
 class _Gru(torch.autograd.Function):
@@ -54,6 +55,31 @@ def gru(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _Gru.apply(inputs, weight, bias)
 
 
+class _ConvSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        x, taps = x.contiguous(), weight.t().contiguous()  # (B, L, E), (W, E)
+        out = torch.empty_like(x)
+        call(_conv_silu, len(x), x, taps, bias, out)
+        ctx.save_for_backward(x, taps, bias)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out: Tensor) -> tuple:
+        x, taps, bias = ctx.saved_tensors
+        d_x = torch.empty_like(x)
+        d_taps, d_bias = x.new_zeros(len(x), *taps.shape), x.new_zeros(len(x), len(bias))
+        arrays = (d_out.contiguous(), x, taps, bias, d_x, d_taps, d_bias)
+        call(_conv_silu_backward, len(x), *arrays)
+        return d_x, d_taps.sum(0).t(), d_bias.sum(0)
+
+
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """See models._kernels.conv_silu."""
+    return _ConvSilu.apply(x, weight, bias)
+
+
 # Compiled from here on.
 
 
@@ -92,3 +118,47 @@ def _gru_step_backward(t, d_out, states, gates, d_state, d_inputs, d_sums, kept)
             d_x[e] = d_n * q * r * (ONE - r)
             d_s[2 * units + e] = d_n * r
         d_s[: 2 * units] = d_x[: 2 * units]
+
+
+@njit(inline="always")
+def _convolve(x, t, taps, bias, y):
+    """Y (E,) = bias + sum over w of taps[w] x[t - W + 1 + w]; positions before 0 count as zero."""
+    width = len(taps)
+    for e in range(len(y)):
+        y[e] = bias[e]
+    for w in range(max(0, width - 1 - t), width):
+        row, tap = x[t - width + 1 + w], taps[w]
+        for e in range(len(y)):
+            y[e] += tap[e] * row[e]
+
+
+@njit(**LOOPS)
+def _conv_silu(first, last, x, taps, bias, out):
+    for b in range(first, last):
+        for t in range(x.shape[1]):
+            y = out[b, t]
+            _convolve(x[b], t, taps, bias, y)
+            for e in range(len(y)):
+                y[e] *= sigmoid(y[e])
+
+
+@njit(**LOOPS)
+def _conv_silu_backward(first, last, d_out, x, taps, bias, d_x, d_taps, d_bias):
+    width = len(taps)
+    y = np.empty_like(bias)
+    for b in range(first, last):
+        d_x[b] = ZERO
+        for t in range(x.shape[1]):
+            _convolve(x[b], t, taps, bias, y)
+            g, sums = d_out[b, t], d_bias[b]
+            for e in range(len(y)):  # silu'(y) = s (1 + y (1 - s)) with s = sigmoid(y)
+                s = sigmoid(y[e])
+                y[e] = g[e] * s * (ONE + y[e] * (ONE - s))
+                sums[e] += y[e]
+            for w in range(max(0, width - 1 - t), width):
+                place = t - width + 1 + w
+                row, d_row, tap, d_tap = x[b, place], d_x[b, place], taps[w], d_taps[b, w]
+                for e in range(len(y)):
+                    d_row[e] += tap[e] * y[e]
+                for e in range(len(y)):
+                    d_tap[e] += y[e] * row[e]

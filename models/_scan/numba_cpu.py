@@ -33,10 +33,14 @@ from models._simd import (
     store,
 )
 
-CHUNK = 25  # positions between two kept states: what a tile needs of them fits into 32 KiB
+CHUNK = 32  # positions between two kept states; shorter ones pay more for the ends of loops
 BLOCK = 2 * LANES  # channels of a tile
 GROUP = 4  # states are padded to a multiple of it, and the inputs of the step size come in fours
 UNITS = 16
+# What is kept of a position while tiles run through its chunk, 32 channels each. One position lies behind
+# the other: in arrays of their own, a store and the next loads are often 4 KiB apart, which stalls a core.
+STEP, X, Y = range(3)  # forward
+STEP, X, DY, DX, D_STEP, STATE, DECAY = 0, 1, 2, 3, 4, 5, 7  # backward; the last two are tiles
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -143,8 +147,8 @@ def _store(array, n, e, tile):
 
 
 @njit(inline="always")
-def _pair(array, j):
-    return load(array, (j, 0)), load(array, (j, LANES))
+def _pair(work, j, row):
+    return load(work, (j, row, 0)), load(work, (j, row, LANES))
 
 
 @njit(inline="always")
@@ -216,7 +220,7 @@ def _raw_step(delta, projected, weight, bias, t, e):
 def _forward(first, last, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept):
     length, channels = u.shape[1], u.shape[2]
     rank, n_states = len(weight), len(rates)
-    rows = aligned(3 * CHUNK * BLOCK).reshape(3, CHUNK, BLOCK)
+    work = aligned(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
     packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     for b in range(first, last):
         given = delta[b] if rank == 0 else u[b]
@@ -229,14 +233,14 @@ def _forward(first, last, u, delta, projected, weight, rates, D, z, bias, reset,
                 _forward_block(
                     e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
                     reset[b], y[b], out[b], kept[b, chunk : chunk + 2],
-                    rows[0], rows[1], rows[2], packed,
+                    work, packed,
                 )  # fmt: skip
 
 
 @njit(**VECTORS)
 def _forward_block(
     e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept,
-    steps, xs, ys, packed,
+    work, packed,
 ):  # fmt: skip
     """A chunk of positions for 32 channels; kept: the states before it and, unless it is the last, behind."""
     for j in range(size):
@@ -244,25 +248,25 @@ def _forward_block(
         for k in range(0, BLOCK, LANES):
             step = softplus(_raw_step(delta, projected, weight, bias, t, e + k))
             u_t = load(u, (t, e + k))
-            store(steps, (j, k), step)
-            store(xs, (j, k), step * u_t)
-            store(ys, (j, k), load(D, (e + k,)) * u_t)
+            store(work, (j, STEP, k), step)
+            store(work, (j, X, k), step * u_t)
+            store(work, (j, Y, k), load(D, (e + k,)) * u_t)
     for n in range(0, len(rates), 2):
         rate, h = _load(rates, n, e), _load(kept[0], n, e)
         for j in range(size):
             b0, b1, c0, c1 = _B_and_C(packed, n, j)
             if reset[start + j]:
                 h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
-            decay = _decay(_pair(steps, j), rate)
-            h = _advance(decay, h, _pair(xs, j), b0, b1)
-            store(ys, (j, 0), fma(h[2], c1, fma(h[0], c0, load(ys, (j, 0)))))
-            store(ys, (j, LANES), fma(h[3], c1, fma(h[1], c0, load(ys, (j, LANES)))))
+            decay = _decay(_pair(work, j, STEP), rate)
+            h = _advance(decay, h, _pair(work, j, X), b0, b1)
+            store(work, (j, Y, 0), fma(h[2], c1, fma(h[0], c0, load(work, (j, Y, 0)))))
+            store(work, (j, Y, LANES), fma(h[3], c1, fma(h[1], c0, load(work, (j, Y, LANES)))))
         if len(kept) > 1:
             _store(kept[1], n, e, h)
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
-            z_t, y_t = load(z, (t, e + k)), load(ys, (j, k))
+            z_t, y_t = load(z, (t, e + k)), load(work, (j, Y, k))
             store(y, (t, e + k), y_t)
             store(out, (t, e + k), y_t * z_t * sigmoid(z_t))
 
@@ -274,8 +278,7 @@ def _backward(
 ):  # fmt: skip
     n_windows, length, channels = u.shape
     rank, n_states = len(weight), len(rates)
-    rows = aligned(5 * CHUNK * BLOCK).reshape(5, CHUNK, BLOCK)
-    path = aligned(CHUNK * 4 * BLOCK).reshape(CHUNK, 4, BLOCK)  # states and decays of a tile
+    work = aligned(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
     packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     fours = n_states // 2 + rank // GROUP
     sums = aligned(fours * CHUNK * 4).reshape(fours, CHUNK, 4)
@@ -295,7 +298,7 @@ def _backward(
                         e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
                         reset[b], y[b], kept[b, chunk], d_out[b], du[b], d_given, dz[b],
                         d_weight[unit], dA[unit], dD[unit], d_bias[unit],
-                        rows[0], rows[1], rows[2], rows[3], rows[4], path, packed, sums, ahead,
+                        work, packed, sums, ahead,
                     )  # fmt: skip
                 _unpack(sums, rank, d_projected[b, start : start + size])
 
@@ -304,45 +307,47 @@ def _backward(
 def _backward_block(
     e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
     d_out, du, d_delta, dz, d_weight, dA, dD, d_bias,
-    steps, xs, dys, dxs, d_steps, path, packed, sums, ahead,
+    work, packed, sums, ahead,
 ):  # fmt: skip
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
             i = t, e + k
             step = softplus(_raw_step(delta, projected, weight, bias, t, e + k))
-            store(steps, (j, k), step)
-            store(xs, (j, k), step * load(u, i))
+            store(work, (j, STEP, k), step)
+            store(work, (j, X, k), step * load(u, i))
             z_t = load(z, i)
             s = sigmoid(z_t)
             g = load(d_out, i) * s  # silu'(z) = s (1 + z (1 - s))
-            store(dys, (j, k), g * z_t)
+            store(work, (j, DY, k), g * z_t)
             store(dz, i, g * load(y, i) * fma(z_t, splat(ONE) - s, splat(ONE)))
-            store(dxs, (j, k), splat(ZERO))
-            store(d_steps, (j, k), splat(ZERO))
+            store(work, (j, DX, k), splat(ZERO))
+            store(work, (j, D_STEP, k), splat(ZERO))
     for n in range(0, len(rates), 2):
         _backward_tile(
             n, e, start, size, rates, reset, kept, dA,
-            steps, xs, dys, dxs, d_steps, path, packed, sums, ahead,
+            work, packed, sums, ahead,
         )  # fmt: skip
     for k in range(0, BLOCK, LANES):
         i = (e + k,)
         skip, sum_skip, sum_bias = load(D, i), load(dD, i), load(d_bias, i)
         for j in range(size):
             t = start + j
-            dx, dy, u_t = load(dxs, (j, k)), load(dys, (j, k)), load(u, (t, e + k))
+            dx, dy, u_t = load(work, (j, DX, k)), load(work, (j, DY, k)), load(u, (t, e + k))
             slope = sigmoid(_raw_step(delta, projected, weight, bias, t, e + k))
-            g = fma(load(d_steps, (j, k)), splat(LN_2), dx * u_t) * slope  # rates are for base 2
-            store(du, (t, e + k), fma(dx, load(steps, (j, k)), dy * skip))
-            store(d_steps, (j, k), g)
+            g = (
+                fma(load(work, (j, D_STEP, k)), splat(LN_2), dx * u_t) * slope
+            )  # rates are for base 2
+            store(du, (t, e + k), fma(dx, load(work, (j, STEP, k)), dy * skip))
+            store(work, (j, D_STEP, k), g)
             sum_skip = fma(dy, u_t, sum_skip)
             sum_bias = sum_bias + g
         store(dD, i, sum_skip)
         store(d_bias, i, sum_bias)
     if len(weight) == 0:
         for j in range(size):
-            store(d_delta, (start + j, e), load(d_steps, (j, 0)))
-            store(d_delta, (start + j, e + LANES), load(d_steps, (j, LANES)))
+            store(d_delta, (start + j, e), load(work, (j, D_STEP, 0)))
+            store(d_delta, (start + j, e + LANES), load(work, (j, D_STEP, LANES)))
     for r in range(0, len(weight), GROUP):
         _weights_backward(
             r,
@@ -352,7 +357,7 @@ def _backward_block(
             projected,
             weight,
             d_weight,
-            d_steps,
+            work,
             sums[len(rates) // 2 + r // GROUP],
         )
 
@@ -360,30 +365,30 @@ def _backward_block(
 @njit(inline="always")
 def _backward_tile(
     n, e, start, size, rates, reset, kept, dA,
-    steps, xs, dys, dxs, d_steps, path, packed, sums, ahead,
+    work, packed, sums, ahead,
 ):  # fmt: skip
     """Through h = exp(s A) h' + x B and y = C h, positions start.. of one tile."""
     rate, h = _load(rates, n, e), _load(kept, n, e)
     for j in range(size):
-        _store(path[j], 0, 0, h)
+        _store(work[j], STATE, 0, h)
         b0, b1, _, _ = _B_and_C(packed, n, j)
         if reset[start + j]:
             h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
-        decay = _decay(_pair(steps, j), rate)
-        _store(path[j], 2, 0, decay)
-        h = _advance(decay, h, _pair(xs, j), b0, b1)
+        decay = _decay(_pair(work, j, STEP), rate)
+        _store(work[j], DECAY, 0, decay)
+        h = _advance(decay, h, _pair(work, j, X), b0, b1)
     g, d_rate = _load(ahead, n, e), _load(dA, n, e)
     for j in range(size - 1, -1, -1):
-        (s0, s1), (x0, x1), (dy0, dy1) = _pair(steps, j), _pair(xs, j), _pair(dys, j)
+        (s0, s1), (x0, x1), (dy0, dy1) = _pair(work, j, STEP), _pair(work, j, X), _pair(work, j, DY)
         b0, b1, c0, c1 = _B_and_C(packed, n, j)
         g = (fma(dy0, c0, g[0]), fma(dy1, c0, g[1]), fma(dy0, c1, g[2]), fma(dy1, c1, g[3]))
         of_B = fma(g[0], x0, g[1] * x1), fma(g[2], x0, g[3] * x1)
         of_C = fma(dy0, h[0], dy1 * h[1]), fma(dy0, h[2], dy1 * h[3])
         add_sums(sums, (n >> 1, j, 0), (of_B[0], of_B[1], of_C[0], of_C[1]))
-        store(dxs, (j, 0), fma(g[2], b1, fma(g[0], b0, load(dxs, (j, 0)))))
-        store(dxs, (j, LANES), fma(g[3], b1, fma(g[1], b0, load(dxs, (j, LANES)))))
-        h = _load(path[j], 0, 0)
-        a = _load(path[j], 2, 0)
+        store(work, (j, DX, 0), fma(g[2], b1, fma(g[0], b0, load(work, (j, DX, 0)))))
+        store(work, (j, DX, LANES), fma(g[3], b1, fma(g[1], b0, load(work, (j, DX, LANES)))))
+        h = _load(work[j], STATE, 0)
+        a = _load(work[j], DECAY, 0)
         g = g[0] * a[0], g[1] * a[1], g[2] * a[2], g[3] * a[3]
         if reset[start + j]:  # nothing came from before, so nothing goes there
             g = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
@@ -394,21 +399,25 @@ def _backward_tile(
             fma(d[2], s0, d_rate[2]),
             fma(d[3], s1, d_rate[3]),
         )
-        store(d_steps, (j, 0), fma(d[2], rate[2], fma(d[0], rate[0], load(d_steps, (j, 0)))))
         store(
-            d_steps, (j, LANES), fma(d[3], rate[3], fma(d[1], rate[1], load(d_steps, (j, LANES))))
+            work, (j, D_STEP, 0), fma(d[2], rate[2], fma(d[0], rate[0], load(work, (j, D_STEP, 0))))
+        )
+        store(
+            work,
+            (j, D_STEP, LANES),
+            fma(d[3], rate[3], fma(d[1], rate[1], load(work, (j, D_STEP, LANES)))),
         )
     _store(ahead, n, e, g)
     _store(dA, n, e, d_rate)
 
 
 @njit(inline="always")
-def _weights_backward(r, e, start, size, projected, weight, d_weight, d_steps, sums):
+def _weights_backward(r, e, start, size, projected, weight, d_weight, work, sums):
     """Through the projection to the step sizes: four of its inputs, 32 channels."""
     w, w_ = _load(weight, r, e), _load(weight, r + 2, e)
     dw, dw_ = _load(d_weight, r, e), _load(d_weight, r + 2, e)
     for j in range(size):
-        g0, g1 = _pair(d_steps, j)
+        g0, g1 = _pair(work, j, D_STEP)
         p = projected[start + j]
         p0, p1, p2, p3 = splat(p[r]), splat(p[r + 1]), splat(p[r + 2]), splat(p[r + 3])
         dw = fma(g0, p0, dw[0]), fma(g1, p0, dw[1]), fma(g0, p1, dw[2]), fma(g1, p1, dw[3])
