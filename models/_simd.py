@@ -9,9 +9,9 @@ them where a machine has narrower ones.
     + - * /, fma(a, b, c) = a b + c
     at_least(low, v), at_most(high, v)              NaN in v stays
     add_sums(array, index, (v, w, ...))             array[index], the next, ... += sum of v, of w, ...
-    exp2, sigmoid, softplus                         as in models/_compiled.py
+    exp2_below, sigmoid, softplus                   of each number
 
-Functions that use these are compiled with VECTORS: ``exp2`` rounds by adding and subtracting a large
+Functions that use these are compiled with VECTORS: ``exp2_below`` rounds by adding and subtracting a large
 number, which the reassociation in LOOPS would undo.
 """
 

@@ -37,8 +37,7 @@ CHUNK = 32  # positions between two kept states; shorter ones pay more for the e
 BLOCK = 2 * LANES  # channels of a tile
 GROUP = 4  # states are padded to a multiple of it, and the inputs of the step size come in fours
 UNITS = 16
-# What is kept of a position while tiles run through its chunk, 32 channels each. One position lies behind
-# the other: in arrays of their own, a store and the next loads are often 4 KiB apart, which stalls a core.
+# Rows of 32 channels that a position has while tiles run through its chunk:
 STEP, X, Y = range(3)  # forward
 STEP, X, DY, DX, D_STEP, STATE, DECAY = 0, 1, 2, 3, 4, 5, 7  # backward; the last two are tiles
 
