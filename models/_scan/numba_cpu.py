@@ -1,33 +1,55 @@
 """The selective scan compiled for CPUs by numba: float32, parallel over the batch.
 
-Loops run over the channels innermost, so that states, decays and gradients are contiguous vectors and
-nothing is summed across a vector in the forward pass. Forward keeps the state before every 16th
-position; backward replays 16 positions from there, which fit into the cache of a core. Every window
-writes its own gradients of the shared parameters and PyTorch adds them up, so results do not depend on
-the number of threads. Letters as in models/_scan/__init__.py; rates (N, E) is A transposed, for base 2.
+A tile is two states of 32 channels in four vectors (models/_simd.py). A chunk of positions is read into
+a core's first cache once for 32 channels; there each tile runs through it with its states in registers.
+Forward keeps the states before every chunk. Backward repeats a chunk tile by tile, keeps its states and
+decays in that cache and runs back at once. The projection to the step sizes is done on the way, so
+neither it nor its gradient is ever stored. Windows are cut into UNITS groups with gradients of their own
+for the shared parameters, so results do not depend on the number of threads.
+
+Letters as in models/_scan/__init__.py; P = R + 2N; rates (N, E) is A transposed, for base 2.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LN_2, LOG2_E, LOOPS, ONE, ZERO, call, exp2, sigmoid, softplus
+from models._compiled import LN_2, LOG2_E, ONE, ZERO, call
 from models._errors import ModelError
+from models._simd import (
+    LANES,
+    VECTORS,
+    add_sums,
+    aligned,
+    exp2_below,
+    fma,
+    load,
+    sigmoid,
+    softplus,
+    splat,
+    store,
+)
 
-CHUNK = 16  # positions between two kept states
+CHUNK = 32  # positions between two kept states; shorter ones pay more for the ends of loops
+BLOCK = 2 * LANES  # channels of a tile
+GROUP = 4  # states are padded to a multiple of it, and the inputs of the step size come in fours
+UNITS = 16
+# Rows of 32 channels that a position has while tiles run through its chunk:
+STEP, X, Y = range(3)  # forward
+STEP, X, DY, DX, D_STEP, STATE, DECAY = 0, 1, 2, 3, 4, 5, 7  # backward; the last two are tiles
 
 
 class _SelectiveScan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, reset):
-        rates = (A * float(LOG2_E)).T.contiguous()
+    def forward(ctx, u, delta, projected, step_weight, A, D, z, step_bias, reset):
         n_windows, length, _ = u.shape
+        weight, rates = step_weight.T.contiguous(), (A * float(LOG2_E)).T.contiguous()
         y, out = torch.empty_like(u), torch.empty_like(u)
         kept = u.new_empty(n_windows, -(-length // CHUNK), *rates.shape)
-        inputs = (u, delta, rates, B, C, D, z, delta_bias, reset)
+        inputs = (u, delta, projected, weight, rates, D, z, step_bias, reset)
         call(_forward, n_windows, *inputs, y, out, kept)
         ctx.save_for_backward(*inputs, y, kept)
         return out
@@ -35,15 +57,15 @@ class _SelectiveScan(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_out):
-        u, _, rates, B, C, *_ = ctx.saved_tensors
-        n_windows, _, channels = u.shape
-        du, d_delta, dz = torch.empty_like(u), torch.empty_like(u), torch.empty_like(u)
-        dB, dC = torch.empty_like(B), torch.empty_like(C)
-        dA = u.new_zeros(n_windows, *rates.shape)
-        dD, d_bias = u.new_zeros(n_windows, channels), u.new_zeros(n_windows, channels)
-        gradients = (du, d_delta, dA, dB, dC, dD, dz, d_bias)
-        call(_backward, n_windows, *ctx.saved_tensors, d_out.contiguous(), *gradients)
-        return du, d_delta, dA.sum(0).T, dB, dC, dD.sum(0), dz, d_bias.sum(0), None
+        u, delta, projected, weight, rates, *_ = ctx.saved_tensors
+        du, d_delta, dz, d_projected = map(torch.empty_like, (u, delta, u, projected))
+        units = min(UNITS, len(u))
+        shared = (weight.shape, rates.shape, u.shape[2:], u.shape[2:])
+        sums = [u.new_zeros(units, *shape) for shape in shared]
+        gradients = (du, d_delta, d_projected, dz, *sums)
+        call(_backward, units, units, *ctx.saved_tensors, d_out.contiguous(), *gradients)
+        d_weight, dA, dD, d_bias = (part.sum(0) for part in sums)
+        return du, d_delta, d_projected, d_weight.T, dA.T, dD, dz, d_bias, None
 
 
 def selective_scan(
@@ -58,163 +80,349 @@ def selective_scan(
     reset: Tensor | None = None,
 ) -> Tensor:
     """See models._scan.selective_scan; half precision is computed in float32, float64 is refused."""
+    channels, states = A.shape
+    more = (0, -channels % BLOCK)  # of channels that do nothing
+    u_, delta_, z_, D_, bias_ = (F.pad(t, more) for t in (u, delta, z, D, delta_bias))
+    A_ = F.pad(A, (0, -states % GROUP, *more))
+    projected = torch.cat([F.pad(t, (0, -states % GROUP)) for t in (B, C)], dim=-1)
+    return _run(u_, delta_, projected, A_[:, :0], A_, D_, z_, bias_, reset)[..., :channels]
+
+
+def projected_scan(
+    u: Tensor, projected: Tensor, step_weight: Tensor, A: Tensor, D: Tensor, z: Tensor, bias: Tensor
+) -> Tensor:
+    """``selective_scan`` of a layer: projected (B, L, P) holds the inputs of the step size, then B, then C.
+
+    delta = its first R columns times step_weight (E, R).
+    """
+    channels, rank = step_weight.shape
+    states = A.shape[1]
+    if channels % BLOCK or states % GROUP or rank % GROUP:
+        step, B, C = projected.split([rank, states, states], dim=-1)
+        return selective_scan(u, F.linear(step, step_weight), A, B, C, D, z, bias)
+    return _run(u, u.new_empty(0, 0, 0), projected, step_weight, A, D, z, bias, None)
+
+
+def _run(
+    u: Tensor,
+    delta: Tensor,
+    projected: Tensor,
+    step_weight: Tensor,
+    A: Tensor,
+    D: Tensor,
+    z: Tensor,
+    step_bias: Tensor,
+    reset: Tensor | None,
+) -> Tensor:
+    """Delta (B, L, E) is read where step_weight (E, R) has no columns; E and N fill tiles."""
     if u.dtype == torch.float64:
         raise ModelError("scan backend 'numba' computes in float32; use 'reference' for float64")
     if reset is None:
         reset = u.new_zeros(u.shape[:2], dtype=torch.bool)
-    inputs = [t.float().contiguous() for t in (u, delta, A, B, C, D, z, delta_bias)]
+    tensors = (u, delta, projected, step_weight, A, D, z, step_bias)
+    inputs = [t.float().contiguous() for t in tensors]
     return _SelectiveScan.apply(*inputs, reset.contiguous()).to(u.dtype)
 
 
-# Compiled from here on.
+# Compiled from here on. A tile is a tuple of vectors: the first state of both halves, the second of both.
 
 
-@njit(**LOOPS)
-def _forward(first, last, u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
+@njit(inline="always")
+def _load(array, n, e):
+    return (
+        load(array, (n, e)),
+        load(array, (n, e + LANES)),
+        load(array, (n + 1, e)),
+        load(array, (n + 1, e + LANES)),
+    )
+
+
+@njit(inline="always")
+def _store(array, n, e, tile):
+    store(array, (n, e), tile[0])
+    store(array, (n, e + LANES), tile[1])
+    store(array, (n + 1, e), tile[2])
+    store(array, (n + 1, e + LANES), tile[3])
+
+
+@njit(inline="always")
+def _pair(work, j, row):
+    return load(work, (j, row, 0)), load(work, (j, row, LANES))
+
+
+@njit(inline="always")
+def _decay(step, rate):
+    s, t = step
+    return (
+        exp2_below(s * rate[0]),
+        exp2_below(t * rate[1]),
+        exp2_below(s * rate[2]),
+        exp2_below(t * rate[3]),
+    )
+
+
+@njit(inline="always")
+def _advance(decay, h, x, b0, b1):
+    """h = decay h + x b."""
+    v, w = x
+    return (
+        fma(decay[0], h[0], v * b0),
+        fma(decay[1], h[1], w * b0),
+        fma(decay[2], h[2], v * b1),
+        fma(decay[3], h[3], w * b1),
+    )
+
+
+@njit(inline="always")
+def _B_and_C(packed, n, j):
+    four = packed[n >> 1, j]
+    return splat(four[0]), splat(four[1]), splat(four[2]), splat(four[3])
+
+
+@njit(**VECTORS)
+def _pack(projected, rank, packed):
+    """B and C of two states side by side (N / 2, positions, 4), as a tile reads them."""
+    n_states = (projected.shape[1] - rank) // 2
+    for j in range(len(projected)):
+        B, C = projected[j, rank : rank + n_states], projected[j, rank + n_states :]
+        for i in range(n_states // 2):
+            four = packed[i, j]
+            four[0], four[1], four[2], four[3] = B[2 * i], B[2 * i + 1], C[2 * i], C[2 * i + 1]
+
+
+@njit(**VECTORS)
+def _unpack(sums, rank, d_projected):
+    """The gradient of what ``_pack`` was given; behind B and C stand the inputs of the step size in fours."""
+    n_states = (d_projected.shape[1] - rank) // 2
+    for j in range(len(d_projected)):
+        step, rest = d_projected[j, :rank], d_projected[j, rank:]
+        for i in range(rank):
+            step[i] = sums[n_states // 2 + i // GROUP, j, i % GROUP]
+        for i in range(n_states // 2):
+            four = sums[i, j]
+            rest[2 * i], rest[2 * i + 1] = four[0], four[1]
+            rest[n_states + 2 * i], rest[n_states + 2 * i + 1] = four[2], four[3]
+
+
+@njit(inline="always")
+def _raw_step(delta, projected, weight, bias, t, e):
+    """What softplus is taken of, for 16 channels."""
+    total = load(bias, (e,))
+    if len(weight) == 0:
+        return total + load(delta, (t, e))
+    for r in range(len(weight)):
+        total = fma(splat(projected[t, r]), load(weight, (r, e)), total)
+    return total
+
+
+@njit(**VECTORS)
+def _forward(first, last, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept):
+    length, channels = u.shape[1], u.shape[2]
+    rank, n_states = len(weight), len(rates)
+    work = aligned(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
+    packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     for b in range(first, last):
-        _forward_window(
-            u[b], delta[b], rates, B[b], C[b], D, z[b], bias, reset[b], y[b], out[b], kept[b]
+        given = delta[b] if rank == 0 else u[b]
+        kept[b, 0] = ZERO
+        for chunk in range(kept.shape[1]):
+            start = chunk * CHUNK
+            size = min(CHUNK, length - start)
+            _pack(projected[b, start : start + size], rank, packed)
+            for e in range(0, channels, BLOCK):
+                _forward_block(
+                    e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
+                    reset[b], y[b], out[b], kept[b, chunk : chunk + 2],
+                    work, packed,
+                )  # fmt: skip
+
+
+@njit(**VECTORS)
+def _forward_block(
+    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept,
+    work, packed,
+):  # fmt: skip
+    """A chunk of positions for 32 channels; kept: the states before it and, unless it is the last, behind."""
+    for j in range(size):
+        t = start + j
+        for k in range(0, BLOCK, LANES):
+            step = softplus(_raw_step(delta, projected, weight, bias, t, e + k))
+            u_t = load(u, (t, e + k))
+            store(work, (j, STEP, k), step)
+            store(work, (j, X, k), step * u_t)
+            store(work, (j, Y, k), load(D, (e + k,)) * u_t)
+    for n in range(0, len(rates), 2):
+        rate, h = _load(rates, n, e), _load(kept[0], n, e)
+        for j in range(size):
+            b0, b1, c0, c1 = _B_and_C(packed, n, j)
+            if reset[start + j]:
+                h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
+            decay = _decay(_pair(work, j, STEP), rate)
+            h = _advance(decay, h, _pair(work, j, X), b0, b1)
+            store(work, (j, Y, 0), fma(h[2], c1, fma(h[0], c0, load(work, (j, Y, 0)))))
+            store(work, (j, Y, LANES), fma(h[3], c1, fma(h[1], c0, load(work, (j, Y, LANES)))))
+        if len(kept) > 1:
+            _store(kept[1], n, e, h)
+    for j in range(size):
+        t = start + j
+        for k in range(0, BLOCK, LANES):
+            z_t, y_t = load(z, (t, e + k)), load(work, (j, Y, k))
+            store(y, (t, e + k), y_t)
+            store(out, (t, e + k), y_t * z_t * sigmoid(z_t))
+
+
+@njit(**VECTORS)
+def _backward(
+    first, last, units, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
+    d_out, du, d_delta, d_projected, dz, d_weight, dA, dD, d_bias,
+):  # fmt: skip
+    n_windows, length, channels = u.shape
+    rank, n_states = len(weight), len(rates)
+    work = aligned(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
+    packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
+    fours = n_states // 2 + rank // GROUP
+    sums = aligned(fours * CHUNK * 4).reshape(fours, CHUNK, 4)
+    ahead = aligned(n_states * channels).reshape(n_states, channels)  # gradient of the states
+    for unit in range(first, last):
+        for b in range(n_windows * unit // units, n_windows * (unit + 1) // units):
+            given = delta[b] if rank == 0 else u[b]
+            d_given = d_delta[b] if rank == 0 else du[b]
+            ahead[:] = ZERO
+            for chunk in range(kept.shape[1] - 1, -1, -1):
+                start = chunk * CHUNK
+                size = min(CHUNK, length - start)
+                _pack(projected[b, start : start + size], rank, packed)
+                sums[:] = ZERO
+                for e in range(0, channels, BLOCK):
+                    _backward_block(
+                        e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
+                        reset[b], y[b], kept[b, chunk], d_out[b], du[b], d_given, dz[b],
+                        d_weight[unit], dA[unit], dD[unit], d_bias[unit],
+                        work, packed, sums, ahead,
+                    )  # fmt: skip
+                _unpack(sums, rank, d_projected[b, start : start + size])
+
+
+@njit(**VECTORS)
+def _backward_block(
+    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
+    d_out, du, d_delta, dz, d_weight, dA, dD, d_bias,
+    work, packed, sums, ahead,
+):  # fmt: skip
+    for j in range(size):
+        t = start + j
+        for k in range(0, BLOCK, LANES):
+            i = t, e + k
+            step = softplus(_raw_step(delta, projected, weight, bias, t, e + k))
+            store(work, (j, STEP, k), step)
+            store(work, (j, X, k), step * load(u, i))
+            z_t = load(z, i)
+            s = sigmoid(z_t)
+            g = load(d_out, i) * s  # silu'(z) = s (1 + z (1 - s))
+            store(work, (j, DY, k), g * z_t)
+            store(dz, i, g * load(y, i) * fma(z_t, splat(ONE) - s, splat(ONE)))
+            store(work, (j, DX, k), splat(ZERO))
+            store(work, (j, D_STEP, k), splat(ZERO))
+    for n in range(0, len(rates), 2):
+        _backward_tile(
+            n, e, start, size, rates, reset, kept, dA,
+            work, packed, sums, ahead,
+        )  # fmt: skip
+    for k in range(0, BLOCK, LANES):
+        i = (e + k,)
+        skip, sum_skip, sum_bias = load(D, i), load(dD, i), load(d_bias, i)
+        for j in range(size):
+            t = start + j
+            dx, dy, u_t = load(work, (j, DX, k)), load(work, (j, DY, k)), load(u, (t, e + k))
+            slope = sigmoid(_raw_step(delta, projected, weight, bias, t, e + k))
+            g = (
+                fma(load(work, (j, D_STEP, k)), splat(LN_2), dx * u_t) * slope
+            )  # rates are for base 2
+            store(du, (t, e + k), fma(dx, load(work, (j, STEP, k)), dy * skip))
+            store(work, (j, D_STEP, k), g)
+            sum_skip = fma(dy, u_t, sum_skip)
+            sum_bias = sum_bias + g
+        store(dD, i, sum_skip)
+        store(d_bias, i, sum_bias)
+    if len(weight) == 0:
+        for j in range(size):
+            store(d_delta, (start + j, e), load(work, (j, D_STEP, 0)))
+            store(d_delta, (start + j, e + LANES), load(work, (j, D_STEP, LANES)))
+    for r in range(0, len(weight), GROUP):
+        _weights_backward(
+            r,
+            e,
+            start,
+            size,
+            projected,
+            weight,
+            d_weight,
+            work,
+            sums[len(rates) // 2 + r // GROUP],
         )
 
 
-@njit(**LOOPS)
-def _forward_window(u, delta, rates, B, C, D, z, bias, reset, y, out, kept):
-    state = np.zeros_like(rates)  # (N, E)
-    step, x = np.empty_like(D), np.empty_like(D)  # (E,)
-    for t in range(len(u)):
-        if reset[t]:
-            state[:] = ZERO
-        if t % CHUNK == 0:
-            kept[t // CHUNK] = state
-        _discretise(u[t], delta[t], bias, step, x)
-        u_t, y_t, z_t, out_t = u[t], y[t], z[t], out[t]
-        for e in range(len(step)):
-            y_t[e] = D[e] * u_t[e]
-        for n in range(len(rates)):
-            rate, h, b, c = rates[n], state[n], B[t, n], C[t, n]
-            for e in range(len(step)):
-                h_new = exp2(step[e] * rate[e]) * h[e] + x[e] * b
-                h[e] = h_new
-                y_t[e] += h_new * c
-        for e in range(len(step)):
-            out_t[e] = y_t[e] * z_t[e] * sigmoid(z_t[e])
-
-
 @njit(inline="always")
-def _discretise(u, delta, bias, step, x):
-    """Step sizes (E,) = softplus(delta + bias) and inputs (E,) = step * u of one position."""
-    for e in range(len(step)):
-        step[e] = softplus(delta[e] + bias[e])
-        x[e] = step[e] * u[e]
-
-
-@njit(**LOOPS)
-def _backward(
-    first, last, u, delta, rates, B, C, D, z, bias, reset, y, kept,
-    d_out, du, d_delta, dA, dB, dC, dD, dz, d_bias,
+def _backward_tile(
+    n, e, start, size, rates, reset, kept, dA,
+    work, packed, sums, ahead,
 ):  # fmt: skip
-    for b in range(first, last):
-        _backward_window(
-            u[b], delta[b], rates, B[b], C[b], D, z[b], bias, reset[b], y[b], kept[b],
-            d_out[b], du[b], d_delta[b], dA[b], dB[b], dC[b], dD[b], dz[b], d_bias[b],
-        )  # fmt: skip
-
-
-@njit(**LOOPS)
-def _backward_window(
-    u, delta, rates, B, C, D, z, bias, reset, y, kept,
-    d_out, du, d_delta, dA, dB, dC, dD, dz, d_bias,
-):  # fmt: skip
-    n_states, channels = rates.shape
-    states = np.empty((CHUNK + 1, n_states, channels), np.float32)  # [j]: before position j
-    decays = np.empty((CHUNK, n_states, channels), np.float32)
-    steps, xs = np.empty((CHUNK, channels), np.float32), np.empty((CHUNK, channels), np.float32)
-    d_state = np.zeros_like(rates)
-    dy, dx, d_step = np.empty_like(D), np.empty_like(D), np.empty_like(D)
-    for chunk in range(len(kept) - 1, -1, -1):
-        start = chunk * CHUNK
-        stop = min(start + CHUNK, len(u))
-        states[0] = kept[chunk]
-        for t in range(start, stop):
-            j = t - start
-            _discretise(u[t], delta[t], bias, steps[j], xs[j])
-            if reset[t]:
-                _restart(xs[j], B[t], states[j + 1], decays[j])
-            else:
-                _replay(rates, steps[j], xs[j], B[t], states[j], states[j + 1], decays[j])
-        for t in range(stop - 1, start - 1, -1):
-            j = t - start
-            _gate_backward(d_out[t], y[t], z[t], dz[t], dy)
-            _state_backward(
-                rates, steps[j], xs[j], B[t], C[t], states[j], states[j + 1], decays[j],
-                dy, d_state, dx, d_step, dA, dB[t], dC[t],
-            )  # fmt: skip
-            _input_backward(
-                u[t], delta[t], steps[j], D, bias, dy, dx, d_step, du[t], d_delta[t], dD, d_bias
-            )
-
-
-@njit(inline="always")
-def _replay(rates, step, x, B, state, new_state, decay):
-    """Repeat one position of the forward pass and keep its decays."""
-    for n in range(len(rates)):
-        rate, h, h_new, a, b = rates[n], state[n], new_state[n], decay[n], B[n]
-        for e in range(len(step)):
-            factor = exp2(step[e] * rate[e])
-            a[e] = factor
-            h_new[e] = factor * h[e] + x[e] * b
+    """Through h = exp(s A) h' + x B and y = C h, positions start.. of one tile."""
+    rate, h = _load(rates, n, e), _load(kept, n, e)
+    for j in range(size):
+        _store(work[j], STATE, 0, h)
+        b0, b1, _, _ = _B_and_C(packed, n, j)
+        if reset[start + j]:
+            h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
+        decay = _decay(_pair(work, j, STEP), rate)
+        _store(work[j], DECAY, 0, decay)
+        h = _advance(decay, h, _pair(work, j, X), b0, b1)
+    g, d_rate = _load(ahead, n, e), _load(dA, n, e)
+    for j in range(size - 1, -1, -1):
+        (s0, s1), (x0, x1), (dy0, dy1) = _pair(work, j, STEP), _pair(work, j, X), _pair(work, j, DY)
+        b0, b1, c0, c1 = _B_and_C(packed, n, j)
+        g = (fma(dy0, c0, g[0]), fma(dy1, c0, g[1]), fma(dy0, c1, g[2]), fma(dy1, c1, g[3]))
+        of_B = fma(g[0], x0, g[1] * x1), fma(g[2], x0, g[3] * x1)
+        of_C = fma(dy0, h[0], dy1 * h[1]), fma(dy0, h[2], dy1 * h[3])
+        add_sums(sums, (n >> 1, j, 0), (of_B[0], of_B[1], of_C[0], of_C[1]))
+        store(work, (j, DX, 0), fma(g[2], b1, fma(g[0], b0, load(work, (j, DX, 0)))))
+        store(work, (j, DX, LANES), fma(g[3], b1, fma(g[1], b0, load(work, (j, DX, LANES)))))
+        h = _load(work[j], STATE, 0)
+        a = _load(work[j], DECAY, 0)
+        g = g[0] * a[0], g[1] * a[1], g[2] * a[2], g[3] * a[3]
+        if reset[start + j]:  # nothing came from before, so nothing goes there
+            g = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
+        d = g[0] * h[0], g[1] * h[1], g[2] * h[2], g[3] * h[3]
+        d_rate = (
+            fma(d[0], s0, d_rate[0]),
+            fma(d[1], s1, d_rate[1]),
+            fma(d[2], s0, d_rate[2]),
+            fma(d[3], s1, d_rate[3]),
+        )
+        store(
+            work, (j, D_STEP, 0), fma(d[2], rate[2], fma(d[0], rate[0], load(work, (j, D_STEP, 0))))
+        )
+        store(
+            work,
+            (j, D_STEP, LANES),
+            fma(d[3], rate[3], fma(d[1], rate[1], load(work, (j, D_STEP, LANES)))),
+        )
+    _store(ahead, n, e, g)
+    _store(dA, n, e, d_rate)
 
 
 @njit(inline="always")
-def _restart(x, B, new_state, decay):
-    """A position that forgets: as if its decays were zero, so no gradient passes it either."""
-    for n in range(len(B)):
-        h_new, a, b = new_state[n], decay[n], B[n]
-        for e in range(len(x)):
-            a[e] = ZERO
-            h_new[e] = x[e] * b
-
-
-@njit(inline="always")
-def _gate_backward(d_out, y, z, dz, dy):
-    """Through out = y silu(z), with silu'(z) = s (1 + z (1 - s)) and s = sigmoid(z)."""
-    for e in range(len(z)):
-        s = sigmoid(z[e])
-        dy[e] = d_out[e] * z[e] * s
-        dz[e] = d_out[e] * y[e] * s * (ONE + z[e] * (ONE - s))
-
-
-@njit(inline="always")
-def _state_backward(
-    rates, step, x, B, C, state, new_state, decay, dy, d_state, dx, d_step, dA, dB, dC
-):
-    """Through h = exp(s A) h' + x B and y = C h; d_state goes from h to h'."""
-    dx[:] = ZERO
-    d_step[:] = ZERO
-    for n in range(len(rates)):
-        rate, h, h_new, a, g, da = rates[n], state[n], new_state[n], decay[n], d_state[n], dA[n]
-        b, c, sum_b, sum_c = B[n], C[n], ZERO, ZERO
-        for e in range(len(step)):
-            g_new = g[e] + dy[e] * c
-            sum_c += dy[e] * h_new[e]
-            sum_b += g_new * x[e]
-            dx[e] += g_new * b
-            g_old = g_new * a[e]
-            g[e] = g_old
-            d_exponent = g_old * h[e]
-            da[e] += d_exponent * step[e]
-            d_step[e] += d_exponent * rate[e]
-        dB[n], dC[n] = sum_b, sum_c
-
-
-@njit(inline="always")
-def _input_backward(u, delta, step, D, bias, dy, dx, d_step, du, d_delta, dD, d_bias):
-    """Through x = s u, the skip D u and s = softplus(delta + bias), whose slope is a sigmoid."""
-    for e in range(len(u)):
-        du[e] = dx[e] * step[e] + dy[e] * D[e]
-        dD[e] += dy[e] * u[e]
-    for e in range(len(u)):  # a loop of its own: with this many arrays in one, scalar code results
-        d_step_e = dx[e] * u[e] + d_step[e] * LN_2  # the rates carry a factor log2(e)
-        d_delta[e] = d_step_e * sigmoid(delta[e] + bias[e])
-    for e in range(len(u)):
-        d_bias[e] += d_delta[e]
+def _weights_backward(r, e, start, size, projected, weight, d_weight, work, sums):
+    """Through the projection to the step sizes: four of its inputs, 32 channels."""
+    w, w_ = _load(weight, r, e), _load(weight, r + 2, e)
+    dw, dw_ = _load(d_weight, r, e), _load(d_weight, r + 2, e)
+    for j in range(size):
+        g0, g1 = _pair(work, j, D_STEP)
+        p = projected[start + j]
+        p0, p1, p2, p3 = splat(p[r]), splat(p[r + 1]), splat(p[r + 2]), splat(p[r + 3])
+        dw = fma(g0, p0, dw[0]), fma(g1, p0, dw[1]), fma(g0, p1, dw[2]), fma(g1, p1, dw[3])
+        dw_ = fma(g0, p2, dw_[0]), fma(g1, p2, dw_[1]), fma(g0, p3, dw_[2]), fma(g1, p3, dw_[3])
+        of_p = fma(g0, w[0], g1 * w[1]), fma(g0, w[2], g1 * w[3])
+        of_q = fma(g0, w_[0], g1 * w_[1]), fma(g0, w_[2], g1 * w_[3])
+        add_sums(sums, (j, 0), (of_p[0], of_p[1], of_q[0], of_q[1]))
+    _store(d_weight, r, e, dw)
+    _store(d_weight, r + 2, e, dw_)

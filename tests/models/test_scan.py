@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from models import ModelError, _scan
-from models._scan import MixerParams, check, cuda, mamba_mixer, resolve, selective_scan
+from models._scan import (
+    MixerParams,
+    check,
+    cuda,
+    mamba_mixer,
+    numba_cpu,
+    resolve,
+    selective_scan,
+)
 from models._scan.check import SCAN_ARGUMENTS, relative_errors, scan_inputs
 
 CPU_BACKENDS = ["reference", "numba"]
@@ -59,8 +67,35 @@ def test_small_and_large_steps(backend, step):
 @pytest.mark.parametrize("share", [0.1, 1.0])
 def test_reset_positions(backend, share):
     reset = torch.rand(2, 70, generator=torch.Generator().manual_seed(0)) < share
-    reset[0, [0, 15, 16, 17, 32, 69]] = True  # around the borders of the chunks, first and last
+    reset[0, [0, 31, 32, 33, 64, 69]] = True  # around the borders of the chunks, first and last
     assert_agrees(backend, scan_inputs(2, 70, 24, 16), reset)
+
+
+def test_more_windows_than_groups_of_gradients():
+    assert_agrees("numba", scan_inputs(19, 3, 64, 4))
+
+
+@pytest.mark.parametrize(
+    "channels", [32, 64, 33]
+)  # 33 channels and 3 inputs of the step fill no tile
+@pytest.mark.parametrize("rank", [4, 8, 3])
+def test_the_projection_to_the_step_sizes_inside_the_scan(rank, channels):
+    u, _, A, B, C, D, z, bias = scan_inputs(3, 40, channels, 8)
+    generator = torch.Generator().manual_seed(3)
+    steps = torch.randn(3, 40, rank, generator=generator).double()
+    weight = torch.randn(channels, rank, generator=generator).double() / rank**0.5
+
+    def outside(u, steps, weight, A, B, C, D, z, bias):
+        return selective_scan(u, F.linear(steps, weight), A, B, C, D, z, bias)
+
+    def inside(u, steps, weight, A, B, C, D, z, bias):
+        projected = torch.cat([steps, B, C], dim=-1)
+        return numba_cpu.projected_scan(u, projected, weight, A, D, z, bias)
+
+    names = ("u", "steps", "weight", "A", "B", "C", "D", "z", "delta_bias")
+    inputs = [t.float().double() for t in (u, steps, weight, A, B, C, D, z, bias)]
+    errors = relative_errors(inside, outside, names, inputs)
+    assert max(errors.values()) <= 1e-5, errors
 
 
 def assert_agrees(backend, inputs, reset=None):
