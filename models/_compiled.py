@@ -4,7 +4,7 @@ All in float32. ``exp2`` and its relatives are polynomials and bit operations be
 C library would keep a loop scalar.
 
 numba keeps what it compiled beside the source and compiles anew when that file changes, not when
-this one does; so the name of its folder carries a hash of this file.
+this one or _tiles.py does; so the name of its folder carries a hash of both.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ MANTISSA_AND_EXPONENT = np.int32(np.iinfo(np.int32).max)
 COMPILING = event.TimingListener()
 event.register("numba:compile", COMPILING)
 
-_source = Path(__file__)
-_cache = Path(config.CACHE_DIR or _source.with_name("__pycache__"))
-config.CACHE_DIR = str(_cache / f"numba-{hashlib.sha256(_source.read_bytes()).hexdigest()[:12]}")
+_sources = [Path(__file__), Path(__file__).with_name("_tiles.py")]
+_cache = Path(config.CACHE_DIR or _sources[0].with_name("__pycache__"))
+_hash = hashlib.sha256(b"".join(source.read_bytes() for source in _sources))
+config.CACHE_DIR = str(_cache / f"numba-{_hash.hexdigest()[:12]}")
 
 LOOPS = {
     "fastmath": {"contract", "reassoc", "nsz"},

@@ -194,7 +194,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
     from models._kernels import recurrence
 
     for input_weight, weight, *biases in layer.all_weights:
-        input_bias, bias = biases or (None, weight.new_zeros(len(weight)))
+        input_bias, bias = biases or (None, None)
         x = recurrence.gru(F.linear(x, input_weight, input_bias).float(), weight, bias)
     return x
 
