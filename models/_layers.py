@@ -76,6 +76,13 @@ def explicit_mask(items: Tensor, causal: bool) -> Tensor:
     return torch.where(seen, 0.0, HIDDEN)
 
 
+class Linear(nn.Linear):
+    """PyTorch's linear layer with the products of ``models._kernels``: (..., K) -> (..., N)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _kernels.linear(x, self.weight, self.bias)
+
+
 class FeedForward(nn.Module):
     """Position-wise network with residual and LayerNorm behind it: (..., D) -> (..., D).
 
@@ -92,8 +99,8 @@ class FeedForward(nn.Module):
     ):
         super().__init__()
         self.gelu = gelu
-        self.inner = nn.Linear(d_model, d_inner)
-        self.outer = nn.Linear(d_inner, d_model)
+        self.inner = Linear(d_model, d_inner)
+        self.outer = Linear(d_inner, d_model)
         self.inner_dropout, self.dropout = inner_dropout, dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
@@ -123,9 +130,9 @@ class Attention(nn.Module):
         if d_model % n_heads:
             raise ModelError(f"d_model {d_model} is not divisible by n_heads {n_heads}")
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model)
+        self.key_value = Linear(d_model, 2 * d_model)
+        self.out = Linear(d_model, d_model)
 
     def forward(
         self,

@@ -29,6 +29,7 @@ from models._errors import ModelError
 from models._kernels import twins
 
 BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
+WHOLE = 16  # widths are multiples of it where products are compiled: whole vector registers
 SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
 _requested = "auto"
 
@@ -119,6 +120,17 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(x, p)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight' + bias: x (..., K), weight (N, K), bias (N,) -> (..., N)."""
+    plain = _cost.is_counting() or torch.is_autocast_enabled(x.device.type)
+    whole = x.dtype == torch.float32 and not any(width % WHOLE for width in weight.shape)
+    if plain or not whole or not _compiled(x):
+        return F.linear(x, weight, bias)
+    from models._kernels import products
+
+    return products.linear(x, weight, bias)
+
+
 def add_norm(
     x: Tensor, residual: Tensor | None, norm: nn.LayerNorm, p: float, training: bool
 ) -> Tensor:
@@ -171,6 +183,29 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
+def has_cross_entropy(hidden: Tensor) -> bool:
+    """Whether ``cross_entropy`` runs for queries (T, D): float32 on a CPU with numba, D a multiple of 16."""
+    return (
+        _compiled(hidden)
+        and not _cost.is_counting()
+        and hidden.dtype == torch.float32
+        and hidden.numel() > 0
+        and hidden.shape[1] % WHOLE == 0
+    )
+
+
+def cross_entropy(
+    hidden: Tensor, table: Tensor, targets: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Mean of -log softmax(hidden table')[target] over the items 1..n, and its gradients if asked for.
+
+    hidden (T, D), table (1 + n, D), targets (T,) int64 items -> scalar, (T, D), (1 + n, D).
+    """
+    from models._kernels import catalogue
+
+    return catalogue.cross_entropy(hidden, table, targets, gradient)
+
+
 def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: Tensor) -> None:
     """Loss of every row of logits (T, n), and its gradient up to a factor per row, in place.
 
@@ -195,7 +230,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
 
     for input_weight, weight, *biases in layer.all_weights:
         input_bias, bias = biases or (None, None)
-        x = recurrence.gru(F.linear(x, input_weight, input_bias).float(), weight, bias)
+        x = recurrence.gru(linear(x, input_weight, input_bias).float(), weight, bias)
     return x
 
 
