@@ -105,11 +105,10 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.inner(x)
-        if self.gelu == "unfused":
-            inner = F.dropout(_gelu_in_steps(inner), self.inner_dropout, self.training)
-        else:
-            inner = _kernels.gelu(inner, self.inner_dropout, self.training)
+        parts, shares = (self.inner, self.outer, self.norm), (self.inner_dropout, self.dropout)
+        if self.gelu == "fused":
+            return _kernels.feed_forward(x, *parts, *shares, self.training)
+        inner = F.dropout(_gelu_in_steps(self.inner(x)), self.inner_dropout, self.training)
         return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
 
 

@@ -122,13 +122,38 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight' + bias: x (..., K), weight (N, K), bias (N,) -> (..., N)."""
-    plain = _cost.is_counting() or torch.is_autocast_enabled(x.device.type)
-    whole = x.dtype == torch.float32 and not any(width % WHOLE for width in weight.shape)
-    if plain or not whole or not _compiled(x):
+    if not _multiplied(x, weight):
         return F.linear(x, weight, bias)
     from models._kernels import products
 
     return products.linear(x, weight, bias)
+
+
+def _multiplied(x: Tensor, weight: Tensor) -> bool:
+    """Whether compiled kernels multiply x by weight (N, K): float32, widths of whole registers."""
+    plain = _cost.is_counting() or torch.is_autocast_enabled(x.device.type)
+    whole = x.dtype == torch.float32 and not any(width % WHOLE for width in weight.shape)
+    return whole and not plain and _compiled(x)
+
+
+def feed_forward(
+    x: Tensor,
+    inner: nn.Linear,
+    outer: nn.Linear,
+    norm: nn.LayerNorm,
+    inner_p: float,
+    p: float,
+    training: bool,
+) -> Tensor:
+    """LayerNorm(dropout(outer(dropout(gelu(inner(x))))) + x): (..., D) -> (..., D)."""
+    if not _multiplied(x, inner.weight) or max(inner_p, p) >= 1:
+        hidden = gelu(inner(x), inner_p, training)
+        return add_norm(outer(hidden), x, norm, p, training)
+    from models._kernels import fused_feed_forward
+
+    parameters = (t for layer in (inner, outer, norm) for t in (layer.weight, layer.bias))
+    shares = (inner_p, p) if training else (0.0, 0.0)
+    return fused_feed_forward.feed_forward(x, *parameters, norm.eps, *shares)
 
 
 def add_norm(

@@ -1,9 +1,10 @@
-"""Exact attention compiled for CPUs by numba, with BLAS for its products; what a block needs stays in the cache.
+"""Exact attention compiled for CPUs by numba; what a block of queries needs stays in the cache.
 
 A block of queries at a time against all keys that it may see, one (window, head) after the other, so
 that memory grows with L and not with L squared, and causal blocks leave out the keys behind them. The
 backward pass forms the probabilities again from the log-sum-exp of every query, as FlashAttention does
-(arXiv 2205.14135, algorithm 4). Letters: B batch, H heads, M queries, L keys, G = B * H, d = D / H.
+(arXiv 2205.14135, algorithm 4). Heads are read and written where the linear layers have them, side by
+side in a row. Letters: B batch, H heads, M queries, L keys, d width of a head, S keys in whole registers.
 """
 
 from __future__ import annotations
@@ -12,39 +13,39 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
 from models._compiled import LOG2_E, LOOPS, ONE, ZERO, call, exp2, largest
+from models._tiles import multiply, scratch, transpose
 
-BLOCK = 64  # queries
+BLOCK = 24  # queries
 LANES = 16  # float32 numbers of the widest vector register; rows of scores are whole multiples
+SAFE = np.float32(80)  # exponents of 2 up to which sums stay in the range of float32
 MINUS_INFINITY = np.float32(-np.inf)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, causal: bool) -> Tensor:
-        ctx.shape, ctx.n_keys, ctx.causal = q.shape, k.shape[2], causal
-        q = q.reshape(-1, *q.shape[2:]).contiguous()  # (G, M, d)
-        k, v = (_padded(t.flatten(0, 1)) for t in (k, v))  # (G, L, d), L rounded up
-        visible = lengths.repeat_interleave(ctx.shape[1])  # (G,)
-        out, log_mass = torch.empty_like(q), q.new_empty(q.shape[:2])
-        call(_forward, len(q), q, k, v, visible, causal, out, log_mass)
-        ctx.save_for_backward(q, k, v, visible, out, log_mass)
-        return out.view(ctx.shape)
+        heads = q.shape[1]
+        out = _rows_like(q)
+        log_mass = q.new_empty(len(q) * heads, q.shape[2])
+        shape = (heads, *q.shape[2:], k.shape[2], causal)
+        arrays = (arg for t in (q, k, v, out) for arg in _flat(t))
+        call(_forward, len(log_mass), *shape, lengths, log_mass, *arrays)
+        ctx.shape = shape
+        ctx.save_for_backward(q, k, v, lengths, out, log_mass)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_out: Tensor) -> tuple:
-        q, k, v, visible, out, log_mass = ctx.saved_tensors
-        d_out = d_out.reshape(q.shape).contiguous()
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        inputs = (q, k, v, visible, ctx.causal, out, log_mass, d_out)
-        call(_backward, len(q), *inputs, dq, dk, dv)
-        dk, dv = (t.unflatten(0, ctx.shape[:2])[:, :, : ctx.n_keys] for t in (dk, dv))
-        return dq.view(ctx.shape), dk, dv, None, None
+        q, k, v, lengths, out, log_mass = ctx.saved_tensors
+        dq, dk, dv = _rows_like(q), _rows_like(k).zero_(), _rows_like(v).zero_()
+        arrays = (arg for t in (q, k, v, out, d_out, dq, dk, dv) for arg in _flat(t))
+        call(_backward, len(log_mass), *ctx.shape, lengths, log_mass, *arrays)
+        return dq, dk, dv, None, None
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, causal: bool) -> Tensor:
@@ -52,14 +53,32 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, causal: bool) ->
     return _Attention.apply(q, k, v, lengths, causal)
 
 
-def _padded(x: Tensor) -> Tensor:
-    """(G, L, d) with zeros behind, so that the length is a multiple of LANES."""
-    behind = -x.shape[1] % LANES
-    return F.pad(x, (0, 0, 0, behind)) if behind else x.contiguous()
+def _rows_like(x: Tensor) -> Tensor:
+    """Uninitialised (B, H, L, d) whose memory is (B, L, H, d), as linear layers read it."""
+    batch, heads, length, width = x.shape
+    return x.new_empty(batch, length, heads, width).transpose(1, 2)
+
+
+def _flat(x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    """The memory of x (B, H, L, d) as one row, and its strides but the last, which is 1."""
+    x = x if x.stride(-1) == 1 else x.contiguous()
+    size = 1 + sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
+    return x.as_strided((size,), (1,)), x.stride()[:3]
 
 
 # Compiled from here on. Loops over a row run over whole LANES, hidden keys included: what is left over
 # would be done number by number, and rows are short (tens of keys).
+
+
+@njit(inline="always")
+def _place(g, heads, strides):
+    """Where a (window, head) begins."""
+    return g // heads * strides[0] + g % heads * strides[1]
+
+
+@njit(inline="always")
+def _whole(n):
+    return n + -n % LANES
 
 
 @njit(inline="always")
@@ -68,70 +87,146 @@ def _seen(query, length, causal):
     return min(length, query + 1) if causal else length
 
 
-@njit(inline="always")
-def _keys(last, n_keys, causal):
-    """Number of keys that a block of queries ending before ``last`` works with, whole LANES of them."""
-    return min(n_keys, last + -last % LANES) if causal else n_keys
+@njit(**LOOPS)
+def _turned(x, begin, stride, n, width, out, row):
+    """Out (width, row) = x (n, width) transposed, 0 behind column n."""
+    out[:] = ZERO
+    transpose(n, width, x, begin, stride, out, 0, row)
 
 
 @njit(**LOOPS)
-def _forward(first, last, q, k, v, visible, causal, out, log_mass):
-    n_queries, width = q.shape[1:]
+def _gather(x, begin, stride, n, width, out):
+    """Out (n, width) = rows of x; read ahead of the products, which would wait for each row."""
+    for i in range(n):
+        place = begin + i * stride
+        for e in range(width):
+            out[i * width + e] = x[place + e]
+
+
+@njit(**LOOPS)
+def _forward(
+    first, last, heads, n_queries, width, n_keys, causal, lengths, log_mass,
+    q, q_strides, k, k_strides, v, v_strides, out, out_strides,
+):  # fmt: skip
     factor = np.float32(LOG2_E / math.sqrt(width))
-    memory = np.empty(min(BLOCK, n_queries) * k.shape[1], np.float32)
+    row = _whole(n_keys)
+    scores, keys = scratch(min(BLOCK, n_queries) * row), scratch(width * row)
+    queries, values = scratch(n_queries * width), scratch(row * width)
+    zeros, masses = np.zeros(max(row, width), np.float32), np.empty(BLOCK, np.float32)
     for g in range(first, last):
+        length = min(lengths[g // heads], n_keys)
+        place, longest = _place(g, heads, k_strides), ZERO
+        for j in range(length):
+            longest = max(longest, _norm(k, place + j * k_strides[2], width))
+        _turned(k, place, k_strides[2], length, width, keys, row)
+        _gather(v, _place(g, heads, v_strides), v_strides[2], length, width, values)
+        _gather(q, _place(g, heads, q_strides), q_strides[2], n_queries, width, queries)
         for i in range(0, n_queries, BLOCK):
             end = min(i + BLOCK, n_queries)
-            keys = _keys(end, k.shape[1], causal)
-            scores = memory[: (end - i) * keys].reshape(end - i, keys)
-            np.dot(q[g, i:end], k[g, :keys].T, scores)
-            for row in range(end - i):
-                seen = _seen(i + row, visible[g], causal)
-                log_mass[g, i + row] = _softmax(scores[row], seen, factor)
-            np.dot(scores, v[g, :keys], out[g, i:end])
+            n, seen, place = end - i, _seen(end - 1, length, causal), i * width
+            multiply(
+                n, _whole(seen), width, queries, place, width, 1, keys, 0, row,
+                zeros, 0, 0, scores, 0, row,
+            )  # fmt: skip
+            o = _place(g, heads, out_strides) + i * out_strides[2]
+            for j in range(n):
+                line = scores[j * row : j * row + _whole(seen)]
+                bound = factor * _norm(queries, place + j * width, width) * longest
+                visible = _seen(i + j, length, causal)
+                shift, masses[j] = _exponentials(line, visible, factor, bound)
+                log_mass[g, i + j] = shift + np.float32(math.log2(masses[j]))
+            multiply(
+                n, width, seen, scores, 0, row, 1, values, 0, width,
+                zeros, 0, 0, out, o, out_strides[2],
+            )  # fmt: skip
+            for j in range(n):
+                inverse, begin = ONE / masses[j], o + j * out_strides[2]
+                for e in range(begin, begin + width):
+                    out[e] *= inverse
 
 
 @njit(inline="always")
-def _softmax(row, seen, factor):
-    """Scores become probabilities; the base-2 logarithm of their sum. factor: log2(e) / sqrt(d)."""
-    whole = seen + -seen % LANES
+def _norm(x, begin, width):
+    """Euclidean length of a row."""
+    square = ZERO
+    for e in range(begin, begin + width):
+        square += x[e] * x[e]
+    return np.float32(math.sqrt(square))
+
+
+@njit(inline="always")
+def _exponentials(row, seen, factor, bound):
+    """Scores s become 2 ** (s factor - shift); shift and their sum. bound: no s factor is further from 0.
+
+    The maximum is looked for only where exponentials without it might leave the range of the numbers.
+    """
+    whole = _whole(seen)
     row[seen:whole] = MINUS_INFINITY
-    shift, mass = largest(row, whole) * factor, ZERO
+    shift, mass = ZERO, ZERO
+    if not bound <= SAFE:
+        shift = largest(row, whole) * factor
     for j in range(whole):
         e = exp2(row[j] * factor - shift)
         row[j] = e
         mass += e
-    inverse = ONE / mass
-    for j in range(whole):
-        row[j] *= inverse
     row[seen:] = ZERO
-    return shift + np.float32(math.log2(mass))
+    return shift, mass
 
 
 @njit(**LOOPS)
-def _backward(first, last, q, k, v, visible, causal, out, log_mass, d_out, dq, dk, dv):
-    n_queries, width = q.shape[1:]
-    memory = np.empty((2, min(BLOCK, n_queries) * k.shape[1]), np.float32)
-    part = np.empty(k.shape[1:], np.float32)
+def _backward(
+    first, last, heads, n_queries, width, n_keys, causal, lengths, log_mass,
+    q, q_strides, k, k_strides, v, v_strides, out, out_strides, d_out, d_out_strides,
+    dq, dq_strides, dk, dk_strides, dv, dv_strides,
+):  # fmt: skip
+    row = _whole(n_keys)
+    keys, values = scratch(width * row), scratch(width * row)
+    p, ds = scratch(min(BLOCK, n_queries) * row), scratch(min(BLOCK, n_queries) * row)
+    queries, d_outs = scratch(n_queries * width), scratch(n_queries * width)
+    inner, zeros = scratch(n_queries), np.zeros(max(row, width), np.float32)
     for g in range(first, last):
+        length = min(lengths[g // heads], n_keys)
+        k_place, v_place = _place(g, heads, k_strides), _place(g, heads, v_strides)
+        dk_place, dv_place = _place(g, heads, dk_strides), _place(g, heads, dv_strides)
+        _turned(k, k_place, k_strides[2], length, width, keys, row)
+        _turned(v, v_place, v_strides[2], length, width, values, row)
+        o_place, g_place = _place(g, heads, out_strides), _place(g, heads, d_out_strides)
+        _gather(q, _place(g, heads, q_strides), q_strides[2], n_queries, width, queries)
+        _gather(d_out, g_place, d_out_strides[2], n_queries, width, d_outs)
+        for i in range(n_queries):
+            inner[i] = ZERO
+            place = o_place + i * out_strides[2]
+            for e in range(width):
+                inner[i] += d_outs[i * width + e] * out[place + e]
         for i in range(0, n_queries, BLOCK):
             end = min(i + BLOCK, n_queries)
-            keys = _keys(end, k.shape[1], causal)
-            p = memory[0, : (end - i) * keys].reshape(end - i, keys)
-            ds = memory[1, : (end - i) * keys].reshape(end - i, keys)
-            np.dot(q[g, i:end], k[g, :keys].T, p)
-            np.dot(d_out[g, i:end], v[g, :keys].T, ds)
-            for row in range(end - i):
-                inner = ZERO
-                for e in range(width):
-                    inner += d_out[g, i + row, e] * out[g, i + row, e]
-                seen = _seen(i + row, visible[g], causal)
-                _softmax_backward(p[row], ds[row], seen, log_mass[g, i + row], inner, width)
-            np.dot(ds, k[g, :keys], dq[g, i:end])
-            np.dot(ds.T, q[g, i:end], part[:keys])
-            _add(dk[g], part, keys)
-            np.dot(p.T, d_out[g, i:end], part[:keys])
-            _add(dv[g], part, keys)
+            n, seen = end - i, _seen(end - 1, length, causal)
+            place = i * width
+            multiply(
+                n, _whole(seen), width, queries, place, width, 1, keys, 0, row,
+                zeros, 0, 0, p, 0, row,
+            )  # fmt: skip
+            multiply(
+                n, _whole(seen), width, d_outs, place, width, 1, values, 0, row,
+                zeros, 0, 0, ds, 0, row,
+            )  # fmt: skip
+            for j in range(n):
+                a, b = j * row, j * row + _whole(seen)
+                visible, mass = _seen(i + j, length, causal), log_mass[g, i + j]
+                _softmax_backward(p[a:b], ds[a:b], visible, mass, inner[i + j], width)
+            c = _place(g, heads, dq_strides) + i * dq_strides[2]
+            multiply(
+                n, width, seen, ds, 0, row, 1, k, k_place, k_strides[2],
+                zeros, 0, 0, dq, c, dq_strides[2],
+            )  # fmt: skip
+            multiply(
+                seen, width, n, ds, 0, 1, row, queries, place, width,
+                dk, dk_place, dk_strides[2], dk, dk_place, dk_strides[2],
+            )  # fmt: skip
+            multiply(
+                seen, width, n, p, 0, 1, row, d_outs, place, width,
+                dv, dv_place, dv_strides[2], dv, dv_place, dv_strides[2],
+            )  # fmt: skip
 
 
 @njit(inline="always")
@@ -139,17 +234,9 @@ def _softmax_backward(p, ds, seen, log_mass, inner, width):
     """Scores p become probabilities again, ds their gradient p (ds - inner) / sqrt(d)."""
     scale = np.float32(1 / math.sqrt(width))
     factor = scale * LOG2_E
-    for j in range(seen + -seen % LANES):
+    for j in range(_whole(seen)):
         e = exp2(p[j] * factor - log_mass)
         p[j] = e
         ds[j] = e * (ds[j] - inner) * scale
     p[seen:] = ZERO
     ds[seen:] = ZERO
-
-
-@njit(inline="always")
-def _add(total, part, n_rows):
-    for j in range(n_rows):
-        row, more = total[j], part[j]
-        for e in range(len(row)):
-            row[e] += more[e]

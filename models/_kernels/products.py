@@ -20,6 +20,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()
+        weight = weight.contiguous()
         out = x.new_empty(len(rows), len(weight))
         start = weight.new_zeros(len(weight)) if bias is None else bias
         call(_linear, -(-len(rows) // ROWS), rows, weight.t().contiguous(), start, out)
@@ -36,7 +37,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_x = torch.empty_like(rows)
             zeros = rows.new_zeros(rows.shape[1])
-            call(_linear, -(-len(rows) // ROWS), d_y, weight.contiguous(), zeros, d_x)
+            call(_linear, -(-len(rows) // ROWS), d_y, weight, zeros, d_x)
             d_x = d_x.view(*d_out.shape[:-1], rows.shape[1])
         if ctx.needs_input_grad[1]:
             d_weight, d_bias = torch.zeros_like(weight), rows.new_zeros(len(weight))

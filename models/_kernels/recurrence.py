@@ -20,7 +20,7 @@ ROWS = 12  # of a weight's gradient that a thread takes at a time
 class _Gru(torch.autograd.Function):
     @staticmethod
     def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        inputs, units = inputs.contiguous(), weight.shape[1]
+        inputs, weight, units = inputs.contiguous(), weight.contiguous(), weight.shape[1]
         ctx.biased, bias = bias is not None, weight.new_zeros(3 * units) if bias is None else bias
         states = inputs.new_empty(*inputs.shape[:2], units)
         gates = inputs.new_empty(*inputs.shape[:2], 4 * units)
