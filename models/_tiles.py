@@ -83,6 +83,47 @@ def _tile(rows: int, vectors: int):
     return tile
 
 
+@intrinsic
+def dot(context, a, a0, b, b0, n):
+    """Sum of a[a0 + i] b[b0 + i] over i < n, a multiple of LANES: a loop of LLVM's is slow on few of them."""
+    place = types.intp
+    signature = types.float32(a, place, b, place, place)
+
+    def generate(context, builder, signature, arguments):
+        a, a0, b, b0, n = arguments
+        number = ir.FloatType()
+        vector = ir.VectorType(number, LANES)
+        a, b = (
+            context.make_array(signature.args[i])(context, builder, array).data
+            for i, array in ((0, a), (2, b))
+        )
+        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
+        with cgutils.for_range(
+            builder, builder.udiv(n, ir.Constant(n.type, LANES)), intp=n.type
+        ) as loop:
+            on = builder.mul(loop.index, ir.Constant(n.type, LANES))
+            left, right = (
+                builder.load(
+                    builder.bitcast(
+                        builder.gep(base, [builder.add(first, on)]), vector.as_pointer()
+                    ),
+                    align=4,
+                )
+                for base, first in ((a, a0), (b, b0))
+            )
+            product = builder.fmul(left, right, flags=["contract"])
+            sum_ = builder.fadd(product, builder.load(total), flags=["contract"])
+            builder.store(sum_, total)
+        name = f"llvm.vector.reduce.fadd.v{LANES}f32"
+        kind = ir.FunctionType(number, [number, vector])
+        reduce = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(
+            reduce, [ir.Constant(number, 0.0), builder.load(total)], fastmath=["reassoc"]
+        )
+
+    return signature, generate
+
+
 def _everywhere(builder, value, vector):
     """A vector with ``value`` in every lane."""
     lane = ir.IntType(32)

@@ -1,6 +1,6 @@
 """Exact attention compiled for CPUs by numba; what a block of queries needs stays in the cache.
 
-A block of queries at a time against all keys that it may see, one (window, head) after the other, so
+A block of queries at a time against all keys that it may see, one window and head after the other, so
 that memory grows with L and not with L squared, and causal blocks leave out the keys behind them. The
 backward pass forms the probabilities again from the log-sum-exp of every query, as FlashAttention does
 (arXiv 2205.14135, algorithm 4). Heads are read and written where the linear layers have them, side by
@@ -17,11 +17,11 @@ from numba import njit
 from torch import Tensor
 
 from models._compiled import LOG2_E, LOOPS, ONE, ZERO, call, exp2, largest
-from models._tiles import multiply, scratch, transpose
+from models._tiles import dot, multiply, scratch, transpose
 
 BLOCK = 24  # queries
 LANES = 16  # float32 numbers of the widest vector register; rows of scores are whole multiples
-SAFE = np.float32(80)  # exponents of 2 up to which sums stay in the range of float32
+LEAST, MOST = np.float32(2.0**-60), np.float32(2.0**100)  # sums that no limit of exp2 has touched
 MINUS_INFINITY = np.float32(-np.inf)
 
 
@@ -66,14 +66,8 @@ def _flat(x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     return x.as_strided((size,), (1,)), x.stride()[:3]
 
 
-# Compiled from here on. Loops over a row run over whole LANES, hidden keys included: what is left over
-# would be done number by number, and rows are short (tens of keys).
-
-
-@njit(inline="always")
-def _place(g, heads, strides):
-    """Where a (window, head) begins."""
-    return g // heads * strides[0] + g % heads * strides[1]
+# Compiled from here on. A loop of LLVM's takes four registers at once and does what is left number by
+# number, so exponentials are formed of a whole block of rows, not of each row.
 
 
 @njit(inline="always")
@@ -87,6 +81,12 @@ def _seen(query, length, causal):
     return min(length, query + 1) if causal else length
 
 
+@njit(inline="always")
+def _place(g, heads, strides):
+    """Where a (window, head) begins."""
+    return g // heads * strides[0] + g % heads * strides[1]
+
+
 @njit(**LOOPS)
 def _turned(x, begin, stride, n, width, out, row):
     """Out (width, row) = x (n, width) transposed, 0 behind column n."""
@@ -95,82 +95,64 @@ def _turned(x, begin, stride, n, width, out, row):
 
 
 @njit(**LOOPS)
-def _gather(x, begin, stride, n, width, out):
-    """Out (n, width) = rows of x; read ahead of the products, which would wait for each row."""
-    for i in range(n):
-        place = begin + i * stride
-        for e in range(width):
-            out[i * width + e] = x[place + e]
-
-
-@njit(**LOOPS)
 def _forward(
     first, last, heads, n_queries, width, n_keys, causal, lengths, log_mass,
     q, q_strides, k, k_strides, v, v_strides, out, out_strides,
 ):  # fmt: skip
-    factor = np.float32(LOG2_E / math.sqrt(width))
-    row = _whole(n_keys)
+    factor, row = np.float32(LOG2_E / math.sqrt(width)), _whole(n_keys)
     scores, keys = scratch(min(BLOCK, n_queries) * row), scratch(width * row)
-    queries, values = scratch(n_queries * width), scratch(row * width)
-    zeros, masses = np.zeros(max(row, width), np.float32), np.empty(BLOCK, np.float32)
+    zeros, ones = np.zeros(max(row, width), np.float32), np.ones(row, np.float32)
+    inverses = np.empty(BLOCK, np.float32)
     for g in range(first, last):
-        length = min(lengths[g // heads], n_keys)
-        place, longest = _place(g, heads, k_strides), ZERO
-        for j in range(length):
-            longest = max(longest, _norm(k, place + j * k_strides[2], width))
-        _turned(k, place, k_strides[2], length, width, keys, row)
-        _gather(v, _place(g, heads, v_strides), v_strides[2], length, width, values)
-        _gather(q, _place(g, heads, q_strides), q_strides[2], n_queries, width, queries)
+        length, values = min(lengths[g // heads], n_keys), _place(g, heads, v_strides)
+        _turned(k, _place(g, heads, k_strides), k_strides[2], length, width, keys, row)
         for i in range(0, n_queries, BLOCK):
-            end = min(i + BLOCK, n_queries)
-            n, seen, place = end - i, _seen(end - 1, length, causal), i * width
-            multiply(
-                n, _whole(seen), width, queries, place, width, 1, keys, 0, row,
-                zeros, 0, 0, scores, 0, row,
-            )  # fmt: skip
-            o = _place(g, heads, out_strides) + i * out_strides[2]
+            n = min(BLOCK, n_queries - i)
+            seen = _seen(i + n - 1, length, causal)
+            stride, block = _whole(seen), scores[: n * _whole(seen)]
+            a = (q, _place(g, heads, q_strides) + i * q_strides[2], q_strides[2], 1)
+            multiply(n, stride, width, *a, keys, 0, row, zeros, 0, 0, block, 0, stride)
+            for e in range(len(block)):
+                block[e] = exp2(block[e] * factor)
+            safe = True
             for j in range(n):
-                line = scores[j * row : j * row + _whole(seen)]
-                bound = factor * _norm(queries, place + j * width, width) * longest
-                visible = _seen(i + j, length, causal)
-                shift, masses[j] = _exponentials(line, visible, factor, bound)
-                log_mass[g, i + j] = shift + np.float32(math.log2(masses[j]))
+                begin = j * stride
+                for e in range(begin + _seen(i + j, length, causal), begin + stride):
+                    block[e] = ZERO
+                mass = dot(block, begin, ones, 0, stride)
+                log_mass[g, i + j] = mass
+                safe = safe and LEAST < mass < MOST  # false if it is NaN
+            if not safe:
+                multiply(n, stride, width, *a, keys, 0, row, zeros, 0, 0, block, 0, stride)
+            place = _place(g, heads, out_strides) + i * out_strides[2]
+            for j in range(n):
+                mass, shift = log_mass[g, i + j], ZERO
+                if not safe:
+                    line = block[j * stride : (j + 1) * stride]
+                    mass, shift = _shifted(line, _seen(i + j, length, causal), factor)
+                log_mass[g, i + j] = shift + np.float32(math.log2(mass))
+                inverses[j] = ONE / mass
             multiply(
-                n, width, seen, scores, 0, row, 1, values, 0, width,
-                zeros, 0, 0, out, o, out_strides[2],
+                n, width, seen, block, 0, stride, 1, v, values, v_strides[2],
+                zeros, 0, 0, out, place, out_strides[2],
             )  # fmt: skip
             for j in range(n):
-                inverse, begin = ONE / masses[j], o + j * out_strides[2]
+                begin = place + j * out_strides[2]
                 for e in range(begin, begin + width):
-                    out[e] *= inverse
+                    out[e] *= inverses[j]
 
 
 @njit(inline="always")
-def _norm(x, begin, width):
-    """Euclidean length of a row."""
-    square = ZERO
-    for e in range(begin, begin + width):
-        square += x[e] * x[e]
-    return np.float32(math.sqrt(square))
-
-
-@njit(inline="always")
-def _exponentials(row, seen, factor, bound):
-    """Scores s become 2 ** (s factor - shift); shift and their sum. bound: no s factor is further from 0.
-
-    The maximum is looked for only where exponentials without it might leave the range of the numbers.
-    """
-    whole = _whole(seen)
-    row[seen:whole] = MINUS_INFINITY
-    shift, mass = ZERO, ZERO
-    if not bound <= SAFE:
-        shift = largest(row, whole) * factor
-    for j in range(whole):
+def _shifted(row, seen, factor):
+    """Scores become exponentials less their maximum, where they would leave the range; sum and shift."""
+    row[seen:] = MINUS_INFINITY
+    shift, mass = largest(row, len(row)) * factor, ZERO
+    for j in range(len(row)):
         e = exp2(row[j] * factor - shift)
         row[j] = e
         mass += e
     row[seen:] = ZERO
-    return shift, mass
+    return mass, shift
 
 
 @njit(**LOOPS)
@@ -179,64 +161,46 @@ def _backward(
     q, q_strides, k, k_strides, v, v_strides, out, out_strides, d_out, d_out_strides,
     dq, dq_strides, dk, dk_strides, dv, dv_strides,
 ):  # fmt: skip
-    row = _whole(n_keys)
+    scale, row = np.float32(1 / math.sqrt(width)), _whole(n_keys)
+    factor = scale * LOG2_E
     keys, values = scratch(width * row), scratch(width * row)
-    p, ds = scratch(min(BLOCK, n_queries) * row), scratch(min(BLOCK, n_queries) * row)
-    queries, d_outs = scratch(n_queries * width), scratch(n_queries * width)
-    inner, zeros = scratch(n_queries), np.zeros(max(row, width), np.float32)
+    memory = scratch(2 * min(BLOCK, n_queries) * row)
+    zeros = np.zeros(width, np.float32)
     for g in range(first, last):
         length = min(lengths[g // heads], n_keys)
         k_place, v_place = _place(g, heads, k_strides), _place(g, heads, v_strides)
         dk_place, dv_place = _place(g, heads, dk_strides), _place(g, heads, dv_strides)
         _turned(k, k_place, k_strides[2], length, width, keys, row)
         _turned(v, v_place, v_strides[2], length, width, values, row)
-        o_place, g_place = _place(g, heads, out_strides), _place(g, heads, d_out_strides)
-        _gather(q, _place(g, heads, q_strides), q_strides[2], n_queries, width, queries)
-        _gather(d_out, g_place, d_out_strides[2], n_queries, width, d_outs)
-        for i in range(n_queries):
-            inner[i] = ZERO
-            place = o_place + i * out_strides[2]
-            for e in range(width):
-                inner[i] += d_outs[i * width + e] * out[place + e]
         for i in range(0, n_queries, BLOCK):
-            end = min(i + BLOCK, n_queries)
-            n, seen = end - i, _seen(end - 1, length, causal)
-            place = i * width
-            multiply(
-                n, _whole(seen), width, queries, place, width, 1, keys, 0, row,
-                zeros, 0, 0, p, 0, row,
-            )  # fmt: skip
-            multiply(
-                n, _whole(seen), width, d_outs, place, width, 1, values, 0, row,
-                zeros, 0, 0, ds, 0, row,
-            )  # fmt: skip
+            n = min(BLOCK, n_queries - i)
+            seen = _seen(i + n - 1, length, causal)
+            stride = _whole(seen)
+            p, ds = memory[: n * stride], memory[n * stride : 2 * n * stride]
+            a = (q, _place(g, heads, q_strides) + i * q_strides[2], q_strides[2])
+            b = (d_out, _place(g, heads, d_out_strides) + i * d_out_strides[2], d_out_strides[2])
             for j in range(n):
-                a, b = j * row, j * row + _whole(seen)
-                visible, mass = _seen(i + j, length, causal), log_mass[g, i + j]
-                _softmax_backward(p[a:b], ds[a:b], visible, mass, inner[i + j], width)
-            c = _place(g, heads, dq_strides) + i * dq_strides[2]
-            multiply(
-                n, width, seen, ds, 0, row, 1, k, k_place, k_strides[2],
-                zeros, 0, 0, dq, c, dq_strides[2],
-            )  # fmt: skip
-            multiply(
-                seen, width, n, ds, 0, 1, row, queries, place, width,
-                dk, dk_place, dk_strides[2], dk, dk_place, dk_strides[2],
-            )  # fmt: skip
-            multiply(
-                seen, width, n, p, 0, 1, row, d_outs, place, width,
-                dv, dv_place, dv_strides[2], dv, dv_place, dv_strides[2],
-            )  # fmt: skip
-
-
-@njit(inline="always")
-def _softmax_backward(p, ds, seen, log_mass, inner, width):
-    """Scores p become probabilities again, ds their gradient p (ds - inner) / sqrt(d)."""
-    scale = np.float32(1 / math.sqrt(width))
-    factor = scale * LOG2_E
-    for j in range(_whole(seen)):
-        e = exp2(p[j] * factor - log_mass)
-        p[j] = e
-        ds[j] = e * (ds[j] - inner) * scale
-    p[seen:] = ZERO
-    ds[seen:] = ZERO
+                x = b[1] + j * b[2]
+                y = _place(g, heads, out_strides) + (i + j) * out_strides[2]
+                inner = dot(d_out, x, out, y, width - width % LANES)
+                for e in range(width - width % LANES, width):
+                    inner += d_out[x + e] * out[y + e]
+                mass = log_mass[g, i + j] / factor
+                for e in range(j * stride, (j + 1) * stride):
+                    p[e] = -mass
+                    ds[e] = -inner
+            multiply(n, stride, width, *a, 1, keys, 0, row, p, 0, stride, p, 0, stride)
+            multiply(n, stride, width, *b, 1, values, 0, row, ds, 0, stride, ds, 0, stride)
+            for e in range(n * stride):  # ds = p (d_out v' - inner) / sqrt(d)
+                power = exp2(p[e] * factor)
+                p[e] = power
+                ds[e] *= power * scale
+            for j in range(n):
+                for e in range(j * stride + _seen(i + j, length, causal), (j + 1) * stride):
+                    p[e] = ds[e] = ZERO
+            c = (dq, _place(g, heads, dq_strides) + i * dq_strides[2], dq_strides[2])
+            multiply(n, width, seen, ds, 0, stride, 1, k, k_place, k_strides[2], zeros, 0, 0, *c)
+            c = (dk, dk_place, dk_strides[2])
+            multiply(seen, width, n, ds, 0, 1, stride, *a, *c, *c)
+            c = (dv, dv_place, dv_strides[2])
+            multiply(seen, width, n, p, 0, 1, stride, *b, *c, *c)
