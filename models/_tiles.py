@@ -19,7 +19,8 @@ from numba.extending import intrinsic
 
 from models._compiled import LOOPS
 
-_features = config.CPU_FEATURES or llvmlite.binding.get_host_cpu_features().flatten()
+_chosen = config.CPU_FEATURES  # as numba asks for it: by the environment, or None
+_features = llvmlite.binding.get_host_cpu_features().flatten() if _chosen is None else _chosen
 WIDE = "+avx512f" in _features  # 32 registers of 16 numbers, else at least 16 of 8
 LANES = 16 if WIDE else 8
 MOST_ROWS = 6  # of a tile; with 4 registers a row 24 of 32, with 2 of them 12 of 16

@@ -1,7 +1,7 @@
-"""The parts of a layer that are not matrix products, each with a fast and a plain implementation.
+"""The parts of a layer and of the loss, each with a fast and a plain implementation.
 
     backend   device   what runs
-    numba     CPU      compiled loops, float32, hand-written backward passes
+    numba     CPU      compiled loops and products, float32, hand-written backward passes
     torch     any      PyTorch's own operators (twins.py): what tests compare with
     inductor  any      the same, each function made into one kernel by torch.compile
     eager     any      as torch, and all logits of the loss at once, as a first version would have it
