@@ -53,6 +53,8 @@ def _loss_and_gradient(
     hidden: Tensor, table: Tensor, targets: Tensor, gradient: bool, half: torch.dtype | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Mean of -log p(target), and its gradient with respect to hidden and table."""
+    if half is None and _kernels.has_cross_entropy(hidden):
+        return _kernels.cross_entropy(hidden, table, targets, gradient)
     items = table[1:]  # (n, D): the padding row is no candidate
     d_hidden, d_table = (
         (torch.empty_like(hidden), torch.zeros_like(table)) if gradient else 2 * (None,)

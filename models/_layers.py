@@ -76,6 +76,13 @@ def explicit_mask(items: Tensor, causal: bool) -> Tensor:
     return torch.where(seen, 0.0, HIDDEN)
 
 
+class Linear(nn.Linear):
+    """PyTorch's linear layer with the products of ``models._kernels``: (..., K) -> (..., N)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _kernels.linear(x, self.weight, self.bias)
+
+
 class FeedForward(nn.Module):
     """Position-wise network with residual and LayerNorm behind it: (..., D) -> (..., D).
 
@@ -92,27 +99,26 @@ class FeedForward(nn.Module):
     ):
         super().__init__()
         self.gelu = gelu
-        self.inner = nn.Linear(d_model, d_inner)
-        self.outer = nn.Linear(d_inner, d_model)
+        self.inner = Linear(d_model, d_inner)
+        self.outer = Linear(d_inner, d_model)
         self.inner_dropout, self.dropout = inner_dropout, dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.inner(x)
-        if self.gelu == "unfused":
-            inner = F.dropout(_gelu_in_steps(inner), self.inner_dropout, self.training)
-        else:
-            inner = _kernels.gelu(inner, self.inner_dropout, self.training)
+        parts, shares = (self.inner, self.outer, self.norm), (self.inner_dropout, self.dropout)
+        if self.gelu == "fused":
+            return _kernels.feed_forward(x, *parts, *shares, self.training)
+        inner = F.dropout(_gelu_in_steps(self.inner(x)), self.inner_dropout, self.training)
         return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
 
     def behind(
         self, mixed: Tensor, residual: Tensor | None, out: nn.Linear | None, norm: nn.LayerNorm
     ) -> Tensor:
         """Of norm(residual + out(mixed)), all in one compiled kernel (``_kernels.infers``)."""
-        from models._kernels import feed_forward
+        from models._kernels import block_inference
 
         parts = (self.inner, self.outer, self.norm)
-        return feed_forward.feed_forward(mixed, residual, out, norm, *parts)
+        return block_inference.feed_forward(mixed, residual, out, norm, *parts)
 
 
 def _gelu_in_steps(x: Tensor) -> Tensor:
@@ -132,9 +138,9 @@ class Attention(nn.Module):
         if d_model % n_heads:
             raise ModelError(f"d_model {d_model} is not divisible by n_heads {n_heads}")
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model)
+        self.key_value = Linear(d_model, 2 * d_model)
+        self.out = Linear(d_model, d_model)
 
     def forward(
         self,

@@ -34,6 +34,7 @@ from models._errors import ModelError
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
+    Linear,
     Style,
     explicit_mask,
     initialise,
@@ -90,7 +91,7 @@ class Model(SequenceModel):
             AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style)
             for _ in range(c.n_layers)
         )
-        self.head = nn.Linear(c.d_model, c.d_model)
+        self.head = Linear(c.d_model, c.d_model)
         self.head_norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.item_bias = nn.Parameter(torch.zeros(n_items + 1)) if c.item_bias else None
         initialise(self)

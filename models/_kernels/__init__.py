@@ -1,7 +1,7 @@
-"""The parts of a layer that are not matrix products, each with a fast and a plain implementation.
+"""The parts of a layer and of the loss, each with a fast and a plain implementation.
 
     backend   device   what runs
-    numba     CPU      compiled loops, float32, hand-written backward passes
+    numba     CPU      compiled loops and products, float32, hand-written backward passes
     torch     any      PyTorch's own operators (twins.py): what tests compare with
     inductor  any      the same, each function made into one kernel by torch.compile
     eager     any      as torch, and all logits of the loss at once, as a first version would have it
@@ -29,6 +29,7 @@ from models._kernels import twins
 
 BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
 NO_NUMBA = "No module named 'numba'"
+WHOLE = 16  # widths are multiples of it where products are compiled: whole vector registers
 SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
 _requested = "auto"
 
@@ -138,6 +139,42 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(x, p)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight' + bias: x (..., K), weight (N, K), bias (N,) -> (..., N)."""
+    if not _multiplied(x, weight):
+        return F.linear(x, weight, bias)
+    from models._kernels import products
+
+    return products.linear(x, weight, bias)
+
+
+def _multiplied(x: Tensor, weight: Tensor) -> bool:
+    """Whether compiled kernels multiply x by weight (N, K): float32, widths of whole registers."""
+    plain = _cost.is_counting() or torch.is_autocast_enabled(x.device.type)
+    whole = x.dtype == torch.float32 and not any(width % WHOLE for width in weight.shape)
+    return whole and not plain and _compiled(x)
+
+
+def feed_forward(
+    x: Tensor,
+    inner: nn.Linear,
+    outer: nn.Linear,
+    norm: nn.LayerNorm,
+    inner_p: float,
+    p: float,
+    training: bool,
+) -> Tensor:
+    """LayerNorm(dropout(outer(dropout(gelu(inner(x))))) + x): (..., D) -> (..., D)."""
+    if not _multiplied(x, inner.weight) or max(inner_p, p) >= 1:
+        hidden = gelu(inner(x), inner_p, training)
+        return add_norm(outer(hidden), x, norm, p, training)
+    from models._kernels import fused_feed_forward
+
+    parameters = (t for layer in (inner, outer, norm) for t in (layer.weight, layer.bias))
+    shares = (inner_p, p) if training else (0.0, 0.0)
+    return fused_feed_forward.feed_forward(x, *parameters, norm.eps, *shares)
+
+
 def add_norm(
     x: Tensor, residual: Tensor | None, norm: nn.LayerNorm, p: float, training: bool
 ) -> Tensor:
@@ -190,6 +227,29 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
+def has_cross_entropy(hidden: Tensor) -> bool:
+    """Whether ``cross_entropy`` runs for queries (T, D): float32 on a CPU with numba, D a multiple of 16."""
+    return (
+        _compiled(hidden)
+        and not _cost.is_counting()
+        and hidden.dtype == torch.float32
+        and hidden.numel() > 0
+        and hidden.shape[1] % WHOLE == 0
+    )
+
+
+def cross_entropy(
+    hidden: Tensor, table: Tensor, targets: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Mean of -log softmax(hidden table')[target] over the items 1..n, and its gradients if asked for.
+
+    hidden (T, D), table (1 + n, D), targets (T,) int64 items -> scalar, (T, D), (1 + n, D).
+    """
+    from models._kernels import catalogue
+
+    return catalogue.cross_entropy(hidden, table, targets, gradient)
+
+
 def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: Tensor) -> None:
     """Loss of every row of logits (T, n), and its gradient up to a factor per row, in place.
 
@@ -227,8 +287,8 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
     from models._kernels import recurrence
 
     for input_weight, weight, *biases in layer.all_weights:
-        input_bias, bias = biases or (None, weight.new_zeros(len(weight)))
-        x = recurrence.gru(F.linear(x, input_weight, input_bias).float(), weight, bias)
+        input_bias, bias = biases or (None, None)
+        x = recurrence.gru(linear(x, input_weight, input_bias).float(), weight, bias)
     return x
 
 

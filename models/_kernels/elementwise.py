@@ -20,7 +20,7 @@ BLOCKS = 16  # of rows, each with its own sums for the gradients of a LayerNorm'
 INVERSE_SQRT_2_PI = np.float32(1 / math.sqrt(2 * math.pi))
 
 
-def _mask(p: float) -> tuple[np.uint32, np.uint32, np.uint32, np.float32]:
+def draw_mask(p: float) -> tuple[np.uint32, np.uint32, np.uint32, np.float32]:
     """Two seeds from PyTorch's generator, the threshold below which a number drops, the scale."""
     if p == 0:
         return np.uint32(0), np.uint32(0), np.uint32(0), ONE
@@ -31,7 +31,7 @@ def _mask(p: float) -> tuple[np.uint32, np.uint32, np.uint32, np.float32]:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, p: float) -> Tensor:
-        ctx.mask = _mask(p)
+        ctx.mask = draw_mask(p)
         return _dropped(x, ctx.mask)
 
     @staticmethod
@@ -56,7 +56,7 @@ def _dropped(x: Tensor, mask: tuple) -> Tensor:
 class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, residual, weight, bias, eps: float, p: float) -> Tensor:
-        ctx.mask, ctx.shape = _mask(p), x.shape
+        ctx.mask, ctx.shape = draw_mask(p), x.shape
         rows, width = x.numel() // x.shape[-1], x.shape[-1]
         x = x.reshape(rows, width)
         added = None if residual is None else residual.reshape(rows, width).contiguous()
@@ -92,7 +92,7 @@ def add_norm(
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, p: float) -> Tensor:
-        ctx.mask, ctx.shape = _mask(p), x.shape
+        ctx.mask, ctx.shape = draw_mask(p), x.shape
         x = x.reshape(-1, x.shape[-1]).contiguous()
         out = torch.empty_like(x)
         call(_gelu, len(x), x, *ctx.mask, out)

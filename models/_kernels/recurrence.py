@@ -1,7 +1,7 @@
 """What runs along the sequence apart from the selective scan, for CPUs: a GRU and a short convolution.
 
-The matrix products are PyTorch's, the rest of a step is one loop compiled by numba. Letters: B batch,
-L positions, U units of the GRU, E channels, W taps.
+A GRU's whole sequence is one call, its products of a few rows included. Letters: B batch, L positions,
+U units of the GRU, E channels, W taps.
 """
 
 from __future__ import annotations
@@ -11,47 +11,43 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from models import _cost
 from models._compiled import LOOPS, ONE, ZERO, call, sigmoid, tanh
+from models._tiles import multiply, scratch
+
+ROWS = 12  # of a weight's gradient that a thread takes at a time
 
 
 class _Gru(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        batch, length, _ = inputs.shape
-        states = inputs.new_zeros(length + 1, batch, weight.shape[1])  # [t]: before position t
-        gates = inputs.new_empty(length, batch, 4 * weight.shape[1])
-        sums = inputs.new_empty(batch, len(weight))
-        transposed = weight.t().contiguous()
-        arrays = [t.detach().numpy() for t in (inputs.contiguous(), sums, bias, states, gates)]
-        _cost.launched("_gru", inputs, states, gates)
-        for t in range(length):
-            torch.mm(states[t], transposed, out=sums)
-            _gru_step(t, *arrays)
+    def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        inputs, weight, units = inputs.contiguous(), weight.contiguous(), weight.shape[1]
+        ctx.biased, bias = bias is not None, weight.new_zeros(3 * units) if bias is None else bias
+        states = inputs.new_empty(*inputs.shape[:2], units)
+        gates = inputs.new_empty(*inputs.shape[:2], 4 * units)
+        call(_gru, len(inputs), inputs, weight.t().contiguous(), bias, states, gates)
         ctx.save_for_backward(states, gates, weight)
-        return states[1:].transpose(0, 1)
+        return states
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_out: Tensor) -> tuple:
         states, gates, weight = ctx.saved_tensors
-        length, batch, units = states[1:].shape
-        d_inputs = d_out.new_empty(batch, length, 3 * units)
-        d_sums = d_out.new_empty(length, batch, 3 * units)
-        d_state, kept = d_out.new_zeros(batch, units), d_out.new_empty(batch, units)
-        tensors = (d_out.contiguous(), states, gates, d_state, d_inputs, d_sums, kept)
-        _cost.launched("_gru_backward", *tensors)
-        arrays = [t.detach().numpy() for t in tensors]
-        for t in range(length - 1, -1, -1):
-            _gru_step_backward(t, *arrays)
-            torch.addmm(kept, d_sums[t], weight, out=d_state)
-        d_sums = d_sums.view(-1, 3 * units)
-        d_weight = d_sums.t() @ states[:-1].reshape(-1, units)
-        return d_inputs, d_weight, d_sums.sum(0)
+        units = weight.shape[1]
+        d_inputs = torch.empty(*states.shape[:2], 3 * units)
+        d_candidates = torch.empty_like(states)
+        arrays = (d_out.contiguous(), states, gates, weight, d_inputs, d_candidates)
+        call(_gru_backward, len(states), *arrays)
+        d_weight = torch.zeros_like(weight)
+        parts = -(-len(weight) // ROWS)
+        call(_gru_weight_gradient, parts, states, d_inputs, d_candidates, d_weight)
+        if not ctx.biased:
+            return d_inputs, d_weight, None
+        d_bias = torch.cat([d_inputs[..., : 2 * units], d_candidates], -1).sum((0, 1))
+        return d_inputs, d_weight, d_bias
 
 
-def gru(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """See models._kernels.gru; bias is never None here."""
+def gru(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """See models._kernels.gru."""
     return _Gru.apply(inputs, weight, bias)
 
 
@@ -84,40 +80,104 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @njit(**LOOPS)
-def _gru_step(t, inputs, sums, bias, states, gates):
-    """States[t + 1] from inputs[:, t] (B, 3U) and sums = states[t] weight' (B, 3U); keeps r, z, n, q."""
-    units = states.shape[2]
-    for b in range(len(sums)):
-        x, s, kept = inputs[b, t], sums[b], gates[t, b]
-        old, new = states[t, b], states[t + 1, b]
-        for e in range(2 * units):
-            kept[e] = sigmoid(x[e] + s[e] + bias[e])
-        for e in range(2 * units, 3 * units):
-            kept[e + units] = s[e] + bias[e]
-        for e in range(units):
-            kept[2 * units + e] = tanh(x[2 * units + e] + kept[e] * kept[3 * units + e])
-        for e in range(units):
-            z, n = kept[units + e], kept[2 * units + e]
-            new[e] = n + z * (old[e] - n)
+def _gru(first, last, inputs, transposed, bias, states, gates):
+    """States (B, L, U) of inputs (B, L, 3U), weights transposed (U, 3U); keeps r, z, n, q (B, L, 4U)."""
+    length, units = states.shape[1:]
+    w, h, kept = transposed.reshape(-1), states.reshape(-1), gates.reshape(-1)
+    n, row, old = last - first, 4 * units * length, np.zeros(units, np.float32)
+    zeros = np.zeros(2 * units, np.float32)
+    for t in range(length):
+        sums = (first * length + t) * 4 * units
+        if t == 0:
+            gates[first:last, 0] = ZERO
+        else:
+            before = (first * length + t - 1) * units
+            a = (h, before, units * length, 1)
+            multiply(n, 2 * units, units, *a, w, 0, 3 * units, zeros, 0, 0, kept, sums, row)
+            sums += 3 * units
+            b = (w, 2 * units, 3 * units)
+            multiply(n, units, units, *a, *b, zeros, 0, 0, kept, sums, row)
+        for i in range(first, last):
+            _gru_row(
+                inputs[i, t], bias, old if t == 0 else states[i, t - 1], gates[i, t], states[i, t]
+            )
+
+
+@njit(inline="always")
+def _gru_row(x, bias, old, gate, new):
+    """Sums of r, z and q without biases (4U,) become r, z, n, q; the new state (U,)."""
+    units = len(new)
+    for e in range(2 * units):
+        gate[e] = sigmoid(x[e] + gate[e] + bias[e])
+    for e in range(3 * units, 4 * units):
+        gate[e] += bias[e - units]
+    for e in range(units):
+        n = tanh(x[2 * units + e] + gate[e] * gate[3 * units + e])
+        gate[2 * units + e] = n
+        new[e] = n + gate[units + e] * (old[e] - n)
 
 
 @njit(**LOOPS)
-def _gru_step_backward(t, d_out, states, gates, d_state, d_inputs, d_sums, kept):
-    """Gradients of inputs[:, t] and of its sums; kept = the part of d_state that z lets through."""
-    units = states.shape[2]
-    for b in range(len(kept)):
-        gate, old, d_old, g = gates[t, b], states[t, b], kept[b], d_state[b]
-        d_x, d_s, d_new = d_inputs[b, t], d_sums[t, b], d_out[b, t]
-        for e in range(units):
-            z, n, total = gate[units + e], gate[2 * units + e], g[e] + d_new[e]
-            d_old[e] = total * z
-            d_x[units + e] = total * (old[e] - n) * z * (ONE - z)
-            d_x[2 * units + e] = total * (ONE - z) * (ONE - n * n)
-        for e in range(units):
-            r, q, d_n = gate[e], gate[3 * units + e], d_x[2 * units + e]
-            d_x[e] = d_n * q * r * (ONE - r)
-            d_s[2 * units + e] = d_n * r
-        d_s[: 2 * units] = d_x[: 2 * units]
+def _gru_backward(first, last, d_out, states, gates, weight, d_inputs, d_candidates):
+    """Gradients of the inputs (B, L, 3U), and of the candidates' sums q (B, L, U), the others' being equal."""
+    length, units = states.shape[1:]
+    n, size = last - first, units * length
+    d_states = scratch(n * units)
+    d_states[:] = ZERO
+    d_rows = d_states.reshape(n, units)
+    old = np.zeros(units, np.float32)
+    w, d_x, d_q = weight.reshape(-1), d_inputs.reshape(-1), d_candidates.reshape(-1)
+    for t in range(length - 1, -1, -1):
+        for i in range(first, last):
+            before = old if t == 0 else states[i, t - 1]
+            _gru_row_backward(
+                d_out[i, t],
+                gates[i, t],
+                before,
+                d_rows[i - first],
+                d_inputs[i, t],
+                d_candidates[i, t],
+            )
+        if t > 0:
+            place = (first * length + t) * units
+            c = (d_states, 0, units, d_states, 0, units)
+            multiply(n, units, 2 * units, d_x, 3 * place, 3 * size, 1, w, 0, units, *c)
+            multiply(n, units, units, d_q, place, size, 1, w, 2 * units * units, units, *c)
+
+
+@njit(inline="always")
+def _gru_row_backward(d_new, gate, old, d_state, d_x, d_q):
+    """Gradients at one position; d_state (U,) keeps the part that z lets through."""
+    units = len(old)
+    for e in range(units):
+        z, n, total = gate[units + e], gate[2 * units + e], d_state[e] + d_new[e]
+        r, q = gate[e], gate[3 * units + e]
+        d_n = total * (ONE - z) * (ONE - n * n)
+        d_state[e] = total * z
+        d_x[e] = d_n * q * r * (ONE - r)
+        d_x[units + e] = total * (old[e] - n) * z * (ONE - z)
+        d_x[2 * units + e] = d_n
+        d_q[e] = d_n * r
+
+
+@njit(**LOOPS)
+def _gru_weight_gradient(first, last, states, d_inputs, d_candidates, d_weight):
+    """D_weight (3U, U) += gradients of the sums, transposed, times the states before them."""
+    batch, length, units = states.shape
+    h, d_x, d_q, d_w = (
+        states.reshape(-1), d_inputs.reshape(-1), d_candidates.reshape(-1), d_weight.reshape(-1)
+    )  # fmt: skip
+    begin, end = first * ROWS, min(last * ROWS, 3 * units)
+    border = min(max(begin, 2 * units), end)  # up to it r and z, from it on candidates
+    for i in range(batch):
+        place = i * length * units
+        now = place + units
+        b = (h, place, units)
+        c = (d_w, begin * units, units, d_w, begin * units, units)
+        multiply(border - begin, units, length - 1, d_x, 3 * now + begin, 1, 3 * units, *b, *c)
+        c = (d_w, border * units, units, d_w, border * units, units)
+        a = (d_q, now + border - 2 * units, 1, units)
+        multiply(end - border, units, length - 1, *a, *b, *c)
 
 
 @njit(inline="always")

@@ -10,6 +10,7 @@ from tiny import MAX_LEN, TRAINED, batch_of, build, having, histories, normal
 from torch import nn
 
 from models import ModelError, _kernels
+from models._catalogue import catalogue_cross_entropy
 
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
 
@@ -46,6 +47,39 @@ def test_add_norm(shape):
 def test_gelu_even_where_it_is_flat():
     agree(lambda x: _kernels.gelu(x, 0.0, True), normal(5, 40) * 3)
     agree(lambda x: _kernels.gelu(x, 0.0, True), torch.linspace(-30, 30, 401)[None])
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 2100])
+def test_feed_forward(n_rows):
+    sizes = [(1, n_rows, 16), (48, 16), (48,), (16, 48), (16,), (16,), (16,)]
+
+    def run(x, *weights):
+        layers = [nn.Linear(16, 48), nn.Linear(48, 16), nn.LayerNorm(16, eps=1e-12)]
+        for layer, weight, bias in zip(layers, weights[::2], weights[1::2], strict=True):
+            del layer.weight, layer.bias  # to put in what the gradient is asked of
+            layer.weight, layer.bias = weight, bias
+        return _kernels.feed_forward(x, *layers, 0.0, 0.0, True)
+
+    agree(run, *(normal(*size, seed=s) for s, size in enumerate(sizes)), rtol=1e-4, atol=2e-4)
+
+
+def test_dropout_of_a_fused_network_is_that_of_its_parts():
+    layers = [nn.Linear(16, 32), nn.Linear(32, 16), nn.LayerNorm(16)]
+    x, weights = normal(130, 16), [p for layer in layers for p in layer.parameters()]
+
+    def in_parts(x, inner, outer, norm, inner_p, p, training):
+        return _kernels.add_norm(
+            outer(_kernels.gelu(inner(x), inner_p, training)), x, norm, p, training
+        )
+
+    results = []
+    for run in (in_parts, _kernels.feed_forward):
+        torch.manual_seed(3)
+        leaf = x.clone().requires_grad_()
+        out = run(leaf, *layers, 0.3, 0.2, True)
+        results.append((out, *torch.autograd.grad(out, [leaf, *weights], normal(130, 16, seed=1))))
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=2e-5)
 
 
 @pytest.fixture
@@ -111,15 +145,77 @@ def test_attention_memory_does_not_grow_with_the_square_of_the_length():
     assert sizes and max(sizes) <= 4 * (length + 16)
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 16), (6, 64, 80), (97, 16, 112), (2, 101, 32, 48)])
+def test_linear(shape):
+    *rows, inputs, outputs = shape
+    sizes = [(*rows, inputs), (outputs, inputs), (outputs,)]
+    agree(_kernels.linear, *(normal(*size, seed=s) for s, size in enumerate(sizes)), atol=2e-5)
+    agree(
+        lambda x, w: _kernels.linear(x, w.T),
+        normal(*rows, inputs),
+        normal(inputs, outputs),
+        atol=2e-5,
+    )
+
+
+def test_a_linear_layer_is_compiled_only_where_registers_are_filled():
+    for width, name in ((16, "_LinearBackward"), (15, "AddmmBackward0")):
+        out = _kernels.linear(normal(2, 16), normal(width, 16).requires_grad_(), normal(width))
+        assert out.grad_fn.name() == name
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "depth"), [(1, 1, 1), (6, 64, 3), (13, 117, 9), (17, 16, 40), (12, 32, 5), (3, 7, 0)]
+)
+def test_a_product_of_any_size_and_order(n, m, depth):
+    from models._tiles import multiply
+
+    a, b, c = (normal(*size).numpy() for size in ((depth, n), (depth, m), (n, m)))
+    exact = c.astype(float) + a.T.astype(float) @ b.astype(float)
+    got = c.copy()
+    flat = got.reshape(-1)
+    multiply(n, m, depth, a.reshape(-1), 0, 1, n, b.reshape(-1), 0, m, flat, 0, m, flat, 0, m)
+    torch.testing.assert_close(got, exact.astype("float32"), rtol=1e-5, atol=1e-5)
+    start, rows = normal(m).numpy(), a.T.copy().reshape(-1)
+    multiply(n, m, depth, rows, 0, depth, 1, b.reshape(-1), 0, m, start, 0, 0, flat, 0, m)
+    again = start + a.T.astype(float) @ b.astype(float)
+    torch.testing.assert_close(got, again.astype("float32"), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("n_targets", "n_items", "size"), [(1, 5, 1), (64, 96, 1), (150, 101, 1), (70, 50, 40)]
+)
+def test_cross_entropy_over_the_catalogue(n_targets, n_items, size, threads, keep_threads):
+    torch.set_num_threads(threads)
+    hidden, table = normal(n_targets, 16) * size, normal(1 + n_items, 16, seed=1)
+    targets = torch.arange(n_targets) % n_items + 1
+    agree(lambda h, t: catalogue_cross_entropy(h, t, targets)[None], hidden, table, rtol=2e-5)
+
+
+def test_a_bound_far_above_every_logit_costs_no_accuracy():
+    hidden, table = torch.zeros(3, 16), normal(41, 16)
+    hidden[:, 0], table[:, 0] = 100.0, torch.linspace(-9, -8, 41)
+    table[7], table[7, 1] = 0.0, 9.0  # logits near -800, but 0 for one item, and a bound of 900
+    for others in (slice(1, 41), slice(8, 41)):
+        t = torch.cat([table[:1], table[others]])
+        agree(
+            lambda h, t: catalogue_cross_entropy(h, t, torch.tensor([2, 30, 9]))[None],
+            hidden,
+            t,
+            rtol=1e-4,
+        )
+
+
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("n_layers", "length"), [(1, 1), (1, 30), (2, 7)])
-def test_gru(bias, n_layers, length):
+@pytest.mark.parametrize(("n_layers", "length", "units"), [(1, 1, 10), (1, 30, 10), (2, 7, 32)])
+def test_gru(bias, n_layers, length, units):
     torch.manual_seed(0)
-    layer = nn.GRU(6, 10, n_layers, bias=bias, batch_first=True)
+    layer = nn.GRU(6, units, n_layers, bias=bias, batch_first=True)
     names = [name for name, _ in layer.named_parameters()]
 
     def run(x, *weights):
-        own = nn.GRU(6, 10, n_layers, bias=bias, batch_first=True).to(x.dtype)
+        own = nn.GRU(6, units, n_layers, bias=bias, batch_first=True).to(x.dtype)
         parameters = dict(zip(names, weights, strict=True))
         if x.dtype == torch.float64:
             return torch.func.functional_call(own, parameters, (x,))[0]
@@ -130,7 +226,7 @@ def test_gru(bias, n_layers, length):
         ]
         return _kernels.gru(stand_in, x)
 
-    agree(run, normal(4, length, 6), *(p.detach() * 3 for p in layer.parameters()))
+    agree(run, normal(4, length, 6), *(p.detach() * 3 for p in layer.parameters()), atol=1e-5)
 
 
 @pytest.mark.parametrize("taps", [1, 2, 4])

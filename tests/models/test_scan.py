@@ -273,7 +273,7 @@ def test_a_backend_for_another_device_is_refused():
 
 def test_unknown_backends_are_refused():
     with pytest.raises(
-        ModelError, match="'cudnn' is unknown; allowed: auto, fused, mamba_ssm, triton"
+        ModelError, match="'cudnn' is unknown; allowed: auto, fused, triton, mamba_ssm"
     ):
         _scan.require("cudnn")
 
