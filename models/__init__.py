@@ -27,6 +27,7 @@ __all__ = ["Batch", "CountingModel", "ModelError", "SequenceModel", "available",
 
 resolve_kernels = _kernels.resolve  # what runs on a device, and why
 use_kernels = _kernels.use  # which implementation runs between the matrix products
+half_products = _kernels.products.half_products  # precision of the products with weights
 compile_seconds = _kernels.compile_seconds  # that numba took in this process
 counting_flops = _cost.counting  # formulas in place of what PyTorch cannot count
 observing_kernels = _cost.observing  # launches that PyTorch does not see

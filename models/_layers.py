@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models import _kernels
 from models._batch import gather_positions
 from models._errors import ModelError
+from models._kernels import products
 
 HIDDEN = -10000.0  # added to what attention must not see, where its scores are explicit
 
@@ -76,6 +77,13 @@ def explicit_mask(items: Tensor, causal: bool) -> Tensor:
     return torch.where(seen, 0.0, HIDDEN)
 
 
+class Linear(nn.Linear):
+    """A dense layer, its product in the precision that is asked for: (..., D) -> (..., M)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return products.linear(x, self.weight, self.bias)
+
+
 class FeedForward(nn.Module):
     """Position-wise network with residual and LayerNorm behind it: (..., D) -> (..., D).
 
@@ -92,18 +100,20 @@ class FeedForward(nn.Module):
     ):
         super().__init__()
         self.gelu = gelu
-        self.inner = nn.Linear(d_model, d_inner)
-        self.outer = nn.Linear(d_inner, d_model)
+        self.inner = Linear(d_model, d_inner)
+        self.outer = Linear(d_inner, d_model)
         self.inner_dropout, self.dropout = inner_dropout, dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.inner(x)
         if self.gelu == "unfused":
+            inner = self.inner(x)
             inner = F.dropout(_gelu_in_steps(inner), self.inner_dropout, self.training)
         else:
+            inner = self.inner(_kernels.operand(x))
             inner = _kernels.gelu(inner, self.inner_dropout, self.training)
-        return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
+        outer = _kernels.shaped(self.outer(inner), x)
+        return _kernels.add_norm(outer, x, self.norm, self.dropout, self.training)
 
 
 def _gelu_in_steps(x: Tensor) -> Tensor:
@@ -123,9 +133,9 @@ class Attention(nn.Module):
         if d_model % n_heads:
             raise ModelError(f"d_model {d_model} is not divisible by n_heads {n_heads}")
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model)
+        self.key_value = Linear(d_model, 2 * d_model)
+        self.out = Linear(d_model, d_model)
 
     def forward(
         self,

@@ -31,9 +31,11 @@ from models import Batch, SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
 from models._catalogue import catalogue_cross_entropy
 from models._errors import ModelError
+from models._kernels import products
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
+    Linear,
     Style,
     explicit_mask,
     initialise,
@@ -90,7 +92,7 @@ class Model(SequenceModel):
             AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style)
             for _ in range(c.n_layers)
         )
-        self.head = nn.Linear(c.d_model, c.d_model)
+        self.head = Linear(c.d_model, c.d_model)
         self.head_norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.item_bias = nn.Parameter(torch.zeros(n_items + 1)) if c.item_bias else None
         initialise(self)
@@ -144,7 +146,9 @@ class Model(SequenceModel):
             if not counted.any():
                 return encoded.sum() * 0.0
             return catalogue_cross_entropy(encoded[counted], self.item_table(), targets[counted])
-        logits = encoded @ self.item_table()[1:].T  # every slot, filled or not, as there
+        logits = products.linear(
+            encoded, self.item_table()[1:], None
+        )  # every slot, filled or not, as there
         losses = F.cross_entropy(
             logits.flatten(0, 1), (targets - 1).clamp(min=0).flatten(), reduction="none"
         )

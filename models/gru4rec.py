@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
+from models._layers import Linear
 
 label = "GRU4Rec"
 color = "#CC79A7"
@@ -42,7 +43,7 @@ class Model(SequenceModel):
         self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
         self.dropout = c.dropout
         self.gru = nn.GRU(c.d_model, c.d_hidden, c.n_layers, bias=c.bias, batch_first=True)
-        self.out = nn.Linear(c.d_hidden, c.d_model)
+        self.out = Linear(c.d_hidden, c.d_model)
         nn.init.xavier_normal_(self.item_embedding.weight)
         nn.init.zeros_(self.item_embedding.weight[:1])
         for name, weight in self.gru.named_parameters():

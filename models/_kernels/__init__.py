@@ -1,4 +1,4 @@
-"""The parts of a layer that are not matrix products, each with a fast and a plain implementation.
+"""The parts of a layer, each with a fast and a plain implementation; products with weights in products.py.
 
     backend   device   what runs
     numba     CPU      compiled loops, float32, hand-written backward passes
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from models import _cost
 from models._errors import ModelError
-from models._kernels import twins
+from models._kernels import products, twins
 
 BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
 SHORT_ROW = 64  # keys up to which attention is PyTorch's on a CPU too
@@ -94,8 +94,13 @@ def _installed() -> bool:
 
 
 def _compiled(x: Tensor) -> bool:
-    """Whether numba's kernels apply; half precision is taken to float32 for them and stays it."""
-    return x.dtype != torch.float64 and resolve(x.device).used == "numba"
+    """Whether numba's kernels apply."""
+    return x.dtype == torch.float32 and resolve(x.device).used == "numba"
+
+
+def reads_half(x: Tensor) -> bool:
+    """Whether one of numba's kernels applies that reads bfloat16 as well as float32."""
+    return x.dtype in (torch.float32, torch.bfloat16) and resolve(x.device).used == "numba"
 
 
 def _twin(function: Callable, x: Tensor) -> Callable:
@@ -108,6 +113,21 @@ def _fused(function: Callable) -> Callable:
     return torch.compile(function, dynamic=True)  # batches differ in both of their sizes
 
 
+def operand(x: Tensor) -> Tensor:
+    """What only products read, (..., D): rounded once for all of them, where half products are asked for.
+
+    Then (R, D) with at least as many rows, to be cut off by ``shaped``. Products of it, and GELU
+    between them, stay in half precision, which saves time in numba's kernels; others compute the
+    same from float32.
+    """
+    return products.operand(x) if products.enabled() and _compiled(x) else x
+
+
+def shaped(rows: Tensor, x: Tensor) -> Tensor:
+    """Results (R, M) of ``operand(x)`` as (..., M); results (..., M) as they are."""
+    return rows if rows.shape[:-1] == x.shape[:-1] else products.like(x, rows, rows.dtype)
+
+
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Zero a share p of the elements and scale the others by 1 / (1 - p), in training only."""
     if not training or p == 0:
@@ -115,7 +135,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if _compiled(x) and p < 1:
         from models._kernels import elementwise
 
-        return elementwise.dropout(x.float(), p)
+        return elementwise.dropout(x, p)
     return F.dropout(x, p)
 
 
@@ -123,22 +143,21 @@ def add_norm(
     x: Tensor, residual: Tensor | None, norm: nn.LayerNorm, p: float, training: bool
 ) -> Tensor:
     """LayerNorm(dropout(x) + residual) over the last axis: (..., D), (..., D) or None -> (..., D)."""
-    if _compiled(x) and p < 1:
+    if reads_half(x) and p < 1:
         from models._kernels import elementwise
 
         p = p if training else 0.0
-        residual = None if residual is None else residual.float()
-        return elementwise.add_norm(x.float(), residual, norm.weight, norm.bias, norm.eps, p)
+        return elementwise.add_norm(x, residual, norm.weight, norm.bias, norm.eps, p)
     run = _twin(twins.add_norm, x)
     return run(x, residual, norm.weight, norm.bias, norm.eps, p, training)
 
 
 def gelu(x: Tensor, p: float, training: bool) -> Tensor:
     """dropout(gelu(x)) with the exact GELU (arXiv 1606.08415): (..., D) -> (..., D)."""
-    if _compiled(x) and p < 1:
+    if reads_half(x) and p < 1:
         from models._kernels import elementwise
 
-        return elementwise.gelu(x.float(), p if training else 0.0)
+        return elementwise.gelu(x, p if training else 0.0)
     return _twin(twins.gelu, x)(x, p, training)
 
 
@@ -151,9 +170,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
     """
     if _cost.is_counting():
         return _cost.attention(q, k, v, causal)
-    if q.device.type == "cpu" and q.dtype.itemsize < 4:
-        with torch.autocast("cpu", enabled=False):
-            return attention(q.float(), k.float(), v.float(), lengths, causal)
+    if q.device.type == "cpu" and torch.bfloat16 in (q.dtype, k.dtype):
+        q, k, v = (t.to(torch.float32, memory_format=torch.contiguous_format) for t in (q, k, v))
     if _compiled(q) and k.shape[2] > SHORT_ROW:
         from models._kernels import fused_attention
 
@@ -176,8 +194,9 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
 
     losses (T,) becomes -log softmax(logits)[target]; logits times scale (T, 1) become softmax minus the
     one-hot target. targets (T,) int64: columns.
+    Half logits are overwritten in half precision, their sums are float32.
     """
-    if _compiled(logits):
+    if reads_half(logits):
         from models._kernels import softmax
 
         softmax.cross_entropy_rows(logits, targets, losses, scale)
@@ -195,7 +214,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
 
     for input_weight, weight, *biases in layer.all_weights:
         input_bias, bias = biases or (None, weight.new_zeros(len(weight)))
-        x = recurrence.gru(F.linear(x, input_weight, input_bias).float(), weight, bias)
+        x = recurrence.gru(products.linear(x, input_weight, input_bias), weight, bias)
     return x
 
 
@@ -209,5 +228,5 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if _compiled(x):
         from models._kernels import recurrence
 
-        return recurrence.conv_silu(x.float(), weight, bias)
+        return recurrence.conv_silu(x, weight, bias)
     return _twin(twins.conv_silu, x)(x, weight, bias)

@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models import _cost, _kernels
 from models._errors import ModelError
+from models._kernels import products
 from models._scan import reference
 
 BACKENDS = {
@@ -190,14 +190,14 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
         return cuda.mamba_mixer(x, params)
     p = params
     state_size = p.A_log.shape[1]
-    u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
+    u, z = products.linear(x, p.in_proj, None).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
-    step_B_C = F.linear(u, p.x_proj)  # (B, L, R + 2N)
+    step_B_C = products.linear(u, p.x_proj, None)  # (B, L, R + 2N)
     step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
-    delta = F.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
+    delta = products.linear(step, p.dt_proj, None)  # (B, L, E); its bias is added inside the scan
     A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
     y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
-    return F.linear(y, p.out_proj)
+    return products.linear(y, p.out_proj, None)
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..core.metrics import spread
-from .device import Stopwatch, arithmetic
+from .arithmetic import arithmetic
+from .device import Stopwatch
 
 SIDE = {
     "cpu": 2048,
@@ -21,7 +22,7 @@ FEWEST = 3  # repeats, however slow
 def ceilings(where: torch.device, precision: str, seconds: float = 1.0) -> dict[str, float]:
     """Median rates over about ``seconds`` each, after a warm-up, with interquartile range and number of repeats.
 
-    product_flop_per_s: of C = A B in fp32, tf32 or bf16, 2 n^3 FLOPs each; copy_bytes_per_s: bytes read plus bytes
+    product_flop_per_s: of C = A B in fp32, tf32 or bf16 (mixed too), 2 n^3 FLOPs each; copy_bytes_per_s: bytes read plus bytes
     written. The median and not the best, because a model is compared by its median too.
     """
     product = spread(_products(where, precision, seconds))
@@ -38,9 +39,10 @@ def ceilings(where: torch.device, precision: str, seconds: float = 1.0) -> dict[
 
 def _products(where: torch.device, precision: str, seconds: float) -> np.ndarray:
     side = SIDE[where.type]
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    half = precision in ("bf16", "mixed")
+    dtype = torch.bfloat16 if half else torch.float32
     a, b, out = (torch.randn(side, side, device=where).to(dtype) for _ in "abc")
-    with arithmetic("fp32" if precision == "bf16" else precision, where):
+    with arithmetic("fp32" if half else precision, where):
         return 2 * side**3 / _repeat(lambda: torch.mm(a, b, out=out), where, seconds)
 
 
