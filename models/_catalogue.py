@@ -11,22 +11,22 @@ from torch import Tensor
 
 from models import _kernels
 from models._errors import ModelError
+from models._kernels import products
 
 
 def catalogue_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     """Mean softmax cross-entropy over the items 1..n: hidden (T, D), table (V, D), targets (T,).
 
     The T x V logits exist only a chunk at a time, in one reused buffer, and the gradient is formed
-    while they do. No double backward. Exponentials and sums are in float32 at least; under autocast
-    the operands of the products are in its half precision.
+    while they do. No double backward. Exponentials and sums are in float32 at least; where half
+    precision is asked for the operands of the products are in it.
     """
     if _kernels.is_eager(hidden.device):
-        return F.cross_entropy(hidden @ table[1:].T, targets - 1)
-    device = hidden.device.type
-    if device == "cpu" and len(targets) and not 1 <= targets.min() <= targets.max() < len(table):
+        return F.cross_entropy(_kernels.linear(hidden, table[1:]), targets - 1)
+    on_cpu = hidden.device.type == "cpu"
+    if on_cpu and len(targets) and not 1 <= targets.min() <= targets.max() < len(table):
         raise ModelError(f"targets must be items 1..{len(table) - 1}")  # a kernel would not notice
-    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return _CatalogueCrossEntropy.apply(hidden, table, targets, half)
+    return _CatalogueCrossEntropy.apply(hidden, table, targets, products.half(hidden.device))
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
@@ -55,60 +55,68 @@ def _loss_and_gradient(
     """Mean of -log p(target), and its gradient with respect to hidden and table."""
     if half is None and _kernels.has_cross_entropy(hidden):
         return _kernels.cross_entropy(hidden, table, targets, gradient)
-    items = table[1:]  # (n, D): the padding row is no candidate
     d_hidden, d_table = (
         (torch.empty_like(hidden), torch.zeros_like(table)) if gradient else 2 * (None,)
     )
-    products = _Products(items, None if d_table is None else d_table[1:], half)
-    rows = _rows_per_chunk(len(items), hidden.device) * (1 if half is None else 2)
-    buffer = hidden.new_empty(min(rows, len(hidden)), len(items))
+    items = _Items(table[1:], None if d_table is None else d_table[1:], half)  # without padding row
+    rows = _rows_per_chunk(len(table) - 1, len(hidden), hidden.device, half)
     losses, scale = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden), 1)
     split = (hidden, targets - 1, losses, scale, *([d_hidden] if gradient else []))
     for h, columns, *out in zip(*(t.split(rows) for t in split), strict=True):
-        logits = buffer[: len(h)]  # (c, n)
-        products.logits(h, logits)
-        _kernels.cross_entropy_rows(logits, columns, *out[:2])
+        _kernels.cross_entropy_rows(items.logits(h), columns, *out[:2])
         if gradient:
-            products.gradients(h, logits, *out[1:])
+            items.gradients(h, *out[1:])
     if gradient:
         d_hidden.mul_(scale).div_(len(hidden))
         d_table.div_(len(hidden))
     return losses.mean(), d_hidden, d_table
 
 
-class _Products:
-    """The three products of a chunk with the catalogue, their operands in half precision if asked for.
+class _Items:
+    """The catalogue (n, D) and its three products with a chunk, of half precision if asked for.
 
     The scale of a row, which belongs to its logits' gradient, is applied on the narrow side.
     """
 
     def __init__(self, items: Tensor, d_items: Tensor | None, half: torch.dtype | None):
-        self.items, self.d_items, self.half = (
-            items if half is None else items.to(half),
-            d_items,
-            half,
-        )
+        self.items, self.d_items, self.half = items.to(half or items.dtype), d_items, half
+        # Compiled kernels read half logits; others would round what they compute inside.
+        self.dtype = self.items.dtype if _kernels.reads_half(self.items) else items.dtype
+        self.buffer = self.rows = items.new_empty(0, len(items), dtype=self.dtype)
 
-    def logits(self, h: Tensor, logits: Tensor) -> None:
-        """Logits (c, n) of h (c, D)."""
-        if self.half is None:
-            torch.mm(h, self.items.T, out=logits)
+    def logits(self, h: Tensor) -> Tensor:
+        """Logits (c, n) of h (c, D), to be overwritten with their gradient; the next chunk's take their place."""
+        operand = h if self.half is None else products.rounded(h, self.half)
+        if len(self.buffer) < len(operand):
+            self.buffer = self.buffer.new_empty(len(operand), len(self.items))
+        self.rows = self.buffer[: len(operand)]
+        if self.dtype == self.items.dtype:
+            torch.mm(operand, self.items.T, out=self.rows)
         else:
-            logits.copy_(h.to(self.half) @ self.items.T)
+            self.rows.copy_(operand @ self.items.T)
+        return self.rows[: len(h)]
 
-    def gradients(self, h: Tensor, d_logits: Tensor, scale: Tensor, d_h: Tensor) -> None:
-        """From d_logits (c, n), up to scale (c, 1): d_h (c, D), likewise up to it, and more of d_items."""
+    def gradients(self, h: Tensor, scale: Tensor, d_h: Tensor) -> None:
+        """From the gradient up to scale (c, 1): d_h (c, D), likewise up to it, and more of d_items."""
         if self.half is None:
-            torch.mm(d_logits, self.items, out=d_h)
-            self.d_items.addmm_(d_logits.T, h * scale)
+            torch.mm(self.rows, self.items, out=d_h)
+            self.d_items.addmm_(self.rows.T, h * scale)
         else:
-            d_logits = d_logits.to(self.half)
-            d_h.copy_(d_logits @ self.items)
-            self.d_items += d_logits.T @ (h * scale).to(self.half)  # summed in float32
+            d_logits = self.rows.to(self.half)
+            d_h.copy_((d_logits @ self.items)[: len(h)])
+            self.d_items += d_logits.T @ products.rounded(h * scale, self.half)  # float32 sums
 
 
-def _rows_per_chunk(n_items: int, device: torch.device) -> int:
-    """Targets per chunk: on a CPU the logits should stay in a core's cache (1 MiB), on a GPU fill it."""
-    if device.type == "cpu":
-        return max(48, (1 << 18) // n_items)
-    return max(16, (1 << 26) // n_items)
+def _rows_per_chunk(n: int, n_targets: int, device: torch.device, half: torch.dtype | None) -> int:
+    """Targets per chunk of n logits each.
+
+    On a CPU whole logits should stay in a core's cache (1 MiB), half ones in the cache that cores
+    share (4 MiB), in chunks of equal size: each costs a sum of gradients in float32. On a GPU they
+    should fill it.
+    """
+    if device.type != "cpu":
+        return max(16, (1 << 26) // n) * (1 if half is None else 2)
+    if half is None:
+        return max(48, (1 << 18) // n)
+    chunks = -(-n_targets // max(48, (1 << 21) // n))
+    return -(-n_targets // max(1, chunks))

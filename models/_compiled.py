@@ -1,7 +1,8 @@
 """What the kernels compiled by numba share: functions that vectorise, random bits, threads.
 
-All in float32. ``exp2`` and its relatives are polynomials and bit operations because a call into the
-C library would keep a loop scalar. Where compiled code is kept: _cache.py.
+All in float32; what is kept as bfloat16 is read by ``number`` and written by ``put``. ``exp2`` and its
+relatives are polynomials and bit operations because a call into the C library would keep a loop scalar.
+Where compiled code is kept: _cache.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
+from numba import njit, types
 from numba.core import event
+from numba.extending import overload
 from torch import Tensor
 
 from models import _cache, _cost
@@ -25,6 +27,8 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 MIN_EXPONENT, MAX_EXPONENT = np.float32(-126), np.float32(126)  # of normal float32 numbers
 LOWEST = np.int32(np.iinfo(np.int32).min)
 MANTISSA_AND_EXPONENT = np.int32(np.iinfo(np.int32).max)
+LOWEST_16 = np.int16(np.iinfo(np.int16).min)
+MANTISSA_AND_EXPONENT_16 = np.int16(np.iinfo(np.int16).max)
 
 COMPILING = event.TimingListener()
 event.register("numba:compile", COMPILING)
@@ -46,7 +50,7 @@ def call(kernel, n_units: int, *tensors: Tensor | float) -> None:
     Each unit must write places of its own, so that results do not depend on the number of threads.
     """
     _cost.launched(kernel.__name__, *tensors)
-    arrays = [t.detach().numpy() if isinstance(t, Tensor) else t for t in tensors]
+    arrays = [_array(t) if isinstance(t, Tensor) else t for t in tensors]
     n_threads = min(torch.get_num_threads(), n_units)
     if n_threads <= 1:
         kernel(0, n_units, *arrays)
@@ -55,6 +59,12 @@ def call(kernel, n_units: int, *tensors: Tensor | float) -> None:
     jobs = [_threads(n_threads).submit(kernel, *span, *arrays) for span in pairwise(borders)]
     for job in jobs:
         job.result()
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """The tensor's memory; numpy has no bfloat16 and sees its bits."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 @functools.cache
@@ -71,7 +81,51 @@ def _power_of_two_polynomial() -> list[np.float32]:
 P0, P1, P2, P3, P4, P5, P6 = _power_of_two_polynomial()
 
 
-# Compiled from here on.
+def number(element):
+    """An element of an array of float32, or of one of bfloat16 bits, as float32: compiled code only."""
+    raise NotImplementedError
+
+
+def largest(row, n):
+    """Maximum of row[:n] as float32, NaN if one is there with its sign bit clear.
+
+    Compared as integers in the order of the floats: LLVM does not vectorise a float maximum that
+    must mind NaN.
+    """
+    raise NotImplementedError
+
+
+def put(row, e, value):
+    """Write row[e] = value (float32), rounded to nearest, ties to even, if the row holds bfloat16 bits."""
+    raise NotImplementedError
+
+
+# Compiled from here on. What is overloaded, and a function that passes a row on to it, is left to LLVM to
+# inline: numba's own inlining counts references to the row in the loop, which keeps it scalar.
+
+
+@overload(number)
+def _number(element):
+    if isinstance(element, types.Integer):
+        return lambda element: np.uint32(np.uint32(element) << np.uint32(16)).view(np.float32)
+    return lambda element: element
+
+
+@overload(put)
+def _put(row, e, value):
+    if isinstance(row.dtype, types.Integer):
+        return _put_rounded
+
+    def put_as_it_is(row, e, value):
+        row[e] = value
+
+    return put_as_it_is
+
+
+def _put_rounded(row, e, value):
+    bits = np.float32(value).view(np.uint32)
+    odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+    row[e] = np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
 @njit(**LOOPS)
@@ -145,17 +199,30 @@ def _ordered(bits):
 
 
 @njit(inline="always")
-def largest(row, n):
-    """Maximum of row[:n] (float32), NaN if one is there with its sign bit clear.
+def _ordered_16(bits):
+    """``_ordered`` for bfloat16."""
+    return np.int16(bits ^ np.int16(np.int16(bits >> np.int16(15)) & MANTISSA_AND_EXPONENT_16))
 
-    Compared as integers in the order of the floats: LLVM does not vectorise a float maximum that
-    must mind NaN.
-    """
+
+@overload(largest)
+def _largest(row, n):
+    return _largest_half if isinstance(row.dtype, types.Integer) else _largest_float
+
+
+def _largest_float(row, n):
     bits = row.view(np.int32)
     top = LOWEST
     for j in range(n):
         top = max(top, _ordered(bits[j]))
     return np.int32(_ordered(top)).view(np.float32)
+
+
+def _largest_half(row, n):
+    bits = row.view(np.int16)
+    top = LOWEST_16
+    for j in range(n):
+        top = max(top, _ordered_16(bits[j]))
+    return number(np.uint16(_ordered_16(top)))
 
 
 @njit(inline="always")

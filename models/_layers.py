@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models import _kernels
 from models._batch import gather_positions
 from models._errors import ModelError
+from models._kernels import products
 
 HIDDEN = -10000.0  # added to what attention must not see, where its scores are explicit
 
@@ -154,8 +155,8 @@ class Attention(nn.Module):
 
         mask (B, 1, 1 or M, L): added to explicit scores; None: fused, by lengths and causality.
         """
-        half = torch.is_autocast_enabled(x.device.type)
-        if mask is None and queries.shape[1] == 1 and not half and not torch.is_grad_enabled():
+        whole = products.half(x.device) is None
+        if mask is None and queries.shape[1] == 1 and whole and not torch.is_grad_enabled():
             return self._of_one(queries, x, lengths)
         q = self._heads(self.query(queries))  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)

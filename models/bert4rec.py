@@ -145,7 +145,8 @@ class Model(SequenceModel):
             if not counted.any():
                 return encoded.sum() * 0.0
             return catalogue_cross_entropy(encoded[counted], self.item_table(), targets[counted])
-        logits = encoded @ self.item_table()[1:].T  # every slot, filled or not, as there
+        # Every slot, filled or not, as there.
+        logits = _kernels.linear(encoded, self.item_table()[1:])
         losses = F.cross_entropy(
             logits.flatten(0, 1), (targets - 1).clamp(min=0).flatten(), reduction="none"
         )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from models import _cost, _numba
 from models._errors import ModelError
-from models._kernels import twins
+from models._kernels import products, twins
 
 BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
 NO_NUMBA = "No module named 'numba'"
@@ -107,15 +107,19 @@ def _installed() -> bool:
 
 
 def _compiled(x: Tensor) -> bool:
-    """Whether numba's kernels apply; half precision is taken to float32 for them and stays it."""
-    return x.dtype != torch.float64 and resolve(x.device).used == "numba"
+    """Whether numba's kernels apply."""
+    return x.dtype == torch.float32 and resolve(x.device).used == "numba"
+
+
+def reads_half(x: Tensor) -> bool:
+    """Whether one of numba's kernels applies that reads bfloat16 as well as float32."""
+    return x.dtype in (torch.float32, torch.bfloat16) and resolve(x.device).used == "numba"
 
 
 def infers(x: Tensor) -> bool:
     """Whether whole halves of a block run as one compiled kernel each: float32 where nothing is trained."""
-    if torch.is_grad_enabled() or _cost.is_counting() or x.dtype != torch.float32:
-        return False
-    return resolve(x.device).used == "numba" and not torch.is_autocast_enabled("cpu")
+    trains = torch.is_grad_enabled() or _cost.is_counting()
+    return _compiled(x) and not trains and not products.enabled()
 
 
 def _twin(function: Callable, x: Tensor) -> Callable:
@@ -128,6 +132,21 @@ def _fused(function: Callable) -> Callable:
     return torch.compile(function, dynamic=True)  # batches differ in both of their sizes
 
 
+def operand(x: Tensor) -> Tensor:
+    """What only products read, (..., D): rounded once for all of them, where half products are asked for.
+
+    Then (R, D) with at least as many rows, to be cut off by ``shaped``. Products of it, and GELU
+    between them, stay in half precision, which saves time in numba's kernels; others compute the
+    same from float32.
+    """
+    return products.operand(x) if products.enabled() and _compiled(x) else x
+
+
+def shaped(rows: Tensor, x: Tensor) -> Tensor:
+    """Results (R, M) of ``operand(x)`` as (..., M); results (..., M) as they are."""
+    return rows if rows.shape[:-1] == x.shape[:-1] else products.like(x, rows, rows.dtype)
+
+
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Zero a share p of the elements and scale the others by 1 / (1 - p), in training only."""
     if not training or p == 0:
@@ -135,24 +154,25 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if _compiled(x) and p < 1:
         from models._kernels import elementwise
 
-        return elementwise.dropout(x.float(), p)
+        return elementwise.dropout(x, p)
     return F.dropout(x, p)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight' + bias: x (..., K), weight (N, K), bias (N,) -> (..., N)."""
+    """x weight' + bias: x (..., K), weight (N, K), bias (N,) -> (..., N), in half precision if asked for."""
+    if products.enabled():
+        return products.linear(x, weight, bias)
     if not _multiplied(x, weight):
         return F.linear(x, weight, bias)
-    from models._kernels import products
+    from models._kernels import compiled_linear
 
-    return products.linear(x, weight, bias)
+    return compiled_linear.linear(x, weight, bias)
 
 
 def _multiplied(x: Tensor, weight: Tensor) -> bool:
     """Whether compiled kernels multiply x by weight (N, K): float32, widths of whole registers."""
-    plain = _cost.is_counting() or torch.is_autocast_enabled(x.device.type)
-    whole = x.dtype == torch.float32 and not any(width % WHOLE for width in weight.shape)
-    return whole and not plain and _compiled(x)
+    plain = _cost.is_counting() or products.enabled()
+    return _compiled(x) and not plain and not any(width % WHOLE for width in weight.shape)
 
 
 def feed_forward(
@@ -166,8 +186,8 @@ def feed_forward(
 ) -> Tensor:
     """LayerNorm(dropout(outer(dropout(gelu(inner(x))))) + x): (..., D) -> (..., D)."""
     if not _multiplied(x, inner.weight) or max(inner_p, p) >= 1:
-        hidden = gelu(inner(x), inner_p, training)
-        return add_norm(outer(hidden), x, norm, p, training)
+        hidden = gelu(inner(operand(x)), inner_p, training)
+        return add_norm(shaped(outer(hidden), x), x, norm, p, training)
     from models._kernels import fused_feed_forward
 
     parameters = (t for layer in (inner, outer, norm) for t in (layer.weight, layer.bias))
@@ -179,22 +199,21 @@ def add_norm(
     x: Tensor, residual: Tensor | None, norm: nn.LayerNorm, p: float, training: bool
 ) -> Tensor:
     """LayerNorm(dropout(x) + residual) over the last axis: (..., D), (..., D) or None -> (..., D)."""
-    if _compiled(x) and p < 1:
+    if reads_half(x) and p < 1:
         from models._kernels import elementwise
 
         p = p if training else 0.0
-        residual = None if residual is None else residual.float()
-        return elementwise.add_norm(x.float(), residual, norm.weight, norm.bias, norm.eps, p)
+        return elementwise.add_norm(x, residual, norm.weight, norm.bias, norm.eps, p)
     run = _twin(twins.add_norm, x)
     return run(x, residual, norm.weight, norm.bias, norm.eps, p, training)
 
 
 def gelu(x: Tensor, p: float, training: bool) -> Tensor:
     """dropout(gelu(x)) with the exact GELU (arXiv 1606.08415): (..., D) -> (..., D)."""
-    if _compiled(x) and p < 1:
+    if reads_half(x) and p < 1:
         from models._kernels import elementwise
 
-        return elementwise.gelu(x.float(), p if training else 0.0)
+        return elementwise.gelu(x, p if training else 0.0)
     return _twin(twins.gelu, x)(x, p, training)
 
 
@@ -207,9 +226,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
     """
     if _cost.is_counting():
         return _cost.attention(q, k, v, causal)
-    if q.device.type == "cpu" and q.dtype.itemsize < 4:
-        with torch.autocast("cpu", enabled=False):
-            return attention(q.float(), k.float(), v.float(), lengths, causal)
+    if q.device.type == "cpu" and torch.bfloat16 in (q.dtype, k.dtype):
+        q, k, v = (t.to(torch.float32, memory_format=torch.contiguous_format) for t in (q, k, v))
     if _compiled(q) and k.shape[2] > SHORT_ROW:
         from models._kernels import fused_attention
 
@@ -229,13 +247,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
 
 def has_cross_entropy(hidden: Tensor) -> bool:
     """Whether ``cross_entropy`` runs for queries (T, D): float32 on a CPU with numba, D a multiple of 16."""
-    return (
-        _compiled(hidden)
-        and not _cost.is_counting()
-        and hidden.dtype == torch.float32
-        and hidden.numel() > 0
-        and hidden.shape[1] % WHOLE == 0
-    )
+    wide = hidden.numel() > 0 and hidden.shape[1] % WHOLE == 0
+    return wide and _compiled(hidden) and not _cost.is_counting()
 
 
 def cross_entropy(
@@ -255,8 +268,9 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
 
     losses (T,) becomes -log softmax(logits)[target]; logits times scale (T, 1) become softmax minus the
     one-hot target. targets (T,) int64: columns.
+    Half logits are overwritten in half precision, their sums are float32.
     """
-    if _compiled(logits):
+    if reads_half(logits):
         from models._kernels import softmax
 
         softmax.cross_entropy_rows(logits, targets, losses, scale)
@@ -288,7 +302,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
 
     for input_weight, weight, *biases in layer.all_weights:
         input_bias, bias = biases or (None, None)
-        x = recurrence.gru(linear(x, input_weight, input_bias).float(), weight, bias)
+        x = recurrence.gru(linear(x, input_weight, input_bias), weight, bias)
     return x
 
 
@@ -302,5 +316,5 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if _compiled(x):
         from models._kernels import recurrence
 
-        return recurrence.conv_silu(x.float(), weight, bias)
+        return recurrence.conv_silu(x, weight, bias)
     return _twin(twins.conv_silu, x)(x, weight, bias)

@@ -2,7 +2,8 @@
 
 PyTorch's own dropout draws from one generator number by number (10 ns an element on one core, more
 than a matrix product of the same width); here the bits come from the element's index and the mask is
-drawn again in the backward pass instead of being kept. T rows, D columns; float32, contiguous.
+drawn again in the backward pass instead of being kept. T rows, D columns, contiguous; float32, and
+bfloat16 where products wrote it or read it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOOPS, ONE, ZERO, call, normal_cdf, random_bits
+from models._compiled import LOOPS, ONE, ZERO, call, normal_cdf, number, put, random_bits
 
 BLOCKS = 16  # of rows, each with its own sums for the gradients of a LayerNorm's weights
 INVERSE_SQRT_2_PI = np.float32(1 / math.sqrt(2 * math.pi))
@@ -60,7 +61,9 @@ class _AddNorm(torch.autograd.Function):
         rows, width = x.numel() // x.shape[-1], x.shape[-1]
         x = x.reshape(rows, width)
         added = None if residual is None else residual.reshape(rows, width).contiguous()
-        total, out, moments = torch.empty_like(x), torch.empty_like(x), x.new_empty(rows, 2)
+        total, out = (x.new_empty(rows, width, dtype=torch.float32) for _ in range(2))
+        moments = total.new_empty(rows, 2)
+        ctx.dtype = x.dtype
         inputs = (x.contiguous(), x if added is None else added, added is not None)
         call(_norm, rows, *inputs, weight, bias, np.float32(eps), *ctx.mask, total, moments, out)
         ctx.save_for_backward(total, moments, weight)
@@ -72,10 +75,10 @@ class _AddNorm(torch.autograd.Function):
         total, moments, weight = ctx.saved_tensors
         d_total = torch.empty_like(total)
         sums = total.new_zeros(2, BLOCKS, len(weight))
-        dropped = ctx.mask[2] > 0
-        d_x = torch.empty_like(total) if dropped else d_total
+        apart = ctx.mask[2] > 0 or ctx.dtype != total.dtype
+        d_x = torch.empty_like(total, dtype=ctx.dtype) if apart else d_total
         d_out = d_out.reshape(total.shape).contiguous()
-        arrays = (d_out, total, moments, weight, *ctx.mask, d_total, d_x, *sums)
+        arrays = (d_out, total, moments, weight, *ctx.mask, apart, d_total, d_x, *sums)
         call(_norm_backward, BLOCKS, *arrays)
         d_weight, d_bias = sums.sum(1)
         d_residual = d_total.view(ctx.shape) if ctx.needs_input_grad[1] else None
@@ -116,12 +119,12 @@ def gelu(x: Tensor, p: float) -> Tensor:
 # Compiled from here on.
 
 
-@njit(inline="always")
+@njit(**LOOPS)
 def _drop_row(source, out, first_index, seed_0, seed_1, threshold, scale):
     """Out = source with dropped elements 0 and the others scaled; may be the same row."""
     for e in range(len(out)):
         kept = random_bits(np.uint32(first_index + np.uint32(e)), seed_0, seed_1) >= threshold
-        out[e] = source[e] * scale if kept else ZERO
+        put(out, e, number(source[e]) * (scale if kept else ZERO))
 
 
 @njit(**LOOPS)
@@ -143,11 +146,12 @@ def _norm(
         if threshold > 0:
             _drop_row(x[i], row, np.uint32(i * width), seed_0, seed_1, threshold, scale)
         else:
-            row[:] = x[i]
+            for e in range(width):
+                row[e] = number(x[i, e])
         if has_residual:
             added = residual[i]
             for e in range(width):
-                row[e] += added[e]
+                row[e] += number(added[e])
         mean, variance = ZERO, ZERO
         for e in range(width):
             mean += row[e]
@@ -162,7 +166,7 @@ def _norm(
 
 @njit(**LOOPS)
 def _norm_backward(
-    first, last, d_out, total, moments, weight, seed_0, seed_1, threshold, scale,
+    first, last, d_out, total, moments, weight, seed_0, seed_1, threshold, scale, apart,
     d_total, d_x, d_weight, d_bias,
 ):  # fmt: skip
     rows = len(total)
@@ -173,9 +177,8 @@ def _norm_backward(
                 d_out[i], total[i], moments[i, 0], moments[i, 1], weight,
                 d_total[i], sum_weight, sum_bias,
             )  # fmt: skip
-            if threshold > 0:
-                start = np.uint32(i * total.shape[1])
-                _drop_row(d_total[i], d_x[i], start, seed_0, seed_1, threshold, scale)
+            if apart:
+                _finish(d_total[i], d_x[i], i, seed_0, seed_1, threshold, scale)
 
 
 @njit(inline="always")
@@ -200,22 +203,34 @@ def _norm_row_backward(g, row, mean, rate, weight, d_row, d_weight, d_bias):
 @njit(**LOOPS)
 def _gelu(first, last, x, seed_0, seed_1, threshold, scale, out):
     width = x.shape[1]
+    line = np.empty(width, np.float32)
     for i in range(first, last):
-        v, y = x[i], out[i]
+        row = x[i]
         for e in range(width):
-            cdf, _ = normal_cdf(v[e])
-            y[e] = v[e] * cdf
-        if threshold > 0:
-            _drop_row(y, y, np.uint32(i * width), seed_0, seed_1, threshold, scale)
+            v = number(row[e])
+            cdf, _ = normal_cdf(v)
+            line[e] = v * cdf
+        _finish(line, out[i], i, seed_0, seed_1, threshold, scale)
+
+
+@njit(**LOOPS)
+def _finish(line, out, i, seed_0, seed_1, threshold, scale):
+    """Out = row i of a result, with dropout if there is any."""
+    if threshold > 0:
+        _drop_row(line, out, np.uint32(i * len(out)), seed_0, seed_1, threshold, scale)
+    else:
+        for e in range(len(out)):
+            put(out, e, line[e])
 
 
 @njit(**LOOPS)
 def _gelu_backward(first, last, d_out, x, seed_0, seed_1, threshold, scale, d_x):
     width = x.shape[1]
+    line = np.empty(width, np.float32)
     for i in range(first, last):
-        v, g, d = x[i], d_out[i], d_x[i]
+        row, g = x[i], d_out[i]
         for e in range(width):
-            cdf, density = normal_cdf(v[e])
-            d[e] = g[e] * (cdf + v[e] * density * INVERSE_SQRT_2_PI)
-        if threshold > 0:
-            _drop_row(d, d, np.uint32(i * width), seed_0, seed_1, threshold, scale)
+            v = number(row[e])
+            cdf, density = normal_cdf(v)
+            line[e] = number(g[e]) * (cdf + v * density * INVERSE_SQRT_2_PI)
+        _finish(line, d_x[i], i, seed_0, seed_1, threshold, scale)

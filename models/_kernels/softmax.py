@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOG2_E, LOOPS, ONE, ZERO, call, exp2, largest
+from models._compiled import LOG2_E, LOOPS, ONE, ZERO, call, exp2, largest, number, put
 
 
 def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: Tensor) -> None:
@@ -20,12 +20,12 @@ def cross_entropy_rows(logits: Tensor, targets: Tensor, losses: Tensor, scale: T
 def _cross_entropy_rows(first, last, logits, targets, losses, scale):
     for i in range(first, last):
         row, target = logits[i], targets[i]
-        top, wanted = largest(row, len(row)), row[target]
+        top, wanted = largest(row, len(row)), number(row[target])
         shift, mass = top * LOG2_E, ZERO
         for j in range(len(row)):
-            e = exp2(row[j] * LOG2_E - shift)
-            row[j] = e
+            e = exp2(number(row[j]) * LOG2_E - shift)
+            put(row, j, e)
             mass += e
-        row[target] -= mass
+        put(row, target, number(row[target]) - mass)
         losses[i] = top - wanted + np.float32(math.log(mass))
         scale[i, 0] = ONE / mass

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models import _cost, _kernels, _numba
@@ -195,21 +194,21 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     state_size = p.A_log.shape[1]
     compiled = backend == "numba" and not _cost.is_counting()
     if compiled:  # two products, as copies of a product's halves would take longer
-        u, z = (F.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
+        u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
     else:
-        u, z = F.linear(x, p.in_proj).chunk(2, dim=-1)
+        u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
-    step_B_C = F.linear(u, p.x_proj)  # (B, L, R + 2N)
+    step_B_C = _kernels.linear(u, p.x_proj)  # (B, L, R + 2N)
     A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
     if compiled:
         from models._scan import numba_cpu
 
         y = numba_cpu.projected_scan(u, step_B_C, p.dt_proj, A, p.D, z, p.dt_bias)
-        return F.linear(y, p.out_proj)
+        return _kernels.linear(y, p.out_proj)
     step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
-    delta = F.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
+    delta = _kernels.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
     y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
-    return F.linear(y, p.out_proj)
+    return _kernels.linear(y, p.out_proj)
 
 
 def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:

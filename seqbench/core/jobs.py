@@ -56,7 +56,9 @@ class Training:
     # all-positions: a loss at every position of a window (masked ones for BERT4Rec); prefix: every prefix of a history
     # is a sample with the loss at its last position, as in RecBole
     objective: str = "all-positions"
-    precision: str = "fp32"  # fp32 | tf32 | bf16: arithmetic of training and scoring
+    precision: str = (
+        "fp32"  # fp32 | tf32 | bf16 | mixed: arithmetic of training, and of scoring's hidden layers
+    )
     targets_per_step: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
     learning_rate: float = 0.001  # Adam; the highest one of a schedule
     # constant | linear: to zero at max_steps, and the last step is the model: no patience, no choice of a step

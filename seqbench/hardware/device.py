@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..core.errors import UserError
 from .nvml import NO_DEVICE, Reading
 
 # Messages of torch's CPU allocator when the system refuses memory: it raises a plain RuntimeError.
@@ -31,30 +30,6 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has finished what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute a forward pass in fp32, in tf32 (products of a GPU rounded to 10 bits) or in bf16.
-
-    bf16 is PyTorch's autocast: weights, sums and the loss stay in float32. tf32 stays on afterwards,
-    because the backward pass must compute alike.
-
-    Raises:
-        UserError: tf32 on a device that does not have it.
-    """
-    if precision == "tf32" and not has_tf32(device):
-        raise UserError(
-            "precision tf32: this PyTorch sees no NVIDIA GPU of capability 8.0 or newer"
-        )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        yield
-
-
-def has_tf32(device: torch.device) -> bool:
-    """Whether products can be rounded to 10 bits there: NVIDIA GPUs of capability 8.0 or newer."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 class Stopwatch:

@@ -19,6 +19,7 @@ from models._scan import BACKENDS, HOW_TO_GET, resolve
 from models._scan import selfcheck as compare
 
 from . import device, environment, worker_env
+from .arithmetic import has_tf32
 from .leases import gpu_devices
 from .nvml import (
     HIDDEN,
@@ -279,10 +280,10 @@ def kernels(where: torch.device) -> Iterator[Row]:
         except ModelError as error:
             reason = str(error).partition("cannot run: ")[2].partition("; it needs")[0]
             yield Row(f"scan {name}", NO, reason, HOW_TO_GET[name])
-    for precision in ("tf32", "bf16"):
-        has = precision == "bf16" or device.has_tf32(where)
+    for precision in ("tf32", "bf16", "mixed"):
+        has = precision != "tf32" or has_tf32(where)
         words = "" if has else "NVIDIA GPUs of capability 8.0 or newer only"
-        remedy = "" if has else "measure in fp32 or bf16"
+        remedy = "" if has else "measure in fp32, bf16 or mixed"
         yield Row(f"precision {precision}", YES if has else NO, words, remedy)
 
 

@@ -369,4 +369,4 @@ def check_precision(precision: str) -> None:
         UserError: tf32 without an NVIDIA GPU.
     """
     if precision == "tf32" and device_kind() != "cuda":
-        raise UserError("precision tf32: exists on NVIDIA GPUs only; use fp32 or bf16 here")
+        raise UserError("precision tf32: exists on NVIDIA GPUs only; use fp32 or mixed here")

@@ -11,7 +11,8 @@ import torch
 import models
 
 from ..core.metrics import spread
-from .device import Stopwatch, arithmetic
+from .arithmetic import arithmetic
+from .device import Stopwatch
 
 SIDE = {
     "cpu": 2048,

@@ -22,6 +22,7 @@ from ..core.errors import UserError
 from ..core.jobs import MeasurementJob, Training
 from ..data import Dataset, open_dataset
 from ..hardware import device
+from ..hardware.arithmetic import arithmetic
 from ..hardware.device import EventClock, Stopwatch
 from ..hardware.nvml import NO_DEVICE, Nvml, Reading, energy_between
 from ..hardware.peak_throughput import ceilings
@@ -202,7 +203,7 @@ def _inference(
 
     def step() -> None:
         inputs = next(batches)
-        with device.arithmetic(job.precision, where), clocks["batch_s"].time():
+        with arithmetic(job.precision, where), clocks["batch_s"].time():
             with clocks["encode_s"].time():
                 query = model.query(inputs)
             with clocks["score_s"].time():
@@ -259,7 +260,7 @@ def _count_inference(
     inputs = next(workload.histories(job, data, 0, where))
 
     def step() -> None:
-        with device.arithmetic(job.precision, where):
+        with arithmetic(job.precision, where):
             _top(model.score(model.query(inputs)))
 
     counts = counting.count(step)

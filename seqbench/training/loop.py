@@ -27,6 +27,7 @@ from ..core.jobs import Training, TrainingJob
 from ..core.records import write_atomically
 from ..data import Dataset
 from ..hardware import device
+from ..hardware.arithmetic import arithmetic
 from . import ranking
 from .batches import Gatherer, Windows, epoch_batches, windows_for
 from .progress import Progress
@@ -285,7 +286,7 @@ def training_step(
 ) -> torch.Tensor:
     """Forward, backward and update on one batch; the detached loss (scalar). clip_norm: of all gradients together."""
     optimizer.zero_grad(set_to_none=True)
-    with device.arithmetic(precision, batch.windows.device):
+    with arithmetic(precision, batch.windows.device):
         loss = model.loss(batch)
     loss.backward()
     if clip_norm is not None:

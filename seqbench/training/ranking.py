@@ -19,7 +19,7 @@ from ..core import metrics
 from ..core.jobs import TrainingJob
 from ..data import Dataset
 from ..data.split import Split
-from ..hardware.device import arithmetic
+from ..hardware.arithmetic import arithmetic
 from .batches import gather_spans
 
 SEEN_ITEMS = ("kept", "excluded")

@@ -165,15 +165,6 @@ def test_impossible_dropout_is_refused(name, dropout):
         models.build(name, {"dropout": dropout}, N_ITEMS, MAX_LEN)
 
 
-@trained
-def test_scores_under_autocast_are_not_rounded_to_half_precision(name):
-    model = build(name, **having(name, n_layers=2)).eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        scores = model.scores(histories(4, MAX_LEN))
-    assert scores.dtype == torch.float32
-    assert not torch.equal(scores, scores.bfloat16().float())
-
-
 def test_unknown_models_are_refused():
     with pytest.raises(models.ModelError, match="'sasrek' is unknown; available: bert4rec"):
         models.load("sasrek")

@@ -1,12 +1,15 @@
 """Clocks and memory: on a CPU for real, on a GPU with stand-ins for the driver's objects."""
 
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from models._kernels import products
 from seqbench.core.errors import UserError
 from seqbench.hardware import device
+from seqbench.hardware.arithmetic import arithmetic
 from seqbench.hardware.nvml import NO_DEVICE
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -89,19 +92,34 @@ def test_the_size_that_a_gpu_was_asked_for_is_read_in_its_unit():
     assert device.describe_out_of_memory(MemoryError()) == "MemoryError"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "mixed"])
 def test_arithmetic_declares_what_is_computed(precision):
+    """On a CPU bf16 is mixed: products with weights in half precision, and nothing else."""
     a = torch.randn(4, 4)
-    with device.arithmetic(precision, torch.device("cpu")):
-        assert (a @ a).dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    exact = torch.nn.functional.linear(a, a)
+    with arithmetic(precision, torch.device("cpu")):
+        assert torch.equal(products.linear(a, a, None), exact) == (precision == "fp32")
+        assert (a @ a).dtype == torch.float32
         assert not torch.backends.cuda.matmul.allow_tf32
-    assert (a @ a).dtype == torch.float32
+    assert torch.equal(products.linear(a, a, None), exact)
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type")
+@pytest.mark.parametrize(("precision", "autocast"), [("fp32", False), ("bf16", True), ("mixed", False)])  # fmt: skip
+def test_bf16_on_a_gpu_is_autocast_and_mixed_is_not(precision, autocast, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        torch, "autocast", lambda *_, enabled: asked.append(enabled) or nullcontext()
+    )
+    with arithmetic(precision, torch.device("cuda")):
+        assert products.enabled() == (precision == "mixed")
+    assert asked == [autocast]
 
 
 def test_tf32_where_there_is_none_is_refused():
     with (
         pytest.raises(UserError, match="tf32"),
-        device.arithmetic("tf32", torch.device("cpu")),
+        arithmetic("tf32", torch.device("cpu")),
     ):
         pass
 

@@ -16,6 +16,14 @@ def test_every_optional_field_says_what_was_so_before_it(cls):
     assert BEFORE[cls.__name__].keys() == optional
 
 
+def test_the_precision_is_part_of_the_job():
+    half = [dataclasses.replace(JOB, training=Training(precision="mixed")) for _ in range(2)]
+    assert half[0].to_json() == half[1].to_json() != JOB.to_json()
+    assert TrainingJob.from_json(half[0].to_json()) == half[0]
+    measured = MeasurementJob("toy", "matched", 50, (("sasrec", ()),), precision="mixed")
+    assert '"precision":"mixed"' in measured.to_json()
+
+
 def test_a_new_optional_field_that_nobody_sets_is_not_written(monkeypatch):
     text = JOB.to_json()
     new = dataclasses.make_dataclass(

@@ -259,10 +259,11 @@ def test_a_test_curve_changes_nothing(tiny, tmp_path):
     assert "test" not in plain["curve"][0]
 
 
-def test_bfloat16_learns_nearly_the_same(tiny, tmp_path):
+def test_half_products_learn_nearly_the_same_and_weights_stay_whole(tiny, tmp_path):
     losses = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "mixed"):
         values, _, weights = run(tiny, tmp_path, precision=precision)
         losses.append(values["curve"][-1]["loss"])
         assert all(w.dtype == torch.float32 for w in weights.values())
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert any(not torch.equal(w, w.bfloat16().float()) for w in weights.values())

@@ -24,7 +24,7 @@ def clocked(monkeypatch):
     monkeypatch.setattr(peak_throughput, "ROWS", 3)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "mixed"])
 def test_rates_are_work_over_time(clocked, precision):
     found = peak_throughput.ceilings(torch.device("cpu"), precision, seconds=0.0)
     assert found["product_flop_per_s"] == 2 * 8**3 / 2.0
