@@ -127,6 +127,6 @@ def test_the_ablation_turns_off_what_is_only_fast_one_switch_a_step():
         ("eager", False, "fp32"),
         ("eager", True, "fp32"),
         ("torch", True, "fp32"),
-        ("auto", True, "bf16"),
+        ("auto", True, "mixed"),
         ("auto", True, "fp32"),
     ]

@@ -20,7 +20,7 @@ PEER_BATCH = 128  # sequences per step of RecTools and RePlay
 PREFIXES = 256  # prefixes per step of RecBole
 OUR_BATCH = 2048  # real targets per step, our default
 MODELS = ("sasrec", "mamba4rec", "gru4rec", "bert4rec")
-REDUCED = "bf16"  # the precision of further rows of ours
+REDUCED = "mixed"  # the precision of further rows of ours
 REFERENCE = "ours-sasrec"
 SAME_BATCH = "ours-sasrec-large"
 
