@@ -77,7 +77,6 @@ def html(
         spans=spans, is_heading=is_heading, shown_at_first=shown_at_first,
         inline=lambda drawing: jinja2.filters.Markup(pictures[drawing.name]),
     )  # fmt: skip
-    environment.tests["shown_at_first"] = shown_at_first
     return environment.get_template("index.html.j2").render(
         question=answer.question(content),
         as_of=as_of(content),
@@ -92,7 +91,7 @@ def html(
         scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
-        absent=answer.literals()["absent"],
+        **{key: answer.literals()[key] for key in ("absent", "scatter")},
         take=answer.literals()["take"].format(margin=fmt.percent(content.settings["margin"])),
         marks=next(
             (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
@@ -168,7 +167,7 @@ def board_rows(content: Tables, view: BoardView) -> list[tuple[Any, dict[str, An
     """Every model of a view: its row, its cells and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
     return [
-        (row, cells, answer.warnings_of(content, row))
+        (row, cells, answer.warnings_of(row))
         for row, cells in zip(rows, answer.cells_of(view), strict=True)
     ]
 
