@@ -147,7 +147,7 @@ def _sessions(times: pd.DataFrame, experiments: pd.DataFrame) -> Iterator[Row]:
     """Training steps and inference batches of equal settings that differ between two tracks: other sessions measured them."""
     settings = experiments[["path", "hyperparameters", "targets_per_step"]]
     times = times[times.curve.isna()].merge(settings, on="path")
-    alike = ["metric", "dataset", "seq_len", "model", "machine_name", "backend", "precision", *settings.columns[1:]]  # fmt: skip
+    alike = ["metric", "batch_size", "dataset", "seq_len", "model", "machine_name", "backend", "precision", *settings.columns[1:]]  # fmt: skip
     both = times.merge(times, on=alike, suffixes=("", "_other"))
     both["ratio"] = both["median"] / both.median_other
     for row in both[(both.ratio > DRIFT) | (both.ratio < 1 / DRIFT)].itertuples():

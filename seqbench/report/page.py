@@ -96,7 +96,7 @@ def html(
         marks=next(
             (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
         ),
-        board=[(view, board_rows(content, view)) for view in found],
+        board=[(view, board_rows(view)) for view in found],
         dataset_name=fmt.dataset_name,
         inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
         about_data=answer.about_data(content),
@@ -163,13 +163,11 @@ def chips(content: Tables, found: list[BoardView]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def board_rows(content: Tables, view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
+def board_rows(view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
     """Every model of a view: its row, its cells and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
-    return [
-        (row, cells, answer.warnings_of(row))
-        for row, cells in zip(rows, answer.cells_of(view), strict=True)
-    ]
+    both = zip(rows, answer.cells_of(view), strict=True)
+    return [(row, cells, answer.warnings_of(row)) for row, cells in both]
 
 
 def _text(file: str) -> str:

@@ -62,9 +62,8 @@ def publish(grid_path: Path, results: Path) -> Path:
         for entry in entries:
             store.copy_record(results / entry.path, new / entry.path)
         for name in asked["datasets"]:
-            store.copy_files(
-                results / "data" / name, new / "data" / name, ("users.npz", "dataset.json")
-            )
+            there, here = (root / "data" / name for root in (results, new))
+            store.copy_files(there, here, ("users.npz", "dataset.json"))
         tables(new)
     return folder
 

@@ -25,8 +25,7 @@ from .tables import Cell, Column, Table
 NOTHING = (DASH, "not measured")  # a column of these alone is left out
 Row = Mapping[str, Any]
 Rows = Callable[[Tables], pd.DataFrame]
-# Held against each other.
-COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))
+COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))  # held against each other  # fmt: skip
 STEPS = (("train", "epoch_s"), ("train", "share_of_roofline"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
 # What grows along the other curves.
 SIZE = {curve: column for curve, (_, column) in X.items() if curve != COMMON}
@@ -200,14 +199,14 @@ def quality(head: str, column: str, low: str = "", high: str = "", missing: str 
 
 
 def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "", missing: str = DASH) -> Field:  # fmt: skip
-    """A cost with its quartiles, in one unit for all rows under a heading; unit: or that of the quantity that the row is about."""
+    """A cost with its quartiles, in one unit for all rows under a heading and what was published; unit: or that of the quantity."""
 
     def cell(rows: list[Row], peers: list[Row]) -> Cell:
         row = rows[0]
         if not known(row[column]):
             return Cell(missing, mark="muted", title=row.get("reason") or "")
         about = row.get("metric", row.get("quantity"))
-        alike = [p[column] for p in peers if known(p[column]) and (unit or p.get("metric", p.get("quantity")) == about)]  # fmt: skip
+        alike = [p[c] for p in peers for c in {column, "published", "ours"} if known(p.get(c)) and (unit or p.get("metric", p.get("quantity")) == about)]  # fmt: skip
         suited = max(min(alike), max(alike) / 999)  # the smallest, unless the largest would be long
         factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, [suited])
         value, *ends = (fmt.significant(row[key] / factor) for key in (column, low, high) if known(row.get(key)))  # fmt: skip

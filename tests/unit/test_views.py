@@ -135,6 +135,14 @@ def test_costs_under_one_heading_share_their_unit():
     assert [row[1] for row in texts(table)[1:]] == ["90.0 s", "45.0 s", "70.0 s"]
 
 
+def test_what_was_published_and_ours_share_their_unit():
+    row = {"phase": "train", "quantity": "epoch_s", "track": "paper", "machine_name": "test-machine", "model": "sasrec", "published": 131.24, "ours": 19.3, "low": 19.2,
+           "high": 19.4, "share": 0.15, "verdict": "other hardware", "why": "device", "differs": NAN, "data_differs": NAN}  # fmt: skip
+    table = shown("paper-cost", paper=[row])
+    assert texts(table)[1] == ["SASRec", "131 s", "19.3 s", "15 %", "other hardware"]
+    assert table.rows[1][-1].mark == "muted"
+
+
 # --- cells --------------------------------------------------------------------------------------------------------------
 
 
