@@ -19,6 +19,7 @@ from .summary import SEEDS_FOR_A_CLAIM
 from .tables import CONDITION, MODEL, Tables, pick, trainings
 
 DRIFT = 1.1  # times the step of equal settings in another track
+LOWEST = "lowest seed, beside half of the highest"
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided
 CODES = {  # most serious first
@@ -104,7 +105,7 @@ def _quality(tables: Tables) -> Iterator[Row]:
     for _, own in tested.groupby(list(MODEL), sort=False) if len(tested) else ():
         lowest, limit = own.loc[own.value.idxmin()], APART * own.value.max()
         if lowest.value < limit:
-            yield _row("seeds_apart", lowest, (*MODEL, "seed"), value=lowest.value, limit=limit)
+            yield _row("seeds_apart", lowest, (*MODEL, "seed"), value=lowest.value, limit=limit, text=LOWEST)  # fmt: skip
     values = deciding(tables.frames["published_values"])
     for row in values[values.share < NEAR].itertuples():
         yield _row("below_published", row, MODEL, subject=row.source, value=row.share, limit=NEAR, text=row.basis)  # fmt: skip

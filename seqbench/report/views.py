@@ -411,7 +411,7 @@ BELOW_ONE = "Below 1 {focal} is cheaper. In brackets: quartiles."
 VIEWS = (
     View("advice", "take", "By data and length", of("advice", lambda f: ~f.variant.isin(("few_seeds", "alone"))), ("dataset", "seq_len"),
          (of_row("Ranks highest", lambda row: Cell(fmt.label(row["best"]), fmt.fixed(row["ndcg"], 3), row["best"]), number=False),), ("track",), ("machine_name",), (of_row("Take", _taken, number=False), of_row("Cheaper, not taken", _doubtful, number=False)), ("seen_items",),
-         note="Take: the cheapest inference among the trained models shown to rank at most {margin} below the highest; its time per 1,000 users. Not taken: a cheaper model, and how much lower it may rank. A machine that measured no inference is left out."),
+         note="Take: the cheapest inference among the trained models shown to rank at most {margin} below the highest; its time per 1,000 users. Not taken: a cheaper model, and how much lower it may rank, or why that is not judged. A machine that measured no inference is left out."),
     View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", of("paper", lambda f: f.phase.isna()),
          ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
