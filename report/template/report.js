@@ -8,7 +8,7 @@
   const heads = table ? [...table.querySelectorAll("thead th[data-key]")] : [];
   const body = table && table.tBodies[0];
   const rows = body ? [...body.rows] : [];
-  const scatters = [...document.querySelectorAll("figure.scatter")];
+  const scatters = [...document.querySelectorAll("#scatters > *")];
   const pressed = (set) => set.querySelector("[aria-pressed='true']");
   const first = Object.fromEntries(chips.map((set) => [set.dataset.chip, pressed(set).dataset.value]));
   const state = { ...first, sort: "ndcg", order: "" };
@@ -63,12 +63,7 @@
     table.dataset.kind = shown ? shown.dataset.kind : "";
     if (state.sort === "memory" && table.dataset.kind !== "cuda") Object.assign(state, { sort: "ndcg", order: "" });
     sort();
-    let drawn = false;
-    for (const figure of scatters) {
-      figure.hidden = !is(figure);
-      drawn = drawn || !figure.hidden;
-    }
-    document.getElementById("no-scatter").hidden = drawn;
+    for (const figure of scatters) figure.hidden = !is(figure);
     for (const line of document.querySelectorAll("p.about")) line.hidden = line.dataset.dataset !== state.dataset;
     for (const line of document.querySelectorAll("p.advice")) line.hidden = !is(line);
     const said = [];

@@ -19,7 +19,7 @@ from .verdicts import UNJUDGED, both_sides
 
 PLACE = [*CONDITION, "seen_items"]
 VIEW = [*PLACE, "machine_name", "device_kind"]
-VARIANTS = ("both", "best", "cheaper", "open", "unjudged", "unpriced", "few_seeds", "alone")
+VARIANTS = ("both", "best", "cheaper", "open", "unjudged_apart", "unjudged_few", "unpriced", "few_seeds", "alone")  # fmt: skip
 BEST, AS_GOOD, WORSE, OPEN, NO_VERDICT = "best", "as_good", "worse", "open", "unjudged"
 
 
@@ -77,5 +77,7 @@ def _of_view(own: pd.DataFrame) -> dict[str, Any]:
     if other is None:
         return row | {"variant": "best" if len(cheaper) else "both"}
     variant = "cheaper" if other is best else other.standing
+    if variant == NO_VERDICT:
+        variant += "_apart" if enough_seeds(other.n_seeds) else "_few"
     loss = taken.loss_high if other is best else other.loss_high
     return row | {"variant": variant, "other": other.model, "other_s": other.inference_s, "loss_high": loss}  # fmt: skip

@@ -14,32 +14,36 @@ import pandas as pd
 
 from ..core.display import TABLES
 from .costs import LENGTHS
+from .published_values import NEAR, deciding
 from .scaling_rows import CONCLUSIVE_SHARE
 from .tables import CONDITION, Tables, pick, unique
 from .verdicts import UNJUDGED, versus
 
 SEEN_KEPT = "kept"
 CURVES = (LENGTHS, "length-at-constant-tokens")  # where two costs cross: the first that tells
-STEP, MEMORY = ("train", "step_s"), ("train", "peak_allocated_bytes")
+STEP, INFERENCE = ("train", "step_s"), ("inference", "batch_s")
+MEMORY = ("train", "peak_allocated_bytes")
 SLOTS = {  # how the numbers a, b and c of a place are read
-    **dict.fromkeys(("better", "others"), ("count", "count", "count")),
+    **dict.fromkeys(("better", "conditions", "others"), ("count", "count", "count")),
     **dict.fromkeys(("smaller", "memory"), ("ratio", "ratio")),
-    **dict.fromkeys(("quality", "caution"), ("percent",)),
-    "faster": ("length", "length"),
+    **dict.fromkeys(("quality", "caution"), ("percent", "percent")),
+    **dict.fromkeys(("faster", "inference"), ("length", "length")),
     "step": ("ratio", "ratio", "length"),
     "crossing": ("length", "length", "ratio"),
     "crossing.two": ("length", "length", "length"),
 }
 VARIANTS = {
     "better": ("everywhere", "here", "some", "mixed", "worse", "worse_here", "level", "level_here", "few_seeds", "unclear", "unmeasured", "alone"),
+    "conditions": ("several", "one", "unmeasured", "alone"),
     "faster": ("always", "always_here", "never_here", "from", "never", "until", "unclear", "unmeasured", "alone"),
+    "inference": ("from", "until", "always", "never", "beyond", "unclear", "unmeasured", "alone"),
     "smaller": ("less", "more", "paper_only", "unclear", "unmeasured", "alone"),
     "quality": ("above", "below", "level", "open", "unmeasured", "alone"),
     "others": ("several", "none", "one", "unmeasured", "alone"),
     "step": ("slower", "slower_evenly", "faster", "faster_evenly", "mixed", "unmeasured", "alone"),
     "crossing": ("from", "two", "until", "always", "never", "beyond", "unclear", "unmeasured", "alone"),
     "memory": ("both", "paper", "matched", "unmeasured", "alone"),
-    "caution": ("below_published", "seeds_apart", "below_baseline", "few_seeds", "none"),
+    "caution": ("below_published", "both_below_published", "seeds_apart", "below_baseline", "few_seeds", "none"),
 }  # fmt: skip
 Said = dict[str, Any]
 
@@ -117,19 +121,17 @@ class DefaultView:
         return pick(self.tables.frames["cost_ratios"], **where)
 
     @cached_property
-    def crossovers(self) -> pd.DataFrame:
-        """Where its training step and the main comparator's cross, on every machine."""
-        where = {"model_a": self.tables.focal_model, "model_b": self.comparator, "phase": STEP[0], "metric": STEP[1]}  # fmt: skip
-        return pick(self.tables.frames["crossovers"], track=self.condition["track"], **where)
+    def verdicts(self) -> pd.Series:
+        """The set of its verdicts by condition, where any comparison is judged."""
+        places = self.comparisons.groupby(["dataset", "seq_len"])
+        return places.verdict.agg(set)[places.why.agg(lambda why: not why.isin(UNJUDGED).all())]
 
-    @cached_property
-    def turn(self) -> tuple[str, float | None, Any]:
-        """The same on the default machine: how, where, and the row of the first curve that tells."""
-        return self.turn_on(**self.machine)
-
-    def turn_on(self, **machine: Any) -> tuple[str, float | None, Any]:
-        """The same on one machine."""
-        rows, row = pick(self.crossovers, **machine), None
+    def turn(self, cost: tuple[str, str], **machine: Any) -> tuple[str, float | None, Any]:
+        """Where its cost and the main comparator's cross on one machine, if none is named the default one: how, where, and
+        the row of the first curve that tells."""
+        where = {"model_a": self.tables.focal_model, "model_b": self.comparator, "phase": cost[0], "metric": cost[1]}  # fmt: skip
+        where |= {"track": self.condition["track"], **(machine or self.machine)}
+        rows, row = pick(self.tables.frames["crossovers"], **where), None
         for row in (row for curve in CURVES for row in pick(rows, curve=curve).itertuples()):
             ahead = row.cheaper_max == self.tables.focal_model
             if pd.notna(row.x) and not row.extrapolated and row.share >= CONCLUSIVE_SHARE:
@@ -157,12 +159,9 @@ class DefaultView:
 
     def better(self) -> Said:
         """In how many conditions the focal model is better than every comparator, or worse than any."""
-        place = self.comparisons.groupby(["dataset", "seq_len"])
-        known = place.why.agg(lambda why: not why.isin(UNJUDGED).all())
-        verdicts = place.verdict.agg(set)[known]
-        n, ahead, behind = len(verdicts), sum(v == {"better"} for v in verdicts), sum("worse" in v for v in verdicts)  # fmt: skip
+        n, ahead, behind = len(self.verdicts), sum(v == {"better"} for v in self.verdicts), sum("worse" in v for v in self.verdicts)  # fmt: skip
         if not n:
-            return _is("few_seeds" if "few_seeds" in set(self.comparisons.why) else "unclear" if len(place) else "unmeasured")  # fmt: skip
+            return _is("few_seeds" if "few_seeds" in set(self.comparisons.why) else "unclear" if len(self.comparisons) else "unmeasured")  # fmt: skip
         if n == 1:
             return _is("here" if ahead else "worse_here" if behind else "level_here")
         if n == ahead:
@@ -171,10 +170,18 @@ class DefaultView:
             return _is("mixed" if behind else "some", ahead, n, behind or None)
         return _is("worse", behind, n) if behind else _is("level", None, n)
 
+    def conditions(self) -> Said:
+        """On how many datasets it is better in all conditions, and how many conditions are inconclusive."""
+        if len(self.verdicts) < 2:
+            return _is("unmeasured")
+        ahead = self.verdicts.map(lambda own: own == {"better"}).groupby("dataset").all()
+        still = sum("inconclusive" in own and "worse" not in own for own in self.verdicts)
+        return _is("several" if len(ahead) > 1 else "one", ahead.sum(), len(ahead), still)
+
     def faster(self) -> Said:
         """Up to which length its training step is longer than the main comparator's, and from which on it is shorter."""
         steps = self.ratios(STEP, track=self.condition["track"], **self.machine)
-        turn, at, curve = self.turn
+        turn, at, curve = self.turn(STEP)
         if curve is None:
             steps = pick(steps, source="dataset")
             found, here = set(steps.verdict), "_here" * (steps.seq_len.nunique() == 1)
@@ -188,6 +195,11 @@ class DefaultView:
         if turn in ("never", "beyond"):
             return _is("never", curve.x_max)
         return _is(turn, at)
+
+    def inference(self) -> Said:
+        """From which length on its inference is shorter than the main comparator's, or up to which."""
+        turn, at, curve = self.turn(INFERENCE)
+        return _is("unmeasured" if curve is None else turn, at)
 
     def smaller(self) -> Said:
         """Whether training needs less memory of a GPU than the main comparator: in the paper's set-up, and matched."""
@@ -230,12 +242,12 @@ class DefaultView:
 
     def crossing(self) -> Said:
         """From which length on the training step is shorter than the main comparator's, and the ratio at the longest one."""
-        turn, at, curve = self.turn
+        turn, at, curve = self.turn(STEP)
         if curve is None:
             return _is("unmeasured")
         if turn == "from" and not curve.bracketed:
-            for machine, kind in unique(self.crossovers, "machine_name", "device_kind"):
-                other, _, row = self.turn_on(machine_name=machine, device_kind=kind)
+            for machine, kind in unique(self.tables.frames["crossovers"], "machine_name", "device_kind"):  # fmt: skip
+                other, _, row = self.turn(STEP, machine_name=machine, device_kind=kind)
                 if machine != self.machine["machine_name"] and other == turn and row.bracketed:
                     return _is("two", at, row.low, row.high, machine_b=machine)
         return _is(turn, at, curve.x_max, curve.ratio_max)
@@ -253,10 +265,16 @@ class DefaultView:
         """What weighs most against the answer in the default condition."""
         here = pick(self.tables.frames["warnings"], **self.condition)
         here = here[here.seen_items.isna() | (here.seen_items == SEEN_KEPT)]
-        weak = here[here.model != self.tables.focal_model].sort_values("value")
-        for row in pick(weak, code="below_published").itertuples():
-            return _is("below_published", row.value, comparator=row.model, basis=row.text)
-        for code in VARIANTS["caution"][1:-1]:
+        values = deciding(pick(self.tables.frames["published_values"], **self.condition))
+        values = values.sort_values("share").drop_duplicates("model").set_index("model")
+        if values.share.min() < NEAR:
+            low, focal = values.iloc[0], self.tables.focal_model
+            said = {"comparator": low.name, "basis": low.basis}
+            if low.name == focal or focal not in values.index:
+                return _is("below_published", low.share, **said)
+            own = values.loc[focal]
+            return _is("both_below_published", low.share, own.share, **said, basis_b=own.basis)
+        for code in VARIANTS["caution"][2:-1]:
             if models := self.tables.ordered(pick(here, code=code).model):
                 return _is(code, comparator=models[0])
         return _is("none")

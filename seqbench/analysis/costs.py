@@ -29,11 +29,8 @@ SOURCES = {
 }  # fmt: skip
 ENDS = {"median": "", "q25": "_low", "q75": "_high"}
 KEY = (*CONDITION, "machine_name", "device", "device_kind", "threads", "model", "cost_source")
-COMPARED = tuple(
-    name
-    for name, quantity in QUANTITIES.items()
-    if quantity.better == LOWER and quantity.group in ("time", "memory", "energy")
-)
+GROUPS = ("time", "memory", "energy")
+COMPARED = tuple(name for name, q in QUANTITIES.items() if q.better == LOWER and q.group in GROUPS)
 SESSION = ["machine_name", "device_kind", "job", "phase", "metric"]
 
 

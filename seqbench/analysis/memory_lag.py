@@ -22,6 +22,5 @@ def rows(tables: Tables) -> pd.DataFrame:
     best = frame.dataset.map(oracle)
     shares = {"share": frame["mean"], "share_low": frame.ci_low, "share_high": frame.ci_high}
     frame = frame.assign(lag=frame.dataset.map(lag), **{k: v / best for k, v in shares.items()})
-    return frame.sort_values(["track", "lag"], kind="stable")[TABLES["memory"]].reset_index(
-        drop=True
-    )
+    frame = frame.sort_values(["track", "lag"], kind="stable", ignore_index=True)
+    return frame[TABLES["memory"]]

@@ -25,12 +25,8 @@ Columns = dict[tuple[str, str], np.ndarray]  # (probe, group) -> users (U,) bool
 
 def summarise(entries: list[Entry]) -> list[dict[str, Any]]:
     """Return rows of every condition (dataset, track, length) whose records hold probes; older ones are left out."""
-    able = [e for e in entries if e.training and e.ok and _has_probes(e)]
+    able = [e for e in entries if e.training and e.ok and "test-shuffled/rank" in e.record["samples"]["arrays"]]  # fmt: skip
     return [row for members in by_condition(able) for row in _rows_of_condition(members)]
-
-
-def _has_probes(entry: Entry) -> bool:
-    return "test-shuffled/rank" in entry.record["samples"]["arrays"]
 
 
 def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:

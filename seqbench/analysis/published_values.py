@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..core.display import QUANTITIES, TABLES
 from .summary import enough_seeds
-from .tables import Tables, compared_tracks, pick
+from .tables import MODEL, Tables, compared_tracks, pick
 
 METRICS = ("ndcg@10", "hr@10")  # the one that decides first
 ABOVE, REACHED, BELOW, UNSURE = "above", "reached", "below", "inconclusive"
@@ -29,9 +29,8 @@ NEAR = 0.9  # share of the published value that our mean must have for an interv
 KEY = ["dataset", "seq_len", "model", "seen_items", "metric"]
 OURS = {"mean": "ours", "ci_low": "ours_low", "ci_high": "ours_high", "n_seeds": "n_seeds"}
 PROTOCOL = "paper"  # the track of the paper's protocol
-UNKNOWN, DEVICE, WORKLOAD = "not published", "device", "workload"
-FEW, WIDE = "few_seeds", "interval"
-INCOMPARABLE = "not comparable"
+UNKNOWN, DEVICE, WORKLOAD, FEW, WIDE = "not published", "device", "workload", "few_seeds", "interval"  # fmt: skip
+INCOMPARABLE, ELSEWHERE = "not comparable", "other hardware"
 CELL = ["model", "phase", "quantity"]
 QUALITY = {"metric": "quantity", "mean": "ours", "ci_low": "low", "ci_high": "high", "n_seeds": "n_seeds"}  # fmt: skip
 COST = {"metric": "quantity", "median": "ours", "q25": "low", "q75": "high", "batch_size": "ours_batch"}  # fmt: skip
@@ -53,6 +52,13 @@ def rows(tables: Tables, published: Iterable[Mapping[str, Any]]) -> pd.DataFrame
     return found[TABLES["published_values"]]
 
 
+def deciding(values: pd.DataFrame) -> pd.DataFrame:
+    """A row per value that we have beside it, of NDCG where that was published; `basis`: its metric and treatment of seen items."""
+    values = values[values.share.notna()].drop_duplicates([*MODEL, "seen_items", "source", "note"])
+    labels = values.metric.map(lambda metric: QUANTITIES[metric].label)
+    return values.assign(basis=labels + ", seen items " + values.seen_items)
+
+
 def _verdicts(*columns: pd.Series) -> np.ndarray:
     """Where our intervals lie beside published values; columns: ours, low, high, published, seeds."""
     ours, low, high, published, seeds = columns
@@ -63,8 +69,7 @@ def _verdicts(*columns: pd.Series) -> np.ndarray:
 def paper_rows(tables: Tables, paper: Mapping[str, Any]) -> pd.DataFrame:
     """A row per cell of the paper's table and track; of a cost one per machine that measured it.
 
-    A cost of the same workload on a GPU is only described (`less`, `same`, `more`, by our quartiles), because the paper's
-    GPU is not known. Ratios of costs are judged in claims.py.
+    A cost of the same workload is not judged, because the paper's GPU is not known: ratios of costs are, in claims.py.
     """
     frames = tables.frames
     tracks = compared_tracks(tables.settings, [PROTOCOL, *frames["experiments"].get("track", ())])
@@ -114,5 +119,4 @@ def _of_cell(row: Any) -> tuple[str | None, str | None]:
         return row.beside, (FEW if few else WIDE) if row.beside == UNSURE else None
     if (row.track, row.device_kind, row.ours_batch) != (PROTOCOL, "cuda", row.published_batch):
         return INCOMPARABLE, WORKLOAD
-    above, below = row.low > row.published, row.high < row.published
-    return "more" if above else "less" if below else "same", DEVICE
+    return ELSEWHERE, DEVICE

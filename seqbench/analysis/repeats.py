@@ -21,8 +21,7 @@ Pairs = Sequence[tuple[Entry, Entry]]
 def rows(pairs: Pairs) -> Iterator[dict[str, Any]]:
     """A row per training that two machines made and treatment of seen items: the test metric of both."""
     for a, b in pairs:
-        about = {f"machine_{k}": e.machine for k, e in (("a", a), ("b", b))}
-        about |= {f"track_{k}": e.job["track"] for k, e in (("a", a), ("b", b))}
+        about = {"machine_a": a.machine, "machine_b": b.machine, "track_a": a.job["track"], "track_b": b.job["track"]}  # fmt: skip
         about |= {key: a.job[key] for key in ("dataset", "seq_len", "model", "seed")}
         for seen_items in SEEN_ITEMS:
             first, second = _mean(a, seen_items), _mean(b, seen_items)

@@ -55,15 +55,14 @@ def summarise(
             for model in dict.fromkeys([*points, *missing]):
                 own, why = points.get(model, {}), missing.get(model)
                 if len(own) >= 2 or why:
-                    row = _growth(curves[model]) if len(own) >= 2 else _too_short(own)
+                    row = {"n_points": len(own), "x_min": min(own, default=None), "x_max": max(own, default=None)}  # fmt: skip
+                    row |= _growth(curves[model]) if len(own) >= 2 else {}
                     row |= {"missing": "; ".join(why) if why else None}
                     growth.append({**where, "model": model, **dict.fromkeys(GROWTH), **row})
             for pair in combinations(points, 2):
                 if row := _crossover(*(curves[model] for model in pair)):
                     who = dict(zip(("model_a", "model_b"), pair, strict=True))
-                    ends = {
-                        f"cheaper_{end}": pair[row[f"ratio_{end}"] >= 1] for end in ("min", "max")
-                    }
+                    ends = {f"cheaper_{end}": pair[row[f"ratio_{end}"] >= 1] for end in ("min", "max")}  # fmt: skip
                     crossovers.append({**where, **who, **row, **ends})
     return growth, crossovers
 
@@ -156,8 +155,7 @@ def _growth(curve: scaling.Curve) -> dict[str, Any]:
     """The slope at the long end and, of points enough, parameters of t = a + b x^c and how well that curve fits."""
     x, own = curve.x, curve.medians
     rounds = min(len(samples) for samples in curve.samples.values())
-    row: dict[str, Any] = {"n_points": len(x), "n_rounds": rounds, "x_min": x[0], "x_max": x[-1]}
-    row |= {"growth": float(own[0, -1] / own[0, 0])}
+    row: dict[str, Any] = {"n_rounds": rounds, "growth": float(own[0, -1] / own[0, 0])}
     if len(x) >= scaling.FEWEST_POINTS:
         row |= _fitted(curve)
     row |= _estimate("slope_end", scaling.end_slope(x, own), scaling.end_slope(x, curve.resampled))
@@ -177,12 +175,6 @@ def _fitted(curve: scaling.Curve) -> dict[str, Any]:
 def _estimate(name: str, value: np.ndarray, values: np.ndarray) -> dict[str, float]:
     low, high = scaling.interval(values)
     return {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
-
-
-def _too_short(points: dict[float, np.ndarray]) -> dict[str, Any]:
-    """Of a model without two points: how many it has."""
-    ends = {"x_min": min(points, default=None), "x_max": max(points, default=None)}
-    return {"n_points": len(points), **ends}
 
 
 def _crossover(first: scaling.Curve, second: scaling.Curve) -> dict[str, Any] | None:
@@ -213,9 +205,8 @@ def _crossover(first: scaling.Curve, second: scaling.Curve) -> dict[str, Any] | 
 
 def _beyond(a: scaling.Curve, b: scaling.Curve) -> dict[str, Any]:
     """A crossing of the fitted curves beyond the measured range, if nearly all resamples have one."""
-    (at,), found = (
-        scaling.extrapolated_crossing(*fits) for fits in zip(a.fits, b.fits, strict=True)
-    )
+    both = zip(a.fits, b.fits, strict=True)
+    (at,), found = (scaling.extrapolated_crossing(*fits) for fits in both)
     share = float(np.isfinite(found).mean())
     if not np.isfinite(at) or share < CONCLUSIVE_SHARE:
         return {}

@@ -15,10 +15,7 @@ from ..core.store import Entry
 SPLITS = ("valid", "test")
 SEEN_ITEMS = ("kept", "excluded")
 TIES = ("conservative", "average")
-SETTINGS = (
-    *("objective", "max_steps", "targets_per_step", "patience_steps", "learning_rate", "precision"),
-    "kernels",
-)
+SETTINGS = ("objective", "max_steps", "targets_per_step", "patience_steps", "learning_rate", "precision", "kernels")  # fmt: skip
 OUTCOME = (
     *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
     *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
@@ -61,9 +58,8 @@ def backend(entry: Entry) -> dict[str, Any]:
 def throttled(entry: Entry) -> str | None:
     """What kept the GPU's clocks down while it was measured, in any phase and round."""
     parts = [part for rounds in (entry.values.get("sampler") or {}).values() for part in rounds]
-    return (
-        "; ".join(sorted({r for part in parts for r in part.get("throttle_reasons", ())})) or None
-    )
+    reasons = {reason for part in parts for reason in part.get("throttle_reasons", ())}
+    return "; ".join(sorted(reasons)) or None
 
 
 def experiment_row(entry: Entry) -> dict[str, Any]:

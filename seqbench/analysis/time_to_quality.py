@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..core.display import PRIMARY_METRIC, TABLES
 from ..core.jobs import Training
-from .costs import core_seconds
+from .costs import ENDS, core_seconds
 from .tables import CONDITION, Tables, pick
 
 SHARE = 0.95
@@ -43,7 +43,6 @@ def rows(tables: Tables) -> pd.DataFrame:
     found = found.astype({"n_seeds": int, "n_reached": int})
     found = found.merge(tables.frames["costs"].dropna(subset="step_s"), on=who, how="left")
     unit = core_seconds(found)
-    found["seconds"] = found.steps * found.step_s * unit
-    found["seconds_low"] = found.steps_low * found.step_s_low * unit
-    found["seconds_high"] = found.steps_high * found.step_s_high * unit
+    for end in ENDS.values():
+        found[f"seconds{end}"] = found[f"steps{end}"] * found[f"step_s{end}"] * unit
     return tables.sorted(found[TABLES["time_to_quality"]])

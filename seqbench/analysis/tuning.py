@@ -24,9 +24,8 @@ def trials(folder: Path) -> Iterator[dict[str, Any]]:
             record = folder / study.trial_path(trial["number"]) / "record.json"
             if record.exists():
                 environment = json.loads(record.read_text(encoding="utf-8"))["environment"]
-                row = {**about, **trial, "trial": trial["number"]}
+                row = {**about, **trial, "trial": trial["number"], "machine_name": environment["machine_name"]}  # fmt: skip
                 row |= {"chosen": json.dumps(trial["chosen"], sort_keys=True)}
-                row |= {"machine_name": environment["machine_name"]}
                 yield {column: row.get(column) for column in TABLES["tuning"]}
 
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.display import PRIMARY_METRIC, QUANTITIES, TABLES
+from ..core.display import PRIMARY_METRIC, TABLES
 from ..core.jobs import FULL_LENGTH, Training
 from ..data.variants import variants
 from .groups import APART
-from .published_values import NEAR
+from .published_values import NEAR, deciding
 from .summary import SEEDS_FOR_A_CLAIM
 from .tables import CONDITION, MODEL, Tables, pick, trainings
 
 DRIFT = 1.1  # times the step of equal settings in another track
+LOWEST = "lowest seed, beside half of the highest"
 NOISY = 0.25  # interquartile range as a share of the median
 TIED = 0.1  # share of users whose test item a tie decided
 CODES = {  # most serious first
@@ -104,12 +105,10 @@ def _quality(tables: Tables) -> Iterator[Row]:
     for _, own in tested.groupby(list(MODEL), sort=False) if len(tested) else ():
         lowest, limit = own.loc[own.value.idxmin()], APART * own.value.max()
         if lowest.value < limit:
-            yield _row("seeds_apart", lowest, (*MODEL, "seed"), value=lowest.value, limit=limit)
-    values = tables.frames["published_values"]  # NDCG first: it decides where it was published
-    values = values.drop_duplicates([*MODEL, "seen_items", "source", "note"])
-    for row in values[values.share.lt(NEAR)].itertuples():
-        basis = f"{QUANTITIES[row.metric].label}, seen items {row.seen_items}"
-        yield _row("below_published", row, MODEL, subject=row.source, value=row.share, limit=NEAR, text=basis)  # fmt: skip
+            yield _row("seeds_apart", lowest, (*MODEL, "seed"), value=lowest.value, limit=limit, text=LOWEST)  # fmt: skip
+    values = deciding(tables.frames["published_values"])
+    for row in values[values.share < NEAR].itertuples():
+        yield _row("below_published", row, MODEL, subject=row.source, value=row.share, limit=NEAR, text=row.basis)  # fmt: skip
 
 
 def _below(code: str, summary: pd.DataFrame, limits: pd.DataFrame) -> Iterator[Row]:
@@ -142,15 +141,15 @@ def _costs(tables: Tables) -> Iterator[Row]:
     times = main[main.metric.isin(["step_s", "batch_s"])]
     for row in times[times.iqr > NOISY * times["median"]].itertuples():
         yield _row("noisy", row, subject=row.metric, value=row.iqr / row.median, limit=NOISY)
-    yield from _sessions(pick(times, metric="step_s"), tables.frames["experiments"])
+    yield from _sessions(times, tables.frames["experiments"])
 
 
-def _sessions(steps: pd.DataFrame, experiments: pd.DataFrame) -> Iterator[Row]:
-    """Training steps of equal settings that differ between two tracks: other sessions measured them."""
+def _sessions(times: pd.DataFrame, experiments: pd.DataFrame) -> Iterator[Row]:
+    """Training steps and inference batches of equal settings that differ between two tracks: other sessions measured them."""
     settings = experiments[["path", "hyperparameters", "targets_per_step"]]
-    steps = steps[steps.curve.isna()].merge(settings, on="path")
-    alike = ["dataset", "seq_len", "model", "machine_name", "backend", "precision", *settings.columns[1:]]  # fmt: skip
-    both = steps.merge(steps, on=alike, suffixes=("", "_other"))
+    times = times[times.curve.isna()].merge(settings, on="path")
+    alike = ["metric", "batch_size", "dataset", "seq_len", "model", "machine_name", "backend", "precision", *settings.columns[1:]]  # fmt: skip
+    both = times.merge(times, on=alike, suffixes=("", "_other"))
     both["ratio"] = both["median"] / both.median_other
     for row in both[(both.ratio > DRIFT) | (both.ratio < 1 / DRIFT)].itertuples():
         yield _row("sessions_apart", row, (*MODEL, "machine_name"), subject=row.metric, value=row.ratio, limit=DRIFT, text=f"beside track {row.track_other}")  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.collect import Tables
+from ..analysis.warnings import CODES
 from ..core.yaml_files import read
 from . import format as fmt
 from .format import DASH, known
@@ -18,6 +19,7 @@ from .tables import Cell, Column, Table
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "report" / "template"
 VERDICTS = ("better", "faster", "smaller")
+BELOW = {"better": "conditions", "faster": "inference"}  # in small letters below a verdict
 SENTENCES = ("quality", "others", "step", "crossing", "memory", "caution")
 DIMENSIONS = {"dataset": "dataset", "length": "seq_len", "track": "track", "seen": "seen_items", "machine": "machine_name"}  # fmt: skip
 NOT_MEASURED = "not measured"
@@ -57,7 +59,9 @@ def question(tables: Tables) -> str:
 
 def verdicts(tables: Tables) -> list[Answer]:
     """The verdicts of the first screen, in its order."""
-    return list(_answers(tables, VERDICTS))
+    below = {a.place: a.text for a in _answers(tables, tuple(BELOW.values()))}
+    found = _answers(tables, VERDICTS)
+    return [replace(a, about=below.get(BELOW.get(a.place, "")) or a.about) for a in found]
 
 
 def sentences(tables: Tables) -> list[Answer]:
@@ -84,7 +88,7 @@ def said(row: dict[str, Any], machines: dict[str, str]) -> Answer:
         "length": fmt.count(row["seq_len"]),
         "machine": machines.get(row["machine_name"], ""),
         "machine_b": machines.get(row["machine_b"], ""),
-        "basis": row["basis"],
+        **{key: row[key] for key in ("track", "basis", "basis_b")},
         **{s: fmt.slot(row[s], row[f"{s}_as"]) for s in "abc" if known(row[f"{s}_as"])},
     }
     head = words["verdicts"].get(row["place"], {})
@@ -117,6 +121,12 @@ class BoardView:
     advice: str
 
     @property
+    def lacks(self) -> str:
+        """What its scatter would need and was not measured."""
+        rows = self.rows[self.rows.ndcg.notna()]
+        return "quality" if rows.empty else "cost" if rows.train_s.isna().all() else ""
+
+    @property
     def state(self) -> dict[str, str]:
         """Chip -> value, as the page's address has it."""
         return {chip: str(getattr(self, chip)) for chip in DIMENSIONS}
@@ -133,7 +143,7 @@ COLUMNS = (
     ("hr", "HR@10", "Hit rate at 10; higher is better", True),
     ("epoch", "Epoch", "Time of one pass over the training targets; lower is better", False),
     ("inference", "Inference per 1,000 users", "Time to rank all items for 1,000 users; lower is better", False),
-    ("memory", "GPU memory", "Peak memory allocated while training; lower is better", False),
+    ("memory", "GPU memory allocated", "Peak memory allocated by tensors while training; lower is better", False),
     ("quality", "Time to quality", "Time of training until 95 % of the best final validation value of this condition; lower is better", False),
 )  # fmt: skip
 # Key of a column -> its column of the table, the unit of that, and where its mark stands.
@@ -172,7 +182,7 @@ def _advice(tables: Tables) -> dict[tuple, str]:
         model = row["model"] if known(row["model"]) else row["best"]
         said[tuple(row[key] for key in DIMENSIONS.values())] = literals()["advice"][row["variant"]].format(
             model=fmt.label(model), other=fmt.label(row["other"]) if known(row["other"]) else "",
-            a=fmt.quantity("s", row["inference_s"]), b=fmt.quantity("s", row["other_s"]), loss=fmt.percent(row["loss_high"]),
+            a=f"{fmt.significant(row['inference_s'])} s", b=f"{fmt.significant(row['other_s'])} s", loss=fmt.percent(row["loss_high"]),
         )  # fmt: skip
     return said
 
@@ -272,9 +282,7 @@ def about_data(tables: Tables) -> list[tuple[str, str]]:
     return [(name, "; ".join(dict.fromkeys(said))) for name, said in found.items()]
 
 
-def warnings_of(tables: Tables, row: Any) -> list[str]:
+def warnings_of(row: Any) -> list[str]:
     """What the warnings of a row of the leaderboard say, notes left out."""
-    rows = tables.frames["warnings"]
-    grave = set(rows.code[rows.level != "note"]) if len(rows) else set()
     codes = row.warnings.split() if known(row.warnings) else ()
-    return [fmt.warning(code) for code in codes if code in grave]
+    return [fmt.warning(code) for code in codes if CODES[code] != "note"]

@@ -17,11 +17,11 @@ from matplotlib.ticker import PercentFormatter
 from ..analysis.collect import Tables
 from ..analysis.tables import pick
 from ..analysis.verdicts import versus
-from ..analysis.warnings import CODES
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
+from .answer import warnings_of
 from .figures_cost import first_track, groups
-from .format import condition, known, label, percent, short
+from .format import condition, label, percent, short
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 QUALITY = QUANTITIES[PRIMARY_METRIC].label
@@ -61,7 +61,9 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
         dataset, seq_len, track, seen_items, machine, kind = key
         if rows.train_s.isna().all():
             continue
-        rows = rows[columns].assign(warnings=rows.warnings.map(_grave))
+        rows = rows[columns].assign(
+            warnings=["; ".join(warnings_of(row)) for row in rows.itertuples()]
+        )
         first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
             f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}", "answer",
@@ -101,14 +103,9 @@ def _scatter(rows: pd.DataFrame, kind: str) -> Figure:
     return axis.figure
 
 
-def _grave(codes: object) -> str:
-    """Codes of warnings that are no mere notes."""
-    return " ".join(c for c in (str(codes) if known(codes) else "").split() if CODES[c] != "note")
-
-
 def _warned(row: object) -> str:
     """A model's name, with a mark where a warning stands about it."""
-    return f"{short(row.model)} (!)" if known(row.warnings) else short(row.model)
+    return f"{short(row.model)} (!)" if row.warnings else short(row.model)
 
 
 # --- where it wins ------------------------------------------------------------------------------------------------------

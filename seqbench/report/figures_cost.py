@@ -16,7 +16,7 @@ from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..analysis.tables import pick, tracks_in_order
 from ..core.display import QUANTITIES
 from . import style
-from .format import condition, crossing, label, machine_names, short, unit_for
+from .format import condition, label, length, machine_names, short, unit_for
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
@@ -131,7 +131,7 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: float) -> None:
-    """Rings where the focal model's measured medians cross another's, with the lengths; about, where only both sides are known."""
+    """Rings where the focal model's measured medians cross another's, with the lengths, or those on both sides."""
     labels, rings = Labels(axis), []
     names = (labels.inside.x1, labels.inside.y0, axis.figure.bbox.x1, labels.inside.y1)
     labels.taken.append(names)  # of the lines, at their ends
@@ -150,7 +150,8 @@ def _crossings(axis: Axes, rows: pd.DataFrame, found: pd.DataFrame, factor: floa
             axis.plot((row.low, row.high), (y, y), color=MUTED, linewidth=1)
         axis.plot(row.x, y, marker="o", markersize=10, markerfacecolor="none", color=MUTED, markeredgewidth=2)  # fmt: skip
         labels.keep_free((row.x, row.x), (y, y), 6)
-        rings.append((row.x, y, f"{short(row.model_b)} {crossing(row.x, row.bracketed)}"))
+        at_x = f"{length(row.low)} to {length(row.high)}" if row.bracketed else length(row.x)
+        rings.append((row.x, y, f"{short(row.model_b)} {at_x}"))
     for x, y, text in rings:
         labels.beside(x, y, text, below=True)
 

@@ -25,11 +25,9 @@ VERDICTS = {
     **dict.fromkeys(("worse", "dearer"), ("▼", "bad")),
     **dict.fromkeys(("reproduced", "reached"), ("✓", "good")),
     **dict.fromkeys(("not reproduced", "below", "failed"), ("✗", "bad")),
-    "less": ("↓", "good"),
-    "more": ("↑", "bad"),
-    **dict.fromkeys(("equivalent", "same"), ("=", "level")),
+    "equivalent": ("=", "level"),
     **dict.fromkeys(("inconclusive", "not published", "not comparable"), ("?", "open")),
-    "not measured": ("", "muted"),
+    **dict.fromkeys(("not measured", "other hardware"), ("", "muted")),
     "direction only": ("~", "open"),
 }
 
@@ -205,11 +203,6 @@ def length(value: float) -> str:
     return count(value) if not known(value) or value <= 1000 or value % 1 == 0 else count(float(f"{value:.1e}"))  # fmt: skip
 
 
-def crossing(value: float, bracketed: bool) -> str:
-    """A length at which costs cross; in one digit where only the sizes on both its sides were measured."""
-    return f"about {count(float(f'{value:.0e}'))}" if bracketed else length(value)
-
-
 SLOTS = {
     "ratio": ratio,
     "percent": percent,
@@ -241,6 +234,7 @@ WARNINGS = {
     "dirty": "Made with uncommitted code",
     "below_published": "Far below its published value",
 }
+LEAST = ("below_popularity", "below_baseline", "below_published", "seeds_apart", "few_seeds")  # should lie above  # fmt: skip
 
 
 def warning(code: str) -> str:

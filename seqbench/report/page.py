@@ -77,7 +77,6 @@ def html(
         spans=spans, is_heading=is_heading, shown_at_first=shown_at_first,
         inline=lambda drawing: jinja2.filters.Markup(pictures[drawing.name]),
     )  # fmt: skip
-    environment.tests["shown_at_first"] = shown_at_first
     return environment.get_template("index.html.j2").render(
         question=answer.question(content),
         as_of=as_of(content),
@@ -92,12 +91,12 @@ def html(
         scaled_from=scaled_from(content),
         columns=COLUMNS,
         default=default,
-        absent=answer.literals()["absent"],
+        **{key: answer.literals()[key] for key in ("absent", "scatter")},
         take=answer.literals()["take"].format(margin=fmt.percent(content.settings["margin"])),
         marks=next(
             (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
         ),
-        board=[(view, board_rows(content, view)) for view in found],
+        board=[(view, board_rows(view)) for view in found],
         dataset_name=fmt.dataset_name,
         inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
         about_data=answer.about_data(content),
@@ -164,13 +163,11 @@ def chips(content: Tables, found: list[BoardView]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def board_rows(content: Tables, view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
+def board_rows(view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
     """Every model of a view: its row, its cells and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
-    return [
-        (row, cells, answer.warnings_of(content, row))
-        for row, cells in zip(rows, answer.cells_of(view), strict=True)
-    ]
+    both = zip(rows, answer.cells_of(view), strict=True)
+    return [(row, cells, answer.warnings_of(row)) for row, cells in both]
 
 
 def _text(file: str) -> str:

@@ -36,13 +36,8 @@ OF_MACHINE = {
 }  # fmt: skip
 OF_ALL = {
     "effectiveness": ("summary", TABLES["summary"]),
-    **{
-        name: (name, None)
-        for name in (
-            *("answers", "leaderboard", "advice", "comparisons", "time_to_quality", "claims", "paper"),
-            *("published_values", "warnings", "budgets", "origins", "repeats", "machine_effect", "searches"),
-        )
-    },
+    **{name: (name, None) for name in ("answers", "leaderboard", "advice", "comparisons", "time_to_quality", "claims", "paper",
+                                       "published_values", "warnings", "budgets", "origins", "repeats", "machine_effect", "searches")},
 }  # fmt: skip
 PAGE = Path("docs/report")  # beside the README, with the scatter of the default view
 DIGITS = "%.6g"  # more than any of these numbers supports
@@ -67,9 +62,8 @@ def publish(grid_path: Path, results: Path) -> Path:
         for entry in entries:
             store.copy_record(results / entry.path, new / entry.path)
         for name in asked["datasets"]:
-            store.copy_files(
-                results / "data" / name, new / "data" / name, ("users.npz", "dataset.json")
-            )
+            there, here = (root / "data" / name for root in (results, new))
+            store.copy_files(there, here, ("users.npz", "dataset.json"))
         tables(new)
     return folder
 

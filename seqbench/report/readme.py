@@ -42,7 +42,15 @@ def of_machine(name: str, content: Tables) -> str:
         "machine.md.j2",
         name=name,
         environments=_environments(content),
-        runs=[_run(*key, own) for key, own in rows.groupby(["kind", "track"], sort=True)],
+        runs=[
+            {
+                "kind": kind,
+                "track": track,
+                "n": len(own),
+                "datasets": ", ".join(dict.fromkeys(own.dataset)),
+            }
+            for (kind, track), own in rows.groupby(["kind", "track"], sort=True)
+        ],
         failed=rows[rows.status != "ok"].to_dict("records"),
         warnings=[(fmt.warning(code), int(n)) for code, n in dict(counts).items()],
     )
@@ -56,11 +64,6 @@ def _environments(content: Tables) -> list[dict[str, Any]]:
         own["torch"] = facts["packages"].get("torch")
         counts[tuple(own.items())] += facts["records"]
     return [dict(own) | {"records": n} for own, n in counts.items()]
-
-
-def _run(kind: str, track: str, rows: Any) -> dict[str, Any]:
-    datasets = ", ".join(dict.fromkeys(rows.dataset))
-    return {"kind": kind, "track": track, "n": len(rows), "datasets": datasets}
 
 
 def _rendered(template: str, **values: Any) -> str:

@@ -155,7 +155,8 @@ class Labels:
     def _write(self, x: float | None, y: float, text: str, places: list) -> None:
         at_x, at_y = self.axis.transData.transform((1 if x is None else x, y))
         at_x = self.inside.x0 if x is None else at_x
-        wide, high = (len(text) + 1) * LETTER, LINE
+        wide = (len(text) + 1) * LETTER
+        high = LINE if x is not None else 1.7 * LINE  # a level line stays apart from the next one
         best, least = None, np.inf
         for k, (right, up, align) in enumerate(places):
             x0 = at_x + right - {"left": 0, "right": wide, "center": wide / 2}[align]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,7 @@ from .tables import Cell, Column, Table
 NOTHING = (DASH, "not measured")  # a column of these alone is left out
 Row = Mapping[str, Any]
 Rows = Callable[[Tables], pd.DataFrame]
-# Held against each other.
-COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))
+COSTS = (("train", "step_s"), ("train", "peak_allocated_bytes"), ("inference", "batch_s"))  # held against each other  # fmt: skip
 STEPS = (("train", "epoch_s"), ("train", "share_of_roofline"), ("train", "peak_reserved_bytes"), ("train", "saved_bytes"), ("inference", "batch_s"))  # of the ablation  # fmt: skip
 # What grows along the other curves.
 SIZE = {curve: column for curve, (_, column) in X.items() if curve != COMMON}
@@ -65,11 +64,13 @@ class View:
 def tables(content: Tables) -> dict[str, list[Table]]:
     """All tables that have rows, by section of the page."""
     found: dict[str, list[Table]] = {}
+    words = {"margin": fmt.percent(content.settings["margin"]), "focal": fmt.label(content.focal_model)}  # fmt: skip
     for view in VIEWS:
         frame = view.rows(content)
         if "verdict" in frame and frame.verdict.eq(ABSENT).all():
             continue  # published values alone answer nothing
-        note = view.note.format(margin=fmt.percent(content.settings["margin"]))
+        view = replace(view, caption=view.caption.format(**words), note=view.note.format(**words))
+        note = view.note
         for values in unique(frame, *view.split) if view.split else [()]:
             part = pick(frame, **dict(zip(view.split, values, strict=True)))
             if len(part):
@@ -198,14 +199,14 @@ def quality(head: str, column: str, low: str = "", high: str = "", missing: str 
 
 
 def measured(head: str, column: str, low: str = "", high: str = "", unit: str = "", missing: str = DASH) -> Field:  # fmt: skip
-    """A cost with its quartiles, in one unit for all rows under a heading; unit: or that of the quantity that the row is about."""
+    """A cost with its quartiles, in one unit for all rows under a heading and what was published; unit: or that of the quantity."""
 
     def cell(rows: list[Row], peers: list[Row]) -> Cell:
         row = rows[0]
         if not known(row[column]):
             return Cell(missing, mark="muted", title=row.get("reason") or "")
         about = row.get("metric", row.get("quantity"))
-        alike = [p[column] for p in peers if known(p[column]) and (unit or p.get("metric", p.get("quantity")) == about)]  # fmt: skip
+        alike = [p[c] for p in peers for c in {column, "published", "ours"} if known(p.get(c)) and (unit or p.get("metric", p.get("quantity")) == about)]  # fmt: skip
         suited = max(min(alike), max(alike) / 999)  # the smallest, unless the largest would be long
         factor, name = fmt.unit_for(unit or QUANTITIES[about].unit, [suited])
         value, *ends = (fmt.significant(row[key] / factor) for key in (column, low, high) if known(row.get(key)))  # fmt: skip
@@ -241,12 +242,14 @@ def _verdict(row: Row) -> Cell:
 
 
 def _crossing(row: Row) -> Cell:
-    """Where the cheaper of two models changes: the length with its interval, or which is cheaper all along."""
+    """Where the cheaper of two models changes: the length with its interval or what it lies between, or which is cheaper all along."""
     if known(row["x"]):
         winner = "changes" if row["extrapolated"] else fmt.label(row["cheaper_max"])
-        ends = f"{'measured ' * bool(row['bracketed'])}[{fmt.length(row['low'])}, {fmt.length(row['high'])}]"
+        low, high = (fmt.length(row[end]) for end in ("low", "high"))
+        if row["bracketed"]:
+            return Cell(f"{winner} above a crossing between {low} and {high}")
         beyond = ", extrapolated" * bool(row["extrapolated"])
-        return Cell(f"{winner} from {fmt.crossing(row['x'], row['bracketed'])}", ends + beyond, row["x"])  # fmt: skip
+        return Cell(f"{winner} from {fmt.length(row['x'])}", f"[{low}, {high}]{beyond}", row["x"])
     if row["cheaper_min"] == row["cheaper_max"]:
         return Cell(f"{fmt.label(row['cheaper_max'])} throughout", mark="muted")
     return Cell("inconclusive", mark="open")
@@ -269,8 +272,16 @@ def _marks(rows: list[Row], _: list[Row]) -> Cell:
     detail = ", ".join(found) if known(first["focal_value"]) else ""
     if len(rows) == 1 and known(first["ratio_or_difference"]):
         published = f", published {fmt.ratio(first['published'])}" * known(first["published"])
-        detail = "exponent " * (first["kind"] == "growth") + fmt.ratio(first["ratio_or_difference"]) + published  # fmt: skip
+        detail = "difference of log-log slopes " * (first["kind"] == "growth") + fmt.ratio(first["ratio_or_difference"]) + published  # fmt: skip
     return Cell(word, detail, mark=mark, title=why)
+
+
+def _allowed(row: Row) -> Cell:
+    """What the value of a warning should be, with its limit."""
+    limit, sign = row["limit"], "≥" if row["code"] in fmt.LEAST else "≤"
+    if known(limit) and row["code"] == "sessions_apart":
+        sign = f"{fmt.significant(1 / limit)} to"
+    return Cell(f"{sign} {fmt.significant(limit)}" if known(limit) else DASH, value=limit)
 
 
 def _until(rows: list[Row], peers: list[Row]) -> Cell:
@@ -284,24 +295,18 @@ def _until(rows: list[Row], peers: list[Row]) -> Cell:
     return Cell(f"{fmt.count(row['steps'])} steps", value=None)
 
 
-def _highest(row: Row) -> Cell:
-    return Cell(fmt.label(row["best"]), fmt.fixed(row["ndcg"], 3), row["best"])
-
-
 def _taken(row: Row) -> Cell:
     if not known(row["model"]):
         return Cell("not measured", mark="muted")
-    return Cell(
-        fmt.label(row["model"]), fmt.quantity("s", row["inference_s"]), row["model"], "best"
-    )
+    return Cell(fmt.label(row["model"]), f"{fmt.significant(row['inference_s'])} s", row["model"], "best")  # fmt: skip
 
 
 def _doubtful(row: Row) -> Cell:
-    """Of a cheaper model whose rank is open: its inference, and the upper end of what it loses."""
-    if row["variant"] not in ("open", "unjudged"):
+    """Of a cheaper model that is not taken: its inference, and the upper end of what it loses, or why that is not judged."""
+    said = {"open": f"up to −{fmt.percent(row['loss_high'])}", "unjudged_apart": "not judged: a seed ended far below the others", "unjudged_few": "not judged: too few seeds"}  # fmt: skip
+    if row["variant"] not in said:
         return Cell(DASH, mark="muted")
-    lost = f"up to −{fmt.percent(row['loss_high'])}" if row["variant"] == "open" else "seeds far apart"  # fmt: skip
-    return Cell(fmt.label(row["other"]), f"{fmt.quantity('s', row['other_s'])}, {lost}", row["other"])  # fmt: skip
+    return Cell(fmt.label(row["other"]), f"{fmt.significant(row['other_s'])} s, {said[row['variant']]}", row["other"])  # fmt: skip
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------
@@ -401,25 +406,25 @@ RATIO, CROSSING = (signed("ratio", fmt.ratio),), (of_row("", _crossing, number=F
 JUDGED = (number("Share", "share", fmt.percent), of_row("Verdict", _verdict, number=False))
 MARKS = "✓ reproduced · ~ the direction holds, the published figure does not · ✗ not reproduced · ? inconclusive"
 OPEN = "▲ better · ▼ worse · = within the margin · ? inconclusive: the interval does not lie beyond the margin of {margin} of the better mean, Holm's correction keeps it open, or seeds lie apart."
-BELOW_ONE = "Below 1 the focal model is cheaper. In brackets: quartiles."
+BELOW_ONE = "Below 1 {focal} is cheaper. In brackets: quartiles."
 
 VIEWS = (
     View("advice", "take", "By data and length", of("advice", lambda f: ~f.variant.isin(("few_seeds", "alone"))), ("dataset", "seq_len"),
-         (of_row("Ranks highest", _highest, number=False),), ("track",), ("machine_name",), (of_row("Take", _taken, number=False), of_row("Cheaper, but open", _doubtful, number=False)), ("seen_items",),
-         note="Take: the cheapest inference among the trained models shown to rank at most {margin} below the highest; its time per 1,000 users. Open: a cheaper model, and how much lower it may rank. A machine that measured no inference is left out."),
+         (of_row("Ranks highest", lambda row: Cell(fmt.label(row["best"]), fmt.fixed(row["ndcg"], 3), row["best"]), number=False),), ("track",), ("machine_name",), (of_row("Take", _taken, number=False), of_row("Cheaper, not taken", _doubtful, number=False)), ("seen_items",),
+         note="Take: the cheapest inference among the trained models shown to rank at most {margin} below the highest; its time per 1,000 users. Not taken: a cheaper model, and how much lower it may rank, or why that is not judged. A machine that measured no inference is left out."),
     View("paper-quality", "paper", "The paper's MovieLens-1M table: quality", of("paper", lambda f: f.phase.isna()),
          ("model",), (quality("Published", "published", missing=PUBLISHED),), ("quantity",), ("track",), (quality("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-cost", "paper", "The paper's MovieLens-1M table: cost", _paper_costs, ("model",),
          (measured("Published", "published", missing=PUBLISHED),), ("cost",), ("track", "machine_name"), (measured("Ours", "ours", "low", "high"), *JUDGED)),
     View("paper-differs", "paper", "What differs from the paper's set-up", of("paper", lambda f: f.differs.notna()), ("track", "differs"), heading=("data_differs",)),
     View("claims", "paper", "The paper's claims", of("claims"), ("claim", "source"), (), ("kind",), ("track",), (Field("Verdict", _marks, number=False),), note=MARKS),
-    View("ratios-length", "lengths", "The focal model's cost over each comparator's, synthetic full-length batches", _ratios(COMMON),
+    View("ratios-length", "lengths", "{focal}'s cost over that of each other model, synthetic full-length batches", _ratios(COMMON),
          ("seq_len",), (), ("fixed", "cost"), ("comparator",), RATIO, ("machine_name",), note=BELOW_ONE),
     View("crossings-length", "lengths", "Which model is cheaper, and from which length on", _crossed(COMMON),
-         ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval, or the measured lengths on both sides."),
-    View("differences", "where", f"Difference in {NDCG} to each comparator, share of the better mean", versus,
+         ("cost",), (), ("machine_name", "fixed"), ("model_b",), CROSSING, note="In brackets: 95 % bootstrap interval. Between: no length between these two was measured."),
+    View("differences", "where", f"Difference in {NDCG} of {{focal}} to each other model, share of the better mean", versus,
          ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",), note=OPEN),
-    View("ratios", "where", "The focal model's cost over each comparator's, on the datasets", _ratios("dataset"),
+    View("ratios", "where", "{focal}'s cost over that of each other model, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "cost"), ("comparator",), RATIO, ("track",), note=BELOW_ONE),
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
          ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Time where every seed gets there, else how many seeds do. In brackets: quartiles."),
@@ -430,7 +435,8 @@ VIEWS = (
          ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),
     View("search", "more", "The search behind a tuned track", of("searches", main=True), ("model", "chosen"),
          (number("Trials", "trials"), number("Failed", "failed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
-          quality("Finals", "mean"), measured("Time", "train_s", unit="s")), MADE),
+          quality("Finals", "mean"), of_row("Chosen", lambda row: Cell("the default" if row["chosen_trial"] == 0 and known(row["default"]) else f"trial {fmt.count(row['chosen_trial'])}"), number=False),
+          measured("Time", "train_s", unit="s")), MADE),
     View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation,
          ("track",), (), ("dataset", "seq_len", "machine_name", "cost"), ("model",), (measured("", "median", "q25", "q75"),)),
     View("protocols", "more", f"{NDCG} of the same models under other protocols", of("protocols"),
@@ -444,11 +450,11 @@ VIEWS = (
     View("costs", "more", "Cost on the datasets", _costs("time", "memory"), ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
     View("arithmetic", "more", "Arithmetic and energy on the datasets", _costs("arithmetic", "energy"),
          ("model",), (), ("dataset", "seq_len"), ("cost",), (measured("", "median"),), ("track", "machine_name")),
-    View("ratios-size", "more", "The focal model's cost over each comparator's, other curves", _ratios(*SIZE),
+    View("ratios-size", "more", "{focal}'s cost over that of each other model, other curves", _ratios(*SIZE),
          ("x",), (), ("machine_name", "source", "fixed", "cost"), ("comparator",), RATIO, note=BELOW_ONE),
     View("crossings-size", "more", "Which model is cheaper, and from where on, other curves", _crossed(*SIZE), ("cost",), (), ("machine_name", "curve", "fixed"), ("model_b",), CROSSING),
     View("warnings", "provenance", "Warnings", _warnings, ("code", "track", "seen_items", "model", "subject", "machine_name", "text"),
-         (number("Value", "value", fmt.significant), number("Limit", "limit", fmt.significant), of_total("Cases", "count", "of")), ("dataset", "seq_len")),
+         (number("Value", "value", fmt.significant), of_row("Should be", _allowed), of_total("Cases", "count", "of")), ("dataset", "seq_len")),
     View("failed", "provenance", "Experiments that failed", of("experiments", lambda f: f.status != "ok"), ("path", "status", "reason")),
     View("machines", "provenance", "Machines", _machines, ("machine_name", "device", "cpu", "os", "python"),
          (number("Cores", "n_cpus"), measured("Memory", "memory_bytes", unit="bytes"), number("Threads", "threads"), number("Trainings", "trainings"), number("Measurements", "measurements"), number("Failed", "failed"))),

@@ -52,11 +52,11 @@ def faster(tables):
     machine = rows.machine_name.iloc[0]
     step = {"track": TRACK, "machine_name": machine, "phase": "train", "metric": "step_s"}
     curve = "length-at-constant-batch"
-    crossing = one(tables.frames["crossovers"], "x", curve=curve, model_a=FOCAL, model_b=COMPARATOR, **step)  # fmt: skip
+    crossing = only(tables.frames["crossovers"], curve=curve, model_a=FOCAL, model_b=COMPARATOR, **step).iloc[0]  # fmt: skip
     ratio = one(tables.frames["cost_ratios"], "ratio", source=curve, seq_len=200, comparator=COMPARATOR, **step)  # fmt: skip
     return {
         "machine": machine, "machine_label": machine_names(tables.settings)[machine], "label": label(FOCAL),
-        "focal": FOCAL, "comparator": COMPARATOR, "ratio": ratio, "crossing": crossing,
+        "focal": FOCAL, "comparator": COMPARATOR, "ratio": ratio, "low": crossing.low, "high": crossing.high,
         "focal_s": one(rows, "epoch_s", model=FOCAL), "comparator_s": one(rows, "epoch_s", model=COMPARATOR),
     }  # fmt: skip
 

@@ -35,7 +35,7 @@ def answer_row(place="quality", variant="above", **numbers):
     row = {
         "place": place, "variant": variant, "focal": "mamba4rec", "comparator": "sasrec", "dataset": "ml-1m", "seq_len": 200,
         "track": "matched", "machine_name": "test-machine", "device_kind": "cpu",
-        "machine_b": MISSING, "basis": MISSING,
+        "machine_b": MISSING, "basis": MISSING, "basis_b": MISSING,
     }  # fmt: skip
     for slot in "abc":
         row[slot], row[f"{slot}_as"] = numbers.get(slot, (MISSING, MISSING))

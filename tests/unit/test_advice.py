@@ -46,7 +46,7 @@ def told(**changes):
         ({"sasrec": "open"}, ("open", "mamba4rec", "sasrec")),
         ({"sasrec": "as_good", "gru4rec": "open"}, ("open", "sasrec", "gru4rec")),
         ({"gru4rec": "as_good", "sasrec": "open"}, ("cheaper", "gru4rec", "mamba4rec")),  # what is dearer is no choice
-        ({"sasrec": "unjudged"}, ("unjudged", "mamba4rec", "sasrec")),
+        ({"sasrec": "unjudged"}, ("unjudged_apart", "mamba4rec", "sasrec")),
         ({"sasrec": "unjudged", "gru4rec": "open"}, ("open", "mamba4rec", "gru4rec")),
         ({"sasrec": "as_good", "prices": {"mamba4rec": 1.0, "sasrec": 0.99}}, ("both", "mamba4rec", None)),  # quartiles meet
         ({"sasrec": "as_good", "prices": {"sasrec": 1.0}}, ("unpriced", None, None)),

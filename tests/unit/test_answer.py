@@ -26,7 +26,7 @@ def test_every_variant_has_a_literal_and_every_literal_a_variant():
     assert set(answer.literals()["answers"]) == {f"{p}.{v}" for p, v in EVERY}
     shown = {f"{p}.{v}" for p, v in EVERY if p in answer.VERDICTS}
     assert set(answer.literals()["tones"]) == shown
-    assert {*answer.VERDICTS, *answer.SENTENCES} == set(VARIANTS)
+    assert {*answer.VERDICTS, *answer.BELOW.values(), *answer.SENTENCES} == set(VARIANTS)
 
 
 @pytest.mark.parametrize(("place", "variant"), EVERY)
@@ -57,7 +57,11 @@ def test_without_a_comparator_nothing_is_said_of_it(place):
 
 
 NOWHERE = ("unmeasured", "alone")
-COST = [(p, v) for p, v in EVERY if p in ("step", "crossing", "memory") and v not in NOWHERE]
+COST = [
+    (p, v)
+    for p, v in EVERY
+    if p in ("step", "crossing", "inference", "memory") and v not in NOWHERE
+]
 
 
 @pytest.mark.parametrize(("place", "variant"), COST)
@@ -70,6 +74,24 @@ def test_a_sentence_about_cost_names_its_machines(place, variant):
 def test_a_caution_says_which_value_was_published():
     row = answer_row("caution", "below_published", a=(0.76, "percent")) | {"basis": "HR@10, seen items kept"}  # fmt: skip
     assert "76 % of its published HR@10, seen items kept" in answer.said(row, {}).text
+
+
+def test_a_caution_names_the_focal_model_beside_the_furthest():
+    row = answer_row("caution", "both_below_published", a=(0.76, "percent"), b=(0.86, "percent"))
+    text = answer.said(row | {"comparator": "bert4rec", "basis": "HR@10, x", "basis_b": "HR@10, y"}, {}).text  # fmt: skip
+    assert "BERT4Rec reaches 76 % of its published value (HR@10, x)" in text
+    assert "Mamba4Rec 86 % of its own (HR@10, y)" in text
+
+
+def test_small_letters_below_a_verdict_say_how_far_it_goes():
+    rows = [answer_row("better", "some", a=(3, "count"), b=(7, "count")), answer_row("faster", "unclear")]  # fmt: skip
+    more = [answer_row("conditions", "several", a=(1, "count"), b=(4, "count"), c=(4, "count"))]
+    more.append(answer_row("inference", "from", a=(2451.2, "length")))
+    better, faster = answer.verdicts(tables(answers=rows + more))
+    assert "matched, seen items kept" in better.about and "1 of 4 datasets" in better.about
+    assert "inference: from L of about 2,500" in faster.about
+    plain = answer.verdicts(tables(answers=[*rows, answer_row("inference", "unmeasured")]))
+    assert [a.about for a in plain] == ["NDCG@10 against every trained model", "training step against SASRec, Test CPU, 2 CPUs"]  # fmt: skip
 
 
 def test_there_are_at_most_five_sentences_and_the_others_give_way():
@@ -120,7 +142,7 @@ def test_a_mark_stands_only_where_the_table_has_one(column):
 def test_memory_has_a_column_on_a_gpu_only():
     gpu = {"machine_name": "gpu-box", "device_kind": "cuda", "memory_bytes": 3 * 2**30}
     heads = {v.kind: [c.text for c in answer.leaderboard(v).columns] for v in answer.views(tables([board_row(), board_row(**gpu)]))}  # fmt: skip
-    assert "GPU memory" in heads["cuda"] and "GPU memory" not in heads["cpu"]
+    assert "GPU memory allocated" in heads["cuda"] and "GPU memory allocated" not in heads["cpu"]
 
 
 def test_what_is_missing_says_why():
@@ -167,10 +189,9 @@ def test_the_default_view_is_that_of_the_answers():
 
 
 def test_notes_mark_no_row():
-    found = [{"level": "note", "code": "noisy"}, {"level": "warn", "code": "below_baseline"}]
-    content = tables([board_row(warnings="noisy below_baseline")], warnings=found)
+    content = tables([board_row(warnings="noisy below_baseline")])
     ((row,),) = [view.rows.itertuples() for view in answer.views(content)]
-    assert answer.warnings_of(content, row) == ["Below a non-parametric baseline"]
+    assert answer.warnings_of(row) == ["Below a non-parametric baseline"]
 
 
 def test_every_warning_has_words():

@@ -241,23 +241,76 @@ def test_memory_is_that_of_a_gpu_in_both_set_ups(rows, smaller, sentence):
     assert (row.get("machine_name") == "gpu") == (sentence[0] != "unmeasured")
 
 
-def published(model, share):
-    return {"track": "matched", "dataset": "toy", "seq_len": 50, "model": model, "seen_items": "kept", "source": "a",
+def published(model, share, seen_items="kept"):
+    return {"track": "matched", "dataset": "toy", "seq_len": 50, "model": model, "seen_items": seen_items, "source": "a",
             "note": "", "metric": "ndcg@10", "share": share, "verdict": "below"}  # fmt: skip
 
 
 def test_caution_names_what_weighs_most():
-    weak = [published("mamba4rec", 0.2), published("gru4rec", 0.6), published("sasrec", 0.8)]
+    weak = [
+        published("gru4rec", 0.6),
+        published("gru4rec", 1.1, "excluded"),
+        published("sasrec", 0.8),
+    ]
     row = said("caution", published_values=weak)
     assert (row.variant, row.comparator, row.a) == ("below_published", "gru4rec", 0.6)
     assert row.basis == "NDCG@10, seen items kept"
-    assert said("caution", published_values=weak[:1]).variant == "none"  # no comparator
     low = [row for m, v in (("mamba4rec", 0.2), ("gru4rec", 0.1), ("markov", 0.15)) for row in quality(m, v)]  # fmt: skip
     row = said("caution", summary=low)
     assert (row.variant, row.comparator) == ("below_baseline", "gru4rec")
     one = [row for m in MODELS for row in quality(m, 0.1, 1)]
     assert said("caution", summary=one).variant == "few_seeds"
     assert said("caution").variant == "none"
+
+
+@pytest.mark.parametrize(
+    ("focal", "expected"),
+    [
+        ([0.9, 0.85], ("both_below_published", 0.6, 0.85)),  # the lowest of both
+        ([1.2], ("both_below_published", 0.6, 1.2)),
+        ([0.5], ("below_published", 0.5)),
+    ],
+)
+def test_one_rule_says_how_far_the_focal_model_and_the_furthest_one_lie_below(focal, expected):
+    own = [published("mamba4rec", share, seen) for share, seen in zip(focal, ("kept", "excluded"), strict=False)]  # fmt: skip
+    row = said("caution", published_values=[*own, published("gru4rec", 0.6), published("sasrec", 0.95)])  # fmt: skip
+    assert slots(row) == expected
+    assert row.comparator == ("gru4rec" if len(expected) > 2 else "mamba4rec")
+    assert said("caution", published_values=[published("mamba4rec", 0.95)]).variant == "none"
+    if len(focal) > 1:
+        assert row.basis_b == "NDCG@10, seen items excluded"
+
+
+ELSEWHERE = {"dataset": "other"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([*pairs(*GOOD), *pairs(*OPEN, **LONGER)], ("one", 0, 1, 1)),
+        ([*pairs(*GOOD), *pairs(*GOOD, **ELSEWHERE)], ("several", 2, 2, 0)),
+        ([*pairs(*GOOD), *pairs(*OPEN, **LONGER), *pairs(*GOOD, **ELSEWHERE)], ("several", 1, 2, 1)),
+        ([*pairs(*GOOD), *pairs("inconclusive", "worse", **ELSEWHERE)], ("several", 1, 2, 0)),
+        (pairs(*GOOD), ("unmeasured",)),
+        ([], ("unmeasured",)),
+    ],
+)  # fmt: skip
+def test_below_better_stands_on_how_many_datasets(rows, expected):
+    assert slots(said("conditions", rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ("from", 2400)),
+        ({"phase": "train", "metric": "step_s"}, ("unmeasured",)),
+        (BRACKET, ("from", 4096)),
+        ({"share": 0.9}, ("unclear",)),
+    ],
+)
+def test_below_faster_stands_where_inference_crosses(change, expected):
+    row = crossing(OTHER, (OTHER, FOCAL), 2400.0) | {"phase": "inference", "metric": "batch_s"} | change  # fmt: skip
+    assert slots(said("inference", efficiency=costs(STEPS), crossovers=[row])) == expected
 
 
 def test_the_default_view_is_the_longest_history_of_the_first_configured_dataset():

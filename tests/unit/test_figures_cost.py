@@ -72,12 +72,12 @@ def test_conclusive_crossings_within_the_points_are_ringed():
     assert "SASRec 1,000" in {text.get_text() for text in figure.axes[0].texts}
 
 
-def test_two_points_make_no_fit_and_a_crossing_between_them_is_about():
+def test_two_points_make_no_fit_and_a_crossing_lies_between_them():
     _, figure = drawn([crossing("sasrec", 703, bracketed=True, low=200, high=8192)], lengths=(200, 8192))  # fmt: skip
     assert not [line for line in figure.axes[0].lines if len(line.get_xdata()) == 24]
     assert len(lines_of(figure, linestyle=":")) == 4
     assert rings(figure) == [703]
-    assert "SASRec about 700" in {text.get_text() for text in figure.axes[0].texts}
+    assert "SASRec 200 to 8,192" in {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_a_point_that_failed_is_marked_not_drawn():

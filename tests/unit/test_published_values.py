@@ -110,10 +110,10 @@ def test_what_was_not_published_is_no_value_and_has_no_verdict():
     assert (row["published"], row["why"], row["verdict"], row["ours"]) == (None, "not published", None, 0.2)  # fmt: skip
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.5, "less"), (1.0, "same"), (1.5, "more")])
-def test_a_cost_of_the_papers_workload_is_described(share, expected):
+@pytest.mark.parametrize("share", [0.5, 1.5])
+def test_a_cost_of_the_papers_workload_is_that_of_other_hardware(share):
     row = cell(cells(costs=[cost("sasrec", share * 2 * 2**30, **MEMORY)]), "sasrec", "peak_reserved_bytes", "paper")  # fmt: skip
-    assert (row["verdict"], row["why"], row["unit"]) == (expected, "device", "bytes")
+    assert (row["verdict"], row["why"], row["unit"]) == ("other hardware", "device", "bytes")
     assert row["share"] == pytest.approx(share)
 
 

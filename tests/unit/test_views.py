@@ -92,6 +92,28 @@ def test_columns_where_nothing_stands_are_left_out():
     assert texts(table)[1][1:] == ["matched", "SASRec", "2 of 3"]
 
 
+@pytest.mark.parametrize(
+    ("code", "limit", "text"),
+    [("seeds_apart", 0.0438, "≥ 0.0438"), ("noisy", 0.25, "≤ 0.250"), ("sessions_apart", 1.1, "0.909 to 1.10"), ("budget", NAN, "–")],
+)  # fmt: skip
+def test_a_warning_says_what_its_value_should_be(code, limit, text):
+    assert views._allowed({"code": code, "limit": limit}).text == text
+
+
+@pytest.mark.parametrize(("trial", "default", "text"), [(0, 0.05, "the default"), (3, 0.05, "trial 3"), (0, NAN, "trial 0")])  # fmt: skip
+def test_a_search_that_chose_the_default_says_so(trial, default, text):
+    row = {"track": "tuned", "dataset": "ml-1m", "seq_len": 200, "model": "sasrec", "chosen": "{}", "trials": 5, "failed": 0, "default": default, "median": 0.1,
+           "best": 0.1, "mean": NAN, "train_s": 10.0, "chosen_trial": trial}  # fmt: skip
+    table = shown("search", searches=[row])
+    assert dict(zip(heads(table), texts(table)[1], strict=True))["Chosen"] == text
+
+
+@pytest.mark.parametrize("variant", ["unjudged_apart", "unjudged_few"])
+def test_a_cheaper_model_that_is_not_judged_says_why(variant):
+    cell = views._doubtful(advice_row(variant))
+    assert "0.674 s, not judged: " in cell.detail and "−" not in cell.detail
+
+
 def test_warnings_of_one_condition_stand_together_below_those_of_its_dataset():
     about = {"track": NAN, "subject": NAN, "model": "sasrec", "seed": NAN, "seen_items": NAN, "machine_name": NAN, "value": NAN, "limit": NAN, "count": NAN, "of": NAN, "text": NAN}  # fmt: skip
     rows = [
@@ -111,6 +133,14 @@ def test_costs_under_one_heading_share_their_unit():
     table = shown("costs-matched-test-machine", efficiency=[row | {"model": m, "median": v} for m, v in values])  # fmt: skip
     assert heads(table) == ["Model", "Training epoch"]
     assert [row[1] for row in texts(table)[1:]] == ["90.0 s", "45.0 s", "70.0 s"]
+
+
+def test_what_was_published_and_ours_share_their_unit():
+    row = {"phase": "train", "quantity": "epoch_s", "track": "paper", "machine_name": "test-machine", "model": "sasrec", "published": 131.24, "ours": 19.3, "low": 19.2,
+           "high": 19.4, "share": 0.15, "verdict": "other hardware", "why": "device", "differs": NAN, "data_differs": NAN}  # fmt: skip
+    table = shown("paper-cost", paper=[row])
+    assert texts(table)[1] == ["SASRec", "131 s", "19.3 s", "15 %", "other hardware"]
+    assert table.rows[1][-1].mark == "muted"
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
@@ -140,10 +170,10 @@ def test_what_to_take_stands_by_condition_and_machine():
         advice_row("few_seeds", dataset="toy", model=None),
     ]  # fmt: skip
     table = shown("advice-kept", advice=rows)
-    assert heads(table) == ["Dataset", "L", "Ranks highest", "Test CPU, 2 CPUs: Take", "Test CPU, 2 CPUs: Cheaper, but open"]  # fmt: skip
+    assert heads(table) == ["Dataset", "L", "Ranks highest", "Test CPU, 2 CPUs: Take", "Test CPU, 2 CPUs: Cheaper, not taken"]  # fmt: skip
     _, first, second = table.rows
-    assert [(c.text, c.detail) for c in first[3:]] == [("Mamba4Rec", "1.44 s"), ("SASRec", "674 ms, up to −9.1 %")]  # fmt: skip
-    assert [(c.text, c.detail) for c in second[2:]] == [("Mamba4Rec", "0.150"), ("Mamba4Rec", "380 ms"), ("–", "")]  # fmt: skip
+    assert [(c.text, c.detail) for c in first[3:]] == [("Mamba4Rec", "1.44 s"), ("SASRec", "0.674 s, up to −9.1 %")]  # fmt: skip
+    assert [(c.text, c.detail) for c in second[2:]] == [("Mamba4Rec", "0.150"), ("Mamba4Rec", "0.380 s"), ("–", "")]  # fmt: skip
 
 
 def crossing(model, x, **changes):
@@ -157,7 +187,7 @@ def crossing(model, x, **changes):
     ("changes", "text", "detail"),
     [
         ({"x": 1044.8}, "Mamba4Rec from 1,000", "[960, 1,100]"),
-        ({"x": 703.0, "low": 200.0, "high": 8192.0, "bracketed": True}, "Mamba4Rec from about 700", "measured [200, 8,192]"),
+        ({"x": 703.0, "low": 200.0, "high": 8192.0, "bracketed": True}, "Mamba4Rec above a crossing between 200 and 8,192", ""),
         ({"x": 9000.0, "extrapolated": True}, "changes from 9,000", "[960, 1,100], extrapolated"),
         ({"x": NAN, "cheaper_max": "sasrec"}, "SASRec throughout", ""),
         ({"x": NAN}, "inconclusive", ""),

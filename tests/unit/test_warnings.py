@@ -179,6 +179,11 @@ def test_equal_settings_that_two_tracks_measured_otherwise_are_told_of_both():
         ("sasrec", "matched", "beside track tuned"), ("sasrec", "tuned", "beside track matched")
     ]  # fmt: skip
     assert [r["value"] for r in told] == pytest.approx([1.25, 0.8])
+    rows = [r | {"phase": "inference", "metric": "batch_s"} for r in rows]
+    told = found("sessions_apart", experiments=own, efficiency=rows)
+    assert [r["subject"] for r in told] == ["batch_s", "batch_s"]
+    rows = [r | {"batch_size": 256 if r["track"] == "tuned" else 943} for r in rows]
+    assert found("sessions_apart", experiments=own, efficiency=rows) == []
 
 
 def test_every_code_has_a_level_and_the_most_serious_stand_first():
