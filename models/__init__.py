@@ -29,6 +29,7 @@ resolve_kernels = _kernels.resolve  # what runs on a device, and why
 use_kernels = _kernels.use  # which implementation runs between the matrix products
 half_products = _kernels.products.half_products  # precision of the products with weights
 compile_seconds = _kernels.compile_seconds  # that numba took in this process
+multiplications = _kernels.multiplications  # and of products
 exponentials = _kernels.exponentials  # what a CPU's rate of exponentials is measured with
 count_above = _kernels.count_above  # where a target stands among all items
 counting_flops = _cost.counting  # formulas in place of what PyTorch cannot count

@@ -95,9 +95,19 @@ def exponentials(x: Tensor, out: Tensor, times: int) -> bool:
     """Compute x.numel() * times exponentials as the compiled kernels do; false if they are not installed."""
     if not _installed():
         return False
-    from models._kernels.exponentials import powers_of_two
+    from models._kernels.rates import powers_of_two
 
     powers_of_two(x, out, times)
+    return True
+
+
+def multiplications(a: Tensor, b: Tensor, out: Tensor, times: int) -> bool:
+    """Compute a (R, M, K) times b (R, K, N) as the compiled kernels do, ``times`` times; false if they are not installed."""
+    if not _installed():
+        return False
+    from models._kernels import rates
+
+    rates.products(a, b, out, times)
     return True
 
 
