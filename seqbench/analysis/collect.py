@@ -39,7 +39,7 @@ from . import (
 )
 from .summary import summarise
 from .tables import Tables
-from .tidy import curve_rows, device, experiment_row
+from .tidy import curve_rows, experiment_row
 from .tidy_cost import efficiency_rows
 
 PUBLISHED = publications.published_values
@@ -135,6 +135,5 @@ def read(folder: Path) -> Tables:
 
 def _environments(entries: list[Entry]) -> list[dict[str, Any]]:
     """Distinct environments with the number of their records, in order of first use."""
-    named = (e.record["environment"] | {"device": device(e)} for e in entries)
-    counts = Counter(json.dumps(facts, sort_keys=True) for facts in named)
+    counts = Counter(json.dumps(e.environment, sort_keys=True) for e in entries)
     return [{**json.loads(text), "records": n} for text, n in counts.items()]

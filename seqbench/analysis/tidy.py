@@ -24,23 +24,16 @@ OUTCOME = (
 
 def identity(entry: Entry) -> dict[str, Any]:
     """Columns that say which job a row belongs to and where it ran."""
-    job, environment = entry.job, entry.record["environment"]
+    job, environment = entry.job, entry.environment
     return {
         "path": entry.path,
         **{key: job[key] for key in ("dataset", "model", "track", "seq_len")},
         "seed": job.get("seed"),
-        **{key: environment[key] for key in ("machine", "machine_name", "device_kind")},
-        "device": device(entry),
+        **{key: environment[key] for key in ("machine", "machine_name", "device", "device_kind")},
         "threads": environment["threads"],
         "shared_gpu": environment.get("shared_gpu"),
         "data_hash": entry.record["data"]["hash"],
     }
-
-
-def device(entry: Entry) -> str:
-    """Name of the GPU, or cpu; that of the machine where the driver did not tell one."""
-    environment = entry.record["environment"]
-    return environment["device"] or environment["machine_name"]
 
 
 def backend(entry: Entry) -> dict[str, Any]:

@@ -77,6 +77,12 @@ class Entry:
         return self.record["environment"]["machine_name"]
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """Where it was made; a device that the driver did not name goes by the machine's name."""
+        facts = self.record["environment"]
+        return {**facts, "device": facts["device"] or facts["machine_name"]}
+
+    @property
     def badge(self) -> str | None:
         """What keeps it out of comparisons with those of the present code: ``older code``, or None."""
         now = _code_now(self.training, self.job["model"])
