@@ -138,7 +138,8 @@ def test_a_damaged_state_of_training_costs_the_state(
 def test_a_damaged_table_is_named_and_set_aside(tmp_path, how, capsys):
     frames = {name: pd.DataFrame() for name in TABLES}
     settings = {"margin": 0.1, "focal_model": "sasrec", "models": [], "environments": []}
-    for name in (f"{TABLES[0]}.parquet", f"{TABLES[1]}.csv", "datasets.json", "settings.json"):
+    first, second, *_ = TABLES
+    for name in (f"{first}.parquet", f"{second}.csv", "datasets.json", "settings.json"):
         table_files.write(tmp_path, frames, {}, settings)
         harm(tmp_path / name, how)
         assert cli.main(["report", "--tables", str(tmp_path), "--out", str(tmp_path / "page")]) == 2

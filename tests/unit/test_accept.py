@@ -276,7 +276,7 @@ def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path):
     file = tmp_path / study.trial_path(2) / "record.json"
     content = json.loads(file.read_text())
     content["environment"]["machine"] = "f" * 12
-    file.write_text(json.dumps(content))
+    file.write_bytes(records.sealed(content))
     with pytest.raises(UserError, match="two machines named test-machine"):
         accept.accept(tmp_path, tmp_path / "tuned.yaml", asked, no_tables)
     assert not (tmp_path / "tuned.yaml").exists() and not (tmp_path / "reference").exists()

@@ -152,7 +152,10 @@ def test_text_and_parquet_give_the_same_data(tmp_path):
             "columns": {"user": "user", "item": "item", "time": "time"},
         }
         definition = {"source": "file", "k_core": 3, "local": local}
-        infos.append(prepare("own", definition, tmp_path, tmp_path / kind) | {"provenance": None})
+        infos.append(
+            prepare("own", definition, tmp_path, tmp_path / kind)
+            | dict.fromkeys(("provenance", "sha256"))
+        )
     assert infos[0] == infos[1]
     times = [open_dataset(tmp_path / kind).times.tolist() for kind in ("csv", "parquet")]
     assert times[0] == times[1]

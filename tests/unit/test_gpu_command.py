@@ -20,7 +20,7 @@ from tools.gpu.bundle import unpack
 
 ROOT = Path(__file__).parents[2]
 ABSENT = (
-    *("numba", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest"),
+    *("numba", "llvmlite", "pandas", "matplotlib", "snakemake", "jinja2", "pyarrow", "pytest"),
     *("scipy", "requests", "ruptures"),
 )
 

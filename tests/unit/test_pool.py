@@ -16,7 +16,7 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.core import pool, store
+from seqbench.core import pool, records, store
 from seqbench.core.jobs import TrainingJob
 
 OTHER = {"machine": "f" * 12, "machine_name": "other"}
@@ -94,7 +94,7 @@ def test_data_that_most_did_not_use_are_left_out_and_named(made, tmp_path):
     write_measurement(tmp_path / "odd", measurement(models=("sasrec",)), environment=named("odd"))
     job = tmp_path / "odd" / measurement(models=("sasrec",))["records"][0] / "record.json"
     record = json.loads(job.read_text())
-    job.write_text(json.dumps({**record, "data": {**record["data"], "hash": "b" * 64}}))
+    job.write_bytes(records.sealed({**record, "data": {**record["data"], "hash": "b" * 64}}))
     odd = store.published(tmp_path / "odd")
     write_dataset(tmp_path)
     facts = {"toy": store.read_dataset(tmp_path, "toy")}

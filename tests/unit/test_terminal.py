@@ -184,7 +184,7 @@ def test_the_plan_of_the_project_runs(capsys, tmp_path):
     assert "Trainings: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("arguments", "words"), [(["no.yaml"], "no.yaml: No such file"), (["README.md"], "README.md: is no")])  # fmt: skip
+@pytest.mark.parametrize(("arguments", "words"), [(["no.yaml"], "no.yaml: No such file"), (["README.md"], "README.md, line 3: is no YAML")])  # fmt: skip
 def test_a_plan_of_no_configuration_is_refused(capsys, arguments, words):
     assert main(["plan", *arguments]) == 2
     said = capsys.readouterr().err
