@@ -16,7 +16,7 @@ from ..analysis.scaling_rows import CONCLUSIVE_SHARE
 from ..analysis.tables import pick, tracks_in_order
 from ..core.display import QUANTITIES
 from . import style
-from .format import condition, label, length, machine_names, short, unit_for
+from .format import condition, known, label, length, machine_names, short, unit_for
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 COMMON = "length-at-constant-batch"  # the curve of the page's section; the others stand folded
@@ -110,7 +110,7 @@ def _grown(data: pd.DataFrame, crossings: pd.DataFrame, models: Sequence[str], x
         color, first = look[model]["color"], own.iloc[0]
         axis.vlines(own.x, own.q25 / factor, own.q75 / factor, color=color)
         axis.plot(own.x, own["median"] / factor, linestyle="", clip_on=False, **look[model])
-        if first.c == first.c:
+        if known(first.c):
             x = np.geomspace(own.x.min(), own.x.max(), 24)
             axis.plot(x, (first.a + first.b * x**first.c) / factor, color=color, linewidth=1)
         else:  # nothing is known of what lies between

@@ -95,7 +95,7 @@ def even(axis: Axis, most: int = 6) -> None:
 
 def logarithmic(axis: Axis, values: Iterable[float], only: Sequence[float] = ()) -> None:
     """Make an axis logarithmic around these values, with plain numbers; `only` those, as far as they have room."""
-    values = np.array([v for v in values if v == v and v > 0])
+    values = np.array([v for v in values if v is not None and v > 0])
     low, high = values.min(), values.max()
     room = max((high / low) ** 0.06, 1.06)
     name = axis.axis_name

@@ -31,7 +31,9 @@ def growing(lengths=LENGTHS, b=(2e-5, 2e-6, 1e-6, 1.5e-5), c=(1.0, 1.4, 1.5, 1.0
     """Costs along a curve with their fits, a = 0.01 s."""
     costs = [cost(m, n, 0.01 + b[k] * n ** c[k]) for k, m in enumerate(MODELS) for n in lengths]
     fit = {"a": 0.01, "c_low": 1.0, "c_high": 1.6, "max_residual": 0.0}
-    fits = [CURVE | STEP | fit | {"model": m, "b": b[k], "c": c[k] if len(lengths) > 2 else np.nan} for k, m in enumerate(MODELS)]  # fmt: skip
+    fits = [CURVE | STEP | fit | {"model": m, "b": b[k], "c": c[k]} for k, m in enumerate(MODELS)]
+    if len(lengths) < 3:  # a column of nothing but nulls, which comes as None
+        fits = [row | dict.fromkeys((*fit, "b", "c")) for row in fits]
     return costs, fits
 
 
