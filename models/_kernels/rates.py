@@ -6,12 +6,13 @@ import numpy as np
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOOPS, call, exp2
+from models._compiled import LOOPS, call
+from models._simd import LANES, VECTORS, exp2_below, load, store
 from models._tiles import multiply
 
 
 def powers_of_two(x: Tensor, out: Tensor, times: int) -> None:
-    """Write 2**x into ``out`` row by row, each ``times`` times: float32 (R, n), n numbers that a cache holds."""
+    """Write 2**x into ``out`` row by row, each ``times`` times: float32 (R, n), n numbers that a cache holds, a multiple of 16."""
     call(_powers_of_two, len(x), x, out, times)
 
 
@@ -30,10 +31,10 @@ def _products(first, last, a, b, out, times):
             multiply(m, width, depth, x, 0, depth, 1, y, 0, width, zeros, 0, 0, z, 0, width)
 
 
-@njit(**LOOPS)
+@njit(**VECTORS)
 def _powers_of_two(first, last, x, out, times):
     for r in range(first, last):
         row, result = x[r], out[r]
         for _ in range(times):
-            for i in range(len(row)):
-                result[i] = exp2(row[i])
+            for i in range(0, len(row), LANES):
+                store(result, (i,), exp2_below(load(row, (i,))))

@@ -20,7 +20,7 @@ SIDE = {
 }  # of the square matrices: large enough that nothing but the product counts
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond the caches
 # Exponentials of rows that the smallest cache holds, each so often; no power of two, whose addresses would collide.
-ROWS, NUMBERS, TIMES = 64, 3000, 100
+ROWS, NUMBERS, TIMES = 64, 3008, 100
 BLOCKS = 16  # products of the compiled kernels, each in a cache
 REDUCED = ("bf16", "mixed")  # precisions whose products are of bf16 numbers
 FEWEST = 3  # repeats, however slow
