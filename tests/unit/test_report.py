@@ -25,6 +25,7 @@ from seqbench.analysis import collect
 from seqbench.analysis.warnings import problems
 from seqbench.core.errors import UserError
 from seqbench.report import answer, page, style
+from seqbench.report.figures_cost import COMMON
 
 SECTIONS = {"answer", *(section for section, *_ in page.SECTIONS)}
 VOID = {"meta", "br", "img", "link", "path", "use", "circle", "rect", "line", "polyline", "polygon"}
@@ -174,3 +175,12 @@ def test_the_head_counts_what_ended_and_names_failures_and_baselines_apart(tmp_p
 def test_a_grid_without_measurements_says_that_nothing_was_measured(tmp_path):
     text = rendered(tmp_path, grid(plan()["trainings"]))
     assert text.count(">not measured<") >= 3 and "not measured in this view" in text
+
+
+def test_curves_of_too_few_points_for_any_fit_are_drawn(tmp_path):
+    """As in config/quick.yaml: tables on disk hold columns of nothing but nulls, which come back as None."""
+    points = [measurement("full-length", THREE, "matched", n, 1000, COMMON, 8) for n in (50, 200)]
+    rendered(tmp_path, grid(plan()["trainings"], points), draw=True)
+    scaling = collect.read(tmp_path / "tables").frames["scaling"]
+    assert len(scaling) and scaling[["a", "b", "c"]].isna().all(axis=None)
+    assert list((tmp_path / "report/figures").glob(f"{COMMON}*.svg"))
