@@ -37,7 +37,7 @@ def _in_turn(save: Callable) -> Callable:
 
     @functools.wraps(save)
     def saved(file: IndexDataCacheFile, key: tuple, data: tuple) -> None:
-        with open(f"{file._index_path}.lock", "w") as lock:
+        with open(Path(file._cache_path, "lock"), "w") as lock:
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
             save(file, key, data)
