@@ -1,18 +1,24 @@
 """Where numba keeps what it compiled: once for a user of a machine, not once for a checkout.
 
-A folder is named by a hash of the source and of what it imports from other files here, since numba itself
-looks at the function's own file alone; inside, numba tells versions, CPUs and types of arguments apart.
+A folder is named by a hash of numba's version, of the source and of what it imports from other files here,
+since numba itself looks at the function's own file alone; inside, numba tells CPUs and types of arguments
+apart. Processes that write there take turns: numba names a file by a number that two may find free at once,
+and the index of one would then lead to code of the other.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import fcntl
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numba
 from numba import config
-from numba.core.caching import CacheImpl, _CacheLocator
+from numba.core.caching import CacheImpl, IndexDataCacheFile, _CacheLocator
 from numba.misc.appdirs import AppDirs
 
 FOLDER = Path(__file__).parent
@@ -23,6 +29,20 @@ def share() -> None:
     """Let numba look here first; NUMBA_CACHE_DIR, where it is set, stays the folder above."""
     known = config.CACHE_LOCATOR_CLASSES or ",".join(c.__name__ for c in CacheImpl._locator_classes)
     config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Shared.__name__},{known}"
+    IndexDataCacheFile.save = _in_turn(IndexDataCacheFile.save)
+
+
+def _in_turn(save: Callable) -> Callable:
+    """``save`` by one process at a time; a file system without locks goes without."""
+
+    @functools.wraps(save)
+    def saved(file: IndexDataCacheFile, key: tuple, data: tuple) -> None:
+        with open(Path(file._cache_path, "lock"), "w") as lock:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            save(file, key, data)
+
+    return saved
 
 
 class Shared(_CacheLocator):
@@ -75,14 +95,18 @@ def _stamp(source: Path) -> str:
         for imported in _imported(file) - found:
             found.add(imported)
             files.append(imported)
-    parts = sorted(f.read_bytes() for f in files)
+    parts = [numba.__version__.encode(), *sorted(f.read_bytes() for f in files)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def _imported(file: Path) -> set[Path]:
-    """Files of ``from models.x import name``."""
-    nodes = ast.walk(ast.parse(file.read_bytes()))
-    names = {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+    """Files of ``from models.x import name``, of ``from models import x`` and of ``import models.x``."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
     places = [
         FOLDER.resolve().joinpath(*name.split(".")[1:])
         for name in names

@@ -50,6 +50,11 @@ def call(kernel, n_units: int, *tensors: Tensor | float) -> None:
     Each unit must write places of its own, so that results do not depend on the number of threads.
     """
     _cost.launched(kernel.__name__, *tensors)
+    spread(kernel, n_units, *tensors)
+
+
+def spread(kernel, n_units: int, *tensors: Tensor | float) -> None:
+    """``call`` of a part of what was reported as launched."""
     arrays = [_array(t) if isinstance(t, Tensor) else t for t in tensors]
     n_threads = min(torch.get_num_threads(), n_units)
     if n_threads <= 1:

@@ -21,8 +21,12 @@ def why_not() -> str | None:
 def _tried() -> str | None:
     """Compile and run the smallest kernel as all others are, cache on disk included."""
     try:
+        from numba import config
+
         from models import _compiled
 
+        if config.DISABLE_JIT:
+            return "numba cannot run: NUMBA_DISABLE_JIT is set"
         found = _compiled.smallest(np.ones(2, np.float32))
     except Exception as error:  # whatever a broken installation raises
         return _line(error)

@@ -241,11 +241,3 @@ def softplus(x):
     p = fma(p, q, splat(L1))
     p = fma(p, q, splat(L0))
     return fma(p, q, at_least(splat(ZERO), x))
-
-
-@njit(inline="always")
-def aligned(size):
-    """Uninitialised float32 numbers, of which the first lies at the border of a cache line."""
-    space = np.empty(size + LANES, np.float32)
-    first = (-space.ctypes.data & 63) // 4
-    return space[first : first + size]

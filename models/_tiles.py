@@ -10,17 +10,17 @@ All in float32, matrices as flat arrays with an offset and a stride, in elements
 
 from __future__ import annotations
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from models._compiled import LOOPS
 
 _chosen = config.CPU_FEATURES  # as numba asks for it: by the environment, or None
-_features = llvmlite.binding.get_host_cpu_features().flatten() if _chosen is None else _chosen
+_features = get_host_cpu_features() if _chosen is None else _chosen
 WIDE = "+avx512f" in _features  # 32 registers of 16 numbers, else at least 16 of 8
 LANES = 16 if WIDE else 8
 MOST_ROWS = 6  # of a tile; with 4 registers a row 24 of 32, with 2 of them 12 of 16

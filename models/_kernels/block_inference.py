@@ -35,11 +35,12 @@ def feed_forward(
     mixed = mixed.reshape(-1, mixed.shape[-1]).contiguous()
     added = mixed if residual is None else residual.reshape(-1, width).contiguous()
     result = mixed.new_empty(len(mixed), width)
-    projection = (mixed[:0], mixed[0, :0]) if out is None else (out.weight, out.bias)
+    projection = (mixed[:0], mixed.new_empty(0)) if out is None else (out.weight, out.bias)
     call(
         _feed_forward, -(-len(mixed) // TILE), mixed, added, residual is not None, *projection,
         norm.weight, norm.bias, inner.weight, inner.bias, outer.weight, outer.bias,
-        outer_norm.weight, outer_norm.bias, np.float32(norm.eps), result,
+        outer_norm.weight, outer_norm.bias, np.float32(norm.eps), np.float32(outer_norm.eps),
+        result,
     )  # fmt: skip
     return result.view(shape)
 
@@ -72,7 +73,8 @@ def _norm_row(row, bias, added, has_added, scale, shift, eps, out):
 @njit(**LOOPS)
 def _feed_forward(
     first, last, mixed, residual, has_residual, out_weight, out_bias, scale, shift,
-    inner_weight, inner_bias, outer_weight, outer_bias, outer_scale, outer_shift, eps, result,
+    inner_weight, inner_bias, outer_weight, outer_bias, outer_scale, outer_shift,
+    eps, outer_eps, result,
 ):  # fmt: skip
     width, inner = outer_weight.shape
     memory = np.empty((TILE, width), np.float32)
@@ -99,6 +101,6 @@ def _feed_forward(
         np.dot(units[:n], outer_weight.T, memory[:n])
         for i in range(n):
             _norm_row(
-                memory[i], outer_bias, normed[i], True, outer_scale, outer_shift, eps,
+                memory[i], outer_bias, normed[i], True, outer_scale, outer_shift, outer_eps,
                 result[start + i],
             )  # fmt: skip

@@ -17,7 +17,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOG2_E, LOOPS, ZERO, call, exp2
+from models import _cost
+from models._compiled import LOG2_E, LOOPS, ZERO, exp2, spread
 from models._tiles import multiply, scratch
 
 CHUNK = 64  # targets: the probabilities of 4,000 items fit into 1 MiB
@@ -41,15 +42,17 @@ def cross_entropy(
     scaled = hidden.new_empty(together, CHUNK, width)
     given = (hidden, table, targets, np.float32(largest), np.float32(1 / n_targets))
     written = (gradient, losses, d_hidden, d_table, p, scaled)
+    results = (losses, d_hidden, d_table) if gradient else (losses,)
+    _cost.launched("_cross_entropy", hidden, table, targets, *results)  # for any number of threads
     if together == 1:
-        call(_every_chunk, 1, *given, *written)
+        spread(_every_chunk, 1, *given, *written)
     else:
         for begin in range(0, n_chunks, together):
             now = min(together, n_chunks - begin)
-            call(_probabilities, now, begin, *given, gradient, losses, d_hidden, p, scaled)
+            spread(_probabilities, now, begin, *given, gradient, losses, d_hidden, p, scaled)
             if gradient:
                 panels = -(-n_items // PANEL)
-                call(_table_gradient, panels, now, begin, n_targets, d_table, p, scaled)
+                spread(_table_gradient, panels, now, begin, n_targets, d_table, p, scaled)
     return losses.mean(), *((d_hidden, d_table) if gradient else (None, None))
 
 

@@ -22,7 +22,7 @@ class _Linear(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1]).contiguous()
         weight = weight.contiguous()
         out = x.new_empty(len(rows), len(weight))
-        start = weight.new_zeros(len(weight)) if bias is None else bias
+        start = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
         call(_linear, -(-len(rows) // ROWS), rows, weight.t().contiguous(), start, out)
         ctx.biased = bias is not None
         ctx.save_for_backward(rows, weight)
@@ -39,7 +39,7 @@ class _Linear(torch.autograd.Function):
             zeros = rows.new_zeros(rows.shape[1])
             call(_linear, -(-len(rows) // ROWS), d_y, weight, zeros, d_x)
             d_x = d_x.view(*d_out.shape[:-1], rows.shape[1])
-        if ctx.needs_input_grad[1]:
+        if any(ctx.needs_input_grad[1:]):
             d_weight, d_bias = torch.zeros_like(weight), rows.new_zeros(len(weight))
             call(_weight_gradient, -(-len(weight) // OUTPUTS), d_y, rows, d_weight, d_bias)
         return d_x, d_weight, d_bias if ctx.biased else None

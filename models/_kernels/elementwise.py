@@ -26,7 +26,8 @@ def draw_mask(p: float) -> tuple[np.uint32, np.uint32, np.uint32, np.float32]:
     if p == 0:
         return np.uint32(0), np.uint32(0), np.uint32(0), ONE
     seeds = torch.randint(0, 1 << 32, (2,)).tolist()
-    return *map(np.uint32, seeds), np.uint32(round(p * (1 << 32))), np.float32(1 / (1 - p))
+    threshold = min(round(p * (1 << 32)), (1 << 32) - 1)
+    return *map(np.uint32, seeds), np.uint32(threshold), np.float32(1 / (1 - p))
 
 
 class _Dropout(torch.autograd.Function):

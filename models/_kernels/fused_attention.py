@@ -147,7 +147,7 @@ def _forward(
                     line = block[j * stride : (j + 1) * stride]
                     mass, shift = _shifted(line, _seen(i + j, length, causal), factor)
                 log_mass[g, i + j] = shift + np.float32(math.log2(mass))
-                inverses[j] = ONE / mass
+                inverses[j] = ONE / mass if mass != ZERO else ZERO  # who sees nothing gets zeros
             multiply(
                 n, width, seen, block, 0, stride, 1, v, values, v_strides[2],
                 zeros, 0, 0, out, place, out_strides[2],

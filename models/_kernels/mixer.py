@@ -167,7 +167,7 @@ def _last(
         u_last[b] = u[stop - 1]
         total[:] = ZERO
         alive[:] = True
-        while stop > 0 and _remember(alive, rates, total):
+        while stop > 0 and _remember(alive, rates, n_states, total):
             begin = max(0, stop - SPAN)
             for t in range(stop - 1, begin - 1, -1):
                 j = t - begin
@@ -182,17 +182,18 @@ def _last(
 
 
 @njit(inline="always")
-def _remember(alive, rates, total):
+def _remember(alive, rates, n_states, total):
     """Whether any state still counts after steps ``total`` (E,); alive: which of them do, by groups."""
     any_alive = False
     for group in range(len(alive)):
         if alive[group]:
-            n_channels = np.int32(0)
-            for n in range(TOGETHER * group, TOGETHER * (group + 1)):
+            begin, end = TOGETHER * group, min(TOGETHER * (group + 1), n_states)
+            forgotten = np.int32(0)
+            for n in range(begin, end):
                 rate = rates[n]
                 for e in range(len(total)):
-                    n_channels += np.int32(rate[e] * total[e] > FORGOTTEN)
-            alive[group] = n_channels > 0
+                    forgotten += np.int32(rate[e] * total[e] <= FORGOTTEN)  # never if it is NaN
+            alive[group] = forgotten < (end - begin) * len(total)
             any_alive |= alive[group]
     return any_alive
 

@@ -33,7 +33,7 @@ class _Gru(torch.autograd.Function):
     def backward(ctx, d_out: Tensor) -> tuple:
         states, gates, weight = ctx.saved_tensors
         units = weight.shape[1]
-        d_inputs = torch.empty(*states.shape[:2], 3 * units)
+        d_inputs = states.new_empty(*states.shape[:2], 3 * units)
         d_candidates = torch.empty_like(states)
         arrays = (d_out.contiguous(), states, gates, weight, d_inputs, d_candidates)
         call(_gru_backward, len(states), *arrays)

@@ -23,7 +23,6 @@ from models._simd import (
     LANES,
     VECTORS,
     add_sums,
-    aligned,
     exp2_below,
     fma,
     load,
@@ -32,6 +31,7 @@ from models._simd import (
     splat,
     store,
 )
+from models._tiles import scratch
 
 CHUNK = 32  # positions between two kept states; shorter ones pay more for the ends of loops
 BLOCK = 2 * LANES  # channels of a tile
@@ -219,8 +219,8 @@ def _raw_step(delta, projected, weight, bias, t, e):
 def _forward(first, last, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept):
     length, channels = u.shape[1], u.shape[2]
     rank, n_states = len(weight), len(rates)
-    work = aligned(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
-    packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
+    work = scratch(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
+    packed = scratch(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     for b in range(first, last):
         given = delta[b] if rank == 0 else u[b]
         kept[b, 0] = ZERO
@@ -277,11 +277,11 @@ def _backward(
 ):  # fmt: skip
     n_windows, length, channels = u.shape
     rank, n_states = len(weight), len(rates)
-    work = aligned(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
-    packed = aligned(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
+    work = scratch(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
+    packed = scratch(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     fours = n_states // 2 + rank // GROUP
-    sums = aligned(fours * CHUNK * 4).reshape(fours, CHUNK, 4)
-    ahead = aligned(n_states * channels).reshape(n_states, channels)  # gradient of the states
+    sums = scratch(fours * CHUNK * 4).reshape(fours, CHUNK, 4)
+    ahead = scratch(n_states * channels).reshape(n_states, channels)  # gradient of the states
     for unit in range(first, last):
         for b in range(n_windows * unit // units, n_windows * (unit + 1) // units):
             given = delta[b] if rank == 0 else u[b]

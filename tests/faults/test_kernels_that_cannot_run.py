@@ -76,6 +76,14 @@ def test_numba_that_computes_something_else_is_not_used(broken, monkeypatch):
     assert "in the place of 2" in _kernels.resolve(CPU).reason
 
 
+def test_numba_that_is_told_not_to_compile_is_not_used(monkeypatch):
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    forget()
+    assert "NUMBA_DISABLE_JIT" in _kernels.resolve(CPU).reason
+    monkeypatch.undo()
+    forget()
+
+
 def test_numba_that_runs_is_used():
     forget()
     assert _numba.why_not() is None and _kernels.resolve(CPU).used == "numba"

@@ -4,9 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from numba.core.caching import IndexDataCacheFile
+
+from models import _cache, _compiled
 
 MODELS = Path(__file__).parents[2] / "models"
 PROGRAM = """
@@ -58,3 +63,30 @@ def test_the_users_folder_wins_and_one_that_cannot_be_written_is_left_out(tmp_pa
     compiled, place = compiles(where, XDG_CACHE_HOME=str(tmp_path / "file"))
     assert compiled and place.is_relative_to(where / "models" / "_kernels" / "__pycache__")
     assert not compiles(where, XDG_CACHE_HOME=str(tmp_path / "file"))[0]
+
+
+def test_what_two_save_at_once_is_found_under_its_own_key(tmp_path, monkeypatch):
+    assert _compiled.COMPILING  # whose import lets savers take turns
+    read = IndexDataCacheFile._load_index
+
+    def slow(file):
+        overloads = read(file)
+        time.sleep(0.05)  # both would find the same number free
+        return overloads
+
+    monkeypatch.setattr(IndexDataCacheFile, "_load_index", slow)
+    kinds = ("float32", "bfloat16")
+    with ThreadPoolExecutor(2) as pool:
+        files = [IndexDataCacheFile(str(tmp_path), "kernel", "stamp") for _ in kinds]
+        list(pool.map(IndexDataCacheFile.save, files, kinds, kinds))
+    assert [files[0].load(kind) for kind in kinds] == list(kinds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from models._tiles import multiply", "from models import _tiles", "import models._tiles"],
+)
+def test_every_way_to_import_a_file_counts_for_what_is_compiled(tmp_path, line):
+    source = tmp_path / "kernel.py"
+    source.write_text(f"import numpy\n{line}\n")
+    assert _cache._imported(source) == {MODELS / "_tiles.py"}

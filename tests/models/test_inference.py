@@ -97,6 +97,15 @@ def test_a_mamba_layer_of_inference_is_the_reference_at_every_pace(pace, states)
     torch.testing.assert_close(last, at_last, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("weight", ["A_log", "D", "dt_proj.weight"])
+def test_a_weight_that_is_not_a_number_reaches_every_score(weight):
+    model = built("mamba4rec")
+    with torch.no_grad():
+        model.blocks[0].mamba.get_parameter(weight).fill_(torch.nan)
+    with torch.inference_mode():
+        assert model.scores(histories()).isnan().all()
+
+
 def tied_scores(rows, n_items, seed=0):
     """Scores of which many are equal, targets that were seen before or not, and histories with repetitions."""
     random = np.random.default_rng(seed)

@@ -122,6 +122,13 @@ def test_attention_to_real_positions_before_the_query():
 
 
 @pytest.mark.usefixtures("compiled_attention")
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_to_nothing_is_zero(causal):
+    inputs = [normal(2, 1, 20, 8, seed=s) for s in range(3)]
+    agree(lambda q, k, v: _kernels.attention(q, k, v, torch.tensor([0, 20]), causal), *inputs)
+
+
+@pytest.mark.usefixtures("compiled_attention")
 def test_attention_survives_large_scores():
     inputs = [normal(1, 2, 20, 8, seed=s) * 30 for s in range(3)]
     attend = lambda q, k, v: _kernels.attention(q, k, v, None, True)  # noqa: E731
@@ -156,6 +163,17 @@ def test_linear(shape):
         normal(inputs, outputs),
         atol=2e-5,
     )
+
+
+@pytest.mark.parametrize("trained", [0, 1, 2])
+def test_one_part_of_a_linear_layer_is_trained_alone(trained):
+    parts = [normal(5, 16), normal(32, 16, seed=1), normal(64, seed=2)[::2]]
+    rest = [part.double() for part in parts]
+    got = _kernels.linear(*(p.requires_grad_(i == trained) for i, p in enumerate(parts)))
+    wanted = F.linear(*(p.requires_grad_(i == trained) for i, p in enumerate(rest)))
+    pairs = zip((got, wanted), (parts, rest), strict=True)
+    (a,), (b,) = (torch.autograd.grad(out.square().sum(), p[trained]) for out, p in pairs)
+    torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
 
 
 def test_a_linear_layer_is_compiled_only_where_registers_are_filled():
@@ -325,6 +343,17 @@ def test_threads_change_nothing(name, compiled_attention, keep_threads):
         results.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
     for one, three in zip(*results, strict=True):  # PyTorch's own products may round differently
         torch.testing.assert_close(one, three, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_no_windows_have_no_scores(name):
+    model = build(name).eval()
+    with _kernels.using("numba"), torch.inference_mode():
+        assert not len(model.scores(torch.zeros(0, MAX_LEN, dtype=torch.long)))
+
+
+def test_a_share_next_to_one_drops_all():
+    assert not _kernels.dropout(normal(3, 16), 1 - 1e-12, True).any()
 
 
 def test_double_precision_takes_the_twin():

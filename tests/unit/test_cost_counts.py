@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import models
+from models._catalogue import catalogue_cross_entropy
 from seqbench.core.jobs import Training
 from seqbench.measuring.counting import count
 from seqbench.training.batches import full_length_batch
@@ -158,6 +159,19 @@ def test_a_compiled_kernel_is_a_call_that_touches_its_arguments():
     models.use_kernels("numba")
     found = count(normalise)
     assert found["operators"] == 1 and found["moved_bytes"] == 2 * x.nbytes
+
+
+def test_counts_of_the_loss_do_not_depend_on_threads():
+    hidden, table = (torch.randn(n, D, requires_grad=True) for n in (300, ITEMS + 1))
+    targets, before, found = torch.ones(300, dtype=torch.long), torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            loss = lambda: catalogue_cross_entropy(hidden, table, targets).backward()  # noqa: E731
+            found.append(count(loss))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
 
 
 def test_the_optimiser_reads_four_tensors_per_weight_and_writes_three():
