@@ -11,10 +11,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # How programs write that there is no value, in lower case.
 MISSING = frozenset({
@@ -83,6 +85,8 @@ def whole(text: str) -> str | None:
 
 def all_plain(values: pa.StringArray, rule: Rule) -> bool:
     """Whether all ids are of one kind that needs no second look, which costs a microsecond each."""
+    import pyarrow.compute as pc  # prepared synthetic data need no pyarrow
+
     return any(pc.all(pc.match_substring_regex(values, kind)).as_py() for kind in _SAFE[rule.form])
 
 

@@ -97,7 +97,7 @@ def test_the_supervisor_makes_no_record_of_a_full_disk(tmp_path, small, job, mon
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_worker_that_somebody_ends_leaves_no_record(tmp_path, small, job, monkeypatch, name):
     watch = supervisor.watch
-    code = f"import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
+    code = f"import os, signal; signal.signal(signal.{name}, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
     monkeypatch.setattr(
         supervisor, "watch", lambda _, env, limit: watch(["python3", "-c", code], env, limit)
     )

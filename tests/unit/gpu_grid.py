@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 
+from seqbench.core import records
 from seqbench.core.jobs import Training, TrainingJob
 from tools.gpu import command
 from tools.gpu.plan import Plan
@@ -45,3 +46,8 @@ def done_once(out, parts, grid, n_records):
     assert len(made) == n_records
     assert run() == command.DONE
     assert {p: p.stat().st_mtime_ns for p in made} == made
+
+
+def resealed(file, **values):
+    """A record with other values, as if it had been written so."""
+    file.write_bytes(records.sealed(json.loads(file.read_text()) | values))

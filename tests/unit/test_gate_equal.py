@@ -174,9 +174,8 @@ def checkout(tmp_path):
     root.mkdir()
     for folder in equal.CODE:
         shutil.copytree(provenance.ROOT / folder, root / folder)
-    schema = "workflow/schemas/record.schema.yaml"
-    (root / schema).parent.mkdir(parents=True)
-    shutil.copy(provenance.ROOT / schema, root / schema)
+    schemas = "workflow/schemas"
+    shutil.copytree(provenance.ROOT / schemas, root / schemas)
     (root / ".gitignore").write_text("__pycache__/\n")
     git(root, "init", "--quiet")
     git(root, "add", ".")

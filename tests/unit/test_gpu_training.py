@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from gpu_grid import done_once, plan
+from gpu_grid import done_once, plan, resealed
 
 from seqbench.core.errors import UserError
 from seqbench.hardware import leases
@@ -73,9 +73,8 @@ def test_what_is_published_of_this_machine_is_not_trained_again(tmp_path, grid):
     assert all(training.is_done(elsewhere, job) for job in jobs)
     assert not any(training.is_done(plan(tmp_path / "new", grid), job) for job in jobs)
     record = folder / jobs[0].path / "record.json"
-    content = json.loads(record.read_text())
-    content["environment"]["machine"] = "another"
-    record.write_text(json.dumps(content))
+    environment = json.loads(record.read_text())["environment"]
+    resealed(record, environment=environment | {"machine": "another"})
     assert not training.is_done(elsewhere, jobs[0])
 
 
@@ -176,7 +175,7 @@ def test_what_sharing_did_is_no_result_of_a_training(
     def supervise(*_):
         supervisor.supervise(job, grid.parent / "data" / job.dataset, folder, 1, 1200.0)
         file = folder / "record.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"status": status}))
+        resealed(file, status=status)
         return "ok"  # the worker's own end, whatever it wrote
 
     monkeypatch.setattr(training, "supervise", supervise)

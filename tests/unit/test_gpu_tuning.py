@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from gpu_grid import SMALL, TRAINING, done_once, plan
+from gpu_grid import SMALL, TRAINING, done_once, plan, resealed
 
 from seqbench.config import load
 from seqbench.core.errors import UserError
@@ -93,7 +93,7 @@ def test_a_trial_that_crashes_counts_as_failed(tmp_path, grid, search, monkeypat
         status = supervise(job, dataset, folder, *rest)
         if folder.name == "trial-001":
             file = folder / "record.json"
-            file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "crashed"}))
+            resealed(file, status="crashed")
             return "crashed"
         return status
 
@@ -144,11 +144,11 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
         file = machine / search.trial_path(number) / "record.json"
         content = json.loads(file.read_text())
         elsewhere_made = {**content["environment"], "machine": "f" * 12}
-        changed(file, environment=elsewhere_made, status="ok" if seen else "oom")
+        resealed(file, environment=elsewhere_made, status="ok" if seen else "oom")
         assert training.is_searched(elsewhere, search) is seen, (
             "what ended well may be another machine's"
         )
-        changed(file, environment=content["environment"], status="ok")
+        resealed(file, environment=content["environment"], status="ok")
     facts = grid.parent / "data" / search.dataset / "dataset.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"hash": "0" * 64}))
     assert not training.is_searched(elsewhere, search)
@@ -161,10 +161,6 @@ def tuned(tmp_path, grid, search):
     command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     unpack(next(out.glob("*.tar.gz")), results)
     return out, results
-
-
-def changed(file, **values):
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 @pytest.mark.slow
@@ -180,7 +176,7 @@ def test_trials_of_another_machine_are_not_replaced(tuned, search):
     out, results = tuned
     file = results / search.trial_path(1) / "record.json"
     there = json.loads(file.read_text())["environment"] | {"machine": "f" * 12}
-    changed(file, environment=there)
+    resealed(file, environment=there)
     before = file.read_bytes()
     with pytest.raises(UserError, match="trial-001: another trial stands here"):
         unpack(next(out.glob("*.tar.gz")), results)
