@@ -1,5 +1,7 @@
 """Shared by the tests of faults: one small prepared dataset and a job on it."""
 
+import signal
+
 import pytest
 
 from seqbench.core.jobs import Training, TrainingJob
@@ -21,3 +23,11 @@ def job():
     """The shortest training."""
     training = Training(max_steps=2, eval_every=1, targets_per_step=64, patience_steps=9)
     return TrainingJob("small", "sasrec", "matched", 8, 0, (("d_model", 8),), training)
+
+
+@pytest.fixture(autouse=True)
+def hang_up():
+    """A hang-up ends what the tests start, also where nohup has them ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
