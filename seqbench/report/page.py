@@ -32,7 +32,6 @@ LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen ite
 
 def render(content: Tables, out: Path) -> Path:
     """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
-    out = Path(out)
     drawings, shown = drawn(content), views.tables(content)
     pictures = style.pictures(drawings, out / "figures")
     for group in shown.values():

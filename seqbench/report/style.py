@@ -11,7 +11,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -243,11 +244,11 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[st
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UserError(f"figure {drawing.name}: {error}; `draw` must be a function of a module, or functools.partial of one") from None  # fmt: skip
     with ProcessPoolExecutor(2) as pool:
-        texts = pool.map(_picture, drawings, [folder] * len(drawings))
-        return {drawing.name: text for drawing, text in zip(drawings, texts, strict=True)}
+        return dict(zip((d.name for d in drawings), pool.map(_picture, drawings, [folder] * len(drawings)), strict=True))  # fmt: skip
 
 
 def _picture(drawing: Drawing, folder: Path | None) -> str:
+    drawing = replace(drawing, draw=cache(drawing.draw))  # once, for the page and for all files
     if folder and drawing.files:
         save(drawing, folder)
     return inline(drawing)
