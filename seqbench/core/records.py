@@ -33,7 +33,6 @@ DECIDES = "nothing"
 SCHEMA = 2
 WEIGHTS = "weights.safetensors"
 SCHEMA_FILE = Path(__file__).resolve().parents[2] / "workflow/schemas/record.schema.yaml"
-STATUSES = ("ok", "oom", "diverged", "timeout", "crashed")
 
 
 def write_record(
