@@ -9,7 +9,7 @@ min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
 from seqbench.config.load import check_given, validate
-from seqbench.core import failures, integrity, runs
+from seqbench.core import deadline, failures, integrity, runs
 from seqbench.core.errors import UserError
 
 
@@ -19,13 +19,21 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 try:
     check_given(workflow.configfiles, sys.argv[1:])
     config = validate(config)
+    if workflow.is_main_process:
+        deadline.announce(config.get("deadline_s"))
 except UserError as error:
     sys.exit(f"error: {error}")
 
 
 ALONE = workflow.is_main_process and runs.register(Path(".snakemake"))
+FAILED = failures.Failures()
 if workflow.is_main_process:
-    failures.watch(logger)
+    FAILED = failures.watch(logger)
+    deadline.end_scheduling(logger)
+
+
+onerror:
+    deadline.leave(bool(FAILED.jobs))
 
 
 include: "workflow/rules/common.smk"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .core import deadline
 from .core.errors import Damaged, MachineError, UserError, is_of_machine, words
 from .core.ownership import owned
 from .core.processes import end_with_who_asked
@@ -259,9 +260,12 @@ def _measure(a: argparse.Namespace) -> None:
     ask_for_gpu(a.gpu)
     out = _writable(a.out)
     with owned(out), holding(EXCLUSIVE):  # waiting for the machine is no part of the time
+        deadline.check(job.path)
         # Of the job, not of each process: a scheduler that ends the job would end it without a record.
-        ask = Ask(until=time.monotonic() + limit_s, cut_first=True)
-        measure(job, a.dataset, out, a.threads, limit_s, ask)
+        left_s = deadline.left_s()
+        ask = Ask(until=time.monotonic() + min(limit_s, left_s), cut_first=limit_s <= left_s)
+        if not measure(job, a.dataset, out, a.threads, limit_s, ask):
+            raise deadline.Over(f"{job.path} in its first round")
 
 
 def _grid(a: argparse.Namespace) -> None:

@@ -35,12 +35,9 @@ class Failures(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one failure: rule, outputs and logs of its job."""
-        event = getattr(record, "event", None)
-        if getattr(event, "value", event) == EVENT and hasattr(record, "rule_name"):
-            parts = (
-                [str(f) for f in getattr(record, part, None) or ()] for part in ("output", "log")
-            )
-            self.jobs[str(getattr(record, "jobid", record.msg))] = (record.rule_name, *parts)
+        if is_failure(record):
+            said = (record.rule_name, _files(record, "output"), _files(record, "log"))
+            self.jobs[str(getattr(record, "jobid", record.msg))] = said
 
     def lines(self) -> list[str]:
         """One line per job, data first, and what to do then."""
@@ -53,11 +50,27 @@ class Failures(logging.Handler):
         return [*said, "what is done stays: mend this, then run the same command again"]
 
 
-def watch(logger: logging.Logger) -> None:
-    """Print what failed when this process ends, behind everything that Snakemake says."""
+def is_failure(record: logging.LogRecord) -> bool:
+    """Whether Snakemake logs a job that failed."""
+    event = getattr(record, "event", None)
+    return getattr(event, "value", event) == EVENT and hasattr(record, "rule_name")
+
+
+def reason(record: logging.LogRecord) -> str:
+    """Why the job failed that Snakemake logs: the last line by which a command refused, else the last line of its log."""
+    return _why(_files(record, "log"))
+
+
+def _files(record: logging.LogRecord, part: str) -> list[str]:
+    return [str(file) for file in getattr(record, part, None) or ()]
+
+
+def watch(logger: logging.Logger) -> Failures:
+    """Print what failed when this process ends, behind everything that Snakemake says; what has failed so far."""
     failures = Failures()
     logger.addHandler(failures)
     atexit.register(_say, failures)
+    return failures
 
 
 def _say(failures: Failures) -> None:

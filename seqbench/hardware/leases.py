@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+from ..core import deadline
 from ..core.errors import MachineError, UserError
 from .environment import environment
 
@@ -213,8 +214,9 @@ def _wait(earlier: list[IO[str]]) -> float:
         return 0.0
     jobs = ", ".join("{3} ({4})".format(*Path(file.name).stem.split("-")) for file in busy)
     _say(f"waits for the machine, behind {len(busy)} job(s): process {jobs}")
-    for file in busy:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with deadline.waiting("a job that needs the machine"):
+        for file in busy:
+            fcntl.flock(file, fcntl.LOCK_SH)
     waited = time.monotonic() - begun
     _say(f"waited {waited:.0f} s for the machine")
     return waited
@@ -286,6 +288,7 @@ def device_lease() -> Iterator[dict[str, str]]:
         if not said:
             said = True
             _say(f"waits for a GPU: each of the {len(choices)} is leased to another job")
+        deadline.check("a job that needs a GPU")
         time.sleep(0.2)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import provenance
+from ..core import deadline, provenance
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, MeasurementJob
 from ..core.processes import die_with_parent
@@ -270,6 +270,7 @@ def _write(
         samples={key: array for phase in PHASES for key, array in _stacked(found.parts[phase])},
         environment=where,
         data=data_of(open_dataset(dataset).info if dataset else {"name": FULL_LENGTH}),
+        deadline_s=deadline.given(),
         **about,
     )
 

@@ -20,7 +20,7 @@ import torch
 
 import models
 
-from ..core import provenance
+from ..core import deadline, provenance
 from ..core.disk import require_room
 from ..core.errors import UserError, words
 from ..core.jobs import Training, TrainingJob
@@ -83,6 +83,7 @@ class Trainer:
 
         Raises:
             evaluate.Diverged: loss or scores are no longer finite.
+            deadline.Over: it comes before another epoch would end; the state is saved.
         """
         objective = self.training.objective
         windows = windows_for(objective, self.dataset.split, self.experiment.seq_len)
@@ -102,13 +103,18 @@ class Trainer:
         saved = time.monotonic()
         with Progress(label, self.training.max_steps, self.state.step) as progress:
             while True:
+                begun = time.monotonic()
                 stopped = self._epoch(windows, gatherer, optimizer, progress)
                 if stopped:
                     return stopped
                 self.state.epoch += 1
-                if time.monotonic() - saved > SAVE_EVERY_S:
+                now = time.monotonic()
+                last = deadline.left_s() < now - begun
+                if last or now - saved > SAVE_EVERY_S:
                     self._save(optimizer)
-                    saved = time.monotonic()
+                    saved = now
+                if last:
+                    raise deadline.Over(f"{label} at step {self.state.step}")
 
     def _epoch(
         self, windows: Windows, gatherer: Gatherer, optimizer: Any, progress: Progress

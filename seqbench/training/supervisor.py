@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from safetensors.numpy import save
 
-from ..core import processes, provenance
+from ..core import deadline, processes, provenance
 from ..core.errors import SEE_ABOVE, MachineError, UserError
 from ..core.jobs import TrainingJob
 from ..core.ownership import owned
@@ -58,14 +58,15 @@ class End:
 def supervise(
     job: TrainingJob, dataset: Path, out: Path, threads: int, time_limit_s: float | None
 ) -> str:
-    """Train in a worker process and return the status of its record, which exists in any case.
+    """Train in a worker process and return the status of its record, which exists in any case but those below.
 
     Waits for whoever writes into ``out``, for a shared lease of the machine and for a GPU; ``time_limit_s`` begins with
     the worker.
 
     Raises:
         UserError: the worker refused its input; it has printed why.
-        MachineError: it could not go on here (a full disk, no GPU), or somebody ended it.
+        MachineError: it could not go on here (a full disk, no GPU), or somebody ended it; or the deadline came, and the
+            training goes on from its saved state.
     """
     check_precision(job.training.precision)
     command = [
@@ -73,11 +74,16 @@ def supervise(
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
     with owned(out) as owner, lease(SHARED) as leased:
+        deadline.check(job.path)
         discard(out)
         code = provenance.begun(lambda: provenance.training(job.model))
         load = load_watched({**os.environ, **leased})
         theirs = {**worker_environment(threads), **leased, **owner}
-        end = watch(command, theirs, time_limit_s)
+        last_s = deadline.left_s() + deadline.GRACE_S
+        cut = last_s < (time_limit_s or float("inf"))
+        end = watch(command, theirs, last_s if cut else time_limit_s)
+        if cut and end.status == "timeout":
+            raise deadline.Over(job.path)
         if end.status != "ok":
             with variables(leased):  # which GPU it was
                 record_failure(job, dataset, out, threads, end, code(), load())
@@ -157,5 +163,6 @@ def record_failure(
         data=data_of(open_dataset(dataset).info),
         identity=identity or provenance.provenance(provenance.training(job.model)),
         load=load,
+        deadline_s=deadline.given(),
         weights=save({}, {"status": end.status}),
     )

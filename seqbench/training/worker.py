@@ -15,7 +15,7 @@ from safetensors.torch import save
 import models
 from models._errors import ModelError
 
-from ..core import provenance
+from ..core import deadline, provenance
 from ..core.errors import UserError
 from ..core.jobs import TrainingJob
 from ..core.records import columns, data_of, write_record
@@ -62,6 +62,7 @@ def run(job: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None
         data=data_of(dataset.info),
         identity=identity(),
         load=load(),
+        deadline_s=deadline.given(),
         weights=save(weights, {"job": job.to_json()}),
     )
 

@@ -1,7 +1,8 @@
 """Stands in for ``seqbench.cli``: writes each verb's outputs at once, so that tests watch the workflow only.
 
 Every job that ends well appends a line to ``jobs.log``: verb, what it is about, start and end. A training of the model, or
-preparing the dataset, named in SEQBENCH_STUB_FAIL fails. A training of the model in SEQBENCH_STUB_HANG never ends.
+preparing the dataset, named in SEQBENCH_STUB_FAIL fails. A training of the model in SEQBENCH_STUB_HANG never ends. That of the
+model in SEQBENCH_STUB_LONG ends by the deadline, if there is one.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from seqbench.core import deadline
 from seqbench.core.display import TABLES
 from seqbench.core.processes import end_with_who_asked
 
@@ -57,6 +59,10 @@ elif verb == "run":
     if f"/{os.environ.get('SEQBENCH_STUB_HANG')}/" in about:
         Path("hanging").write_text(str(os.getpid()))
         time.sleep(600)
+    if f"/{os.environ.get('SEQBENCH_STUB_LONG')}/" in about and deadline.given():
+        time.sleep(max(deadline.left_s(), 0))
+        print(f"error: {deadline.Over(about)}", file=sys.stderr)
+        sys.exit(deadline.STATUS)
     write(about, "record.json", "samples.npz", "weights.safetensors")
 elif verb == "measure":
     about = next(value for value in sys.argv if value.startswith("results/runs"))

@@ -75,3 +75,26 @@ def test_what_data_need_comes_first_and_what_failed_comes_last(stubbed, tmp_path
     assert "measure" in verbs and "run" in verbs  # of what does not need it
     assert started < result.text.index("rule measure:")
     assert snakemake(stubbed, work, *arguments).status == 0
+
+
+@pytest.mark.parametrize("seconds", ["0.001", "30"])
+def test_a_deadline_ends_a_run_in_one_line_and_the_same_command_goes_on(stubbed, tmp_path, seconds):
+    """The shorter one comes while Snakemake plans; at the other the training runs, or waits for a busy machine."""
+    config, work = write(tmp_path / "short.yaml", SHORT), tmp_path / "work"
+    arguments = ["report", "--cores", "2", "--configfile", DEMO, config]
+    variables = {"SEQBENCH_STUB_LONG": "sasrec", "SEQBENCH_DEADLINE_S": seconds}
+    result = snakemake(stubbed, work, *arguments, variables=variables)
+    assert result.status == 75, result.text
+    assert result.text.strip().splitlines()[-1].startswith(f"deadline: {seconds} s are over")
+    assert "Error" not in result.text and "failed" not in result.text, result.text
+    log = work / "jobs.log"
+    before = log.read_text().splitlines() if log.exists() else []
+    assert not [line for line in before if line.startswith("run\t")]
+    again = snakemake(stubbed, work, *arguments)
+    assert again.status == 0, again.text
+    lines = log.read_text().splitlines()
+    assert lines[: len(before)] == before and len(set(lines)) == len(lines)
+    assert (
+        "Nothing to be done"
+        in snakemake(stubbed, work, *arguments, "--config", "deadline_s=60").text
+    )

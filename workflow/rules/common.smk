@@ -5,7 +5,7 @@ import shlex
 from glob import glob
 from pathlib import Path
 
-from seqbench.config import grid, sources
+from seqbench.config import grid, order, sources
 from seqbench.core import display, jobs, processes, provenance
 from seqbench.core.checksums import sha256_of
 from seqbench.config.load import canonical, definition
@@ -20,6 +20,7 @@ def literal(text):
 ROOT = Path(workflow.basedir)
 GRID = grid.grid(config, ROOT / "models")
 JOBS = {f"results/{job.path}": job for job in (*GRID.trainings, *GRID.measurements)}
+PRIORITIES = {f"results/{path}": value for path, value in order.priorities(GRID).items()}
 STUDIES = {f"results/{s.path}": s for s in grid.studies(config, ROOT / "models")}
 RECORDS = [Path("results", job.path) for job in GRID.trainings]
 RECORDS += [Path("results", path) for job in GRID.measurements for path in job.record_paths()]
@@ -110,15 +111,30 @@ def measured_dataset_option(wildcards):
 
 
 def training_json(wildcards):
-    return job_json("results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}", wildcards)
+    return job_json(training_folder(wildcards))
 
 
 def measurement_json(wildcards):
-    return job_json("results/runs/{dataset}/{track}/measure/{size}", wildcards)
+    return job_json(measurement_folder(wildcards))
 
 
-def job_json(pattern, wildcards):
-    folder = pattern.format(**wildcards)
+def training_priority(wildcards):
+    return PRIORITIES.get(training_folder(wildcards), 0)
+
+
+def measurement_priority(wildcards):
+    return PRIORITIES.get(measurement_folder(wildcards), 0)
+
+
+def training_folder(wildcards):
+    return "results/runs/{dataset}/{track}/{model}/L{seq_len}-s{seed}".format(**wildcards)
+
+
+def measurement_folder(wildcards):
+    return "results/runs/{dataset}/{track}/measure/{size}".format(**wildcards)
+
+
+def job_json(folder):
     if folder not in JOBS:
         raise WorkflowError(f"{folder} is not a job of this configuration")
     return JOBS[folder].to_json()
@@ -143,7 +159,7 @@ def study_of(wildcards):
 
 def config_json(wildcards):
     """The configuration without what no job depends on."""
-    about_here = ("data_dir", "allow_cpu")
+    about_here = ("data_dir", "allow_cpu", "deadline_s")
     return canonical({key: value for key, value in config.items() if key not in about_here})
 
 

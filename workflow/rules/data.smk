@@ -14,8 +14,7 @@ rule prepare:
         "results/data/{dataset}/item_ids.txt",
     log:
         "results/logs/prepare/{dataset}.log",
-    # What every dataset needs comes first: a download that fails is said before hours of measuring.
-    priority: 100
+    priority: order.PREPARING
     conda:
         CONDA_ENV
     threads: 1

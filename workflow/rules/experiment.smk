@@ -32,6 +32,7 @@ rule train:
         "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.log",
     benchmark:
         "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.jsonl"
+    priority: training_priority
     conda:
         CONDA_ENV
     threads: 1
@@ -64,6 +65,7 @@ if MEASURED:
             ),
         log:
             "results/logs/measure/{dataset}/{track}/{size}.log",
+        priority: measurement_priority
         conda:
             CONDA_ENV
         threads: 1
