@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all browser lint parity bench bench-peers gpu-check
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all browser lint parity bench bench-peers wheelhouse
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -19,16 +19,24 @@ help:  ## this list
 	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S; for equal: OLD, NEW;"
 	@echo "for bench-peers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
-setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too
+setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too, OFFLINE=wheelhouse needs no network
 
 .venv/.setup: pyproject.toml envs/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; make PYTHON=python3.11 setup")'
+ifdef OFFLINE
+	@$(PYTHON) envs/wheelhouse.py install '$(OFFLINE)'
+else
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "setup: torch"
 	@$(PIP) $(call PINS,torch) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	@echo "setup: everything else"
 	@$(PIP) --constraint envs/lock.txt $(call PINS,torch base dev)
+endif
 	@touch $@
+
+# No set-up: any Python with pip, where there is network.
+wheelhouse:  ## what a machine without network lacks, as wheels under 60 MB: OUT= (wheelhouse), FOR=3.12-x86_64 (that machine's Python and processor)
+	@$(PYTHON) envs/wheelhouse.py pack '$(or $(OUT),wheelhouse)' $(if $(FOR),--for '$(FOR)')
 
 # The kernels are compiled against the torch that is there (no build isolation), always from source (a prebuilt or
 # cached wheel may be for another torch, or have no kernels), and without what they declare but do not need.
@@ -143,13 +151,6 @@ bench: setup  ## speed of the hot paths (pytest-benchmark)
 
 bench-peers: setup $(PEERS:%=.venv-peers/%.made)  ## our training against RecTools, RePlay and RecBole on the same data
 	$(BIN)/python -m tools.peers $(if $(DATA),--data '$(DATA)') $(if $(BUDGET_S),--budget-s $(BUDGET_S))
-
-# No set-up: the interpreter of the machine is used as it is.
-gpu-check:  ## tests, kernels, cost and short trainings on this GPU, into one archive; PYTHON=, OUT=, PARTS=, BUDGET_S=, DATA=, EVERY=1, ONLY=, GRID=, SHARE=, ALLOW_CPU=1
-	@$(PYTHON) -m tools.gpu check --out '$(or $(OUT),results/gpu-check)' $(if $(PARTS),--parts '$(PARTS)') \
-	  $(if $(BUDGET_S),--budget-s $(BUDGET_S)) $(if $(DATA),--data '$(DATA)') $(if $(EVERY),--every) $(if $(ONLY),--only '$(ONLY)') \
-	  $(if $(GRID),--grid '$(GRID)') $(if $(SHARE),--share $(SHARE)) \
-	  $(if $(ALLOW_CPU),--allow-cpu --tiny)
 
 # A peer that cannot be installed leaves pip's words in .failed and no stamp: the benchmark names it and goes on.
 .venv-peers/%.made: envs/peers/%.txt
