@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_with_who_asked()
     with suppress(AttributeError, ValueError):  # a terminal that lacks a sign costs the sign
         sys.stdout.reconfigure(errors="backslashreplace")
-    if arguments.verb in (_collect, _report, _page, _publish, _accept, _results, _compare):
+    if arguments.verb in (_collect, _report, _page, _publish, _unpack, _accept, _results, _compare):
         # Their matrix products are thin: more threads of BLAS only wait for each other.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
@@ -138,6 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "fail when the tables hold a result that cannot be right", "tables")
     add("publish", _publish, "copy the grid's records to results/reference and make its tables",
         "grid", "results", "readme")  # fmt: skip
+    add("pack", _pack, "put all records of a results folder into one archive, to be unpacked elsewhere",
+        "results", "out")  # fmt: skip
+    add("unpack", _unpack, "check an archive of `pack` and merge its records into results/reference",
+        "archive", "results", "readme")  # fmt: skip
     add("retry", _retry, "remove records of one status so that they are tried again",
         "status", "results")  # fmt: skip
     add(
@@ -181,6 +185,7 @@ _OPTIONS: dict[str, dict] = {
     "device": {"choices": ["cpu", "cuda"], "help": "device that will compute (default: this machine's)"},
     "cores": {"type": count, "default": os.cpu_count(), "help": "cores of the machine that will compute (default: this machine's)"},
     "records": {**_PATH, "help": "folder of records: results/reference, or results"},
+    "archive": {**_PATH, "help": "the .tar.gz that `pack` wrote"},
     "tables": {**_PATH, "help": "folder with the tables that `collect` wrote"},
     "readme": {"type": place, "help": "README whose result tables are rewritten from the reference"},
     "status": {"required": True, "choices": ["oom", "diverged", "timeout", "crashed"],
@@ -379,6 +384,24 @@ def _publish(a: argparse.Namespace) -> None:
         entry.samples()  # what is damaged is named where it lies, before anything is copied
     folder = publish(a.grid, a.results)
     print(f"published: {folder}", file=sys.stderr)
+    together(folder.parent, a.readme)
+
+
+def _pack(a: argparse.Namespace) -> None:
+    from .training.archive import pack
+
+    size = pack(a.results, a.out)
+    print(f"packed: {a.out} ({size / 2**20:.1f} MiB)", file=sys.stderr)
+
+
+@holding(SHARED)
+def _unpack(a: argparse.Namespace) -> None:
+    from .report.publish import check_readme, tables, together
+    from .training.archive import unpack
+
+    check_readme(a.readme)
+    folder = unpack(a.archive, a.results, tables)
+    print(f"unpacked: {folder}", file=sys.stderr)
     together(folder.parent, a.readme)
 
 

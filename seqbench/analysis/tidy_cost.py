@@ -54,7 +54,7 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
 
 
 def _rounds(job: dict[str, Any], samples: Samples) -> int:
-    """Fresh processes of each phase: as many as were asked for, unless the time of gpu-check ended first."""
+    """Fresh processes of each phase: as many as were asked for, unless a deadline came first."""
     taken = [
         len(samples[f"{p}_s"]) for p in ("train/step", "inference/batch") if f"{p}_s" in samples
     ]

@@ -1,6 +1,6 @@
 """In which order the jobs of a grid run, as Snakemake's priorities: what the paper's claims need first.
 
-1. Cost at the paper's workload: its own track on the datasets.
+1. Cost at the paper's workload: its own track on the datasets, the longest histories first.
 2. Growth with the length: as many points of the curve as a fit needs, in ``matched``; then the datasets in the other
    tracks, and the curve's points in those.
 3. Quality: the first seed of everything, then the second.
@@ -40,5 +40,5 @@ def _is_claimed(job: MeasurementJob) -> bool:
 
 def _rank(job: MeasurementJob) -> tuple:
     if job.curve is None:
-        return 0 if job.track == PAPER else 2, 0
+        return 0 if job.track == PAPER else 2, -job.seq_len
     return 1 if job.track == MATCHED else 3, LENGTHS.index(job.seq_len)

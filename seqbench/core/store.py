@@ -367,6 +367,16 @@ def check_replacement(entry: Entry, target: Path) -> None:
         )
 
 
+def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
+    """Refuse records that were made from other data than those published under the same name."""
+    published = folder / "data" / name / "dataset.json"
+    if published.exists() and read_dataset(folder, name)["hash"] != facts["hash"]:
+        raise UserError(
+            f"{published}: records published here were made from other data (hashes differ);"
+            " delete them to publish on the new data"
+        )
+
+
 def copy_record(source: Path, target: Path) -> None:
     """Copy a record, samples first; weights stay behind."""
     copy_files(source, target, ("samples.npz", "record.json"))

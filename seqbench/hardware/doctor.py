@@ -189,7 +189,7 @@ def _alone(shared: Reading) -> Row:
 
 
 def _why_no_gpu(nvml: Nvml) -> tuple[str, str]:
-    elsewhere = "`make gpu-check PYTHON=python3` on a machine that has one: docs/gpu.md"
+    elsewhere = "a machine that has one, with or without network: docs/gpu.md"
     if torch.version.cuda is None and gpu_devices():
         return (
             "there is one, but this PyTorch is a build for CPUs",

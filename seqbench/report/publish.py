@@ -57,7 +57,7 @@ def publish(grid_path: Path, results: Path) -> Path:
     for entry in entries:
         store.check_replacement(entry, folder / entry.path)
     for name in asked["datasets"]:
-        check_dataset(store.read_dataset(results, name), folder, name)
+        store.check_dataset(store.read_dataset(results, name), folder, name)
     with store.staged(folder) as new:
         for entry in entries:
             store.copy_record(results / entry.path, new / entry.path)
@@ -206,16 +206,6 @@ def _machines(reference: Path) -> dict[str, list[Entry]]:
     }
     kinds = {n: es[0].record["environment"]["device_kind"] for n, es in found.items() if es}
     return {name: found[name] for name in sorted(kinds, key=lambda name: kinds[name] == "cpu")}
-
-
-def check_dataset(facts: dict[str, Any], folder: Path, name: str) -> None:
-    """Refuse records that were made from other data than those published under the same name."""
-    published = folder / "data" / name / "dataset.json"
-    if published.exists() and store.read_dataset(folder, name)["hash"] != facts["hash"]:
-        raise UserError(
-            f"{published}: records published here were made from other data (hashes differ);"
-            " delete them to publish on the new data"
-        )
 
 
 def _datasets(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The results of a check on another machine in one archive: packed there, unpacked into results/reference here.
+"""The records of another machine in one archive: packed there, unpacked into results/reference here.
 
-Unpacking needs pandas, packing does not: collect and publish are imported where they are needed.
+Packed are records with their samples, studies, the facts of datasets and what lies in ``checks``. Weights stay behind.
 """
 
 from __future__ import annotations
@@ -14,39 +14,48 @@ import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seqbench.core import jobs, provenance
-from seqbench.core.errors import UserError
-from seqbench.core.jobs import MeasurementJob, TrainingJob, build
-from seqbench.core.records import matches, read_record, sealed, write_atomically
-from seqbench.core.store import Entry
-from seqbench.training.search import SUMMARY, validation
+from ..core import jobs, provenance, store
+from ..core.checksums import sha256_of
+from ..core.errors import UserError
+from ..core.jobs import MeasurementJob, TrainingJob, build
+from ..core.records import matches, read_record, sealed, write_atomically
+from ..core.store import Entry
+from .search import SUMMARY, validation
 
-RESULTS, CHECKS = "results", "checks"  # records to publish, and what else was found
+DECIDES = "nothing"
+
+FOLDERS, CHECKS = ("runs", jobs.TUNE_TRACK, "data"), "checks"  # below the results folder
 LIMIT_BYTES = 512 * 2**20  # of all members, unpacked
-KEPT = ("record.json", "samples.npz", "dataset.json", "users.npz", SUMMARY)
+USERS = "users.npz"
+KEPT = ("record.json", "samples.npz", "dataset.json", USERS, SUMMARY)
 # What `pack` writes, and nothing else comes out: no part of a path starts with a dot.
 PART = r"[\w-][\w.-]*"
 MEMBER = re.compile(
-    rf"{RESULTS}/({PART}/)+({'|'.join(map(re.escape, KEPT))})|{CHECKS}/{PART}", re.ASCII
+    rf"({'|'.join(FOLDERS)})/({PART}/)+({'|'.join(map(re.escape, KEPT))})|{CHECKS}/{PART}", re.ASCII
 )
 MACHINE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # as environment.py makes it; becomes a folder
+NOTHING = "nothing was unpacked"
 
 
-def pack(folder: Path, archive: Path) -> int:
-    """Write records, samples, facts of datasets and checks below ``folder`` into a .tar.gz; its size in bytes.
+def pack(results: Path, archive: Path) -> int:
+    """Write records, samples, studies, facts of datasets and checks of a results folder into a .tar.gz; its size in bytes.
 
-    Equal content gives equal bytes. Weights stay behind.
+    Equal content gives equal bytes.
+
+    Raises:
+        UserError: no records, a damaged one, or records of several machines.
     """
+    store.machine_of(_entries(results, results))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in _to_pack(folder):
+        for path in _to_pack(results):
             content = path.read_bytes()
-            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            member = tarfile.TarInfo(path.relative_to(results).as_posix())
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     packed = gzip.compress(buffer.getvalue(), mtime=0)
@@ -54,51 +63,43 @@ def pack(folder: Path, archive: Path) -> int:
     return len(packed)
 
 
-def _to_pack(folder: Path) -> Iterator[Path]:
-    for path in sorted((folder / RESULTS).rglob("*")):
-        if path.name in KEPT:
-            yield path
-    # What was being written when a check was stopped begins with a dot.
-    yield from sorted(p for p in (folder / CHECKS).glob("[!.]*") if p.is_file())
+def _to_pack(results: Path) -> Iterator[Path]:
+    for folder in FOLDERS:
+        yield from sorted(p for p in (results / folder).rglob("*") if p.name in KEPT)
+    # What was being written when a run was stopped begins with a dot.
+    yield from sorted(p for p in (results / CHECKS).glob("[!.]*") if p.is_file())
 
 
-def unpack(archive: Path, results: Path) -> Path:
+def unpack(archive: Path, results: Path, tables: Callable[[Path], None]) -> Path:
     """Check an archive completely, then merge its records into ``results/reference/<machine>/``; that folder.
 
-    A published record is replaced only by one of the same job. Tables are made again, in a copy: whatever
-    is wrong with the archive or does not fit what is published shows before anything is changed. Studies and their
-    trials go to ``results/tune``, where tuning on this machine would have left them.
+    A published record is replaced only by one of the same job. Studies and their trials go to ``results/tune``, where
+    tuning on this machine would have left them. tables: makes those of a machine's folder, in a copy: what does not fit
+    shows before anything is changed.
 
     Raises:
-        UserError: not an archive of ``pack``, damaged, unsafe, or in conflict with what is published; nothing changed.
+        UserError: not an archive of ``pack``, damaged, unsafe, or in conflict with what is there; nothing changed.
     """
-    from seqbench.report import publish
-
     with tempfile.TemporaryDirectory() as name:
         staged = Path(name) / "archive"
         _extract(archive, staged)
         try:
-            entries = _entries(archive, staged / RESULTS)
+            entries = _entries(staged, archive)
             machine = _machine(archive, entries)
-            folder, merged = results / "reference" / machine, Path(name) / machine
-            _check_fit(staged / RESULTS, entries, folder)
-            if folder.exists():
-                shutil.copytree(folder, merged)
-            _name_revision(staged / RESULTS, entries)
+            folder = results / "reference" / machine
+            _check_fit(staged, entries, folder)
+            _name_revision(staged, entries)
             searched = _set_apart_studies(staged, results)
-            shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
-            if (merged / "runs").exists():
-                publish.tables(merged)
-            merged.mkdir(exist_ok=True)
+            with store.staged(folder) as new:
+                shutil.copytree(staged, new, dirs_exist_ok=True)
+                if (new / "runs").exists():
+                    tables(new)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # JSON that anybody may have written: text that is none, a fact that is missing or of another type.
             what = f"{type(error).__name__}: {str(error)[:100]}"
             raise UserError(
-                f"{archive}: holds facts that make no tables ({what}); nothing was unpacked"
+                f"{archive}: holds facts that make no tables ({what}); {NOTHING}"
             ) from None
-        if (staged / CHECKS).exists():
-            shutil.copytree(staged / CHECKS, merged / "gpu-check", dirs_exist_ok=True)
-        shutil.copytree(merged, folder, dirs_exist_ok=True)
         if searched is not None:
             shutil.copytree(searched, results / jobs.TUNE_TRACK, dirs_exist_ok=True)
             print(
@@ -114,25 +115,21 @@ def _set_apart_studies(staged: Path, results: Path) -> Path | None:
     Raises:
         UserError: a study that its trials contradict, or another one or other trials where they would go.
     """
-    brought, apart = staged / RESULTS / jobs.TUNE_TRACK, staged / jobs.TUNE_TRACK
+    brought, apart = staged / jobs.TUNE_TRACK, staged.parent / jobs.TUNE_TRACK
     if not brought.exists():
         return None
     for file in sorted(brought.rglob(SUMMARY)):
         path = f"{jobs.TUNE_TRACK}/{file.parent.relative_to(brought).as_posix()}"
-        _check_study(json.loads(file.read_text(encoding="utf-8")), path, staged / RESULTS)
+        _check_study(json.loads(file.read_text(encoding="utf-8")), path, staged)
         kept = results / path / SUMMARY
         if kept.exists() and _study(kept) != _study(file):
-            raise UserError(
-                f"{kept}: another study stands here; move it away, nothing was unpacked"
-            )
+            raise UserError(f"{kept}: another study stands here; move it away, {NOTHING}")
     for file in sorted(brought.rglob("record.json")):
         kept = results / jobs.TUNE_TRACK / file.parent.relative_to(brought)
         if (kept / "record.json").exists() and _made(read_record(kept)) != _made(
             read_record(file.parent)
         ):
-            raise UserError(
-                f"{kept}: another trial stands here; move its study away, nothing was unpacked"
-            )
+            raise UserError(f"{kept}: another trial stands here; move its study away, {NOTHING}")
     return brought.rename(apart)
 
 
@@ -154,13 +151,13 @@ def _check_study(content: Mapping[str, Any], path: str, folder: Path) -> None:
     """Refuse a summary that is not that of the trials beside it."""
     described = jobs.Study.from_json(json.dumps(content["study"]))
     if described.path != path:
-        raise UserError(f"{path}: is the study of {described.path}; nothing was unpacked")
+        raise UserError(f"{path}: is the study of {described.path}; {NOTHING}")
     for trial in content["trials"]:
         record = read_record(folder / described.trial_path(trial["number"]))
         asked = described.training_job(trial["chosen"], trial.get("seed")).to_dict()
         if not matches(record, asked) or validation(record) != trial["value"]:
             raise UserError(
-                f"{path}: trial {trial['number']} is not the one that the study names; nothing was unpacked"
+                f"{path}: trial {trial['number']} is not the one that the study names; {NOTHING}"
             )
 
 
@@ -179,37 +176,41 @@ def _extract(archive: Path, target: Path) -> None:
                 path.write_bytes(tar.extractfile(member).read())
     except FileNotFoundError:
         raise UserError(
-            f"{archive}: no such file; `make gpu-check` names the archive it wrote"
+            f"{archive}: no such file; name what `python -m seqbench pack` wrote"
         ) from None
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{archive}: damaged or not an archive of gpu-check ({error})") from None
+        raise UserError(f"{archive}: damaged or not an archive of `pack` ({error})") from None
 
 
 def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
     if not member.isreg() or member.issparse():  # a sparse file may be far larger than the archive
-        raise UserError(f"{archive}: {member.name} is not a plain file; nothing was unpacked")
+        raise UserError(f"{archive}: {member.name} is not a plain file; {NOTHING}")
     if not MEMBER.fullmatch(member.name):
         raise UserError(
-            f"{archive}: {member.name} leads outside or is nothing that gpu-check packs; nothing was unpacked"
+            f"{archive}: {member.name} leads outside or is nothing that `pack` packs; {NOTHING}"
         )
 
 
-def _entries(archive: Path, folder: Path) -> list:
-    """Every record of the archive, checked against the schema, its place and its samples' SHA-256."""
-
-    paths = sorted(p.parent.relative_to(folder).as_posix() for p in folder.rglob("record.json"))
+def _entries(folder: Path, said: Path) -> list[Entry]:
+    """Every record below a folder, checked against the schema, its SHA-256, its place and that of its samples."""
+    found = (p for part in FOLDERS for p in (folder / part).rglob("record.json"))
+    paths = sorted(p.parent.relative_to(folder).as_posix() for p in found)
     if not paths:
-        raise UserError(f"{archive}: holds no records; run the part `cost` of gpu-check first")
+        raise UserError(f"{said}: holds no records; run `snakemake --until train measure` first")
     entries = []
     for path in paths:
         try:
             entry = Entry(path, folder, read_record(folder / path))
             entry.samples()
         except UserError as error:
-            what = str(error).replace(f"{folder}/{path}/", "").partition("; delete it")[0]
-            raise UserError(f"{archive}: {path}: {what}; nothing was unpacked") from None
+            if folder == said:
+                raise
+            what = str(error).replace(f"{folder}/{path}/", "").partition("; delete ")[0]
+            raise UserError(f"{said}: {path}: {what}; {NOTHING}") from None
         if path != _place(entry.job, path):
-            raise UserError(f"{archive}: {path}: is the record of {_place(entry.job, path)}")
+            raise UserError(
+                f"{said}: {path}: is the record of {_place(entry.job, path)}; {NOTHING}"
+            )
         entries.append(entry)
     return entries
 
@@ -245,22 +246,15 @@ def _name_revision(folder: Path, entries: list) -> None:
             write_atomically(path, sealed(record))
 
 
-def _machine(archive: Path, entries: list) -> str:
-    from seqbench.core import store
-
+def _machine(archive: Path, entries: list[Entry]) -> str:
     name = store.machine_of(entries)
     if not MACHINE.fullmatch(name):
-        raise UserError(
-            f"{archive}: machine_name {name!r} cannot be a folder; nothing was unpacked"
-        )
+        raise UserError(f"{archive}: machine_name {name!r} cannot be a folder; {NOTHING}")
     return name
 
 
-def _check_fit(staged: Path, entries: list, folder: Path) -> None:
+def _check_fit(staged: Path, entries: list[Entry], folder: Path) -> None:
     """Refuse what would take the place of another job or of other data in the published folder."""
-    from seqbench.core import store
-    from seqbench.report import publish
-
     for entry in entries:
         if entry.job.get("track") != jobs.TUNE_TRACK:  # trials go elsewhere
             store.check_replacement(entry, folder / entry.path)
@@ -270,4 +264,7 @@ def _check_fit(staged: Path, entries: list, folder: Path) -> None:
             brought = store.read_dataset(staged, name)
         except UserError:  # it names a folder that is gone afterwards
             raise ValueError(f"data/{name}/dataset.json: no facts of a dataset") from None
-        publish.check_dataset(brought, folder, name)
+        store.check_dataset(brought, folder, name)
+        users, known = facts.parent / USERS, brought.get("files", {}).get(USERS)
+        if known and users.exists() and sha256_of(users) != known:
+            raise ValueError(f"data/{name}/{USERS}: SHA-256 differs")

@@ -1,10 +1,9 @@
-"""Shared by the unit tests: one small prepared dataset, a grid on it, and contestants that are scripts."""
+"""Shared by the unit tests: one small prepared dataset, and contestants that are scripts."""
 
 from pathlib import Path
 
 import pytest
 from fake_workers import fake_in
-from gpu_grid import write_grid_of_three
 from stub_workers import SOUND, stubs_in
 
 from seqbench.data import prepare
@@ -40,9 +39,3 @@ def bench_folder(tmp_path):
 def stubs(tmp_path, monkeypatch, bench_folder):
     """Workers of the regression gate whose stages are stubs."""
     return stubs_in(tmp_path, monkeypatch, bench_folder)
-
-
-@pytest.fixture
-def grid(tmp_path, tiny):
-    """A results folder as the workflow leaves it behind `prepare`: grid.json with three trainings, and the data."""
-    return write_grid_of_three(tmp_path / "from-workflow", tiny)

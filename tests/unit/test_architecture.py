@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -160,13 +161,12 @@ def test_core_and_data_never_need_torch(file):
     "file",
     [
         *(f"seqbench/hardware/{name}.py" for name in ("leases", "nvml", "sampler", "environment")),
-        *(f"seqbench/training/{name}.py" for name in ("supervisor", "search", "accept")),
+        *(f"seqbench/training/{name}.py" for name in ("supervisor", "search", "accept", "archive")),
         *(
             f
             for f in SEQBENCH
             if f.startswith(("seqbench/analysis/", "seqbench/report/", "seqbench/terminal/"))
         ),
-        "tools/gpu/bundle.py",
     ],
 )
 def test_supervising_and_reporting_never_need_torch_or_models(file):
@@ -189,6 +189,20 @@ def test_what_is_measured_carries_no_package_that_it_does_not_need():
     heavy = {"scipy", "pandas", "matplotlib", "jinja2", "pyarrow", "snakemake"}
     without = {"seqbench/data/pipeline.py"}
     assert not outside(*closure(ROOT, "seqbench/measuring/phases.py", without=without)) & heavy
+
+
+def test_what_trains_and_measures_needs_nothing_that_a_wheelhouse_leaves_out():
+    """But kernels of CPUs, and a reader of real data: those are prepared where there is network."""
+    left_out = set(runpy.run_path(str(ROOT / "envs" / "wheelhouse.py"))["LEFT_OUT"])
+    parts = (
+        "training/worker",
+        "training/supervisor",
+        "training/search",
+        "training/archive",
+        "measuring/session",
+    )
+    for part in parts:
+        assert reached(f"seqbench/{part}.py") & left_out <= {"numba", "pyarrow"}
 
 
 # --- tools --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The archive of gpu-check: the same bytes every time, and nothing bad comes out of it."""
+"""Records of another machine in one archive: the same bytes every time, and nothing bad comes out of it."""
 
 import gzip
 import io
@@ -7,32 +7,41 @@ import tarfile
 
 import pytest
 from builders import THREE, curves_of, measurement, write_dataset, write_measurement
+from fake_tuning import PAIRS, data, trainer
 
 from seqbench.core import provenance, records
 from seqbench.core.errors import UserError
-from tools.gpu.bundle import pack, unpack
+from seqbench.core.jobs import Study
+from seqbench.report.publish import tables
+from seqbench.training import archive as archives
+from seqbench.training.archive import pack
+from seqbench.training.search import tune
 
 GPU = {
     "device": "NVIDIA Test", "device_kind": "cuda", "machine": "1" * 12, "machine_name": "nvidia-test", "driver": "580.1",
 }  # fmt: skip
 
 
+def unpack(archive, results):
+    return archives.unpack(archive, results, tables)
+
+
 @pytest.fixture
 def checked(tmp_path):
-    """Folder of a check with two jobs, a dataset and the outcome of the tests."""
-    folder = tmp_path / "check"
+    """Results of another machine: two jobs, a dataset, and the outcome of the tests."""
+    folder = tmp_path / "there"
     for job in (measurement("toy", THREE), curves_of()[0]):
-        write_measurement(folder / "results", job, environment=GPU)
-    write_dataset(folder / "results")
+        write_measurement(folder, job, environment=GPU)
+    write_dataset(folder)
     (folder / "checks").mkdir()
     (folder / "checks" / "tests.json").write_text('{"status": "passed"}\n')
-    (folder / "results" / "data" / "toy" / "items.npy").write_bytes(b"large")
+    (folder / "data" / "toy" / "items.npy").write_bytes(b"large")
     return folder
 
 
 @pytest.fixture
 def archive(checked, tmp_path):
-    path = tmp_path / "gpu-check-nvidia-test.tar.gz"
+    path = tmp_path / "node-nvidia-test.tar.gz"
     pack(checked, path)
     return path
 
@@ -57,7 +66,7 @@ def repacked(archive, change):
 
 def test_records_samples_and_checks_are_packed_and_nothing_else(checked, archive, tmp_path):
     names = set(members(archive))
-    assert "checks/tests.json" in names and "results/data/toy/dataset.json" in names
+    assert "checks/tests.json" in names and "data/toy/dataset.json" in names
     assert not [name for name in names if name.endswith("items.npy")]
     assert len([name for name in names if name.endswith("record.json")]) == 2 * len(THREE)
     size = pack(checked, tmp_path / "again.tar.gz")
@@ -70,7 +79,7 @@ def test_unpacking_publishes_below_the_machines_name(archive, tmp_path):
     assert folder == tmp_path / "results/reference/nvidia-test"
     assert "toy,mamba4rec" in (folder / "efficiency.csv").read_text()
     assert "NVIDIA Test" in (folder / "README.md").read_text()
-    assert json.loads((folder / "gpu-check/tests.json").read_text()) == {"status": "passed"}
+    assert json.loads((folder / "checks/tests.json").read_text()) == {"status": "passed"}
     unpack(archive, tmp_path / "results")  # once more changes nothing
 
 
@@ -102,9 +111,7 @@ def test_a_copied_checkouts_records_get_the_revision_of_the_same_sources(
 def test_another_job_is_not_overwritten(archive, checked, tmp_path):
     folder = unpack(archive, tmp_path / "results")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    write_measurement(
-        checked / "results", measurement("toy", THREE) | {"rounds": 9}, environment=GPU
-    )
+    write_measurement(checked, measurement("toy", THREE) | {"rounds": 9}, environment=GPU)
     pack(checked, archive)
     with pytest.raises(UserError, match="published made with rounds = 3, asked for 9"):
         unpack(archive, tmp_path / "results")
@@ -112,11 +119,16 @@ def test_another_job_is_not_overwritten(archive, checked, tmp_path):
 
 
 def test_records_of_two_machines_are_refused(archive, checked, tmp_path):
-    write_measurement(checked / "results", curves_of()[1])  # on the CPU of the builders
-    pack(checked, archive)
+    added = tmp_path / "cpu"
+    write_measurement(added, curves_of()[1])  # on the CPU of the builders
+    pack(added, tmp_path / "cpu.tar.gz")
+    repacked(archive, lambda content: content.update(members(tmp_path / "cpu.tar.gz")))
     with pytest.raises(UserError, match="come from two machines"):
         unpack(archive, tmp_path / "results")
     assert not (tmp_path / "results").exists()
+    write_measurement(checked, curves_of()[1])
+    with pytest.raises(UserError, match="come from two machines"):
+        pack(checked, archive)
 
 
 def test_samples_that_are_not_the_records_own_are_refused(archive, tmp_path):
@@ -125,7 +137,7 @@ def test_samples_that_are_not_the_records_own_are_refused(archive, tmp_path):
         content[first] = content[other]
 
     repacked(archive, swap)
-    with pytest.raises(UserError, match=r"gpu-check-nvidia-test.*gru4rec.*SHA-256 differs"):
+    with pytest.raises(UserError, match=r"node-nvidia-test.*gru4rec.*SHA-256 differs"):
         unpack(archive, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
@@ -135,11 +147,12 @@ def test_samples_that_are_not_the_records_own_are_refused(archive, tmp_path):
     [
         "../x",
         "/etc/x",
-        "results/../../x",
-        "elsewhere/x",
+        "runs/../../x/record.json",
+        "runs/./record.json",
+        "reference/x/record.json",
         ".",
-        "results/runs/x.sh",
-        "results/README.md",
+        "runs/x.sh",
+        "README.md",
     ],
 )
 def test_a_member_that_leads_outside_is_refused(archive, tmp_path, name):
@@ -152,7 +165,7 @@ def test_a_member_that_leads_outside_is_refused(archive, tmp_path, name):
 def test_a_link_is_refused(tmp_path):
     path = tmp_path / "link.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
-        member = tarfile.TarInfo("results/runs")
+        member = tarfile.TarInfo("runs")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc"
         tar.addfile(member)
     with pytest.raises(UserError, match="is not a plain file"):
@@ -174,16 +187,16 @@ def test_what_is_no_archive_is_one_line(archive, tmp_path, kind):
 
 def test_an_archive_without_records_says_what_to_run(archive, tmp_path):
     def empty(content):
-        for name in [n for n in content if n.startswith("results/")]:
+        for name in [n for n in content if not n.startswith("checks/")]:
             del content[name]
 
     repacked(archive, empty)
-    with pytest.raises(UserError, match="run the part `cost`"):
+    with pytest.raises(UserError, match="holds no records; run"):
         unpack(archive, tmp_path / "results")
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.gpu.bundle.LIMIT_BYTES", 1000)
+    monkeypatch.setattr("seqbench.training.archive.LIMIT_BYTES", 1000)
     with pytest.raises(UserError, match="more than 1,000 bytes"):
         unpack(archive, tmp_path / "results")
 
@@ -196,14 +209,22 @@ def move(content):
     name = first_record(content)
     for file in ("record.json", "samples.npz"):
         source = name.replace("record.json", file)
-        content[f"results/runs/toy/matched/other/{file}"] = content.pop(source)
+        content[f"runs/toy/matched/other/{file}"] = content.pop(source)
+
+
+def other_users(content):
+    facts = json.loads(content["data/toy/dataset.json"])
+    facts |= {"files": {"users.npz": "0" * 64}}
+    facts["sha256"] = records.digest(facts)
+    content["data/toy/dataset.json"] = json.dumps(facts).encode()
 
 
 BAD = {
     "not UTF-8": (lambda c: c.update({first_record(c): b"\xff\xfe"}), r"record\.json: not JSON \('utf-8'"),
     "not JSON": (lambda c: c.update({first_record(c): b"{"}), "not JSON"),
-    "a fact is missing": (lambda c: c.update({"results/data/toy/dataset.json": b"{}"}), "no facts of a dataset"),
-    "facts are no mapping": (lambda c: c.update({"results/data/toy/dataset.json": b"[]"}), "no facts of a dataset"),
+    "a fact is missing": (lambda c: c.update({"data/toy/dataset.json": b"{}"}), "no facts of a dataset"),
+    "users are others": (other_users, "users.npz: SHA-256 differs"),
+    "facts are no mapping": (lambda c: c.update({"data/toy/dataset.json": b"[]"}), "no facts of a dataset"),
     "in another's folder": (move, "matched/other: is the record of runs/full-length/matched/measure"),
 }  # fmt: skip
 
@@ -220,9 +241,7 @@ def test_what_makes_no_tables_is_one_line_and_changes_nothing(archive, tmp_path,
 
 def test_a_machines_name_cannot_lead_outside(checked, tmp_path):
     for job in (measurement("toy", THREE), curves_of()[0]):
-        write_measurement(
-            checked / "results", job, environment=GPU | {"machine_name": "../../escaped"}
-        )
+        write_measurement(checked, job, environment=GPU | {"machine_name": "../../escaped"})
     pack(checked, tmp_path / "a.tar.gz")
     with pytest.raises(UserError, match="cannot be a folder"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "deep" / "results")
@@ -234,7 +253,7 @@ def test_another_machine_with_the_same_gpu_changes_nothing(archive, checked, tmp
     folder = unpack(archive, tmp_path / "results")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     second = tmp_path / "second"
-    write_measurement(second / "results", curves_of()[1], environment=GPU | {"machine": "2" * 12})
+    write_measurement(second, curves_of()[1], environment=GPU | {"machine": "2" * 12})
     pack(second, archive)
     with pytest.raises(UserError, match="come from two machines"):
         unpack(archive, tmp_path / "results")
@@ -255,3 +274,70 @@ def test_a_file_that_was_being_written_is_not_packed(checked, archive):
     before = archive.read_bytes()
     pack(checked, archive)
     assert archive.read_bytes() == before
+
+
+def test_what_is_damaged_is_not_packed(checked, tmp_path):
+    next(checked.rglob("samples.npz")).write_bytes(b"x")
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        pack(checked, tmp_path / "a.tar.gz")
+    assert not (tmp_path / "a.tar.gz").exists()
+
+
+# --- studies ----------------------------------------------------------------------------------------------------------
+
+STUDY = Study("toy", "sasrec", 20, 4, PAIRS)
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """Results of another machine with a study, their archive, and the folder that it was unpacked into."""
+    there, results = tmp_path / "tuned", tmp_path / "results"
+    tune(STUDY, data(tmp_path), there / STUDY.path, 1, None, trainer([]))
+    pack(there, tmp_path / "tuned.tar.gz")
+    unpack(tmp_path / "tuned.tar.gz", results)
+    return there, tmp_path / "tuned.tar.gz", results
+
+
+def content_of(results):
+    return {p: p.read_bytes() for p in results.rglob("*.json")}
+
+
+def test_a_study_goes_where_tuning_here_would_have_left_it(tuned):
+    there, archive, results = tuned
+    before = content_of(results)
+    assert {p.relative_to(results) for p in before} == {p.relative_to(there) for p in content_of(there)}  # fmt: skip
+    unpack(archive, results)
+    assert content_of(results) == before
+
+
+def test_trials_of_another_machine_are_not_replaced(tuned):
+    _, archive, results = tuned
+    file = results / STUDY.trial_path(1) / "record.json"
+    record = json.loads(file.read_text())
+    file.write_bytes(records.sealed(record | {"environment": record["environment"] | {"machine": "f" * 12}}))  # fmt: skip
+    before = content_of(results)
+    with pytest.raises(UserError, match="trial-001: another trial stands here"):
+        unpack(archive, results)
+    assert content_of(results) == before
+
+
+def test_another_study_in_its_place_is_not_replaced(tuned):
+    _, archive, results = tuned
+    file = results / STUDY.path / "study.json"
+    content = json.loads(file.read_text())
+    content["study"]["trials"] = 9
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="another study stands here"):
+        unpack(archive, results)
+
+
+def test_a_study_that_its_trials_contradict_is_refused(tuned, tmp_path):
+    there, archive, _ = tuned
+    file = there / STUDY.path / "study.json"
+    content = json.loads(file.read_text())
+    content["trials"][1]["value"] = 0.9
+    file.write_text(json.dumps(content))
+    pack(there, archive)
+    with pytest.raises(UserError, match="trial 1 is not the one that the study names"):
+        unpack(archive, tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere" / "tune").exists()

@@ -48,7 +48,7 @@ JOBS = {
 }
 
 
-def refused(capsys, *arguments, main=main):
+def refused(capsys, *arguments):
     """The one line of a command that ends with status 2."""
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
@@ -226,25 +226,23 @@ def test_a_readme_is_checked_before_anything_is_written(
     capsys, tmp_path, monkeypatch, content, said
 ):
     from seqbench.report import publish
-    from seqbench.training import accept
-    from tools.gpu import bundle
-    from tools.gpu.__main__ import main as gpu_main
+    from seqbench.training import accept, archive
 
     def write(*_):
         raise AssertionError("written")
 
-    for module, name in ((publish, "publish"), (accept, "accept"), (bundle, "unpack")):
+    for module, name in ((publish, "publish"), (accept, "accept"), (archive, "unpack")):
         monkeypatch.setattr(module, name, write)
     readme = tmp_path / "README.md"
     if content is not None:
         readme.write_bytes(content)
     options = ["--results", tmp_path, "--readme", readme]
-    for command, *verb in (
-        (main, "publish", "--grid", "x"),
-        (main, "accept-tuning", "--tuned", "x"),
-        (gpu_main, "unpack", "--archive", "x"),
+    for verb in (
+        ("publish", "--grid", "x"),
+        ("accept-tuning", "--tuned", "x"),
+        ("unpack", "--archive", "x"),
     ):
-        line = refused(capsys, *verb, *options, main=command)
+        line = refused(capsys, *verb, *options)
         assert str(readme) in line and said in line
 
 

@@ -64,7 +64,7 @@ def test_without_a_gpu_the_page_says_where_to_measure(monkeypatch):
     monkeypatch.setattr(doctor, "gpu_devices", list)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     row = by_name(doctor.gpu(CPU, nvml.Nvml()))["NVIDIA GPU"]
-    assert row.have == "no" and "gpu-check" in row.remedy
+    assert row.have == "no" and "docs/gpu.md" in row.remedy
     rows = by_name(doctor.measurable(CPU, nvml.Nvml()))
     assert rows["peak resident memory"].have == "yes"
     assert {rows[what].words for what in ("energy counter", "time on the device")} == {

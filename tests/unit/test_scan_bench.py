@@ -1,5 +1,8 @@
 """Times of scans and layers: every backend of the device has its rows, and a layer's weights make a layer."""
 
+import json
+
+import pytest
 import torch
 
 from tools.gpu import scan_bench
@@ -29,3 +32,18 @@ def test_the_layers_weights_reach_its_output():
     assert out.shape == x.shape == (2, 12, 8)
     grads = torch.autograd.grad(out.square().sum(), [x, *weights])
     assert all(g.abs().max() > 0 for g in grads)
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_the_command_writes_what_it_found_and_fails_where_a_backend_differs(
+    monkeypatch, tmp_path, ok
+):
+    rows = [{"backend": "numba", "ok": ok, "reason": None}]
+    monkeypatch.setattr(scan_bench, "compare", lambda where: rows)
+    monkeypatch.setattr(scan_bench, "REPEATS", 2)
+    out = tmp_path / "checks" / "scan.json"
+    options = [word for name, value in SIZE.items() for word in (f"--{name}", str(value))]
+    assert scan_bench.main(["--out", str(out), *options]) == (0 if ok else 1)
+    found = json.loads(out.read_text())
+    assert found["check"] == rows and found["size"] == SIZE and found["times"]
+    assert found["environment"]["device_kind"] == "cpu" and len(found["code"]) == 16

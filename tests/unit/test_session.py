@@ -316,7 +316,7 @@ def _report_visible(answers, visible, function, *arguments):
 def test_each_job_sees_the_gpu_it_was_lent_and_leaves_the_environment_as_it_was(
     monkeypatch, tmp_path
 ):
-    """Two jobs of one process, as in gpu-check, on a machine whose first GPU is taken the second time."""
+    """Two jobs of one process, on a machine whose first GPU is taken the second time."""
     import contextlib
     import os
 

@@ -1,7 +1,4 @@
-"""One command for a machine with a GPU that has neither network nor Snakemake: checks, costs, trainings, all in one archive.
+"""Times of the selective scan by backend, on a GPU or here: ``python -m tools.gpu.scan_bench --out results/checks/scan.json``.
 
-command     the parts, in order, within a budget of seconds (plan: what each does and what is done; state: what is kept between calls)
-training    short trainings, and those of a grid and its studies, several at once
-scan_bench  times of the selective scan by backend
-bundle      the archive: packed there, unpacked into results/reference here
+Everything else that a GPU computes runs by the workflow: docs/gpu.md.
 """

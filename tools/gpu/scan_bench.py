@@ -1,12 +1,17 @@
 """Times of the selective scan and of the whole layer around it by backend, forward and backward, at the paper's size.
 
 A scan alone may be fast and its layer slow: each backend wants its own layout, and mamba-ssm's `fused` keeps less and
-computes it again.
+computes it again. As a command it takes the machine alone and one GPU, if there is one, and fails where a backend differs
+from the reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +19,13 @@ import torch
 from models._errors import ModelError
 from models._scan import BACKENDS, MixerParams, mamba_mixer, resolve, selective_scan
 from models._scan import selfcheck as compare
+from seqbench.core import provenance
 from seqbench.core.metrics import spread
+from seqbench.core.records import write_atomically
+from seqbench.hardware import device
 from seqbench.hardware.device import Stopwatch, reset_peaks
+from seqbench.hardware.environment import environment
+from seqbench.hardware.leases import EXCLUSIVE, lease, variables
 
 PAPER = {"batch": 2048, "length": 200, "channels": 128}
 STATES = (16, 32)
@@ -114,3 +124,30 @@ def _weights(where: torch.device, states: int, batch: int, length: int, channels
         out_proj=normal(width, channels),
     )
     return [t.requires_grad_() for t in (normal(batch, length, width), *weights)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write what ``check_and_time`` finds, with its machine and code; 1 where a backend differs or none of a GPU runs."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, default=Path("results/checks/scan.json"))
+    for name, value in PAPER.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    a = parser.parse_args(argv)
+    with lease(EXCLUSIVE) as leased, variables(leased):
+        where = device.pick()
+        found = check_and_time(where, {name: getattr(a, name) for name in PAPER})
+        code = provenance.meaning(
+            provenance.ROOT,
+            ("models/_scan/check.py", "tools/gpu/scan_bench.py"),
+            provenance.NUMBERS,
+        )
+        about = {"code": code, "environment": environment(where.type, torch.get_num_threads())}
+    write_atomically(a.out, (json.dumps({**about, **found}, indent=1) + "\n").encode())
+    wrong = [row for row in found["check"] if not row["ok"] and row["reason"] is None]
+    timed = [row for row in found["times"] if row["reason"] is None]
+    print(f"{a.out}: {len(timed)} backends timed, {len(wrong)} differ", file=sys.stderr)
+    return int(bool(wrong) or (where.type == "cuda" and not timed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
