@@ -15,9 +15,10 @@ from ..core.store import Entry
 SPLITS = ("valid", "test")
 SEEN_ITEMS = ("kept", "excluded")
 TIES = ("conservative", "average")
-SETTINGS = ("objective", "max_steps", "targets_per_step", "patience_steps", "learning_rate", "precision", "kernels")  # fmt: skip
+SETTINGS = ("objective", "max_steps", "targets_per_step", "step_counts", "patience_steps", "learning_rate", "precision", "kernels")  # fmt: skip
 OUTCOME = (
-    *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
+    *("parameters", "steps", "epochs", "targets_seen", "positions", "predictions", "best_step"),
+    *("stopped", "still_improving"),
     *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
 )
 

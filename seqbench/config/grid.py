@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.jobs import (
     FULL_LENGTH,
+    TARGETS,
     TRAINING_KEYS,
     MeasurementJob,
     Pairs,
@@ -173,7 +174,7 @@ def _on_full_length(
     for curve, seq_len, sequences, n_items in _points(measure):
         yield MeasurementJob(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
-            n_items=n_items, curve=curve, **_as_trained(training), **keys,
+            n_items=n_items, curve=curve, **_as_trained(training) | {"step_counts": TARGETS}, **keys,
         )  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
 def _as_trained(training: Training) -> dict[str, Any]:
     keys = (
         *("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length"),
-        "clip_norm",
+        *("clip_norm", "step_counts"),
     )
     return {key: getattr(training, key) for key in keys}
 

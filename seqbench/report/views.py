@@ -429,7 +429,7 @@ VIEWS = (
     View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
          ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Time where every seed gets there, else how many seeds do. In brackets: quartiles."),
     View("budgets", "more", "How trainings ended and what they cost", of("budgets", main=True), ("machine_name", "model"),
-         (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
+         (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"), number("Predictions", "predictions", fmt.significant), number("Positions", "positions", fmt.significant),
           of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
     View("published-values", "more", "Values that others published", of("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
          ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),

@@ -44,6 +44,8 @@ class State:
     epoch: int = 0
     step: int = 0
     targets: int = 0
+    positions: int = 0
+    predictions: float = 0.0  # expected: how many a batch masks, its device knows
     train_s: float = 0.0
     evaluate_s: float = 0.0
     best: float = -1.0
@@ -85,7 +87,7 @@ class Trainer:
             evaluate.Diverged: loss or scores are no longer finite.
         """
         objective = self.training.objective
-        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len)
+        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len, self.model)
         optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)
@@ -120,14 +122,15 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(int(entropy.generate_state(2)[1]))
         losses: list[torch.Tensor] = []
         start = time.perf_counter()
-        epoch = epoch_batches(
-            windows, self.training.targets_per_step, rng, self.training.bucket_by_length
-        )
-        for batch in gatherer.batches(epoch, generator):
+        t = self.training
+        epoch = epoch_batches(windows, t.targets_per_step, rng, t.bucket_by_length, t.step_counts)
+        for numbers, batch in zip(epoch, gatherer.batches(epoch, generator), strict=True):
             self.begun_s = self.begun_s or device.process_age_s()
             losses.append(self._step(batch, optimizer))
             self.state.step += 1
             self.state.targets += batch.n_targets
+            self.state.positions += int(windows.positions_of(numbers).sum())
+            self.state.predictions += float(windows.predictions_of(numbers).sum())
             progress.advance()
             if self.state.step % CHECK_EVERY == 0 and not torch.isfinite(losses[-1]):
                 raise ranking.Diverged(f"loss is {losses[-1].item()} at step {self.state.step}")
@@ -187,6 +190,8 @@ class Trainer:
             "steps": s.step,
             "epochs": s.epoch,
             "targets_seen": s.targets,
+            "positions": s.positions,
+            "predictions": round(s.predictions),
             "best_step": s.best_step,
             "best_validation": s.best if s.best_step else None,
             "stopped": stopped,

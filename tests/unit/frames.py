@@ -27,9 +27,9 @@ def training(model, seed=0, **changes):
     """A row of `experiments`: a training that came to its end."""
     row = CONDITION | {
         "kind": "train", "status": "ok", "reason": None, "trained": model not in BASELINES, "seed": seed,
-        "machine_name": "m", "device": "cpu", "device_kind": "cpu", "threads": 1, "steps": 1000.0, "targets_per_step": 2048,
+        "machine_name": "m", "device": "cpu", "device_kind": "cpu", "threads": 1, "steps": 1000.0, "targets_per_step": 2048, "step_counts": "predictions",
         "precision": "fp32", "hyperparameters": "{}", "still_improving": False, "fallback": False, "fallback_reason": None,
-        "shared_gpu": None, "throttled": None, "code_dirty": False, "targets_seen": 2e6, "best_step": 900.0, "epochs": 9.0,
+        "shared_gpu": None, "throttled": None, "code_dirty": False, "targets_seen": 2e6, "predictions": 2e6, "positions": 2e6, "best_step": 900.0, "epochs": 9.0,
         "train_s": 9.0, "evaluate_s": 1.0,
     } | changes  # fmt: skip
     condition = f"{row['dataset']}/{row['track']}/L{row['seq_len']}"
