@@ -32,7 +32,7 @@ EFFICIENCY = (
 OF_MACHINE = {
     "effectiveness": ("summary", TABLES["summary"]),
     "efficiency": ("efficiency", EFFICIENCY),
-    **{name: (name, None) for name in ("scaling", "crossovers", "protocols", "agreement", "contrasts", "tuning")},
+    **{name: (name, None) for name in ("scaling", "crossovers", "protocols", "agreement", "tuning")},
 }  # fmt: skip
 OF_ALL = {
     "effectiveness": ("summary", TABLES["summary"]),
