@@ -11,9 +11,10 @@ import numpy as np
 
 from ..core.display import QUALITY_METRICS
 from ..core.errors import UserError
+from ..core.metrics import SEEN_ITEMS, SPLITS, qualities
 from ..core.store import Entry
 from . import resampling
-from .tidy import SEEN_ITEMS, SPLITS, effectiveness_rows, qualities
+from .tidy import effectiveness_rows
 
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
 COMPARED = tuple(product(SEEN_ITEMS, QUALITY_METRICS))  # of two groups
@@ -100,7 +101,7 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             samples = entry.samples()
             users = users or len(samples["test/rank"])
             _same(members[0], entry, "evaluated users", users, len(samples["test/rank"]))
-            by_split = {split: qualities(samples, split) for split in SPLITS}
+            by_split = {split: qualities(samples, split, QUALITY_METRICS) for split in SPLITS}
             tidy += effectiveness_rows(entry, by_split)
             table = by_split["test"]
             tables.append(np.column_stack([*table.values()]))

@@ -85,6 +85,26 @@ class Training:
     rank_test: bool = True  # rank the test split at the end; never while tuning
     curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
 
+    @property
+    def decays(self) -> bool:
+        """Whether the rate falls to zero at the budget, so that the last step is the model."""
+        return self.schedule != "constant"
+
+
+def within(training: Training, updates: int) -> Training:
+    """The same training with another budget: the rate decays over it, after a warm-up of at most a quarter of it.
+
+    The warm-up is no share of the budget, because it settles Adam and the norms, which takes as many updates however long
+    the training is.
+    """
+    warmup = min(training.warmup_steps, updates // 4)
+    return dataclasses.replace(
+        training,
+        max_steps=updates,
+        warmup_steps=warmup,
+        eval_every=min(training.eval_every, updates),
+    )
+
 
 @dataclass(frozen=True)
 class TrainingJob:

@@ -227,8 +227,8 @@ def _steps(job: TrainingJob, same: list[Entry]) -> tuple[int, int]:
     taken, training = [entry.values["steps"] for entry in same], job.training
     if taken:
         return min(taken), max(taken)
-    decays = getattr(training, "schedule", "constant") != "constant"  # then patience ends nothing
-    fewest = training.max_steps if decays else training.patience_steps + training.eval_every
+    # Where the rate decays, patience ends nothing.
+    fewest = training.max_steps if training.decays else training.patience_steps + training.eval_every  # fmt: skip
     return min(fewest, training.max_steps), training.max_steps
 
 

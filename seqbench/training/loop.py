@@ -62,7 +62,6 @@ class Trainer:
     ) -> None:
         self.experiment, self.dataset, self.device = experiment, dataset, where
         self.training = experiment.training
-        self.decays = self.training.schedule == "linear"  # then the last step is the model
         torch.manual_seed(experiment.seed)
         models.use_kernels(self.training.kernels)
         options = dict(experiment.hyperparameters)
@@ -161,7 +160,7 @@ class Trainer:
         quality = ranking.summary(self.evaluator.ranks(self.model, "valid"))
         self.state.evaluate_s += time.perf_counter() - start
         value = quality[self.training.select_seen_items][self.training.select_on]
-        if value > self.state.best or self.decays:
+        if value > self.state.best or self.training.decays:
             self.state.best, self.state.best_step = value, self.state.step
             self.best_weights = self._weights()
         point = {
@@ -196,7 +195,7 @@ class Trainer:
             "best_validation": s.best if s.best_step else None,
             "stopped": stopped,
             # The budget ended before patience did: more steps might still have helped. A schedule ends by design.
-            "still_improving": None if self.decays else stopped == "max_steps",
+            "still_improving": None if self.training.decays else stopped == "max_steps",
             "train_s": round(s.train_s, 3),
             "evaluate_s": round(s.evaluate_s, 3),
             "first_step_after_s": round(self.begun_s, 3) if self.begun_s else None,
