@@ -10,7 +10,7 @@ comment; that of a trained model has ``d_model``, the width D, and ``dropout``) 
     trainable = False   fitted by counting: ``fit`` instead of ``loss``
     causal = False      hidden states may depend on later items
     label, color, marker            in tables and figures (a marker of matplotlib)
-    predicts_all_targets = False    a step predicts only a part of its targets
+    predicts_all_targets = False    a step predicts only a part of its targets; ``predictions`` says how many
 
 Windows are padded with 0 on the right, so a causal model never reads padding and needs no key mask;
 positions count from the start of the window. L may be anything from 1 to ``max_len``.

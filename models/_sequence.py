@@ -5,6 +5,7 @@ Letters as in models/__init__.py.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +42,14 @@ class SequenceModel(nn.Module):
         hidden = self.hidden(batch.windows[:, :-1]).flatten(0, 1)[places]
         targets = batch.windows[:, 1:].flatten()[places]
         return catalogue_cross_entropy(hidden, self.item_table(), targets)
+
+    def predictions(self, positions: np.ndarray, last_only: bool) -> np.ndarray:
+        """Expected terms of ``loss`` in windows of so many positions, (W,) -> (W,): every target, unless a model masks.
+
+        last_only: only the last item of a window is a target. A batch is filled by these, so that a step of every model
+        has as many.
+        """
+        return np.ones_like(positions) if last_only else positions
 
     def scores(self, items: Tensor) -> Tensor:
         """Score every item as the next one: items (B, L) -> (B, V); column 0 means nothing."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,6 +114,19 @@ class Model(SequenceModel):
         """(V, D), shared with the input, without the mask token; with a bias (V, D + 1)."""
         table = self.item_embedding.weight[:-1]
         return table if self.item_bias is None else torch.cat([table, self.item_bias[:, None]], 1)
+
+    def predictions(self, positions: np.ndarray, last_only: bool) -> np.ndarray:
+        """Expected masks that a loss falls on, (W,) -> (W,); recbole: at most, as masks beyond ``most_masks`` are rare.
+
+        cloze: of n targets ``n p + (1 - p)^n``, as at least one is masked, and one in a window with the last item alone.
+        """
+        n, p = positions.astype(np.float64), self.mask_prob
+        if self.recbole:  # of the n items before the target, of which no loss falls on the first
+            masked, last = np.minimum(p * (n - 1), self.most_masks), np.minimum(n - 1, 1)
+        else:
+            n = np.ones_like(n) if last_only else n
+            masked, last = n * p + (1 - p) ** n, 1.0
+        return (1 - self.last_only) * masked + self.last_only * last
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the masked items, given all other items of their windows."""

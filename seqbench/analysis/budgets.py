@@ -12,7 +12,7 @@ from .costs import core_seconds
 from .tables import Tables, trainings
 
 GROUP = ("track", "dataset", "seq_len", "model", "machine_name", "device_kind")
-MEANS = {"steps": "steps", "best_step": "best_step", "epochs": "epochs", "targets": "targets_seen", "train_s": "train_s", "evaluate_s": "evaluate_s"}  # fmt: skip
+MEANS = {"steps": "steps", "best_step": "best_step", "epochs": "epochs", "targets": "targets_seen", "predictions": "predictions", "positions": "positions", "train_s": "train_s", "evaluate_s": "evaluate_s"}  # fmt: skip
 
 
 def rows(tables: Tables) -> pd.DataFrame:
@@ -34,6 +34,7 @@ def _by_machine(tables: Tables) -> pd.DataFrame:
     if found.empty:
         return pd.DataFrame(columns=[*TABLES["budgets"], "seeds"])
     core = (found.train_s + found.evaluate_s) * core_seconds(found)
+    found = found.astype(dict.fromkeys(MEANS.values(), float))
     found = found.assign(ended=found.still_improving.eq(True), core=core)
     whole = tables.sorted(found).groupby([*GROUP], sort=False)
     seeds = whole.seed.agg(lambda own: " ".join(str(int(seed)) for seed in sorted(own)))

@@ -25,6 +25,7 @@ from . import (
     budgets,
     claims,
     costs,
+    ladder,
     leaderboard,
     memory_lag,
     probe_rows,
@@ -32,7 +33,6 @@ from . import (
     published_values,
     repeats,
     scaling_rows,
-    time_to_quality,
     tuning,
     verdicts,
     warnings,
@@ -47,7 +47,9 @@ MAKERS = {  # of tables from tables; those below read those above
     "comparisons": verdicts.final,
     "cost_ratios": costs.ratios,
     "costs": costs.of_conditions,
-    "time_to_quality": time_to_quality.rows,
+    "ladder": ladder.rows,
+    "equal_cost": ladder.equal_cost,
+    "time_to_quality": ladder.time_to_quality,
     "memory": memory_lag.rows,
     "paper": lambda own: published_values.paper_rows(own, PUBLISHED()["paper"]),
     "claims": lambda own: claims.rows(own, publications.claims(), PUBLISHED()["paper"]),
@@ -89,7 +91,9 @@ def build(
     records were chosen from, where several machines made them. trials: rows of `tuning.trials`.
     """
     store.check_datasets(entries, datasets)
-    compared = store.of_one_code(entries)
+    compared, rungs = store.of_one_code(entries), report.get("ladder", {})
+    climbed = ladder.climb(compared, rungs)
+    compared = [entry for entry in compared if entry.job["track"] not in rungs]
     quality = summarise(compared, report["margin"], one_machine)
     order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
@@ -117,7 +121,7 @@ def build(
         constant = scaling_rows.constants(measured)
         frames["efficiency"]["fixed"] = frames["efficiency"].path.map(constant)
     settings = {**report, "environments": _environments(entries)}
-    tables = Tables(frames, datasets, settings)
+    tables = Tables(frames, datasets, settings, climbed)
     for name, make in MAKERS.items():
         frames[name] = make(tables)
     return tables

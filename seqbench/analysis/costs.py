@@ -55,11 +55,12 @@ def _outlived(experiments: pd.DataFrame) -> list[str]:
     def fits(row: Any) -> bool:
         there = trained.get((row.track, row.dataset, row.seq_len), [row])
         same = {t.hyperparameters for t in there if t.model == row.model} or {row.hyperparameters}
-        batch = row.targets_per_step, row.precision
+        batch = row.targets_per_step, row.step_counts, row.precision
         own = json.loads(row.hyperparameters)
         # Of two hyper-parameters only those that both name can differ.
         alike = (all(own.get(k, v) == v for k, v in json.loads(text).items()) for text in same)
-        return any((t.targets_per_step, t.precision) == batch for t in there) and any(alike)
+        taken = [(t.targets_per_step, t.step_counts, t.precision) for t in there]
+        return batch in taken and any(alike)
 
     return [r.path for r in pick(experiments, kind="measure").itertuples() if not fits(r)]
 

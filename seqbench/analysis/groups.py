@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -12,9 +11,10 @@ import numpy as np
 
 from ..core.display import QUALITY_METRICS
 from ..core.errors import UserError
+from ..core.metrics import SEEN_ITEMS, SPLITS, qualities
 from ..core.store import Entry
 from . import resampling
-from .tidy import SEEN_ITEMS, SPLITS, effectiveness_rows, qualities
+from .tidy import effectiveness_rows
 
 APART = 0.5  # lowest seed as a share of the highest, below which a mean describes neither
 COMPARED = tuple(product(SEEN_ITEMS, QUALITY_METRICS))  # of two groups
@@ -22,10 +22,7 @@ COMPARED = tuple(product(SEEN_ITEMS, QUALITY_METRICS))  # of two groups
 
 @dataclass(frozen=True)
 class Group:
-    """Summary of one model: resampled means (R, K), where column k is the quantity names[k].
-
-    The last columns are no quantities but what excluding seen items adds to every metric of QUALITY_METRICS.
-    """
+    """Summary of one model: resampled means (R, K), where column k is the quantity names[k]."""
 
     entries: list[Entry]
     names: list[tuple[str, str, str]]  # (seen_items, ties, metric)
@@ -104,20 +101,14 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             samples = entry.samples()
             users = users or len(samples["test/rank"])
             _same(members[0], entry, "evaluated users", users, len(samples["test/rank"]))
-            by_split = {split: qualities(samples, split) for split in SPLITS}
+            by_split = {split: qualities(samples, split, QUALITY_METRICS) for split in SPLITS}
             tidy += effectiveness_rows(entry, by_split)
             table = by_split["test"]
-            tables.append(np.column_stack([*table.values(), *_added_by_excluding(table)]))
+            tables.append(np.column_stack([*table.values()]))
         by_seed = np.stack([values.mean(axis=0) for values in tables])
         found.append((seeds, list(table), by_seed, resampling.seed_means(tables)))
     resampled = resampling.resample([means for *_, means in found])
     return [Group(*own, draws) for (*own, _), draws in zip(found, resampled, strict=True)]
-
-
-def _added_by_excluding(table: dict[tuple[str, str, str], np.ndarray]) -> Iterator[np.ndarray]:
-    """What every user's value (U,) gains when seen items are excluded, by metric of QUALITY_METRICS."""
-    for metric in QUALITY_METRICS:
-        yield table["excluded", "conservative", metric] - table["kept", "conservative", metric]
 
 
 def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..core.display import PRIMARY_METRIC, TABLES
+from ..core.metrics import SEEN_ITEMS
 from . import advice
 from .costs import core_seconds
 from .summary import SEEDS_FOR_A_CLAIM
 from .tables import CONDITION, MODEL, Tables, pick, trainings, unique
-from .tidy import SEEN_ITEMS
 from .verdicts import both_sides
 
 MACHINE = ["machine_name", "device_kind"]
@@ -28,7 +28,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     """The leaderboard of every condition on every machine that measured any cost.
 
     A mark (`*_best`) stands only where a model is significantly better than every other trained one, or its quartiles lie
-    below those of all of them. On a CPU train_s and quality_s are core-seconds; quality_s stands if all seeds begun reach the goal.
+    below those of all of them. On a CPU train_s and quality_s are core-seconds. reached: whether a rung of the ladder reaches the goal.
     """
     quality, costs = _quality(tables), _costs(tables)
     every = pd.concat([quality[[*MODEL]], costs[[*MODEL]]]).drop_duplicates()
@@ -39,19 +39,17 @@ def rows(tables: Tables) -> pd.DataFrame:
     places = pd.DataFrame(places, columns=["seen_items", *MACHINE])
     found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
     found = found.merge(costs, on=[*MODEL, *MACHINE], how="left")
-    until = tables.frames["time_to_quality"].rename(columns={"n_seeds": "n_begun"})
-    found = found.merge(until[[*MODEL, "n_reached", "n_begun"]].drop_duplicates(), on=[*MODEL], how="left")  # fmt: skip
+    until = tables.frames["time_to_quality"].assign(reached=lambda own: own.max_steps.notna(), n_climbed=lambda own: own.n_seeds)  # fmt: skip
+    found = found.merge(until[[*MODEL, "reached", "n_climbed"]].drop_duplicates(), on=[*MODEL], how="left")  # fmt: skip
     found["focal"] = found.model == tables.focal_model
     found["trained"] = found.model.isin({*trainings(tables.frames["experiments"]).model, *costs.model})  # fmt: skip
     found["ndcg_best"] = found.ndcg_best.eq(True)
-    reached = found.n_reached.eq(found.n_begun)
-    found.loc[found.n_reached == 0, "quality_s_low"] = np.inf  # later than any that gets there
+    found.loc[found.reached.eq(False), "quality_s_low"] = np.inf  # later than any that gets there
     for value, mark in BEST.items():
-        enough = reached & found.n_seeds.ge(SEEDS_FOR_A_CLAIM) if value == "quality_s" else True
+        enough = found.n_climbed.ge(SEEDS_FOR_A_CLAIM) if value == "quality_s" else True
         best = _below_all_others(found[found.trained], value).reindex(found.index).eq(True)
         found[mark] = best & enough & found.cost_source.ne("synthetic")  # a stand-in ranks nobody
-    ends = [f"quality_s{end}" for end in ENDS]
-    found[ends] = found[ends].where(reached)
+    found["quality_s_low"] = found.quality_s_low.replace(np.inf, np.nan)
     found["warnings"] = _warned(found, tables.frames["warnings"])
     return tables.sorted(advice.judged(found, tables))[TABLES["leaderboard"]]
 

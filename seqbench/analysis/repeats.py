@@ -9,11 +9,10 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ..core.display import PRIMARY_METRIC
-from ..core.metrics import per_user
+from ..core.metrics import SEEN_ITEMS, per_user, ranks_of
 from ..core.pool import Pool, settings
 from ..core.store import Entry
 from . import resampling
-from .tidy import SEEN_ITEMS, ranks_of
 
 Pairs = Sequence[tuple[Entry, Entry]]
 

@@ -1,23 +1,22 @@
 """Summaries over seeds: means with intervals, and differences between models with a verdict.
 
-Records are read condition by condition (dataset, track, length); what is kept of a condition are its models' means by user and their
-resamples, until its dataset ends.
+Records are read condition by condition (dataset, track, length); of one nothing is kept but its rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, groupby
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ..core.display import TABLES
 from ..core.store import CONDITION, Entry, by_condition
-from . import contrasts, resampling, significance
+from . import resampling, significance
 from .groups import COMPARED, Group, check_same_data, groups
 
-MADE = ("effectiveness", "summary", "comparisons", "contrasts")
+MADE = ("effectiveness", "summary", "comparisons")
 SEEDS_FOR_A_CLAIM = 3
 UNSTEADY = "unsteady"  # no verdict: seeds of one of the two lie far apart (`groups.APART`)
 
@@ -30,7 +29,7 @@ def enough_seeds(trained_seeds: float | None) -> bool:
 def summarise(
     entries: list[Entry], margin: float, one_machine: bool = True
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return rows of `effectiveness` (tidy), `summary`, `comparisons` and `contrasts` of the trainings that succeeded.
+    """Return rows of `effectiveness` (tidy), `summary` and `comparisons` of the trainings that succeeded.
 
     margin: smallest difference that counts, as a share of the better model's mean. one_machine: whether a model's seeds
     must come from the same machine, as in every grid; pool.py says when they need not.
@@ -41,16 +40,11 @@ def summarise(
     trainings = [e for e in entries if e.training and e.ok]
     check_same_data(trainings)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in MADE}
-    for _, conditions in groupby(by_condition(trainings), lambda own: own[0].condition[:2]):
-        own: list[Group] = []
-        for members in conditions:
-            here = groups(members, rows["effectiveness"], one_machine)
-            rows["summary"] += [row for group in here for row in _summary_rows(group)]
-            pairs = combinations(here, 2)
-            rows["comparisons"] += [r for pair in pairs for r in _comparison_rows(*pair, margin)]
-            rows["contrasts"] += [row for group in here for row in contrasts.seen_items(group)]
-            own += here
-        rows["contrasts"] += contrasts.lengths(own)
+    for members in by_condition(trainings):
+        here = groups(members, rows["effectiveness"], one_machine)
+        rows["summary"] += [row for group in here for row in _summary_rows(group)]
+        pairs = combinations(here, 2)
+        rows["comparisons"] += [r for pair in pairs for r in _comparison_rows(*pair, margin)]
     return rows
 
 

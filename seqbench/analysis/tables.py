@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..config.model_files import in_order
+from ..core.metrics import SEEN_ITEMS
 from ..data.variants import variants
-from .tidy import SEEN_ITEMS
 
 TRACKS = ("matched", "tuned", "paper")  # the comparison itself first; others as they come
 CONDITION = ("track", "dataset", "seq_len")
@@ -22,13 +22,14 @@ MODEL = (*CONDITION, "model")
 class Tables:
     """All tables of a grid: data frames by name, facts of the datasets by name, and settings of the report.
 
-    settings: `margin`, `focal_model`, `models`, `datasets` (as configured) and `ablation` of the configuration,
-    `environments` of the records.
+    settings: `margin`, `focal_model`, `models`, `datasets` (as configured), `ablation` and `ladder` of the configuration,
+    `environments` of the records. rungs: of `ladder.climb`, while tables are made.
     """
 
     frames: dict[str, pd.DataFrame]
     datasets: dict[str, Any]
     settings: dict[str, Any]
+    rungs: Sequence[Any] = ()
 
     @property
     def focal_model(self) -> str:
@@ -40,7 +41,7 @@ class Tables:
         return in_order(models, (self.focal_model, *self.settings["models"]))
 
     def main(self, name: str) -> pd.DataFrame:
-        """A table without the datasets that are variants of others and the tracks that are steps of the ablation."""
+        """A table without datasets that are variants of others and tracks that are rungs, or steps of the ablation."""
         frame = self.frames[name]
         if frame.empty:
             return frame
@@ -83,8 +84,9 @@ def tracks_in_order(tracks: Iterable[str]) -> list[str]:
 
 
 def compared_tracks(settings: Mapping[str, Any], tracks: Iterable[str]) -> list[str]:
-    """Tracks that answer the question: without the steps between both ends of the ablation."""
-    return [t for t in tracks_in_order(tracks) if t not in settings.get("ablation", ())[1:-1]]
+    """Tracks that answer the question: without the rungs and the steps between both ends of the ablation."""
+    between = {*settings.get("ablation", ())[1:-1], *settings.get("ladder", ())}
+    return [t for t in tracks_in_order(tracks) if t not in between]
 
 
 def trainings(experiments: pd.DataFrame) -> pd.DataFrame:

@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.display import QUALITY_METRICS
-from ..core.metrics import expected_under_random_ties, per_user
 from ..core.store import Entry
 
-SPLITS = ("valid", "test")
-SEEN_ITEMS = ("kept", "excluded")
-TIES = ("conservative", "average")
-SETTINGS = ("objective", "max_steps", "targets_per_step", "patience_steps", "learning_rate", "precision", "kernels")  # fmt: skip
+SETTINGS = ("objective", "max_steps", "targets_per_step", "step_counts", "patience_steps", "learning_rate", "precision", "kernels")  # fmt: skip
 OUTCOME = (
-    *("parameters", "steps", "epochs", "targets_seen", "best_step", "stopped", "still_improving"),
+    *("parameters", "steps", "epochs", "targets_seen", "positions", "predictions", "best_step"),
+    *("stopped", "still_improving"),
     *("train_s", "evaluate_s", "first_step_after_s", "compile_s", "peak_rss_bytes", "resumed_from"),
 )
 
@@ -74,30 +70,6 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
         **{f"code_{key}": entry.record["identity"][key] for key in ("revision", "dirty")},
         "command": entry.command,
     }
-
-
-def ranks_of(
-    samples: Mapping[str, np.ndarray], split: str, seen_items: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Conservative ranks (U,) and numbers of equal-scored others (U,) with seen items ``kept`` or ``excluded``."""
-    rank, ties = samples[f"{split}/rank"], samples[f"{split}/ties"]
-    if seen_items == "kept":
-        return rank, ties
-    return rank - samples[f"{split}/seen_above"], ties - samples[f"{split}/seen_tied"]
-
-
-def qualities(
-    samples: Mapping[str, np.ndarray], split: str
-) -> dict[tuple[str, str, str], np.ndarray]:
-    """Return values per user (U,) by (seen_items, ties, metric)."""
-    table = {}
-    for seen_items in SEEN_ITEMS:
-        rank, ties = ranks_of(samples, split, seen_items)
-        ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
-        for kind in TIES:
-            for metric in QUALITY_METRICS:
-                table[seen_items, kind, metric] = per_user(ranks[kind], metric)
-    return table
 
 
 def effectiveness_rows(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ..core.jobs import (
     FULL_LENGTH,
+    TARGETS,
     TRAINING_KEYS,
     MeasurementJob,
     Pairs,
@@ -22,6 +24,7 @@ from ..core.jobs import (
     TrainingJob,
     build,
     space_of,
+    within,
 )
 from .model_files import is_trainable, model_config_fields
 
@@ -58,7 +61,20 @@ def report(config: Mapping[str, Any]) -> dict[str, Any]:
     """What reports read of a configuration: its block `report`, and the datasets and models in its order."""
     models = (*config["run"]["models"], *config["measure"]["models"])
     orders = {"models": list(dict.fromkeys(models)), "datasets": list(config["run"]["datasets"])}
-    return {**config["report"], **orders}
+    return {**config["report"], **orders, "ladder": ladder(config)}
+
+
+def ladder(config: Mapping[str, Any]) -> dict[str, str]:
+    """By the name of every rung the track that it is one of."""
+    return dict.fromkeys(rungs(config), (config.get("ladder") or {}).get("track"))
+
+
+def rungs(config: Mapping[str, Any], track: str | None = None) -> dict[str, int]:
+    """Updates by the name of every rung of the ladder, of one track only if it is named."""
+    ladder = config.get("ladder") or {}
+    base = ladder.get("track")
+    updates = ladder.get("rungs", ()) if track in (None, base) else ()
+    return {f"{base}-{n}": n for n in updates}
 
 
 def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[TrainingJob]:
@@ -66,16 +82,18 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Training
     for dataset in run["datasets"]:
         for track in run["tracks"]:
             for seq_len in config["datasets"][dataset]["seq_lens"]:
-                for model in run["models"]:
+                for name, model in product(rungs(config, track) or [track], run["models"]):
                     trainable = is_trainable(models_dir / f"{model}.py")
                     training = base_training(config, dataset, track, model)
+                    if updates := rungs(config, track).get(name):
+                        training = within(training, updates)
                     hyper = hyperparameters(
                         config, models_dir, model, track, dataset if trainable else None
                     )
                     # A model without training is deterministic: one seed says it all.
                     more = _more_seeds(run, track, dataset, seq_len) if trainable else ()
                     for seed in (*run["seeds"], *more) if trainable else run["seeds"][:1]:
-                        yield TrainingJob(dataset, model, track, seq_len, seed, hyper, training)
+                        yield TrainingJob(dataset, model, name, seq_len, seed, hyper, training)
 
 
 def _more_seeds(run: Mapping[str, Any], *condition: Any) -> list[int]:
@@ -91,16 +109,22 @@ def base_training(
 ) -> Training:
     """How a track trains on a dataset, and one model there if it is named.
 
-    track < dataset < the track's own block for that dataset < ``selected_settings``.
+    track < dataset < the track's own block for that dataset < the model's own in that track < ``selected_settings``.
     """
     block = config["tracks"][track]
     keys = {
         **block.get("training", {}),
         **config["datasets"].get(dataset, {}).get("training", {}),
         **block.get("datasets", {}).get(dataset, {}).get("training", {}),
+        **_own(config, track, model).get("training", {}),
         **_setting(config, track, dataset, model).get("training", {}),
     }
     return build(Training, keys)
+
+
+def _own(config: Mapping[str, Any], track: str, model: str | None) -> Mapping[str, Any]:
+    """What a model has of its own in a track: hyper-parameters, and ``training``."""
+    return (config["models"].get(model) or {}).get(track, {})
 
 
 def _setting(
@@ -119,7 +143,7 @@ def hyperparameters(
     What a track or a dataset sets applies to the models that have it. ``dataset`` None (a baseline without training) leaves
     both out.
     """
-    own = (config["models"].get(model) or {}).get(track, {})
+    own = {k: v for k, v in _own(config, track, model).items() if k != "training"}
     if dataset is None:
         return tuple(sorted(own.items()))
     shared = config["tracks"][track].get("hyperparameters", {})
@@ -173,7 +197,7 @@ def _on_full_length(
     for curve, seq_len, sequences, n_items in _points(measure):
         yield MeasurementJob(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
-            n_items=n_items, curve=curve, **_as_trained(training), **keys,
+            n_items=n_items, curve=curve, **_as_trained(training) | {"step_counts": TARGETS}, **keys,
         )  # fmt: skip
 
 
@@ -197,7 +221,7 @@ def _points(measure: Mapping[str, Any]) -> Iterator[tuple[str, int, int, int]]:
 def _as_trained(training: Training) -> dict[str, Any]:
     keys = (
         *("precision", "kernels", "objective", "compute_all_positions", "bucket_by_length"),
-        "clip_norm",
+        *("clip_norm", "step_counts"),
     )
     return {key: getattr(training, key) for key in keys}
 

@@ -23,7 +23,7 @@ from jsonschema.exceptions import best_match
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
 from ..core.yaml_files import read, read_mapping
-from .grid import base_training, studies
+from .grid import base_training, rungs, studies
 from .messages import explain, instead, renamed, show
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
@@ -195,6 +195,7 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
             yield f"models.{model}: no file models/{model}.py; {instead(model, models)}"
     for model, blocks in config["models"].items():
         yield from _not_in(f"models.{model}", blocks, known["tracks"])
+    yield from _bad_ladder(config)
     if TUNE_TRACK in config["tracks"]:
         yield f"tracks.{TUNE_TRACK}: this name is taken by the trials of a search; choose another"
     for track, block in config["tracks"].items():
@@ -214,6 +215,20 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         yield from _not_in(f"selected_settings.{track}", by_dataset, known["datasets"])
         for dataset, by_model in by_dataset.items():
             yield from _not_in(f"selected_settings.{track}.{dataset}", by_model, trained)
+
+
+def _bad_ladder(config: Mapping[str, Any]) -> Iterator[str]:
+    """A rung's rate decays over its budget, and its name is no other track's."""
+    if not config.get("ladder"):
+        return
+    track = config["ladder"]["track"]
+    yield from _not_in("ladder.track", [track], list(config["tracks"]))
+    for name in rungs(config):
+        if name in config["tracks"]:
+            yield f"tracks.{name}: this name is taken by a rung of ladder.track = {track!r}; choose another"
+    for dataset in config["run"]["datasets"] if track in config["tracks"] else ():
+        if dataset in config["datasets"] and not base_training(config, dataset, track).decays:
+            yield f"ladder.track = {track!r}: its learning rate does not decay (dataset {dataset}); set schedule: linear in tracks.{track}.training"
 
 
 def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[str]:
@@ -273,7 +288,8 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
     fields = {m: model_config_fields(models_dir / f"{m}.py") for m in available_models(models_dir)}
     for model, blocks in config["models"].items():
         for track, values in blocks.items():
-            yield from bad_values(f"models.{model}.{track}", values, model, fields[model])
+            own = {name: value for name, value in values.items() if name != "training"}
+            yield from bad_values(f"models.{model}.{track}", own, model, fields[model])
     for track, dataset, model, values in _chosen(config):
         key = f"selected_settings.{track}.{dataset}.{model}.hyperparameters"
         yield from bad_values(key, values, model, fields[model])

@@ -16,9 +16,10 @@ CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 def report() -> dict[str, Any]:
-    """What the project's configuration says to the report, with the steps of the ablation and tuned settings."""
+    """What the project's configuration says to the report, with the ablation, the ladder and tuned settings."""
     return {
         **grid.report(load.load()),
+        "ladder": grid.ladder(_declared("ladder")),
         "ablation": _declared("ablation").get("report", {}).get("ablation", []),
         "selected_settings": _declared("tuned").get("selected_settings", {}),
     }

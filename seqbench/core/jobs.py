@@ -30,15 +30,16 @@ BEFORE: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
         "select_on": "ndcg@10", "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
         "kernels": "auto", "compute_all_positions": False, "rank_test": True, "curve_test": False,
-        "schedule": "constant", "warmup_steps": 0, "clip_norm": None,
+        "schedule": "constant", "warmup_steps": 0, "clip_norm": None, "step_counts": "targets",
     },
     "TrainingJob": {"hyperparameters": (), "training": None},
     "MeasurementJob": {
         "targets_per_step": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
         "n_items": None, "kernels": "auto", "objective": "all-positions", "compute_all_positions": False, "bucket_by_length": True,
-        "curve": None, "budget_s": None, "energy_window_s": 0.0, "clip_norm": None,
+        "curve": None, "budget_s": None, "energy_window_s": 0.0, "clip_norm": None, "step_counts": "targets",
     },
 }  # fmt: skip
+PREDICTIONS, TARGETS = STEP_COUNTS = ("predictions", "targets")
 SCHEDULES = ("constant", "linear")  # of the learning rate after its warm-up
 # Curves of cost on full-length batches, by what stays constant while something grows.
 CURVES = {
@@ -59,7 +60,10 @@ class Training:
     precision: str = (
         "fp32"  # fp32 | tf32 | bf16 | mixed: arithmetic of training, and of scoring's hidden layers
     )
-    targets_per_step: int = 2048  # real targets per optimiser step (= one batch of 2048 prefixes)
+    targets_per_step: int = 2048  # of these per optimiser step
+    # predictions: expected terms of the loss, so a model that masks reads more positions for them; targets: every target of
+    # a window, predicted or not. Under objective prefix a target is a prefix, RecBole's unit of a batch.
+    step_counts: str = "predictions"
     learning_rate: float = 0.001  # Adam; the highest one of a schedule
     # constant | linear: to zero at max_steps, and the last step is the model: no patience, no choice of a step
     schedule: str = "constant"
@@ -80,6 +84,26 @@ class Training:
     compute_all_positions: bool = False
     rank_test: bool = True  # rank the test split at the end; never while tuning
     curve_test: bool = False  # evaluate the test split at every validation too, for the curve only
+
+    @property
+    def decays(self) -> bool:
+        """Whether the rate falls to zero at the budget, so that the last step is the model."""
+        return self.schedule != "constant"
+
+
+def within(training: Training, updates: int) -> Training:
+    """The same training with another budget: the rate decays over it, after a warm-up of at most a quarter of it.
+
+    The warm-up is no share of the budget, because it settles Adam and the norms, which takes as many updates however long
+    the training is.
+    """
+    warmup = min(training.warmup_steps, updates // 4)
+    return dataclasses.replace(
+        training,
+        max_steps=updates,
+        warmup_steps=warmup,
+        eval_every=min(training.eval_every, updates),
+    )
 
 
 @dataclass(frozen=True)
@@ -127,7 +151,7 @@ class MeasurementJob:
     track: str
     seq_len: int
     models: tuple[tuple[str, Pairs], ...]  # (name, hyper-parameters that differ from the defaults)
-    targets_per_step: int = 2048  # real targets per training step
+    targets_per_step: int = 2048  # as in Training; on full-length batches positions
     eval_batch: int = 256  # users per inference batch
     rounds: int = 3  # fresh processes per model
     steps: int = 10  # timed steps per round
@@ -143,7 +167,8 @@ class MeasurementJob:
     energy_window_s: float = (
         0.0  # seconds of further steps for the energy counter (GPU only); 0: none
     )
-    clip_norm: float | None = None  # as in Training
+    clip_norm: float | None = None  # as in Training, like the next
+    step_counts: str = "predictions"
 
     @property
     def path(self) -> str:

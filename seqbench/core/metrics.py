@@ -6,10 +6,15 @@ what is stored and metrics are derived from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+
+SPLITS = ("valid", "test")
+SEEN_ITEMS = ("kept", "excluded")
+TIES = ("conservative", "average")
 
 
 def hit_rate(rank: np.ndarray, k: int) -> np.ndarray:
@@ -45,6 +50,29 @@ def per_user(rank: np.ndarray, metric: str) -> np.ndarray:
 def expected_under_random_ties(rank: np.ndarray, ties: np.ndarray) -> np.ndarray:
     """Average rank of the held-out item among its equal-scored others. rank is conservative, ties their number."""
     return rank - ties / 2.0
+
+
+def ranks_of(
+    samples: Mapping[str, np.ndarray], split: str, seen_items: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Conservative ranks (U,) and numbers of equal-scored others (U,) of a record, seen items ``kept`` or ``excluded``."""
+    rank, ties = samples[f"{split}/rank"], samples[f"{split}/ties"]
+    if seen_items == "kept":
+        return rank, ties
+    return rank - samples[f"{split}/seen_above"], ties - samples[f"{split}/seen_tied"]
+
+
+def qualities(
+    samples: Mapping[str, np.ndarray], split: str, metrics: Iterable[str]
+) -> dict[tuple[str, str, str], np.ndarray]:
+    """Return values per user (U,) of a record by (seen_items, ties, metric)."""
+    table = {}
+    for seen_items in SEEN_ITEMS:
+        rank, ties = ranks_of(samples, split, seen_items)
+        ranks = {"conservative": rank, "average": expected_under_random_ties(rank, ties)}
+        for kind, metric in product(TIES, metrics):
+            table[seen_items, kind, metric] = per_user(ranks[kind], metric)
+    return table
 
 
 @dataclass(frozen=True)

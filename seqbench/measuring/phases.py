@@ -130,7 +130,7 @@ def _facts(
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "backend": model.backend_report(),
-        "steps_per_epoch": workload.steps_per_epoch(job, data),
+        "steps_per_epoch": workload.steps_per_epoch(job, data, model),
         "device_kind": where.type,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
@@ -155,7 +155,7 @@ def _training(
 ) -> tuple[Samples, Missing]:  # fmt: skip
     """Timed steps: wall time of gathering plus step, the wait for the batch alone, real targets and tokens."""
     optimizer = make_optimizer(model, Training(kernels=job.kernels))
-    batches = workload.training_batches(job, data, round_, where)
+    batches = workload.training_batches(job, data, round_, where, model)
     whole, wait, events = Stopwatch(where), Stopwatch(where), EventClock(where)
     targets, tokens = [], []
 
@@ -234,7 +234,7 @@ def _count_training(
     job: MeasurementJob, model: torch.nn.Module, data: Dataset | None, where: torch.device
 ) -> dict[str, Any]:
     optimizer = make_optimizer(model, Training(kernels=job.kernels))
-    batch = next(workload.training_batches(job, data, 0, where))
+    batch = next(workload.training_batches(job, data, 0, where, model))
     drawn = batch.generator.get_state()
 
     def step() -> None:

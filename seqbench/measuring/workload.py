@@ -10,28 +10,39 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from models import Batch
+from models import Batch, SequenceModel
 
 from ..core.jobs import MeasurementJob
 from ..data import Dataset
-from ..training.batches import Gatherer, epoch_batches, full_length_batch, gather_spans, windows_for
+from ..training.batches import (
+    Gatherer,
+    Windows,
+    epoch_batches,
+    full_length_batch,
+    gather_spans,
+    windows_for,
+)
 
 
 def training_batches(
-    job: MeasurementJob, data: Dataset | None, round_: int, where: torch.device
+    job: MeasurementJob,
+    data: Dataset | None,
+    round_: int,
+    where: torch.device,
+    model: SequenceModel | None = None,
 ) -> Iterator[Batch]:
-    """Batches as in training on ``data``, else full-length ones of ``targets_per_step // seq_len`` sequences."""
+    """Batches as in training ``model`` on ``data``, else full-length ones of ``targets_per_step // seq_len`` sequences."""
     generator = torch.Generator(where).manual_seed(round_)
     if data is None:
         rows = max(1, job.targets_per_step // job.seq_len)
         while True:
             last_only = job.objective == "prefix"
             yield full_length_batch(job.n_items, rows, job.seq_len, generator, where, last_only)
-    windows = windows_for(job.objective, data.split, job.seq_len)
+    windows = windows_for(job.objective, data.split, job.seq_len, model)
     gatherer = Gatherer(data.items, windows, where)
     rng = np.random.default_rng(round_)
     while True:
-        epoch = epoch_batches(windows, job.targets_per_step, rng, job.bucket_by_length)
+        epoch = _epoch(job, windows, rng)
         yield from gatherer.batches(epoch, generator)
 
 
@@ -55,16 +66,19 @@ def histories(
         yield gather_spans(items, first, torch.from_numpy(stop - start).to(where))
 
 
-def steps_per_epoch(job: MeasurementJob, data: Dataset | None) -> float | None:
+def _epoch(job: MeasurementJob, windows: Windows, rng: np.random.Generator) -> list[np.ndarray]:
+    return epoch_batches(windows, job.targets_per_step, rng, job.bucket_by_length, job.step_counts)
+
+
+def steps_per_epoch(
+    job: MeasurementJob, data: Dataset | None, model: SequenceModel | None = None
+) -> float | None:
     """Training steps until every target was seen once; None without a dataset."""
     if data is None:
         return None
-    windows = windows_for(job.objective, data.split, job.seq_len)
-    most = int(windows.targets_of(np.arange(len(windows.start))).max())
-    if (
-        most <= job.targets_per_step
-    ):  # a batch passes its size by less than a window, and the next one makes up for it
-        return windows.targets / job.targets_per_step
-    return len(
-        epoch_batches(windows, job.targets_per_step, np.random.default_rng(0), job.bucket_by_length)
-    )
+    windows = windows_for(job.objective, data.split, job.seq_len, model)
+    counted = windows.counted(slice(None), job.step_counts)
+    if counted.max() <= job.targets_per_step:
+        # A batch passes its size by less than a window, and the next one makes up for it.
+        return float(counted.sum()) / job.targets_per_step
+    return len(_epoch(job, windows, np.random.default_rng(0)))

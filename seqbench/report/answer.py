@@ -144,7 +144,7 @@ COLUMNS = (
     ("epoch", "Epoch", "Time of one pass over the training targets; lower is better", False),
     ("inference", "Inference per 1,000 users", "Time to rank all items for 1,000 users; lower is better", False),
     ("memory", "GPU memory allocated", "Peak memory allocated by tensors while training; lower is better", False),
-    ("quality", "Time to quality", "Time of training until 95 % of the best final validation value of this condition; lower is better", False),
+    ("quality", "Time to quality", "Training time of the cheapest budget whose final validation reaches 95 % of the best one of this condition; lower is better", False),
 )  # fmt: skip
 # Key of a column -> its column of the table, the unit of that, and where its mark stands.
 COSTS = {
@@ -200,9 +200,15 @@ def default_view(tables: Tables, found: list[BoardView]) -> BoardView:
     return max(found, key=agrees)
 
 
+def columns_of(found: list[BoardView]) -> list[tuple]:
+    """The columns of these views: no time to quality where no budgets were compared."""
+    climbed = any(view.rows.reached.notna().any() for view in found)
+    return [c for c in COLUMNS if c[0] != "quality" or climbed]
+
+
 def leaderboard(view: BoardView) -> Table:
     """The table of one view, best first; no column of memory on a CPU."""
-    columns = [c for c in COLUMNS if c[0] != "memory" or view.kind == "cuda"]
+    columns = [c for c in columns_of([view]) if c[0] != "memory" or view.kind == "cuda"]
     cells = cells_of(view)
     table = Table(
         "leaderboard",
@@ -251,11 +257,8 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
     if not known(value):
         if not row.trained:
             return Cell(DASH, mark="muted")
-        if key == "quality" and row.n_reached == 0:
+        if key == "quality" and row.reached is False:
             return Cell("not reached", mark="muted")
-        if key == "quality" and known(row.n_begun) and row.n_reached < row.n_begun:
-            seeds = f"{fmt.count(row.n_reached)} of {fmt.count(row.n_begun)} seeds"
-            return Cell(seeds, mark="muted")
         return Cell(NOT_MEASURED, mark="muted")
     low, high = (getattr(row, f"{column}_{end}", None) for end in ("low", "high"))
     synthetic = row.cost_source == "synthetic"

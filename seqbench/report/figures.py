@@ -21,7 +21,7 @@ from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
 from .answer import warnings_of
 from .figures_cost import first_track, groups
-from .format import condition, label, percent, short
+from .format import condition, known, label, percent, short
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
 
 QUALITY = QUANTITIES[PRIMARY_METRIC].label
@@ -193,20 +193,15 @@ def _learning(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
 
 
 def ladder(tables: Tables) -> Iterator[Drawing]:
-    """Final validation against the training that it cost, where a condition was trained with several budgets."""
-    final = pick(tables.frames["effectiveness"], split="valid", metric=PRIMARY_METRIC, seen_items="kept", ties="conservative", trained=True)  # fmt: skip
-    if final.empty:
-        return
-    budgets = tables.frames["experiments"][["path", "max_steps"]].drop_duplicates("path")
-    for at, rows, kind in _trained(tables, final.merge(budgets, on="path"), "max_steps"):
-        if rows.max_steps.nunique() < 2:
-            continue
-        rows = rows.groupby(["model", "max_steps", "busy_s"], dropna=False).value
-        rows = rows.agg(["mean", "min", "max"]).reset_index()
+    """Final validation against what its training cost, one per condition with a ladder of budgets and machine."""
+    frame = pick(tables.frames["ladder"], seen_items="kept")
+    for (dataset, seq_len, track, machine, kind), rows in groups(frame, "dataset", "seq_len", "track", "machine_name", "device_kind"):  # fmt: skip
+        at = {"dataset": dataset, "length": seq_len, "track": track}
+        rows = rows[["model", "max_steps", "n_seeds", "value", "value_low", "value_high", "seconds"]].rename(columns={"seconds": "busy_s"})  # fmt: skip
         yield Drawing(
-            "-".join(["budgets", *map(str, at.values())]), "training", at,
-            f"{condition(at['dataset'], at['length'])}, {at['track']}: what more training buys",
-            "Final validation of each budget, mean over seeds. Bars: the lowest and the highest seed.",
+            "-".join(["ladder", *map(str, at.values()), *([machine] if known(machine) else [])]), "training", at,
+            f"{condition(dataset, seq_len)}, {track}: what more training buys",
+            "Every point is a fresh training whose rate decays over its own budget: its final validation. Bars: 95 % intervals.",
             partial(_ladder, rows, kind, tables.ordered(rows.model)), rows
         )  # fmt: skip
 
@@ -215,10 +210,10 @@ def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
     axis = panel(right=92)
     rows, unit = _over(rows, kind, "max_steps")
     style.logarithmic(axis.xaxis, rows.x)
-    axis.set_ylim(0, 1.06 * rows["max"].max())
+    axis.set_ylim(0, 1.06 * rows.value_high.max())
     even(axis.yaxis)
     named(axis, f"{unit} of training", f"final validation {QUALITY}")
-    return _traced(axis, {m: rows[rows.model == m].sort_values("x") for m in models}, "mean", "min", "max")  # fmt: skip
+    return _traced(axis, {m: rows[rows.model == m].sort_values("x") for m in models}, "value", "value_low", "value_high")  # fmt: skip
 
 
 def _trained(tables: Tables, frame: pd.DataFrame, steps: str) -> Iterator[tuple[dict, pd.DataFrame, str]]:  # fmt: skip

@@ -12,7 +12,7 @@ from ..analysis.tables import Tables, pick, trainings
 from ..core.errors import UserError
 from . import answer, figures, style, views
 from . import format as fmt
-from .answer import COLUMNS, DIMENSIONS, TEMPLATE, BoardView
+from .answer import DIMENSIONS, TEMPLATE, BoardView
 from .figures_cost import COMMON
 from .style import Drawing
 from .tables import Table, is_heading, save, spans
@@ -67,7 +67,7 @@ def html(
     )  # fmt: skip
     found = answer.views(content)
     default = found[0] if found else None
-    parts = [section for section, *_ in SECTIONS]
+    columns, parts = answer.columns_of(found), [section for section, *_ in SECTIONS]
 
     def shown_at_first(drawing: Drawing) -> bool:
         return default is not None and default.is_of(drawing.key)
@@ -88,14 +88,14 @@ def html(
             if t in {"L", *(v.track for v in found)}
         ],
         scaled_from=scaled_from(content),
-        columns=COLUMNS,
+        columns=columns,
         default=default,
         **{key: answer.literals()[key] for key in ("absent", "scatter")},
         take=answer.literals()["take"].format(margin=fmt.percent(content.settings["margin"])),
         marks=next(
             (said for view in found if (said := answer.marks(answer.leaderboard(view)))), ""
         ),
-        board=[(view, board_rows(view)) for view in found],
+        board=[(view, board_rows(view, [key for key, *_ in columns])) for view in found],
         dataset_name=fmt.dataset_name,
         inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
         about_data=answer.about_data(content),
@@ -162,11 +162,11 @@ def chips(content: Tables, found: list[BoardView]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def board_rows(view: BoardView) -> list[tuple[Any, dict[str, Any], list[str]]]:
-    """Every model of a view: its row, its cells and what its warnings say."""
+def board_rows(view: BoardView, keys: list[str]) -> list[tuple[Any, dict[str, Any], list[str]]]:
+    """Every model of a view: its row, its cells of these columns and what its warnings say."""
     rows = view.rows.astype(object).itertuples()
     both = zip(rows, answer.cells_of(view), strict=True)
-    return [(row, cells, answer.warnings_of(row)) for row, cells in both]
+    return [(row, {key: cells[key] for key in keys}, answer.warnings_of(row)) for row, cells in both]  # fmt: skip
 
 
 def _text(file: str) -> str:

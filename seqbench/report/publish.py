@@ -32,11 +32,11 @@ EFFICIENCY = (
 OF_MACHINE = {
     "effectiveness": ("summary", TABLES["summary"]),
     "efficiency": ("efficiency", EFFICIENCY),
-    **{name: (name, None) for name in ("scaling", "crossovers", "protocols", "agreement", "contrasts", "tuning")},
+    **{name: (name, None) for name in ("scaling", "crossovers", "protocols", "agreement", "tuning")},
 }  # fmt: skip
 OF_ALL = {
     "effectiveness": ("summary", TABLES["summary"]),
-    **{name: (name, None) for name in ("answers", "leaderboard", "advice", "comparisons", "time_to_quality", "claims", "paper",
+    **{name: (name, None) for name in ("answers", "leaderboard", "advice", "comparisons", "ladder", "equal_cost", "time_to_quality", "claims", "paper",
                                        "published_values", "warnings", "budgets", "origins", "repeats", "machine_effect", "searches")},
 }  # fmt: skip
 PAGE = Path("docs/report")  # beside the README, with the scatter of the default view

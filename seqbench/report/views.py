@@ -151,7 +151,7 @@ def _capital(text: str) -> str:
 NAMES: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("dataset", "base"), fmt.dataset_name),
     **dict.fromkeys(("model", "comparator", "model_b"), fmt.label),
-    **dict.fromkeys(("seq_len", "x", "seed"), fmt.count),
+    **dict.fromkeys(("seq_len", "x", "seed", "max_steps", "seconds"), fmt.count),
     **dict.fromkeys(("metric", "quantity"), lambda value: QUANTITIES[value].label),
     "code": fmt.warning,
     "goal": lambda value: fmt.fixed(value, 4),
@@ -169,7 +169,7 @@ WORDS = {
     "goal": "goal {}",
     "data_differs": "Data: {}",
 }
-HEADS = {"seq_len": "L", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "source": "Where", "subject": "About", "code": "Warning", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
+HEADS = {"seq_len": "L", "max_steps": "Updates", "seconds": "Seconds", "x": "Size", "seen_items": "Seen items", "path": "Record", "machine_name": "Machine", "machine_a": "First", "machine_b": "Second", "differs": "Set-up", "source": "Where", "subject": "About", "code": "Warning", "text": "Detail", "cpu": "Processor", "os": "System", "code_revision": "Revision", "code_dirty": "Uncommitted changes"}  # fmt: skip
 
 
 # --- cells --------------------------------------------------------------------------------------------------------------
@@ -285,14 +285,11 @@ def _allowed(row: Row) -> Cell:
 
 
 def _until(rows: list[Row], peers: list[Row]) -> Cell:
-    """Time to quality where every seed gets there; else how many do, or the steps where no machine measured them."""
-    row = rows[0]
-    if row["n_reached"] < row["n_seeds"]:
-        share = f"{fmt.count(row['n_reached'])} of {fmt.count(row['n_seeds'])} seeds"
-        return Cell(share if row["n_reached"] else "not reached", mark="muted")
-    if known(row["seconds"]):
+    """Time to quality, or the updates of the rung where no machine measured them."""
+    if known(rows[0]["seconds"]):
         return measured("", "seconds", "seconds_low", "seconds_high", "s").cell(rows, peers)
-    return Cell(f"{fmt.count(row['steps'])} steps", value=None)
+    updates = rows[0]["max_steps"]
+    return Cell(f"{fmt.count(updates)} updates") if known(updates) else Cell("not reached", mark="muted")  # fmt: skip
 
 
 def _taken(row: Row) -> Cell:
@@ -426,10 +423,14 @@ VIEWS = (
          ("dataset", "seq_len"), (), ("seen_items",), ("model_b",), (signed("share", fmt.percent),), ("track",), note=OPEN),
     View("ratios", "where", "{focal}'s cost over that of each other model, on the datasets", _ratios("dataset"),
          ("dataset", "seq_len"), (), ("machine_name", "cost"), ("comparator",), RATIO, ("track",), note=BELOW_ONE),
-    View("time-to-quality", "training", "Training until 95 % of the best final validation of a condition", of("time_to_quality"),
-         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Time where every seed gets there, else how many seeds do. In brackets: quartiles."),
+    View("equal-cost", "training", "Difference in final validation of {focal} to each other model at equal cost, share of the better mean", of("equal_cost"),
+         ("seconds", "seen_items"), (), MADE, ("comparator",), (signed("share", fmt.percent),), ("machine_name",), note="Cost: seconds of a core, or of a GPU. The least and the most that every model's budgets span, and between; interpolated between budgets over the logarithm of cost. Not corrected for their number. " + OPEN),
+    View("ladder", "training", "What more training buys: every budget of a ladder", of("ladder", seen_items="kept"), ("model", "max_steps"),
+         (number("Seeds", "n_seeds"), number("Predictions", "predictions", fmt.significant), number("Positions", "positions", fmt.significant), quality("Final validation", "value", "value_low", "value_high"), measured("Time", "seconds", "seconds_low", "seconds_high", "s")), (*MADE, "machine_name")),
+    View("time-to-quality", "training", "Cheapest budget whose final validation reaches 95 % of the best of a condition", of("time_to_quality"),
+         ("dataset", "seq_len", "goal", "machine_name"), (), ("track",), ("model",), (Field("", _until),), note="Training time of that budget. In brackets: quartiles."),
     View("budgets", "more", "How trainings ended and what they cost", of("budgets", main=True), ("machine_name", "model"),
-         (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"),
+         (number("Seeds", "n_seeds"), number("Steps", "steps"), number("Chosen step", "best_step"), number("Epochs", "epochs"), number("Predictions", "predictions", fmt.significant), number("Positions", "positions", fmt.significant),
           of_total("Ended by the budget", "ended_by_budget", "n_seeds"), measured("Training", "train_s", unit="s"), measured("All seeds", "core_s", unit="s")), MADE),
     View("published-values", "more", "Values that others published", of("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
          ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),

@@ -12,10 +12,10 @@ import pandas as pd
 from ..analysis import resampling, significance
 from ..analysis.groups import groups
 from ..analysis.summary import enough_seeds
-from ..analysis.tidy import SEEN_ITEMS
 from ..analysis.tidy_cost import efficiency_rows
 from ..core.display import PRIMARY_METRIC, compared, peak_memory
 from ..core.errors import UserError
+from ..core.metrics import SEEN_ITEMS
 from ..core.store import Entry, of_one_code, published
 
 QUALITY = (

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..config.grid import Grid
-from ..config.model_files import MODELS, is_trainable, model_config_fields
+from ..config.model_files import MODELS, is_trainable, model_config_fields, shown
 from ..core import provenance, records
 from ..core.errors import UserError
 from ..core.jobs import MeasurementJob, TrainingJob
@@ -144,7 +144,7 @@ class Evidence:
             looks = [evaluate / _validations(n, e.job) for _, evaluate, n, e in took]
             begin = [e.values.get("first_step_after_s") or 0.0 for e in own]
         else:
-            keys = ("targets_per_step", "precision", "kernels", "objective", "compute_all_positions", "bucket_by_length")  # fmt: skip
+            keys = ("targets_per_step", "precision", "kernels", "objective", "compute_all_positions", "bucket_by_length", "step_counts")  # fmt: skip
             alike = {key: getattr(job.training, key) for key in keys}
             measured = MeasurementJob(job.dataset, job.track, job.seq_len, ((job.model, job.hyperparameters),), **alike)  # fmt: skip
             own = _nearest(self.cost.get(_cost(measured.for_model(job.model), "eval_batch"), []))
@@ -193,12 +193,19 @@ def _pace(job: Mapping[str, Any]) -> str:
 
 def _key(job: Mapping[str, Any], training: Mapping[str, Any], hyper: Mapping[str, Any]) -> str:
     """A model without training hardly depends on settings and length."""
+    training = {k: v for k, v in training.items() if k not in _indifferent(job)}
     own = [job["seq_len"], training] if is_trainable(MODELS / f"{job['model']}.py") else []
     return json.dumps([job["dataset"], job["model"], *own, hyper], sort_keys=True)
 
 
+def _indifferent(job: Mapping[str, Any]) -> set[str]:
+    """To a model that predicts all targets it is one what a step counts."""
+    return {"step_counts"} if shown(job["model"]).predicts_all_targets else set()
+
+
 def _cost(job: Mapping[str, Any], *without: str) -> str:
-    rest = {key: value for key, value in job.items() if key not in COUNTED.union(without)}
+    left_out = COUNTED.union(without, _indifferent(job))
+    rest = {key: value for key, value in job.items() if key not in left_out}
     hyper = {**_hyperparameters(job), "dropout": None}
     return json.dumps([job["model"], hyper, rest], sort_keys=True)
 
@@ -220,8 +227,8 @@ def _steps(job: TrainingJob, same: list[Entry]) -> tuple[int, int]:
     taken, training = [entry.values["steps"] for entry in same], job.training
     if taken:
         return min(taken), max(taken)
-    decays = getattr(training, "schedule", "constant") != "constant"  # then patience ends nothing
-    fewest = training.max_steps if decays else training.patience_steps + training.eval_every
+    # Where the rate decays, patience ends nothing.
+    fewest = training.max_steps if training.decays else training.patience_steps + training.eval_every  # fmt: skip
     return min(fewest, training.max_steps), training.max_steps
 
 

@@ -7,14 +7,16 @@ the first is a target, ``prefix`` (RecBole's) into one window per target, its la
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from models import Batch
 
+from ..core.jobs import PREDICTIONS
 from ..data.split import Split
 
 # Windows are sorted by length within pools of this many batches: little padding, yet batches differ every epoch.
@@ -26,12 +28,14 @@ class Windows:
     """Training windows: ``start`` (W,) index into ``items`` and ``length`` (W,) in items, 2 to L + 1.
 
     A window of length n holds n - 1 targets, every item but its first predicted from those before it, or with
-    ``last_only`` one, its last item.
+    ``last_only`` one, its last item. predictions: expected terms of the loss (W,) of windows with so many positions (W,),
+    as ``models.SequenceModel.predictions``; None: every target is predicted.
     """
 
     start: np.ndarray
     length: np.ndarray
     last_only: bool = False
+    predictions: Callable[[np.ndarray, bool], np.ndarray] | None = None
 
     @property
     def targets(self) -> int:
@@ -40,13 +44,28 @@ class Windows:
 
     def targets_of(self, numbers: np.ndarray | slice) -> np.ndarray:
         """Targets of the windows ``numbers``."""
-        length = self.length[numbers]
-        return np.ones_like(length) if self.last_only else length - 1
+        positions = self.positions_of(numbers)
+        return np.ones_like(positions) if self.last_only else positions
+
+    def positions_of(self, numbers: np.ndarray | slice) -> np.ndarray:
+        """Positions that a model reads of the windows ``numbers``."""
+        return self.length[numbers] - 1
+
+    def predictions_of(self, numbers: np.ndarray | slice) -> np.ndarray:
+        """Expected terms of the loss of the windows ``numbers``."""
+        if self.predictions is None:
+            return self.targets_of(numbers)
+        return self.predictions(self.positions_of(numbers), self.last_only)
+
+    def counted(self, numbers: np.ndarray | slice, step_counts: str) -> np.ndarray:
+        """What fills a batch of the windows ``numbers``: ``predictions`` or ``targets``."""
+        return (self.predictions_of if step_counts == PREDICTIONS else self.targets_of)(numbers)
 
 
-def windows_for(objective: str, split: Split, seq_len: int) -> Windows:
-    """The training windows of an objective, ``all-positions`` or ``prefix``."""
-    return (prefix_windows if objective == "prefix" else training_windows)(split, seq_len)
+def windows_for(objective: str, split: Split, seq_len: int, model: Any = None) -> Windows:
+    """The training windows of an objective, ``all-positions`` or ``prefix``, with the terms that a model's loss has of them."""
+    cut = (prefix_windows if objective == "prefix" else training_windows)(split, seq_len)
+    return replace(cut, predictions=model.predictions) if model else cut
 
 
 def training_windows(split: Split, seq_len: int) -> Windows:
@@ -80,22 +99,26 @@ def prefix_windows(split: Split, seq_len: int) -> Windows:
 
 
 def epoch_batches(
-    windows: Windows, targets_per_step: int, rng: np.random.Generator, bucket_by_length: bool
+    windows: Windows,
+    per_step: int,
+    rng: np.random.Generator,
+    bucket_by_length: bool,
+    step_counts: str = PREDICTIONS,
 ) -> list[np.ndarray]:
-    """Window numbers of each batch of one epoch, about ``targets_per_step`` real targets per batch.
+    """Window numbers of each batch of one epoch, about ``per_step`` of what ``step_counts`` names per batch.
 
     With ``bucket_by_length`` windows of similar length share a batch. Every window occurs once.
     """
     order = rng.permutation(len(windows.start))
-    targets = windows.targets_of(order)
+    counted = windows.counted(order, step_counts)
     if bucket_by_length:
-        pool = (np.cumsum(targets) - targets) // (POOL_BATCHES * targets_per_step)
+        pool = (np.cumsum(counted) - counted) // (POOL_BATCHES * per_step)
         # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
         length = windows.length[order]
         rising = np.where(pool % 2 == 0, length, -length)
         order = order[np.lexsort((rising, pool))]
-        targets = windows.targets_of(order)
-    batch = (np.cumsum(targets) - targets) // targets_per_step
+        counted = windows.counted(order, step_counts)
+    batch = (np.cumsum(counted) - counted) // per_step
     cuts = np.flatnonzero(np.diff(batch)) + 1
     batches = np.split(order, cuts)
     return [batches[i] for i in rng.permutation(len(batches))] if bucket_by_length else batches

@@ -44,6 +44,8 @@ class State:
     epoch: int = 0
     step: int = 0
     targets: int = 0
+    positions: int = 0
+    predictions: float = 0.0  # expected: how many a batch masks, its device knows
     train_s: float = 0.0
     evaluate_s: float = 0.0
     best: float = -1.0
@@ -60,7 +62,6 @@ class Trainer:
     ) -> None:
         self.experiment, self.dataset, self.device = experiment, dataset, where
         self.training = experiment.training
-        self.decays = self.training.schedule == "linear"  # then the last step is the model
         torch.manual_seed(experiment.seed)
         models.use_kernels(self.training.kernels)
         options = dict(experiment.hyperparameters)
@@ -86,7 +87,7 @@ class Trainer:
             deadline.Over: it comes before another epoch would end; the state is saved.
         """
         objective = self.training.objective
-        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len)
+        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len, self.model)
         optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)
@@ -126,14 +127,15 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(int(entropy.generate_state(2)[1]))
         losses: list[torch.Tensor] = []
         start = time.perf_counter()
-        epoch = epoch_batches(
-            windows, self.training.targets_per_step, rng, self.training.bucket_by_length
-        )
-        for batch in gatherer.batches(epoch, generator):
+        t = self.training
+        epoch = epoch_batches(windows, t.targets_per_step, rng, t.bucket_by_length, t.step_counts)
+        for numbers, batch in zip(epoch, gatherer.batches(epoch, generator), strict=True):
             self.begun_s = self.begun_s or device.process_age_s()
             losses.append(self._step(batch, optimizer))
             self.state.step += 1
             self.state.targets += batch.n_targets
+            self.state.positions += int(windows.positions_of(numbers).sum())
+            self.state.predictions += float(windows.predictions_of(numbers).sum())
             progress.advance()
             if self.state.step % CHECK_EVERY == 0 and not torch.isfinite(losses[-1]):
                 raise ranking.Diverged(f"loss is {losses[-1].item()} at step {self.state.step}")
@@ -164,7 +166,7 @@ class Trainer:
         quality = ranking.summary(self.evaluator.ranks(self.model, "valid"))
         self.state.evaluate_s += time.perf_counter() - start
         value = quality[self.training.select_seen_items][self.training.select_on]
-        if value > self.state.best or self.decays:
+        if value > self.state.best or self.training.decays:
             self.state.best, self.state.best_step = value, self.state.step
             self.best_weights = self._weights()
         point = {
@@ -193,11 +195,13 @@ class Trainer:
             "steps": s.step,
             "epochs": s.epoch,
             "targets_seen": s.targets,
+            "positions": s.positions,
+            "predictions": round(s.predictions),
             "best_step": s.best_step,
             "best_validation": s.best if s.best_step else None,
             "stopped": stopped,
             # The budget ended before patience did: more steps might still have helped. A schedule ends by design.
-            "still_improving": None if self.decays else stopped == "max_steps",
+            "still_improving": None if self.training.decays else stopped == "max_steps",
             "train_s": round(s.train_s, 3),
             "evaluate_s": round(s.evaluate_s, 3),
             "first_step_after_s": round(self.begun_s, 3) if self.begun_s else None,

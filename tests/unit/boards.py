@@ -16,7 +16,7 @@ def board_row(model="mamba4rec", **changes):
         "dataset": "ml-1m", "seq_len": 200, "track": "matched", "seen_items": "kept", "machine_name": "test-machine",
         "device_kind": "cpu", "model": model, "focal": model == "mamba4rec", "trained": True, "ndcg": 0.15, "ndcg_low": 0.14,
         "ndcg_high": 0.16, "hr": 0.28, "mrr": 0.11, "n_seeds": 3, "ndcg_best": False, "memory_bytes": MISSING,
-        "memory_best": False, "energy_j": MISSING, "n_reached": 3, "n_begun": 3, "cost_source": "dataset", "warnings": "",
+        "memory_best": False, "energy_j": MISSING, "reached": True, "cost_source": "dataset", "warnings": "",
         "standing": "open", "loss_high": MISSING, "advised": False,
     }  # fmt: skip
     for name, value in zip(COSTS, (44.0, 1.44, 374.0, 900.0), strict=True):
@@ -27,7 +27,7 @@ def board_row(model="mamba4rec", **changes):
 def baseline(**changes):
     """A row of a model without training."""
     without = {f"{name}{end}": MISSING for name in COSTS for end in ("", "_low", "_high")}
-    return board_row("popularity", trained=False, ndcg=0.01, n_seeds=1, n_reached=MISSING, n_begun=MISSING, cost_source=MISSING) | without | changes  # fmt: skip
+    return board_row("popularity", trained=False, ndcg=0.01, n_seeds=1, reached=None, cost_source=MISSING) | without | changes  # fmt: skip
 
 
 def answer_row(place="quality", variant="above", **numbers):

@@ -31,7 +31,7 @@ REPORT = {
 TRAINING = {
     "objective": "all-positions", "precision": "fp32", "targets_per_step": 2048, "learning_rate": 0.001,
     "weight_decay": 0.0, "max_steps": 1000, "eval_every": 100, "patience_steps": 400, "select_on": "ndcg@10",
-    "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
+    "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256, "step_counts": "predictions",
 }  # fmt: skip
 ENVIRONMENT = {
     "machine": "0123456789ab", "machine_name": "test-machine", "device": "cpu", "device_kind": "cpu",
@@ -66,6 +66,7 @@ def measurement(
     return {
         "dataset": dataset, "track": track, "seq_len": seq_len, "n_items": n_items, "targets_per_step": targets,
         "eval_batch": sequences or 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
+        "step_counts": "targets" if curve else "predictions",
         "curve": curve, "budget_s": 12, "energy_window_s": 0.0,
         "models": [{"model": model, "hyperparameters": {"d_model": 64}} for model in models],
         "records": [f"{path}/{model}" for model in models],
@@ -157,6 +158,7 @@ def write_training(results: Path, entry, *, arrays=None, status="ok", **changes)
     values = {
         "parameters": 123456 if trained else None, "backend": {}, "steps": 800 if trained else None,
         "epochs": 8.0 if trained else None, "targets_seen": 1638400 if trained else None,
+        "predictions": 1638400 if trained else None, "positions": 1638400 if trained else None,
         "best_step": 700 if trained else None, "stopped": "patience" if trained else None,
         "still_improving": False, "train_s": 60.0, "evaluate_s": 2.0, "peak_rss_bytes": 5 * 10**8,
         "resumed_from": None, "best_validation": 0.1 if trained else None,

@@ -16,20 +16,15 @@ CURVE = {
     "sequences": 8, "batch_size": 400,
 }  # fmt: skip
 GPU = {"machine_name": "gpu", "device": "A GPU", "device_kind": "cuda"}
-VALIDATIONS = {  # values of three seeds at steps 100, 200, ...
-    "mamba4rec": ([0.090, 0.100], [0.096, 0.100], [0.090, 0.100]),
-    "sasrec": ([0.050, 0.080, 0.094, 0.096], [0.060, 0.080, 0.096], [0.050, 0.080, 0.094, 0.096]),
-    "gru4rec": ([0.010, 0.099, 0.050], [0.010, 0.020, 0.030], [0.010, 0.020, 0.030]),
-}
 
 
 def training(model, seed=0, **changes):
     """A row of `experiments`: a training that came to its end."""
     row = CONDITION | {
         "kind": "train", "status": "ok", "reason": None, "trained": model not in BASELINES, "seed": seed,
-        "machine_name": "m", "device": "cpu", "device_kind": "cpu", "threads": 1, "steps": 1000.0, "targets_per_step": 2048,
+        "machine_name": "m", "device": "cpu", "device_kind": "cpu", "threads": 1, "steps": 1000.0, "targets_per_step": 2048, "step_counts": "predictions",
         "precision": "fp32", "hyperparameters": "{}", "still_improving": False, "fallback": False, "fallback_reason": None,
-        "shared_gpu": None, "throttled": None, "code_dirty": False, "targets_seen": 2e6, "best_step": 900.0, "epochs": 9.0,
+        "shared_gpu": None, "throttled": None, "code_dirty": False, "targets_seen": 2e6, "predictions": 2e6, "positions": 2e6, "best_step": 900.0, "epochs": 9.0,
         "train_s": 9.0, "evaluate_s": 1.0,
     } | changes  # fmt: skip
     condition = f"{row['dataset']}/{row['track']}/L{row['seq_len']}"
@@ -97,14 +92,11 @@ def crossing(comparator, ends, x=None, ratio=0.5, **changes):
     return row | changes
 
 
-def validations(values=None, **changes):
-    """Rows of `curves` with seen items kept and, twice as high, excluded; the last validation is the model's."""
-    return [
-        CONDITION | {"path": f"{model}/s{seed}", "model": model, "step": 100 * k, "best": k == len(own), "split": split,
-                     "seen_items": seen_items, "metric": "ndcg@10", "value": value * (2 if seen_items == "excluded" else 1)} | changes
-        for model, seeds in (values or VALIDATIONS).items() for seed, own in enumerate(seeds) for k, value in enumerate(own, 1)
-        for split in ("valid", "test") for seen_items in ("kept", "excluded")
-    ]  # fmt: skip
+def rung(model, k, value, **changes):
+    """A row of `ladder`: k times 1,000 updates in k times 100 s."""
+    about = CONDITION | {"machine_name": "m", "device_kind": "cpu", "seen_items": "kept", "n_seeds": 3, "predictions": 2e6, "positions": 2e6}  # fmt: skip
+    ends = {f"{name}{end}": factor * x for name, x in (("value", value), ("seconds", 100.0 * k)) for end, factor in (("", 1.0), ("_low", 0.99), ("_high", 1.01))}  # fmt: skip
+    return about | {"model": model, "max_steps": 1000 * k} | ends | changes
 
 
 def tables(datasets=None, report=None, **rows):
@@ -115,6 +107,7 @@ def tables(datasets=None, report=None, **rows):
         frames["experiments"] = pd.DataFrame([training("popularity")])
     if frames["published_values"].empty:
         frames["published_values"] = pd.DataFrame(columns=TABLES["published_values"])
+    frames["ladder"] = pd.DataFrame(rows.get("ladder", []), columns=TABLES["ladder"])
     found = Tables(frames, datasets or {"toy": FACTS}, REPORT | (report or {}))
     for name in (
         "comparisons",

@@ -147,7 +147,7 @@ def test_memory_has_a_column_on_a_gpu_only():
 
 def test_what_is_missing_says_why():
     none = dict.fromkeys(("epoch_s", "inference_s", "quality_s"), MISSING)
-    table = only_view(board_row(**none, n_reached=MISSING), board_row("sasrec", quality_s=MISSING, n_reached=0), baseline())  # fmt: skip
+    table = only_view(board_row(**none, reached=None), board_row("sasrec", quality_s=MISSING, reached=False), baseline())  # fmt: skip
     assert {cells(table, "mamba4rec")[h].text for h in ("Epoch", "Time to quality")} == {"not measured"}  # fmt: skip
     assert cells(table, "sasrec")["Time to quality"].text == "not reached"
     assert cells(table, "popularity")["Epoch"].text == "–"
@@ -206,12 +206,7 @@ def test_warnings_of_the_data_are_one_line_a_dataset():
     assert "unknown" in answer.about_data(tables(warnings=[about | {"code": "ties"}]))[0][1]
 
 
-def test_how_many_seeds_reach_the_goal_stands_where_not_all_do():
-    table = only_view(board_row(quality_s=MISSING, n_reached=2, n_seeds=3))
-    assert cells(table, "mamba4rec")["Time to quality"].text == "2 of 3 seeds"
-
-
-def test_a_page_of_measurements_alone_has_no_time_to_quality():
-    none = {"quality_s": MISSING, "n_reached": None, "n_begun": None}
+def test_without_a_ladder_there_is_no_column_of_time_to_quality():
+    none = {"quality_s": MISSING, "reached": None}
     table = only_view(board_row(**none), board_row("sasrec", **none))
-    assert cells(table, "mamba4rec")["Time to quality"].text == "not measured"
+    assert "Time to quality" not in cells(table, "mamba4rec")

@@ -5,7 +5,6 @@ from frames import (
     CURVE,
     FACTS,
     GPU,
-    VALIDATIONS,
     comparison,
     cost,
     costs,
@@ -18,7 +17,7 @@ from frames import (
 
 from seqbench.analysis import answers
 
-MODELS = tuple(VALIDATIONS)  # Mamba4Rec, SASRec and GRU4Rec
+MODELS = ("mamba4rec", "sasrec", "gru4rec")
 MEMORY = {"metric": "peak_allocated_bytes", **GPU}
 
 

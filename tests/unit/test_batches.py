@@ -1,9 +1,13 @@
 """Windows keep every target once; batches are gathered as index arithmetic says."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+import models
+from seqbench.config.model_files import MODELS, available_models, is_trainable
 from seqbench.data.split import leave_one_out
 from seqbench.training.batches import (
     Gatherer,
@@ -14,6 +18,8 @@ from seqbench.training.batches import (
     training_windows,
     windows_for,
 )
+
+TRAINED = [name for name in available_models(MODELS) if is_trainable(MODELS / f"{name}.py")]
 
 
 def offsets_of(lengths: list[int]) -> np.ndarray:
@@ -58,6 +64,44 @@ def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(buc
     other = epoch_batches(windows, 256, np.random.default_rng(2), bucket_by_length)
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=False))
+
+
+@pytest.mark.parametrize("bucket_by_length", [True, False])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_has_as_many_terms_of_the_loss_for_every_model(name, bucket_by_length, monkeypatch):
+    """Terms are counted where the loss is taken, and are what a model says to expect."""
+    rng, terms = np.random.default_rng(0), []
+    split = leave_one_out(offsets_of(list(rng.integers(3, 90, 600))))
+    items = rng.integers(1, 41, int(split.offsets[-1]))
+    torch.manual_seed(0)
+    model = models.build(name, {"d_model": 8}, 40, 20)
+    windows = windows_for("all-positions", split, 20, model)
+    for module in (models._sequence, sys.modules[type(model).__module__]):
+        monkeypatch.setattr(
+            module, "catalogue_cross_entropy", lambda hidden, *_: terms.append(len(hidden)), raising=False
+        )  # fmt: skip
+    gatherer = Gatherer(items, windows, torch.device("cpu"))
+    epoch = epoch_batches(windows, 256, rng, bucket_by_length)
+    for batch in gatherer.batches(epoch, torch.Generator().manual_seed(0)):
+        model.loss(batch)
+    assert np.mean(terms[:-1]) == pytest.approx(256, rel=0.05)
+    assert sum(terms) == pytest.approx(windows.predictions_of(slice(None)).sum(), rel=0.04)
+    by_targets = epoch_batches(windows, 256, rng, bucket_by_length, "targets")
+    assert len(by_targets) == pytest.approx(windows.targets / 256, rel=0.05)
+
+
+def test_masks_of_recbole_are_at_most_what_is_expected():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 22, 4000)
+    model = models.build("bert4rec", {"d_model": 8, "masking": "recbole", "last_only": 0.5}, 40, 20)
+    history = torch.from_numpy((np.arange(20) < lengths[:, None] - 1).astype(np.int64))
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(40):
+        masked = model._draw_mask_as_recbole(history, generator)
+        at = masked.int().argsort(dim=1, stable=True)[:, -model.most_masks :]
+        found.append(int((masked.gather(1, at) & (at > 0)).sum()))
+    expected = model.predictions(lengths - 1, True).sum()
+    assert 0.9 * expected < np.mean(found) < 1.05 * expected
 
 
 def test_bucketing_saves_padding():

@@ -13,6 +13,7 @@ def training(seed, **changes):
         "kind": "train", "status": "ok", "trained": True, "track": "matched", "dataset": "toy", "seq_len": 50,
         "model": "sasrec", "machine_name": "m", "device_kind": "cpu", "threads": 2, "seed": seed, "still_improving": False,
         "steps": 100.0 * (1 + seed), "best_step": 50.0, "epochs": 2.0, "targets_seen": 1000.0, "train_s": 10.0,
+        "predictions": 200.0, "positions": 1000.0,
         "evaluate_s": 5.0, **changes,
     }  # fmt: skip
 

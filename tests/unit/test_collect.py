@@ -21,11 +21,10 @@ from builders import (
 )
 
 from seqbench.analysis import collect
-from seqbench.analysis.tidy import ranks_of
 from seqbench.core import store, table_files
 from seqbench.core.display import TABLES
 from seqbench.core.errors import UserError
-from seqbench.core.metrics import per_user
+from seqbench.core.metrics import per_user, ranks_of
 from seqbench.core.records import read_record
 
 

@@ -9,7 +9,7 @@ import pytest
 from boards import MISSING, baseline, board_row
 from builders import ENVIRONMENT, REPORT
 from figure_check import assert_no_texts_overlap, lines_of, texts_of
-from frames import trainings
+from frames import rung, trainings
 
 from seqbench.analysis.collect import Tables
 from seqbench.core.errors import UserError
@@ -165,17 +165,16 @@ def test_curves_of_what_is_no_condition_of_the_leaderboard_are_not_drawn():
     assert not list(figures.learning(tables(curves=curves(dataset="ml-1m-ties-0"))))
 
 
-def test_a_ladder_needs_several_budgets():
-    trained = [{"path": f"{model}/{steps}/{seed}", "model": model, "seed": seed, "max_steps": steps, "value": 0.1 + steps / 1e5} for model in MODELS for steps in (1000, 4000) for seed in (0, 1)]  # fmt: skip
-    about = {"dataset": "ml-1m", "seq_len": 200, "track": "matched", "metric": "ndcg@10", "seen_items": "kept", "split": "valid", "ties": "conservative", "trained": True}  # fmt: skip
-    frame = pd.DataFrame([row | about for row in trained])
-    effectiveness, budgets = frame.drop(columns="max_steps"), frame[["path", "max_steps"]]
-    drawing = one(figures.ladder(tables(effectiveness=effectiveness, experiments=budgets, efficiency=steps(0.5))))  # fmt: skip
-    assert_no_texts_overlap(drawing.draw())
-    assert list(drawing.data.busy_s) == [500.0, 2000.0] * 4
-    assert list(drawing.data["mean"][:2]) == pytest.approx([0.11, 0.14])
-    only = budgets.assign(max_steps=1000)
-    assert not list(figures.ladder(tables(effectiveness=effectiveness, experiments=only, efficiency=steps())))  # fmt: skip
+def test_a_ladder_stands_over_time_or_over_updates():
+    rows = pd.DataFrame([rung(model, k, 0.01 * k, dataset="ml-1m", seq_len=200) for model in MODELS for k in (1, 4)])  # fmt: skip
+    drawing = one(figures.ladder(tables(ladder=rows)))
+    figure = drawing.draw()
+    assert_no_texts_overlap(figure)
+    assert list(drawing.data.busy_s) == [100.0, 400.0] * 4
+    assert figure.axes[0].get_xlabel() == "core-minutes of training"
+    bare = one(figures.ladder(tables(ladder=rows.assign(seconds=MISSING, machine_name=MISSING, device_kind=MISSING))))  # fmt: skip
+    assert bare.draw().axes[0].get_xlabel() == "updates of training"
+    assert not list(figures.ladder(tables(ladder=rows[:0])))
 
 
 # --- memory and breakdowns ----------------------------------------------------------------------------------------------

@@ -50,10 +50,11 @@ def test_an_older_record_means_what_was_so_before_the_field(monkeypatch):
 
 def test_a_job_without_a_schedule_is_described_as_before_there_were_any():
     """Its canonical JSON and its folder are what published records were made from."""
-    assert JOB.to_json() == '{"dataset":"toy","model":"sasrec","seed":0,"seq_len":50,"track":"matched"}'  # fmt: skip
-    plain = dataclasses.replace(Training(), schedule="constant", warmup_steps=0, clip_norm=None)
-    assert dataclasses.replace(JOB, training=plain).to_json() == JOB.to_json()
+    old = {"schedule": "constant", "warmup_steps": 0, "clip_norm": None, "step_counts": "targets"}
+    plain = dataclasses.replace(JOB, training=dataclasses.replace(Training(), **old))
+    assert plain.to_json() == '{"dataset":"toy","model":"sasrec","seed":0,"seq_len":50,"track":"matched"}'  # fmt: skip
     decayed = dataclasses.replace(JOB, training=Training(schedule="linear", warmup_steps=90))
     assert decayed.path == JOB.path
-    assert '"training":{"schedule":"linear","warmup_steps":90}' in decayed.to_json()
+    said = '"training":{"schedule":"linear","step_counts":"predictions","warmup_steps":90}'
+    assert said in decayed.to_json()
     assert TrainingJob.from_json(decayed.to_json()) == decayed

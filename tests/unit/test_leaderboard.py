@@ -4,16 +4,15 @@ import pytest
 from frames import (
     CURVE,
     GPU,
-    VALIDATIONS,
     comparison,
     cost,
     costs,
     measurement,
     quality,
+    rung,
     tables,
     training,
     trainings,
-    validations,
 )
 
 MODELS = ("mamba4rec", "sasrec", "gru4rec")
@@ -101,53 +100,33 @@ def test_a_whole_training_is_its_steps_times_the_step_and_a_curve_gives_none():
     assert there.epoch_s == pytest.approx(0.2 * 2048 / 400)
 
 
-def until(values, prices):
+def until(values, **changes):
+    """Rows of the leaderboard where each model has rungs of these validations, of 100 and 200 s."""
     rows = [row for model in values for row in quality(model, 0.1)]
-    return kept(board(rows, efficiency=costs(prices), curves=validations(values)))
+    own = [rung(model, k, value, **changes) for model, found in values.items() for k, value in enumerate(found, 1)]  # fmt: skip
+    return kept(board(rows, efficiency=costs(dict.fromkeys(values, 1.0)), ladder=own))
 
 
-def test_time_to_quality_stands_where_every_seed_gets_there():
-    found = until(VALIDATIONS, {"mamba4rec": 0.6, "sasrec": 0.1, "gru4rec": 0.1})
-    assert found.quality_s[["mamba4rec", "sasrec"]].tolist() == pytest.approx([100, 110 / 3])
-    assert found.isna().quality_s["gru4rec"] and list(found.n_reached) == [3, 3, 1]
-    assert not found.quality_s_best.any()  # the one seed of GRU4Rec takes 20 s, SASRec's 30 to 40
+def test_time_to_quality_is_that_of_the_cheapest_rung_at_the_goal():
+    found = until({"mamba4rec": [0.096, 0.1], "sasrec": [0.09, 0.097], "gru4rec": [0.01, 0.02]})
+    assert found.quality_s[["mamba4rec", "sasrec"]].tolist() == [100.0, 200.0]
+    assert found.isna().quality_s["gru4rec"] and list(found.reached) == [True, True, False]
+    assert list(found.index[found.quality_s_best]) == ["mamba4rec"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "best"),
-    [
-        ({"gru4rec": ([0.01],) * 3}, ["sasrec"]),
-        ({"gru4rec": ([0.01],) * 3, "sasrec": ([0.01],) * 3}, ["mamba4rec"]),  # the others never
-        ({"gru4rec": ([0.01],) * 3, "sasrec": VALIDATIONS["sasrec"][:2]}, []),  # two seeds
-    ],
-)
-def test_the_soonest_is_marked_where_every_seed_is_before_all_others(changes, best):
-    values = {**VALIDATIONS, **changes}
-    rows = [row for model, own in values.items() for row in quality(model, 0.1, len(own))]
-    own = [row for model, seeds in values.items() for row in trainings(model, seeds=len(seeds))]
-    prices = costs({"mamba4rec": 0.6, "sasrec": 0.1, "gru4rec": 0.1})
-    found = tables(
-        experiments=[*own, *map(measurement, prices)], summary=rows, efficiency=prices, curves=validations(values)
-    ).frames["leaderboard"]  # fmt: skip
-    found = kept(found)
-    assert list(found.index[found.quality_s_best]) == best
+def test_who_never_gets_there_is_later_than_who_does():
+    found = until({"mamba4rec": [0.01, 0.02], "sasrec": [0.01, 0.1]})
+    assert list(found.index[found.quality_s_best]) == ["sasrec"]
 
 
-def test_seeds_that_reach_the_goal_are_counted_on_machines_that_measured_no_step():
-    """Of those that began: one that failed has no quality and reaches nothing."""
-    rows = [row for model in VALIDATIONS for row in quality(model, 0.1)]
-    begun = [*trainings(*MODELS), training("sasrec", seed=7, status="diverged")]
-    prices = costs({"sasrec": 1.0})
-    own = tables(
-        experiments=[*begun, *map(measurement, prices)], summary=rows, efficiency=prices, curves=validations(VALIDATIONS)
-    ).frames["leaderboard"]  # fmt: skip
-    found = kept(own)
-    assert found[["n_reached", "n_begun"]].loc[list(MODELS)].values.tolist() == [
-        [3, 3],
-        [3, 4],
-        [1, 3],
-    ]
-    assert found.quality_s.isna().all()
+def test_two_seeds_mark_no_time_to_quality():
+    found = until({"mamba4rec": [0.096, 0.1], "sasrec": [0.01, 0.02]}, n_seeds=2)
+    assert found.reached["mamba4rec"] and not found.quality_s_best.any()
+
+
+def test_without_a_ladder_nothing_is_reached_or_missed():
+    found = kept(board([row for model in MODELS for row in quality(model, 0.1)]))
+    assert found.reached.isna().all() and found.quality_s.isna().all()
 
 
 def test_a_row_names_the_warnings_about_its_model_condition_and_machine():

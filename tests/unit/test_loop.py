@@ -66,6 +66,16 @@ def test_the_start_and_the_compiling_are_reported_apart(tiny, tmp_path):
     assert values["first_step_after_s"] > 0  # the age of this test's process
 
 
+def test_positions_and_predictions_are_recorded(tiny, tmp_path):
+    """BERT4Rec reads about five positions for each prediction, and predicts as much in a step as others do."""
+    options = {"patience_steps": 99, "max_steps": 12, "targets_per_step": 128}
+    others, _, _ = run(tiny, tmp_path, **options)
+    masked, _, _ = run(tiny, tmp_path, model="bert4rec", **options)
+    assert others["positions"] == others["predictions"] == others["targets_seen"]
+    assert masked["predictions"] == pytest.approx(others["predictions"], rel=0.1)
+    assert masked["positions"] == masked["targets_seen"] > 2 * masked["predictions"]
+
+
 LINEAR = {"schedule": "linear", "warmup_steps": 6, "max_steps": 24}
 
 

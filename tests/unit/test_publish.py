@@ -73,7 +73,7 @@ def test_tables_are_made_again_from_the_copies_alone(tmp_path):
         (alone / name).unlink()
     publish.tables(alone)
     assert {f.name: f.read_bytes() for f in alone.iterdir() if f.is_file()} == before
-    assert {"effectiveness.csv", "efficiency.csv", "contrasts.csv", "README.md"} <= set(before)
+    assert {"effectiveness.csv", "efficiency.csv", "README.md"} <= set(before)
 
 
 @pytest.mark.slow

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 import models
-from seqbench.analysis.tidy import ranks_of
 from seqbench.core import provenance
 from seqbench.core.jobs import FULL_LENGTH, MeasurementJob, Training, TrainingJob
+from seqbench.core.metrics import ranks_of
 from seqbench.data import Dataset, open_dataset, prepare
 from seqbench.measuring import phases, session, workload
 from seqbench.training import baselines, loop
@@ -55,7 +55,7 @@ TRAININGS: dict[str, tuple[int, int, dict[str, Any]]] = {
     }),
     "all-positions-bf16-torch-long": (LONG, 2, {"precision": "bf16", "kernels": "torch", "eval_batch": 7}),
     "all-positions-eager-decay": (SHORT, 2, {
-        "kernels": "eager", "weight_decay": 0.01, "bucket_by_length": False, "targets_per_step": 97,
+        "kernels": "eager", "weight_decay": 0.01, "bucket_by_length": False, "targets_per_step": 97, "step_counts": "targets",
     }),
     "all-positions-linear-clipped": (SHORT, 3, {"schedule": "linear", "warmup_steps": 6, "clip_norm": 0.5}),
 }  # fmt: skip

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 import models
-from seqbench.analysis.tidy import ranks_of
 from seqbench.core import metrics
 from seqbench.core.jobs import FULL_LENGTH, MeasurementJob, Training, TrainingJob
+from seqbench.core.metrics import ranks_of
 from seqbench.data import open_dataset, prepare
 from seqbench.hardware import device
 from seqbench.measuring import phases, workload
