@@ -199,12 +199,12 @@ def _litter(name: str) -> bool:
 
 
 def _limited(path: Path, stream: BinaryIO, limit: int) -> bytes:
-    content = bytearray()
+    content = io.BytesIO()
     while chunk := stream.read(READ_BYTES):
-        content += chunk
-        if len(content) > limit:
+        content.write(chunk)
+        if content.tell() > limit:
             raise UserError(_too_large(str(path), limit))
-    return bytes(content)
+    return content.getvalue()  # its own buffer, not a copy
 
 
 def _too_large(what: str, limit: int) -> str:

@@ -6,9 +6,33 @@ of it within users: `file` (the base order itself), `seed:k` (ties shuffled with
 around 10^9 s that merges times up to 64 s apart).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..core.errors import UserError
+
+BLOCK_EVENTS = 2**22  # looked at together: what that takes beside the data stays small
+MOST_BLOCKS = 32  # each is a pass over all rows
+
+
+def blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Users [first, last) of one block after the other, all of whose events are looked at together."""
+    size = max(BLOCK_EVENTS, int(offsets[-1]) // MOST_BLOCKS)
+    first, n_users = 0, len(offsets) - 1
+    while first < n_users:
+        last = int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1
+        last = max(last, first + 1)
+        yield first, last
+        first = last
+
+
+def counts(codes: np.ndarray, size: int) -> np.ndarray:
+    """How often each code occurs (size,), int64; np.bincount alone widens all codes at once."""
+    found = np.zeros(size, dtype=np.int64)
+    for start in range(0, len(codes), BLOCK_EVENTS):
+        found += np.bincount(codes[start : start + BLOCK_EVENTS], minlength=size)
+    return found
 
 
 def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
@@ -17,14 +41,18 @@ def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     `users` and `items` are (n,) integer codes. Users and items with fewer than k rows are dropped
     again and again until nothing changes; the result does not depend on who is dropped first.
     """
-    rows = np.arange(len(users))
+    rows = np.arange(len(users), dtype=np.int32 if len(users) < 2**31 else np.int64)
     while len(rows):
-        u, i = users[rows], items[rows]
-        keep = (np.bincount(u)[u] >= k) & (np.bincount(i)[i] >= k)
+        keep = _frequent(users, k) & _frequent(items, k)
         if keep.all():
             break
-        rows = rows[keep]
+        users, items, rows = users[keep], items[keep], rows[keep]
     return rows
+
+
+def _frequent(codes: np.ndarray, k: int) -> np.ndarray:
+    """Whether the code of a row (n,) has at least k rows."""
+    return (counts(codes, int(codes.max()) + 1) >= k)[codes]
 
 
 def base_order(users: np.ndarray, key: np.ndarray | None) -> np.ndarray:
@@ -42,9 +70,7 @@ def check_order(order: str, time: str) -> None:
 
 
 def permutation(offsets: np.ndarray, times: np.ndarray, rows: np.ndarray, order: str) -> np.ndarray:
-    """Permutation (n,) of events, within users, that turns the base order into a variant."""
-    if order == "file":
-        return np.arange(len(times))
+    """Permutation (n,) of events, within users, that turns the base order into a variant other than `file`."""
     users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     if order == "float32":
         return np.lexsort((rows, times.astype(np.float32), users))

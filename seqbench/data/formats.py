@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -24,6 +25,7 @@ from .ids import Rule, Seen
 from .layouts import Layout, check_exchanged, check_header, column_names, column_numbers, is_number
 
 LONGEST_HEADER_BYTES = 2**16
+BLOCK_BYTES = 2**25  # read together: each block numbers its ids anew
 HEADER = "a header among the rows"
 EXACT = 2**53  # whole numbers below it are told apart as float64
 
@@ -40,10 +42,23 @@ class Interactions:
     position: np.ndarray | None  # (n,)
     seen: dict[str, Seen] = dataclasses.field(default_factory=dict)  # by user, item
 
-    @property
+    @cached_property
+    def _complete(self) -> bool:
+        return min(self.users.min(initial=0), self.items.min(initial=0)) >= 0
+
+    @cached_property
     def known(self) -> np.ndarray:
         """Rows (n,) with a user and an item, ascending."""
         return np.flatnonzero((self.users >= 0) & (self.items >= 0))
+
+    @property
+    def n_known(self) -> int:
+        """How many rows have a user and an item."""
+        return len(self.users) if self._complete else len(self.known)
+
+    def of_known(self, values: np.ndarray) -> np.ndarray:
+        """Those of `values` (n,) whose rows have a user and an item; no copy where all have."""
+        return values if self._complete else values[self.known]
 
 
 @dataclass(frozen=True)
@@ -126,16 +141,15 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     check_header(names, layout, columns, file)
     judge = _Judge(columns, len(layout.delimiter), rule, head if layout.header else None)
     try:
-        table = _read_table(content, layout, columns, len(head), quoted)
+        arrays, n_rows = _read_table(content, layout, columns, len(head), quoted)
     except pa.ArrowInvalid as error:
         _check_rows(content, layout, judge, file, quoted)
         said = " ".join(str(error).split())
         raise UserError(f"{file} cannot be parsed: {said}") from None
     if quoted:
-        _check_joined_lines(content, layout, judge, file, table.num_rows)
-    if not table.num_rows:
+        _check_joined_lines(content, layout, judge, file, n_rows)
+    if not n_rows:
         raise UserError(f"{file} holds no rows")
-    arrays = {name: table[name].chunk(0) for name in columns}
     doubts = list(filter(None, (_doubt(name, arrays[name], judge) for name in columns)))
     if doubts:
         _check_rows(content, layout, judge, file, quoted)
@@ -160,7 +174,8 @@ def _doubt(name: str, array, judge: _Judge) -> str | None:
 
 def _check_whole(numbers: np.ndarray, field: str, file: str) -> None:
     """Refuse numbers that became floats for one cell's sake and are too large to stay apart as such."""
-    if numbers.dtype.kind == "f" and len(numbers) and np.abs(numbers).max() >= EXACT:
+    largest = max(numbers.max(initial=0), -numbers.min(initial=0))
+    if numbers.dtype.kind == "f" and largest >= EXACT:
         raise UserError(
             f"{file}: column {field} holds both fractions and numbers above 2^53, which would fall together; write whole numbers"
         )
@@ -193,7 +208,7 @@ def _lines(content: bytes) -> Iterator[str]:
 def _read_table(
     content: bytes, layout: Layout, columns: dict[str, int], n_columns: int, quoted: bool
 ):
-    """pyarrow table of the wanted columns, ids dictionary-coded, numbers int64 or else float64."""
+    """Arrow arrays by field, ids dictionary-coded, numbers int64 or else float64; and the number of rows."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -208,6 +223,7 @@ def _read_table(
             pa.BufferReader(content),
             arrow_csv.ReadOptions(
                 use_threads=False,
+                block_size=BLOCK_BYTES,
                 column_names=[f"f{cell}" for cell in range((n_columns - 1) * stride + 1)],
                 skip_rows=1 if layout.header else 0,
             ),
@@ -225,7 +241,17 @@ def _read_table(
         table = read(pa.int64())
     except pa.ArrowInvalid:
         table = read(pa.float64())
-    return table.rename_columns(list(names)).unify_dictionaries().combine_chunks()
+    n_rows, arrays = table.num_rows, {}
+    for (
+        field,
+        name,
+    ) in names.items():  # one column after the other, so that only one lies there twice
+        column = table.column(name)
+        table = table.drop_columns([name])
+        coded_column = pa.types.is_dictionary(column.type)
+        chunks = (column.unify_dictionaries() if coded_column else column).chunks
+        arrays[field] = pa.concat_arrays(chunks) if chunks else pa.array([], column.type)
+    return arrays, n_rows
 
 
 def _first_row(content: bytes, layout: Layout, file: str, quoted: bool) -> list[str]:
@@ -254,7 +280,7 @@ def _check_joined_lines(
     content: bytes, layout: Layout, judge: _Judge, file: str, n_rows: int
 ) -> None:
     """UserError if fewer rows than lines were read, unless sound quotes enclose the line breaks."""
-    n_lines = sum(1 for _ in re.finditer(rb"[^\r\n]+", content)) - bool(layout.header)
+    n_lines = _count_lines(content) - bool(layout.header)
     if n_rows == n_lines:
         return
     expected = _check_rows(content, layout, judge, file, quoted=True)
@@ -263,6 +289,20 @@ def _check_joined_lines(
             f"{file}: {n_rows} rows were read, {expected} expected from its {n_lines} lines; "
             "take the line breaks out of its quoted values"
         )
+
+
+def _count_lines(content: bytes) -> int:
+    """Lines that are not empty."""
+    found, after_break = 0, True
+    for start in range(0, len(content), BLOCK_BYTES):
+        block = np.frombuffer(content, np.uint8, min(BLOCK_BYTES, len(content) - start), start)
+        breaks = (block == ord("\n")) | (block == ord("\r"))
+        begins = ~breaks
+        begins[1:] &= breaks[:-1]
+        begins[0] &= after_break
+        found += int(np.count_nonzero(begins))
+        after_break = breaks[-1]
+    return found
 
 
 def _check_rows(content: bytes, layout: Layout, judge: _Judge, file: str, quoted: bool) -> int:

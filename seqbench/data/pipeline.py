@@ -13,7 +13,7 @@ from . import filtering, split, store
 from . import ids as identifiers
 from .containers import read_content
 from .files import Located, locate
-from .filtering import k_core
+from .filtering import counts, k_core
 from .formats import Interactions, read_interactions
 from .layouts import layout_of
 from .synthetic import config_from, generate, oracle_metrics
@@ -51,9 +51,11 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     local = definition.get("local", {})
     layout = layout_of(located.format, local)
     rule = _id_rule(name, definition)
-    content = read_content(located.path, layout.member, located.max_bytes)
-    parsed = read_interactions(content, layout, str(located.path), rule)
-    if not len(parsed.known):
+    parsed = read_interactions(
+        read_content(located.path, layout.member, located.max_bytes),
+        layout, str(located.path), rule,
+    )  # fmt: skip
+    if not parsed.n_known:
         raise UserError(f"dataset {name}: no row of {located.path} has both a user and an item")
     time, parsed = time_kind(name, definition, parsed)
     order, k = definition.get("order", "file"), definition.get("k_core", 5)
@@ -73,7 +75,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     info["provenance"] = _provenance(definition["source"], located)
     _check_counts(name, definition, info)
     if "times" in arrays:  # whole seconds, once the order and its ties are settled
-        arrays["times"] = np.floor(arrays["times"]).astype(np.int64)
+        arrays["times"] = np.floor(arrays["times"]).astype(np.int64, copy=False)
     info |= _split(name, definition, time, arrays)
     _check_learnable(name, arrays, info)
     info = store.save(out, arrays, ids, info)
@@ -89,25 +91,33 @@ def arrange(
     Users and items are numbered by their raw ids in natural order (whole numbers by value first,
     then the rest as text), so that the numbering depends neither on k nor on the order of rows.
     """
-    rows = parsed.known
-    rows = rows[k_core(parsed.users[rows], parsed.items[rows], k)]
+    rows = k_core(parsed.of_known(parsed.users), parsed.of_known(parsed.items), k)
+    rows = rows if parsed.n_known == len(parsed.users) else parsed.known[rows]
     users, user_ids = _renumber(parsed.users[rows], parsed.user_ids)
     items, item_ids = _renumber(parsed.items[rows], parsed.item_ids)
     placed = parsed.position is not None  # which decides, whatever is known about times
     key = parsed.position if placed else None if time == "none" else parsed.time
-    sorting = filtering.base_order(users, None if key is None else key[rows])
-    rows, users, items = rows[sorting], users[sorting], items[sorting]
     offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
-    arrays = {"items": (items + 1).astype(np.int32), "rows": rows.astype(np.int64)}
+    np.cumsum(counts(users, len(user_ids)), out=offsets[1:])
+    arrays = {"items": np.empty(len(rows), np.int32), "rows": np.empty(len(rows), np.int64)}
+    if time == "unix":
+        arrays["times"] = np.empty(len(rows), parsed.time.dtype)
+    for first, last in filtering.blocks(offsets):
+        own = np.flatnonzero((users >= first) & (users < last))
+        own_rows, block = rows[own], slice(offsets[first], offsets[last])
+        sorting = filtering.base_order(users[own], None if key is None else key[own_rows])
+        arrays["rows"][block] = own_rows[sorting]
+        arrays["items"][block] = items[own][sorting] + 1
+        if time == "unix":
+            arrays["times"][block] = parsed.time[own_rows][sorting]
     changes = None
     if time == "unix":
-        arrays["times"] = parsed.time[rows]
         if placed:
             _check_positions(arrays["times"], offsets, order)
-        variant = filtering.permutation(offsets, arrays["times"], rows, order)
-        changes = filtering.changes(offsets, variant) if order != "file" else None
-        arrays = {name: array[variant] for name, array in arrays.items()}
+        if order != "file":
+            variant = filtering.permutation(offsets, arrays["times"], arrays["rows"], order)
+            changes = filtering.changes(offsets, variant)
+            arrays = {name: array[variant] for name, array in arrays.items()}
     return arrays | {"offsets": offsets}, {"user_ids": user_ids, "item_ids": item_ids}, changes
 
 
@@ -128,9 +138,9 @@ def _check_positions(times: np.ndarray, offsets: np.ndarray, order: str) -> None
 
 
 def _renumber(codes: np.ndarray, raw_ids: list[str]) -> tuple[np.ndarray, list[str]]:
-    present = np.flatnonzero(np.bincount(codes, minlength=len(raw_ids)))
+    present = np.flatnonzero(counts(codes, len(raw_ids)))
     ordered = sorted(present.tolist(), key=lambda code: _natural(raw_ids[code]))
-    new = np.zeros(len(raw_ids), dtype=np.int64)
+    new = np.zeros(len(raw_ids), dtype=np.int32)
     new[ordered] = np.arange(len(ordered))
     return new[codes], [raw_ids[code] for code in ordered]
 
@@ -157,7 +167,7 @@ def _seen_ids(parsed: Interactions, rule: identifiers.Rule) -> dict:
         name: {key: value for key, value in dataclasses.asdict(about).items() if key != "example"}
         for name, about in parsed.seen.items()
     }
-    return dataclasses.asdict(rule) | {"dropped_rows": len(parsed.users) - len(parsed.known)} | seen
+    return dataclasses.asdict(rule) | {"dropped_rows": len(parsed.users) - parsed.n_known} | seen
 
 
 def _build_synthetic(name: str, definition: dict, out: Path) -> dict:
@@ -248,9 +258,12 @@ def _ties(arrays: dict, time: str, key: str | None) -> dict:
 
 def repeats(items: np.ndarray, offsets: np.ndarray) -> float:
     """Share of events whose (user, item) pair occurred before; such events are kept."""
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    pairs = np.sort(users * (np.int64(items.max()) + 1) + items)
-    return np.count_nonzero(pairs[1:] == pairs[:-1]) / len(pairs)
+    repeated, n_codes = 0, int(items.max()) + 1
+    for first, last in filtering.blocks(offsets):
+        users = np.repeat(np.arange(last - first), np.diff(offsets[first : last + 1]))
+        pairs = np.sort(users * n_codes + items[offsets[first] : offsets[last]])
+        repeated += int(np.count_nonzero(pairs[1:] == pairs[:-1]))
+    return repeated / len(items)
 
 
 def _provenance(source: str, located: Located | None) -> dict:
@@ -303,12 +316,12 @@ def _say_ids(name: str, parsed: Interactions) -> None:
 
 def _say_heaviest(name: str, parsed: Interactions) -> None:
     """A user with a good part of all rows may be a spelling of nobody that no list has, as `-1` or `guest`."""
-    counts = np.bincount(parsed.users[parsed.known], minlength=len(parsed.user_ids))
-    most = int(counts.argmax())
-    if counts[most] > max(HEAVY * counts.sum(), TIMES_MEDIAN * np.median(counts)):
+    events = counts(parsed.of_known(parsed.users), len(parsed.user_ids))
+    most = int(events.argmax())
+    if events[most] > max(HEAVY * events.sum(), TIMES_MEDIAN * np.median(events)):
         _say(
             name,
-            f"warning: user {parsed.user_ids[most]!r} has {counts[most]:,} of {counts.sum():,} rows; if it stands for nobody,"
+            f"warning: user {parsed.user_ids[most]!r} has {events[most]:,} of {events.sum():,} rows; if it stands for nobody,"
             " take these rows out of the file",
         )
 

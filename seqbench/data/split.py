@@ -37,6 +37,13 @@ class Split:
     users: dict[str, np.ndarray]
     target_index: dict[str, np.ndarray]
 
+    @property
+    def trains(self) -> np.ndarray:
+        """Which of all events train (n,), bool."""
+        first, last = self.offsets[:-1], self.offsets[1:]
+        lengths = np.stack([self.ends - first, last - self.ends], axis=1).ravel()
+        return np.repeat(np.tile([True, False], len(first)), lengths)
+
 
 def split_of(offsets: np.ndarray, times: np.ndarray | None, info: dict) -> Split:
     """The split that a `dataset.json` declares; those from before it could are leave-one-out."""
@@ -100,8 +107,7 @@ def declare(
     valid_from, test_from = cuts(times, holdout)
     found = temporal(offsets, times, valid_from, test_from)
     trained = np.zeros(int(items.max()) + 1, dtype=bool)
-    place = np.arange(len(items))
-    trained[items[place < np.repeat(found.ends, np.diff(offsets))]] = True
+    trained[items[found.trains]] = True
     for part in ("valid", "test"):
         if not len(found.users[part]):
             raise UserError(

@@ -17,6 +17,7 @@ from ..core.checksums import sha256_of
 from ..core.disk import unwritten
 from ..core.errors import UserError, is_of_machine
 from ..core.records import digest, is_changed, packed
+from .filtering import counts
 from .split import Split, split_of
 
 SCHEMA = 1
@@ -95,8 +96,7 @@ def user_facts(
         split.users["test"],
         split.target_index["test"],
     )
-    trained = np.arange(len(items)) < np.repeat(split.ends, np.diff(split.offsets))
-    popularity = np.bincount(items[trained], minlength=n_items + 1)
+    popularity = counts(items[split.trains], n_items + 1)
     found = {
         "history_length": last - split.offsets[users],
         "target_popularity": popularity[items[last]],

@@ -32,7 +32,7 @@ def time_kind(name: str, definition: dict, parsed: Interactions) -> tuple[str, I
         raise UserError(f"{key}: {kind} needs a time column, but local.columns maps none")
     if kind not in UNITS:
         return kind, parsed
-    times = parsed.time[parsed.known]
+    times = parsed.of_known(parsed.time)
     low, high = float(times.min()), float(times.max())
     found = [unit for unit, per_s in UNITS.items() if _plausible(low / per_s, high / per_s)]
     said = f"{key}: times from {low:.15g} to {high:.15g} are no Unix {WORDS[kind]}"

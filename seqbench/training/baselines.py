@@ -47,7 +47,6 @@ def training_part(dataset: Dataset, where: torch.device) -> tuple[torch.Tensor, 
     """Training items (T,) int64 of all users and their offsets (U + 1,), held-out items left out."""
     split = dataset.split
     lengths = split.ends - split.offsets[:-1]
-    chosen = np.arange(split.offsets[-1]) < np.repeat(split.ends, np.diff(split.offsets))
-    items = torch.from_numpy(np.asarray(dataset.items)[chosen].astype(np.int64))
+    items = torch.from_numpy(np.asarray(dataset.items)[split.trains].astype(np.int64))
     ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
     return items.to(where), ends.to(where)

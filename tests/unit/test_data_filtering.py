@@ -76,10 +76,6 @@ def test_equal_times_of_neighbouring_users_are_no_ties():
     assert set(found.values()) == {0.0}
 
 
-def test_file_order_is_the_identity():
-    assert filtering.permutation(OFFSETS, TIED, np.arange(13), "file").tolist() == list(range(13))
-
-
 def test_seed_order_moves_tied_events_only():
     found = [filtering.permutation(OFFSETS, TIED, np.arange(13), f"seed:{k}") for k in range(20)]
     for permutation in found:
@@ -95,7 +91,6 @@ def test_float32_order_merges_times_and_falls_back_to_the_file():
     offsets, times = np.array([0, 3]), 978_300_760 + np.array([0, 3, 500])
     rows = np.array([9, 2, 1])  # in the file the second event came before the first
     assert filtering.permutation(offsets, times, rows, "float32").tolist() == [1, 0, 2]
-    assert filtering.permutation(offsets, times, rows, "file").tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("time", ["rank", "partial", "none"])
