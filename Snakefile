@@ -23,15 +23,23 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 
-ALONE = workflow.is_main_process and runs.register(Path(".snakemake"))
+STATE = Path(".snakemake")
+ALONE = workflow.is_main_process and runs.register(STATE)
 if workflow.is_main_process:
-    failures.watch(logger)
+    failures.watch(logger, STATE)
+
+
+onstart:
+    try:
+        runs.begin(STATE)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 include: "workflow/rules/common.smk"
 
 
-VERIFIED = Path(".snakemake/verified.json")
+VERIFIED = STATE / "verified.json"
 if ALONE:
     integrity.look(RECORDS, Path("results/tables"), VERIFIED)
 

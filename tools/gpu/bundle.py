@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seqbench.core import jobs, provenance
+from seqbench.core import jobs, provenance, store
 from seqbench.core.errors import UserError
 from seqbench.core.jobs import MeasurementJob, TrainingJob, build
 from seqbench.core.records import matches, read_record, sealed, write_atomically
@@ -80,25 +80,22 @@ def unpack(archive: Path, results: Path) -> Path:
         try:
             entries = _entries(archive, staged / RESULTS)
             machine = _machine(archive, entries)
-            folder, merged = results / "reference" / machine, Path(name) / machine
-            _check_fit(staged / RESULTS, entries, folder)
-            if folder.exists():
-                shutil.copytree(folder, merged)
+            folder = results / "reference" / machine
             _name_revision(staged / RESULTS, entries)
             searched = _set_apart_studies(staged, results)
-            shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
-            if (merged / "runs").exists():
-                publish.tables(merged)
-            merged.mkdir(exist_ok=True)
+            with store.publishing(folder.parent), store.staged(folder) as merged:
+                _check_fit(staged / RESULTS, entries, folder)
+                shutil.copytree(staged / RESULTS, merged, dirs_exist_ok=True)
+                if (staged / CHECKS).exists():
+                    shutil.copytree(staged / CHECKS, merged / "gpu-check", dirs_exist_ok=True)
+                if (merged / "runs").exists():
+                    publish.tables(merged)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # JSON that anybody may have written: text that is none, a fact that is missing or of another type.
             what = f"{type(error).__name__}: {str(error)[:100]}"
             raise UserError(
                 f"{archive}: holds facts that make no tables ({what}); nothing was unpacked"
             ) from None
-        if (staged / CHECKS).exists():
-            shutil.copytree(staged / CHECKS, merged / "gpu-check", dirs_exist_ok=True)
-        shutil.copytree(merged, folder, dirs_exist_ok=True)
         if searched is not None:
             shutil.copytree(searched, results / jobs.TUNE_TRACK, dirs_exist_ok=True)
             print(
@@ -246,8 +243,6 @@ def _name_revision(folder: Path, entries: list) -> None:
 
 
 def _machine(archive: Path, entries: list) -> str:
-    from seqbench.core import store
-
     name = store.machine_of(entries)
     if not MACHINE.fullmatch(name):
         raise UserError(
@@ -258,7 +253,6 @@ def _machine(archive: Path, entries: list) -> str:
 
 def _check_fit(staged: Path, entries: list, folder: Path) -> None:
     """Refuse what would take the place of another job or of other data in the published folder."""
-    from seqbench.core import store
     from seqbench.report import publish
 
     for entry in entries:
