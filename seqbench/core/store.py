@@ -349,20 +349,21 @@ def staged(folder: Path) -> Iterator[Path]:
     """A copy of a machine's folder to change. It takes the folder's place at the end, unless something was refused."""
     above = folder.parent.parent
     above.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=above, prefix=STAGED) as name:
-        new, moved = Path(name) / folder.name, Path(name) / MOVED / folder.name
+    left = Path(tempfile.mkdtemp(dir=above, prefix=STAGED))
+    new, moved = left / folder.name, left / MOVED / folder.name
+    try:
         if folder.exists():
             shutil.copytree(folder, new)
         new.mkdir(exist_ok=True)
         moved.parent.mkdir()
         yield new
         folder.parent.mkdir(exist_ok=True)
-        try:
-            if folder.exists():
-                folder.rename(moved)
-            new.rename(folder)
-        finally:
-            _put_back(Path(name), folder.parent)
+        if folder.exists():
+            folder.rename(moved)
+        new.rename(folder)
+    finally:  # interrupted in here, the next publication does it
+        _put_back(left, folder.parent)
+        shutil.rmtree(left)
 
 
 def _put_back(left: Path, reference: Path) -> None:

@@ -252,7 +252,7 @@ def kill_command(place, stage, work, kill, at):
         count = work.parent / "count"
         count.unlink(missing_ok=True)
         number = int(getattr(signal, kill.signal))
-        stop = f"{at[0]} {at[1]} {number} {'-group' if kill.group else ''}"
+        stop = f"{at[0]} {at[1]} {number} {'group' if kill.group else 'command'}"
         variables = {"FAULTS_WORK": str(work), "FAULTS_COUNT": str(count), "FAULTS_STOP": stop}
     process = place.start(stage.command, work, **variables)
     if variables:
@@ -282,21 +282,24 @@ def verbs(process):
     return found
 
 
-def kill_workflow(place, stage, work, kill, delay_s, targets=("report",)):
-    """Start the workflow and kill it so long after the command of a stage began; False if that never ran or ended before."""
+def kill_workflow(place, wanted, work, kill, targets=("report",)):
+    """Start the workflow and kill it in a stage; the verb that was met alive, None if there was none.
+
+    wanted: by verb the seconds that its command has had by then; the first that runs is taken.
+    """
     process = place.start(place.snakemake(*targets), work)
-    verb, met = VERBS.get(stage, stage), False
+    met = None
     try:
-        while process.poll() is None and not met:
-            met = verb in verbs(process)
+        while process.poll() is None and met is None:
+            met = next((verb for verb in verbs(process) if verb in wanted), None)
             time.sleep(0.05)
         if met:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(delay_s)
-        hit = process.poll() is None
+                process.wait(wanted[met])
+        met = met if process.poll() is None else None
     finally:
         ends_by(place, kill, process)
-    return met and hit
+    return met
 
 
 def timed(place, work, *targets):
@@ -383,11 +386,12 @@ def round_of_workflow(place, stage, twin, kills, rng, seconds):
     targets = ("report", "publish") if stage.name == "publish" else ("report",)
     try:
         for kill in kills:
-            delay_s = rng.uniform(0, seconds[VERBS.get(stage.name, stage.name)])
+            verb = VERBS.get(stage.name, stage.name)
+            delay_s = rng.uniform(0, seconds[verb])
             kill.moment = f"{delay_s:.3f} s into the stage"
             begun = time.monotonic()
             try:
-                kill.hit = kill_workflow(place, stage.name, work, kill, delay_s, targets)
+                kill.hit = bool(kill_workflow(place, {verb: delay_s}, work, kill, targets))
                 checked(place, work, twin)
                 kill.seconds = time.monotonic() - begun
                 if kill is kills[-1]:

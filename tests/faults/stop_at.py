@@ -1,7 +1,7 @@
 """Loaded by every Python process of a killed command: ends it at the n-th change of a file, which no clock would hit.
 
 Written out as ``sitecustomize``. Variables: FAULTS_WORK, the folder whose changes count; FAULTS_COUNT, a file that grows by
-a byte with each, in whichever process; FAULTS_STOP, number, seconds behind it, signal and process, or -group, to end.
+a byte with each, in whichever process; FAULTS_STOP, number, seconds behind it, signal, and whether it meets the command or its group.
 """
 
 import os
@@ -14,14 +14,12 @@ CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.
 WRITES = os.O_WRONLY | os.O_RDWR
 
 
-def end(number, delay_s, signal_, process):
+def end(_, delay_s, signal_, of):
     until = time.perf_counter() + float(delay_s)
     while time.perf_counter() < until:
         pass
-    target, send = int(process or os.environ["FAULTS_ROOT"]), os.kill
-    if target < 0:
-        target, send = -target, os.killpg
-    send(target, int(signal_))
+    send = os.killpg if of == "group" else os.kill
+    send(int(os.environ["FAULTS_ROOT"]), int(signal_))
 
 
 def hook(event, arguments):
