@@ -25,11 +25,19 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 
-ALONE = workflow.is_main_process and runs.register(Path(".snakemake"))
+STATE = Path(".snakemake")
+ALONE = workflow.is_main_process and runs.register(STATE)
 FAILED = failures.Failures()
 if workflow.is_main_process:
-    FAILED = failures.watch(logger)
+    FAILED = failures.watch(logger, STATE)
     deadline.end_scheduling(logger)
+
+
+onstart:
+    try:
+        runs.begin(STATE)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 onerror:
@@ -39,7 +47,7 @@ onerror:
 include: "workflow/rules/common.smk"
 
 
-VERIFIED = Path(".snakemake/verified.json")
+VERIFIED = STATE / "verified.json"
 if ALONE:
     integrity.look(RECORDS, Path("results/tables"), VERIFIED)
 

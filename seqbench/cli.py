@@ -239,17 +239,18 @@ def _tune(a: argparse.Namespace) -> None:
         tune(study, a.dataset, a.out, a.threads, a.time_limit)
 
 
-@holding(SHARED)
 def _accept(a: argparse.Namespace) -> None:
     from .config.load import load
+    from .core.store import publishing
     from .report.publish import check_readme, tables, together
     from .training.accept import accept
 
     check_readme(a.readme)
-    said = accept(a.results, a.tuned, load(a.configfile), tables)
-    for line in said or ["nothing has changed"]:
-        print(line)
-    together(a.results / "reference", a.readme)
+    with publishing(a.results / "reference"), holding(SHARED):
+        said = accept(a.results, a.tuned, load(a.configfile), tables)
+        for line in said or ["nothing has changed"]:
+            print(line)
+        together(a.results / "reference", a.readme)
 
 
 def _measure(a: argparse.Namespace) -> None:
@@ -287,25 +288,26 @@ def _grid(a: argparse.Namespace) -> None:
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 
 
-@holding(SHARED)
 def _collect(a: argparse.Namespace) -> None:
     from .analysis.collect import collect
 
-    collect(a.grid, a.results, a.out)
+    with owned(_writable(a.out)), holding(SHARED):
+        collect(a.grid, a.results, a.out)
 
 
-@holding(SHARED)
 def _report(a: argparse.Namespace) -> None:
     from .analysis.collect import read
     from .report.page import render
 
-    print(f"report: {render(read(a.tables), a.out)}", file=sys.stderr)
+    with owned(_writable(a.out)), holding(SHARED):
+        print(f"report: {render(read(a.tables), a.out)}", file=sys.stderr)
 
 
 def _page(a: argparse.Namespace) -> None:
     from .report.publish import page
 
-    print(f"page: {page(a.records, a.out)}", file=sys.stderr)
+    with owned(_writable(a.out)):
+        print(f"page: {page(a.records, a.out)}", file=sys.stderr)
 
 
 def _results(a: argparse.Namespace) -> None:
@@ -374,17 +376,18 @@ def _check(a: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-@holding(SHARED)
 def _publish(a: argparse.Namespace) -> None:
-    from .core.store import load, read_grid
+    from .core.store import load, publishing, read_grid
     from .report.publish import check_readme, publish, together
 
     check_readme(a.readme)
-    for entry in load(read_grid(a.grid), a.results):
-        entry.samples()  # what is damaged is named where it lies, before anything is copied
-    folder = publish(a.grid, a.results)
-    print(f"published: {folder}", file=sys.stderr)
-    together(folder.parent, a.readme)
+    entries = load(read_grid(a.grid), a.results)
+    with publishing(a.results / "reference"), holding(SHARED):
+        for entry in entries:
+            entry.samples()  # what is damaged is named where it lies, before anything is copied
+        folder = publish(a.grid, a.results)
+        print(f"published: {folder}", file=sys.stderr)
+        together(folder.parent, a.readme)
 
 
 def _pack(a: argparse.Namespace) -> None:

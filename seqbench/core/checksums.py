@@ -8,6 +8,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from .disk import write_atomically
+from .errors import UserError
+
 DECIDES = "nothing"
 CACHE = Path("results/data/.checksums.json")  # below the working directory
 
@@ -31,12 +34,7 @@ def remembered_sha256(path: Path, cache: Path = CACHE) -> str:
     if isinstance(known, dict) and key in known:
         return known[key]
     found = sha256_of(path)
-    with suppress(OSError):
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
-        temporary.write_text(
-            json.dumps({**(known if isinstance(known, dict) else {}), key: found}, indent=1),
-            "utf-8",
-        )
-        temporary.replace(cache)
+    with suppress(OSError, UserError):
+        content = {**(known if isinstance(known, dict) else {}), key: found}
+        write_atomically(cache, json.dumps(content, indent=1), flush=False)
     return found

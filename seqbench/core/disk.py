@@ -1,15 +1,49 @@
-"""Room on a disk, and the one line on what a full, lost or read-only one refuses."""
+"""Files that are written whole, room on a disk, and the one line on what a full, lost or read-only one refuses."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
-from .errors import FULL, MachineError
+from .errors import FULL, MachineError, is_of_machine
+from .processes import in_name, is_dead
 
 DECIDES = "nothing"
 MIB = 2**20
+
+
+def write_atomically(path: Path, content: str | bytes | memoryview, flush: bool = True) -> None:
+    """Write through a temporary file in the same folder, made if need be, then renamed over ``path``.
+
+    Text is written as UTF-8. flush: to the disk first, so that it outlasts a loss of power. What a process that was killed
+    here left of the same file is removed.
+
+    Raises:
+        MachineError: the disk is full, gone or read-only; the message names the folder and the room that is needed.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{in_name()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+            if is_dead(left.name.split(".")[-2]):
+                left.unlink(missing_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if not is_of_machine(error):
+            raise
+        raise unwritten(path, len(content), error) from None
+    finally:
+        with suppress(OSError):  # a read-only folder refuses this, too
+            temporary.unlink(missing_ok=True)
 
 
 def unwritten(path: Path, needed_bytes: int, error: OSError) -> MachineError:

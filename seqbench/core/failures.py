@@ -1,4 +1,4 @@
-"""The last lines of a run that failed: which data, trainings or measurements, why, and what mends it."""
+"""The last lines of a run that failed: which data, trainings or measurements, why, and what mends it; or who has the folder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from . import runs
 from .errors import SEE_ABOVE
 
 DECIDES = "nothing"
 
 EVENT = "job_error"  # of Snakemake's own log
+LOCKED = "LockException"  # a class of Snakemake's, whose name its log shows
 SHOWN = 20
 REFUSED = "error: "  # how a command of ours begins the line that says what to mend
 # By rule, its output with what names the job.
@@ -32,9 +34,11 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.jobs: dict[str, tuple[str, list[str], list[str]]] = {}
+        self.refused = False  # the folder is locked
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one failure: rule, outputs and logs of its job."""
+        self.refused |= LOCKED in str(record.msg)
         if is_failure(record):
             said = (record.rule_name, _files(record, "output"), _files(record, "log"))
             self.jobs[str(getattr(record, "jobid", record.msg))] = said
@@ -65,18 +69,24 @@ def _files(record: logging.LogRecord, part: str) -> list[str]:
     return [str(file) for file in getattr(record, part, None) or ()]
 
 
-def watch(logger: logging.Logger) -> Failures:
-    """Print what failed when this process ends, behind everything that Snakemake says; what has failed so far."""
+def watch(logger: logging.Logger, snakemake: Path) -> Failures:
+    """Print what failed when this process ends, behind everything that Snakemake says; what has failed so far.
+
+    snakemake: folder of its state. Of a lock Snakemake says how to remove it, also where its owner lives.
+    """
     failures = Failures()
     logger.addHandler(failures)
-    atexit.register(_say, failures)
+    atexit.register(_say, failures, snakemake)
     return failures
 
 
-def _say(failures: Failures) -> None:
-    if failures.jobs:
-        with suppress(OSError):
-            print("\n".join(failures.lines()), file=sys.stderr, flush=True)
+def _say(failures: Failures, snakemake: Path) -> None:
+    lines = failures.lines() if failures.jobs else []
+    with suppress(OSError):
+        if failures.refused and (others := runs.in_use(snakemake)):
+            lines.append(f"note: {others}")
+        if lines:
+            print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _what(rule: str, output: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import records
 from .checksums import sha256_of
+from .disk import write_atomically
 from .errors import Damaged, UserError
 from .ownership import is_owned
 from .store import AGAIN, read_json
@@ -51,7 +52,7 @@ def look(folders: Iterable[Path], tables: Path, memory: Path) -> None:
             continue
         sound[str(folder)] = state
     with suppress(OSError, UserError):
-        records.write_atomically(memory, json.dumps(sound).encode())
+        write_atomically(memory, json.dumps(sound).encode())
 
 
 def check_tables(folder: Path) -> None:

@@ -7,12 +7,14 @@ them, and the shell would wait on. So each is told by a variable which process a
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import select
 import signal
 import sys
 import threading
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +45,17 @@ def _namespace() -> str:
     with suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""
+
+
+def in_name() -> str:
+    """This process as a part of a file's name."""
+    return f"{zlib.crc32(here().encode()):08x}-{os.getpid()}"
+
+
+def is_dead(name: str) -> bool:
+    """Whether a process that ``in_name`` named has ended; False where its id means nothing here."""
+    where, _, pid = name.partition("-")
+    return where == in_name().partition("-")[0] and pid.isdecimal() and _began(int(pid)) is None
 
 
 def identity(pid: int) -> str:
@@ -108,10 +121,16 @@ def prctl() -> ctypes._CFuncPtr | None:
 def die_with_parent(parent: int | None = None, call: ctypes._CFuncPtr | None = None) -> None:
     """Ask Linux to kill this process when its parent dies, so that a killed supervisor leaves no orphan.
 
-    parent: its id; if it has died already, this process ends now. call: what ``prctl`` gave.
+    parent: its id; if it has died already, this process ends now. Without it, who started this process by
+    ``multiprocessing`` counts, whose fork server may be the parent. call: what ``prctl`` gave.
     """
     call = call or prctl()
     if call is not None:
         call(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent is not None and os.getppid() != parent:
+    if parent is not None:
+        gone = os.getppid() != parent
+    else:
+        starter = multiprocessing.parent_process()
+        gone = starter is not None and _began(starter.pid) is None
+    if gone:
         os._exit(1)

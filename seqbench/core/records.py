@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from jsonschema import Draft202012Validator
 
 from . import provenance
 from .checksums import sha256_of
-from .disk import unwritten
-from .errors import Damaged, UserError, is_of_machine
+from .disk import write_atomically
+from .errors import Damaged, UserError
 from .jobs import MeasurementJob, Study, bad_schedule, check_complete, filled, parse, wrong_type
 from .yaml_files import read as read_yaml
 
@@ -249,29 +247,6 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
         return {name: value}
     inner = (_flat(v, f"{name}.{k}" if name else k) for k, v in value.items())
     return {key: leaf for leaves in inner for key, leaf in leaves.items()}
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write through a temporary file in the same folder, made if need be, flushed to disk, then renamed over ``path``.
-
-    Raises:
-        MachineError: the disk is full, gone or read-only; the message names the folder and the room that is needed.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if not is_of_machine(error):
-            raise
-        raise unwritten(path, len(content), error) from None
-    finally:
-        with suppress(OSError):  # a read-only folder refuses this, too
-            temporary.unlink(missing_ok=True)
 
 
 def packed(samples: Mapping[str, np.ndarray]) -> bytes:

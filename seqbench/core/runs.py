@@ -1,12 +1,12 @@
 """Which runs of the workflow are alive in a folder: the lock that a killed one left is removed, that of another is not.
 
 Snakemake writes its locks as files, which outlive a process that is killed. So each run keeps a file of its own locked by
-the kernel for as long as it lives. Where nobody else does, Snakemake's locks are those of the dead.
+the kernel for as long as it lives. Where nobody else does, Snakemake's locks are those of the dead. Between looking for a
+lock and writing its own Snakemake lets another in, so whoever begins to compute locks one more file.
 """
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import platform
@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from .errors import UserError
 from .processes import boot
 
 DECIDES = "nothing"
@@ -42,9 +43,7 @@ def register(snakemake: Path) -> bool:
             _say("the run before was killed: its lock is removed")
         for lock in () if others else locks:
             lock.unlink(missing_ok=True)
-        if locks and others:
-            atexit.register(_say, _said(others))  # behind Snakemake's words, which advise to unlock
-        own = os.open(folder / f"{_here()}-{os.getpid()}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        own = os.open(folder / f"{_own()}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _open.append(own)
         return not others
@@ -54,9 +53,43 @@ def register(snakemake: Path) -> bool:
         os.close(gate)
 
 
+def begin(snakemake: Path) -> None:
+    """Say that this run computes from now on.
+
+    Raises:
+        UserError: another one does.
+    """
+    try:
+        file = os.open(snakemake / "runs/computes.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _open.append(file)
+    except BlockingIOError:
+        raise UserError(in_use(snakemake) or f"{snakemake}: another run computes here") from None
+    except OSError:  # cannot be written, or a file system without locks
+        pass
+
+
+def in_use(snakemake: Path) -> str | None:
+    """Which other runs are alive, and what to do; None where none is."""
+    others = []
+    with suppress(OSError), (snakemake / "runs/gate.lock").open("rb") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        others = _others(snakemake / "runs", True)
+    if not others:
+        return None
+    return (
+        f"this folder is in use by {', '.join(others)}: wait for it, or end it and run the same command again;"
+        " of a machine that is gone: snakemake --unlock"
+    )
+
+
 def _here() -> str:
     """This machine: the start of its kernel and its name, of which a container and a reboot change one each."""
     return f"{boot()[:8]}-{re.sub('[^A-Za-z0-9.]', '_', platform.node())}"
+
+
+def _own() -> str:
+    return f"{_here()}-{os.getpid()}"
 
 
 def _others(folder: Path, locked: bool) -> list[str]:
@@ -66,6 +99,8 @@ def _others(folder: Path, locked: bool) -> list[str]:
         start, node, pid = path.stem.split("-")
         here = dict(zip(("start", "node"), _here().split("-"), strict=True))
         near = start == here["start"] or node == here["node"]
+        if path.stem == _own():
+            continue
         with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -82,10 +117,3 @@ def _others(folder: Path, locked: bool) -> list[str]:
 def _say(text: str) -> None:
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
-
-
-def _said(others: list[str]) -> str:
-    return (
-        f"note: this folder is in use by {', '.join(others)}: wait for it, or end it and run the same command again;"
-        " of a machine that is gone: snakemake --unlock"
-    )

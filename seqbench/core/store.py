@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from itertools import groupby
@@ -20,11 +20,14 @@ import numpy as np
 
 from . import provenance, records
 from .checksums import sha256_of
+from .disk import write_atomically
 from .errors import Damaged, UserError
 from .jobs import filled
+from .ownership import is_owned, owned
 
 DECIDES = "nothing"
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
+STAGED, MOVED = ".publish-", ".moved"  # beside the published records, while they change
 CONDITION = ("dataset", "track", "seq_len")
 
 
@@ -320,20 +323,54 @@ def check_datasets(entries: list[Entry], datasets: dict[str, Any]) -> None:
 
 
 @contextmanager
+def publishing(reference: Path) -> Iterator[None]:
+    """Own the folder of published records; what a killed publication moved away is put back, its copies are removed."""
+    try:
+        with owned(reference):
+            for left in reference.parent.glob(f"{STAGED}*"):
+                _put_back(left, reference)
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+    finally:  # what was made for nothing
+        with suppress(OSError):
+            reference.rmdir()
+            reference.parent.rmdir()
+
+
+def recover(reference: Path) -> None:
+    """Put back, before records are read, what a killed publication moved away."""
+    if any(reference.parent.glob(f"{STAGED}*/{MOVED}/*")) and not is_owned(reference):
+        with publishing(reference):
+            pass
+
+
+@contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """A copy of a machine's folder to change. It takes the folder's place at the end, unless something was refused."""
     above = folder.parent.parent
     above.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=above, prefix=".publish-") as name:
-        new, old = Path(name) / folder.name, Path(name) / "old"
+    left = Path(tempfile.mkdtemp(dir=above, prefix=STAGED))
+    new, moved = left / folder.name, left / MOVED / folder.name
+    try:
         if folder.exists():
             shutil.copytree(folder, new)
         new.mkdir(exist_ok=True)
+        moved.parent.mkdir()
         yield new
         folder.parent.mkdir(exist_ok=True)
         if folder.exists():
-            folder.rename(old)
+            folder.rename(moved)
         new.rename(folder)
+    finally:  # interrupted in here, the next publication does it
+        _put_back(left, folder.parent)
+        shutil.rmtree(left)
+
+
+def _put_back(left: Path, reference: Path) -> None:
+    """Whatever was moved away for a copy that did not take its place."""
+    for moved in (left / MOVED).glob("*"):
+        if not (reference / moved.name).exists():
+            moved.rename(reference / moved.name)
 
 
 def machine_of(entries: list[Entry]) -> str:
@@ -386,4 +423,4 @@ def copy_files(source: Path, target: Path, names: tuple[str, ...]) -> None:
     """Copy files of a folder, each written whole, in this order."""
     target.mkdir(parents=True, exist_ok=True)
     for name in names:
-        records.write_atomically(target / name, (source / name).read_bytes())
+        write_atomically(target / name, (source / name).read_bytes())

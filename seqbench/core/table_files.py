@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from .checksums import sha256_of
+from .disk import write_atomically
 from .display import TABLES
 from .errors import Damaged, UserError
 from .integrity import SUMS, check_tables
-from .records import write_atomically
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
@@ -25,16 +25,21 @@ def write(
     out: Path, frames: Mapping[str, pd.DataFrame], datasets: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:  # fmt: skip
     """Write all tables into a folder."""
-    out.mkdir(parents=True, exist_ok=True)
+    known = {}
+    for name, content in _files(frames, datasets, settings):
+        write_atomically(out / name, content, flush=False)
+        known[name] = hashlib.sha256(content).hexdigest()
+    write_atomically(out / SUMS, json.dumps(known, indent=1) + "\n")
+
+
+def _files(
+    frames: Mapping[str, pd.DataFrame], datasets: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, bytes]]:
     for name, frame in frames.items():
-        frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-        frame.to_parquet(out / f"{name}.parquet", index=False)
+        yield f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode()
+        yield f"{name}.parquet", frame.to_parquet(index=False)
     for name, content in (("datasets", datasets), ("settings", settings)):
-        text = json.dumps(content, indent=1, sort_keys=True)
-        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    own = [f"{name}.{kind}" for name in frames for kind in ("csv", "parquet")]
-    known = {name: sha256_of(out / name) for name in [*own, "datasets.json", "settings.json"]}
-    write_atomically(out / SUMS, json.dumps(known, indent=1).encode() + b"\n")
+        yield f"{name}.json", json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from ..analysis.tables import Tables, pick, trainings
+from ..core.disk import write_atomically
 from ..core.errors import UserError
 from . import answer, figures, style, views
 from . import format as fmt
@@ -40,7 +41,7 @@ def render(content: Tables, out: Path) -> Path:
     for view in answer.views(content)[:1]:
         save(answer.leaderboard(view), out / "tables")
     page = out / "index.html"
-    page.write_text(html(content, drawings, pictures, shown, links=True), encoding="utf-8")
+    write_atomically(page, html(content, drawings, pictures, shown, links=True), flush=False)
     return page
 
 

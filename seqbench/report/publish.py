@@ -16,7 +16,8 @@ import pandas as pd
 from ..analysis import collect, tuning
 from ..analysis.collect import Tables
 from ..config import shipped
-from ..core import pool, records, store
+from ..core import pool, store
+from ..core.disk import write_atomically
 from ..core.display import TABLES
 from ..core.errors import UserError
 from ..core.store import Entry
@@ -97,7 +98,7 @@ def tables(folder: Path) -> None:
     content = collect.build(entries, _datasets(folder), shipped.report(), trials=trials)
     _save(content.frames, OF_MACHINE, folder)
     text = readmes.of_machine(folder.name, content)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_atomically(folder / "README.md", text)
 
 
 def together(reference: Path, readme: Path | None = None) -> None:
@@ -119,15 +120,14 @@ def together(reference: Path, readme: Path | None = None) -> None:
             body = readmes.block(content, _page(content, readme.parent / PAGE), PAGE, link)
         before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
-        records.write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
+        write_atomically(readme, f"{before}{BEGIN}\n\n{body}\n{END}{after}")
 
 
 def _page(content: Tables, folder: Path) -> str | None:
     """Write the published page, one file, and the scatter of its default view; the latter's name, None if there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
     drawings, default = drawn(content), next(iter(answer.views(content)), None)
     page = html(content, drawings, style.pictures(drawings), views.tables(content))
-    records.write_atomically(folder / "index.html", page.encode())
+    write_atomically(folder / "index.html", page)
     for kind in ("svg", "csv"):  # or that of an earlier run would stay
         (folder / f"scatter.{kind}").unlink(missing_ok=True)
     for drawing in drawings:
@@ -149,7 +149,8 @@ def _save(
             (folder / f"{name}.csv").unlink(missing_ok=True)
             continue
         frame = frame if columns is None else frame.reindex(columns=list(columns))
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format=DIGITS, lineterminator="\n")
+        text = frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n")
+        write_atomically(folder / f"{name}.csv", text)
 
 
 def page(folder: Path, out: Path) -> Path:
@@ -197,6 +198,7 @@ def _machines(reference: Path) -> dict[str, list[Entry]]:
     if (reference / "runs").is_dir():  # a results folder: what one machine made
         own = store.published(reference)
         return {store.machine_of(own): own} if own else {}
+    store.recover(reference)
     found = {
         folder.name: [
             replace(entry, root=reference, path=f"{folder.name}/{entry.path}")

@@ -30,7 +30,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..config.model_files import shown
+from ..core.disk import write_atomically
 from ..core.errors import UserError
+from ..core.processes import die_with_parent
 from .format import short
 
 INK, PAPER, MUTED = "#000000", "#ffffff", "#808080"
@@ -222,14 +224,14 @@ def legend_above(axis: Axes, models: Sequence[str]) -> None:
 
 def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None:
     """Write a figure as SVG, PDF and PNG with fonts embedded, the same bytes every time, and its data as CSV beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.fonttype": "path"}):
         figure = drawing.draw()
         for kind in kinds:
-            file = folder / f"{drawing.name}.{kind}"
-            figure.savefig(file, metadata=UNDATED[kind], facecolor=PAPER)
-    data = folder / f"{drawing.name}.csv"
-    drawing.data.to_csv(data, index=False, float_format="%.10g", lineterminator="\n")
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, metadata=UNDATED[kind], facecolor=PAPER)
+            write_atomically(folder / f"{drawing.name}.{kind}", content.getbuffer(), flush=False)
+    data = drawing.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    write_atomically(folder / f"{drawing.name}.csv", data, flush=False)
 
 
 def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[str, str]:
@@ -243,7 +245,7 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[st
             pickle.dumps(drawing)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UserError(f"figure {drawing.name}: {error}; `draw` must be a function of a module, or functools.partial of one") from None  # fmt: skip
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, initializer=die_with_parent) as pool:
         return dict(zip((d.name for d in drawings), pool.map(_picture, drawings, [folder] * len(drawings)), strict=True))  # fmt: skip
 
 

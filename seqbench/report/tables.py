@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.disk import write_atomically
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -57,9 +59,8 @@ def spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
 
 def save(table: Table, folder: Path) -> None:
     """Write a table as CSV (numbers unrounded), Markdown and LaTeX."""
-    folder.mkdir(parents=True, exist_ok=True)
     for kind, writer in WRITERS.items():
-        (folder / f"{table.name}.{kind}").write_text(writer(table), encoding="utf-8", newline="")
+        write_atomically(folder / f"{table.name}.{kind}", writer(table), flush=False)
 
 
 def _heads(table: Table) -> list[str]:

@@ -87,10 +87,10 @@ def unpack(archive: Path, results: Path, tables: Callable[[Path], None]) -> Path
             entries = _entries(staged, archive)
             machine = _machine(archive, entries)
             folder = results / "reference" / machine
-            _check_fit(staged, entries, folder)
             _name_revision(staged, entries)
             searched = _set_apart_studies(staged, results)
-            with store.staged(folder) as new:
+            with store.publishing(folder.parent), store.staged(folder) as new:
+                _check_fit(staged, entries, folder)
                 shutil.copytree(staged, new, dirs_exist_ok=True)
                 if (new / "runs").exists():
                     tables(new)

@@ -82,8 +82,8 @@ def test_the_lock_of_a_killed_run_goes_and_that_of_a_live_one_stays(tmp_path):
     until(lambda: said(tmp_path / "first"), "the first runs")
     file = lock(state)
     second = start(RUN, state, tmp_path / "second", 0)
-    _, told = second.communicate(timeout=LIMIT_S)
-    assert file.exists() and f"process {first.pid}: wait for it, or end it" in told
+    second.wait(LIMIT_S)
+    assert file.exists() and f"process {first.pid}: wait for it, or end it" in runs.in_use(state)
     first.kill()
     first.wait()
     third = start(RUN, state, tmp_path / "third", 0)
@@ -98,11 +98,37 @@ def test_a_run_on_another_machine_keeps_its_lock_although_nobody_locks_here(tmp_
     folder.mkdir()
     (folder / "ffffffff-elsewhere-7.lock").touch()
     file = lock(tmp_path)
-    told = []
-    monkeypatch.setattr(runs.atexit, "register", lambda _, text: told.append(text))
     monkeypatch.setattr(runs, "_open", [])
     runs.register(tmp_path)
-    assert file.exists() and "process 7 on elsewhere" in told[0] and "--unlock" in told[0]
+    told = runs.in_use(tmp_path)
+    assert file.exists() and "process 7 on elsewhere" in told and "--unlock" in told
     file.unlink()
     runs.register(tmp_path)
-    assert not (folder / "ffffffff-elsewhere-7.lock").exists() and len(told) == 1
+    assert not (folder / "ffffffff-elsewhere-7.lock").exists() and runs.in_use(tmp_path) is None
+
+
+BEGIN = """
+import sys, time
+from pathlib import Path
+from seqbench.core import runs
+runs.register(Path(sys.argv[1]))
+runs.begin(Path(sys.argv[1]))
+print("computes", flush=True)
+time.sleep(600)
+"""
+
+
+def test_of_two_runs_that_both_found_no_lock_one_computes(tmp_path):
+    """Snakemake looks for locks before it writes its own."""
+    state = tmp_path / ".snakemake"
+    first = start(BEGIN, state)
+    assert first.stdout.readline() == "computes\n"
+    second = start(BEGIN, state)
+    _, told = second.communicate(timeout=LIMIT_S)
+    assert f"UserError: this folder is in use by process {first.pid}: wait for it" in told
+    first.kill()
+    first.wait()
+    third = start(BEGIN, state)
+    assert third.stdout.readline() == "computes\n"
+    third.kill()
+    third.wait()

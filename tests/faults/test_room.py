@@ -29,7 +29,7 @@ def refuse(monkeypatch):
         def fsync(_):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(records.os, "fsync", fsync)
+        monkeypatch.setattr(os, "fsync", fsync)
 
     return with_
 
