@@ -119,16 +119,42 @@ def _opener(head: bytes) -> Callable[[Path, BinaryIO, str | None, int], bytes] |
         return _tar
     packed = {
         b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-        b"\xfd7zXZ\x00": lzma.LZMAFile,
+        b"\xfd7zXZ\x00": lambda file: _Streams(file, lzma.LZMADecompressor),
         b"\x28\xb5\x2f\xfd": lambda file: _by_arrow(file, "zstd"),
         b"\x04\x22\x4d\x18": lambda file: _by_arrow(file, "lz4"),
     }
     if head.startswith(b"BZh") and head[4:10] == b"1AY&SY":
-        packed[b"BZh"] = bz2.BZ2File
+        packed[b"BZh"] = lambda file: _Streams(file, bz2.BZ2Decompressor)
     for magic, stream in packed.items():
         if head.startswith(magic):
             return lambda path, file, member, limit: _limited(path, stream(file), limit)
     return None
+
+
+class _Streams:
+    """Streams of bz2 or xz behind each other. Python's own readers end in silence at one whose first bytes are damaged."""
+
+    def __init__(self, file: BinaryIO, kind: Callable):
+        self.file, self.kind, self.one = file, kind, kind()
+
+    def read(self, n_bytes: int) -> bytes:
+        """At least a byte and at most so many; none at the end of the last stream."""
+        while True:
+            feed = b""
+            if self.one.eof:
+                feed = (self.one.unused_data or self.file.read(n_bytes)).lstrip(b"\0")  # padding
+                while not feed:
+                    more = self.file.read(n_bytes)
+                    if not more:
+                        return b""
+                    feed = more.lstrip(b"\0")
+                self.one = self.kind()
+            elif self.one.needs_input:
+                feed = self.file.read(n_bytes)
+                if not feed:
+                    raise EOFError("ends too early")
+            if out := self.one.decompress(feed, n_bytes):
+                return out
 
 
 def _by_arrow(file: BinaryIO, codec: str) -> BinaryIO:

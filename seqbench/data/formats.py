@@ -68,7 +68,7 @@ class _Judge:
     columns: dict[str, int]
     stride: int  # cells from one column to the next
     rule: Rule
-    head: list[str] | None  # cells of the header
+    head: frozenset[str]  # cells of the header as `_name` has them
 
     def bad_row(self, cells: list[str], width: int) -> str | None:
         """What is wrong with a row of so many cells, in words."""
@@ -76,7 +76,7 @@ class _Judge:
             found, expected = ((n - 1) // self.stride + 1 for n in (len(cells), width))
             return f"{found} columns, expected {expected}"
         values = {field: cells[number * self.stride] for field, number in self.columns.items()}
-        if self.head and all(self.head[self.columns[f]] == v for f, v in values.items()):
+        if self.head and all(_name(value) in self.head for value in values.values()):
             return "repeats the header; take it out"
         for field, value in values.items():
             if problem := self.bad_value(field, value):
@@ -97,6 +97,11 @@ class _Judge:
             hint = "dates as Unix seconds" if _DATE.match(value) else "a plain one"
             return f"is not a number ({value!r}); write {hint}"
         return None
+
+
+def _name(cell: str) -> str:
+    """A cell of a header as any other program may have written it."""
+    return identifiers.bare(cell).strip('"').casefold()
 
 
 _NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes that no text stands for
@@ -139,7 +144,8 @@ def _read_text(content: bytes, layout: Layout, file: str, rule: Rule):
     names = column_names(head, layout)
     columns = column_numbers(names, layout, file, head)
     check_header(names, layout, columns, file)
-    judge = _Judge(columns, len(layout.delimiter), rule, head if layout.header else None)
+    known = frozenset(map(_name, [*head, *names])) if layout.header else frozenset()
+    judge = _Judge(columns, len(layout.delimiter), rule, known)
     try:
         arrays, n_rows = _read_table(content, layout, columns, len(head), quoted)
     except pa.ArrowInvalid as error:
@@ -168,7 +174,8 @@ def _doubt(name: str, array, judge: _Judge) -> str | None:
     values = array.dictionary.to_pylist()
     if problem := next(filter(None, (identifiers.problem(v, judge.rule) for v in values)), None):
         return f"{name} {problem}"
-    repeated = judge.head is not None and judge.head[judge.columns[name]] in values
+    longest = max(map(len, judge.head), default=0) + len("\ufeff  ")
+    repeated = any(len(value) <= longest and _name(value) in judge.head for value in values)
     return HEADER if repeated else None
 
 

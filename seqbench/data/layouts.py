@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from ..core.errors import UserError
+from .ids import bare
 
 FIELDS = ("user", "item", "time", "position")  # position: place in the user's sequence
 
@@ -62,7 +63,7 @@ def layout_of(format_name: str, overrides: dict) -> Layout:
 def column_names(head: list[str], layout: Layout) -> list[str]:
     """The columns' names if the first line is a header (types cut off), else its cells."""
     names = [cell.split(":")[0] for cell in head] if layout.header == "typed" else head
-    return [name.strip() for name in names]
+    return [bare(name) for name in names]
 
 
 def column_numbers(names: list[str], layout: Layout, file: str, head: list[str]) -> dict[str, int]:
@@ -103,6 +104,8 @@ DELIMITERS = {"\t": ("tabs", "\\t"), ";": ("semicolons", ";"), "::": ("::", "::"
 
 def _remedy(field: str, names: list[str], layout: Layout, head: list[str]) -> str:
     """What to say where a column is not found: the delimiter that is there, or the columns that are."""
+    if head[0].lower().startswith("sep="):
+        return "take this line, which is meant for a spreadsheet, out"
     if head[0].startswith("#"):
         return "take the comment lines before the names out"
     other = next((d for d in DELIMITERS if d in head[0]), None) if len(head) == 1 else None
@@ -190,9 +193,12 @@ def _prefixed(word: re.Pattern, ids: list[str]) -> bool:
     return all(part and word.fullmatch(part[1].lower()) for part in parts)
 
 
+_NUMBER = re.compile(
+    r"[ \t]*([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|0[xX][0-9a-fA-F]{1,16})[ \t]*"
+)
+
+
 def is_number(value: str) -> bool:
-    """Whether a cell is a finite number."""
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False
+    """Whether a cell is a finite number as the fast parser reads it: `1_000`, digits of other scripts and `inf` are none."""
+    found = _NUMBER.fullmatch(value)
+    return bool(found) and (found[2] is None or math.isfinite(float(value)))

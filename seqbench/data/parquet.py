@@ -12,6 +12,7 @@ from .ids import Rule
 from .layouts import Layout, column_numbers
 
 MOST_ROWS = LOCAL_LIMIT_BYTES // 8  # a few bytes can declare any number of equal rows
+EXACT = {16: 2**11, 32: 2**24, 64: 2**53}  # bits -> number from which on whole ones fall together
 UNITS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -65,6 +66,12 @@ def _check_kind(field: str, kind: pa.DataType, name: str, file: str) -> None:
 def _ids(field: str, column: pa.ChunkedArray, file: str, rule: Rule) -> pa.DictionaryArray:
     if pa.types.is_floating(column.type):  # whole numbers beside missing ones
         finite = pc.if_else(pc.is_finite(column), column, None)
+        exact = EXACT[column.type.bit_width]
+        if pc.any(pc.greater_equal(pc.abs(finite), exact)).as_py():
+            raise UserError(
+                f"{file}: {field} ids are floating-point numbers of {exact:,} and more, which have lost their last digits; write them as"
+                " whole numbers or text"
+            )
         if pc.all(pc.equal(pc.floor(finite), finite)).as_py() is not False:
             column = finite.cast(pa.int64())
     if not pa.types.is_dictionary(column.type):

@@ -17,7 +17,7 @@ from .filtering import counts, k_core
 from .formats import Interactions, read_interactions
 from .layouts import layout_of
 from .synthetic import config_from, generate, oracle_metrics
-from .times import time_kind
+from .times import say_times, time_kind
 
 FEWEST_TRAINED = 2  # events of a user that train: the second is learned from the first
 LONGEST_NUMBER = (
@@ -63,6 +63,9 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
 
     _say_ids(name, parsed)
     _say_heaviest(name, parsed)
+    if time == "unix":
+        for line in say_times(parsed.time[parsed.known]):
+            _say(name, line)
     arrays, ids, changes = arrange(parsed, k, time, order)
     if not len(arrays["items"]):
         raise UserError(f"dataset {name}: nothing is left of {located.path} after the {k}-core")
@@ -72,6 +75,7 @@ def _build_from_file(name: str, definition: dict, data_dir: Path, out: Path) -> 
     info |= {"order": filtering.describe(order, key), "order_variant": order}
     info |= {"order_changes": changes} | _ties(arrays, time, key)
     info["ids"] = _seen_ids(parsed, rule)
+    _say_doubles(name, arrays)
     info["provenance"] = _provenance(definition["source"], located)
     _check_counts(name, definition, info)
     if "times" in arrays:  # whole seconds, once the order and its ties are settled
@@ -323,6 +327,22 @@ def _say_heaviest(name: str, parsed: Interactions) -> None:
             name,
             f"warning: user {parsed.user_ids[most]!r} has {events[most]:,} of {events.sum():,} rows; if it stands for nobody,"
             " take these rows out of the file",
+        )
+
+
+def _say_doubles(name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Events that stand in the file twice, as where one was put behind itself."""
+    if "times" not in arrays:
+        return
+    items, times = arrays["items"], arrays["times"]
+    same = (items[1:] == items[:-1]) & (times[1:] == times[:-1])
+    same[arrays["offsets"][1:-1] - 1] = False  # from one user to the next
+    doubles = np.count_nonzero(same)
+    if doubles > HEAVY * len(items):
+        _say(
+            name,
+            f"warning: {doubles:,} of {len(items):,} events repeat the one before, time included; if the file holds them twice,"
+            " take the second ones out",
         )
 
 

@@ -45,6 +45,18 @@ def test_paths_that_climb_out_write_nothing(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.zip", "inner"]
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda content: compressed("zstd"), lambda content: compressed("lz4")])  # fmt: skip
+@pytest.mark.parametrize("rest", [b"garbage", b"second"])
+def test_a_damaged_second_stream_is_never_left_out(tmp_path, pack, rest):
+    """As of an archive that was packed in parts: without its end it would read as a shorter file."""
+    if rest == b"second":
+        rest = bytearray(pack(PLAIN))
+        rest[2] ^= 0xFF
+    (tmp_path / "a.bin").write_bytes(pack(PLAIN) + rest)
+    with pytest.raises(UserError, match=r"a\.bin is damaged"):
+        read_content(tmp_path / "a.bin", None, LIMIT)
+
+
 @pytest.mark.parametrize("files", [{}, {"b.txt": b""}, {"x/u.data": b"", "y/u.data": b""}])
 def test_missing_or_ambiguous_member(tmp_path, files):
     path = zip_of(tmp_path / "a.zip", files | {"other": b""})

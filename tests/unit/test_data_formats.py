@@ -331,3 +331,33 @@ def test_ids_that_only_might_be_products_pass(content):
 def test_a_long_text_is_no_fault():
     content = b'user,item,title\n1,5,"' + b"a\n" * 100_000 + b'"\n2,6,x\n'
     assert rows(parse(content)) == [("1", "5", None), ("2", "6", None)]
+
+
+@pytest.mark.parametrize(
+    "again", ["user,item,time", "User, Item, TIME", "item,user,time", '"user","item","time"', "\ufeffuser,item,time"]
+)  # fmt: skip
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_header_in_another_spelling_among_the_rows_is_no_event(again, timed):
+    """Files that were put behind each other."""
+    columns = {"user": "user", "item": "item"} | ({"time": "time"} if timed else {})
+    content = f"user,item,time\n1,5,9\n{again}\n2,6,9\n".encode()
+    with pytest.raises(UserError, match="line 3: repeats the header; take it out"):
+        parse(content, "delimited", columns=columns)
+
+
+@pytest.mark.parametrize(
+    "time", ["1_000", "\u0661\u0662", "1,000", "1 000", "1e400", "nan", "12:30"]
+)
+def test_what_other_programs_take_for_a_number_is_named_with_its_line(time):
+    content = f"user;item;time\n1;5;9\n1;6;{time}\n".encode()
+    with pytest.raises(UserError, match="line 3: time is not a number"):
+        parse(content, "delimited", delimiter=";", columns={"user": "user", "item": "item", "time": "time"})  # fmt: skip
+
+
+def test_a_mark_between_files_that_were_put_behind_each_other_is_no_part_of_an_id():
+    assert rows(parse("user,item\n1,5\n\ufeff1,6\n".encode(), "delimited")) == [("1", "5", None), ("1", "6", None)]  # fmt: skip
+
+
+def test_a_line_for_spreadsheets_is_named():
+    with pytest.raises(UserError, match="take this line, which is meant for a spreadsheet, out"):
+        parse(b"sep=;\nuser;item\n1;5\n", "delimited")

@@ -10,7 +10,7 @@ from seqbench.data.layouts import layout_of
 
 NOTHING = [
     "", " ", "\t", "NaN", "nan", "NULL", "null", "None", "NONE", "<NA>", "\\N", "NA", "N/A", "#N/A", "nil", "NaT", "<null>", "(null)",
-    "undefined", " NULL ", "\u00a0",
+    "undefined", " NULL ", "\u00a0", "\ufeff", " \u200b", "-", "--", "?", "\u2014", "''", "[]", "n.a.", "#REF!", "#VALUE!", "\\\\N",
 ]  # fmt: skip
 T = 1_400_000_000
 
@@ -36,7 +36,7 @@ def test_what_stands_for_nothing_is_refused_with_its_line_or_dropped_with_a_coun
     dropped = parse(given, missing="drop")
     assert pairs(dropped) == [("1", "5"), ("2", "6")]
     assert dropped.known.tolist() == [0, 2]  # rows of the file
-    assert dropped.seen[field].missing == {word.strip(): 2}
+    assert dropped.seen[field].missing == {ids.bare(word): 2}
 
 
 def test_a_name_like_none_is_kept_where_it_is_one():
@@ -49,9 +49,36 @@ def test_a_name_like_none_is_kept_where_it_is_one():
 
 
 def test_blanks_around_an_id_are_taken_off_and_counted():
-    parsed = parse([("u1", "5"), ("u1", " 5"), (" u1", "5\u00a0"), ("u1", "a b")])
-    assert pairs(parsed) == [("u1", "5")] * 3 + [("u1", "a b")]
-    assert (parsed.seen["user"].blanks, parsed.seen["item"].blanks) == (1, 2)
+    parsed = parse(
+        [("u1", "5"), ("u1", " 5"), (" u1", "5\u00a0"), ("u1", "a b"), ("\ufeff u1\u200e", "5")]
+    )
+    assert pairs(parsed) == [("u1", "5")] * 3 + [("u1", "a b"), ("u1", "5")]
+    assert (parsed.seen["user"].blanks, parsed.seen["item"].blanks) == (2, 2)
+
+
+@pytest.mark.parametrize("word", ["1.23457E+11", "1.23457e+06", "1e+17", "2.5E12"])
+@pytest.mark.parametrize("form", ["text", "number"])
+def test_a_number_that_has_lost_its_digits_is_refused(word, form):
+    with pytest.raises(UserError, match=r"line 3: item is in scientific notation \(.*; write it in full$"):  # fmt: skip
+        parse([("1", "5"), ("1", word)], form=form)
+
+
+@pytest.mark.parametrize(("word", "number"), [("1e+05", "100000"), ("1.5E1", "15"), ("1.25e+2", "125")])  # fmt: skip
+def test_scientific_notation_with_all_digits_is_a_number_if_that_is_said(word, number):
+    with pytest.raises(UserError, match=r"write it in full, or say `ids: \{form: number\}`"):
+        parse([("1", "5"), ("1", word)])
+    assert pairs(parse([("1", "5"), ("1", word)], form="number")) == [("1", "5"), ("1", number)]
+
+
+@pytest.mark.parametrize("word", ["1e5", "12e3", "a1e+5", "1.2.3e4", "3e", "e+5"])
+def test_what_may_be_a_name_is_no_scientific_notation(word):
+    assert pairs(parse([("1", word)])) == [("1", word)]
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x07", "\x1b", "\x7f", "\x9b"])
+def test_control_characters_are_refused_with_their_line(sign):
+    with pytest.raises(UserError, match=r"a\.csv, line 3: user holds a control character"):
+        parse([("1", "5"), (f"1{sign}", "5")])
 
 
 NUMBERS = [("1", "5"), ("1.0", "05"), ("01", "5.00"), ("+1", "5e0"), ("2", "6")]
@@ -87,7 +114,8 @@ def test_whole_numbers_are_exact(text, number):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1", "1.0"), ("7", "007"), ("abc", "ABC"), ("a b", "a  b"), ("\u00e9", "e\u0301"), ("5", "\uff15"), ("ab", "a\u200bb"), ("5", "'5'")],
+    [("1", "1.0"), ("7", "007"), ("abc", "ABC"), ("a b", "a  b"), ("\u00e9", "e\u0301"), ("5", "\uff15"), ("ab", "a\u200bb"), ("5", "'5'"),
+     ("1234", "1,234"), ("1234567", "1'234'567"), ("1234", "1\u202f234"), ("1", "1,0"), ("5", "\u201c5\u201d"), ("5", "\u00ab5\u00bb"), ("5", "#5"), ("x y", "x\u00a0y")],
 )  # fmt: skip
 def test_ids_that_only_look_alike(one, other):
     assert lookalikes(["x", one, "y", other]) == (1, (one, other))

@@ -159,3 +159,12 @@ def test_text_and_parquet_give_the_same_data(tmp_path):
     assert infos[0] == infos[1]
     times = [open_dataset(tmp_path / kind).times.tolist() for kind in ("csv", "parquet")]
     assert times[0] == times[1]
+
+
+@pytest.mark.parametrize(("kind", "least"), [(pa.float64(), 2.0**53), (pa.float32(), 2.0**24)])
+def test_long_numbers_that_were_kept_as_floats_have_lost_digits(kind, least):
+    users = pa.array([1.0, least, None], kind)
+    with pytest.raises(UserError, match=r"user ids are floating-point numbers of [\d,]+ and more"):
+        parse({"user": users, "item": ["a", "b", "c"]}, Rule("drop"))
+    users = pa.array([1.0, least - 1, None], kind)
+    assert parse({"user": users, "item": ["a", "b", "c"]}, Rule("drop")).user_ids[1] == f"{least - 1:.0f}"  # fmt: skip

@@ -363,6 +363,10 @@ def test_bad_definitions(tmp_path, changes, message):
         (T * 10**9, "are no Unix seconds but nanoseconds; say `time: unix-ns`"),
         (20240131, "but dates such as 20240132; write Unix seconds, or say `time: rank`"),
         (20240131120000, "but dates such as 20240131120001; write"),
+        (2024013112, "but dates such as 2024013113; write"),
+        (202401311200, "but dates such as 202401311201; write"),
+        (20240131120000000, "but dates such as 20240131120000000; write"),
+        (T * 20, "are no Unix seconds; say `time: rank`"),
     ],
 )
 def test_ranks_and_other_units_do_not_pass_for_seconds(tmp_path, shift, said):
@@ -374,6 +378,33 @@ def test_times_of_zero_among_real_ones_are_unknown_ones(tmp_path):
     rows = [*ROWS, ("9", "a", -T)]
     with pytest.raises(UserError, match=r"times from 0 to .* or say `time: partial`"):
         prepare("own", own(write_rows(tmp_path, rows)), tmp_path, tmp_path / "out")
+
+
+def test_times_written_as_short_dates_are_no_seconds(tmp_path):
+    """14-05-13 12:00 as 1405131200 has the digits of a second of 2014."""
+    rows = [("9", "abc"[k % 3], 1405131200 + k) for k in range(30)]
+    with pytest.raises(UserError, match="but dates such as 1405131200; write"):
+        prepare("own", own(write_rows(tmp_path, rows, 0)), tmp_path, tmp_path / "out")
+
+
+def test_few_times_that_are_none_are_named_with_the_first_row(tmp_path):
+    rows = [*ROWS, ("9", "a", 140 - T)]  # as of a line that was cut
+    with pytest.raises(UserError, match=r"1 of 9 lie outside, the first is 140 in row 9, not"):
+        prepare("own", own(write_rows(tmp_path, rows)), tmp_path, tmp_path / "out")
+
+
+def test_the_log_says_from_when_the_events_are_and_which_are_earlier_than_any(tmp_path, capsys):
+    prepare("own", own(write_rows(tmp_path)), tmp_path, tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "own: times from 2001-09-09 to 2001-09-09 (UTC)\n" in said and "warning" not in said
+    rows = [*ROWS, ("9", "a", 2 * 10**8 - T)]
+    prepare("own", own(write_rows(tmp_path, rows)), tmp_path, tmp_path / "out")
+    assert "own: warning: 1 of 9 times lie before 1995; are all" in capsys.readouterr().err
+
+
+def test_events_that_stand_there_twice_are_named(tmp_path, capsys):
+    prepare("own", own(write_rows(tmp_path, ROWS * 2)), tmp_path, tmp_path / "out")
+    assert "own: warning: 6 of 16 events repeat the one before, time" in capsys.readouterr().err
 
 
 def test_two_units_in_one_file_are_refused(tmp_path):

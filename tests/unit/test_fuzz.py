@@ -1,7 +1,4 @@
-"""Whatever stands in a file of data or of configuration: it is read, or refused in one line. No other error, ever.
-
-SEQBENCH_FUZZ=<examples> draws that many of each kind, other ones in every run.
-"""
+"""Whatever stands in a file of data or of configuration: it is read, or refused in one line. No other error, ever."""
 
 import bz2
 import copy
@@ -9,12 +6,10 @@ import gzip
 import io
 import json
 import lzma
-import os
 import string
 import tarfile
 import tempfile
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from fuzzing import drawing, one_line
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seqbench.config import load
@@ -34,23 +30,8 @@ from seqbench.data.formats import read_interactions
 from seqbench.data.ids import RULES, Rule
 from seqbench.data.layouts import LAYOUTS, layout_of
 
-EXAMPLES = int(os.environ.get("SEQBENCH_FUZZ", "0"))
 pytestmark = pytest.mark.slow
-fuzzed = settings(
-    max_examples=EXAMPLES or 100, derandomize=not EXAMPLES, database=None, deadline=None,
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
-
-
-@contextmanager
-def one_line(file):
-    try:
-        yield
-    except UserError as error:
-        message = str(error)
-        assert "\n" not in message and message.isprintable() and len(message) > 10
-        assert file in message
-        message.encode()
+fuzzed = drawing(100)
 
 
 # --- containers ----------------------------------------------------------------------------------------------------
