@@ -132,6 +132,11 @@ def infers(x: Tensor) -> bool:
     return _compiled(x) and not trains and not products.enabled()
 
 
+def trains_whole(x: Tensor) -> bool:
+    """Whether several products and what lies between run as one compiled kernel each: float32."""
+    return _compiled(x) and not _cost.is_counting() and not products.enabled()
+
+
 def _twin(function: Callable, x: Tensor) -> Callable:
     """A function of twins.py as it runs where x is."""
     return _fused(function) if resolve(x.device).used == "inductor" else function
@@ -306,7 +311,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
     """States of a one-directional, batch-first GRU (arXiv 1406.1078) from state 0: (B, L, D) -> (B, L, U)."""
     if _cost.is_counting():
         return _cost.gru(layer, x)
-    if not _compiled(x):
+    if not _compiled(x) or layer.hidden_size % WHOLE:
         return layer(x)[0]
     from models._kernels import recurrence
 

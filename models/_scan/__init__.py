@@ -191,8 +191,13 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
         from models._kernels import mixer
 
         return mixer.mixer(x, *_on_cpu(p))
-    state_size = p.A_log.shape[1]
+    rank, state_size = p.dt_proj.shape[1], p.A_log.shape[1]
     compiled = backend == "numba" and not _cost.is_counting()
+    if compiled and _kernels.trains_whole(x):
+        from models._scan import numba_mixer
+
+        if numba_mixer.fits(x.shape[-1], len(p.A_log), state_size, rank):
+            return numba_mixer.mamba_mixer(x, *p)
     if compiled:  # two products, as copies of a product's halves would take longer
         u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
     else:

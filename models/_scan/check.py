@@ -10,7 +10,7 @@ from models._scan import BACKENDS, MixerParams, mamba_mixer, resolve, selective_
 
 SCAN_ARGUMENTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 TOLERANCES = {"cpu": 1e-5, "cuda": 1e-3}  # CUDA kernels use fast approximations of exp and log
-BATCH, LENGTH, WIDTH, CHANNELS, STATES, RANK, TAPS = 3, 70, 64, 128, 32, 4, 4
+BATCH, LENGTH, WIDTH, CHANNELS, STATES, TAPS = 3, 70, 64, 128, 32, 4
 
 
 def compare_backends(device: torch.device | str) -> list[dict]:
@@ -80,25 +80,33 @@ def scan_errors(name: str, device: torch.device, length: int = LENGTH) -> dict[s
     )
 
 
-def mixer_errors(name: str, device: torch.device, length: int = LENGTH) -> dict[str, float]:
-    """Relative errors of a backend's mamba_mixer, by quantity; D = 64, E = 128, N = 32."""
+def mixer_errors(
+    name: str,
+    device: torch.device,
+    length: int = LENGTH,
+    width: int = WIDTH,
+    states: int = STATES,
+    taps: int = TAPS,
+) -> dict[str, float]:
+    """Relative errors of a backend's mamba_mixer, by quantity; E = 2D, R = D / 16."""
+    channels, rank = 2 * width, -(-width // 16)
     generator = torch.Generator().manual_seed(2)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).double()
 
     params = MixerParams(
-        in_proj=normal(2 * CHANNELS, WIDTH) / WIDTH**0.5,
-        conv_weight=normal(CHANNELS, 1, TAPS) / 2,
-        conv_bias=normal(CHANNELS) / 2,
-        x_proj=normal(RANK + 2 * STATES, CHANNELS) / CHANNELS**0.5,
-        dt_proj=normal(CHANNELS, RANK) / RANK**0.5,
-        dt_bias=normal(CHANNELS) - 3,
-        A_log=torch.arange(1, STATES + 1).double().log().repeat(CHANNELS, 1),
-        D=normal(CHANNELS),
-        out_proj=normal(WIDTH, CHANNELS) / CHANNELS**0.5,
+        in_proj=normal(2 * channels, width) / width**0.5,
+        conv_weight=normal(channels, 1, taps) / 2,
+        conv_bias=normal(channels) / 2,
+        x_proj=normal(rank + 2 * states, channels) / channels**0.5,
+        dt_proj=normal(channels, rank) / rank**0.5,
+        dt_bias=normal(channels) - 3,
+        A_log=torch.arange(1, states + 1).double().log().repeat(channels, 1),
+        D=normal(channels),
+        out_proj=normal(width, channels) / channels**0.5,
     )
-    inputs = [t.float().double().to(device) for t in (normal(BATCH, length, WIDTH), *params)]
+    inputs = [t.float().double().to(device) for t in (normal(BATCH, length, width), *params)]
 
     def mixer(backend: str):
         return lambda x, *weights: mamba_mixer(x, MixerParams(*weights), backend)

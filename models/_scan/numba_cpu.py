@@ -12,6 +12,7 @@ Letters as in models/_scan/__init__.py; P = R + 2N; rates (N, E) is A transposed
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numba import njit
@@ -83,8 +84,9 @@ def selective_scan(
     channels, states = A.shape
     more = (0, -channels % BLOCK)  # of channels that do nothing
     u_, delta_, z_, D_, bias_ = (F.pad(t, more) for t in (u, delta, z, D, delta_bias))
-    A_ = F.pad(A, (0, -states % GROUP, *more))
-    projected = torch.cat([F.pad(t, (0, -states % GROUP)) for t in (B, C)], dim=-1)
+    A_ = F.pad(A, (0, -states % 2, *more))
+    twos = (F.pad(t, (0, -states % 2)).unflatten(-1, (-1, 2)) for t in (B, C))
+    projected = torch.cat([*twos], dim=-1).flatten(-2)
     return _run(u_, delta_, projected, A_[:, :0], A_, D_, z_, bias_, reset)[..., :channels]
 
 
@@ -97,10 +99,18 @@ def projected_scan(
     """
     channels, rank = step_weight.shape
     states = A.shape[1]
-    if channels % BLOCK or states % GROUP or rank % GROUP:
+    if channels % BLOCK or states % 2 or rank % GROUP:
         step, B, C = projected.split([rank, states, states], dim=-1)
         return selective_scan(u, F.linear(step, step_weight), A, B, C, D, z, bias)
+    projected = projected[..., columns(rank, states)]
     return _run(u, u.new_empty(0, 0, 0), projected, step_weight, A, D, z, bias, None)
+
+
+def columns(rank: int, states: int) -> list[int]:
+    """Where the kernels' columns of a projection stand in mamba-ssm's: B and C of two states, .., step inputs."""
+    B = range(rank, rank + states, 2)
+    fours = [n + i for n in B for i in (0, 1, states, states + 1)]
+    return fours + list(range(rank))
 
 
 def _run(
@@ -174,78 +184,52 @@ def _advance(decay, h, x, b0, b1):
 
 
 @njit(inline="always")
-def _B_and_C(packed, n, j):
-    four = packed[n >> 1, j]
-    return splat(four[0]), splat(four[1]), splat(four[2]), splat(four[3])
-
-
-@njit(**VECTORS)
-def _pack(projected, rank, packed):
-    """B and C of two states side by side (N / 2, positions, 4), as a tile reads them."""
-    n_states = (projected.shape[1] - rank) // 2
-    for j in range(len(projected)):
-        B, C = projected[j, rank : rank + n_states], projected[j, rank + n_states :]
-        for i in range(n_states // 2):
-            four = packed[i, j]
-            four[0], four[1], four[2], four[3] = B[2 * i], B[2 * i + 1], C[2 * i], C[2 * i + 1]
-
-
-@njit(**VECTORS)
-def _unpack(sums, rank, d_projected):
-    """The gradient of what ``_pack`` was given; behind B and C stand the inputs of the step size in fours."""
-    n_states = (d_projected.shape[1] - rank) // 2
-    for j in range(len(d_projected)):
-        step, rest = d_projected[j, :rank], d_projected[j, rank:]
-        for i in range(rank):
-            step[i] = sums[n_states // 2 + i // GROUP, j, i % GROUP]
-        for i in range(n_states // 2):
-            four = sums[i, j]
-            rest[2 * i], rest[2 * i + 1] = four[0], four[1]
-            rest[n_states + 2 * i], rest[n_states + 2 * i + 1] = four[2], four[3]
+def _B_and_C(projected, n, t):
+    four = projected[t]
+    i = 2 * n
+    return splat(four[i]), splat(four[i + 1]), splat(four[i + 2]), splat(four[i + 3])
 
 
 @njit(inline="always")
-def _raw_step(delta, projected, weight, bias, t, e):
+def _raw_step(delta, projected, column, weight, bias, t, e):
     """What softplus is taken of, for 16 channels."""
     total = load(bias, (e,))
     if len(weight) == 0:
         return total + load(delta, (t, e))
     for r in range(len(weight)):
-        total = fma(splat(projected[t, r]), load(weight, (r, e)), total)
+        total = fma(splat(projected[t, column + r]), load(weight, (r, e)), total)
     return total
 
 
 @njit(**VECTORS)
 def _forward(first, last, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept):
     length, channels = u.shape[1], u.shape[2]
-    rank, n_states = len(weight), len(rates)
     work = scratch(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
-    packed = scratch(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
     for b in range(first, last):
-        given = delta[b] if rank == 0 else u[b]
+        given = delta[b] if len(weight) == 0 else u[b]
         kept[b, 0] = ZERO
         for chunk in range(kept.shape[1]):
             start = chunk * CHUNK
             size = min(CHUNK, length - start)
-            _pack(projected[b, start : start + size], rank, packed)
             for e in range(0, channels, BLOCK):
-                _forward_block(
+                forward_block(
                     e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
-                    reset[b], y[b], out[b], kept[b, chunk : chunk + 2],
-                    work, packed,
+                    reset[b], y[b], out[b], start, kept[b, chunk : chunk + 2], work,
                 )  # fmt: skip
 
 
 @njit(**VECTORS)
-def _forward_block(
-    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, out, kept,
-    work, packed,
+def forward_block(
+    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, out, place, kept, work,
 ):  # fmt: skip
-    """A chunk of positions for 32 channels; kept: the states before it and, unless it is the last, behind."""
+    """A chunk of positions from ``start`` on, for 32 channels; those of out begin at ``place``.
+
+    kept: the states before it and, unless it is the last, behind.
+    """
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
-            step = softplus(_raw_step(delta, projected, weight, bias, t, e + k))
+            step = softplus(_raw_step(delta, projected, 2 * len(rates), weight, bias, t, e + k))
             u_t = load(u, (t, e + k))
             store(work, (j, STEP, k), step)
             store(work, (j, X, k), step * u_t)
@@ -253,7 +237,7 @@ def _forward_block(
     for n in range(0, len(rates), 2):
         rate, h = _load(rates, n, e), _load(kept[0], n, e)
         for j in range(size):
-            b0, b1, c0, c1 = _B_and_C(packed, n, j)
+            b0, b1, c0, c1 = _B_and_C(projected, n, start + j)
             if reset[start + j]:
                 h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
             decay = _decay(_pair(work, j, STEP), rate)
@@ -267,7 +251,7 @@ def _forward_block(
         for k in range(0, BLOCK, LANES):
             z_t, y_t = load(z, (t, e + k)), load(work, (j, Y, k))
             store(y, (t, e + k), y_t)
-            store(out, (t, e + k), y_t * z_t * sigmoid(z_t))
+            store(out, (place + j, e + k), y_t * z_t * sigmoid(z_t))
 
 
 @njit(**VECTORS)
@@ -278,10 +262,8 @@ def _backward(
     n_windows, length, channels = u.shape
     rank, n_states = len(weight), len(rates)
     work = scratch(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
-    packed = scratch(2 * n_states * CHUNK).reshape(n_states // 2, CHUNK, 4)
-    fours = n_states // 2 + rank // GROUP
-    sums = scratch(fours * CHUNK * 4).reshape(fours, CHUNK, 4)
     ahead = scratch(n_states * channels).reshape(n_states, channels)  # gradient of the states
+    no_gated = np.empty((0, 0), np.float32)
     for unit in range(first, last):
         for b in range(n_windows * unit // units, n_windows * (unit + 1) // units):
             given = delta[b] if rank == 0 else u[b]
@@ -290,54 +272,56 @@ def _backward(
             for chunk in range(kept.shape[1] - 1, -1, -1):
                 start = chunk * CHUNK
                 size = min(CHUNK, length - start)
-                _pack(projected[b, start : start + size], rank, packed)
-                sums[:] = ZERO
+                d_projected[b, start : start + size] = ZERO
                 for e in range(0, channels, BLOCK):
-                    _backward_block(
-                        e, start, size, u[b], given, projected[b], weight, rates, D, z[b], bias,
-                        reset[b], y[b], kept[b, chunk], d_out[b], du[b], d_given, dz[b],
-                        d_weight[unit], dA[unit], dD[unit], d_bias[unit],
-                        work, packed, sums, ahead,
+                    backward_block(
+                        e, start, size, start, u[b], given, projected[b], weight, rates, D, z[b],
+                        bias, reset[b], y[b], kept[b, chunk], d_out[b], du[b], d_given,
+                        d_projected[b], dz[b], no_gated, d_weight[unit], dA[unit], dD[unit],
+                        d_bias[unit], work, ahead,
                     )  # fmt: skip
-                _unpack(sums, rank, d_projected[b, start : start + size])
 
 
 @njit(**VECTORS)
-def _backward_block(
-    e, start, size, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
-    d_out, du, d_delta, dz, d_weight, dA, dD, d_bias,
-    work, packed, sums, ahead,
+def backward_block(
+    e, start, size, place, u, delta, projected, weight, rates, D, z, bias, reset, y, kept,
+    d_out, du, d_delta, d_projected, dz, gated, d_weight, dA, dD, d_bias, work, ahead,
 ):  # fmt: skip
+    """A chunk of positions from ``start`` on, for 32 channels; gradients of positions begin at ``place``.
+
+    d_out may be du. gated, if it has rows: becomes what the forward pass gave out.
+    """
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
             i = t, e + k
-            step = softplus(_raw_step(delta, projected, weight, bias, t, e + k))
+            step = softplus(_raw_step(delta, projected, 2 * len(rates), weight, bias, t, e + k))
             store(work, (j, STEP, k), step)
             store(work, (j, X, k), step * load(u, i))
             z_t = load(z, i)
             s = sigmoid(z_t)
-            g = load(d_out, i) * s  # silu'(z) = s (1 + z (1 - s))
+            g, y_t = load(d_out, (place + j, e + k)) * s, load(y, i)
             store(work, (j, DY, k), g * z_t)
-            store(dz, i, g * load(y, i) * fma(z_t, splat(ONE) - s, splat(ONE)))
+            if len(gated):
+                store(gated, (place + j, e + k), y_t * z_t * s)
+            # silu'(z) = s (1 + z (1 - s))
+            store(dz, (place + j, e + k), g * y_t * fma(z_t, splat(ONE) - s, splat(ONE)))
             store(work, (j, DX, k), splat(ZERO))
             store(work, (j, D_STEP, k), splat(ZERO))
     for n in range(0, len(rates), 2):
         _backward_tile(
-            n, e, start, size, rates, reset, kept, dA,
-            work, packed, sums, ahead,
-        )  # fmt: skip
+            n, e, start, size, place, projected, rates, reset, kept, d_projected, dA, work, ahead
+        )
     for k in range(0, BLOCK, LANES):
         i = (e + k,)
         skip, sum_skip, sum_bias = load(D, i), load(dD, i), load(d_bias, i)
         for j in range(size):
             t = start + j
             dx, dy, u_t = load(work, (j, DX, k)), load(work, (j, DY, k)), load(u, (t, e + k))
-            slope = sigmoid(_raw_step(delta, projected, weight, bias, t, e + k))
-            g = (
-                fma(load(work, (j, D_STEP, k)), splat(LN_2), dx * u_t) * slope
-            )  # rates are for base 2
-            store(du, (t, e + k), fma(dx, load(work, (j, STEP, k)), dy * skip))
+            slope = sigmoid(_raw_step(delta, projected, 2 * len(rates), weight, bias, t, e + k))
+            # rates are for base 2
+            g = fma(load(work, (j, D_STEP, k)), splat(LN_2), dx * u_t) * slope
+            store(du, (place + j, e + k), fma(dx, load(work, (j, STEP, k)), dy * skip))
             store(work, (j, D_STEP, k), g)
             sum_skip = fma(dy, u_t, sum_skip)
             sum_bias = sum_bias + g
@@ -345,32 +329,33 @@ def _backward_block(
         store(d_bias, i, sum_bias)
     if len(weight) == 0:
         for j in range(size):
-            store(d_delta, (start + j, e), load(work, (j, D_STEP, 0)))
-            store(d_delta, (start + j, e + LANES), load(work, (j, D_STEP, LANES)))
+            store(d_delta, (place + j, e), load(work, (j, D_STEP, 0)))
+            store(d_delta, (place + j, e + LANES), load(work, (j, D_STEP, LANES)))
     for r in range(0, len(weight), GROUP):
         _weights_backward(
             r,
+            2 * len(rates) + r,
             e,
             start,
             size,
+            place,
             projected,
             weight,
+            d_projected,
             d_weight,
             work,
-            sums[len(rates) // 2 + r // GROUP],
         )
 
 
 @njit(inline="always")
 def _backward_tile(
-    n, e, start, size, rates, reset, kept, dA,
-    work, packed, sums, ahead,
-):  # fmt: skip
+    n, e, start, size, place, projected, rates, reset, kept, d_projected, dA, work, ahead
+):
     """Through h = exp(s A) h' + x B and y = C h, positions start.. of one tile."""
     rate, h = _load(rates, n, e), _load(kept, n, e)
     for j in range(size):
         _store(work[j], STATE, 0, h)
-        b0, b1, _, _ = _B_and_C(packed, n, j)
+        b0, b1, _, _ = _B_and_C(projected, n, start + j)
         if reset[start + j]:
             h = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
         decay = _decay(_pair(work, j, STEP), rate)
@@ -379,11 +364,11 @@ def _backward_tile(
     g, d_rate = _load(ahead, n, e), _load(dA, n, e)
     for j in range(size - 1, -1, -1):
         (s0, s1), (x0, x1), (dy0, dy1) = _pair(work, j, STEP), _pair(work, j, X), _pair(work, j, DY)
-        b0, b1, c0, c1 = _B_and_C(packed, n, j)
+        b0, b1, c0, c1 = _B_and_C(projected, n, start + j)
         g = (fma(dy0, c0, g[0]), fma(dy1, c0, g[1]), fma(dy0, c1, g[2]), fma(dy1, c1, g[3]))
         of_B = fma(g[0], x0, g[1] * x1), fma(g[2], x0, g[3] * x1)
         of_C = fma(dy0, h[0], dy1 * h[1]), fma(dy0, h[2], dy1 * h[3])
-        add_sums(sums, (n >> 1, j, 0), (of_B[0], of_B[1], of_C[0], of_C[1]))
+        add_sums(d_projected, (place + j, 2 * n), (of_B[0], of_B[1], of_C[0], of_C[1]))
         store(work, (j, DX, 0), fma(g[2], b1, fma(g[0], b0, load(work, (j, DX, 0)))))
         store(work, (j, DX, LANES), fma(g[3], b1, fma(g[1], b0, load(work, (j, DX, LANES)))))
         h = _load(work[j], STATE, 0)
@@ -411,18 +396,21 @@ def _backward_tile(
 
 
 @njit(inline="always")
-def _weights_backward(r, e, start, size, projected, weight, d_weight, work, sums):
+def _weights_backward(
+    r, column, e, start, size, place, projected, weight, d_projected, d_weight, work
+):
     """Through the projection to the step sizes: four of its inputs, 32 channels."""
     w, w_ = _load(weight, r, e), _load(weight, r + 2, e)
     dw, dw_ = _load(d_weight, r, e), _load(d_weight, r + 2, e)
     for j in range(size):
         g0, g1 = _pair(work, j, D_STEP)
         p = projected[start + j]
-        p0, p1, p2, p3 = splat(p[r]), splat(p[r + 1]), splat(p[r + 2]), splat(p[r + 3])
+        p0, p1 = splat(p[column]), splat(p[column + 1])
+        p2, p3 = splat(p[column + 2]), splat(p[column + 3])
         dw = fma(g0, p0, dw[0]), fma(g1, p0, dw[1]), fma(g0, p1, dw[2]), fma(g1, p1, dw[3])
         dw_ = fma(g0, p2, dw_[0]), fma(g1, p2, dw_[1]), fma(g0, p3, dw_[2]), fma(g1, p3, dw_[3])
         of_p = fma(g0, w[0], g1 * w[1]), fma(g0, w[2], g1 * w[3])
         of_q = fma(g0, w_[0], g1 * w_[1]), fma(g0, w_[2], g1 * w_[3])
-        add_sums(sums, (j, 0), (of_p[0], of_p[1], of_q[0], of_q[1]))
+        add_sums(d_projected, (place + j, column), (of_p[0], of_p[1], of_q[0], of_q[1]))
     _store(d_weight, r, e, dw)
     _store(d_weight, r + 2, e, dw_)

@@ -13,6 +13,7 @@ from models._scan import (
     cuda,
     mamba_mixer,
     numba_cpu,
+    numba_mixer,
     resolve,
     selective_scan,
 )
@@ -95,6 +96,16 @@ def test_the_projection_to_the_step_sizes_inside_the_scan(rank, channels):
     names = ("u", "steps", "weight", "A", "B", "C", "D", "z", "delta_bias")
     inputs = [t.float().double() for t in (u, steps, weight, A, B, C, D, z, bias)]
     errors = relative_errors(inside, outside, names, inputs)
+    assert max(errors.values()) <= 1e-5, errors
+
+
+@pytest.mark.parametrize("size", [{}, {"states": 16, "taps": 1}, {"width": 16}, {"width": 128}])
+@pytest.mark.parametrize("length", [1, 2, 95, 97, 200])  # a span holds 96 positions
+def test_a_whole_layer_agrees_with_the_float64_reference(length, size):
+    """Width 64, and 128 whose step sizes have eight inputs, fill tiles; width 16 has one input and does not."""
+    width = size.get("width", 64)
+    assert numba_mixer.fits(width, 2 * width, size.get("states", 32), width // 16) == (width > 16)
+    errors = check.mixer_errors("numba", torch.device("cpu"), length, **size)
     assert max(errors.values()) <= 1e-5, errors
 
 
