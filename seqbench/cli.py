@@ -16,7 +16,7 @@ from .core import deadline
 from .core.errors import Damaged, MachineError, UserError, is_of_machine, words
 from .core.ownership import owned
 from .core.processes import end_with_who_asked
-from .hardware.leases import EXCLUSIVE, SHARED, ask_for_gpu, holding
+from .hardware.leases import EXCLUSIVE, SHARED, WHOLE, ask_for_gpu, holding
 
 
 def positive(text: str) -> float:
@@ -38,6 +38,14 @@ def count(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: not a positive whole number")
+    return value
+
+
+def share(text: str) -> int:
+    """Per cent of a GPU; 0 for a job that asks for none."""
+    value = int(text) if text.isdecimal() else -1
+    if not 0 <= value <= WHOLE:
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number of per cent, at most {WHOLE}")
     return value
 
 
@@ -103,14 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     add("prepare", _prepare, "bring a dataset into the form on disk that everything reads",
         "name", "definition", "data-dir", "out")  # fmt: skip
     add("run", _run, "train one model in a supervised process and write its record",
-        "job", "dataset", "out", "threads", "gpu", "time-limit")  # fmt: skip
+        "job", "dataset", "out", "threads", "gpu", "gpu-share", "time-limit")  # fmt: skip
     add("train", _train, "train one model in this process (what `run` supervises)",
         "job", "dataset", "out", "threads")  # fmt: skip
     add("measure", _measure, "time and weigh all models of one job, interleaved",
         "job", "dataset?", "out", "threads", "gpu", "time-limit")  # fmt: skip
     add("grid", _grid, "list all jobs of a configuration", "config", "out")
     add("tune", _tune, "search one model's settings on one dataset, every trial a supervised training",
-        "study", "dataset", "out", "threads", "gpu", "time-limit")  # fmt: skip
+        "study", "dataset", "out", "threads", "gpu", "gpu-share", "time-limit")  # fmt: skip
     add("accept-tuning", _accept, "write the winners of all studies into config/tuned.yaml, publish the trials",
         "results", "tuned", "configfile", "readme")  # fmt: skip
     add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
@@ -166,6 +174,7 @@ _OPTIONS: dict[str, dict] = {
     "dataset?": {"type": place, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
     "gpu": {"type": int, "default": 0, "help": "GPUs that the job asks for: with 1, none is an error unless SEQBENCH_ALLOW_CPU=1 (default 0: what is there)"},
+    "gpu-share": {"type": share, "default": 0, "help": "per cent of a GPU that each training holds, beside others (default 0: all of it)"},
     "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
     "config": {"required": True, "help": "the validated configuration as JSON"},
     "grid": {**_PATH, "help": "results/grid.json"},
@@ -214,7 +223,7 @@ def _run(a: argparse.Namespace) -> None:
     from .training.supervisor import supervise
 
     job = read_job(TrainingJob, a.job)
-    ask_for_gpu(a.gpu)
+    ask_for_gpu(a.gpu, a.gpu_share)
     supervise(job, a.dataset, _writable(a.out), a.threads, a.time_limit)
 
 
@@ -234,7 +243,7 @@ def _tune(a: argparse.Namespace) -> None:
     from .training.search import tune
 
     study = read_job(Study, a.study)
-    ask_for_gpu(a.gpu)
+    ask_for_gpu(a.gpu, a.gpu_share)
     with owned(_writable(a.out)):
         tune(study, a.dataset, a.out, a.threads, a.time_limit)
 

@@ -8,7 +8,8 @@ Turns are in order of arrival. A job draws a ticket, a locked file whose name ho
 earlier ticket that excludes it is unlocked. Waits go to lower numbers only, so there is no deadlock; no later ticket can
 overtake, so nobody starves. The kernel unlocks the tickets of a process that died; the next arrival removes the files.
 
-The order of taking is machine, then GPU (``lease``). Children of a holder inherit its lease by an environment variable.
+A GPU is lent whole, or by shares that never add up to more than the whole; the one of which least is lent comes first, so none
+is idle while work waits. The order of taking is machine, then GPU (``lease``). Children of a holder inherit its lease by an environment variable.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from typing import IO, Any
 
 from ..core import deadline
 from ..core.errors import MachineError, UserError
-from .environment import environment
+from . import mps
+from .environment import SHARE, environment
 
 DECIDES = "nothing"
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
+WHOLE = 100  # per cent of a GPU
+ASKED_SHARE = "SEQBENCH_ASKED_GPU_SHARE"  # variable: per cent of a GPU that a training asks for
 ALLOW_CPU, NEEDS_GPU = "SEQBENCH_ALLOW_CPU", "SEQBENCH_NEEDS_GPU"  # variables: 1 or 0
 FOLDER = "SEQBENCH_LEASES"  # variable: where the locks lie
 HELD = (
@@ -40,8 +44,9 @@ HELD = (
 
 @contextmanager
 def lease(kind: str) -> Iterator[dict[str, str]]:
-    """The machine, then one free GPU; yields the environment variables of workers that run inside."""
-    with machine_lease(kind) as machine, device_lease() as visible:
+    """The machine, then one GPU, whole or a share of it; yields the environment variables of workers that run inside."""
+    share = WHOLE if kind == EXCLUSIVE else int(os.environ.get(ASKED_SHARE) or WHOLE)
+    with machine_lease(kind) as machine, device_lease(share) as visible:
         yield {**machine, **visible}
 
 
@@ -151,14 +156,17 @@ def _gate() -> Iterator[None]:
         yield
 
 
-def _tickets() -> list[Path]:
-    return sorted(folder().glob(f"seqbench-job-{'[0-9]' * 9}-*.lock"))
+def _tickets(of: str) -> list[Path]:
+    return sorted(folder().glob(f"seqbench-{of}-{'[0-9]' * 9}-*.lock"))
 
 
-def _queue(stack: ExitStack) -> list[IO[str]]:
-    """Live tickets, first come first, opened on ``stack``; those of the dead are removed. To be called within the gate."""
+def _queue(stack: ExitStack, of: str = "job") -> list[IO[str]]:
+    """Live tickets, first come first, opened on ``stack``; those of the dead are removed. To be called within the gate.
+
+    of: ``job`` for the machine, ``gpu0`` for a GPU.
+    """
     live = []
-    for path in _tickets():
+    for path in _tickets(of):
         try:
             file = stack.enter_context(path.open(encoding="utf-8"))
         except OSError:  # gone meanwhile; or not readable, and then its owner died before it was
@@ -188,10 +196,10 @@ def _is_live(ticket: Path) -> bool:
 
 
 @contextmanager
-def _ticket(kind: str) -> Iterator[Path]:
+def _ticket(kind: str, of: str = "job") -> Iterator[Path]:
     """A locked file behind all others. To be called within the gate."""
-    number = max((int(path.name.split("-")[2]) for path in _tickets()), default=0) + 1
-    path = folder() / f"seqbench-job-{number:09d}-{os.getpid()}-{kind}.lock"
+    number = max((int(path.name.split("-")[2]) for path in _tickets(of)), default=0) + 1
+    path = folder() / f"seqbench-{of}-{number:09d}-{os.getpid()}-{kind}.lock"
     # Closed on exec: a child that outlives its parent does not hold the lease.
     try:
         file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -264,8 +272,8 @@ def _unusable(path: Path, error: OSError) -> UserError:
 
 
 @contextmanager
-def device_lease() -> Iterator[dict[str, str]]:
-    """Environment that shows a worker one free GPU, locked for the duration across all runs on this machine.
+def device_lease(share: int = WHOLE) -> Iterator[dict[str, str]]:
+    """Environment that shows a worker one GPU, of which it holds ``share`` per cent across all runs on this machine.
 
     Nothing to lease without a GPU, or where CUDA_VISIBLE_DEVICES is set already (a cluster sets it).
     """
@@ -274,22 +282,53 @@ def device_lease() -> Iterator[dict[str, str]]:
         yield {}
         return
     begun, said = time.monotonic(), False
-    while True:
-        for index, visible in enumerate(choices):
-            with _lock_file(f"gpu{index}") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                if said:
-                    _say(f"waited {time.monotonic() - begun:.0f} s for a GPU")
-                yield visible
-                return
-        if not said:
-            said = True
-            _say(f"waits for a GPU: each of the {len(choices)} is leased to another job")
-        deadline.check("a job that needs a GPU")
-        time.sleep(0.2)
+    with ExitStack() as mine:
+        while (found := _take(len(choices), share, mine)) is None:
+            if not said:
+                said = True
+                _say(f"waits for a GPU: each of the {len(choices)} is leased to other jobs")
+            deadline.check("a job that needs a GPU")
+            time.sleep(0.2)
+        if said:
+            _say(f"waited {time.monotonic() - begun:.0f} s for a GPU")
+        index, sharing = found
+        yield {**choices[index], **sharing}
+
+
+def _take(n: int, share: int, mine: ExitStack) -> tuple[int, dict[str, str]] | None:
+    """Lease a share of the GPU of which least is lent: which of ``n``, and what sharing adds to the environment; None: none fits."""
+    with _gate(), ExitStack() as others:
+        held = [[int(_kind(Path(f.name))) for f in _queue(others, f"gpu{i}")] for i in range(n)]
+        lent = list(map(sum, held))
+        index = min(range(n), key=lent.__getitem__)
+        if lent[index] + share > WHOLE:
+            return None
+        if share == WHOLE:
+            mine.enter_context(_ticket(str(share), f"gpu{index}"))
+            return index, {}
+        if _sharing(n) == 0:
+            mps.start(_service())
+        mine.callback(_leave_service, n)
+        mine.enter_context(_ticket(str(share), f"gpu{index}"))
+        service = mps.clients(_service())
+        return index, {**service, SHARE: f"{share} %, {'MPS' if service else 'in turns'}"}
+
+
+def _service() -> Path:
+    return folder() / f"seqbench-mps-{os.getuid()}"
+
+
+def _sharing(n: int) -> int:
+    """How many jobs of this user hold a share of one of ``n`` GPUs. To be called within the gate."""
+    with ExitStack() as stack:
+        files = [Path(f.name) for i in range(n) for f in _queue(stack, f"gpu{i}")]
+        return sum(int(_kind(f)) < WHOLE and f.stat().st_uid == os.getuid() for f in files)
+
+
+def _leave_service(n: int) -> None:
+    with suppress(OSError, UserError), _gate():
+        if _sharing(n) == 0:
+            mps.stop(_service())
 
 
 def device_choices() -> list[dict[str, str]]:
@@ -323,14 +362,17 @@ def is_cpu_build() -> bool:
         return False
 
 
-def ask_for_gpu(gpus: int) -> None:
+def ask_for_gpu(gpus: int, share: int = 0) -> None:
     """Say for this process and those to come whether the job asked for a GPU, and refuse one that is not there.
+
+    share: per cent of it, of a training; 0: all of it.
 
     Raises:
         MachineError: there is none that PyTorch could use, and ``SEQBENCH_ALLOW_CPU`` is not 1.
     """
     needed = gpus > 0 and os.environ.get(ALLOW_CPU) != "1"
     os.environ[NEEDS_GPU] = str(int(needed))
+    os.environ[ASKED_SHARE] = str(share or WHOLE)
     if needed:
         require_gpu(device_kind())
 

@@ -6,6 +6,7 @@ turned into one by its supervisor (``seqbench.training.supervisor``). Bugs propa
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,12 +17,12 @@ import models
 from models._errors import ModelError
 
 from ..core import deadline, provenance
-from ..core.errors import UserError
+from ..core.errors import MachineError, UserError
 from ..core.jobs import TrainingJob
 from ..core.records import columns, data_of, write_record
 from ..data import open_dataset
 from ..hardware import device
-from ..hardware.environment import environment
+from ..hardware.environment import SHARE, environment
 from ..hardware.leases import load_watched, require_gpu
 from . import baselines, loop, ranking
 
@@ -46,6 +47,10 @@ def run(job: TrainingJob, dataset_folder: Path, out: Path, threads: int) -> None
     except (RuntimeError, MemoryError) as error:
         if not device.is_out_of_memory(error):
             raise
+        if SHARE in os.environ:
+            raise MachineError(
+                f"out of memory beside others on the GPU ({os.environ[SHARE]}): give it more gpu_share"
+            ) from None
         status, reason = "oom", str(error).splitlines()[0]
     curve = values.pop("curve", [])
     if status != "ok":

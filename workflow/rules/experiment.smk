@@ -39,6 +39,7 @@ rule train:
     resources:
         machine=1,
         gpu=GPU,
+        gpu_share=100 * GPU,
         runtime=1440,
     params:
         experiment=training_json,
@@ -48,6 +49,7 @@ rule train:
         "python -m seqbench run --job {params.experiment:q}"
         " --dataset results/data/{wildcards.dataset:q}"
         " --out $(dirname {output.record:q}) --threads {threads} --gpu {resources.gpu}"
+        " --gpu-share {resources.gpu_share}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log:q}"
 
 
@@ -72,6 +74,7 @@ if MEASURED:
         resources:
             machine=100,
             gpu=GPU,
+            gpu_share=100 * GPU,
             runtime=240,
         params:
             measurement=measurement_json,

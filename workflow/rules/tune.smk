@@ -15,6 +15,7 @@ rule tune_model:
     resources:
         machine=1,
         gpu=GPU,
+        gpu_share=100 * GPU,
         runtime=2880,
     params:
         study=study_json,
@@ -23,6 +24,7 @@ rule tune_model:
     shell:
         "python -m seqbench tune --study {params.study:q} --dataset results/data/{wildcards.dataset:q}"
         " --out $(dirname {output:q}) --threads {threads} --gpu {resources.gpu}"
+        " --gpu-share {resources.gpu_share}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log:q}"
 
 
