@@ -160,7 +160,7 @@ MISTAKES = [
     ("run.seeds", [0.0], "run.seeds[0] = 0.0: must be an integer"),
     ("datasets.tiny.seq_lens", [50.0], "datasets.tiny.seq_lens[0] = 50.0: must be an integer"),
     ("measure.scaling.length_at_constant_tokens.tokens", 64.0, "measure.scaling.length_at_constant_tokens.tokens = 64.0: must be an integer"),
-    ("tune.trials", 12.0, "tune.trials = 12.0: must be an integer"),
+    ("tune.seed", 12.0, "tune.seed = 12.0: must be an integer"),
     ("tracks.fair.training.schedule", "cosine", "tracks.fair.training.schedule = 'cosine': allowed: constant, linear"),
     ("tracks.fair.training.warmup_steps", -1, "tracks.fair.training.warmup_steps = -1: must be at least 0"),
     ("tracks.fair.training.warmup_steps", 5, "tracks.fair.training.warmup_steps = 5: must be below max_steps = 5; lower it (dataset tiny)"),

@@ -20,7 +20,9 @@ def search(grid):
     """The grid with a study of two trials beside its trainings."""
     content = json.loads(grid.read_text())
     space = (("d_model", (("choices", (8, 16)),)),)
-    study = Study(content["trainings"][0]["dataset"], "sasrec", 8, 2, space, 0, SMALL, TRAINING)
+    study = Study(
+        content["trainings"][0]["dataset"], "sasrec", 8, ((2, 1.0),), space, 0, SMALL, TRAINING
+    )
     grid.write_text(json.dumps(content | {"studies": [json.loads(study.to_json())]}))
     return study
 
@@ -45,7 +47,7 @@ def config_of(dataset):
         "datasets": {dataset: block},
         "tracks": {"matched": {}},
         "run": {"datasets": [dataset], "tracks": ["matched"], "models": ["sasrec"], "seeds": [0]},
-        "tune": {"datasets": [dataset], "track": "matched", "trials": 2, "space": {"d_model": {"choices": [8, 16]}}},
+        "tune": {"datasets": [dataset], "track": "matched", "rungs": [{"settings": 2, "share": 1}], "space": {"d_model": {"choices": [8, 16]}}},
     }  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def test_a_study_that_the_budget_cut_goes_on_with_its_trials(tmp_path, grid, sea
     assert training.search_all(chosen) == (0, 0)
     assert training.is_searched(chosen, search)
     assert len(trained) == 3 and trained[1] == trained[2], "the first trial was not made again"
-    other = replace(search, trials=3)
+    other = replace(search, rungs=((3, 1.0),))
     assert not training.is_searched(chosen, other)
 
 
@@ -128,7 +130,7 @@ def test_a_study_that_is_published_of_this_machine_and_these_data_is_not_searche
 ):
     """With its finals."""
     out, results = tmp_path / "check", tmp_path / "results"
-    search = replace(search, rerun_top_k=2, rerun_seeds=(9,))
+    search = replace(search, rungs=((2, 1.0), (2, 1.0)), rerun_seeds=(9,))
     grid.write_text(json.dumps(json.loads(grid.read_text()) | {"studies": [json.loads(search.to_json())]}))  # fmt: skip
     command.gpu_check(out, "tune", 120, None, True, True, False, grid, 2)
     unpack(next(out.glob("*.tar.gz")), results)
@@ -204,7 +206,7 @@ def test_another_study_in_its_place_is_not_replaced(tmp_path, grid, search):
     unpack(archive, results)
     file = results / search.path / "study.json"
     content = json.loads(file.read_text())
-    content["study"]["trials"] = 9
+    content["study"]["rungs"] = [[9, 1.0]]
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match="another study stands here"):
         unpack(archive, results)

@@ -136,7 +136,7 @@ def _is_searched_in(folder: Path, plan: Plan, study: Study) -> bool:
     code = provenance.training(study.model)
     facts = _facts(plan, study.dataset)
     trials = (
-        valid_records(plan, study.trial_path(t["number"]), study.training_job(t["chosen"], t.get("seed")).to_dict(), code, True)
+        valid_records(plan, study.trial_path(t["number"]), study.training_job(t["chosen"], t.get("seed"), t["share"]).to_dict(), code, True)
         for t in found["trials"]
     )  # fmt: skip
     return all(any(r["data"]["hash"] == facts["hash"] for r in records) for records in trials)
