@@ -30,7 +30,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
         "select_on": "ndcg@10", "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
         "kernels": "auto", "compute_all_positions": False, "rank_test": True, "curve_test": False,
-        "schedule": "constant", "warmup_steps": 0, "clip_norm": None, "step_counts": "targets",
+        "schedule": "constant", "warmup_steps": 0, "clip_norm": None, "step_counts": "targets", "window_stride": None,
     },
     "TrainingJob": {"hyperparameters": (), "training": None},
     "MeasurementJob": {
@@ -64,6 +64,8 @@ class Training:
     # predictions: expected terms of the loss, so a model that masks reads more positions for them; targets: every target of
     # a window, predicted or not. Under objective prefix a target is a prefix, RecBole's unit of a batch.
     step_counts: str = "predictions"
+    # items between the ends of two windows of a user; None: seq_len, no window overlaps another. Measurements have none.
+    window_stride: int | None = None
     learning_rate: float = 0.001  # Adam; the highest one of a schedule
     # constant | linear: to zero at max_steps, and the last step is the model: no patience, no choice of a step
     schedule: str = "constant"
@@ -458,7 +460,7 @@ def wrong_type(job: Any, above: str = "") -> str | None:
 
 
 def bad_schedule(training: Training) -> str | None:
-    """The key and value of a training that no learning rate can follow, with the remedy."""
+    """The key and value of a training that no learning rate and no window can follow, with the remedy."""
     t = training
     if t.schedule not in SCHEDULES:
         return f"schedule = {t.schedule!r}: allowed: {', '.join(SCHEDULES)}"
@@ -466,6 +468,8 @@ def bad_schedule(training: Training) -> str | None:
         return f"warmup_steps = {t.warmup_steps}: must be at least 0"
     if t.warmup_steps >= t.max_steps:
         return f"warmup_steps = {t.warmup_steps}: must be below max_steps = {t.max_steps}; lower it"
+    if t.window_stride is not None and (t.window_stride < 1 or t.objective == "prefix"):
+        return f"window_stride = {t.window_stride}: must be at least 1, and null under objective prefix"
     if t.clip_norm is not None and t.clip_norm <= 0:
         return f"clip_norm = {t.clip_norm}: must be greater than 0, or null for no clipping"
     return None

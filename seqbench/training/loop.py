@@ -86,7 +86,9 @@ class Trainer:
             evaluate.Diverged: loss or scores are no longer finite.
         """
         objective = self.training.objective
-        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len, self.model)
+        windows = windows_for(
+            objective, self.dataset.split, self.experiment.seq_len, self.model, self.training.window_stride
+        )  # fmt: skip
         optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)

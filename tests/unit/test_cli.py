@@ -114,7 +114,7 @@ def test_a_number_that_no_job_can_have_is_refused(capsys, tmp_path, verb, option
         ({"seed": -1}, "seed: -1 is less than the minimum"),
         ({"hyperparameters": []}, "not as the workflow prints it"),
         ({"hyperparameters": {"dropout": float("nan")}}, "not JSON (Out of range"),
-        ({"training": []}, "must be a mapping, not list"),
+        ({"training": []}, "not as the workflow prints it"),
         ({"training": {"max_steps": "3"}}, "training.max_steps = '3': must be of type int"),
         ({"training": {"schedule": "cosine"}}, "training.schedule = 'cosine': allowed: constant, linear"),
         ({"training": {"warmup_steps": 9, "max_steps": 9}}, "training.warmup_steps = 9: must be below max_steps = 9; lower it"),
