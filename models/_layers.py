@@ -39,8 +39,8 @@ class Style:
     """How attention and GELU are computed; the function is the same but for the dropout.
 
     attention: ``fused`` never holds all probabilities; ``naive`` is RecBole's: explicit (B, H, L, L)
-    scores with an additive mask, stored probabilities, dropout ``attn_dropout`` on them. gelu: ``fused``
-    is one operator, ``unfused`` RecBole's five.
+    scores with an additive mask, stored probabilities, dropout ``attn_dropout`` on them. Fused kernels have no
+    dropout, so with one a training step is explicit too. gelu: ``fused`` is one operator, ``unfused`` RecBole's five.
     """
 
     attention: str = "fused"
@@ -52,13 +52,10 @@ class Style:
         _one_of("gelu", self.gelu, ("fused", "unfused"))
         if not 0 <= self.attn_dropout < 1:
             raise ModelError(f"attn_dropout {self.attn_dropout} is not in [0, 1)")
-        if self.attn_dropout and self.attention == "fused":
-            raise ModelError("attn_dropout needs attention: naive; fused kernels have none")
 
-    @property
-    def naive(self) -> bool:
+    def explicit(self, training: bool) -> bool:
         """Whether attention is computed with explicit scores."""
-        return self.attention == "naive"
+        return self.attention == "naive" or (training and self.attn_dropout > 0)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

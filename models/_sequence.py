@@ -43,13 +43,14 @@ class SequenceModel(nn.Module):
         targets = batch.windows[:, 1:].flatten()[places]
         return catalogue_cross_entropy(hidden, self.item_table(), targets)
 
-    def predictions(self, positions: np.ndarray, last_only: bool) -> np.ndarray:
-        """Expected terms of ``loss`` in windows of so many positions, (W,) -> (W,): every target, unless a model masks.
+    fresh_targets_only = False  # of overlapping windows: no loss on what an earlier one has
 
-        last_only: only the last item of a window is a target. A batch is filled by these, so that a step of every model
-        has as many.
+    def predictions(self, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Expected terms of ``loss`` in windows of so many positions and targets, (W,) each -> (W,): all, unless a model masks.
+
+        A batch is filled by these, so that a step of every model has as many.
         """
-        return np.ones_like(positions) if last_only else positions
+        return targets
 
     def scores(self, items: Tensor) -> Tensor:
         """Score every item as the next one: items (B, L) -> (B, V); column 0 means nothing."""

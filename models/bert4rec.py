@@ -64,7 +64,7 @@ class Config:
     masking: str = "cloze"  # cloze, or recbole: as RecBole 1.2.1 masks and makes room at inference
     item_bias: bool = False  # a learned bias per item in the scores
     attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
-    attn_dropout: float = 0.0  # on the probabilities of naive attention
+    attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
     gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
 
 
@@ -115,17 +115,19 @@ class Model(SequenceModel):
         table = self.item_embedding.weight[:-1]
         return table if self.item_bias is None else torch.cat([table, self.item_bias[:, None]], 1)
 
-    def predictions(self, positions: np.ndarray, last_only: bool) -> np.ndarray:
+    fresh_targets_only = True  # or items that two windows share would be masked twice as often
+
+    def predictions(self, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Expected masks that a loss falls on, (W,) -> (W,); recbole: at most, as masks beyond ``most_masks`` are rare.
 
         cloze: of n targets ``n p + (1 - p)^n``, as at least one is masked, and one in a window with the last item alone.
         """
-        n, p = positions.astype(np.float64), self.mask_prob
-        if self.recbole:  # of the n items before the target, of which no loss falls on the first
-            masked, last = np.minimum(p * (n - 1), self.most_masks), np.minimum(n - 1, 1)
+        p = self.mask_prob
+        if self.recbole:  # of the items before the target, of which no loss falls on the first
+            able = positions - 1.0
+            masked, last = np.minimum(p * able, self.most_masks), np.minimum(able, 1.0)
         else:
-            n = np.ones_like(n) if last_only else n
-            masked, last = n * p + (1 - p) ** n, 1.0
+            masked, last = targets * p + (1 - p) ** targets, 1.0
         return (1 - self.last_only) * masked + self.last_only * last
 
     def loss(self, batch: Batch) -> Tensor:
@@ -171,8 +173,8 @@ class Model(SequenceModel):
         positions = self.position_embedding.weight[: items.shape[1]]
         x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
         x = _kernels.dropout(x, self.dropout, self.training)
-        mask = explicit_mask(items, causal=False) if self.style.naive else None
-        lengths = None if self.style.naive else _lengths(items)
+        mask = explicit_mask(items, causal=False) if self.style.explicit(self.training) else None
+        lengths = None if self.style.explicit(self.training) else _lengths(items)
         for block in self.blocks[:-1]:
             x = block(x, lengths, mask=mask)
         if self.every_position:

@@ -8,7 +8,8 @@ equation 5: softmax over hidden times embeddings).
 Initialisation, as their code has it: N(0, 0.02) weights and zero biases for *every* Linear, those
 inside Mamba included. That overrides what mamba-ssm sets up for the step sizes: with a zero dt_proj
 bias and small weights every step starts near softplus(0) = 0.69, where Mamba draws it from
-[0.001, 0.1], so memories start short. The convolution, A and D keep Mamba's initialisation.
+[0.001, 0.1], so memories start short; ``step_init: mamba`` draws them as Mamba does. The convolution, A and D keep
+Mamba's initialisation.
 
 Difference by default: a loss at every position instead of one window per prefix (objective ``prefix``).
 Letters as in
@@ -26,8 +27,12 @@ from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
+from models._errors import ModelError
 from models._layers import NORM_EPS, FeedForward, initialise
 from models._scan import MixerParams, mamba_mixer, mamba_mixer_last, require, resolve
+
+STEP_INITS = ("authors", "mamba")
+STEPS = (0.001, 0.1)  # least and greatest of Mamba's own
 
 label = "Mamba4Rec"
 color = "#D55E00"
@@ -44,6 +49,7 @@ class Config:
     d_conv: int = 4  # width of the causal convolution; the CUDA kernels know 2, 3 and 4
     expand: int = 2  # channels inside Mamba per model width
     dropout: float = 0.2  # on the embedding, behind Mamba and twice in the feed-forward network
+    step_init: str = "authors"  # of the step sizes: authors, or mamba: as mamba-ssm draws them
     scan: str = "auto"  # backend: auto, fused, mamba_ssm, triton, numba or reference
 
 
@@ -60,6 +66,13 @@ class Model(SequenceModel):
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
         initialise(self)
+        if c.step_init not in STEP_INITS:
+            raise ModelError(
+                f"step_init {c.step_init!r} is unknown; allowed: {', '.join(STEP_INITS)}"
+            )
+        if c.step_init == "mamba":
+            for block in self.blocks:
+                block.mamba.draw_steps()
 
     def hidden(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, L, D)."""
@@ -139,6 +152,14 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(rates.log().repeat(channels, 1))
         self.D = nn.Parameter(torch.ones(channels))
         self.out_proj = nn.Linear(channels, c.d_model, bias=False)
+
+    @torch.no_grad()
+    def draw_steps(self) -> None:
+        """Step sizes as mamba-ssm initialises them: exp(uniform) in [0.001, 0.1], their logits into the bias."""
+        low, high = STEPS
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_proj.in_features**-0.5), self.dt_proj.in_features**-0.5)  # fmt: skip
+        step = torch.exp(torch.empty_like(self.dt_proj.bias).uniform_(math.log(low), math.log(high)))  # fmt: skip
+        self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus gives the step
 
     def infers(self, x: Tensor) -> bool:
         """Whether nothing is trained and numba's kernels run, in float32."""

@@ -39,7 +39,7 @@ class Config:
     d_inner: int = 256  # width inside the feed-forward network
     dropout: float = 0.2  # on the embedding and behind attention and feed-forward network
     attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
-    attn_dropout: float = 0.0  # on the probabilities of naive attention
+    attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
     gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
 
 
@@ -63,7 +63,7 @@ class Model(SequenceModel):
     def hidden(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, L, D)."""
         x = self._embed(items)
-        mask = explicit_mask(items, causal=True) if self.style.naive else None
+        mask = explicit_mask(items, causal=True) if self.style.explicit(self.training) else None
         for block in self.blocks:
             x = block(x, causal=True, mask=mask)
         return x
@@ -77,7 +77,7 @@ class Model(SequenceModel):
             return super().query(items)
         lengths = lengths_of(items)
         x = self._embed(items)
-        mask = explicit_mask(items, causal=True) if self.style.naive else None
+        mask = explicit_mask(items, causal=True) if self.style.explicit(self.training) else None
         for block in self.blocks[:-1]:
             x = block(x, causal=True, mask=mask)
         last = None if mask is None else explicit_mask(items, causal=False)

@@ -11,7 +11,18 @@ from typing import Any
 from ..core.display import TABLES
 from ..core.jobs import Study
 
-TOLD = ("metric", "seq_len", "seed", "trials", "failed", "max_steps", "default", "median", "best")
+TOLD = (
+    "metric",
+    "seq_len",
+    "seed",
+    "trials",
+    "failed",
+    "collapsed",
+    "max_steps",
+    "default",
+    "median",
+    "best",
+)
 
 
 def trials(folder: Path) -> Iterator[dict[str, Any]]:
@@ -43,12 +54,12 @@ def searches(selected: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _search(chosen: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    finals = {final["trial"]: final["values"] for final in told.get("finals", [])}
+    finals = {final["trial"]: final["values"] for final in told["finals"]}
     values = finals.get(told["trial"], [None])
     settings = {**chosen.get("hyperparameters", {}), **chosen.get("training", {})}
     return {
         **{key: told.get(key) for key in TOLD},
-        "n_seeds": 1 + len(told.get("rerun_seeds", [])),
+        "n_seeds": 1 + len(told["rerun_seeds"]),
         "mean": None if None in values else statistics.fmean(values),
         "best_trial": next(iter(finals), told["trial"]), "chosen_trial": told["trial"],
         "train_s": told["train_s"], "machines": " ".join(told.get("machines", [])),

@@ -247,9 +247,9 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
             shared = {name: rule for name, rule in tune["space"].items() if name in known}
             space = {**shared, **tune.get("spaces", {}).get(model, {})}
             found.append(Study(
-                dataset, model, seq_len, search["trials"], space_of(space), search["seed"],
+                dataset, model, seq_len, tuple((r["settings"], r["share"]) for r in search["rungs"]), space_of(space), search["seed"],
                 _explicit(file, space, hyperparameters(config, models_dir, model, track, dataset)), training,
-                search["rerun_top_k"], tuple(search["rerun_seeds"]) if search["rerun_top_k"] else (),
+                tuple(search["rerun_seeds"]) if len(search["rungs"]) > 1 else (),
             ))  # fmt: skip
     return found
 

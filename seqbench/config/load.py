@@ -305,11 +305,15 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
 
 
 def _bad_schedules(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]:
-    """A warm-up must end before the budget does: of a training, where its blocks meet, and of a trial."""
+    """A warm-up must end before the budget does, of a training, where its blocks meet, and of a trial; no stride skips items."""
     run = config["run"]
     for track, dataset in product(run["tracks"], run["datasets"]):
-        if problem := bad_schedule(base_training(config, dataset, track)):
+        training = base_training(config, dataset, track)
+        if problem := bad_schedule(training):
             yield f"tracks.{track}.training.{problem} (dataset {dataset})"
+        shortest = min(config["datasets"][dataset]["seq_lens"])
+        if (training.window_stride or 0) > shortest:
+            yield f"tracks.{track}.training.window_stride = {training.window_stride}: must be at most {shortest}, the history length (dataset {dataset})"
     for study in studies(config, models_dir):
         if problem := bad_schedule(study.training):
             yield f"tune.training.{problem} (dataset {study.dataset})"

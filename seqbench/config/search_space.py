@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from ..core.jobs import TRAINING_KEYS
@@ -24,9 +25,9 @@ Fields = Mapping[str, tuple[str, Any]]  # of a model's Config: name -> (annotati
 def bad_space(config: Mapping[str, Any], fields: Mapping[str, Fields]) -> Iterator[str]:
     """A space names what some trained model has, its values fit, and its rules are some. fields: of every trained model."""
     tune = config["tune"]
-    yield from _bad_finals("tune", tune)
+    yield from _bad_rungs("tune", tune)
     for dataset, block in tune["by_dataset"].items():
-        yield from _bad_finals(f"tune.by_dataset.{dataset}", {**tune, **block})
+        yield from _bad_rungs(f"tune.by_dataset.{dataset}", {**tune, **block})
     for key, space in (
         ("tune.space", tune["space"]),
         *((f"tune.spaces.{m}", s) for m, s in tune["spaces"].items()),
@@ -57,11 +58,16 @@ def bad_space(config: Mapping[str, Any], fields: Mapping[str, Fields]) -> Iterat
                 yield from bad_values(key, {name: value}, model, fields[model])
 
 
-def _bad_finals(key: str, search: Mapping[str, Any]) -> Iterator[str]:
-    if search["rerun_top_k"] == 1:
-        yield f"{key}.rerun_top_k = 1: one alone always wins; write 0 (no finals), or at least 2"
-    if search["rerun_top_k"] and search["seed"] in search["rerun_seeds"]:
-        yield f"{key}.rerun_seeds = {search['seed']}: is {key}.seed, with which they were trained already; write another"
+def _bad_rungs(key: str, search: Mapping[str, Any]) -> Iterator[str]:
+    for below, rung in pairwise(search["rungs"]):
+        if rung["settings"] > below["settings"] or rung["share"] < below["share"]:
+            yield f"{key}.rungs = {show(rung)}: follows {show(below)}; a rung has no more settings and no smaller share of the budget"
+    if search["rungs"][-1]["share"] != 1:
+        yield f"{key}.rungs: the last one has share = {show(search['rungs'][-1]['share'])}; it must train for the whole budget, 1"
+    if len(search["rungs"]) > 1 and search["rungs"][-1]["settings"] == 1:
+        yield f"{key}.rungs: the last one has settings = 1: one alone always wins; leave it out, or write at least 2"
+    if len(search["rungs"]) > 1 and search["seed"] in search["rerun_seeds"]:
+        yield f"{key}.rerun_seeds = {search['seed']}: is {key}.seed, with which they are trained already; write another"
 
 
 def _bad_shape(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
@@ -95,13 +101,16 @@ def _bad_rule(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bad_numbers(key: str, rule: Mapping[str, Any]) -> Iterator[str]:
-    """A learning rate is above 0, a weight decay not below it."""
+    """A learning rate and a norm to clip to are above 0, a weight decay not below it; a norm may be null, for no clipping."""
+    above = not key.endswith("weight_decay")
     for value in rule.get("choices", [rule.get("low"), rule.get("high")]):
+        if value is None and key.endswith("clip_norm") and "choices" in rule:
+            continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number:
             yield f"{key} = {show(value)}: must be a number{text_hint(value)}"
-        elif value < 0 or (value == 0 and key.endswith("learning_rate")):
-            yield f"{key} = {show(value)}: must be {'greater than' if key.endswith('learning_rate') else 'at least'} 0"
+        elif value < 0 or (value == 0 and above):
+            yield f"{key} = {show(value)}: must be {'greater than' if above else 'at least'} 0"
 
 
 def without_removed(config: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0, "max_steps": 30000, "eval_every": 480, "patience_steps": 4800,
         "select_on": "ndcg@10", "select_seen_items": "kept", "bucket_by_length": True, "eval_batch": 256,
         "kernels": "auto", "compute_all_positions": False, "rank_test": True, "curve_test": False,
-        "schedule": "constant", "warmup_steps": 0, "clip_norm": None, "step_counts": "targets",
+        "schedule": "constant", "warmup_steps": 0, "clip_norm": None, "step_counts": "targets", "window_stride": None,
     },
     "TrainingJob": {"hyperparameters": (), "training": None},
     "MeasurementJob": {
@@ -64,6 +64,8 @@ class Training:
     # predictions: expected terms of the loss, so a model that masks reads more positions for them; targets: every target of
     # a window, predicted or not. Under objective prefix a target is a prefix, RecBole's unit of a batch.
     step_counts: str = "predictions"
+    # items between the ends of two windows of a user; None: seq_len, no window overlaps another. Measurements have none.
+    window_stride: int | None = None
     learning_rate: float = 0.001  # Adam; the highest one of a schedule
     # constant | linear: to zero at max_steps, and the last step is the model: no patience, no choice of a step
     schedule: str = "constant"
@@ -139,7 +141,7 @@ class TrainingJob:
             UserError: not JSON, or a field that is missing or unknown.
         """
         values = _load(text)
-        training = build(Training, values.pop("training", {}))
+        training = build(Training, as_before(Training, values.pop("training", {})))
         return build(cls, {**values, "hyperparameters": _pairs(values), "training": training})
 
 
@@ -210,21 +212,25 @@ class MeasurementJob:
         """
         values = _load(text)
         models = tuple((m["model"], _pairs(m)) for m in values.pop("models", []))
-        return build(cls, {**values, "models": models})
+        return build(cls, {**as_before(cls, values), "models": models})
 
 
 def filled(job: Mapping[str, Any]) -> dict[str, Any]:
     """A record's job; fields that did not exist when it was made have the value that held then."""
     training = job.get("training")
-    cls, values = (Training, training) if training is not None else (MeasurementJob, job)
+    if training is None:
+        return as_before(MeasurementJob, job)
+    return {**job, "training": as_before(Training, training)}
+
+
+def as_before(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a job; optional fields that are not among them have the value that held before they existed."""
     defaults = {
         f.name: before(cls, f)
         for f in dataclasses.fields(cls)
         if f.default is not dataclasses.MISSING and f.name not in values
     }
-    if training is None:
-        return {**job, **defaults}
-    return {**job, "training": {**training, **defaults}}
+    return {**values, **defaults}
 
 
 def before(cls: type, f: dataclasses.Field) -> Any:
@@ -284,25 +290,27 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
         raise UserError(f"{_named(cls)}: {error}") from None
 
 
-TRAINING_KEYS = ("learning_rate", "weight_decay")  # what a space may name besides hyper-parameters
+# What a space may name besides hyper-parameters, and a model may have of its own in a track.
+TRAINING_KEYS = ("learning_rate", "weight_decay", "clip_norm")
 ALWAYS = frozenset({"seed", "hyperparameters"})  # in canonical JSON, whatever they are
 TUNE_TRACK = "tune"  # of the trials' records
 
 
 @dataclass(frozen=True)
 class Study:
-    """The search for one model on one dataset: so many trainings, chosen on validation; the test split is never ranked."""
+    """The search for one model on one dataset, chosen on validation by successive halving; the test split is never ranked."""
 
     dataset: str
     model: str
     seq_len: int
-    trials: int
+    rungs: tuple[
+        tuple[int, float], ...
+    ]  # settings, and the share of the budget that each trains for
     space: tuple[tuple[str, Pairs], ...]  # name -> choices, or low, high, step or log
     seed: int = 0  # of the sampler and of every trial that it proposes
     hyperparameters: Pairs = ()  # of the first trial, and of all for what the space leaves out
     training: Training = field(default_factory=Training)  # budget and settings of a trial
-    rerun_top_k: int = 0  # best settings that are trained again; 0: the best trial wins
-    rerun_seeds: tuple[int, ...] = ()  # of each of them
+    rerun_seeds: tuple[int, ...] = ()  # of the settings of the last rung, besides `seed`
 
     @property
     def path(self) -> str:
@@ -313,14 +321,16 @@ class Study:
         """Folder of one trial's record below the results folder."""
         return f"{self.path}/trial-{number:03d}"
 
-    def training_job(self, chosen: Mapping[str, Any], seed: int | None = None) -> TrainingJob:
-        """The training of a trial: what was chosen over what all trials share. seed: of a final, else the study's."""
+    def training_job(
+        self, chosen: Mapping[str, Any], seed: int | None = None, share: float = 1.0
+    ) -> TrainingJob:
+        """The training of a trial: what was chosen over what all trials share, within a share of the budget. seed: else the study's."""
         training = {k: v for k, v in chosen.items() if k in TRAINING_KEYS}
         hyper = {k: v for k, v in chosen.items() if k not in TRAINING_KEYS}
         return TrainingJob(
             self.dataset, self.model, TUNE_TRACK, self.seq_len, self.seed if seed is None else seed,
             tuple(sorted({**dict(self.hyperparameters), **hyper}.items())),
-            dataclasses.replace(self.training, rank_test=False, curve_test=False, **training),
+            dataclasses.replace(self._within(share), rank_test=False, curve_test=False, **training),
         )  # fmt: skip
 
     def start(self) -> dict[str, Any]:
@@ -332,13 +342,31 @@ class Study:
             if name in settings and _holds(dict(rule), settings[name])
         }
 
+    def _within(self, share: float) -> Training:
+        return self.training if share == 1 else within(self.training, round(self.training.max_steps * share))  # fmt: skip
+
+    def jobs(self) -> list[tuple[int, int, float]]:
+        """Every training at most: its rung, seed and share of the budget. What a rung below trained alike is not trained again."""
+        found = []
+        for rung, (settings, share) in enumerate(self.rungs):
+            last = rung and rung == len(self.rungs) - 1
+            fresh = not rung or share != self.rungs[rung - 1][1]
+            seeds = (*((self.seed,) if fresh else ()), *(self.rerun_seeds if last else ()))
+            found += [(rung, seed, share) for _ in range(settings) for seed in seeds]
+        return found
+
     @property
     def trainings(self) -> int:
-        """How many trainings the whole study has, finals included."""
-        return self.trials + min(self.rerun_top_k, self.trials) * len(self.rerun_seeds)
+        """How many trainings the whole study has."""
+        return len(self.jobs())
+
+    @property
+    def full_trainings(self) -> float:
+        """What they cost in trainings of the whole budget."""
+        return sum(share for *_, share in self.jobs())
 
     def to_json(self) -> str:
-        """Canonical JSON without fields at their defaults, and without final seeds where there are no finals."""
+        """Canonical JSON without fields at their defaults."""
         values = {
             f.name: value
             for f in dataclasses.fields(self)
@@ -347,8 +375,6 @@ class Study:
         values["hyperparameters"] = dict(self.hyperparameters)
         values["space"] = {name: dict(rule) for name, rule in self.space}
         values["training"] = non_default(self.training)
-        if not self.rerun_top_k:
-            values.pop("rerun_seeds", None)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -364,9 +390,12 @@ class Study:
             raise UserError(f"study: not JSON ({error}); pass what the workflow prints") from None
         values["hyperparameters"] = tuple(sorted(values.get("hyperparameters", {}).items()))
         values["space"] = space_of(values.get("space", {}))
-        values["training"] = build(Training, values.get("training", {}))
-        if isinstance(values.get("rerun_seeds"), list):
-            values["rerun_seeds"] = tuple(values["rerun_seeds"])
+        values["training"] = build(Training, as_before(Training, values.get("training", {})))
+        for name in {"rungs", "rerun_seeds"} & values.keys():
+            values[name] = _frozen(values[name])
+        for rung in values.get("rungs", ()):
+            if not (isinstance(rung, tuple) and len(rung) == 2 and rung[0] >= 1 and 0 < rung[1] <= 1):  # fmt: skip
+                raise UserError(f"study: rungs = {rung!r}: must be settings and a share of the budget; pass what the workflow prints")  # fmt: skip
         return build(cls, values)
 
 
@@ -380,11 +409,13 @@ def space_of(space: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, Pairs],
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _holds(rule: Mapping[str, Any], value: Any) -> bool:
-    return value in rule["choices"] if "choices" in rule else rule["low"] <= value <= rule["high"]
+    if "choices" in rule:
+        return value in rule["choices"]
+    return value is not None and rule["low"] <= value <= rule["high"]
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -429,7 +460,7 @@ def wrong_type(job: Any, above: str = "") -> str | None:
 
 
 def bad_schedule(training: Training) -> str | None:
-    """The key and value of a training that no learning rate can follow, with the remedy."""
+    """The key and value of a training that no learning rate and no window can follow, with the remedy."""
     t = training
     if t.schedule not in SCHEDULES:
         return f"schedule = {t.schedule!r}: allowed: {', '.join(SCHEDULES)}"
@@ -437,6 +468,8 @@ def bad_schedule(training: Training) -> str | None:
         return f"warmup_steps = {t.warmup_steps}: must be at least 0"
     if t.warmup_steps >= t.max_steps:
         return f"warmup_steps = {t.warmup_steps}: must be below max_steps = {t.max_steps}; lower it"
+    if t.window_stride is not None and (t.window_stride < 1 or t.objective == "prefix"):
+        return f"window_stride = {t.window_stride}: must be at least 1, and null under objective prefix"
     if t.clip_norm is not None and t.clip_norm <= 0:
         return f"clip_norm = {t.clip_norm}: must be greater than 0, or null for no clipping"
     return None

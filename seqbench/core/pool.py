@@ -15,14 +15,12 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
-from .jobs import TrainingJob
+from .jobs import TRAINING_KEYS, TrainingJob
 from .store import Entry, by_condition, condition
 
 DECIDES = "nothing"
 
 Machines = Mapping[str, list[Entry]]  # by name, the preferred ones first
-# What may differ between the models of a condition; the rest is its budget.
-CHOSEN = ("learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _fill(members: list[Entry], now: Mapping[tuple, str]) -> tuple[list[Entry], 
     others = []
     for entry in ranked:
         model, seed = entry.job["model"], entry.job["seed"]
-        own, budget = _of_seeds(entry.job), settings(entry.job["training"], *CHOSEN)
+        own, budget = _of_seeds(entry.job), settings(entry.job["training"], *TRAINING_KEYS)
         alike = of_model.get(model, own) == own
         if (
             (model, seed) not in found

@@ -435,7 +435,7 @@ VIEWS = (
     View("published-values", "more", "Values that others published", of("published_values"), ("model", "source", "note", "metric"), (quality("Published", "published"),),
          ("dataset", "seq_len", "seen_items"), ("track",), (quality("Ours", "ours", "ours_low", "ours_high"), *JUDGED)),
     View("search", "more", "The search behind a tuned track", of("searches", main=True), ("model", "chosen"),
-         (number("Trials", "trials"), number("Failed", "failed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
+         (number("Trials", "trials"), number("Failed", "failed"), number("Collapsed", "collapsed"), quality("Default", "default"), quality("Median", "median"), quality("Best", "best"),
           quality("Finals", "mean"), of_row("Chosen", lambda row: Cell("the default" if row["chosen_trial"] == 0 and known(row["default"]) else f"trial {fmt.count(row['chosen_trial'])}"), number=False),
           measured("Time", "train_s", unit="s")), MADE),
     View("ablation", "more", "From the paper's set-up to equal models, one switch a step", _ablation,

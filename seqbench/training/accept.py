@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,21 @@ from ..config.grid import base_training
 from ..config.messages import show
 from ..core import records
 from ..core.errors import UserError
-from ..core.jobs import Study, Training, build
+from ..core.jobs import Study, Training, as_before, build
 from ..core.store import Entry, copy_record, machine_of, staged
 from ..core.yaml_files import Dumper, read_mapping
 from . import search
 
-TRACK = "tuned"
+TRACKS = {
+    "kept": "tuned",
+    "excluded": "tuned-excluded",
+}  # by the seen items that the winner is best with
 HEAD = """\
-# Who leads where every model had an equal search? The track `tuned`: settings that were best on validation, by the mean over
-# seeds where there were finals. Written by `make accept-tuning`; do not edit. Merged over config.yaml:
+# Who leads where every model had an equal search? The track `tuned`: settings that were best on validation by the mean over seeds,
+# with seen items kept; `tuned-excluded`: with seen items excluded, from the same trials. Written by `make accept-tuning`; do not edit. Merged over config.yaml:
 #   snakemake --cores 8 report --configfile config/tuned.yaml
-# A training takes one to three times as long as one of `matched`: winners may be wider. `snakemake tune` with this file makes the
+# `run: {tracks: [tuned, tuned-excluded]}` in a further file trains both. A training takes one to three times as long as one of
+# `matched`: winners may be wider. `snakemake tune` with this file makes the
 # studies again; their trials are records below results/reference/<machine>/tune.
 """
 
@@ -37,7 +42,11 @@ class _Facts(dict):
 
 
 class _Dumper(Dumper):
-    """Writes facts in flow style."""
+    """Writes facts in flow style, and what two tracks share twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """No anchors."""
+        return True
 
 
 _Dumper.add_representer(
@@ -60,25 +69,27 @@ def accept(
     if not files:
         raise UserError(f"{Path(results) / 'tune'}: no study; run `snakemake --cores 2 tune` first")
     old = _written_before(target)
-    chosen = old.get("selected_settings", {}).get(TRACK, {})
+    by_track = {track: old.get("selected_settings", {}).get(track, {}) for track in TRACKS.values()}
     said, trials, searches = [], [], {}
     for file, content in _current(files, config):
         dataset, model = content["study"]["dataset"], content["study"]["model"]
         searches[dataset] = _Facts(_search(content["study"], config))
-        if content["best"] is None:
+        if None in content["best"].values():
             raise UserError(f"{file}: every trial failed; see their records beside it")
-        found = search.settings(content)
-        entries = search.entries(Path(results), content)
-        found["tuning"]["machines"] = sorted(_by_machine(entries))
-        before = chosen.get(dataset, {}).get(model)
-        said += [_difference(dataset, model, before, found)] if before != found else []
-        chosen.setdefault(dataset, {})[model] = found
+        machines = sorted(_by_machine(search.entries(Path(results), content)))
+        for seen, track in TRACKS.items():
+            found = search.settings(content, seen)
+            found["tuning"]["machines"] = machines
+            before = by_track[track].get(dataset, {}).get(model)
+            said += [_difference(track, dataset, model, before, found)] if before != found else []
+            by_track[track].setdefault(dataset, {})[model] = found
         trials.append((file, content))
-    _check_budgets(chosen)
-    start = config["tracks"][config["tune"]["track"]]
+    for own in by_track.values():
+        _check_budgets(own)
+    chosen, start = by_track[TRACKS["kept"]], config["tracks"][config["tune"]["track"]]
     # What a model's trials were trained with beyond the track: hyper-parameters of its own in the track that was tuned.
     own = {
-        model: {TRACK: blocks[config["tune"]["track"]]}
+        model: {track: dict(blocks[config["tune"]["track"]]) for track in TRACKS.values()}
         for model, blocks in config["models"].items()
         if blocks.get(config["tune"]["track"])
     }
@@ -87,16 +98,15 @@ def accept(
         for model, block in {**old.get("models", {}), **own}.items()
         if _is_chosen(model, chosen)
     }
-    for by_model in chosen.values():
-        for found in by_model.values():
-            if "tuning" in found:
-                found["tuning"] = _Facts(found["tuning"])
+    for found in (f for own in by_track.values() for by_model in own.values() for f in by_model.values()):  # fmt: skip
+        if "tuning" in found:
+            found["tuning"] = _Facts(found["tuning"])
     complete = _complete(chosen)
     new = {
         **({"models": own} if own else {}),
-        "tracks": {TRACK: start},
-        "selected_settings": {TRACK: chosen},
-        "run": {"datasets": complete, "tracks": [TRACK]},
+        "tracks": {track: deepcopy(start) for track in by_track if by_track[track]},
+        "selected_settings": {track: own for track, own in by_track.items() if own},
+        "run": {"datasets": complete, "tracks": [TRACKS["kept"]]},
         "tune": {
             "datasets": complete,
             "by_dataset": {**old.get("tune", {}).get("by_dataset", {}), **searches},
@@ -140,7 +150,7 @@ def _written_before(target: Path) -> dict[str, Any]:
         raise UserError(f"{error}; {todo}") from None
     blocks = {key: old.get(key, {}) for key in ("selected_settings", "models", "tune")}
     if isinstance(blocks["selected_settings"], dict):
-        blocks[f"selected_settings.{TRACK}"] = blocks["selected_settings"].get(TRACK, {})
+        blocks |= {f"selected_settings.{t}": blocks["selected_settings"].get(t, {}) for t in TRACKS.values()}  # fmt: skip
     for key, block in blocks.items():
         if not isinstance(block, dict):
             raise UserError(f"{target}: {key} = {show(block)}: must be a mapping; {todo}")
@@ -189,7 +199,7 @@ def _study(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise UserError("is no mapping")
-        for key in ("study", "trials", "best"):
+        for key in ("study", "trials", "best", "last"):
             if key not in content:
                 raise UserError(f"has no `{key}`")
         records.read_job(Study, json.dumps(content["study"]))
@@ -210,17 +220,17 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
     for dataset, by_model in chosen.items():
         budgets = {
             model: (
-                *(found["tuning"].get(key) for key in ("trials", "max_steps", "seq_len")),
-                found["tuning"].get("rerun_top_k", 0),
-                tuple(found["tuning"].get("rerun_seeds", ())),
+                tuple(map(tuple, found["tuning"]["rungs"])),
+                *(found["tuning"][key] for key in ("max_steps", "seq_len")),
+                tuple(found["tuning"]["rerun_seeds"]),
             )
             for model, found in by_model.items()
             if "tuning" in found
         }
         if len(set(budgets.values())) > 1:
             said = "; ".join(
-                f"{m}: {t} trials of at most {s} steps, L = {n}{f', {k} of them again with seeds {list(more)}' if k else ''}"
-                for m, (t, s, n, k, more) in budgets.items()
+                f"{m}: {', '.join(f'{n} settings at {share:g}' for n, share in rungs)} of {steps} steps, L = {length}, seeds {list(seeds)}"
+                for m, (rungs, steps, length, seeds) in budgets.items()
             )
             raise UserError(
                 f"{dataset}: the models were not searched alike ({said}); tune all of them with one configuration"
@@ -230,12 +240,11 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
 def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What a study was asked for, as ``tune.by_dataset`` says it."""
     base = base_training(config, study["dataset"], config["tune"]["track"])
-    training = asdict(build(Training, study["training"]))
+    training = asdict(build(Training, as_before(Training, study["training"])))
     return {
-        "trials": study["trials"],
+        "rungs": [{"settings": n, "share": share} for n, share in study["rungs"]],
         "seed": study["seed"],
-        "rerun_top_k": study.get("rerun_top_k", 0),
-        **({"rerun_seeds": study["rerun_seeds"]} if study.get("rerun_top_k") else {}),
+        **({"rerun_seeds": study["rerun_seeds"]} if "rerun_seeds" in study else {}),
         "training": {k: v for k, v in training.items() if v != getattr(base, k)},
     }
 
@@ -251,14 +260,14 @@ def _complete(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _difference(
-    dataset: str, model: str, before: Mapping[str, Any] | None, found: Mapping[str, Any]
+    track: str, dataset: str, model: str, before: Mapping[str, Any] | None, found: Mapping[str, Any]
 ) -> str:
     def words(block: Mapping[str, Any]) -> str:
         values = {**block["hyperparameters"], **block.get("training", {})}
         return ", ".join(f"{k} {v}" for k, v in sorted(values.items()))
 
     was = words(before) if before else "nothing"
-    return f"{dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
+    return f"{track}: {dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
 
 
 def _by_machine(entries: list[Entry]) -> dict[str, list[Entry]]:

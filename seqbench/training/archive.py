@@ -154,7 +154,7 @@ def _check_study(content: Mapping[str, Any], path: str, folder: Path) -> None:
         raise UserError(f"{path}: is the study of {described.path}; {NOTHING}")
     for trial in content["trials"]:
         record = read_record(folder / described.trial_path(trial["number"]))
-        asked = described.training_job(trial["chosen"], trial.get("seed")).to_dict()
+        asked = described.training_job(trial["chosen"], trial.get("seed"), trial["share"]).to_dict()
         if not matches(record, asked) or validation(record) != trial["value"]:
             raise UserError(
                 f"{path}: trial {trial['number']} is not the one that the study names; {NOTHING}"

@@ -28,14 +28,15 @@ class Windows:
     """Training windows: ``start`` (W,) index into ``items`` and ``length`` (W,) in items, 2 to L + 1.
 
     A window of length n holds n - 1 targets, every item but its first predicted from those before it, or with
-    ``last_only`` one, its last item. predictions: expected terms of the loss (W,) of windows with so many positions (W,),
-    as ``models.SequenceModel.predictions``; None: every target is predicted.
+    ``last_only`` one, its last item. fresh (W,): the last so many items are targets alone, where windows overlap and a
+    model is not to predict an item twice. predictions: as ``models.SequenceModel.predictions``; None: all targets.
     """
 
     start: np.ndarray
     length: np.ndarray
     last_only: bool = False
-    predictions: Callable[[np.ndarray, bool], np.ndarray] | None = None
+    fresh: np.ndarray | None = None
+    predictions: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     @property
     def targets(self) -> int:
@@ -44,6 +45,8 @@ class Windows:
 
     def targets_of(self, numbers: np.ndarray | slice) -> np.ndarray:
         """Targets of the windows ``numbers``."""
+        if self.fresh is not None:
+            return self.fresh[numbers]
         positions = self.positions_of(numbers)
         return np.ones_like(positions) if self.last_only else positions
 
@@ -53,34 +56,54 @@ class Windows:
 
     def predictions_of(self, numbers: np.ndarray | slice) -> np.ndarray:
         """Expected terms of the loss of the windows ``numbers``."""
-        if self.predictions is None:
-            return self.targets_of(numbers)
-        return self.predictions(self.positions_of(numbers), self.last_only)
+        targets = self.targets_of(numbers)
+        return (
+            self.predictions(self.positions_of(numbers), targets) if self.predictions else targets
+        )
 
     def counted(self, numbers: np.ndarray | slice, step_counts: str) -> np.ndarray:
         """What fills a batch of the windows ``numbers``: ``predictions`` or ``targets``."""
         return (self.predictions_of if step_counts == PREDICTIONS else self.targets_of)(numbers)
 
 
-def windows_for(objective: str, split: Split, seq_len: int, model: Any = None) -> Windows:
-    """The training windows of an objective, ``all-positions`` or ``prefix``, with the terms that a model's loss has of them."""
-    cut = (prefix_windows if objective == "prefix" else training_windows)(split, seq_len)
+def windows_for(
+    objective: str, split: Split, seq_len: int, model: Any = None, stride: int | None = None
+) -> Windows:
+    """The training windows of an objective, ``all-positions`` or ``prefix``, with the terms that a model's loss has of them.
+
+    stride: as in ``training_windows``; None: ``seq_len``. Prefixes have none.
+    """
+    if objective == "prefix":
+        cut = prefix_windows(split, seq_len)
+    else:
+        cut = training_windows(
+            split, seq_len, stride, model is not None and model.fresh_targets_only
+        )
     return replace(cut, predictions=model.predictions) if model else cut
 
 
-def training_windows(split: Split, seq_len: int) -> Windows:
+def training_windows(
+    split: Split, seq_len: int, stride: int | None = None, fresh_only: bool = False
+) -> Windows:
     """Cut every user's training part into windows of up to ``seq_len`` targets, so that no target is lost.
 
-    Cut from the end of the history, neighbours share one item: each training item but a user's first is a
-    target exactly once.
+    Cut from the end of the history, each ``stride`` items before the next one. By default they share one item, so each
+    training item but a user's first is a target exactly once. Where they overlap it is one of each window that holds it,
+    or with fresh_only of the first of them alone, where it has most items before it.
     """
+    stride = min(stride or seq_len, seq_len)
     first, end = split.offsets[:-1], split.ends
-    pieces = np.maximum(-(-(end - first - 1) // seq_len), 0)
+    targets = end - first - 1
+    pieces = np.where(targets > 0, 1 + np.maximum(-(-(targets - seq_len) // stride), 0), 0)
     user = np.repeat(np.arange(len(pieces)), pieces)
     place = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    stop = end[user] - place * seq_len
+    stop = end[user] - place * stride
     start = np.maximum(stop - seq_len - 1, first[user])
-    return Windows(start.astype(np.int64), (stop - start).astype(np.int64))
+    cut = Windows(start.astype(np.int64), (stop - start).astype(np.int64))
+    if not fresh_only or stride == seq_len:
+        return cut
+    own = np.where(start > first[user], stride, cut.length - 1)  # the earliest window has all
+    return replace(cut, fresh=np.minimum(own, cut.length - 1))
 
 
 def prefix_windows(split: Split, seq_len: int) -> Windows:
@@ -150,6 +173,8 @@ class Gatherer:
         place = torch.arange(longest - 1, device=windows.device)
         last = lengths[:, None] - 2  # of the targets, which begin at the window's second item
         mask = place == last if self.windows.last_only else place <= last
+        if self.windows.fresh is not None:
+            mask &= place > last - torch.from_numpy(self.windows.fresh[host]).to(place.device)[:, None]  # fmt: skip
         return Batch(windows, lengths, mask, generator, int(self.windows.targets_of(host).sum()))
 
 

@@ -87,7 +87,9 @@ class Trainer:
             deadline.Over: it comes before another epoch would end; the state is saved.
         """
         objective = self.training.objective
-        windows = windows_for(objective, self.dataset.split, self.experiment.seq_len, self.model)
+        windows = windows_for(
+            objective, self.dataset.split, self.experiment.seq_len, self.model, self.training.window_stride
+        )  # fmt: skip
         optimizer = make_optimizer(self.model, self.training)
         self._resume(optimizer)
         stopped = self._train(windows, optimizer)

@@ -68,9 +68,22 @@ def test_every_position_costs_more_at_inference(name):
     assert flops[0] < flops[1]
 
 
-def test_dropout_on_probabilities_needs_naive_attention_and_changes_training_only():
-    with pytest.raises(ModelError, match="attn_dropout needs attention: naive"):
-        build("sasrec", attn_dropout=0.5)
+@attention
+def test_dropout_on_probabilities_is_that_of_explicit_attention_and_changes_training_only(name):
+    """Fused kernels have none: training is explicit then, and ranking stays fused."""
+    plain, items = build(name).eval(), histories(8, MAX_LEN)
+    losses = []
+    for how in ({"attention": "naive"}, {}):
+        model = build(name, attn_dropout=0.5, dropout=0.0, **how)
+        model.load_state_dict(plain.state_dict())
+        torch.manual_seed(3)
+        losses.append(model.loss(batch_of(histories(20, MAX_LEN + 1)[:-1])))
+        torch.testing.assert_close(model.eval().scores(items), plain.scores(items), rtol=0, atol=1e-5)  # fmt: skip
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-5)
+    assert not torch.equal(losses[0], build(name, dropout=0.0).loss(batch_of(histories(20, MAX_LEN + 1)[:-1])))  # fmt: skip
+
+
+def test_dropout_on_probabilities_is_random():
     for key, value in {"attention": "flash", "gelu": "tanh", "attn_dropout": 1.0}.items():
         with pytest.raises(ModelError, match=key):
             build("sasrec", **{key: value})

@@ -104,3 +104,19 @@ def test_the_loss_on_a_gpu_is_the_loss_on_a_cpu(scan):
     batch = batch_of(windows)
     batch.windows, batch.target_mask = batch.windows.cuda(), batch.target_mask.cuda()
     torch.testing.assert_close(model.loss(batch).cpu(), on_cpu, rtol=1e-4, atol=1e-4)
+
+
+def test_the_step_sizes_may_begin_as_mambas_own():
+    """Between .001 and .1, where the authors' all begin at softplus(0); nothing else changes."""
+    torch.manual_seed(0)
+    model = models.build("mamba4rec", {"step_init": "mamba"}, 100, 20)
+    mamba = model.blocks[0].mamba
+    steps = torch.nn.functional.softplus(mamba.dt_proj.bias)
+    assert 0.00099 < steps.min() < 0.01 < steps.max() < 0.101
+    assert mamba.dt_proj.weight.abs().max() <= mamba.dt_proj.in_features**-0.5
+    torch.manual_seed(0)
+    authors = models.build("mamba4rec", {}, 100, 20)
+    differ = {n for n, p in model.named_parameters() if not torch.equal(p, authors.get_parameter(n))}  # fmt: skip
+    assert differ == {"blocks.0.mamba.dt_proj.weight", "blocks.0.mamba.dt_proj.bias"}
+    with pytest.raises(models.ModelError, match="step_init 'x' is unknown"):
+        models.build("mamba4rec", {"step_init": "x"}, 100, 20)

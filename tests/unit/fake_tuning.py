@@ -19,7 +19,7 @@ TUNING = {
     "tracks": {"matched": {"hyperparameters": {"d_model": 32}, "training": {"max_steps": 900, "eval_every": 10}}},
     "run": {"datasets": ["toy"], "tracks": ["matched"], "models": ["sasrec", "mamba4rec", "popularity"], "seeds": [0]},
     "tune": {
-        "datasets": ["toy"], "trials": 5, "training": {"max_steps": 300}, "space": {"n_layers": {"choices": [1, 2]}},
+        "datasets": ["toy"], "rungs": [{"settings": 5, "share": 1}], "training": {"max_steps": 300}, "space": {"n_layers": {"choices": [1, 2]}},
         "spaces": {"mamba4rec": {"d_state": {"choices": [16, 32]}}},
     },
 }  # fmt: skip
@@ -36,21 +36,22 @@ def value_of(experiment):
     )
 
 
-def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"]):
-    """A training that writes its record at once; numbers in ``failing`` run out of memory."""
+def trainer(log, failing=(), value=value_of, machine=ENVIRONMENT["machine"], excluded=None):
+    """A training that writes its record at once; numbers in ``failing`` run out of memory. value, excluded: validations."""
 
     def train(experiment, dataset, out, threads, limit):
         number = int(out.name.removeprefix("trial-"))
         log.append((number, limit))
-        ok = number not in failing
+        ok, kept = number not in failing, value(experiment)
+        both = {"kept": {"ndcg@10": kept}, "excluded": {"ndcg@10": excluded(experiment) if excluded else 2 * kept}}  # fmt: skip
         values = {
             "parameters": 100, "steps": 50, "best_step": 40, "stopped": "patience", "targets_seen": 1000,
-            "train_s": 2.0, "best_validation": value(experiment),
+            "train_s": 2.0, "best_validation": kept,
         }  # fmt: skip
         records.write_record(
             out, kind="train", status="ok" if ok else "oom", reason=None if ok else "too large",
             job=experiment.to_dict(), values=values if ok else {}, environment={**ENVIRONMENT, "machine": machine, "machine_name": NAMES.get(machine, machine)},
-            data={"name": "toy", "hash": HASH},
+            data={"name": "toy", "hash": HASH}, samples=records.columns([{"step": 40, "valid": both}], "curve") if ok else {},
             identity={**_identity(), "code": provenance.training(experiment.model)},
         )  # fmt: skip
         return "ok" if ok else "oom"

@@ -18,6 +18,8 @@ from seqbench.report.publish import tables
 from seqbench.training import accept
 from seqbench.training.search import tune
 
+TWO = [{"settings": 5, "share": 1}, {"settings": 2, "share": 1}]
+
 
 def no_tables(folder):
     """Makes none: what they hold is tested elsewhere."""
@@ -58,9 +60,28 @@ def test_the_winners_become_a_track_that_can_be_run(accepted):
     assert dict(jobs["sasrec"].hyperparameters) == {"d_model": 32, "n_layers": 1}
     assert {"d_model", "n_layers", "d_state"} == set(dict(jobs["mamba4rec"].hyperparameters))
     assert jobs["sasrec"].training.max_steps == 900, "the track trains as long as `matched`"
-    assert len(said) == 2 and said[1].startswith(
-        "toy sasrec: n_layers 1 (was nothing); ndcg@10 0.0"
+    assert len(said) == 4 and said[2].startswith(
+        "tuned: toy sasrec: n_layers 1 (was nothing); ndcg@10 0.0"
     )
+
+
+def test_the_winner_with_seen_items_excluded_is_a_track_of_its_own(tmp_path):
+    asked = load.validate(TUNING)
+    for study in studies(asked, MODELS):
+        train = trainer([], value=layers, excluded=lambda job: 1 - layers(job))
+        tune(study, tmp_path, tmp_path / study.path, 1, None, train)
+    target = tmp_path / "tuned.yaml"
+    accept.accept(tmp_path, target, asked, no_tables)
+    written = yaml.safe_load(target.read_text())
+    chosen = {track: by["toy"]["sasrec"] for track, by in written["selected_settings"].items()}
+    assert {t: c["hyperparameters"]["n_layers"] for t, c in chosen.items()} == {"tuned": 1, "tuned-excluded": 2}  # fmt: skip
+    written["run"]["tracks"] = ["tuned", "tuned-excluded"]
+    both = load.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
+    assert {job.track for job in grid(both, MODELS).trainings} == {"tuned", "tuned-excluded"}
+
+
+def layers(experiment):
+    return 0.1 - 0.02 * dict(experiment.hyperparameters)["n_layers"]
 
 
 def test_accepting_again_changes_nothing_and_says_so(accepted):
@@ -81,7 +102,7 @@ def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
     ]
     assert tuning["machines"] == ["test-machine"]
     folder = tmp_path / "reference" / "test-machine"
-    assert len((folder / "tuning.csv").read_text().splitlines()) == 1 + study.trials
+    assert len((folder / "tuning.csv").read_text().splitlines()) == 1 + study.trainings
 
 
 def test_the_trials_are_published_as_records(accepted):
@@ -89,13 +110,15 @@ def test_the_trials_are_published_as_records(accepted):
     reference = folder / "reference" / "test-machine"
     for study in studies(load.validate(TUNING), MODELS):
         assert (reference / study.path / "study.json").exists()
-        for number in range(study.trials):
+        for number in range(study.trainings):
             assert records.read_record(reference / study.trial_path(number))["status"] == "ok"
 
 
 def test_a_shorter_study_leaves_nothing_of_the_longer_one(accepted):
     folder, target, _ = accepted
-    shorter = load.validate({**TUNING, "tune": {**TUNING["tune"], "trials": 2}})
+    shorter = load.validate(
+        {**TUNING, "tune": {**TUNING["tune"], "rungs": [{"settings": 2, "share": 1}]}}
+    )
     for study in studies(shorter, MODELS):
         tune(study, folder, folder / study.path, 1, None, trainer_of_small_space())
     accept.accept(folder, target, shorter, no_tables)
@@ -186,11 +209,18 @@ def test_the_study_that_the_configuration_asks_for_wins(tmp_path, capsys):
 
 def test_models_that_were_not_searched_alike_are_refused(tmp_path):
     for model, trials in (("sasrec", 5), ("mamba4rec", 6)):
-        asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "trials": trials}}
+        asked = {
+            **TUNING,
+            "tune": {
+                **TUNING["tune"],
+                "models": [model],
+                "rungs": [{"settings": trials, "share": 1}],
+            },
+        }
         for study in studies(load.validate(asked), MODELS):
             tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    with pytest.raises(UserError, match=r"toy: .* not searched alike \(mamba4rec: 6 trials of at most 300 steps, L = 20; sasrec: 5 "):  # fmt: skip
+    with pytest.raises(UserError, match=r"toy: .* not searched alike \(mamba4rec: 6 settings at 1 of 300 steps, L = 20, seeds \[\]; sasrec: 5 "):  # fmt: skip
         accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
     assert not target.exists() and not (tmp_path / "reference").exists()
 
@@ -212,22 +242,20 @@ def test_the_search_and_its_trials_are_rows(accepted):
 
 
 def searched(settings):
-    """Rows of `searches` by model."""
-    return {row["model"]: row for row in tuning.searches(settings)}
+    """Rows of `searches` by model, of the winners with seen items kept."""
+    return {row["model"]: row for row in tuning.searches(settings) if row["track"] == "tuned"}
 
 
 def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     """The search on one, the finals on the other."""
-    asked = load.validate(
-        {**TUNING, "tune": {**TUNING["tune"], "rerun_top_k": 2, "rerun_seeds": [9]}}
-    )
+    asked = load.validate({**TUNING, "tune": {**TUNING["tune"], "rungs": TWO, "rerun_seeds": [9]}})
 
-    def value(experiment):
-        return 0.1 - 0.02 * dict(experiment.hyperparameters)["n_layers"]
-
-    here, elsewhere = trainer([], value=value), trainer([], value=value, machine="other")
+    here, elsewhere = trainer([], value=layers), trainer([], value=layers, machine="other")
     for study in studies(asked, MODELS):
-        search, folder = replace(study, rerun_top_k=0), tmp_path / study.path
+        search, folder = (
+            replace(study, rungs=study.rungs[:1], rerun_seeds=()),
+            tmp_path / study.path,
+        )
         tune(search, data(tmp_path), folder, 1, None, here)
         content = tune(study, data(tmp_path), folder, 1, None, elsewhere)
     for _ in range(2):  # accepting again changes nothing
@@ -246,7 +274,11 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     assert "machines: [other, test-machine]" in written, "lists and facts on few lines"
     settings = yaml.safe_load(written)["selected_settings"]
     load.validate(
-        {**TUNING, "tracks": {**TUNING["tracks"], "tuned": {}}, "selected_settings": settings}
+        {
+            **TUNING,
+            "tracks": {**TUNING["tracks"], "tuned": {}, "tuned-excluded": {}},
+            "selected_settings": settings,
+        }
     )
     for row in searched(settings).values():
         assert (row["machines"], row["n_seeds"]) == ("other test-machine", 2)
@@ -286,7 +318,7 @@ def test_a_search_tells_where_the_finals_chose_others(accepted):
     _, target, _ = accepted
     settings = yaml.safe_load(target.read_text())["selected_settings"]
     for chosen in settings["tuned"]["toy"].values():
-        chosen["tuning"] |= {"rerun_top_k": 2, "rerun_seeds": [9], "trial": 3, "finals": [
+        chosen["tuning"] |= {"rerun_seeds": [9], "trial": 3, "finals": [
             {"trial": 1, "values": [0.05, 0.01]}, {"trial": 3, "values": [0.04, 0.02]},
         ]}  # fmt: skip
     rows = searched(settings)
@@ -297,14 +329,11 @@ def test_a_search_tells_where_the_finals_chose_others(accepted):
 
 
 def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):
-    for model, rerun_top_k in (("sasrec", 0), ("mamba4rec", 2)):
-        asked = {
-            **TUNING,
-            "tune": {**TUNING["tune"], "models": [model], "rerun_top_k": rerun_top_k},
-        }
+    for model, rungs in (("sasrec", TWO[:1]), ("mamba4rec", TWO)):
+        asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "rungs": rungs}}
         for study in studies(load.validate(asked), MODELS):
             tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
-    with pytest.raises(UserError, match=r"L = 20, 2 of them again with seeds \[1001\]; sasrec: 5 trials of at most 300 steps, L = 20"):  # fmt: skip
+    with pytest.raises(UserError, match=r"5 settings at 1, 2 settings at 1 of 300 steps, L = 20, seeds \[1001\]; sasrec: 5 settings at 1 of 300 steps, L = 20, seeds \[\]"):  # fmt: skip
         accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING), no_tables)
 
 
@@ -314,7 +343,7 @@ def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):
         ("{", "Expecting property name"),
         ("[]", "is no mapping"),
         ("{}", "has no `study`"),
-        ('{"study": {}, "trials": [], "best": null}', "--study: dataset, model, seq_len, trials, space missing"),
+        ('{"study": {}, "trials": [], "best": null, "last": []}', "--study: dataset, model, seq_len, rungs, space missing"),
     ],
 )  # fmt: skip
 def test_a_damaged_study_is_named(tmp_path, content, why):

@@ -43,6 +43,43 @@ def test_every_training_item_but_a_users_first_is_a_target_exactly_once(seq_len)
     assert windows.length.max() <= seq_len + 1 and windows.length.min() >= 2
 
 
+@pytest.mark.parametrize("stride", [1, 3, 5, 7, 20])
+def test_windows_may_overlap_and_no_target_is_lost(stride):
+    """With fresh targets only each is one exactly once, with at least seq_len - stride items before it or all there are."""
+    offsets = offsets_of([1, 2, 3, 4, 9, 10, 11, 60, 123])
+    split = leave_one_out(offsets)
+    expected = np.concatenate([np.arange(a + 1, e) for a, e in zip(offsets[:-1], split.ends, strict=True)])  # fmt: skip
+    own = training_windows(split, 7, stride, fresh_only=True)
+    every = training_windows(split, 7, stride)
+    assert np.array_equal(own.start, every.start) and every.length.max() <= 8
+    ends = own.start + own.length
+    count = own.targets_of(slice(None))
+    fresh = np.concatenate([np.arange(e - n, e) for e, n in zip(ends, count, strict=True)])
+    assert sorted(fresh) == sorted(expected)
+    before = np.concatenate([np.arange(e - n, e) - s for e, n, s in zip(ends, count, own.start, strict=True)])  # fmt: skip
+    user = np.searchsorted(offsets, fresh, side="right") - 1
+    assert (before >= np.minimum(fresh - offsets[user], 7 - min(stride, 7) + 1)).all()
+    assert every.targets >= own.targets == len(expected)
+    plain = training_windows(split, 7)
+    if stride >= 7:
+        assert np.array_equal(plain.start, own.start) and own.fresh is None
+
+
+def test_only_a_model_that_masks_leaves_out_what_windows_share():
+    split = leave_one_out(offsets_of([60]))
+    items = np.arange(1, 61)
+    for name, shared in (("sasrec", True), ("bert4rec", False)):
+        model = models.build(name, {"d_model": 8}, 60, 10)
+        windows = windows_for("all-positions", split, 10, model, 5)
+        batch = Gatherer(items, windows, torch.device("cpu")).batch(
+            np.arange(len(windows.start)), torch.Generator()
+        )
+        assert batch.n_targets == int(batch.target_mask.sum()) == windows.targets
+        targets = batch.windows[:, 1:][batch.target_mask]
+        assert (len(targets) > len(targets.unique())) == shared
+        assert sorted(targets.unique().tolist()) == list(range(2, 59))
+
+
 def test_held_out_items_are_never_in_a_window():
     offsets = offsets_of([5, 8])
     windows = training_windows(leave_one_out(offsets), 3)
@@ -90,18 +127,17 @@ def test_a_step_has_as_many_terms_of_the_loss_for_every_model(name, bucket_by_le
     assert len(by_targets) == pytest.approx(windows.targets / 256, rel=0.05)
 
 
-def test_masks_of_recbole_are_at_most_what_is_expected():
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(2, 22, 4000)
-    model = models.build("bert4rec", {"d_model": 8, "masking": "recbole", "last_only": 0.5}, 40, 20)
+@pytest.mark.parametrize(("last_only", "least", "most"), [(0.0, 0.85, 1.02), (1.0, 1.0, 1.0)])
+def test_masks_of_recbole_are_at_most_what_is_expected(last_only, least, most):
+    lengths = np.random.default_rng(0).integers(2, 22, 4000)
+    options = {"d_model": 8, "masking": "recbole", "last_only": last_only}
+    model = models.build("bert4rec", options, 40, 20)
     history = torch.from_numpy((np.arange(20) < lengths[:, None] - 1).astype(np.int64))
-    generator, found = torch.Generator().manual_seed(0), []
-    for _ in range(40):
-        masked = model._draw_mask_as_recbole(history, generator)
-        at = masked.int().argsort(dim=1, stable=True)[:, -model.most_masks :]
-        found.append(int((masked.gather(1, at) & (at > 0)).sum()))
-    expected = model.predictions(lengths - 1, True).sum()
-    assert 0.9 * expected < np.mean(found) < 1.05 * expected
+    masked = model._draw_mask_as_recbole(history, torch.Generator().manual_seed(0))
+    at = masked.int().argsort(dim=1, stable=True)[:, -model.most_masks :]
+    found = int((masked.gather(1, at) & (at > 0)).sum())
+    expected = model.predictions(lengths - 1, np.ones_like(lengths)).sum()
+    assert least * expected <= found <= most * expected
 
 
 def test_bucketing_saves_padding():

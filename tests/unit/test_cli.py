@@ -69,7 +69,7 @@ def test_json_that_is_no_mapping_is_one_line(capsys, tmp_path, verb, text):
     ("verb", "missing"),
     [
         ("run", "--job: dataset, model, track, seq_len, seed missing; "),
-        ("tune", "--study: dataset, model, seq_len, trials, space missing; "),
+        ("tune", "--study: dataset, model, seq_len, rungs, space missing; "),
         ("measure", "--job: dataset, track, seq_len, models missing; "),
         ("grid", "config: datasets is missing; the configuration needs datasets, tracks, run"),
     ],
@@ -114,7 +114,7 @@ def test_a_number_that_no_job_can_have_is_refused(capsys, tmp_path, verb, option
         ({"seed": -1}, "seed: -1 is less than the minimum"),
         ({"hyperparameters": []}, "not as the workflow prints it"),
         ({"hyperparameters": {"dropout": float("nan")}}, "not JSON (Out of range"),
-        ({"training": []}, "must be a mapping, not list"),
+        ({"training": []}, "not as the workflow prints it"),
         ({"training": {"max_steps": "3"}}, "training.max_steps = '3': must be of type int"),
         ({"training": {"schedule": "cosine"}}, "training.schedule = 'cosine': allowed: constant, linear"),
         ({"training": {"warmup_steps": 9, "max_steps": 9}}, "training.warmup_steps = 9: must be below max_steps = 9; lower it"),
@@ -146,17 +146,17 @@ def test_so_is_one_of_a_measurement(capsys, tmp_path, change, said):
 
 
 def test_so_is_one_of_a_study(capsys, tmp_path):
-    study = {"dataset": "d", "model": "sasrec", "seq_len": 1, "trials": 2, "space": {}}
+    study = {"dataset": "d", "model": "sasrec", "seq_len": 1, "rungs": [[2, 1.0]], "space": {}}
     arguments = ["tune", "--out", tmp_path / "out", *JOBS["tune"]]
     assert "seq_len: 1 is less" in refused(capsys, *arguments, json.dumps(study))
-    assert "trials = 2.5" in refused(capsys, *arguments, json.dumps(study | {"trials": 2.5}))
+    assert "seed = 2.5" in refused(capsys, *arguments, json.dumps(study | {"seq_len": 5, "seed": 2.5}))  # fmt: skip
 
 
 def test_jobs_as_the_workflow_prints_them_are_read():
     """Whole numbers for floats and a null that means none are what it may print."""
     experiment = TrainingJob("d", "sasrec", "m", 5, 0, (), Training(learning_rate=1))
     measurement = MeasurementJob("d", "m", 5, (("sasrec", (("d_model", 8),)),), budget_s=3)
-    study = Study("d", "sasrec", 5, 2, (("dropout", (("choices", (0.1, 0.2)),)),))
+    study = Study("d", "sasrec", 5, ((2, 1.0),), (("dropout", (("choices", (0.1, 0.2)),)),))
     for job in (experiment, measurement, MeasurementJob.from_json(json.dumps(MEASUREMENT)), study):
         assert records.read_job(type(job), job.to_json()) == job
 

@@ -160,7 +160,7 @@ MISTAKES = [
     ("run.seeds", [0.0], "run.seeds[0] = 0.0: must be an integer"),
     ("datasets.tiny.seq_lens", [50.0], "datasets.tiny.seq_lens[0] = 50.0: must be an integer"),
     ("measure.scaling.length_at_constant_tokens.tokens", 64.0, "measure.scaling.length_at_constant_tokens.tokens = 64.0: must be an integer"),
-    ("tune.trials", 12.0, "tune.trials = 12.0: must be an integer"),
+    ("tune.seed", 12.0, "tune.seed = 12.0: must be an integer"),
     ("tracks.fair.training.schedule", "cosine", "tracks.fair.training.schedule = 'cosine': allowed: constant, linear"),
     ("tracks.fair.training.warmup_steps", -1, "tracks.fair.training.warmup_steps = -1: must be at least 0"),
     ("tracks.fair.training.warmup_steps", 5, "tracks.fair.training.warmup_steps = 5: must be below max_steps = 5; lower it (dataset tiny)"),
@@ -241,7 +241,7 @@ MISTAKES = [
     ("report.focal_model", "nte", "report.focal_model = 'nte': unknown; did you mean 'net'? allowed: chain, net"),
     ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
     ("models.chain.fair", {"d_model": 3}, "models.chain.fair.d_model = 3: chain has no such hyper-parameter"),
-    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, selected_settings, tune, run, measure, regression, report, allow_cpu"),
+    ("seeds", [1], "seeds = [1]: unknown key; allowed: data_dir, datasets, models, tracks, selected_settings, tune, ladder, run, measure, regression, report, allow_cpu"),
 ]  # fmt: skip
 
 
@@ -447,8 +447,8 @@ def test_the_projects_configuration_takes_a_model_of_width_and_dropout(tmp_path)
     measured = {model: dict(values) for m in jobs.measurements for model, values in m.models}
     assert set(measured["small"]) == {"d_model"} and set(measured["gru4rec"]) == {"d_model", "n_layers"}  # fmt: skip
     searched = {s.model: {name for name, _ in s.space} for s in studies(config, tmp_path)}
-    assert searched["small"] == {"d_model", "dropout", "learning_rate"}
-    assert searched["sasrec"] == {*searched["small"], "n_layers"}
+    assert searched["small"] == {"d_model", "dropout", "learning_rate", "clip_norm"}
+    assert searched["sasrec"] == {*searched["small"], "n_layers", "attn_dropout"}
 
 
 def test_the_home_folder_is_meant_by_its_sign(models_dir, monkeypatch):

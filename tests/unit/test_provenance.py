@@ -254,7 +254,7 @@ def test_a_field_that_nothing_reads_reaches_no_study(checkout, monkeypatch):
     edit(checkout, "seqbench/core/jobs.py", field, f"    new: int = 0\n{field}")
     provenance.forget()
     assert provenance.searching() == before
-    edit(checkout, "seqbench/training/search.py", "study.trials // 3", "study.trials // 2")
+    edit(checkout, "seqbench/training/search.py", "settings // 3", "settings // 2")
     provenance.forget()
     assert provenance.searching() != before
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import ENVIRONMENT, HASH
 from fake_tuning import PAIRS, data, trainer, value_of
@@ -17,7 +18,7 @@ STUDY = Study(
     "toy",
     "sasrec",
     50,
-    6,
+    ((6, 1.0),),
     PAIRS,
     seed=3,
     hyperparameters=(("d_model", 32), ("dropout", 0.2), ("n_layers", 2)),
@@ -48,7 +49,7 @@ def test_the_first_trial_is_what_is_run_untuned_and_the_best_is_found(tmp_path):
     values = [t["value"] for t in content["trials"]]
     assert (
         len(values) == 6
-        and content["best"] == values.index(max(values))
+        and content["best"] == dict.fromkeys(("kept", "excluded"), values.index(max(values)))
         and content["default"] == values[0]
     )
     assert (
@@ -71,7 +72,7 @@ def test_trials_have_the_schedule_of_their_study_and_its_budget(tmp_path):
     study = replace(STUDY, training=training)
     assert Study.from_json(study.to_json()) == study
     content = run(tmp_path, study)
-    assert content["best"] is not None
+    assert None not in content["best"].values()
     for number in range(6):
         given = records.read_record(tmp_path / study.trial_path(number))["job"]["training"]
         assert (given["schedule"], given["warmup_steps"], given["max_steps"]) == ("linear", 20, 200)
@@ -116,9 +117,87 @@ def test_a_study_goes_on_elsewhere_with_what_came_to_its_end(tmp_path, monkeypat
     assert run(tmp_path, log=log, machine="another") == content and log == []
 
 
+# --- rungs ------
+
+
+HALVING = replace(
+    STUDY, rungs=((16, 0.125), (6, 0.25), (3, 0.5), (2, 1.0)), rerun_seeds=(4,),
+    training=Training(schedule="linear", warmup_steps=500, max_steps=8000),
+)  # fmt: skip
+
+
+def test_a_search_costs_nine_full_trainings_at_most(tmp_path):
+    assert HALVING.full_trainings == 16 / 8 + 6 / 4 + 3 / 2 + 2 * 2 == 9
+    log = []
+    content = run(tmp_path, HALVING, log=log, limit=900.0)
+    assert len(content["trials"]) == HALVING.trainings == len(log) == 16 + 6 + 3 + 4
+    jobs = [records.read_record(tmp_path / HALVING.trial_path(n))["job"] for n in range(29)]
+    assert sum(job["training"]["max_steps"] for job in jobs) == 9 * 8000
+    assert sum(limit for _, limit in log) == pytest.approx(900)
+    budgets = [(j["training"]["max_steps"], j["training"]["warmup_steps"], j["seed"]) for j in jobs]
+    assert budgets == [(1000, 250, 3)] * 16 + [(2000, 500, 3)] * 6 + [(4000, 500, 3)] * 3 + [(8000, 500, 3), (8000, 500, 4)] * 2  # fmt: skip
+    assert {job["training"]["schedule"] for job in jobs} == {"linear"}
+    log = []
+    assert run(tmp_path, HALVING, log=log, limit=900.0) == content and log == []
+
+
+def test_the_best_of_a_rung_go_on_and_the_winner_is_the_best_of_the_last(tmp_path):
+    content = run(tmp_path, HALVING)
+    trials = content["trials"]
+    order = sorted(trials[:16], key=lambda t: -t["value"])
+    assert [t["repeats"] for t in trials[16:22]] == [t["number"] for t in order[:6]]
+    assert [t["repeats"] for t in trials[22:25]] == [t["number"] for t in order[:3]]
+    assert content["last"] == [25, 26, 27, 28]
+    assert set(content["best"].values()) == {order[0]["number"]}
+    assert content["median"] == np.median([t["value"] for t in trials[:16]])
+
+
+def opposed(experiment):
+    """With seen items excluded the order is the other way round."""
+    return 0.5 - value_of(experiment)
+
+
+def test_each_treatment_of_seen_items_has_its_winner_from_the_same_trials(tmp_path):
+    content = run(tmp_path, HALVING, excluded=opposed)
+    first = content["trials"][:16]
+    best, worst = (pick(first, key=lambda t: t["value"])["number"] for pick in (max, min))
+    assert content["best"] == {"kept": best, "excluded": worst}
+    assert {t["repeats"] for t in content["trials"][25:]} == {best, worst}
+    for seen, number in content["best"].items():
+        found = search.settings(content, seen)
+        assert found["tuning"]["trial"] == number and found["tuning"]["seen_items"] == seen
+
+
+def test_a_seed_that_did_not_learn_is_reported_and_disqualifies(tmp_path):
+    plain = run(tmp_path / "plain", HALVING)
+    lost = plain["trials"][plain["best"]["kept"]]["chosen"]
+
+    def value(experiment):
+        hyper = dict(experiment.hyperparameters)
+        same = all(hyper.get(k, experiment.training.learning_rate) == v for k, v in lost.items())
+        return 0.01 if same and experiment.seed == 4 else value_of(experiment)
+
+    content = run(tmp_path, HALVING, value=value)
+    assert [content["trials"][n]["seed"] for n in content["collapsed"]] == [4]
+    assert content["best"]["kept"] == content["trials"][27]["repeats"] != plain["best"]["kept"]
+    assert search.settings(content, "kept")["tuning"]["collapsed"] == 1
+
+
+def test_settings_that_collapse_with_every_seed_do_not_win(tmp_path):
+    """Beside what they reached with a smaller budget."""
+
+    def value(experiment):
+        short = experiment.training.max_steps < 8000
+        return value_of(experiment) if short else 0.01
+
+    content = run(tmp_path, HALVING, value=value)
+    assert content["collapsed"] == [25, 26, 27, 28]
+    assert None not in content["best"].values(), "the best of all trials, as nobody is left"
+
+
 # --- finals --------------------------------------------------------------------------------------------------------------
 
-FINALS = replace(STUDY, rerun_top_k=2, rerun_seeds=(4, 5))
+FINALS = replace(STUDY, rungs=((6, 1.0), (2, 1.0)), rerun_seeds=(4, 5))
 
 
 def lucky(best):
@@ -143,7 +222,7 @@ def test_the_best_mean_over_seeds_wins_the_finals(tmp_path):
     assert [(t["number"], t["repeats"], t["seed"]) for t in again] == [
         (6, first, 4), (7, first, 5), (8, second, 4), (9, second, 5),
     ]  # fmt: skip
-    assert content["best"] == second and plain["best"] == first
+    assert content["best"]["kept"] == second and plain["best"]["kept"] == first
     assert content["median"] == plain["median"], "of the search"
     assert content["train_s"] == 20.0, "all that was spent"
     for trial in again:
@@ -156,32 +235,36 @@ def test_the_best_mean_over_seeds_wins_the_finals(tmp_path):
 def test_settings_say_how_the_finals_went(tmp_path):
     plain = run(tmp_path / "plain")
     content = run(tmp_path, FINALS, value=lucky(max(t["value"] for t in plain["trials"])))
-    tuning = search.settings(content)["tuning"]
-    assert (tuning["trials"], tuning["rerun_top_k"], tuning["rerun_seeds"]) == (6, 2, [4, 5])
+    tuning = search.settings(content, "kept")["tuning"]
+    assert (tuning["trials"], tuning["rungs"], tuning["rerun_seeds"]) == (
+        6,
+        [[6, 1.0], [2, 1.0]],
+        [4, 5],
+    )
     assert tuning["seed"] == 3
     first, second = tuning["finals"]
-    assert first["trial"] == plain["best"] and first["values"][1:] == [0.004, 0.005]
-    assert second["trial"] == tuning["trial"] == content["best"]
+    assert first["trial"] == plain["best"]["kept"] and first["values"][1:] == [0.004, 0.005]
+    assert second["trial"] == tuning["trial"] == content["best"]["kept"]
     assert second["values"] == pytest.approx([tuning["best"]] + [tuning["best"] - 0.001] * 2)
-    assert "finals" not in search.settings(plain)["tuning"]
+    assert search.settings(plain, "kept")["tuning"]["finals"] == []
 
 
 def test_who_does_not_come_to_its_end_with_each_seed_loses_the_finals(tmp_path):
     content = run(tmp_path / "a", FINALS, failing=(7,))
     first = content["trials"][6]["repeats"]
-    assert content["best"] == content["trials"][8]["repeats"] != first
+    assert content["best"]["kept"] == content["trials"][8]["repeats"] != first
     content = run(tmp_path / "b", FINALS, failing=(7, 9))
-    assert content["best"] == first, "nobody is left: as without finals"
+    assert content["best"]["kept"] == first, "nobody is left: as without finals"
 
 
 def test_finals_of_fewer_trials_than_finalists(tmp_path):
-    content = run(tmp_path, replace(FINALS, trials=3, rerun_top_k=5), failing=(1, 2))
+    content = run(tmp_path, replace(FINALS, rungs=((3, 1.0), (3, 1.0))), failing=(1, 2))
     assert [t.get("repeats") for t in content["trials"]] == [None, None, None, 0, 0]
-    assert content["best"] == 0
+    assert content["best"]["kept"] == 0
 
 
 def test_settings_that_were_proposed_twice_are_one_finalist(tmp_path):
-    small = replace(FINALS, space=(("n_layers", (("choices", (1, 2)),)),), trials=6)
+    small = replace(FINALS, space=(("n_layers", (("choices", (1, 2)),)),))
     content = run(tmp_path, small)
     repeated = [content["trials"][t["repeats"]] for t in content["trials"][6:]]
     assert [t["chosen"] for t in repeated] == [{"n_layers": 1}] * 2 + [{"n_layers": 2}] * 2
@@ -201,7 +284,10 @@ def test_progress_says_what_is_trained_again(tmp_path, capsys):
     content = run(tmp_path, FINALS)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 10
-    assert f"trial 7 of 10 (trial {content['best'] + 1} again, seed 4): " in said[6]
+    assert (
+        f"trial 7 of 10 (trial {content['best']['kept'] + 1} again, seed 4, 1 of the budget): "
+        in said[6]
+    )
 
 
 def test_a_trial_that_cannot_be_read_is_made_again(tmp_path):

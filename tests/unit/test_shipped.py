@@ -8,6 +8,7 @@ import pytest
 from seqbench.config import load
 from seqbench.config.grid import grid, studies
 from seqbench.config.load import MODELS, ROOT
+from seqbench.core import store
 from seqbench.core.jobs import Study, filled
 
 DATA = {"claims", "published_values"}  # no configurations: what the report holds results against
@@ -47,32 +48,48 @@ def records(kind):
         yield folder.parts[0], "/".join(folder.parts[1:]), filled(job)
 
 
-def test_at_most_eight_configurations_are_shipped():
-    assert len(SHIPPED) <= 8
+def test_at_most_nine_configurations_are_shipped():
+    assert len(SHIPPED) <= 9
+
+
+def is_current(machine, folder):
+    """Whether present code made a record; older ones stay until they are made again, by what was asked for then."""
+    entry = store.read_entry(REFERENCE / machine, folder)
+    return entry.badge is None
 
 
 def test_every_published_record_is_asked_for_by_a_shipped_configuration():
     found = list(records("runs"))
     assert found
-    unasked = [f"{m}/{folder}" for m, folder, job in found if job not in asked().get(folder, [])]
+    unasked = [
+        f"{m}/{folder}" for m, folder, job in found
+        if folder not in asked() or (is_current(m, folder) and job not in asked()[folder])
+    ]  # fmt: skip
     assert unasked == []
 
 
 def test_every_published_trial_belongs_to_a_study_that_a_shipped_configuration_asks_for():
     """The study is the job: settings of a trial after the first are drawn in it."""
-    wanted = [study for name in SHIPPED for study in studies(shipped(name), MODELS)]
+    wanted = {}
+    for name in SHIPPED:
+        for study in studies(shipped(name), MODELS):
+            wanted.setdefault(study.path, []).append(study)
     summaries = {}
     for file in sorted(REFERENCE.glob("*/tune/*/*/*/study.json")):
         content = json.loads(file.read_text())
         study = Study.from_json(json.dumps(content["study"]))
-        assert study in wanted, file
+        made = next(file.parent.glob("trial-*/record.json")).parent.name
+        current = is_current(file.parts[-6], f"{study.path}/{made}")
+        assert study in wanted[study.path] if current else wanted[study.path], file
         summaries[file.parts[-6], study.path] = study, {t["number"]: t for t in content["trials"]}
     trials = 0
     for machine, folder, job in records("tune"):
         path, _, number = folder.rpartition("/trial-")
         study, by_number = summaries[machine, path]
         trial = by_number[int(number)]
-        assert plain(study.training_job(trial["chosen"], job["seed"]).to_dict()) == job, folder
+        assert (
+            plain(study.training_job(trial["chosen"], job["seed"], trial["share"]).to_dict()) == job
+        ), folder
         assert job["seed"] in (study.seed, *study.rerun_seeds), folder
         trials += 1
     assert trials
@@ -98,7 +115,7 @@ def test_a_shipped_configuration_says_how_it_is_run(name):
 def test_only_the_papers_batch_of_inference_changes_what_another_configuration_measures():
     """A measurement's folder holds neither the batch of inference nor the number of steps."""
     changed = {
-        tuple(sorted(job["steps"] for job in jobs))
+        tuple(sorted({job["steps"] for job in jobs}))
         for folder, jobs in asked().items()
         if "/measure/" in folder and any(job != jobs[0] for job in jobs)
     }

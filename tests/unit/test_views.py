@@ -102,7 +102,7 @@ def test_a_warning_says_what_its_value_should_be(code, limit, text):
 
 @pytest.mark.parametrize(("trial", "default", "text"), [(0, 0.05, "the default"), (3, 0.05, "trial 3"), (0, NAN, "trial 0")])  # fmt: skip
 def test_a_search_that_chose_the_default_says_so(trial, default, text):
-    row = {"track": "tuned", "dataset": "ml-1m", "seq_len": 200, "model": "sasrec", "chosen": "{}", "trials": 5, "failed": 0, "default": default, "median": 0.1,
+    row = {"track": "tuned", "dataset": "ml-1m", "seq_len": 200, "model": "sasrec", "chosen": "{}", "trials": 5, "failed": 0, "collapsed": 0, "default": default, "median": 0.1,
            "best": 0.1, "mean": NAN, "train_s": 10.0, "chosen_trial": trial}  # fmt: skip
     table = shown("search", searches=[row])
     assert dict(zip(heads(table), texts(table)[1], strict=True))["Chosen"] == text
