@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all browser lint parity bench bench-peers wheelhouse
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all faults browser lint parity bench bench-peers wheelhouse
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -131,6 +131,9 @@ test: setup  ## the fast tests: minutes; the slow ones, marked so, are for test-
 
 test-all: setup .venv/.setup-test  ## all tests that this machine can run
 	$(PYTEST) --ignore=tests/browser
+
+faults: setup  ## kills at random moments of every stage against a run that nobody killed, an hour and more; FAULTS_KILLS= (300), FAULTS_SEED= (0)
+	$(BIN)/python tests/faults/kills.py --kills $(or $(FAULTS_KILLS),300) --seed $(or $(FAULTS_SEED),0) --out results/faults
 
 browser: setup .venv/.setup-browser  ## the page in the Chromium of this machine; SEQBENCH_BROWSER names another one, SEQBENCH_NO_SKIP=1 wants one
 	$(PYTEST) tests/browser

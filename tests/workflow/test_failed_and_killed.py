@@ -55,6 +55,32 @@ def test_a_killed_run_leaves_no_process_and_no_lock_to_remove(stubbed, tmp_path)
     assert "Nothing to be done" in snakemake(stubbed, work, *arguments).text
 
 
+def test_of_two_runs_that_start_at_once_one_computes_and_one_is_told_who_does(stubbed, tmp_path):
+    config, work = write(tmp_path / "short.yaml", SHORT), tmp_path / "work"
+    work.mkdir()
+    arguments = ["report", "--cores", "2", "--configfile", DEMO, config]
+    logs, both = [tmp_path / "0.log", tmp_path / "1.log"], []
+    for log in logs:
+        with log.open("wb") as file:
+            both.append(
+                subprocess.Popen(
+                    command(stubbed, *arguments), cwd=work, env={**os.environ, "SEQBENCH_STUB_HANG": "sasrec"},
+                    stdout=file, stderr=file,
+                )
+            )  # fmt: skip
+    hanging = work / "hanging"
+    until(lambda: hanging.exists() and hanging.read_text())
+    until(lambda: any(run.poll() is not None for run in both))
+    loser = next(number for number, run in enumerate(both) if run.poll() is not None)
+    winner = both[1 - loser]
+    assert both[loser].returncode and winner.poll() is None
+    said = logs[loser].read_text().strip().splitlines()[-1]
+    assert f"in use by process {winner.pid}: wait for it, or end it" in said
+    winner.kill()
+    winner.wait()
+    until(lambda: not Path(f"/proc/{hanging.read_text()}").exists())
+
+
 def test_what_data_need_comes_first_and_what_failed_comes_last(stubbed, tmp_path):
     demo = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["datasets"]["demo"]
     more = {
