@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
-from seqbench.config.load import check_given, validate
+from seqbench.config.load import check_given, checked
 from seqbench.core import failures, integrity, runs
 from seqbench.core.errors import UserError
 
@@ -18,7 +18,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 try:
     check_given(workflow.configfiles, sys.argv[1:])
-    config = validate(config)
+    config = checked(config, workflow.overwrite_configfiles)
 except UserError as error:
     sys.exit(f"error: {error}")
 
