@@ -52,11 +52,8 @@ demo: setup  ## the whole comparison on small synthetic data: CPU, minutes, no d
 	@echo "The report is at file://$(CURDIR)/report/index.html"
 
 MERGED = $(if $(CONFIGFILES)$(CONFIG),--configfile $(or $(CONFIGFILES),$(CONFIG)))
-# Before Snakemake reads the files: of one that it cannot read it names neither line nor fault.
-CHECKED = $(if $(CONFIGFILES)$(CONFIG),@$(BIN)/python -m seqbench config $(or $(CONFIGFILES),$(CONFIG)))
 
 report: setup  ## the comparison of config/config.yaml; CONFIGFILES= files merged over it
-	$(CHECKED)
 	$(BIN)/snakemake --cores $(CORES) report $(MERGED)
 	@echo "The report is at file://$(CURDIR)/report/index.html"
 
@@ -84,11 +81,9 @@ plan: setup  ## jobs, hours and disk before anything starts; CONFIGFILES= as for
 	@$(BIN)/python -m seqbench plan $(or $(CONFIGFILES),$(CONFIG))
 
 check: setup  ## fail if a result is implausible (a trained model below Popularity, a missing record); CONFIGFILES= as for the run
-	$(CHECKED)
 	$(BIN)/snakemake --cores $(CORES) check $(MERGED)
 
 publish: setup  ## write what is committed: results/reference/<machine>/, the page of all machines, the README's findings; CONFIGFILES= as for the run
-	$(CHECKED)
 	$(BIN)/snakemake --cores $(CORES) publish $(MERGED)
 
 # Status 3, "cannot tell", does not fail; the command itself tells it apart.
@@ -107,7 +102,6 @@ equal: setup  ## prove that OLD=<revision> and NEW=<revision> (default HEAD) giv
 	$(BIN)/python -m tools.gate equal --write $(OLD) $(NEW)
 
 tune: setup  ## equal tuning: so many trials per model and dataset; CONFIGFILES= files merged over config/config.yaml
-	$(CHECKED)
 	$(BIN)/snakemake --cores $(CORES) tune $(MERGED)
 
 accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the trials; CONFIGFILES= as for the search

@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
-from seqbench.config.load import check_given, validate
+from seqbench.config.load import check_given, checked
 from seqbench.core import deadline, failures, integrity, runs
 from seqbench.core.errors import UserError
 
@@ -18,7 +18,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 try:
     check_given(workflow.configfiles, sys.argv[1:])
-    config = validate(config)
+    config = checked(config, workflow.overwrite_configfiles)
     if workflow.is_main_process:
         deadline.announce(config.get("deadline_s"))
 except UserError as error:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import copy
 import json
-import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
@@ -24,11 +24,12 @@ from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
 from ..core.yaml_files import read, read_mapping
 from .grid import base_training, rungs, studies
-from .messages import explain, instead, renamed, show
+from .messages import LARGEST, explain, instead, renamed, show
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = ROOT / "config" / "config.yaml"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 MODELS = ROOT / "models"
 TEMPLATES = "__use_yte__"  # the key with which Snakemake evaluates expressions of a file
@@ -37,11 +38,11 @@ SOURCES = ROOT / "seqbench" / "config" / "sources.py"
 
 def _is_integer(_: Any, value: Any) -> bool:
     """No bool, and no whole float either: 50.0 would name a folder L50.0 that no rule makes."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _is_number(checker: Any, value: Any) -> bool:
-    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+    return _is_integer(checker, value) or (isinstance(value, float) and abs(value) <= LARGEST)
 
 
 _Validator = validators.extend(
@@ -50,6 +51,14 @@ _Validator = validators.extend(
         {"integer": _is_integer, "number": _is_number}
     ),
 )
+
+
+class BadConfig(UserError):
+    """A key or value that is not allowed; ``problem`` names the key and says what to do, ``where`` the file that brings it."""
+
+    def __init__(self, problem: str, where: str = "config"):
+        super().__init__(f"{where}: {problem}")
+        self.problem = problem
 
 
 def validate(
@@ -61,18 +70,18 @@ def validate(
     the code that reads them, and a filled value would win over a block of lower precedence.
 
     Raises:
-        UserError: a key or value that is not allowed, in one line.
+        BadConfig: a key or value that is not allowed, in one line.
     """
     for problem in renamed(config):
-        raise UserError(f"config: {problem}")
-    schema = read(schema_path)
+        raise BadConfig(problem)
+    schema = _schema(schema_path)
     error = best_match(_Validator(schema).iter_errors(config))
     if error is not None:
-        raise UserError(f"config: {explain(error)}")
+        raise BadConfig(explain(error))
     filled = without_removed(_with_defaults(copy.deepcopy(dict(config)), schema))
     _expand_paths(filled)
     for problem in _problems(filled, models_dir):
-        raise UserError(f"config: {problem}")
+        raise BadConfig(problem)
     return filled
 
 
@@ -82,10 +91,36 @@ def load(files: Iterable[Path] = ()) -> dict[str, Any]:
     Raises:
         UserError: a file that is not there, or a key or value that is not allowed.
     """
+    files = tuple(files)
     config: dict[str, Any] = {}
-    for file in (ROOT / "config" / "config.yaml", *files):
+    for file in (DEFAULT, *files):
         config = merged(config, read_mapping(file))
-    return validate(config)
+    return checked(config, files)
+
+
+def checked(config: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
+    """As `validate`, of what these files over that of the project, and perhaps ``--config``, make up.
+
+    Raises:
+        BadConfig: what is not allowed, with the first file from which on it stands there.
+    """
+    try:
+        return validate(config)
+    except BadConfig as error:
+        below: dict[str, Any] = {}
+        where = None
+        for file in (DEFAULT, *files):
+            below = merged(below, read_mapping(file))
+            where = (where or str(file)) if _problem(below) == error.problem else None
+        raise BadConfig(error.problem, where or "--config") from None
+
+
+def _problem(config: Mapping[str, Any]) -> str | None:
+    try:
+        validate(config)
+    except BadConfig as error:
+        return error.problem
+    return None
 
 
 def check_given(files: Iterable[Path], command: Sequence[str]) -> None:
@@ -107,6 +142,18 @@ def check_given(files: Iterable[Path], command: Sequence[str]) -> None:
             raise UserError(
                 f"{option} stands twice in the command, and Snakemake reads the last only; name all after one {option}"
             )
+
+
+def check_files(files: Iterable[Path]) -> None:
+    """End the program with one line, if one of the files is none that can be read."""
+    try:
+        for file in files:
+            if not read_mapping(file):
+                raise UserError(
+                    f"{file}: holds no keys, and Snakemake takes none such; take it out"
+                )
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def merged(below: Any, above: Any) -> Any:
@@ -133,6 +180,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+@lru_cache
+def _schema(path: Path) -> dict[str, Any]:
+    return read(path)
+
+
 def _with_defaults(block: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     for key, sub in schema.get("properties", {}).items():
         if "default" in sub:
@@ -157,14 +209,14 @@ def _expand_paths(config: dict[str, Any]) -> None:
         try:
             path = str(Path(text).expanduser()) if text.startswith("~") else text
         except RuntimeError:
-            raise UserError(f"config: {key} = {show(text)}: has no such home folder; write it out") from None  # fmt: skip
+            raise BadConfig(f"{key} = {show(text)}: has no such home folder; write it out") from None  # fmt: skip
         variable = re.search(r"\$(\w+|\{\w+\})", path)
         if variable and not Path(path).exists():
-            raise UserError(
-                f"config: {key} = {show(text)}: {variable[0]} is not expanded here; write the folder out, or ~ for the home folder"
+            raise BadConfig(
+                f"{key} = {show(text)}: {variable[0]} is not expanded here; write the folder out, or ~ for the home folder"
             )
         if "\0" in path or any("\ud800" <= c <= "\udfff" for c in path):
-            raise UserError(f"config: {key} = {show(text)}: is no path; take the zero byte or half a character out")  # fmt: skip
+            raise BadConfig(f"{key} = {show(text)}: is no path; take the zero byte or half a character out")  # fmt: skip
         block[name] = path
 
 

@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 
 from ..core.yaml_files import with_point
 
+LARGEST = 10**15  # of any number: more is a slip of the hand, which ends in an overflow hours later
 NO_MORE = "(?!\n)"  # behind the end of a pattern: `$` alone also stands before a last line break
 # Keys of earlier configurations by the new one; * stands for any names.
 RENAMED = {
@@ -71,6 +72,8 @@ def _rule(error: ValidationError) -> str:
         needed = _or(value)
         if isinstance(error.instance, float) and not math.isfinite(error.instance):
             needed = needed.replace("a number", "a finite number")
+        elif isinstance(error.instance, int | float) and abs(error.instance) > LARGEST:
+            needed += f" of at most {len(str(LARGEST)) - 1} digits"
         return f"must be {needed}{text_hint(error.instance)}"
     rules = {
         "minimum": f"must be at least {value}",

@@ -47,11 +47,11 @@ def test_without_models_to_measure_nothing_is_measured(checkout, tmp_path):
     [
         (
             ["--config", "sedes=3"],
-            "error: config: sedes = 3: unknown key; allowed: data_dir, datasets",
+            "error: --config: sedes = 3: unknown key; allowed: data_dir, datasets",
         ),
         (
             ["--config", "run={seeds: [1, 2]}"],
-            "error: config: run.seeds[1] = '2': must be an integer; a number nested in --config arrives as text",
+            "error: --config: run.seeds[1] = '2': must be an integer; a number nested in --config arrives as text",
         ),
         (
             ["--config", "data_dir=a", "--config", "run=b"],
@@ -104,6 +104,31 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(checkout, tmp_path):
     assert result.status != 0 and result.text.splitlines()[-1] == (
         f"error: {file}: run stands in line 1 and in line 3, and one of them would be lost; keep one"
     )
+
+
+NO_CONFIGURATION = {
+    "missing.yaml": (None, "No such file or directory; name a configuration file"),
+    "folder.yaml": ("folder", "Is a directory; name a configuration file"),
+    "utf-16.yaml": ("run: {seeds: [1]}".encode("utf-16"), "is no UTF-8"),
+    "broken.yaml": (b"run: {seeds: [1\n", ", line 2: is no YAML: while parsing a flow sequence"),
+    "empty.yaml": (b"# nothing\n", "holds no keys, and Snakemake takes none such; take it out"),
+    "key.yaml": (b"run: {seeed: [1]}", "run.seeed = [1]: unknown key; did you mean 'seeds'? allowed"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_file_that_snakemake_cannot_read_is_one_line_of_ours(checkout, tmp_path):
+    """Snakemake itself reads them before the Snakefile; the project's profiles come first."""
+    for name, (content, said) in NO_CONFIGURATION.items():
+        file = tmp_path / name
+        if content == "folder":
+            file.mkdir()
+        elif content:
+            file.write_bytes(content)
+        result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, file)
+        assert result.status != 0 and "Traceback" not in result.text, result.text
+        last = result.text.splitlines()[-1]
+        assert last.startswith(f"error: {file}") and said in last
 
 
 AWKWARD = '{dataset} {wildcards.dataset} {0} {{}} \'s "q" $(touch told) `touch told` $HOME ;\\ %'
