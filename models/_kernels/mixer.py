@@ -15,22 +15,29 @@ from torch import Tensor
 from models._compiled import LOG2_E, ZERO, call
 from models._scan import MixerParams
 from models._scan.numba_cpu import CHUNK, columns
-from models._scan.numba_mixer import _convolved, _forward, _step_inputs
+from models._scan.numba_mixer import SPAN, _convolved, _step_inputs, behind_first_product
 from models._simd import LANES, VECTORS, exp2_below, fma, load, sigmoid, softplus, splat, store
 from models._tiles import multiply, scratch
 
 TOGETHER = 4  # states
-SPAN = 8  # positions between two looks at what is forgotten
+LOOK = 8  # positions between two looks at what is forgotten
 FORGOTTEN = np.float32(-40)  # base-2 logarithm of a decay: 65,536 times below what float32 resolves
 
 
-def mixer(x: Tensor, p: MixerParams) -> Tensor:
-    """As models._scan.mamba_mixer, of a layer that ``numba_mixer.fits``: x (B, L, D) -> (B, L, D)."""
-    x, rank = x.contiguous(), p.dt_proj.shape[1]
-    out, states = torch.empty_like(x), p.A_log.shape[1]
+def mixer(x: Tensor, p: MixerParams, items: Tensor | None) -> Tensor:
+    """As models._scan.mamba_mixer, of a layer that ``numba_mixer.fits``.
+
+    x (B, L, D), or (V, D) for all of items (B, L), whose first product is computed once -> (B, L, D).
+    """
+    rank, states, width = p.dt_proj.shape[1], p.A_log.shape[1], x.shape[-1]
+    if items is None:
+        x, items = x.contiguous(), torch.empty(0, 0, dtype=torch.int64)
+        out = torch.empty_like(x)
+    else:
+        x, out = F.linear(x, p.in_proj), x.new_empty(*items.shape, width)
     x_proj = p.x_proj[columns(rank, states)]
     matrices = (t.T.contiguous() for t in (p.in_proj, x_proj[: 2 * states], p.out_proj))
-    call(_mixer, len(x), x, *matrices, x_proj[2 * states :], *_small(p), p.D, out)
+    call(_mixer, len(out), x, items, *matrices, x_proj[2 * states :], *_small(p), p.D, out)
     return out
 
 
@@ -63,21 +70,36 @@ def _small(p: MixerParams) -> tuple[Tensor, ...]:
 
 @njit(**VECTORS)
 def _mixer(
-    first, last, x, in_proj, x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias, rates, D, out
+    first, last, x, index, in_proj, x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias, rates,
+    D, out,
 ):  # fmt: skip
-    length, (states, channels), chunks = x.shape[1], rates.shape, -(-x.shape[1] // CHUNK)
-    narrow = x_proj.shape[1] + len(steps)
-    wide = scratch(length * 2 * channels).reshape(1, length, 2 * channels)
-    u = scratch(length * channels).reshape(1, length, channels)
-    y = scratch(length * channels).reshape(1, length, channels)
-    projected = scratch(length * narrow).reshape(1, length, narrow)
-    kept = scratch(chunks * rates.size).reshape(1, chunks, states, channels)
+    length, channels, width = out.shape[1], len(out_proj), out.shape[2]
+    wide, n_wide, a = scratch(length * 2 * channels), 2 * channels, x.reshape(-1)
+    narrow, chunks = x_proj.shape[1] + len(steps), -(-length // CHUNK)
+    wide_, zeros = wide.reshape(length, n_wide), np.zeros(n_wide, np.float32)
+    u = scratch(length * channels).reshape(length, channels)
+    y = scratch(length * channels).reshape(length, channels)
+    projected = scratch(length * narrow).reshape(length, narrow)
+    kept = scratch(chunks * rates.size).reshape(chunks, *rates.shape)
     no_reset = np.zeros(length, np.bool_)
     for b in range(first, last):
-        _forward(
-            0, 1, x[b : b + 1], in_proj, x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias,
-            rates, D, no_reset, wide, u, projected, y, kept, out[b : b + 1],
-        )  # fmt: skip
+        kept[0] = ZERO
+        for begin in range(0, length, SPAN):
+            n, place = min(SPAN, length - begin), (b * length + begin) * width
+            if len(index):
+                for t in range(begin, begin + n):
+                    item = index[b, t]
+                    for e in range(0, n_wide, LANES):
+                        store(wide_, (t, e), load(x, (item, e)))
+            else:
+                multiply(
+                    n, n_wide, width, a, place, width, 1, in_proj.reshape(-1), 0, n_wide,
+                    zeros, 0, 0, wide, begin * n_wide, n_wide,
+                )  # fmt: skip
+            behind_first_product(
+                begin, n, wide_, x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias,
+                rates, D, no_reset, u, projected, y, kept, out[b],
+            )  # fmt: skip
 
 
 @njit(**VECTORS)
@@ -93,7 +115,7 @@ def _last(
     wide_, u_ = wide.reshape(length, channels), u.reshape(length, channels)
     weights_ = weights.reshape(length, narrow)
     zeros = np.zeros(max(channels, states), np.float32)
-    memory = scratch(2 * SPAN * LANES).reshape(2, SPAN, LANES)
+    memory = scratch(2 * LOOK * LANES).reshape(2, LOOK, LANES)
     for b in range(first, last):
         n = lengths[b]
         multiply(
@@ -129,7 +151,7 @@ def _last_of_channels(e, stop, u, weights, dt_proj, dt_bias, rates, memory, out)
     alive = np.ones(states // TOGETHER, np.bool_)
     steps = np.empty(LANES, np.float32)
     while stop > 0 and alive.any():
-        begin = max(0, stop - SPAN)
+        begin = max(0, stop - LOOK)
         for t in range(stop - 1, begin - 1, -1):
             step = load(dt_bias, (e,))
             for r in range(len(dt_proj)):

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import _cost, _kernels, _numba
@@ -193,7 +194,7 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
         if _kernels.infers(x):
             from models._kernels import mixer
 
-            return mixer.mixer(x, p)
+            return mixer.mixer(x, p, None)
         from models._scan import numba_mixer
 
         return numba_mixer.mamba_mixer(x, *p)
@@ -213,6 +214,18 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     delta = _kernels.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
     y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
     return _kernels.linear(y, p.out_proj)
+
+
+def mamba_mixer_of_items(table: Tensor, items: Tensor, params: MixerParams) -> Tensor:
+    """``mamba_mixer`` of rows of table (V, D), where nothing is trained: items (B, L) -> (B, L, D).
+
+    Compiled by numba; what the first product makes of an item is computed once.
+    """
+    if not _fits(params):
+        return mamba_mixer(F.embedding(items, table), params, "numba")
+    from models._kernels import mixer
+
+    return mixer.mixer(table, params, items)
 
 
 def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
