@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import _cost, _kernels, _numba
@@ -187,17 +188,16 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
-    if backend == "numba" and _kernels.infers(x):
-        from models._kernels import mixer
-
-        return mixer.mixer(x, *_on_cpu(p))
-    rank, state_size = p.dt_proj.shape[1], p.A_log.shape[1]
+    state_size = p.A_log.shape[1]
     compiled = backend == "numba" and not _cost.is_counting()
-    if compiled and _kernels.trains_whole(x):
+    if compiled and _kernels.trains_whole(x) and _fits(p):
+        if _kernels.infers(x):
+            from models._kernels import mixer
+
+            return mixer.mixer(x, p, None)
         from models._scan import numba_mixer
 
-        if numba_mixer.fits(x.shape[-1], len(p.A_log), state_size, rank):
-            return numba_mixer.mamba_mixer(x, *p)
+        return numba_mixer.mamba_mixer(x, *p)
     if compiled:  # two products, as copies of a product's halves would take longer
         u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
     else:
@@ -216,21 +216,34 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     return _kernels.linear(y, p.out_proj)
 
 
+def mamba_mixer_of_items(table: Tensor, items: Tensor, params: MixerParams) -> Tensor:
+    """``mamba_mixer`` of rows of table (V, D), where nothing is trained: items (B, L) -> (B, L, D).
+
+    Compiled by numba; what the first product makes of an item is computed once.
+    """
+    if not _fits(params):
+        return mamba_mixer(F.embedding(items, table), params, "numba")
+    from models._kernels import mixer
+
+    return mixer.mixer(table, params, items)
+
+
 def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
     """``mamba_mixer`` at the last of lengths (B,) positions, where nothing is trained: (B, L, D) -> (B, D).
 
     Compiled by numba.
     """
+    if not _fits(params):
+        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
     from models._kernels import mixer
 
-    return mixer.last(x, *_on_cpu(params), lengths)
+    return mixer.last(x, params, lengths)
 
 
-def _on_cpu(p: MixerParams) -> tuple[Tensor, ...]:
-    """The weights as models._kernels.mixer takes them."""
-    A, taps = -torch.exp(p.A_log), p.conv_weight[:, 0]
-    parts = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, A, p.D, p.out_proj)
-    return p.in_proj, taps, *parts
+def _fits(p: MixerParams) -> bool:
+    from models._scan import numba_mixer
+
+    return numba_mixer.fits(p.in_proj.shape[1], *p.A_log.shape, p.dt_proj.shape[1])
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:
