@@ -132,19 +132,31 @@ def epoch_batches(
 
     With ``bucket_by_length`` windows of similar length share a batch. Every window occurs once.
     """
-    order = rng.permutation(len(windows.start))
-    counted = windows.counted(order, step_counts)
+    n = len(windows.start)
+    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+    rng.shuffle(order)  # as rng.permutation, in half its memory
     if bucket_by_length:
-        pool = (np.cumsum(counted) - counted) // (POOL_BATCHES * per_step)
-        # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
-        length = windows.length[order]
-        rising = np.where(pool % 2 == 0, length, -length)
-        order = order[np.lexsort((rising, pool))]
-        counted = windows.counted(order, step_counts)
-    batch = (np.cumsum(counted) - counted) // per_step
-    cuts = np.flatnonzero(np.diff(batch)) + 1
-    batches = np.split(order, cuts)
+        for number, pool in _parts(windows, order, POOL_BATCHES * per_step, step_counts):
+            # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
+            length = windows.length[pool]
+            pool[:] = pool[np.argsort(length if number % 2 == 0 else -length, kind="stable")]
+    batches = [batch for _, batch in _parts(windows, order, per_step, step_counts)]
     return [batches[i] for i in rng.permutation(len(batches))] if bucket_by_length else batches
+
+
+def _parts(
+    windows: Windows, order: np.ndarray, per_part: int, step_counts: str
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Views of ``order``, each with windows that begin among the same ``per_part`` of what is counted, and their numbers."""
+    if windows.last_only and (step_counts != PREDICTIONS or not windows.predictions):
+        cuts = np.arange(0, len(order), per_part)
+        numbers = range(len(cuts))
+    else:
+        own = windows.counted(order, step_counts)
+        part = ((np.cumsum(own) - own) // per_part).astype(np.int64)
+        cuts = np.flatnonzero(np.diff(part, prepend=-1))
+        numbers = part[cuts].tolist()
+    return zip(numbers, np.split(order, cuts[1:]), strict=True)
 
 
 class Gatherer:
