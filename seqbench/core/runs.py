@@ -11,9 +11,12 @@ import fcntl
 import os
 import platform
 import re
+import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 from .processes import boot
@@ -54,11 +57,12 @@ def register(snakemake: Path) -> bool:
 
 
 def begin(snakemake: Path) -> None:
-    """Say that this run computes from now on.
+    """Say that this run computes from now on, and make it end by SIGTERM whatever it does then.
 
     Raises:
         UserError: another one does.
     """
+    _unblock(signal.SIGTERM)
     try:
         file = os.open(snakemake / "runs/computes.lock", os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,6 +71,17 @@ def begin(snakemake: Path) -> None:
         raise UserError(in_use(snakemake) or f"{snakemake}: another run computes here") from None
     except OSError:  # cannot be written, or a file system without locks
         pass
+
+
+def _unblock(number: int) -> None:
+    """Call the handler of a signal in a thread: Snakemake's waits for a lock, for ever where the main thread holds it."""
+    handler = signal.getsignal(number)
+    if callable(handler):
+
+        def handle(*arguments: Any) -> None:
+            threading.Thread(target=handler, args=arguments, daemon=True).start()
+
+        signal.signal(number, handle)
 
 
 def in_use(snakemake: Path) -> str | None:

@@ -15,6 +15,7 @@ from .disk import write_atomically
 from .display import TABLES
 from .errors import Damaged, UserError
 from .integrity import SUMS, check_tables
+from .ownership import is_owned
 from .store import AGAIN, read_json
 
 DECIDES = "nothing"
@@ -46,8 +47,12 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[st
     """What `write` wrote, types included: tables by name, facts of the datasets, settings.
 
     Raises:
-        UserError: a table is missing or damaged, or lacks what tables of this version hold.
+        UserError: a table is missing or damaged, or lacks what tables of this version hold; or somebody writes them now.
     """
+    if is_owned(folder):
+        raise UserError(
+            f"{folder}: tables are being written; run the same command again when they are"
+        )
     frames = {name: _table(folder / f"{name}.parquet", own) for name, own in TABLES.items()}
     rest = _mapping(folder / "datasets.json"), _mapping(folder / "settings.json", SETTINGS)
     check_tables(folder)

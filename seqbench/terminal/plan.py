@@ -19,7 +19,7 @@ from ..config.model_files import MODELS, is_trainable, model_config_fields, show
 from ..core import provenance, records
 from ..core.errors import UserError
 from ..core.jobs import MeasurementJob, TrainingJob
-from ..core.store import Entry, published, read_dataset
+from ..core.store import Entry, published, read_dataset, recover
 
 GROUP = ["dataset", "track", "kind"]
 COLUMNS = (*GROUP, "jobs", "done", "unknown", "hours_low", "hours_high", "disk_bytes", "disk_unknown", "machines")  # fmt: skip
@@ -47,6 +47,7 @@ def plan(grid: Grid, reference: Path, results: Path, device_kind: str, cores: in
     reference, results: records that inform; what `results` holds is done. Hours are core-hours of trainings (of a GPU if
     it computes) and hours of the whole machine of measurements; jobs that are `unknown` are not in them.
     """
+    recover(reference)
     evidence = Evidence(reference, results, device_kind, cores)
     jobs = [*grid.trainings, *grid.measurements]
     rows = [evidence.row(job, _done(job, results)) for job in jobs]

@@ -82,13 +82,9 @@ class Place:
         self.mark = f"{root}-{os.getpid()}"
         self.leases.mkdir()
         for part in PARTS:
-            copy, source = (
-                (shutil.copytree, ROOT / part)
-                if (ROOT / part).is_dir()
-                else (shutil.copy2, ROOT / part)
-            )
             (self.checkout / part).parent.mkdir(parents=True, exist_ok=True)
-            copy(source, self.checkout / part)
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+            copy(ROOT / part, self.checkout / part)
         for name, (before, after) in CHANGED.items():
             file = self.checkout / name
             text = file.read_text()
@@ -229,7 +225,7 @@ def ends_by(place, kill, process, send=True):
         Lost: something lives on.
     """
     number = getattr(signal, kill.signal)
-    if send:
+    if send and process.poll() is None:
         with suppress(ProcessLookupError):
             (os.killpg if kill.group else os.kill)(process.pid, number)
     try:

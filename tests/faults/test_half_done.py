@@ -3,11 +3,15 @@
 import signal
 import sys
 
+import pandas as pd
 import psutil
 import pytest
 from real_processes import LIMIT_S, is_gone, said, start, until
 
-from seqbench.core import disk, processes, store
+from seqbench.core import disk, processes, store, table_files
+from seqbench.core.display import TABLES
+from seqbench.core.errors import UserError
+from seqbench.core.ownership import owned
 
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="the kernel ends a process with its parent"
@@ -79,6 +83,15 @@ def test_nothing_is_made_for_a_publication_that_is_refused(tmp_path):
     with pytest.raises(ZeroDivisionError), store.publishing(tmp_path / "results/reference"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_are_not_read_while_they_are_written(tmp_path):
+    """Half of them would be new: damaged, as their checksums tell it, and then set aside."""
+    settings = {"margin": 0.1, "focal_model": "sasrec", "models": [], "environments": []}
+    table_files.write(tmp_path, {name: pd.DataFrame() for name in TABLES}, {}, settings)
+    with owned(tmp_path), pytest.raises(UserError, match="are being written"):
+        table_files.read(tmp_path)
+    assert table_files.read(tmp_path)[2] == settings
 
 
 # Stands in for a page whose figures are being drawn.

@@ -132,3 +132,26 @@ def test_of_two_runs_that_both_found_no_lock_one_computes(tmp_path):
     assert third.stdout.readline() == "computes\n"
     third.kill()
     third.wait()
+
+
+# Snakemake's handler takes a lock, which its main thread holds while it selects jobs.
+TERM = """
+import os, signal, sys, threading
+from pathlib import Path
+from seqbench.core import runs
+lock, ended = threading.Lock(), threading.Event()
+def gracefully(*_):
+    with lock:
+        ended.set()
+signal.signal(signal.SIGTERM, gracefully)
+runs.begin(Path(sys.argv[1]))
+with lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+ended.wait()
+"""
+
+
+def test_a_run_that_is_ended_while_it_selects_jobs_ends(tmp_path):
+    run = start(TERM, tmp_path)
+    run.communicate(timeout=LIMIT_S)
+    assert run.returncode == 0
