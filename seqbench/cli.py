@@ -11,12 +11,41 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 from .core import deadline
-from .core.errors import Damaged, MachineError, UserError, is_of_machine, words
+from .core.errors import Damaged, MachineError, UserError, is_of_machine, shown, words
 from .core.ownership import owned
 from .core.processes import end_with_who_asked
 from .hardware.leases import EXCLUSIVE, SHARED, WHOLE, ask_for_gpu, holding
+
+LONGEST_MESSAGE = 500  # characters, of one about the words of a command
+
+
+class _Parser(argparse.ArgumentParser):
+    """Options as they are said, or one line on what is wrong with them."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> argparse.Namespace:
+        found = super().parse_args(*args, **kwargs)
+        for name, value in vars(found).items():
+            # `--out=--` leaves an empty list where one value is due.
+            if isinstance(value, list) and name not in ("CONFIGFILES", "configfile"):
+                self.error(f"argument {name}: expected one value")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        text = shown(message)
+        half = LONGEST_MESSAGE // 2
+        super().error(text if len(text) <= LONGEST_MESSAGE else f"{text[:half]}...{text[-half:]}")
+
+
+def text(given: str) -> str:
+    """A name that can be written into a file."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{given!r}: is no text in UTF-8") from None
+    return given
 
 
 def positive(text: str) -> float:
@@ -31,12 +60,12 @@ def positive(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1."""
+    """A whole number of at least 1 that a C library takes."""
     try:
         value = int(text)
     except ValueError:
         value = 0
-    if value < 1:
+    if not 1 <= value < 2**31:
         raise argparse.ArgumentTypeError(f"{text}: not a positive whole number")
     return value
 
@@ -87,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, UnicodeDecodeError) as error:
         if is_of_machine(error):
             return _refused(error, MachineError.status)
-        if arguments.verb is _train:  # a crash, of which its supervisor makes a record
+        wrong_path = isinstance(error, NotADirectoryError)
+        if arguments.verb is _train and not wrong_path:  # of a crash its supervisor makes a record
             raise
         return _refused(error)
 
@@ -98,7 +128,7 @@ def _refused(error: Exception, status: int = UserError.status) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="seqbench", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="seqbench", description=__doc__, allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="verb")
 
     def add(verb_name: str, verb: Callable, text: str, *options: str) -> None:
@@ -162,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 _PATH = {"type": place, "required": True}
 # A name with a question mark is the same option where it may be left out.
 _OPTIONS: dict[str, dict] = {
-    "name": {"required": True, "help": "name of the dataset in the configuration"},
+    "name": {"type": text, "required": True, "help": "name of the dataset in the configuration"},
     "definition": {"required": True, "help": "its block in the configuration as JSON"},
     "data-dir": {**_PATH, "help": "folder with the publishers' files; downloads go there"},
     "out": {**_PATH, "help": "where the result goes"},
@@ -363,7 +393,7 @@ def _command(a: argparse.Namespace) -> None:
     from .core.records import read_record
     from .core.store import Entry
 
-    folder = a.RECORD.resolve()
+    folder = Path(os.path.realpath(a.RECORD))  # of links that lead to each other too
     parts = folder.parts
     below = [i for i, part in enumerate(parts) if part in ("runs", "tune")]
     if not below or not (folder / "record.json").is_file():

@@ -427,7 +427,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
         json.dumps(value, allow_nan=False)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: not JSON ({error}); pass what the workflow prints") from None
     if not isinstance(value, dict):
         raise UserError(
