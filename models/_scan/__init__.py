@@ -58,6 +58,10 @@ class MixerParams(NamedTuple):
     D: Tensor  # (E,)
     out_proj: Tensor  # (D, E)
 
+    def rates(self) -> Tensor:
+        """A (E, N) = -exp(A_log), in float32 at least."""
+        return -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log)
+
 
 @dataclass(frozen=True)
 class ScanChoice:
@@ -191,28 +195,18 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
         from models._kernels import mixer
 
         return mixer.mixer(x, *_on_cpu(p))
-    rank, state_size = p.dt_proj.shape[1], p.A_log.shape[1]
-    compiled = backend == "numba" and not _cost.is_counting()
-    if compiled and _kernels.trains_whole(x):
+    if backend == "numba" and not _cost.is_counting():
         from models._scan import numba_mixer
 
-        if numba_mixer.fits(x.shape[-1], len(p.A_log), state_size, rank):
-            return numba_mixer.mamba_mixer(x, *p)
-    if compiled:  # two products, as copies of a product's halves would take longer
-        u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
-    else:
-        u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)
+        if numba_mixer.fits(p):
+            trains = _kernels.trains_whole(x)
+            return (numba_mixer.mamba_mixer if trains else numba_mixer.in_parts)(x, p)
+    u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
-    step_B_C = _kernels.linear(u, p.x_proj)  # (B, L, R + 2N)
-    A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
-    if compiled:
-        from models._scan import numba_cpu
-
-        y = numba_cpu.projected_scan(u, step_B_C, p.dt_proj, A, p.D, z, p.dt_bias)
-        return _kernels.linear(y, p.out_proj)
-    step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
+    states = p.A_log.shape[1]
+    step, B, C = _kernels.linear(u, p.x_proj).split([p.dt_proj.shape[1], states, states], dim=-1)
     delta = _kernels.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
-    y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
+    y = selective_scan(u, delta, p.rates(), B, C, p.D, z, p.dt_bias, backend=backend)
     return _kernels.linear(y, p.out_proj)
 
 
@@ -228,9 +222,8 @@ def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
 
 def _on_cpu(p: MixerParams) -> tuple[Tensor, ...]:
     """The weights as models._kernels.mixer takes them."""
-    A, taps = -torch.exp(p.A_log), p.conv_weight[:, 0]
-    parts = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, A, p.D, p.out_proj)
-    return p.in_proj, taps, *parts
+    parts = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, p.rates(), p.D, p.out_proj)
+    return p.in_proj, p.conv_weight[:, 0], *parts
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:
