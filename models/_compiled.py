@@ -161,12 +161,6 @@ def sigmoid(x):
 
 
 @njit(inline="always")
-def tanh(x):
-    """2 sigmoid(2x) - 1; its absolute error is that of float32 numbers near 1."""
-    return TWO / (ONE + exp2(np.float32(-2) * LOG2_E * x)) - ONE
-
-
-@njit(inline="always")
 def softplus(x):
     """max(x, 0) + log(1 + q) with q = exp(-|x|), by log(1 + q) = 2 artanh(q / (2 + q))."""
     q = exp2(-LOG2_E * abs(x))

@@ -10,7 +10,7 @@ them where a machine has narrower ones.
     + - * /, fma(a, b, c) = a b + c
     at_least(low, v), at_most(high, v)              NaN in v stays
     add_sums(array, index, (v, w, ...))             array[index], the next, ... += sum of v, of w, ...
-    exp2_below, sigmoid, softplus                   of each number
+    exp2_below, sigmoid, tanh, softplus             of each number
     softplus_and_slope                              softplus and its derivative, sigmoid
 
 Functions that use these are compiled with VECTORS: ``exp2_below`` rounds by adding and subtracting a large
@@ -29,7 +29,7 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-from models._compiled import LOG2_E, LOOPS, MAX_EXPONENT, MIN_EXPONENT, ONE, ZERO
+from models._compiled import LOG2_E, LOOPS, MAX_EXPONENT, MIN_EXPONENT, ONE, TWO, ZERO
 
 LANES = 16
 VECTORS = {**LOOPS, "fastmath": {"contract", "nsz"}}
@@ -251,6 +251,12 @@ def exp2_below(v):
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return splat(ONE) / (splat(ONE) + exp2_below(at_most(splat(MAX_EXPONENT), splat(-LOG2_E) * x)))
+
+
+@njit(inline="always")
+def tanh(x):
+    """2 sigmoid(2x) - 1; its absolute error is that of float32 numbers near 1."""
+    return splat(TWO) * sigmoid(splat(TWO) * x) - splat(ONE)
 
 
 @njit(inline="always")

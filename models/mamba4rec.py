@@ -22,12 +22,20 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
 from models._layers import NORM_EPS, FeedForward, initialise
-from models._scan import MixerParams, mamba_mixer, mamba_mixer_last, require, resolve
+from models._scan import (
+    MixerParams,
+    mamba_mixer,
+    mamba_mixer_last,
+    mamba_mixer_of_items,
+    require,
+    resolve,
+)
 
 label = "Mamba4Rec"
 color = "#D55E00"
@@ -49,6 +57,8 @@ class Config:
 
 class Model(SequenceModel):
     """Mamba4Rec for histories of up to max_len items; the length leaves no trace in the weights."""
+
+    cpu_positions = 51200  # few batches: each forms the first product of every item
 
     def __init__(self, config: Config, n_items: int, max_len: int):
         super().__init__()
@@ -76,8 +86,13 @@ class Model(SequenceModel):
         if self.every_position:
             return super().query(items)
         last = lengths_of(items)[:, None] - 1
-        x = self._embed(items)
-        for block in self.blocks[:-1]:
+        table, first = self.item_embedding.weight, self.blocks[0]
+        few = len(table) < items.numel() and not self.training and len(self.blocks) > 1
+        if few and first.mamba.infers(table):
+            x, rest = first.of_items(items, self._normed(table)), self.blocks[1:-1]
+        else:
+            x, rest = self._embed(items), self.blocks[:-1]
+        for block in rest:
             x = block(x)
         return self.blocks[-1](x, at=last).squeeze(1)
 
@@ -91,7 +106,9 @@ class Model(SequenceModel):
         return {**super().backend_report(), "scan": dataclasses.asdict(scan)}
 
     def _embed(self, items: Tensor) -> Tensor:
-        x = self.item_embedding(items)
+        return self._normed(self.item_embedding(items))
+
+    def _normed(self, x: Tensor) -> Tensor:
         return _kernels.add_norm(x, None, self.norm, self.dropout, self.training)
 
 
@@ -121,6 +138,12 @@ class Block(nn.Module):
             return self.ffn.behind(mixed, added, None, self.norm)
         return self.ffn(_kernels.add_norm(mixed, added, self.norm, self.dropout, self.training))
 
+    def of_items(self, items: Tensor, table: Tensor) -> Tensor:
+        """``forward`` of rows of table (V, D), where ``Mamba.infers``: items (B, L) -> (B, L, D)."""
+        mixed = mamba_mixer_of_items(table, items, self.mamba.params())
+        added = F.embedding(items, table) if self.residual else None
+        return self.ffn.behind(mixed, added, None, self.norm)
+
 
 class Mamba(nn.Module):
     """The weights of one Mamba layer (arXiv 2312.00752, section 3.4), named as in mamba-ssm."""
@@ -146,13 +169,14 @@ class Mamba(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
-        return mamba_mixer(x, self._params(), resolve(self.scan, x.device).used)
+        return mamba_mixer(x, self.params(), resolve(self.scan, x.device).used)
 
     def last(self, x: Tensor, at: Tensor) -> Tensor:
         """As ``forward`` at one position ``at`` (B, 1) per row, nothing behind it is read: (B, 1, D)."""
-        return mamba_mixer_last(x, self._params(), at[:, 0] + 1)[:, None]
+        return mamba_mixer_last(x, self.params(), at[:, 0] + 1)[:, None]
 
-    def _params(self) -> MixerParams:
+    def params(self) -> MixerParams:
+        """All of them, as models._scan takes them."""
         return MixerParams(
             in_proj=self.in_proj.weight,
             conv_weight=self.conv1d.weight,

@@ -311,7 +311,7 @@ def gru(layer: nn.GRU, x: Tensor) -> Tensor:
     """States of a one-directional, batch-first GRU (arXiv 1406.1078) from state 0: (B, L, D) -> (B, L, U)."""
     if _cost.is_counting():
         return _cost.gru(layer, x)
-    if not _compiled(x):
+    if not _compiled(x) or layer.hidden_size % WHOLE:
         return layer(x)[0]
     from models._kernels import recurrence
 

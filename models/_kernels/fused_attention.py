@@ -65,7 +65,7 @@ def self_attention(
     if lengths is None:
         lengths = torch.full((len(x),), x.shape[1])
     out = torch.empty_like(x)
-    call(_self_attention, len(x), x, n_heads, weight, bias, lengths, causal, out)
+    call(_self_attention, len(x), x, n_heads, weight.t().contiguous(), bias, lengths, causal, out)
     return out
 
 
@@ -172,45 +172,22 @@ def _shifted(row, seen, factor):
 
 
 @njit(**LOOPS)
-def _self_attention(first, last, x, n_heads, weight, bias, lengths, causal, out):
+def _self_attention(first, last, x, heads, matrix, bias, lengths, causal, out):
     length, width = x.shape[1:]
-    d = width // n_heads
-    factor = np.float32(LOG2_E / math.sqrt(d))
-    projected = np.empty((length, 3 * width), np.float32)
-    parts = np.zeros((3, _whole(length), d), np.float32)  # queries, keys, values of a head
-    block = min(BLOCK, length)
-    memory, result = np.empty(block * _whole(length), np.float32), np.empty((block, d), np.float32)
-    for b in range(first, last):
-        np.dot(x[b], weight.T, projected)
-        for head in range(n_heads):
-            for part in range(3):
-                begin = part * width + head * d
-                for i in range(length):
-                    row, wide = parts[part, i], projected[i, begin : begin + d]
-                    for e in range(d):
-                        row[e] = wide[e] + bias[begin + e]
-            q, k, v = parts[0], parts[1], parts[2]
-            for i in range(0, length, BLOCK):
-                end = min(i + BLOCK, length)
-                keys = _whole(_seen(end - 1, lengths[b], causal))
-                scores = memory[: (end - i) * keys].reshape(end - i, keys)
-                np.dot(q[i:end], k[:keys].T, scores)
-                for row in range(end - i):
-                    _softmax(scores[row], _seen(i + row, lengths[b], causal), factor)
-                np.dot(scores, v[:keys], result[: end - i])
-                for row in range(end - i):
-                    wide, narrow = out[b, i + row, head * d : head * d + d], result[row]
-                    for e in range(d):
-                        wide[e] = narrow[e]
-
-
-@njit(inline="always")
-def _softmax(row, seen, factor):
-    """Scores become probabilities. factor: log2(e) / sqrt(d)."""
-    mass, _ = _shifted(row, seen, factor)
-    inverse = ONE / mass
-    for j in range(len(row)):
-        row[j] *= inverse
+    wide, d = 3 * width, width // heads
+    a, b, results = x.reshape(-1), matrix.reshape(-1), out.reshape(-1)
+    projected, log_mass = scratch(length * wide), np.empty((heads, length), np.float32)
+    strides = length * wide, d, wide
+    for i in range(first, last):
+        place = i * length * width
+        multiply(
+            length, wide, width, a, place, width, 1, b, 0, wide, bias, 0, 0, projected, 0, wide
+        )
+        _forward(
+            0, heads, heads, length, d, length, causal, lengths[i : i + 1], log_mass,
+            projected, strides, projected[width:], strides, projected[2 * width :], strides,
+            results[place:], (length * width, d, width),
+        )  # fmt: skip
 
 
 @njit(**LOOPS)

@@ -6,15 +6,17 @@ no position's state is kept. Letters: B windows, L positions, K layers, U units.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from numba import njit
 from torch import Tensor, nn
 
-from models._compiled import LOOPS, call, sigmoid, tanh
+from models._compiled import ZERO, call
+from models._kernels.recurrence import gru_row, gru_sums
+from models._simd import VECTORS
+from models._tiles import multiply, scratch
 
-ROWS = 256  # windows of a GRU that take a step together
+ROWS = 96  # windows of a GRU that take a step together
 
 
 def gru(layer: nn.GRU, items: Tensor, table: Tensor, lengths: Tensor) -> Tensor:
@@ -38,57 +40,51 @@ def gru(layer: nn.GRU, items: Tensor, table: Tensor, lengths: Tensor) -> Tensor:
         input_biases, hidden_biases = [zeros] * len(weights), [zeros] * len(weights)
     else:
         input_biases, hidden_biases = zip(*(b for _, _, *b in layer.all_weights), strict=True)
-    above = [w for w, *_ in layer.all_weights[1:]] or [weights[0][:0]]
+    above = [w.T for w, *_ in layer.all_weights[1:]] or [weights[0].T[:0]]
+    order = lengths.argsort(descending=True)
     out = inputs.new_empty(len(items), units)
     call(
-        _gru, -(-len(items) // ROWS), inputs, index, lengths, torch.stack(above), torch.stack(weights),
-        torch.stack(list(input_biases)), torch.stack(list(hidden_biases)), out,
+        _gru, -(-len(items) // ROWS), inputs, index[order], lengths[order], torch.stack(above),
+        torch.stack([w.T for w in weights]), torch.stack(list(input_biases)),
+        torch.stack(list(hidden_biases)), out,
     )  # fmt: skip
-    return out
+    return torch.empty_like(out).index_copy_(0, order, out)
 
 
 # Compiled from here on.
 
 
-@njit(**LOOPS)
+@njit(**VECTORS)
 def _gru(first, last, inputs, index, lengths, above, weights, input_biases, biases, out):
-    n_layers, _, units = weights.shape
+    """Above (K - 1, U, 3U) and weights (K, U, 3U) of all layers, transposed; lengths fall from row to row."""
+    n_layers, units = weights.shape[:2]
+    states, x = scratch(n_layers * ROWS * units), scratch(ROWS * 3 * units)
+    gates = scratch(ROWS * 4 * units)
+    h_rows, x_rows = states.reshape(n_layers, ROWS, units), x.reshape(ROWS, 3 * units)
+    gate_rows = gates.reshape(ROWS, 4 * units)
     for group in range(first, last):
         start = group * ROWS
         n = min(ROWS, len(out) - start)
-        states = np.zeros((n_layers, n, units), np.float32)
-        sums = np.empty((n, 3 * units), np.float32)
-        x = np.empty((n, 3 * units), np.float32)
-        longest = lengths[start : start + n].max()
-        for t in range(longest):
+        states[:] = ZERO
+        for t in range(lengths[start]):
+            while lengths[start + n - 1] <= t:
+                n -= 1
+                out[start + n] = h_rows[n_layers - 1, n]
             for layer in range(n_layers):
-                np.dot(states[layer], weights[layer].T, sums)
-                if layer:
-                    np.dot(states[layer - 1], above[layer - 1].T, x)
-                    for b in range(n):
-                        _add(x[b], input_biases[layer])
-                        _gru_row(x[b], sums[b], biases[layer], states[layer, b])
+                here = layer * ROWS * units
+                if t == 0:
+                    gates[:] = ZERO
                 else:
-                    for b in range(n):
-                        row = inputs[index[start + b, t]]
-                        _gru_row(row, sums[b], biases[0], states[0, b])
-            for b in range(n):
-                if lengths[start + b] == t + 1:
-                    out[start + b] = states[n_layers - 1, b]
-
-
-@njit(inline="always")
-def _add(row, bias):
-    for e in range(len(row)):
-        row[e] += bias[e]
-
-
-@njit(inline="always")
-def _gru_row(x, sums, bias, state):
-    """State (U,) after one position: of input x (3U,) and sums (3U,) = W state."""
-    units = len(state)
-    for e in range(units):
-        r = sigmoid(x[e] + sums[e] + bias[e])
-        z = sigmoid(x[units + e] + sums[units + e] + bias[units + e])
-        n = tanh(x[2 * units + e] + r * (sums[2 * units + e] + bias[2 * units + e]))
-        state[e] = n + z * (state[e] - n)
+                    w = weights[layer].reshape(-1)
+                    gru_sums(n, units, w, states, here, units, gates, 0, 4 * units)
+                if layer > 0:
+                    w, bias = above[layer - 1].reshape(-1), input_biases[layer]
+                    multiply(
+                        n, 3 * units, units, states, here - ROWS * units, units, 1, w, 0, 3 * units,
+                        bias, 0, 0, x, 0, 3 * units,
+                    )  # fmt: skip
+                for i in range(n):
+                    row = x_rows[i] if layer > 0 else inputs[index[start + i, t]]
+                    state = h_rows[layer, i]
+                    gru_row(row, biases[layer], state, gate_rows[i], state)
+        out[start : start + n] = h_rows[n_layers - 1, :n]

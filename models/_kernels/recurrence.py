@@ -11,7 +11,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOOPS, ONE, ZERO, call, sigmoid, tanh
+from models._compiled import LOOPS, ONE, ZERO, call, sigmoid
+from models._simd import LANES, VECTORS, fma, load, store, tanh
+from models._simd import sigmoid as sigmoid16
 from models._tiles import multiply, scratch
 
 ROWS = 12  # of a weight's gradient that a thread takes at a time
@@ -79,42 +81,52 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 # Compiled from here on.
 
 
-@njit(**LOOPS)
+@njit(**VECTORS)
 def _gru(first, last, inputs, transposed, bias, states, gates):
     """States (B, L, U) of inputs (B, L, 3U), weights transposed (U, 3U); keeps r, z, n, q (B, L, 4U)."""
     length, units = states.shape[1:]
     w, h, kept = transposed.reshape(-1), states.reshape(-1), gates.reshape(-1)
-    n, row, old = last - first, 4 * units * length, np.zeros(units, np.float32)
-    zeros = np.zeros(2 * units, np.float32)
+    old = np.zeros(units, np.float32)
     for t in range(length):
-        sums = (first * length + t) * 4 * units
         if t == 0:
             gates[first:last, 0] = ZERO
         else:
-            before = (first * length + t - 1) * units
-            a = (h, before, units * length, 1)
-            multiply(n, 2 * units, units, *a, w, 0, 3 * units, zeros, 0, 0, kept, sums, row)
-            sums += 3 * units
-            b = (w, 2 * units, 3 * units)
-            multiply(n, units, units, *a, *b, zeros, 0, 0, kept, sums, row)
+            place = (first * length + t) * units
+            gru_sums(
+                last - first, units, w, h, place - units, units * length,
+                kept, 4 * place, 4 * units * length,
+            )  # fmt: skip
         for i in range(first, last):
-            _gru_row(
+            gru_row(
                 inputs[i, t], bias, old if t == 0 else states[i, t - 1], gates[i, t], states[i, t]
             )
 
 
+@njit(**LOOPS)
+def gru_sums(n, units, transposed, h, h0, h_row, gates, g0, g_row):
+    """Products of n states (U,) with the weights (U, 3U): sums of r, z and q in gates (n, 4U), n's left out."""
+    zeros = np.zeros(2 * units, np.float32)
+    a = (h, h0, h_row, 1)
+    multiply(n, 2 * units, units, *a, transposed, 0, 3 * units, zeros, 0, 0, gates, g0, g_row)
+    b = (transposed, 2 * units, 3 * units)
+    multiply(n, units, units, *a, *b, zeros, 0, 0, gates, g0 + 3 * units, g_row)
+
+
 @njit(inline="always")
-def _gru_row(x, bias, old, gate, new):
-    """Sums of r, z and q without biases (4U,) become r, z, n, q; the new state (U,)."""
+def gru_row(x, bias, old, gate, new):
+    """Sums of r, z and q without biases (4U,) become r, z, n, q; the new state (U,), which may be the old one."""
     units = len(new)
-    for e in range(2 * units):
-        gate[e] = sigmoid(x[e] + gate[e] + bias[e])
-    for e in range(3 * units, 4 * units):
-        gate[e] += bias[e - units]
-    for e in range(units):
-        n = tanh(x[2 * units + e] + gate[e] * gate[3 * units + e])
-        gate[2 * units + e] = n
-        new[e] = n + gate[units + e] * (old[e] - n)
+    for e in range(0, units, LANES):
+        of_z, of_n, of_q = units + e, 2 * units + e, 3 * units + e
+        r = sigmoid16(load(x, (e,)) + load(gate, (e,)) + load(bias, (e,)))
+        z = sigmoid16(load(x, (of_z,)) + load(gate, (of_z,)) + load(bias, (of_z,)))
+        q = load(gate, (of_q,)) + load(bias, (of_n,))
+        n = tanh(fma(r, q, load(x, (of_n,))))
+        store(gate, (e,), r)
+        store(gate, (of_z,), z)
+        store(gate, (of_n,), n)
+        store(gate, (of_q,), q)
+        store(new, (e,), fma(z, load(old, (e,)) - n, n))
 
 
 @njit(**LOOPS)

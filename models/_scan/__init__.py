@@ -6,7 +6,7 @@ Two seams: ``mamba_mixer`` is the whole layer of figure 3, ``selective_scan`` th
     fused       CUDA    mamba-ssm's one function for the whole layer (needs causal-conv1d too)
     triton      CUDA    our scan in Triton, deterministic; the rest is PyTorch, as in the next one
     mamba_ssm   CUDA    mamba-ssm's selective scan, 2.2 to 3.4 times slower than triton (docs/experiments.md)
-    numba       CPU     compiled loops, parallel over the batch, hand-written backward
+    numba       CPU     the whole layer as one compiled kernel, parallel over the batch, hand-written backward
     reference   any     plain PyTorch, any precision; the oracle, and slow
 
 "auto" takes the first that can run. For tests, TRITON_INTERPRET=1 in the environment moves ``triton`` to
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import _cost, _kernels, _numba
@@ -191,16 +192,15 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
-    if backend == "numba" and _kernels.infers(x):
-        from models._kernels import mixer
-
-        return mixer.mixer(x, *_on_cpu(p))
-    if backend == "numba" and not _cost.is_counting():
+    if backend == "numba" and not _cost.is_counting() and _fits(p):
         from models._scan import numba_mixer
 
-        if numba_mixer.fits(p):
-            trains = _kernels.trains_whole(x)
-            return (numba_mixer.mamba_mixer if trains else numba_mixer.in_parts)(x, p)
+        if _kernels.infers(x):
+            from models._kernels import mixer
+
+            return mixer.mixer(x, p, None)
+        whole = _kernels.trains_whole(x)
+        return (numba_mixer.mamba_mixer if whole else numba_mixer.in_parts)(x, p)
     u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
     states = p.A_log.shape[1]
@@ -210,20 +210,34 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
     return _kernels.linear(y, p.out_proj)
 
 
+def mamba_mixer_of_items(table: Tensor, items: Tensor, params: MixerParams) -> Tensor:
+    """``mamba_mixer`` of rows of table (V, D), where nothing is trained: items (B, L) -> (B, L, D).
+
+    Compiled by numba; what the first product makes of an item is computed once.
+    """
+    if not _fits(params):
+        return mamba_mixer(F.embedding(items, table), params, "numba")
+    from models._kernels import mixer
+
+    return mixer.mixer(table, params, items)
+
+
 def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
     """``mamba_mixer`` at the last of lengths (B,) positions, where nothing is trained: (B, L, D) -> (B, D).
 
     Compiled by numba.
     """
+    if not _fits(params):
+        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
     from models._kernels import mixer
 
-    return mixer.last(x, *_on_cpu(params), lengths)
+    return mixer.last(x, params, lengths)
 
 
-def _on_cpu(p: MixerParams) -> tuple[Tensor, ...]:
-    """The weights as models._kernels.mixer takes them."""
-    parts = (p.conv_bias, p.x_proj, p.dt_proj, p.dt_bias, p.rates(), p.D, p.out_proj)
-    return p.in_proj, p.conv_weight[:, 0], *parts
+def _fits(p: MixerParams) -> bool:
+    from models._scan import numba_mixer
+
+    return numba_mixer.fits(p)
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:

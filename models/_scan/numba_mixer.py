@@ -111,48 +111,57 @@ def _forward(
     wide, u, projected, y, kept, out,
 ):  # fmt: skip
     _, length, width = x.shape
-    channels, n_columns = u.shape[2], projected.shape[2]
-    n_wide, n_narrow = 2 * channels, x_proj.shape[1]
-    a, v, w, p, o = (
-        x.reshape(-1), wide.reshape(-1), u.reshape(-1), projected.reshape(-1), out.reshape(-1)
-    )  # fmt: skip
-    first_matrix, second_matrix, third_matrix = (
-        in_proj.reshape(-1), x_proj.reshape(-1), out_proj.reshape(-1)
-    )  # fmt: skip
+    a, v, matrix, n_wide = x.reshape(-1), wide.reshape(-1), in_proj.reshape(-1), in_proj.shape[1]
     zeros = scratch(n_wide)
     zeros[:] = ZERO
-    gated = scratch(SPAN * channels).reshape(SPAN, channels)
     no_reset = np.zeros(length, np.bool_)
-    work = scratch(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
     for b in range(first, last):
         kept[b, 0] = ZERO
-        z = wide[b, :, channels:]
         for begin in range(0, length, SPAN):
             n, row = min(SPAN, length - begin), b * length + begin
             multiply(
-                n, n_wide, width, a, row * width, width, 1, first_matrix, 0, n_wide,
+                n, n_wide, width, a, row * width, width, 1, matrix, 0, n_wide,
                 zeros, 0, 0, v, row * n_wide, n_wide,
             )  # fmt: skip
-            for t in range(begin, begin + n):
-                for e in range(0, channels, LANES):
-                    c = _convolved(wide[b], t, taps, conv_bias, e)
-                    store(u, (b, t, e), c * sigmoid(c))
-            multiply(
-                n, n_narrow, channels, w, row * channels, channels, 1, second_matrix, 0, n_narrow,
-                zeros, 0, 0, p, row * n_columns, n_columns,
+            behind_first_product(
+                begin, n, wide[b], x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias,
+                rates, D, no_reset, u[b], projected[b], y[b], kept[b], out[b],
             )  # fmt: skip
-            _step_inputs(begin, n, u[b], steps, projected[b], n_narrow)
-            for start in range(begin, begin + n, CHUNK):
-                chunk, size = start // CHUNK, min(CHUNK, begin + n - start)
-                for e in range(0, channels, BLOCK):
-                    forward_block(
-                        e, start, size, u[b], u[b], projected[b], dt_proj, rates, D, z, dt_bias,
-                        no_reset, y[b], gated, start - begin, kept[b, chunk : chunk + 2], work,
-                    )  # fmt: skip
-            multiply(
-                n, width, channels, gated.reshape(-1), 0, channels, 1, third_matrix, 0, width,
-                zeros, 0, 0, o, row * width, width,
+
+
+@njit(**VECTORS)
+def behind_first_product(
+    begin, n, wide, x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias, rates, D,
+    no_reset, u, projected, y, kept, out,
+):  # fmt: skip
+    """The layer's n positions of a window from ``begin`` on, a multiple of CHUNK, given wide (L, 2E)."""
+    channels, width = out_proj.shape
+    n_narrow, n_columns = x_proj.shape[1], projected.shape[1]
+    w, p, o = u.reshape(-1), projected.reshape(-1), out.reshape(-1)
+    z, zeros = wide[:, channels:], scratch(max(n_narrow, width))
+    zeros[:] = ZERO
+    gated = scratch(SPAN * channels).reshape(SPAN, channels)
+    work = scratch(CHUNK * 3 * BLOCK).reshape(CHUNK, 3, BLOCK)
+    for t in range(begin, begin + n):
+        for e in range(0, channels, LANES):
+            c = _convolved(wide, t, taps, conv_bias, e)
+            store(u, (t, e), c * sigmoid(c))
+    multiply(
+        n, n_narrow, channels, w, begin * channels, channels, 1, x_proj.reshape(-1), 0, n_narrow,
+        zeros, 0, 0, p, begin * n_columns, n_columns,
+    )  # fmt: skip
+    _step_inputs(begin, n, u, steps, projected, n_narrow)
+    for start in range(begin, begin + n, CHUNK):
+        chunk, size = start // CHUNK, min(CHUNK, begin + n - start)
+        for e in range(0, channels, BLOCK):
+            forward_block(
+                e, start, size, u, u, projected, dt_proj, rates, D, z, dt_bias,
+                no_reset, y, gated, start - begin, kept[chunk : chunk + 2], work,
             )  # fmt: skip
+    multiply(
+        n, width, channels, gated.reshape(-1), 0, channels, 1, out_proj.reshape(-1), 0, width,
+        zeros, 0, 0, o, begin * width, width,
+    )  # fmt: skip
 
 
 @njit(inline="always")

@@ -226,7 +226,7 @@ def test_a_bound_far_above_every_logit_costs_no_accuracy():
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("n_layers", "length", "units"), [(1, 1, 10), (1, 30, 10), (2, 7, 32)])
+@pytest.mark.parametrize(("n_layers", "length", "units"), [(1, 1, 16), (1, 30, 16), (2, 7, 32)])
 def test_gru(bias, n_layers, length, units):
     torch.manual_seed(0)
     layer = nn.GRU(6, units, n_layers, bias=bias, batch_first=True)
@@ -237,7 +237,7 @@ def test_gru(bias, n_layers, length, units):
         parameters = dict(zip(names, weights, strict=True))
         if x.dtype == torch.float64:
             return torch.func.functional_call(own, parameters, (x,))[0]
-        stand_in = type("Layer", (), {})()
+        stand_in = type("Layer", (), {"hidden_size": units})()
         per_layer = 4 if bias else 2
         stand_in.all_weights = [
             list(weights[i : i + per_layer]) for i in range(0, len(weights), per_layer)
