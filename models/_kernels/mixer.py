@@ -35,7 +35,7 @@ def mixer(x: Tensor, p: MixerParams, items: Tensor | None) -> Tensor:
         out = torch.empty_like(x)
     else:
         x, out = F.linear(x, p.in_proj), x.new_empty(*items.shape, width)
-    x_proj = p.x_proj[columns(rank, states)]
+    x_proj = p.x_proj[columns(rank, states)[0]]
     matrices = (t.T.contiguous() for t in (p.in_proj, x_proj[: 2 * states], p.out_proj))
     call(_mixer, len(out), x, items, *matrices, x_proj[2 * states :], *_small(p), p.D, out)
     return out

@@ -6,7 +6,7 @@ Two seams: ``mamba_mixer`` is the whole layer of figure 3, ``selective_scan`` th
     fused       CUDA    mamba-ssm's one function for the whole layer (needs causal-conv1d too)
     triton      CUDA    our scan in Triton, deterministic; the rest is PyTorch, as in the next one
     mamba_ssm   CUDA    mamba-ssm's selective scan, 2.2 to 3.4 times slower than triton (docs/experiments.md)
-    numba       CPU     compiled loops, parallel over the batch, hand-written backward
+    numba       CPU     the whole layer as one compiled kernel, parallel over the batch, hand-written backward
     reference   any     plain PyTorch, any precision; the oracle, and slow
 
 "auto" takes the first that can run. For tests, TRITON_INTERPRET=1 in the environment moves ``triton`` to
@@ -58,6 +58,10 @@ class MixerParams(NamedTuple):
     A_log: Tensor  # (E, N)
     D: Tensor  # (E,)
     out_proj: Tensor  # (D, E)
+
+    def rates(self) -> Tensor:
+        """A (E, N) = -exp(A_log), in float32 at least."""
+        return -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log)
 
 
 @dataclass(frozen=True)
@@ -188,31 +192,21 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
-    state_size = p.A_log.shape[1]
-    compiled = backend == "numba" and not _cost.is_counting()
-    if compiled and _kernels.trains_whole(x) and _fits(p):
+    if backend == "numba" and not _cost.is_counting() and _fits(p):
+        from models._scan import numba_mixer
+
         if _kernels.infers(x):
             from models._kernels import mixer
 
             return mixer.mixer(x, p, None)
-        from models._scan import numba_mixer
-
-        return numba_mixer.mamba_mixer(x, *p)
-    if compiled:  # two products, as copies of a product's halves would take longer
-        u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
-    else:
-        u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)
+        whole = _kernels.trains_whole(x)
+        return (numba_mixer.mamba_mixer if whole else numba_mixer.in_parts)(x, p)
+    u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
-    step_B_C = _kernels.linear(u, p.x_proj)  # (B, L, R + 2N)
-    A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
-    if compiled:
-        from models._scan import numba_cpu
-
-        y = numba_cpu.projected_scan(u, step_B_C, p.dt_proj, A, p.D, z, p.dt_bias)
-        return _kernels.linear(y, p.out_proj)
-    step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
+    states = p.A_log.shape[1]
+    step, B, C = _kernels.linear(u, p.x_proj).split([p.dt_proj.shape[1], states, states], dim=-1)
     delta = _kernels.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
-    y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
+    y = selective_scan(u, delta, p.rates(), B, C, p.D, z, p.dt_bias, backend=backend)
     return _kernels.linear(y, p.out_proj)
 
 
@@ -243,7 +237,7 @@ def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
 def _fits(p: MixerParams) -> bool:
     from models._scan import numba_mixer
 
-    return numba_mixer.fits(p.in_proj.shape[1], *p.A_log.shape, p.dt_proj.shape[1])
+    return numba_mixer.fits(p)
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:
