@@ -22,11 +22,13 @@ def _tried() -> str | None:
     """Compile and run the smallest kernel as all others are, cache on disk included."""
     try:
         from numba import config
+        from numba.np import linalg
 
         from models import _compiled
 
         if config.DISABLE_JIT:
             return "numba cannot run: NUMBA_DISABLE_JIT is set"
+        linalg.ensure_blas()  # of SciPy, which numba does not install: without it no kernel with a matrix product compiles
         found = _compiled.smallest(np.ones(2, np.float32))
     except Exception as error:  # whatever a broken installation raises
         return _line(error)

@@ -76,6 +76,20 @@ def test_numba_that_computes_something_else_is_not_used(broken, monkeypatch):
     assert "in the place of 2" in _kernels.resolve(CPU).reason
 
 
+def test_numba_without_scipy_is_not_used(monkeypatch):
+    """A machine without network, on its own packages: the smallest kernel ran, the scan crashed."""
+    from numba.np import linalg
+
+    def refuse():
+        raise ImportError("scipy 0.16+ is required for linear algebra")
+
+    monkeypatch.setattr(linalg, "ensure_blas", refuse)
+    forget()
+    assert _numba.why_not() == "numba cannot run: scipy 0.16+ is required for linear algebra"
+    monkeypatch.undo()
+    forget()
+
+
 def test_numba_that_is_told_not_to_compile_is_not_used(monkeypatch):
     monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
     forget()
