@@ -9,7 +9,7 @@ PEERS := rectools replay recbole
 PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all faults browser lint parity bench bench-peers wheelhouse
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all faults browser lint audit fuzz parity bench bench-peers wheelhouse
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,7 @@ help:  ## this list
 	@echo "for report, plan, check, publish, tune, accept-tuning: CONFIGFILES=\"a.yaml b.yaml\", files merged over config/config.yaml, the"
 	@echo "  same for all of them: without those of the run, check and publish start the whole default comparison (CONFIG= is an older name);"
 	@echo "for regression: BASE (revision to time against), BUDGET_S (seconds); for regression-selftest: REPEATS, BUDGET_S; for equal: OLD, NEW;"
+	@echo "for fuzz: MINUTES;"
 	@echo "for bench-peers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too, OFFLINE=wheelhouse needs no network
@@ -142,6 +143,12 @@ lint: setup  ## the formatters and linters of Python and Snakemake files, and ba
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive seqbench models tools envs
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+audit: setup  ## are the installed packages the locked ones, as they were packed; known faults by pip-audit, where it and a network are there
+	$(BIN)/python envs/audit.py
+
+fuzz: setup  ## draw files, configurations, servers and commands for MINUTES= (60); what fails stands in results/fuzz.log
+	$(BIN)/python tests/faults/fuzz.py --minutes $(or $(MINUTES),60)
 
 bench: setup  ## speed of the hot paths (pytest-benchmark)
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only

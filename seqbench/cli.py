@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from errno import ELOOP, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, UnicodeDecodeError) as error:
         if is_of_machine(error):
             return _refused(error, MachineError.status)
-        wrong_path = isinstance(error, NotADirectoryError)
+        wrong_path = getattr(error, "errno", None) in (ENOTDIR, ELOOP, ENAMETOOLONG)
         if arguments.verb is _train and not wrong_path:  # of a crash its supervisor makes a record
             raise
         return _refused(error)

@@ -45,7 +45,7 @@ def _is_number(checker: Any, value: Any) -> bool:
     return _is_integer(checker, value) or (isinstance(value, float) and abs(value) <= LARGEST)
 
 
-_Validator = validators.extend(
+Validator = validators.extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
         {"integer": _is_integer, "number": _is_number}
@@ -75,7 +75,7 @@ def validate(
     for problem in renamed(config):
         raise BadConfig(problem)
     schema = _schema(schema_path)
-    error = best_match(_Validator(schema).iter_errors(config))
+    error = best_match(Validator(schema).iter_errors(config))
     if error is not None:
         raise BadConfig(explain(error))
     filled = without_removed(_with_defaults(copy.deepcopy(dict(config)), schema))

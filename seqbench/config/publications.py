@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
 from ..core.yaml_files import read
-from .load import ROOT
-from .messages import explain
+from .load import ROOT, Validator
+from .messages import explain, instead, show
+from .model_files import MODELS, available_models
 
 CLAIMS, VALUES = ROOT / "config" / "claims.yaml", ROOT / "config" / "published_values.yaml"
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -25,7 +25,43 @@ def claims(path: Path = CLAIMS) -> dict[str, Any]:
     Raises:
         UserError: a key that is missing or unknown, a metric that does not exist; one line that names it.
     """
-    return _read(path, SCHEMAS / "claims.schema.yaml")
+    content = _read(path, SCHEMAS / "claims.schema.yaml")
+    for problem in _unheld(content, published_values()["paper"]):
+        raise UserError(f"{path.name}: {problem}")
+    return content
+
+
+KINDS = ("quality", "values", "cost", "growth")
+
+
+def _unheld(content: dict[str, Any], paper: dict[str, Any]) -> Iterator[str]:
+    """What could never be held against anything: a model that is none, a figure that was not published, a slot that is none."""
+    focal = content["focal_model"]
+    yield from _unknown("focal_model", focal)
+    for kind in KINDS:
+        for i, claim in enumerate(content.get(kind, [])):
+            key, compared = f"{kind}[{i}]", claim.get("comparators", [])
+            for model in compared:
+                yield from _unknown(f"{key}.comparators", model)
+            try:
+                claim["sentence"].format(comparator="")
+            except (LookupError, ValueError, AttributeError, TypeError):
+                yield f"{key}.sentence = {show(claim['sentence'])}: only {{comparator}} may stand in braces"
+            if kind == "values":
+                for metric in claim["metrics"]:
+                    if focal not in paper["quality"].get(metric, {}):
+                        yield f"{key}.metrics = {metric!r}: published_values.yaml has none of {focal} under paper.quality"
+            if kind == "cost":
+                cell = {"phase": claim["phase"], "metric": claim["metric"]}
+                found = [cost["values"] for cost in paper["cost"] if cell.items() <= cost.items()]
+                if len(found) != 1 or not all(found[0].get(m) for m in (focal, *compared)):
+                    yield f"{key}: published_values.yaml needs {cell['metric']} in {cell['phase']} of {', '.join([focal, *compared])} under paper.cost, once"
+
+
+def _unknown(key: str, model: str) -> Iterator[str]:
+    models = available_models(MODELS)
+    if model not in models:
+        yield f"{key} = {model!r}: unknown; {instead(model, models)}"
 
 
 def published_values(path: Path = VALUES) -> dict[str, Any]:
@@ -35,12 +71,16 @@ def published_values(path: Path = VALUES) -> dict[str, Any]:
         UserError: a key that is missing or unknown, a metric that does not exist, a value out of its range; one line
             that names it.
     """
-    return _read(path, SCHEMAS / "published_values.schema.yaml")
+    content = _read(path, SCHEMAS / "published_values.schema.yaml")
+    for i, value in enumerate(content["published_values"]):
+        for problem in _unknown(f"published_values[{i}].model", value["model"]):
+            raise UserError(f"{path.name}: {problem}")
+    return content
 
 
 def _read(path: Path, schema: Path) -> dict[str, Any]:
     content, rules = read(path), read(schema)
-    if error := best_match(Draft202012Validator(rules).iter_errors(content)):
+    if error := best_match(Validator(rules).iter_errors(content)):
         raise UserError(f"{path.name}: {explain(error)}")
     for metric in _metrics(content):
         if metric not in QUANTITIES:

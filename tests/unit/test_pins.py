@@ -1,8 +1,12 @@
 """Versions are pinned in pyproject.toml; the other places that must agree are compared with it."""
 
 import ast
+import base64
+import hashlib
+import importlib.metadata
 import re
 import runpy
+import sys
 import tomllib
 from pathlib import Path
 
@@ -135,3 +139,44 @@ def imported():
 def test_what_is_imported_nowhere_is_not_pinned():
     wanted = {MODULES.get(name, name) for name in parse(PROJECT["dependencies"])}
     assert wanted - imported() == {"snakemake"}  # it is run
+
+
+AUDIT = runpy.run_path(str(ROOT / "envs" / "audit.py"))
+
+
+def installed(folder, name, version, content=b"x = 1\n", packed=None):
+    """A package in a folder, and the SHA-256 of what it was packed with."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(packed or content).digest()).rstrip(b"=")
+    (folder / f"{name}.py").write_bytes(content)
+    about = folder / f"{name}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (about / "RECORD").write_text(f"{name}.py,sha256={digest.decode()},6\n{name}-{version}.dist-info/RECORD,,\n")  # fmt: skip
+
+
+def test_the_audit_names_other_versions_and_changed_files(tmp_path):
+    installed(tmp_path, "right", "1.0")
+    installed(tmp_path, "older", "0.9")
+    installed(tmp_path, "foreign", "1.0")
+    installed(tmp_path, "Changed.One", "1.0", packed=b"y = 2\n")
+    installed(tmp_path, "gone", "1.0")
+    (tmp_path / "gone.py").unlink()
+    pins = AUDIT["locked"](["# a comment", "right==1.0", "older==1.0", "changed-one==1.0", "gone==1.0", "linux==1;platform_system=='Linux'"])  # fmt: skip
+    assert pins["linux"] == "1"
+    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    assert len(found) == 5
+    said = sorted(AUDIT["other_versions"](found, pins, set()))
+    assert [line.partition(",")[0] for line in said] == ["foreign 1.0 is installed", "older 0.9 is installed"]  # fmt: skip
+    said = sorted(AUDIT["changed_files"](found))
+    assert said == [
+        "Changed.One: Changed.One.py was changed; install it again",
+        "gone: gone.py is gone; install it again",
+    ]
+
+
+def test_what_runs_the_tests_is_what_is_locked():
+    """Versions alone: `make audit` reads the files too."""
+    found = [one for one in importlib.metadata.distributions() if AUDIT["normalised"](one.metadata["Name"]) in lock()]  # fmt: skip
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("the tests run outside a virtual environment, whose packages nobody locked")
+    assert list(AUDIT["other_versions"](found, lock(), set())) == []

@@ -4,6 +4,9 @@ import copy
 
 import pytest
 import yaml
+from fuzzing import drawing, one_line
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seqbench.config import publications
 from seqbench.core.errors import UserError
@@ -58,6 +61,18 @@ def put(value, *keys):
         ("claims", put("d", "growth", 0, "dataset"), "growth[0].dataset = 'd': unknown key"),
         ("claims", put("epochs", "cost", 0, "metric"), "metric 'epochs' is unknown"),
         ("claims", put(["auc"], "quality", 0, "metrics"), "metric 'auc' is unknown"),
+        ("claims", put(["ssasrec"], "quality", 0, "comparators"), "quality[0].comparators = 'ssasrec': unknown; did you mean 'sasrec'? allowed"),
+        ("claims", put("mamba", "focal_model"), "focal_model = 'mamba': unknown; did you mean"),
+        ("claims", put("above {rival}", "growth", 0, "sentence"), "growth[0].sentence = 'above {rival}': only {comparator} may stand in braces"),
+        ("claims", put("{", "values", 0, "sentence"), "values[0].sentence = '{': only {comparator} may"),
+        ("claims", put("gru4rec", "cost", 0, "comparators", 0), "cost[0]: published_values.yaml needs peak_reserved_bytes in train of mamba4rec, gru4rec, bert4rec"),
+        ("claims", put(["hr@10", "epoch_s"], "values", 0, "metrics"), "values[0].metrics = 'epoch_s': published_values.yaml has none of mamba4rec"),
+        ("claims", put(float("nan"), "cost", 0, "tolerance"), "cost[0].tolerance = nan: must be a finite number"),
+        ("claims", put(float("inf"), "cost", 0, "tolerance"), "cost[0].tolerance = inf: must be a finite number"),
+        ("published_values", put("sasrek", "published_values", 2, "model"), "published_values[2].model = 'sasrek': unknown; did you mean 'sasrec'?"),
+        ("published_values", put(float("nan"), "published_values", 0, "hr@10"), "published_values[0].hr@10 = nan: must be a finite number or null"),
+        ("published_values", put(1e300, "paper", "cost", 0, "scale"), "paper.cost[0].scale = 1e+300: must be a number of at most 15 digits"),
+        ("published_values", put(True, "published_values", 0, "seq_len"), "published_values[0].seq_len = True: must be an integer"),
         ("published_values", put("unknown", "published_values", 0, "seen_items"), "published_values[0].seen_items = 'unknown': allowed: kept, excluded"),
         ("published_values", put(31.2, "published_values", 0, "hr@10"), "published_values[0].hr@10 = 31.2"),
         ("published_values", put(2024, "published_values", 0, "year"), "published_values[0].year = 2024: unknown key"),
@@ -78,3 +93,57 @@ def test_a_mistake_is_one_line(tmp_path, name, change, words):
         read(file)
     assert f"{name}.yaml: {words}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def places(block, above=()):
+    items = block.items() if isinstance(block, dict) else enumerate(block) if isinstance(block, list) else ()  # fmt: skip
+    for key, value in items:
+        yield (*above, key)
+        yield from places(value, (*above, key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["claims", "published_values"])
+@drawing(60)
+@given(data=st.data())
+def test_whatever_stands_at_a_place_is_taken_or_one_line(tmp_path_factory, name, data):
+    read = getattr(publications, name)
+    content = copy.deepcopy(read())
+    at = data.draw(st.sampled_from(list(places(content))))
+    others = [
+        None,
+        True,
+        -1,
+        0,
+        10**400,
+        float("nan"),
+        "",
+        "\u0661",
+        "{",
+        [],
+        {},
+        [None],
+        {"": None},
+        "x" * 999,
+    ]
+    block = content
+    for key in at[:-1]:
+        block = block[key]
+    if data.draw(st.booleans()) and isinstance(block, dict):
+        block[f"{at[-1]}x"] = block.pop(at[-1])
+    else:
+        block[at[-1]] = data.draw(st.sampled_from(others))
+    file = tmp_path_factory.mktemp("drawn") / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with one_line(f"{name}.yaml"):
+        read(file)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "a: [", "a: 1\na: 2\n", "\x00"])
+@pytest.mark.parametrize("name", ["claims", "published_values"])
+def test_a_file_that_is_no_mapping_is_one_line(tmp_path, name, content):
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError) as caught:
+        getattr(publications, name)(file)
+    assert f"{name}.yaml" in str(caught.value) and "\n" not in str(caught.value)

@@ -184,3 +184,27 @@ def test_curves_of_too_few_points_for_any_fit_are_drawn(tmp_path):
     scaling = collect.read(tmp_path / "tables").frames["scaling"]
     assert len(scaling) and scaling[["a", "b", "c"]].isna().all(axis=None)
     assert list((tmp_path / "report/figures").glob(f"{COMMON}*.svg"))
+
+
+EVIL = "\"'><img src=x onerror=alert(1)>{{ 7*7 }}"  # a name is a folder's, so without a slash
+CLOSING = f"</script></style></title><svg onload=alert(1)>{EVIL}"
+
+
+@pytest.mark.slow
+def test_names_and_reasons_that_are_markup_stay_text(tmp_path):
+    """Of datasets, tracks, models, machines and failures, in the page without figures and in the tables beside it."""
+    trainings = [training(EVIL, m, EVIL, seed=s) for m in (*THREE, EVIL) for s in (0, 1, 2)]
+
+    def told():
+        write_dataset(tmp_path, EVIL, provenance=dict.fromkeys(("file", "sha256", "url", "terms", "citation", "substitute_file"), CLOSING))  # fmt: skip
+        for entry in trainings[-3:]:
+            write_training(tmp_path, entry, status="crashed", reason=CLOSING)
+
+    text = rendered(tmp_path, grid(trainings, [measurement(EVIL, THREE, EVIL)]), told)
+    found = Page(text)
+    assert found.faults == [] and found.open == []
+    assert not found.of("img") and not [
+        a for _, a in found.elements if {"onerror", "onload"} & {*a}
+    ]
+    assert len(found.of("script")) == 1 and "alert(1)" not in text.rpartition("<script>")[2]
+    assert "{{ 7*7 }}" in html.unescape(text) and "alert(1)" in html.unescape(text)
