@@ -68,7 +68,7 @@ def spread(kernel, n_units: int, *tensors: Tensor | float) -> None:
 
 def _array(tensor: Tensor) -> np.ndarray:
     """The tensor's memory; numpy has no bfloat16 and sees its bits."""
-    tensor = tensor.detach()
+    tensor = tensor.detach() if tensor.requires_grad else tensor
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 

@@ -5,11 +5,13 @@ cannot be shared. With vectors as values of the program, a nest keeps them in re
 them where a machine has narrower ones.
 
     load(array, index), store(array, index, v)      16 numbers from there on along the last, contiguous axis
+    prefetch(array, index)                          asks for the cache line of array[index]; nothing is read
     splat(x)                                        16 times the scalar x
     + - * /, fma(a, b, c) = a b + c
     at_least(low, v), at_most(high, v)              NaN in v stays
     add_sums(array, index, (v, w, ...))             array[index], the next, ... += sum of v, of w, ...
-    exp2_below, sigmoid, tanh, softplus                   of each number
+    exp2_below, sigmoid, tanh, softplus             of each number
+    softplus_and_slope                              softplus and its derivative, sigmoid
 
 Functions that use these are compiled with VECTORS: ``exp2_below`` rounds by adding and subtracting a large
 number, which the reassociation in LOOPS would undo.
@@ -100,6 +102,21 @@ def store(_, array, index, vector):
 
 
 @intrinsic
+def prefetch(_, array, index):
+    """See above."""
+
+    def emit(context, builder, sig, args):
+        byte, flag = ir.IntType(8), ir.IntType(32)
+        place = _place(context, builder, sig.args[0], args[0], sig.args[1], args[1], byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [place, *(ir.Constant(flag, i) for i in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, index), emit
+
+
+@intrinsic
 def splat(_, scalar):
     """See above."""
 
@@ -150,6 +167,15 @@ def _absolute(_, vector):
         return builder.bitcast(builder.and_(builder.bitcast(args[0], _INTEGERS), mask), _FLOATS)
 
     return _vector(vector), emit
+
+
+@intrinsic
+def _where_negative(_, vector, then, otherwise):
+    def emit(_, builder, __, args):
+        negative = builder.fcmp_ordered("<", args[0], ir.Constant(_FLOATS, [0.0] * LANES))
+        return builder.select(negative, args[1], args[2])
+
+    return _vector(vector, then, otherwise), emit
 
 
 @intrinsic
@@ -236,7 +262,18 @@ def tanh(x):
 @njit(inline="always")
 def softplus(x):
     """max(x, 0) + log(1 + exp(-|x|))."""
+    return _softplus(x, exp2_below(splat(-LOG2_E) * _absolute(x)))
+
+
+@njit(inline="always")
+def softplus_and_slope(x):
+    """With q = exp(-|x|) the slope is 1 / (1 + q), or q / (1 + q) where x is negative."""
     q = exp2_below(splat(-LOG2_E) * _absolute(x))
+    return _softplus(x, q), _where_negative(x, q, splat(ONE)) / (splat(ONE) + q)
+
+
+@njit(inline="always")
+def _softplus(x, q):
     p = fma(splat(L9), q, splat(L8))
     p = fma(p, q, splat(L7))
     p = fma(p, q, splat(L6))

@@ -35,7 +35,7 @@ def mixer(x: Tensor, p: MixerParams, items: Tensor | None) -> Tensor:
         out = torch.empty_like(x)
     else:
         x, out = F.linear(x, p.in_proj), x.new_empty(*items.shape, width)
-    x_proj = p.x_proj[columns(rank, states)]
+    x_proj = p.x_proj.index_select(0, columns(rank, states)[0])
     matrices = (t.T.contiguous() for t in (p.in_proj, x_proj[: 2 * states], p.out_proj))
     call(_mixer, len(out), x, items, *matrices, x_proj[2 * states :], *_small(p), p.D, out)
     return out
@@ -60,7 +60,7 @@ def last(x: Tensor, p: MixerParams, lengths: Tensor) -> Tensor:
 
 def _small(p: MixerParams) -> tuple[Tensor, ...]:
     """Taps, both biases, the projection to the step sizes and the rates, A for base 2, as rows of channels."""
-    rates = (torch.exp(p.A_log) * -float(LOG2_E)).T.contiguous()
+    rates = (p.rates() * float(LOG2_E)).T.contiguous()
     turned = p.conv_weight[:, 0].T.contiguous(), p.dt_proj.T.contiguous()
     return turned[0], p.conv_bias, turned[1], p.dt_bias, rates
 

@@ -59,6 +59,10 @@ class MixerParams(NamedTuple):
     D: Tensor  # (E,)
     out_proj: Tensor  # (D, E)
 
+    def rates(self) -> Tensor:
+        """A (E, N) = -exp(A_log), in float32 at least."""
+        return -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log)
+
 
 @dataclass(frozen=True)
 class ScanChoice:
@@ -188,31 +192,22 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
-    state_size = p.A_log.shape[1]
-    compiled = backend == "numba" and not _cost.is_counting()
-    if compiled and _kernels.trains_whole(x) and _fits(p):
-        if _kernels.infers(x):
-            from models._kernels import mixer
-
-            return mixer.mixer(x, p, None)
+    if backend == "numba" and not _cost.is_counting():
         from models._scan import numba_mixer
 
-        return numba_mixer.mamba_mixer(x, *p)
-    if compiled:  # two products, as copies of a product's halves would take longer
-        u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))  # (B, L, E) each
-    else:
-        u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)
-    u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
-    step_B_C = _kernels.linear(u, p.x_proj)  # (B, L, R + 2N)
-    A = -torch.exp(p.A_log.float() if p.A_log.dtype.itemsize < 4 else p.A_log)
-    if compiled:
-        from models._scan import numba_cpu
+        if numba_mixer.fits(p):
+            if _kernels.infers(x):
+                from models._kernels import mixer
 
-        y = numba_cpu.projected_scan(u, step_B_C, p.dt_proj, A, p.D, z, p.dt_bias)
-        return _kernels.linear(y, p.out_proj)
-    step, B, C = step_B_C.split([p.dt_proj.shape[1], state_size, state_size], dim=-1)
+                return mixer.mixer(x, p, None)
+            trains = _kernels.trains_whole(x)
+            return (numba_mixer.mamba_mixer if trains else numba_mixer.in_parts)(x, p)
+    u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
+    u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
+    states = p.A_log.shape[1]
+    step, B, C = _kernels.linear(u, p.x_proj).split([p.dt_proj.shape[1], states, states], dim=-1)
     delta = _kernels.linear(step, p.dt_proj)  # (B, L, E); its bias is added inside the scan
-    y = selective_scan(u, delta, A, B, C, p.D, z, p.dt_bias, backend=backend)
+    y = selective_scan(u, delta, p.rates(), B, C, p.D, z, p.dt_bias, backend=backend)
     return _kernels.linear(y, p.out_proj)
 
 
@@ -221,10 +216,11 @@ def mamba_mixer_of_items(table: Tensor, items: Tensor, params: MixerParams) -> T
 
     Compiled by numba; what the first product makes of an item is computed once.
     """
-    if not _fits(params):
-        return mamba_mixer(F.embedding(items, table), params, "numba")
     from models._kernels import mixer
+    from models._scan import numba_mixer
 
+    if not numba_mixer.fits(params):
+        return mamba_mixer(F.embedding(items, table), params, "numba")
     return mixer.mixer(table, params, items)
 
 
@@ -233,17 +229,12 @@ def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
 
     Compiled by numba.
     """
-    if not _fits(params):
-        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
     from models._kernels import mixer
-
-    return mixer.last(x, params, lengths)
-
-
-def _fits(p: MixerParams) -> bool:
     from models._scan import numba_mixer
 
-    return numba_mixer.fits(p.in_proj.shape[1], *p.A_log.shape, p.dt_proj.shape[1])
+    if not numba_mixer.fits(params):
+        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
+    return mixer.last(x, params, lengths)
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:

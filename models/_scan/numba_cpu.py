@@ -12,6 +12,8 @@ Letters as in models/_scan/__init__.py; P = R + 2N; rates (N, E) is A transposed
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,8 +29,10 @@ from models._simd import (
     exp2_below,
     fma,
     load,
+    prefetch,
     sigmoid,
     softplus,
+    softplus_and_slope,
     splat,
     store,
 )
@@ -40,7 +44,8 @@ GROUP = 4  # states are padded to a multiple of it, and the inputs of the step s
 UNITS = 16
 # Rows of 32 channels that a position has while tiles run through its chunk:
 STEP, X, Y = range(3)  # forward
-STEP, X, DY, DX, D_STEP, STATE, DECAY = 0, 1, 2, 3, 4, 5, 7  # backward; the last two are tiles
+STEP, X, DY, DX, D_STEP, SLOPE, STATE, DECAY = 0, 1, 2, 3, 4, 5, 6, 8  # backward; two tiles
+ROWS = 10
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -93,24 +98,26 @@ def selective_scan(
 def projected_scan(
     u: Tensor, projected: Tensor, step_weight: Tensor, A: Tensor, D: Tensor, z: Tensor, bias: Tensor
 ) -> Tensor:
-    """``selective_scan`` of a layer: projected (B, L, P) holds the inputs of the step size, then B, then C.
+    """``selective_scan`` of a layer whose sizes fill tiles: projected (B, L, P) in the order of ``columns``.
 
-    delta = its first R columns times step_weight (E, R).
+    delta = its last R columns times step_weight (E, R).
     """
-    channels, rank = step_weight.shape
-    states = A.shape[1]
-    if channels % BLOCK or states % 2 or rank % GROUP:
-        step, B, C = projected.split([rank, states, states], dim=-1)
-        return selective_scan(u, F.linear(step, step_weight), A, B, C, D, z, bias)
-    projected = projected[..., columns(rank, states)]
     return _run(u, u.new_empty(0, 0, 0), projected, step_weight, A, D, z, bias, None)
 
 
-def columns(rank: int, states: int) -> list[int]:
-    """Where the kernels' columns of a projection stand in mamba-ssm's: B and C of two states, .., step inputs."""
-    B = range(rank, rank + states, 2)
-    fours = [n + i for n in B for i in (0, 1, states, states + 1)]
-    return fours + list(range(rank))
+@functools.cache
+def columns(rank: int, states: int) -> tuple[Tensor, Tensor]:
+    """Where the kernels' columns of a projection stand in mamba-ssm's, and the reverse: (P,) each.
+
+    B of two states and C of both, the next two states .., the inputs of the step size. mamba-ssm has those first,
+    then all of B, then all of C.
+    """
+    fours = [n + i for n in range(0, states, 2) for i in (0, 1, states, states + 1)]
+    with torch.inference_mode(
+        False
+    ):  # one that is made in it could not be saved for a backward pass
+        order = torch.tensor([rank + i for i in fours] + list(range(rank)))
+        return order, order.argsort()
 
 
 def _run(
@@ -261,7 +268,7 @@ def _backward(
 ):  # fmt: skip
     n_windows, length, channels = u.shape
     rank, n_states = len(weight), len(rates)
-    work = scratch(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
+    work = scratch(CHUNK * ROWS * BLOCK).reshape(CHUNK, ROWS, BLOCK)
     ahead = scratch(n_states * channels).reshape(n_states, channels)  # gradient of the states
     no_gated = np.empty((0, 0), np.float32)
     for unit in range(first, last):
@@ -294,9 +301,14 @@ def backward_block(
     for j in range(size):
         t = start + j
         for k in range(0, BLOCK, LANES):
-            i = t, e + k
-            step = softplus(_raw_step(delta, projected, 2 * len(rates), weight, bias, t, e + k))
+            i, before = (t, e + k), (max(0, t - CHUNK), e + k)  # the chunk that comes next
+            prefetch(u, before)
+            prefetch(z, before)
+            prefetch(y, before)
+            raw = _raw_step(delta, projected, 2 * len(rates), weight, bias, t, e + k)
+            step, slope = softplus_and_slope(raw)
             store(work, (j, STEP, k), step)
+            store(work, (j, SLOPE, k), slope)
             store(work, (j, X, k), step * load(u, i))
             z_t = load(z, i)
             s = sigmoid(z_t)
@@ -318,9 +330,9 @@ def backward_block(
         for j in range(size):
             t = start + j
             dx, dy, u_t = load(work, (j, DX, k)), load(work, (j, DY, k)), load(u, (t, e + k))
-            slope = sigmoid(_raw_step(delta, projected, 2 * len(rates), weight, bias, t, e + k))
             # rates are for base 2
-            g = fma(load(work, (j, D_STEP, k)), splat(LN_2), dx * u_t) * slope
+            d_step = fma(load(work, (j, D_STEP, k)), splat(LN_2), dx * u_t)
+            g = d_step * load(work, (j, SLOPE, k))
             store(du, (place + j, e + k), fma(dx, load(work, (j, STEP, k)), dy * skip))
             store(work, (j, D_STEP, k), g)
             sum_skip = fma(dy, u_t, sum_skip)
@@ -353,6 +365,10 @@ def _backward_tile(
 ):
     """Through h = exp(s A) h' + x B and y = C h, positions start.. of one tile."""
     rate, h = _load(rates, n, e), _load(kept, n, e)
+    following = min(n + 2, len(rates) - 2)
+    for i in range(following, following + 2):
+        prefetch(kept, (i, e))
+        prefetch(kept, (i, e + LANES))
     for j in range(size):
         _store(work[j], STATE, 0, h)
         b0, b1, _, _ = _B_and_C(projected, n, start + j)

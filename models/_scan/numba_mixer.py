@@ -9,20 +9,24 @@ Letters as in models/_scan/__init__.py; P = R + 2N, in the order of ``numba_cpu.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
+from models import _kernels
 from models._compiled import LOG2_E, ONE, ZERO, call
-from models._kernels import WHOLE
+from models._scan import MixerParams
 from models._scan.numba_cpu import (
     BLOCK,
     CHUNK,
     GROUP,
+    ROWS,
     VECTORS,
     backward_block,
     columns,
     forward_block,
+    projected_scan,
 )
 from models._simd import LANES, add_sums, fma, load, sigmoid, splat, store
 from models._tiles import multiply, scratch
@@ -32,9 +36,10 @@ MOST_PARTS = 8  # of the windows, each with its own sums for the gradients of th
 POSITIONS_OF_A_PART = 1024
 
 
-def fits(width: int, channels: int, states: int, rank: int) -> bool:
+def fits(p: MixerParams) -> bool:
     """Whether a layer fills whole registers and tiles."""
-    return not (width % WHOLE or channels % BLOCK or states % GROUP or rank % GROUP)
+    (width, channels), states, rank = p.out_proj.shape, p.A_log.shape[1], p.dt_proj.shape[1]
+    return not (width % _kernels.WHOLE or channels % BLOCK or states % GROUP or rank % GROUP)
 
 
 class _Mixer(torch.autograd.Function):
@@ -42,9 +47,10 @@ class _Mixer(torch.autograd.Function):
     def forward(ctx, x, in_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, out_proj):
         x, (windows, length, _) = x.contiguous(), x.shape
         channels, states = A_log.shape
-        places = columns(dt_proj.shape[1], states)
+        order, ctx.back = columns(dt_proj.shape[1], states)
         A = -torch.exp(A_log)
-        in_proj, out_proj, x_proj = in_proj.contiguous(), out_proj.contiguous(), x_proj[places]
+        in_proj, out_proj = in_proj.contiguous(), out_proj.contiguous()
+        x_proj = x_proj.index_select(0, order)
         small = (taps[:, 0].T.contiguous(), conv_bias, dt_proj.T.contiguous(), dt_bias)
         rates = (A * float(LOG2_E)).T.contiguous()
         turned = (t.T.contiguous() for t in (in_proj, x_proj[: 2 * states], out_proj))
@@ -54,38 +60,46 @@ class _Mixer(torch.autograd.Function):
         kept = x.new_empty(windows, -(-length // CHUNK), states, channels)
         out = torch.empty_like(x)
         saved = (wide, u, projected, y, kept)
-        no_reset = torch.zeros(length, dtype=torch.bool)
         steps = x_proj[2 * states :]
-        call(_forward, windows, x, *turned, steps, *small, rates, D, no_reset, *saved, out)
-        ctx.places = places
-        ctx.save_for_backward(x, in_proj, x_proj, out_proj, *small, rates, D, no_reset, A, *saved)
+        call(_forward, windows, x, *turned, steps, *small, rates, D, *saved, out)
+        ctx.save_for_backward(x, in_proj, x_proj, out_proj, *small, rates, D, A, *saved)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_out):
         x, *weights, A, wide, u, projected, y, kept = ctx.saved_tensors
-        in_proj, x_proj, out_proj, taps, conv_bias, dt_proj, dt_bias, rates, D, _ = weights
         parts = min(MOST_PARTS, 1 + x[..., 0].numel() // POSITIONS_OF_A_PART, max(1, len(x)))
-        shared = (in_proj, x_proj, out_proj, taps, conv_bias, dt_proj, dt_bias, rates, D)
-        sums = [x.new_zeros(parts, *t.shape) for t in shared]
+        zeros = x.new_zeros(parts * sum(t.numel() for t in weights))
+        apart = zeros.split([parts * t.numel() for t in weights])
+        sums = [t.view(parts, *like.shape) for t, like in zip(apart, weights, strict=True)]
         d_x = torch.empty_like(x)
         saved = (wide, u, projected, y, kept)
         call(_backward, parts, parts, d_out.contiguous(), x, *weights, *saved, d_x, *sums)
         d_in, d_projection, d_out_proj, d_taps, d_bias, d_dt, d_dt_bias, dA, dD = (
             t.sum(0) for t in sums
         )
-        d_x_proj = torch.empty_like(d_projection)
-        d_x_proj[ctx.places] = d_projection
+        d_x_proj = d_projection.index_select(0, ctx.back)
         return (
             d_x, d_in, d_taps.T[:, None], d_bias, d_x_proj, d_dt.T, d_dt_bias, dA.T * A, dD,
             d_out_proj,
         )  # fmt: skip
 
 
-def mamba_mixer(x: Tensor, *weights: Tensor) -> Tensor:
-    """See models._scan.mamba_mixer; weights as in MixerParams, float32, of a layer that ``fits``."""
-    return _Mixer.apply(x, *weights)
+def mamba_mixer(x: Tensor, p: MixerParams) -> Tensor:
+    """See models._scan.mamba_mixer; float32, of a layer that ``fits``."""
+    return _Mixer.apply(x, *p)
+
+
+def in_parts(x: Tensor, p: MixerParams) -> Tensor:
+    """As ``mamba_mixer``, with products in half precision if asked for."""
+    # two products, as copies of a product's halves would take longer
+    u, z = (_kernels.linear(x, half) for half in p.in_proj.chunk(2))
+    u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
+    order, _ = columns(p.dt_proj.shape[1], p.A_log.shape[1])
+    projected = _kernels.linear(u, p.x_proj.index_select(0, order))
+    y = projected_scan(u, projected, p.dt_proj, p.rates(), p.D, z, p.dt_bias)
+    return _kernels.linear(y, p.out_proj)
 
 
 # Compiled from here on.
@@ -94,12 +108,13 @@ def mamba_mixer(x: Tensor, *weights: Tensor) -> Tensor:
 @njit(**VECTORS)
 def _forward(
     first, last, x, in_proj, x_proj, out_proj, steps, taps, conv_bias, dt_proj, dt_bias, rates, D,
-    no_reset, wide, u, projected, y, kept, out,
+    wide, u, projected, y, kept, out,
 ):  # fmt: skip
     _, length, width = x.shape
     a, v, matrix, n_wide = x.reshape(-1), wide.reshape(-1), in_proj.reshape(-1), in_proj.shape[1]
     zeros = scratch(n_wide)
     zeros[:] = ZERO
+    no_reset = np.zeros(length, np.bool_)
     for b in range(first, last):
         kept[b, 0] = ZERO
         for begin in range(0, length, SPAN):
@@ -180,7 +195,7 @@ def _step_inputs(begin, n, u, steps, projected, column):
 @njit(**VECTORS)
 def _backward(
     first, last, parts, d_out, x, in_proj, x_proj, out_proj, taps, conv_bias, dt_proj, dt_bias,
-    rates, D, no_reset, wide, u, projected, y, kept,
+    rates, D, wide, u, projected, y, kept,
     d_x, d_in, d_x_proj, d_out_proj, d_taps, d_conv_bias, d_dt_proj, d_dt_bias, dA, dD,
 ):  # fmt: skip
     n_windows, length, width = x.shape
@@ -203,7 +218,8 @@ def _backward(
     gated_, du_ = gated.reshape(SPAN, channels), du.reshape(SPAN + more, channels)
     d_projected_, d_wide_ = d_projected.reshape(SPAN, n_columns), d_wide.reshape(SPAN, n_wide)
     dz = d_wide_[:, channels:]
-    work = scratch(CHUNK * 9 * BLOCK).reshape(CHUNK, 9, BLOCK)
+    no_reset = np.zeros(length, np.bool_)
+    work = scratch(CHUNK * ROWS * BLOCK).reshape(CHUNK, ROWS, BLOCK)
     ahead = scratch(rates.size).reshape(rates.shape)
     for part in range(first, last):
         for b in range(n_windows * part // parts, n_windows * (part + 1) // parts):

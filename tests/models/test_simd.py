@@ -26,7 +26,14 @@ def softplus(x, out):
         store(out, (i,), _simd.softplus(load(x, (i,))))
 
 
+@njit(**VECTORS)
+def slope(x, out):
+    for i in range(0, len(x), LANES):
+        store(out, (i,), _simd.softplus_and_slope(load(x, (i,)))[1])
+
+
 EXACT = {
+    slope: lambda x: 1 / (1 + np.exp(-x)),
     exp2: np.exp2,
     sigmoid: lambda x: 1 / (1 + np.exp(-x)),
     softplus: lambda x: np.logaddexp(0, x),
@@ -34,7 +41,8 @@ EXACT = {
 
 
 @pytest.mark.parametrize(
-    ("function", "low", "high"), [(exp2, -124, 126), (sigmoid, -80, 80), (softplus, -80, 80)]
+    ("function", "low", "high"),
+    [(exp2, -124, 126), (sigmoid, -80, 80), (softplus, -80, 80), (slope, -80, 80)],
 )
 def test_relative_error_is_a_few_units_in_the_last_place(function, low, high):
     x = np.linspace(low, high, 1000 * LANES, dtype=np.float32)
