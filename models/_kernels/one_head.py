@@ -22,15 +22,11 @@ from numba.extending import intrinsic
 
 from models._compiled import LOG2_E, LOOPS, MAX_EXPONENT, MIN_EXPONENT, ONE, ZERO, exp2, largest
 from models._simd import E0, E1, E2, E3, E4, SHIFT, VECTORS
-from models._tiles import BROAD, LANES, dot, multiply, transpose
+from models._tiles import BROAD, LANES, dot, multiply
 
 ROWS = 6  # queries of a tile
 WHOLE = 16  # rows of scores are multiples of it
-QUERIES = 24  # of a block forwards: its scores stay in the first cache
-MOST_TILES, SCORES = (
-    16,
-    4096,
-)  # of a block backwards: long sums over queries, and a bound for long rows
+QUERIES = 24  # of a block: its scores stay in the first cache
 LEAST, MOST = np.float32(2.0**-60), np.float32(2.0**100)  # sums that no limit of exp2 has touched
 MINUS_INFINITY = np.float32(-np.inf)
 
@@ -166,6 +162,37 @@ def _slopes(vectors: int):
     return slopes
 
 
+@intrinsic
+def _square(context, x, x0, x_row, out, out0, out_row):
+    """Out (LANES, LANES) = x transposed: halves of pairs of rows change places, then quarters, and so on."""
+    place = types.intp
+    signature = types.void(x, place, place, out, place, place)
+
+    def generate(context, builder, signature, arguments):
+        x, x0, x_row, out, out0, out_row = arguments
+        x, out = (_data(context, builder, signature.args[i], a) for i, a in ((0, x), (3, out)))
+        places = (_place(builder, x, _plus(builder, x0, r, x_row)) for r in range(LANES))
+        rows = [builder.load(place, align=4) for place in places]
+        half = LANES // 2
+        while half:
+            upper = [lane & half for lane in range(LANES)]
+            first = [LANES + n - half if up else n for n, up in enumerate(upper)]
+            second = [LANES + n if up else n + half for n, up in enumerate(upper)]
+            for r in range(LANES):
+                if not r & half:
+                    pair = rows[r], rows[r + half]
+                    rows[r], rows[r + half] = (
+                        builder.shuffle_vector(*pair, ir.Constant(_integers, lanes))
+                        for lanes in (first, second)
+                    )
+            half //= 2
+        for r, row in enumerate(rows):
+            builder.store(row, _place(builder, out, _plus(builder, out0, r, out_row)), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 _powers_4, _powers_2, _powers_1 = (_powers(v) for v in (BROAD, 2, 1))
 _slopes_2, _slopes_1 = (_slopes(v) for v in (max(BROAD // 2, 1), 1))
 PANEL, HALF_PANEL, PAIR = BROAD * LANES, 2 * LANES, max(BROAD // 2, 1) * LANES
@@ -192,11 +219,6 @@ def _tiles(n):
 
 
 @njit(inline="always")
-def _backward_block(row):
-    return ROWS * max(4, min(MOST_TILES, SCORES // row))
-
-
-@njit(inline="always")
 def room(n_queries, n_keys, width):
     """Numbers of the memory that ``attend`` needs."""
     row = whole(n_keys)
@@ -208,7 +230,7 @@ def room(n_queries, n_keys, width):
 def room_backwards(n_queries, n_keys, width):
     """Numbers of the memory that ``attend_backwards`` needs."""
     row = whole(n_keys)
-    block = min(_backward_block(row), _tiles(n_queries))
+    block = min(QUERIES, _tiles(n_queries))
     return 2 * (row * width + block * (row + width + 1)) + width
 
 
@@ -225,8 +247,15 @@ def _scaled(a, a0, a_row, n, width, factor, out):
 @njit(**LOOPS)
 def _turned(x, begin, stride, n, width, out, row):
     """Out (width, row) = x (n, width) transposed, 0 behind column n."""
-    out[:] = ZERO
-    transpose(n, width, x, begin, stride, out, 0, row)
+    done = 0 if width % LANES else n - n % LANES
+    for i in range(0, done, LANES):
+        for j in range(0, width, LANES):
+            _square(x, begin + i * stride + j, stride, out, j * row + i, row)
+    for j in range(width):
+        for i in range(done, n):
+            out[j * row + i] = x[begin + i * stride + j]
+        for i in range(n, row):
+            out[j * row + i] = ZERO
 
 
 @njit(**VECTORS)
@@ -337,7 +366,7 @@ def attend_backwards(
 ):  # fmt: skip
     """The gradients of ``attend``: dq is written, dk and dv are added to."""
     row, scale = whole(n_keys), np.float32(1 / math.sqrt(width))
-    most, size = min(_backward_block(row), _tiles(n_queries)), width * row
+    most, size = min(QUERIES, _tiles(n_queries)), width * row
     keys, values, rest = memory[:size], memory[size : 2 * size], memory[2 * size :]
     size = most * (width + 1)
     queries, masses = rest[: most * width], rest[most * width : size]
@@ -347,8 +376,8 @@ def attend_backwards(
     zeros[:] = ZERO
     _turned(k, k0, k_row, length, width, keys, row)
     _turned(v, v0, v_row, length, width, values, row)
-    for i in range(0, n_queries, max(most, 1)):
-        n = min(most, n_queries - i)
+    for i in range(0, n_queries, QUERIES):
+        n = min(QUERIES, n_queries - i)
         seen = seen_by(i + n - 1, length, causal)
         stride = whole(seen)
         a, b = q0 + i * q_row, d_out0 + i * d_out_row
