@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models._compiled import LOG2_E, ZERO, call
 from models._scan import MixerParams
-from models._scan.numba_cpu import CHUNK, columns
+from models._scan.numba_cpu import CHUNK, _raw_step, columns
 from models._scan.numba_mixer import SPAN, _convolved, _step_inputs, behind_first_product
 from models._simd import LANES, VECTORS, exp2_below, fma, load, sigmoid, softplus, splat, store
 from models._tiles import multiply, scratch
@@ -153,10 +153,7 @@ def _last_of_channels(e, stop, u, weights, dt_proj, dt_bias, rates, memory, out)
     while stop > 0 and alive.any():
         begin = max(0, stop - LOOK)
         for t in range(stop - 1, begin - 1, -1):
-            step = load(dt_bias, (e,))
-            for r in range(len(dt_proj)):
-                step = fma(splat(weights[t, states + r]), load(dt_proj, (r, e)), step)
-            step = softplus(step)
+            step = softplus(_raw_step(weights, weights, states, dt_proj, dt_bias, t, e))
             store(later, (t - begin, 0), total)
             store(x, (t - begin, 0), step * load(u, (t, e)))
             total = total + step
