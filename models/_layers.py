@@ -181,7 +181,8 @@ class Attention(nn.Module):
     def fuses(self, x: Tensor, at: Places | None) -> bool:
         """Whether all of it runs as one compiled kernel."""
         width = self.query.out_features // self.n_heads
-        return _kernels.fuses_attention(x, width) and not self._is_of_one(x, at)
+        asked = at is None or len(at.flat) > 0
+        return asked and _kernels.fuses_attention(x, width) and not self._is_of_one(x, at)
 
     def _is_of_one(self, x: Tensor, at: Places | None) -> bool:
         """Whether nothing is trained and one position of each row asks."""
