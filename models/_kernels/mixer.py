@@ -13,6 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from models._compiled import LOG2_E, ZERO, call
+from models._resting import once
 from models._scan import MixerParams
 from models._scan.numba_cpu import CHUNK, _raw_step, columns
 from models._scan.numba_mixer import SPAN, _convolved, _step_inputs, behind_first_product
@@ -34,7 +35,7 @@ def mixer(x: Tensor, p: MixerParams, items: Tensor | None) -> Tensor:
         x, items = x.contiguous(), torch.empty(0, 0, dtype=torch.int64)
         out = torch.empty_like(x)
     else:
-        x, out = F.linear(x, p.in_proj), x.new_empty(*items.shape, width)
+        x, out = once(p.in_proj, lambda: F.linear(x, p.in_proj)), x.new_empty(*items.shape, width)
     x_proj = p.x_proj.index_select(0, columns(rank, states)[0])
     matrices = (t.T.contiguous() for t in (p.in_proj, x_proj[: 2 * states], p.out_proj))
     call(_mixer, len(out), x, items, *matrices, x_proj[2 * states :], *_small(p), p.D, out)
