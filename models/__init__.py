@@ -16,7 +16,7 @@ Windows are padded with 0 on the right, so a causal model never reads padding an
 positions count from the start of the window. L may be anything from 1 to ``max_len``.
 """
 
-from models import _cost, _kernels
+from models import _cost, _kernels, _resting
 from models._batch import Batch
 from models._counting import CountingModel
 from models._errors import ModelError
@@ -32,5 +32,6 @@ compile_seconds = _kernels.compile_seconds  # that numba took in this process
 multiplications = _kernels.multiplications  # and of products
 exponentials = _kernels.exponentials  # what a CPU's rate of exponentials is measured with
 count_above = _kernels.count_above  # where a target stands among all items
+weights_rest = _resting.weights_rest  # between two changes of weights
 counting_flops = _cost.counting  # formulas in place of what PyTorch cannot count
 observing_kernels = _cost.observing  # launches that PyTorch does not see

@@ -6,6 +6,7 @@ Letters as in models/__init__.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,39 @@ class Batch:
         mask = self.target_mask.flatten()
         size = int(mask.sum()) if self.n_targets is None else self.n_targets
         return torch.nonzero_static(mask, size=size).squeeze(1)
+
+
+class Places(NamedTuple):
+    """Positions of rows (B, L) that something is asked for: as many of each row as it has, none filled up.
+
+    flat (T,) int64: their places in the flattened rows, row after row; counts (B,) int64: of each row;
+    most: the largest count.
+    """
+
+    flat: Tensor
+    counts: Tensor
+    most: int
+
+    @classmethod
+    def where(cls, mask: Tensor) -> Places:
+        """The positions where mask (B, L) is true."""
+        counts = mask.sum(1)
+        most = int(counts.max())
+        return cls(mask.flatten().nonzero().squeeze(1), counts, most)
+
+    @classmethod
+    def at(cls, positions: Tensor, length: int) -> Places:
+        """Equally many positions (B, M) of each row of ``length``."""
+        rows, most = positions.shape
+        first = torch.arange(rows, device=positions.device)[:, None] * length
+        return cls((positions + first).flatten(), positions.new_full((rows,), most), most)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """For rows of equal size: which of the T each slot takes, (B, M) int64, and which slots are real, (B, M)."""
+        slot = torch.arange(self.most, device=self.flat.device)
+        first = self.counts.cumsum(0) - self.counts
+        taken = (first[:, None] + slot).clamp(max=len(self.flat) - 1)
+        return taken, slot < self.counts[:, None]
 
 
 def lengths_of(items: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 A folder is named by a hash of numba's version, of the source and of what it imports from other files here,
 since numba itself looks at the function's own file alone; inside, numba tells CPUs and types of arguments
 apart. Processes that write there take turns: numba names a file by a number that two may find free at once,
-and the index of one would then lead to code of the other.
+and the index of one would then lead to code of the other. What older sources left is deleted: whoever still
+runs them compiles again, as numba takes a file that is gone for one that never was.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +27,10 @@ from numba.misc.appdirs import AppDirs
 
 FOLDER = Path(__file__).parent
 DECIDES = "nothing"
+KEPT, UNUSED_S = (
+    4,
+    86400,
+)  # folders of a source, those last used first; others stay for a day of no use
 
 
 def share() -> None:
@@ -37,6 +45,7 @@ def _in_turn(save: Callable) -> Callable:
 
     @functools.wraps(save)
     def saved(file: IndexDataCacheFile, key: tuple, data: tuple) -> None:
+        Path(file._cache_path).mkdir(parents=True, exist_ok=True)  # it may have been deleted
         with open(Path(file._cache_path, "lock"), "w") as lock:
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -63,6 +72,7 @@ class Shared(_CacheLocator):
             locator = cls(path, stamp, py_func.__code__.co_firstlineno)
             try:
                 locator.ensure_cache_path()
+                _used(path)
             except OSError:
                 continue
             return locator
@@ -79,6 +89,19 @@ class Shared(_CacheLocator):
     def get_disambiguator(self) -> str:
         """Tells functions of one name apart."""
         return str(self._line)
+
+
+@functools.cache
+def _used(folder: Path) -> None:
+    """Note the time of use, and delete what no process has used for a day but the latest KEPT of the source."""
+    os.utime(folder)
+    stem = folder.name.rpartition("-")[0]
+    with contextlib.suppress(OSError):  # another process may delete the same
+        found = folder.parent.glob(f"{stem}-{'[0-9a-f]' * 12}")
+        by_use = sorted(((path.stat().st_mtime, path) for path in found), reverse=True)
+        for used, path in by_use[KEPT:]:
+            if time.time() - used > UNUSED_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _wanted() -> Path:

@@ -133,15 +133,6 @@ def _put_rounded(row, e, value):
     row[e] = np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
-@njit(**LOOPS)
-def smallest(row):
-    """Sum of a row: what is tried before anything is computed by numba."""
-    total = ZERO
-    for value in row:
-        total += value
-    return total
-
-
 @njit(inline="always")
 def exp2(v):
     """Two to the power v: the polynomial for the fraction, the exponent bits for the integer part."""

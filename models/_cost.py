@@ -114,12 +114,13 @@ class _Formula(torch.autograd.Function):
         return None, None, None, *zeros
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, counts: Tensor | None) -> Tensor:
     """Products of queries with keys and of weights with values; backwards twice as many. As in _kernels."""
     rows, heads, n_queries, width = q.shape
     n_keys = k.shape[2]
-    pairs = n_keys * (n_keys + 1) // 2 if causal else n_queries * n_keys
-    flops = 4 * rows * heads * pairs * width
+    queries = rows * n_queries if counts is None else int(counts.sum())
+    pairs = rows * n_keys * (n_keys + 1) // 2 if causal else queries * n_keys
+    flops = 4 * heads * pairs * width
     return _Formula.apply(q.shape, (flops,), (2 * flops,), q, k, v)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import _kernels
-from models._batch import gather_positions
+from models._batch import Places
 from models._errors import ModelError
 from models._kernels import products
 
@@ -150,22 +150,44 @@ class Attention(nn.Module):
         lengths: Tensor | None,
         causal: bool,
         mask: Tensor | None = None,
+        at: Places | None = None,
     ) -> Tensor:
-        """Attend from queries (B, M, D) to x (B, L, D), of which lengths (B,) positions are real.
+        """Attend from queries (B, L, D), or (T, D) of the places ``at``, to x (B, L, D): the shape of queries.
 
-        mask (B, 1, 1 or M, L): added to explicit scores; None: fused, by lengths and causality.
+        lengths (B,) positions of x are real. mask (B, 1, 1 or M, L): added to explicit scores; None: fused, by
+        lengths and causality.
         """
-        whole = products.half(x.device) is None
-        if mask is None and queries.shape[1] == 1 and whole and not torch.is_grad_enabled():
+        if mask is None and self._is_of_one(x, at):
             return self._of_one(queries, x, lengths)
-        q = self._heads(self.query(queries))  # (B, H, M, D/H)
+        q, counts = self.query(queries), None
+        if at is not None:
+            (taken, real), counts = at.padded(), at.counts
+            q = q.index_select(0, taken.flatten()).view(*taken.shape, -1)
+        q = self._heads(q)  # (B, H, M, D/H)
         k, v = (self._heads(part) for part in self.key_value(x).chunk(2, dim=-1))  # (B, H, L, D/H)
         if mask is None:
-            y = _kernels.attention(q, k, v, lengths, causal)
+            y = _kernels.attention(q, k, v, lengths, causal, counts)
         else:
             scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + mask  # (B, H, M, L)
             y = F.dropout(scores.softmax(-1), self.dropout, self.training) @ v
-        return self.out(y.transpose(1, 2).flatten(2))
+        y = y.transpose(1, 2).flatten(2)
+        return self.out(y if at is None else y[real])
+
+    @property
+    def layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        """To the query, to key and value, and behind the heads."""
+        return self.query, self.key_value, self.out
+
+    def fuses(self, x: Tensor, at: Places | None) -> bool:
+        """Whether all of it runs as one compiled kernel."""
+        width = self.query.out_features // self.n_heads
+        asked = at is None or len(at.flat) > 0
+        return asked and _kernels.fuses_attention(x, width) and not self._is_of_one(x, at)
+
+    def _is_of_one(self, x: Tensor, at: Places | None) -> bool:
+        """Whether nothing is trained and one position of each row asks."""
+        one = at is not None and at.most == 1 and len(at.flat) == len(x)
+        return one and products.half(x.device) is None and not torch.is_grad_enabled()
 
     def of_itself(self, x: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
         """As ``forward`` from x to x without ``out``, in one compiled kernel (``_kernels.infers``)."""
@@ -176,7 +198,7 @@ class Attention(nn.Module):
         return fused_attention.self_attention(x, self.n_heads, weight, bias, lengths, causal)
 
     def _of_one(self, query: Tensor, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Attend from one position per row, (B, 1, D) to x (B, L, D), without forming keys and values.
+        """Attend from one position per row, (B, D) to x (B, L, D), without forming keys and values.
 
         With key K x + b the score q (K x + b) is (K'q) x and a term that all positions share, which softmax
         ignores; and the weighted sum of values V x + c is V times the weighted sum of x, plus c.
@@ -190,7 +212,7 @@ class Attention(nn.Module):
             padding = torch.arange(length, device=x.device) >= lengths[:, None]
             scores = scores.masked_fill(padding[:, None], -torch.inf)  # (B, H, L)
         y = torch.einsum("bhd,hed->bhe", scores.softmax(-1) @ x, V) + c
-        return self.out(y.flatten(1))[:, None]
+        return self.out(y.flatten(1))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
@@ -214,10 +236,10 @@ class AttentionBlock(nn.Module):
         x: Tensor,
         lengths: Tensor | None = None,
         causal: bool = False,
-        at: Tensor | None = None,
+        at: Places | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D) at that cost only.
+        """(B, L, D) -> (B, L, D), or with places ``at`` -> (T, D) at that cost only.
 
         lengths (B,): nothing attends to positions from there on; None: padding is never read. mask:
         explicit scores with it instead of either (``explicit_mask``).
@@ -225,8 +247,14 @@ class AttentionBlock(nn.Module):
         if at is None and mask is None and not self.training and _kernels.infers(x):
             attended = self.attention.of_itself(x, lengths, causal)
             return self.ffn.behind(attended, x, self.attention.out, self.norm)
-        queries = x if at is None else gather_positions(x, at)
-        attended = self.attention(queries, x, lengths, causal, mask)
+        if mask is None and self.dropout < 1 and self.attention.fuses(x, at):
+            parts, p = (*self.attention.layers, self.norm), self.dropout
+            heads = self.attention.n_heads
+            return self.ffn(
+                _kernels.attention_block(x, at, lengths, causal, heads, parts, p, self.training)
+            )
+        queries = x if at is None else x.flatten(0, 1).index_select(0, at.flat)
+        attended = self.attention(queries, x, lengths, causal, mask, at)
         return self.ffn(
             _kernels.add_norm(attended, queries, self.norm, self.dropout, self.training)
         )

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import Batch, SequenceModel, _kernels
-from models._batch import gather_positions, lengths_of
+from models._batch import Places, lengths_of
 from models._catalogue import catalogue_cross_entropy
 from models._errors import ModelError
 from models._layers import (
@@ -98,8 +98,7 @@ class Model(SequenceModel):
 
     def hidden(self, items: Tensor) -> Tensor:
         """Represent every position of unmasked items: (B, L) -> (B, L, D)."""
-        every = torch.arange(items.shape[1], device=items.device).expand_as(items)
-        return self._encode(items, every)
+        return self._encode(items, None)
 
     def query(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, D) at a mask token behind the last real item; with a bias (B, D + 1)."""
@@ -107,7 +106,7 @@ class Model(SequenceModel):
         items = F.pad(items, (0, 1)).scatter(1, end, self.mask_token)
         if self.recbole:
             items, end = items[:, 1:], end - 1
-        return self._with_one(self._encode(items, end).squeeze(1))
+        return self._with_one(self._encode(items, Places.at(end, items.shape[1])))
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input, without the mask token; with a bias (V, D + 1)."""
@@ -118,15 +117,11 @@ class Model(SequenceModel):
         """Mean cross-entropy of the masked items, given all other items of their windows."""
         if self.recbole:
             return self._loss_as_recbole(batch)
-        masked = self._draw_mask(batch)  # (B, L)
-        most = int(masked.sum(1).max())  # M
-        order = masked.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-        drawn = masked.gather(1, order)  # (B, M): rows with fewer than M masks are filled up
-        at = order + 1  # target t is item t + 1 of the window
-        targets = batch.windows.gather(1, at)[drawn]
-        items = batch.windows.clone()
-        items[:, 1:][masked] = self.mask_token
-        hidden = self._with_one(self._encode(items, at)[drawn])
+        masked = F.pad(self._draw_mask(batch), (1, 0))  # target t is item t + 1 of the window
+        at = Places.where(masked)
+        targets = batch.windows.flatten()[at.flat]
+        items = batch.windows.masked_fill(masked, self.mask_token)
+        hidden = self._with_one(self._encode(items, at))
         return catalogue_cross_entropy(hidden, self.item_table(), targets)
 
     def _loss_as_recbole(self, batch: Batch) -> Tensor:
@@ -139,21 +134,25 @@ class Model(SequenceModel):
         # The last M masks of a row are kept, in rising order behind those that are not there.
         at = masked.int().argsort(dim=1, stable=True)[:, -self.most_masks :]  # (B, M)
         counted = masked.gather(1, at) & (at > 0)
-        targets = history.gather(1, at)
-        encoded = self._with_one(self._encode(history.masked_fill(masked, self.mask_token), at))
-        if not _kernels.is_eager(history.device):
-            if not counted.any():
-                return encoded.sum() * 0.0
-            return catalogue_cross_entropy(encoded[counted], self.item_table(), targets[counted])
+        eager, some = _kernels.is_eager(history.device), bool(counted.any())
+        if some and not eager:
+            hidden = torch.zeros_like(masked).scatter(1, at, counted)
+            places = Places.where(hidden)
+        else:
+            places = Places.at(at, history.shape[1])
+        encoded = self._encode(history.masked_fill(masked, self.mask_token), places)
+        encoded, targets = self._with_one(encoded), history.flatten()[places.flat]
+        if not some:
+            return encoded.sum() * 0.0
+        if not eager:
+            return catalogue_cross_entropy(encoded, self.item_table(), targets)
         # Every slot, filled or not, as there.
         logits = _kernels.linear(encoded, self.item_table()[1:])
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), (targets - 1).clamp(min=0).flatten(), reduction="none"
-        )
+        losses = F.cross_entropy(logits, (targets - 1).clamp(min=0), reduction="none")
         return (losses * counted.flatten()).sum() / counted.sum().clamp(min=1)
 
-    def _encode(self, items: Tensor, at: Tensor) -> Tensor:
-        """Items with mask tokens (B, L), positions (B, M) -> (B, M, D)."""
+    def _encode(self, items: Tensor, at: Places | None) -> Tensor:
+        """Items with mask tokens (B, L) -> (B, L, D), or with places ``at`` (T, D) at that cost only."""
         positions = self.position_embedding.weight[: items.shape[1]]
         x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
         x = _kernels.dropout(x, self.dropout, self.training)
@@ -161,8 +160,8 @@ class Model(SequenceModel):
         lengths = None if self.style.naive else _lengths(items)
         for block in self.blocks[:-1]:
             x = block(x, lengths, mask=mask)
-        if self.every_position:
-            return gather_positions(self._head(self.blocks[-1](x, lengths, mask=mask)), at)
+        if self.every_position and at is not None:
+            return self._head(self.blocks[-1](x, lengths, mask=mask)).flatten(0, 1)[at.flat]
         return self._head(self.blocks[-1](x, lengths, at=at, mask=mask))
 
     def _head(self, x: Tensor) -> Tensor:

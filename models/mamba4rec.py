@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
 from models._layers import NORM_EPS, FeedForward, initialise
+from models._resting import once
 from models._scan import (
     MixerParams,
     mamba_mixer,
@@ -89,7 +90,8 @@ class Model(SequenceModel):
         table, first = self.item_embedding.weight, self.blocks[0]
         few = len(table) < items.numel() and not self.training and len(self.blocks) > 1
         if few and first.mamba.infers(table):
-            x, rest = first.of_items(items, self._normed(table)), self.blocks[1:-1]
+            normed = once(table, lambda: self._normed(table))
+            x, rest = first.of_items(items, normed), self.blocks[1:-1]
         else:
             x, rest = self._embed(items), self.blocks[:-1]
         for block in rest:

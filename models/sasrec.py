@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
-from models._batch import lengths_of
+from models._batch import Places, lengths_of
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
@@ -81,7 +81,8 @@ class Model(SequenceModel):
         for block in self.blocks[:-1]:
             x = block(x, causal=True, mask=mask)
         last = None if mask is None else explicit_mask(items, causal=False)
-        return self.blocks[-1](x, lengths, at=lengths[:, None] - 1, mask=last).squeeze(1)
+        at = Places.at(lengths[:, None] - 1, items.shape[1])
+        return self.blocks[-1](x, lengths, at=at, mask=last)
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input."""

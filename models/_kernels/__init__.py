@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import _cost, _numba
+from models._batch import Places
 from models._errors import ModelError
 from models._kernels import products, twins
 
@@ -232,25 +233,32 @@ def gelu(x: Tensor, p: float, training: bool) -> Tensor:
     return _twin(twins.gelu, x)(x, p, training)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: bool) -> Tensor:
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor | None,
+    causal: bool,
+    counts: Tensor | None = None,
+) -> Tensor:
     """softmax(q k' / sqrt(d)) v: q (B, H, M, d), k and v (B, H, L, d) -> (B, H, M, d).
 
-    lengths (B,): keys from there on are hidden; causal: those behind the query too (M = L). On a CPU
+    lengths (B,): keys from there on are hidden; causal: those behind the query too (M = L). counts (B,): who
+    asks reads the results of that many queries of a row, and gives no gradient to the others. On a CPU
     short rows are left to PyTorch's kernel, which is faster there, and half precision is not: its
     bfloat16 kernel takes twice as long as the float32 one.
     """
     if _cost.is_counting():
-        return _cost.attention(q, k, v, causal)
+        return _cost.attention(q, k, v, causal, counts)
     if q.device.type == "cpu" and torch.bfloat16 in (q.dtype, k.dtype):
         q, k, v = (t.to(torch.float32, memory_format=torch.contiguous_format) for t in (q, k, v))
     if _compiled(q) and k.shape[2] > SHORT_ROW:
         from models._kernels import fused_attention
 
-        n_keys = k.shape[2]
-        every = (
-            k.new_full((len(k),), n_keys).long() if lengths is None else lengths.clamp(max=n_keys)
-        )
-        return fused_attention.attention(q, k, v, every, causal)
+        (n_queries, n_keys), rows = (q.shape[2], k.shape[2]), len(k)
+        real = torch.full((rows,), n_keys) if lengths is None else lengths.clamp(max=n_keys)
+        asked = torch.full((rows,), n_queries) if counts is None else counts
+        return fused_attention.attention(q, k, v, real, causal, asked)
     mask = None
     if lengths is not None:
         mask = (torch.arange(k.shape[2], device=k.device) < lengths[:, None])[:, None, None, :]
@@ -258,6 +266,38 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, causal: b
             mask = mask & mask.new_ones(q.shape[2], k.shape[2]).tril()
             causal = False
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+
+
+def fuses_attention(x: Tensor, width: int) -> bool:
+    """Whether ``attention_block`` runs for x (B, L, D), heads of a width: float32 on a CPU with numba, no counting."""
+    plain = _cost.is_counting() or products.enabled()
+    return _compiled(x) and not plain and x.numel() > 0 and not width % WHOLE
+
+
+def attention_block(
+    x: Tensor,
+    at: Places | None,
+    lengths: Tensor | None,
+    causal: bool,
+    heads: int,
+    layers: tuple[nn.Linear, nn.Linear, nn.Linear, nn.LayerNorm],
+    p: float,
+    training: bool,
+) -> Tensor:
+    """LayerNorm(y + dropout(out(attention of y to x))), y = x (B, L, D) or its places ``at`` (T, D): as y.
+
+    layers: to the query, to key and value, out, and the norm. lengths and causal as in ``attention``.
+    """
+    from models._kernels import fused_attention_block
+
+    rows, length = x.shape[:2]
+    flat, counts = (None, torch.full((rows,), length)) if at is None else (at.flat, at.counts)
+    real = torch.full((rows,), length) if lengths is None else lengths.clamp(max=length)
+    parameters = tuple(t for layer in layers for t in (layer.weight, layer.bias))
+    p = p if training else 0.0
+    return fused_attention_block.attention_block(
+        x, flat, counts, real, causal, heads, parameters, layers[3].eps, p
+    )
 
 
 def has_cross_entropy(hidden: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models._compiled import ZERO, call
 from models._kernels.recurrence import gru_row, gru_sums
+from models._resting import once
 from models._simd import VECTORS
 from models._tiles import multiply, scratch
 
@@ -26,13 +27,12 @@ def gru(layer: nn.GRU, items: Tensor, table: Tensor, lengths: Tensor) -> Tensor:
     item, unless the catalogue is larger than the batch.
     """
     input_weight, _, *biases = layer.all_weights[0]
-    index = items
+    bias = biases[0] if biases else None
     if len(table) > items.numel():
-        table, index = (
-            F.embedding(items.flatten(), table),
-            torch.arange(items.numel()).view_as(items),
-        )
-    inputs = F.linear(table, input_weight, biases[0] if biases else None)  # (V, 3U)
+        inputs = F.linear(F.embedding(items.flatten(), table), input_weight, bias)  # (B L, 3U)
+        index = torch.arange(items.numel()).view_as(items)
+    else:
+        inputs, index = once(input_weight, lambda: F.linear(table, input_weight, bias)), items
     units = layer.hidden_size
     weights = [w for _, w, *_ in layer.all_weights]
     if not biases:

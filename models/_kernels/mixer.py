@@ -13,8 +13,9 @@ from numba import njit
 from torch import Tensor
 
 from models._compiled import LOG2_E, ZERO, call
+from models._resting import once
 from models._scan import MixerParams
-from models._scan.numba_cpu import CHUNK, columns
+from models._scan.numba_cpu import CHUNK, _raw_step, columns
 from models._scan.numba_mixer import SPAN, _convolved, _step_inputs, behind_first_product
 from models._simd import LANES, VECTORS, exp2_below, fma, load, sigmoid, softplus, splat, store
 from models._tiles import multiply, scratch
@@ -34,8 +35,8 @@ def mixer(x: Tensor, p: MixerParams, items: Tensor | None) -> Tensor:
         x, items = x.contiguous(), torch.empty(0, 0, dtype=torch.int64)
         out = torch.empty_like(x)
     else:
-        x, out = F.linear(x, p.in_proj), x.new_empty(*items.shape, width)
-    x_proj = p.x_proj[columns(rank, states)[0]]
+        x, out = once(p.in_proj, lambda: F.linear(x, p.in_proj)), x.new_empty(*items.shape, width)
+    x_proj = p.x_proj.index_select(0, columns(rank, states)[0])
     matrices = (t.T.contiguous() for t in (p.in_proj, x_proj[: 2 * states], p.out_proj))
     call(_mixer, len(out), x, items, *matrices, x_proj[2 * states :], *_small(p), p.D, out)
     return out
@@ -60,7 +61,7 @@ def last(x: Tensor, p: MixerParams, lengths: Tensor) -> Tensor:
 
 def _small(p: MixerParams) -> tuple[Tensor, ...]:
     """Taps, both biases, the projection to the step sizes and the rates, A for base 2, as rows of channels."""
-    rates = (torch.exp(p.A_log) * -float(LOG2_E)).T.contiguous()
+    rates = (p.rates() * float(LOG2_E)).T.contiguous()
     turned = p.conv_weight[:, 0].T.contiguous(), p.dt_proj.T.contiguous()
     return turned[0], p.conv_bias, turned[1], p.dt_bias, rates
 
@@ -153,10 +154,7 @@ def _last_of_channels(e, stop, u, weights, dt_proj, dt_bias, rates, memory, out)
     while stop > 0 and alive.any():
         begin = max(0, stop - LOOK)
         for t in range(stop - 1, begin - 1, -1):
-            step = load(dt_bias, (e,))
-            for r in range(len(dt_proj)):
-                step = fma(splat(weights[t, states + r]), load(dt_proj, (r, e)), step)
-            step = softplus(step)
+            step = softplus(_raw_step(weights, weights, states, dt_proj, dt_bias, t, e))
             store(later, (t - begin, 0), total)
             store(x, (t - begin, 0), step * load(u, (t, e)))
             total = total + step

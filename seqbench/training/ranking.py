@@ -71,14 +71,15 @@ class Evaluator:
         generator = None if shuffle is None else torch.Generator().manual_seed(shuffle)
         on_cpu = self.items.device.type == "cpu"
         most = getattr(model, "cpu_positions", None) if on_cpu else None
-        for rows, history, inputs, target in self._batches(split, most):
-            if generator is not None:
-                inputs = shuffled(inputs, generator)
-            with arithmetic(self.precision, inputs.device):
-                scores = model.scores(inputs).float()
-            for seen_items, (rank, ties) in rank_target(scores, target, history).items():
-                found[seen_items][0, rows] = rank.cpu().numpy()
-                found[seen_items][1, rows] = ties.cpu().numpy()
+        with models.weights_rest():
+            for rows, history, inputs, target in self._batches(split, most):
+                if generator is not None:
+                    inputs = shuffled(inputs, generator)
+                with arithmetic(self.precision, inputs.device):
+                    scores = model.scores(inputs).float()
+                for seen_items, (rank, ties) in rank_target(scores, target, history).items():
+                    found[seen_items][0, rows] = rank.cpu().numpy()
+                    found[seen_items][1, rows] = ties.cpu().numpy()
         return {m: Ranks(*values) for m, values in found.items()}
 
     def _batches(

@@ -32,10 +32,10 @@ def broken(monkeypatch):
         import models
 
         module = None if error is None else _Broken(error)
-        monkeypatch.setitem(sys.modules, "models._compiled", module)
-        monkeypatch.setattr(models, "_compiled", module, raising=False)
+        monkeypatch.setitem(sys.modules, "models._tiles", module)
+        monkeypatch.setattr(models, "_tiles", module, raising=False)
         if error is None:
-            monkeypatch.delattr(models, "_compiled")
+            monkeypatch.delattr(models, "_tiles")
         forget()
 
     yield install
@@ -72,8 +72,8 @@ def test_the_fallback_runs_and_says_why(broken, error):
 
 def test_numba_that_computes_something_else_is_not_used(broken, monkeypatch):
     broken(RuntimeError())
-    sys.modules["models._compiled"].smallest = lambda row: 3.0
-    assert "in the place of 2" in _kernels.resolve(CPU).reason
+    sys.modules["models._tiles"].smallest = lambda row: 3.0
+    assert "in the place of 16" in _kernels.resolve(CPU).reason
 
 
 def test_numba_that_is_told_not_to_compile_is_not_used(monkeypatch):

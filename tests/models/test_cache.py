@@ -90,3 +90,24 @@ def test_every_way_to_import_a_file_counts_for_what_is_compiled(tmp_path, line):
     source = tmp_path / "kernel.py"
     source.write_text(f"import numpy\n{line}\n")
     assert _cache._imported(source) == {MODELS / "_tiles.py"}
+
+
+def test_old_folders_of_a_source_are_deleted_but_the_latest_and_those_of_today(tmp_path):
+    def folder(name, days):
+        path = tmp_path / name
+        path.mkdir()
+        (path / "kernel.nbi").touch()
+        os.utime(path, (time.time() - days * _cache.UNUSED_S,) * 2)
+        return path
+
+    kept = [folder(f"kernel-{i:012x}", 5 + i) for i in range(_cache.KEPT - 1)]
+    old = [folder(f"kernel-{i:012x}", 50 + i) for i in range(100, 103)]
+    kept += [folder("kernel_two-00000000000a", 90), folder("kernel-of-a-user", 90)]
+    current = folder("kernel-ffffffffffff", 99)  # used from now on
+    _cache._used(current)
+    assert current.exists() and all(path.exists() for path in kept)
+    assert not any(path.exists() for path in old)
+    for i in range(_cache.KEPT + 2):
+        folder(f"kernel-{i:011x}e", 0)
+    _cache._used(folder("kernel-eeeeeeeeeeee", 0))
+    assert len(list(tmp_path.glob("kernel-*e"))) == _cache.KEPT + 3

@@ -58,6 +58,25 @@ def test_the_hidden_states_of_compiled_inference_are_those_of_training(name):
     torch.testing.assert_close(found[real], expected[real], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_weights_that_rest_are_read_once_and_others_always(name):
+    model, items = built(name, n_layers=2), histories(rows=40)
+    with torch.inference_mode():
+        before = model.query(items)
+        with models.weights_rest():
+            assert torch.equal(model.query(items), before) and torch.equal(
+                model.query(items), before
+            )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(0.5)
+    with torch.inference_mode():
+        plain = model.query(items)
+        with models.weights_rest():
+            assert torch.equal(model.query(items), plain)
+    assert not torch.equal(plain, before)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("n_items", [N_ITEMS, 100_000])
 def test_the_last_state_of_a_gru_is_pytorchs(bias, n_items):

@@ -10,7 +10,10 @@ from tiny import MAX_LEN, TRAINED, batch_of, build, having, histories, normal
 from torch import nn
 
 from models import ModelError, _kernels
+from models._batch import Places
 from models._catalogue import catalogue_cross_entropy
+from models._kernels import catalogue
+from models._layers import AttentionBlock
 
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
 
@@ -152,6 +155,52 @@ def test_attention_memory_does_not_grow_with_the_square_of_the_length():
     assert sizes and max(sizes) <= 4 * (length + 16)
 
 
+@pytest.mark.parametrize("of_some", [True, False])
+@pytest.mark.parametrize(
+    ("length", "width", "heads", "causal"),
+    [(1, 16, 1, False), (37, 32, 2, True), (37, 64, 2, False), (130, 32, 1, False)],
+)
+def test_attention_block(length, width, heads, causal, of_some):
+    """Windows in one kernel; where only some positions ask, a window may have none that does."""
+    drawn = torch.rand(9, length, generator=torch.Generator().manual_seed(3)) < 0.3
+    drawn[1], drawn[:, 0], drawn[4] = True, True, length == 1
+    at = Places.where(drawn) if of_some and not causal else None
+    lengths = None if causal else torch.arange(9) * length // 9 + 1
+    block = AttentionBlock(width, heads, 2 * width, 0.0)
+    names, inputs = zip(*block.named_parameters(), strict=True)
+    inputs = [0.3 * normal(*t.shape, seed=s) for s, t in enumerate(inputs)]
+    used = _kernels.fuses_attention(normal(9, length, width), width // heads)
+    assert used, "or the twin would be compared with itself"
+
+    def run(x, *parameters):
+        given = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(block, given, (x, lengths, causal, at))
+
+    agree(run, normal(9, length, width, seed=50), *inputs, rtol=1e-4, atol=2e-5)
+
+
+def test_dropout_and_threads_of_the_attention_block(keep_threads):
+    """The mask that is drawn again backwards is the one of the forward pass, on any number of threads."""
+    block, x = AttentionBlock(32, 2, 32, 0.5), normal(40, 70, 32).requires_grad_()
+    results = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        torch.manual_seed(4)
+        attended = _kernels.attention_block(
+            x, None, None, False, 2, (*block.attention.layers, block.norm), 0.5, True
+        )
+        gradient = torch.autograd.grad(attended, x, normal(*x.shape, seed=1))
+        results.append((attended, *gradient))
+    for one, three in zip(*results, strict=True):
+        assert torch.equal(one, three)
+    torch.manual_seed(4)
+    parts = (*block.attention.layers, block.norm)
+    with torch.no_grad():
+        same = _kernels.attention_block(x, None, None, False, 2, parts, 0.5, True)
+        plain = _kernels.attention_block(x, None, None, False, 2, parts, 0.5, False)
+    assert torch.equal(same, results[0][0]) and not torch.allclose(same, plain)
+
+
 @pytest.mark.parametrize("shape", [(1, 16, 16), (6, 64, 80), (97, 16, 112), (2, 101, 32, 48)])
 def test_linear(shape):
     *rows, inputs, outputs = shape
@@ -209,6 +258,25 @@ def test_cross_entropy_over_the_catalogue(n_targets, n_items, size, threads, kee
     hidden, table = normal(n_targets, 16) * size, normal(1 + n_items, 16, seed=1)
     targets = torch.arange(n_targets) % n_items + 1
     agree(lambda h, t: catalogue_cross_entropy(h, t, targets)[None], hidden, table, rtol=2e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [1, 40])
+def test_a_catalogue_that_is_not_kept_at_once(size, threads, keep_threads, monkeypatch):
+    torch.set_num_threads(threads)
+    hidden, table = normal(150, 16) * size, normal(1 + 250, 16, seed=1)
+    targets = torch.arange(150) * 7 % 250 + 1
+    whole = catalogue.cross_entropy(hidden, table, targets, True)
+    monkeypatch.setattr(catalogue, "KEPT", catalogue.PANEL)
+    for got, expected in zip(
+        catalogue.cross_entropy(hidden, table, targets, True), whole, strict=True
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_memory_of_the_loss_does_not_grow_with_a_large_catalogue():
+    sizes = [sum(map(math.prod, catalogue.workspace(n, 64, 1))) for n in (3416, 10**5, 10**6)]
+    assert sizes[0] < sizes[1] == sizes[2] < 2**21
 
 
 def test_a_bound_far_above_every_logit_costs_no_accuracy():
