@@ -11,18 +11,7 @@ from typing import Any
 from ..core.display import TABLES
 from ..core.jobs import Study
 
-TOLD = (
-    "metric",
-    "seq_len",
-    "seed",
-    "trials",
-    "failed",
-    "collapsed",
-    "max_steps",
-    "default",
-    "median",
-    "best",
-)
+TOLD = ("metric", "seq_len", "seed", "trials", "failed", "collapsed", "max_steps", "default", "median", "best")  # fmt: skip
 
 
 def trials(folder: Path) -> Iterator[dict[str, Any]]:
