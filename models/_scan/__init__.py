@@ -6,7 +6,7 @@ Two seams: ``mamba_mixer`` is the whole layer of figure 3, ``selective_scan`` th
     fused       CUDA    mamba-ssm's one function for the whole layer (needs causal-conv1d too)
     triton      CUDA    our scan in Triton, deterministic; the rest is PyTorch, as in the next one
     mamba_ssm   CUDA    mamba-ssm's selective scan, 2.2 to 3.4 times slower than triton (docs/experiments.md)
-    numba       CPU     compiled loops, parallel over the batch, hand-written backward
+    numba       CPU     the whole layer as one compiled kernel, parallel over the batch, hand-written backward
     reference   any     plain PyTorch, any precision; the oracle, and slow
 
 "auto" takes the first that can run. For tests, TRITON_INTERPRET=1 in the environment moves ``triton`` to
@@ -192,16 +192,15 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
-    if backend == "numba" and not _cost.is_counting():
+    if backend == "numba" and not _cost.is_counting() and _fits(p):
         from models._scan import numba_mixer
 
-        if numba_mixer.fits(p):
-            if _kernels.infers(x):
-                from models._kernels import mixer
+        if _kernels.infers(x):
+            from models._kernels import mixer
 
-                return mixer.mixer(x, p, None)
-            trains = _kernels.trains_whole(x)
-            return (numba_mixer.mamba_mixer if trains else numba_mixer.in_parts)(x, p)
+            return mixer.mixer(x, p, None)
+        whole = _kernels.trains_whole(x)
+        return (numba_mixer.mamba_mixer if whole else numba_mixer.in_parts)(x, p)
     u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
     states = p.A_log.shape[1]
@@ -216,11 +215,10 @@ def mamba_mixer_of_items(table: Tensor, items: Tensor, params: MixerParams) -> T
 
     Compiled by numba; what the first product makes of an item is computed once.
     """
-    from models._kernels import mixer
-    from models._scan import numba_mixer
-
-    if not numba_mixer.fits(params):
+    if not _fits(params):
         return mamba_mixer(F.embedding(items, table), params, "numba")
+    from models._kernels import mixer
+
     return mixer.mixer(table, params, items)
 
 
@@ -229,12 +227,17 @@ def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
 
     Compiled by numba.
     """
+    if not _fits(params):
+        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
     from models._kernels import mixer
+
+    return mixer.last(x, params, lengths)
+
+
+def _fits(p: MixerParams) -> bool:
     from models._scan import numba_mixer
 
-    if not numba_mixer.fits(params):
-        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
-    return mixer.last(x, params, lengths)
+    return numba_mixer.fits(p)
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:
