@@ -192,15 +192,16 @@ def mamba_mixer(x: Tensor, params: MixerParams, backend: str) -> Tensor:
 
         return cuda.mamba_mixer(x, params)
     p = params
-    if backend == "numba" and not _cost.is_counting() and _fits(p):
+    if backend == "numba" and not _cost.is_counting():
         from models._scan import numba_mixer
 
-        if _kernels.infers(x):
-            from models._kernels import mixer
+        if numba_mixer.fits(p):
+            if _kernels.infers(x):
+                from models._kernels import mixer
 
-            return mixer.mixer(x, p, None)
-        whole = _kernels.trains_whole(x)
-        return (numba_mixer.mamba_mixer if whole else numba_mixer.in_parts)(x, p)
+                return mixer.mixer(x, p, None)
+            trains = _kernels.trains_whole(x)
+            return (numba_mixer.mamba_mixer if trains else numba_mixer.in_parts)(x, p)
     u, z = _kernels.linear(x, p.in_proj).chunk(2, dim=-1)  # (B, L, E) each
     u = _kernels.conv_silu(u, p.conv_weight[:, 0], p.conv_bias)
     states = p.A_log.shape[1]
@@ -215,10 +216,11 @@ def mamba_mixer_of_items(table: Tensor, items: Tensor, params: MixerParams) -> T
 
     Compiled by numba; what the first product makes of an item is computed once.
     """
-    if not _fits(params):
-        return mamba_mixer(F.embedding(items, table), params, "numba")
     from models._kernels import mixer
+    from models._scan import numba_mixer
 
+    if not numba_mixer.fits(params):
+        return mamba_mixer(F.embedding(items, table), params, "numba")
     return mixer.mixer(table, params, items)
 
 
@@ -227,17 +229,12 @@ def mamba_mixer_last(x: Tensor, params: MixerParams, lengths: Tensor) -> Tensor:
 
     Compiled by numba.
     """
-    if not _fits(params):
-        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
     from models._kernels import mixer
-
-    return mixer.last(x, params, lengths)
-
-
-def _fits(p: MixerParams) -> bool:
     from models._scan import numba_mixer
 
-    return numba_mixer.fits(p)
+    if not numba_mixer.fits(params):
+        return mamba_mixer(x, params, "numba")[torch.arange(len(x)), lengths - 1]
+    return mixer.last(x, params, lengths)
 
 
 def selfcheck(device: torch.device | str) -> list[dict]:
