@@ -86,19 +86,29 @@ def epoch_batches(
 
     With ``bucket_by_length`` windows of similar length share a batch. Every window occurs once.
     """
-    order = rng.permutation(len(windows.start))
-    targets = windows.targets_of(order)
+    n = len(windows.start)
+    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+    rng.shuffle(order)  # as rng.permutation, in half its memory
     if bucket_by_length:
-        pool = (np.cumsum(targets) - targets) // (POOL_BATCHES * targets_per_step)
-        # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
-        length = windows.length[order]
-        rising = np.where(pool % 2 == 0, length, -length)
-        order = order[np.lexsort((rising, pool))]
-        targets = windows.targets_of(order)
-    batch = (np.cumsum(targets) - targets) // targets_per_step
-    cuts = np.flatnonzero(np.diff(batch)) + 1
-    batches = np.split(order, cuts)
+        for number, pool in _parts(windows, order, POOL_BATCHES * targets_per_step):
+            # Every other pool is sorted downwards, so that no batch spans the shortest and the longest windows.
+            length = windows.length[pool]
+            pool[:] = pool[np.argsort(length if number % 2 == 0 else -length, kind="stable")]
+    batches = [batch for _, batch in _parts(windows, order, targets_per_step)]
     return [batches[i] for i in rng.permutation(len(batches))] if bucket_by_length else batches
+
+
+def _parts(windows: Windows, order: np.ndarray, targets: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Views of ``order``, each with the windows that begin among the same ``targets`` targets, and which ones these are."""
+    if windows.last_only:
+        cuts = np.arange(0, len(order), targets)
+        numbers = range(len(cuts))
+    else:
+        own = windows.targets_of(order)
+        part = (np.cumsum(own) - own) // targets
+        cuts = np.flatnonzero(np.diff(part, prepend=-1))
+        numbers = part[cuts].tolist()
+    return zip(numbers, np.split(order, cuts[1:]), strict=True)
 
 
 class Gatherer:

@@ -60,6 +60,34 @@ def test_an_epoch_holds_every_window_once_in_batches_of_about_the_asked_size(buc
     assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=False))
 
 
+def batches_at_once(windows, targets_per_step, rng, bucket_by_length):
+    """The slow twin: all windows sorted by pool and length at once."""
+    order = rng.permutation(len(windows.start))
+    targets = windows.targets_of(order)
+    if bucket_by_length:
+        pool = (np.cumsum(targets) - targets) // (64 * targets_per_step)
+        rising = np.where(pool % 2 == 0, windows.length[order], -windows.length[order])
+        order = order[np.lexsort((rising, pool))]
+        targets = windows.targets_of(order)
+    cuts = np.flatnonzero(np.diff((np.cumsum(targets) - targets) // targets_per_step)) + 1
+    batches = np.split(order, cuts)
+    return [batches[i] for i in rng.permutation(len(batches))] if bucket_by_length else batches
+
+
+@pytest.mark.parametrize("bucket_by_length", [True, False])
+@pytest.mark.parametrize("targets_per_step", [1, 7, 64, 10**6])
+@pytest.mark.parametrize("objective", ["all-positions", "prefix"])
+def test_batches_of_pools_equal_those_of_all_windows(objective, targets_per_step, bucket_by_length):
+    lengths = np.random.default_rng(0).integers(3, 90, 300)
+    windows = windows_for(objective, leave_one_out(offsets_of(list(lengths))), 20)
+    asked = (windows, targets_per_step)
+    found, expected = (
+        plan(*asked, np.random.default_rng(1), bucket_by_length)
+        for plan in (epoch_batches, batches_at_once)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_bucketing_saves_padding():
     rng = np.random.default_rng(0)
     windows = training_windows(leave_one_out(offsets_of(list(rng.geometric(0.05, 3000) + 3))), 50)
