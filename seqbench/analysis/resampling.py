@@ -10,6 +10,7 @@ the part that the draw of users already holds has been taken out. For a differen
 unsure: significance.py has it. Simulations in the tests check the coverage.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 OPPOSITE = {"better": "worse", "worse": "better"}  # verdicts, read from the other side
 CHUNK = 2**18  # draws, or counts of them, that are worked on at once
+MOST_KEPT = 2**28  # bytes of counts that are kept for other models of the same users
+AT_ONCE = 16  # draws, where they are not
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,16 @@ def user_draws(
     """How often each of U users is in each of R draws with replacement (U, R), and the generator after them: copy it."""
     rng = np.random.default_rng(seed)
     counts = np.empty((n_users, n_resamples), dtype=np.uint8)
-    parts = np.array_split(np.arange(n_resamples), -(-n_users * n_resamples // CHUNK))
+    for part, counted in _counted_draws(n_users, rng, n_resamples, CHUNK):
+        counts[:, part] = counted.T
+    return counts, rng
+
+
+def _counted_draws(
+    n_users: int, rng: np.random.Generator, n_resamples: int, chunk: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Which draws, of about `chunk` users together, and how often each of U users is in each of these P (P, U)."""
+    parts = np.array_split(np.arange(n_resamples), -(-n_users * n_resamples // chunk))
 
     def draw(part: np.ndarray) -> np.ndarray:
         return rng.integers(0, n_users, (len(part), n_users), dtype=np.int32)
@@ -77,8 +89,19 @@ def user_draws(
         for part, drawn in zip(parts, ahead.map(draw, parts), strict=True):
             drawn += n_users * np.arange(len(part), dtype=np.int32)[:, None]
             counted = np.bincount(drawn.ravel(), minlength=drawn.size)
-            counts[:, part[0] : part[-1] + 1] = counted.reshape(drawn.shape).T
-    return counts, rng
+            yield slice(part[0], part[-1] + 1), counted.reshape(drawn.shape)
+
+
+def _means_of_many(
+    users: np.ndarray, seed: int, n_resamples: int
+) -> tuple[np.ndarray, np.random.Generator]:
+    """As `resampled_user_means` of `user_draws`, where the counts of all draws would not fit: a few draws at a time."""
+    rng, found = np.random.default_rng(seed), users.any(axis=1)
+    values, means = users[found], np.empty((n_resamples, users.shape[1]))
+    chunk = AT_ONCE * len(users)
+    for part, counted in _counted_draws(len(users), rng, n_resamples, chunk):
+        means[part] = counted[:, found].astype(np.float64) @ values
+    return means / len(users), rng
 
 
 def resampled_user_means(users: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -123,8 +146,11 @@ def resample(
 ) -> list[Resampled]:
     """Resample every model's means on the same draws of users."""
     users = np.hstack([model.users for model in models])
-    counts, drawn = user_draws(len(users), seed, n_resamples)
-    means, rng = resampled_user_means(users, counts), deepcopy(drawn)
+    if users.shape[0] * n_resamples > MOST_KEPT:
+        means, rng = _means_of_many(users, seed, n_resamples)
+    else:
+        counts, drawn = user_draws(len(users), seed, n_resamples)
+        means, rng = resampled_user_means(users, counts), deepcopy(drawn)
     widths = [model.users.shape[1] for model in models]
     parts = np.split(means, np.cumsum(widths)[:-1], axis=1)
     return [

@@ -66,10 +66,14 @@ def drawn_apart(users, n_resamples):
     return np.stack([users[drawn].mean(axis=0) for drawn in rows]), rng
 
 
-@pytest.mark.parametrize("chunk", [51, 7 * 51, 2**18])
-def test_shared_draws_are_those_that_each_table_would_draw_for_itself(monkeypatch, chunk):
+@pytest.mark.parametrize(
+    ("chunk", "kept"), [(51, True), (7 * 51, True), (2**18, True), (51, False)]
+)
+def test_shared_draws_are_those_that_each_table_would_draw_for_itself(monkeypatch, chunk, kept):
     """Two conditions with the same number of users, one after the other, users without a hit among them."""
     monkeypatch.setattr(resampling, "CHUNK", chunk)
+    if not kept:  # as of a million users
+        monkeypatch.setattr(resampling, "MOST_KEPT", 51 * 30 - 1)
     resampling.user_draws.cache_clear()
     rng = np.random.default_rng(3)
     conditions = [
@@ -82,7 +86,7 @@ def test_shared_draws_are_those_that_each_table_would_draw_for_itself(monkeypatc
             noise = [resampling.seed_noise(model, after, 30) for model in models]
             np.testing.assert_allclose(draws.users, users, rtol=1e-12)
             np.testing.assert_allclose(draws.means, users + noise[at], rtol=1e-12)
-    assert resampling.user_draws.cache_info().misses == 1
+    assert resampling.user_draws.cache_info().misses == int(kept)
 
 
 def test_equal_models_differ_by_nothing_because_users_are_paired():
