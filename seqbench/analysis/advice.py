@@ -56,24 +56,28 @@ def rows(tables: Tables) -> pd.DataFrame:
     """One row per view of the leaderboard with a trained model: the model to take, and the one that might do instead."""
     board = tables.frames["leaderboard"]
     board = board[board.trained.eq(True) & board.ndcg.notna()]
-    found = [_of_view(own) for _, own in board.groupby(VIEW, sort=False)]
+    views: dict[tuple, list] = {}
+    for row in board.itertuples(index=False):
+        views.setdefault(tuple(getattr(row, key) for key in VIEW), []).append(row)
+    found = [_of_view(own) for own in views.values()]
     return pd.DataFrame(found, columns=TABLES["advice"])
 
 
-def _of_view(own: pd.DataFrame) -> dict[str, Any]:
+def _of_view(own: list[Any]) -> dict[str, Any]:
     """other: the cheaper model that loses least of those not shown to be worse; where the best is not taken, the best."""
-    best = own[own.standing == BEST].iloc[0]
-    row = {**best[VIEW], "best": best.model, "ndcg": best.ndcg}
+    best = next(row for row in own if row.standing == BEST)
+    row = {**{key: getattr(best, key) for key in VIEW}, "best": best.model, "ndcg": best.ndcg}
     if len(own) == 1 or not enough_seeds(best.n_seeds):
         return row | {"variant": "few_seeds" if len(own) > 1 else "alone"}
-    if not own.advised.any():
+    taken = next((row for row in own if row.advised), None)
+    if taken is None:
         return row | {"variant": "unpriced"}
-    taken = own[own.advised].iloc[0]
     row |= {"model": taken.model, "inference_s": taken.inference_s}
-    cheaper = own[own.inference_s_high < taken.inference_s_low]
-    doubtful = cheaper[cheaper.standing.isin((OPEN, NO_VERDICT))]
-    doubtful = doubtful.sort_values(["standing", "loss_high"]).itertuples()  # open ones first
-    other = next(doubtful, best if taken.model != best.model else None)
+    cheaper = [row for row in own if row.inference_s_high < taken.inference_s_low]
+    doubtful = [row for row in cheaper if row.standing in (OPEN, NO_VERDICT)]
+    # Open ones first; an unknown loss comes last.
+    doubtful.sort(key=lambda row: (row.standing, np.nan_to_num(row.loss_high, nan=np.inf)))
+    other = next(iter(doubtful), best if taken.model != best.model else None)
     if other is None:
         return row | {"variant": "best" if len(cheaper) else "both"}
     variant = "cheaper" if other is best else other.standing

@@ -68,8 +68,7 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
     """
     grid = store.read_grid(grid_path)
-    store.check(grid, Path(results))
-    entries = store.load(grid, Path(results))
+    entries = store.load(grid, Path(results), store.check(grid, Path(results)))
     datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
     write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))

@@ -33,6 +33,11 @@ def model_config_fields(path: Path) -> dict[str, tuple[str, Any]]:
     Raises:
         UserError: the file has no class ``Config``, or a field whose default is not a literal.
     """
+    return dict(_config_fields(path))
+
+
+@lru_cache  # asked for by every job of a grid
+def _config_fields(path: Path) -> dict[str, tuple[str, Any]]:
     for node in _module(path).body:
         if isinstance(node, ast.ClassDef) and node.name == "Config":
             return dict(_declared(node, path))

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -138,7 +138,24 @@ def check_files(folder: Path, record: Mapping[str, Any]) -> None:
             )  # fmt: skip
 
 
-def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+class Samples(Mapping[str, np.ndarray]):
+    """Arrays by name, kept as narrow as they are stored; whole numbers come as int64."""
+
+    def __init__(self, stored: Mapping[str, np.ndarray]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._stored[name]
+        return array.astype(np.int64) if array.dtype.kind == "u" else array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def read_samples(folder: Path, record: Mapping[str, Any]) -> Samples:
     """Arrays of a record, whole numbers as int64, after checking that the file is the one the record was written with.
 
     Raises:
@@ -160,10 +177,10 @@ def read_samples(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarra
     return unpacked(content)
 
 
-def unpacked(content: bytes) -> dict[str, np.ndarray]:
-    """Inverse of ``packed``; whole numbers come back as int64."""
+def unpacked(content: bytes) -> Samples:
+    """Inverse of ``packed``."""
     with np.load(io.BytesIO(content)) as arrays:
-        return {name: _widened(arrays[name]) for name in arrays.files}
+        return Samples({name: arrays[name] for name in arrays.files})
 
 
 def having(runs: Path, status: str) -> tuple[list[Path], list[str]]:
@@ -292,10 +309,6 @@ def _narrowed(values: Any) -> np.ndarray:
     if array.dtype.kind not in "iu" or not array.size or array.min() < 0:
         return array
     return array.astype(np.min_scalar_type(int(array.max())))
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.int64) if array.dtype.kind == "u" else array
 
 
 def read_job(kind: type, text: str) -> Any:

@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,11 @@ def _code_now(training: bool, model: str) -> str | None:
     return provenance.training(model) if training else provenance.measuring(model)
 
 
-def check(grid: Mapping[str, Any], results: Path) -> None:
+def check(grid: Mapping[str, Any], results: Path) -> dict[str, dict[str, Any]]:
     """Compare every file that a grid's tables are made from, and the weights beside them, with its SHA-256.
+
+    Returns:
+        The records that are there, by path.
 
     Raises:
         Damaged: some differ; all of them are named.
@@ -154,11 +158,13 @@ def check(grid: Mapping[str, Any], results: Path) -> None:
     paths = [job["path"] for job in grid["trainings"]]
     paths += [path for job in grid["measurements"] for path in job["records"]]
     found: list[Damaged] = []
+    sound = {}
     for path in paths:
         folder = results / path
         try:
             if (folder / "record.json").exists():  # one that is missing is told by `load`
-                records.check_files(folder, records.read_record(folder))
+                sound[path] = records.read_record(folder)
+                records.check_files(folder, sound[path])
         except Damaged as error:
             found.append(error)
     if found:
@@ -167,6 +173,7 @@ def check(grid: Mapping[str, Any], results: Path) -> None:
         )
     for name in grid["datasets"]:
         _check_data(results / "data" / name, read_dataset(results, name))
+    return sound
 
 
 def _check_data(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -178,21 +185,25 @@ def _check_data(folder: Path, facts: Mapping[str, Any]) -> None:
             )
 
 
-def load(grid: dict[str, Any], results: Path) -> list[Entry]:
-    """Read the records of a grid, in its order, and compare their settings with the grid's."""
+def load(
+    grid: dict[str, Any], results: Path, known: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> list[Entry]:
+    """The records of a grid, in its order, their settings compared with the grid's; those not known are read."""
     entries = []
     for wanted in grid["trainings"]:
         job = {key: value for key, value in wanted.items() if key != "path"}
-        entries.append(_asked_for(results, wanted["path"], job))
+        entries.append(_asked_for(results, wanted["path"], job, known))
     for wanted in grid["measurements"]:
         shared = {key: value for key, value in wanted.items() if key != "records"}
         for path, own in zip(wanted["records"], wanted["models"], strict=True):
-            entries.append(_asked_for(results, path, shared | own))
+            entries.append(_asked_for(results, path, shared | own, known))
     return entries
 
 
-def _asked_for(results: Path, path: str, job: dict[str, Any]) -> Entry:
-    entry = read_entry(results, path)
+def _asked_for(
+    results: Path, path: str, job: dict[str, Any], known: Mapping[str, dict[str, Any]]
+) -> Entry:
+    entry = Entry(path, results, known[path]) if path in known else read_entry(results, path)
     why = records.difference(entry.record, job)
     if why:
         raise UserError(f"{results / path}: {why}: delete it and {AGAIN}")
@@ -274,7 +285,7 @@ def read_dataset(results: Path, name: str) -> dict[str, Any]:
     return _facts(file, file.stat().st_mtime_ns if file.exists() else None)
 
 
-@lru_cache
+@cache
 def _facts(file: Path, _: int | None) -> dict[str, Any]:
     facts = read_json(file, AGAIN)
     if not isinstance(facts, dict) or not {"name", "hash", "split"} <= facts.keys():

@@ -223,8 +223,9 @@ def _ladder(rows: pd.DataFrame, kind: str, models: Sequence[str]) -> Figure:
 
 def _trained(tables: Tables, frame: pd.DataFrame, steps: str) -> Iterator[tuple[dict, pd.DataFrame, str]]:  # fmt: skip
     """By track and condition: the key of a drawing, rows with the time that so many steps take as `busy_s`, kind of device."""
+    steps_of = figures_cost.stepping(tables)
     for (dataset, seq_len, track), rows in _conditions(tables, frame, "dataset", "seq_len", "track"):  # fmt: skip
-        kind, priced = figures_cost.stepping(tables, dataset, seq_len, track)
+        kind, priced = steps_of.get((dataset, seq_len, track), ("cpu", {}))
         rows = rows.assign(busy_s=rows[steps] * rows.model.map(priced).astype(float))
         yield {"dataset": dataset, "length": seq_len, "track": track}, rows, kind
 

@@ -45,12 +45,17 @@ def first_track(tables: Tables) -> str:
     return tables.frames["leaderboard"].track.iloc[0]
 
 
-def stepping(tables: Tables, dataset: str, seq_len: int, track: str) -> tuple[str, Mapping[str, float]]:  # fmt: skip
-    """Median step by model on the machine that measured most of a condition, a CPU before a GPU, and its kind of device."""
-    rows = pick(tables.frames["efficiency"], dataset=dataset, seq_len=seq_len, track=track, phase="train", metric="step_s")  # fmt: skip
+def stepping(tables: Tables) -> dict[tuple, tuple[str, Mapping[str, float]]]:
+    """By dataset, length and track: median step by model on the machine that measured most of the condition, a CPU before a
+    GPU, and its kind of device."""
+    rows = pick(tables.frames["efficiency"], phase="train", metric="step_s")
     rows = rows[rows["median"].notna()] if len(rows) else rows
-    found = sorted(groups(rows, "device_kind", "machine_name"), key=lambda one: (-len(one[1]), one[0]))  # fmt: skip
-    return (found[0][0][0], dict(found[0][1].set_index("model")["median"])) if found else ("cpu", {})  # fmt: skip
+    found = {}
+    for place, own in groups(rows, "dataset", "seq_len", "track"):
+        machines = groups(own, "device_kind", "machine_name")
+        (kind, _), best = min(machines, key=lambda one: (-len(one[1]), one[0]))
+        found[place] = kind, dict(best.set_index("model")["median"])
+    return found
 
 
 # --- growth -------------------------------------------------------------------------------------------------------------
@@ -70,15 +75,19 @@ def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence
     machines = machine_names(tables.settings)
     frame = tables.frames["scaling"]
     frame = frame[frame.curve.isin(curves)].sort_values("device_kind", kind="stable") if len(frame) else frame  # fmt: skip
-    for (machine, track, curve, fixed), fits in groups(frame, "machine_name", "track", "curve", "fixed"):  # fmt: skip
-        costs = pick(tables.frames["efficiency"], machine_name=machine, track=track, curve=curve, fixed=fixed)  # fmt: skip
-        crossings = pick(tables.frames["crossovers"], machine_name=machine, track=track, curve=curve, fixed=fixed, model_a=tables.focal_model)  # fmt: skip
+    keys = ("machine_name", "track", "curve", "fixed")
+    efficiency, crossovers = tables.frames["efficiency"], tables.frames["crossovers"]
+    costs = dict(groups(efficiency[efficiency.curve.notna()], *keys)) if len(frame) else {}
+    crossings = dict(groups(pick(crossovers, model_a=tables.focal_model), *keys))
+    for (machine, track, curve, fixed), fits in groups(frame, *keys):
+        key = machine, track, curve, fixed
         for phase, metric, title in shown:
             own = {"phase": phase, "metric": metric}
-            data = _points(pick(costs, **own), pick(fits, **own), X[curve][1])
+            here = pick(costs.get(key, efficiency[:0]), **own)
+            data = _points(here, pick(fits, **own), X[curve][1])
             if data.empty:
                 continue
-            crossed = _drawn(pick(crossings, **own))
+            crossed = _drawn(pick(crossings.get(key, crossovers[:0]), **own))
             lines = ["fits a + b xᶜ"] * bool(data.c.notna().any()) + ["dotted: too few points for a fit"] * bool(data.c.isna().any())  # fmt: skip
             rings = f" A ring marks where {label(tables.focal_model)} and the named model cross."  # fmt: skip
             yield Drawing(
@@ -167,8 +176,10 @@ def roofline(tables: Tables) -> Iterator[Drawing]:
     first = {m: tracks_in_order(own.track)[0] for (m,), own in groups(frame, "machine_name")}
     longest = dict(frame.groupby("dataset").seq_len.max()) if len(frame) else {}
     for (machine, track, dataset, seq_len), rows in groups(frame, "machine_name", "track", "dataset", "seq_len"):  # fmt: skip
+        if track != first[machine] or seq_len < longest[dataset]:
+            continue
         data = _rates(rows)
-        if data.empty or track != first[machine] or seq_len < longest[dataset]:
+        if data.empty:
             continue
         yield Drawing(
             f"roofline-{dataset}-{seq_len}-{track}-{machine}", "more",

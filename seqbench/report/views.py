@@ -71,8 +71,11 @@ def tables(content: Tables) -> dict[str, list[Table]]:
             continue  # published values alone answer nothing
         view = replace(view, caption=view.caption.format(**words), note=view.note.format(**words))
         note = view.note
+        parts = {(): frame}
+        if view.split and len(frame):
+            parts = dict(iter(frame.groupby(list(view.split), sort=False)))
         for values in unique(frame, *view.split) if view.split else [()]:
-            part = pick(frame, **dict(zip(view.split, values, strict=True)))
+            part = parts.get(values, ())
             if len(part):
                 table = _table(view, part, content, values, [note] * bool(note))
                 found.setdefault(view.section, []).append(table)
