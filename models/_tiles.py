@@ -170,7 +170,13 @@ _broad, _half, _narrow = _strip(BROAD), _strip(2), _strip(1)
 PANEL, HALF_PANEL = BROAD * LANES, 2 * LANES
 
 
-@njit(**EXACT)
+# One type of arguments is declared: numba would compile the product anew for each choice of constants among them.
+_index, _numbers = types.intp, types.float32[::1]
+_operand = (_numbers, _index, _index)
+_ARGUMENTS = types.void(*3 * (_index,), *_operand, _index, *_operand, *_operand, *_operand)
+
+
+@njit(_ARGUMENTS, **EXACT)
 def multiply(n, m, depth, a, a0, a_row, a_k, b, b0, b_k, start, s0, s_row, c, c0, c_row):
     """C (n, m) = start + A B, sums over depth; start may be C, or one row for all with stride 0.
 
@@ -193,15 +199,6 @@ def multiply(n, m, depth, a, a0, a_row, a_k, b, b0, b_k, start, s0, s_row, c, c0
             for k in range(depth):
                 total += a[a0 + i * a_row + k * a_k] * b[b0 + k * b_k + e]
             c[c0 + i * c_row + e] = total
-
-
-@njit(**EXACT)
-def transpose(n, m, a, a0, a_row, b, b0, b_row):
-    """B (m, n) = A (n, m) transposed."""
-    for first in range(0, n, LANES):
-        for j in range(m):
-            for i in range(first, min(first + LANES, n)):
-                b[b0 + j * b_row + i] = a[a0 + i * a_row + j]
 
 
 @njit(**EXACT)
