@@ -56,10 +56,8 @@ def rows(tables: Tables) -> pd.DataFrame:
     """One row per view of the leaderboard with a trained model: the model to take, and the one that might do instead."""
     board = tables.frames["leaderboard"]
     board = board[board.trained.eq(True) & board.ndcg.notna()]
-    views: dict[tuple, list] = {}
-    for row in board.itertuples(index=False):
-        views.setdefault(tuple(getattr(row, key) for key in VIEW), []).append(row)
-    found = [_of_view(own) for own in views.values()]
+    views = board.groupby(VIEW, sort=False, dropna=False)
+    found = [_of_view(list(own.itertuples(index=False))) for _, own in views]
     return pd.DataFrame(found, columns=TABLES["advice"])
 
 

@@ -20,7 +20,7 @@ from ..config.model_files import shown
 from ..core.display import TABLES
 from .published_values import ABOVE, ABSENT, BELOW, REACHED
 from .tables import Tables, compared_tracks, pick, unique
-from .verdicts import facing
+from .verdicts import both_sides
 
 YES, NO, UNSURE = "reproduced", "not reproduced", "inconclusive"
 ROUNDS = 3  # fresh processes of each model, below which a cost decides nothing
@@ -40,9 +40,7 @@ def rows(tables: Tables, claims: Claim, paper: Claim) -> pd.DataFrame:
 
 def _rows(tables: Tables, claims: Claim, paper: Claim) -> Iterator[dict[str, Any]]:
     frames = tables.frames
-    tracks = compared_tracks(
-        tables.settings, (t for (t,) in unique(frames["experiments"], "track") if t)
-    )
+    tracks = compared_tracks(tables.settings, filter(None, frames["experiments"].get("track", ())))
     makers = {"quality": _quality, "values": _values, "cost": _cost, "growth": _growth}
     for kind, maker in makers.items():
         for claim in claims.get(kind, []):
@@ -58,9 +56,9 @@ def _quality(frames: Mapping, claim: Claim, focal: str, track: str, _: Claim) ->
     """The verdict of `comparisons`."""
     condition = {key: claim[key] for key in ("dataset", "seq_len", "seen_items")}
     for comparator, metric in product(claim["comparators"], claim["metrics"]):
-        rows = pick(frames["comparisons"], track=track, metric=metric, **condition)
-        row, found = facing(rows, focal, comparator), NOTHING
-        if row is not None:
+        rows = both_sides(pick(frames["comparisons"], track=track, metric=metric, **condition))
+        found = NOTHING
+        for row in pick(rows, model_a=focal, model_b=comparator).itertuples():
             said = {"better": (YES, None), "worse": (NO, OPPOSITE), "equivalent": (NO, "equivalent")}  # fmt: skip
             verdict = said.get(row.verdict, (UNSURE, row.why))
             found = (row.mean_a, row.mean_b, row.difference, row.ci_low, row.ci_high, *verdict)

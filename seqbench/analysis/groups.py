@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -34,11 +33,6 @@ class Group:
         """Means (U, K) of its seeds."""
         return self.resamples.model
 
-    @cached_property
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends (K,) of its means."""
-        return resampling.interval(self.resamples.means)
-
     @property
     def job(self) -> dict[str, Any]:
         """What its trainings were asked for, those of the first seed."""
@@ -66,11 +60,6 @@ class Group:
         chosen = self.job["training"]
         seeds = self.seeds[:, self.column(chosen["select_seen_items"], chosen["select_on"])]
         return bool(seeds.min() >= APART * seeds.max())
-
-    @property
-    def compared(self) -> list[int]:
-        """Columns of COMPARED."""
-        return [self.column(*one) for one in COMPARED]
 
     def column(self, seen_items: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""

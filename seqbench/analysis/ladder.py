@@ -40,8 +40,8 @@ def climb(entries: list[Entry], ladder: Mapping[str, str]) -> list[Rung]:
     """Every rung that was trained, the smaller budget first. ladder: by track of a rung the track that it is one of."""
 
     def key(entry: Entry) -> tuple:
-        condition = [entry.job[name] for name in MODEL[1:]]
-        return ladder[entry.job["track"]], *condition, entry.job["training"]["max_steps"]
+        track, *condition = (entry.job[name] for name in MODEL)
+        return ladder[track], *condition, entry.job["training"]["max_steps"]
 
     trained = [e for e in entries if e.training and e.ok and e.trained and e.job["track"] in ladder]
     found = []
@@ -108,15 +108,14 @@ def _at(climb: list[tuple[float, Resampled]], seconds: float) -> Resampled:
 def _differences(a: Resampled, b: Resampled, margin: float) -> Iterator[dict[str, Any]]:
     """By treatment of seen items the difference of two models as a share of the better one, with its verdict."""
     found, n_seeds = significance.difference(a, b), min(a.model.n_seeds, b.model.n_seeds)
+    enough = enough_seeds(n_seeds)
     means = zip(SEEN_ITEMS, a.model.mean, b.model.mean, found.low, found.high, strict=True)
     for seen, own, other, *ends in means:
         share, low, high = np.array([own - other, *ends]) / max(own, other)
-        verdict, why = resampling.verdict(low, high, margin), ""
-        if not enough_seeds(n_seeds):
-            verdict, why = INCONCLUSIVE, "few_seeds"
+        verdict = resampling.verdict(low, high, margin) if enough else INCONCLUSIVE
         yield {
             "seen_items": seen, "focal_value": own, "comparator_value": other, "share": share, "share_low": low, "share_high": high,
-            "n_seeds": n_seeds, "verdict": verdict, "why": why or "interval" * (verdict == INCONCLUSIVE),
+            "n_seeds": n_seeds, "verdict": verdict, "why": "interval" * (verdict == INCONCLUSIVE) if enough else "few_seeds",
         }  # fmt: skip
 
 
@@ -128,8 +127,7 @@ def time_to_quality(tables: Tables) -> pd.DataFrame:
     frame = pick(tables.frames["ladder"], seen_items=Training().select_seen_items)
     goal = SHARE * frame.groupby([*CONDITION]).value.transform("max")
     frame = frame.assign(goal=goal, share=SHARE).sort_values("max_steps", kind="stable")
-    who = [*MODEL, *MACHINE]
+    who = [*MODEL, *MACHINE, "goal", "share"]
     reached = frame[frame.value >= frame.goal].drop_duplicates(who)
-    every = frame.drop_duplicates(who)[[*who, "goal", "share"]]
-    found = every.merge(reached.drop(columns=["goal", "share"]), on=who, how="left")
+    found = frame[who].drop_duplicates().merge(reached, on=who, how="left")
     return tables.sorted(found[TABLES["time_to_quality"]])

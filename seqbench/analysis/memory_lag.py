@@ -22,5 +22,4 @@ def rows(tables: Tables) -> pd.DataFrame:
     best = frame.dataset.map(oracle)
     shares = {"share": frame["mean"], "share_low": frame.ci_low, "share_high": frame.ci_high}
     frame = frame.assign(lag=frame.dataset.map(lag), **{k: v / best for k, v in shares.items()})
-    frame = frame.sort_values(["track", "lag"], kind="stable", ignore_index=True)
-    return frame[TABLES["memory"]]
+    return frame.sort_values(["track", "lag"], kind="stable", ignore_index=True)[TABLES["memory"]]

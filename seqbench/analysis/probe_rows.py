@@ -44,9 +44,8 @@ def _rows_of_condition(members: list[Entry]) -> Iterator[dict[str, Any]]:
 
 def _orders(samples: Mapping[str, np.ndarray]) -> np.ndarray:
     """Every user's value (U, ORDERS)."""
-    real, shuffled = (
-        per_user(samples[f"{split}/rank"], PRIMARY_METRIC) for split in ("test", "test-shuffled")
-    )
+    names = ("test/rank", "test-shuffled/rank")
+    real, shuffled = (per_user(samples[name], PRIMARY_METRIC) for name in names)
     return np.column_stack([real, shuffled, real - shuffled])
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+TAIL = (1 - CONFIDENCE) / 2  # on either side of an interval
 OPPOSITE = {"better": "worse", "worse": "better"}  # verdicts, read from the other side
 CHUNK = 2**18  # draws, or counts of them, that are worked on at once
 MOST_KEPT = 2**28  # bytes of counts that are kept for other models of the same users
@@ -69,57 +70,58 @@ def user_draws(
     n_users: int, seed: int = 0, n_resamples: int = RESAMPLES
 ) -> tuple[np.ndarray, np.random.Generator]:
     """How often each of U users is in each of R draws with replacement (U, R), and the generator after them: copy it."""
-    rng = np.random.default_rng(seed)
+    rng, done = np.random.default_rng(seed), 0
     counts = np.empty((n_users, n_resamples), dtype=np.uint8)
-    for part, counted in _counted_draws(n_users, rng, n_resamples, CHUNK):
-        counts[:, part] = counted.T
+    for part in _counted_draws(n_users, rng, n_resamples, CHUNK):
+        counts[:, done : done + len(part)] = part.T
+        done += len(part)
     return counts, rng
 
 
 def _counted_draws(
     n_users: int, rng: np.random.Generator, n_resamples: int, chunk: int
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Which draws, of about `chunk` users together, and how often each of U users is in each of these P (P, U)."""
+) -> Iterator[np.ndarray]:
+    """How often each of U users is in each of P draws (P, U), for all R draws, about `chunk` users of them together."""
     parts = np.array_split(np.arange(n_resamples), -(-n_users * n_resamples // chunk))
 
     def draw(part: np.ndarray) -> np.ndarray:
         return rng.integers(0, n_users, (len(part), n_users), dtype=np.int32)
 
     with ThreadPoolExecutor(1) as ahead:  # draws the next ones while these are counted
-        for part, drawn in zip(parts, ahead.map(draw, parts), strict=True):
-            drawn += n_users * np.arange(len(part), dtype=np.int32)[:, None]
-            counted = np.bincount(drawn.ravel(), minlength=drawn.size)
-            yield slice(part[0], part[-1] + 1), counted.reshape(drawn.shape)
+        for drawn in ahead.map(draw, parts):
+            drawn += n_users * np.arange(len(drawn), dtype=np.int32)[:, None]
+            yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
 
 
-def _means_of_many(
-    users: np.ndarray, seed: int, n_resamples: int
+def resampled_user_means(
+    users: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES
 ) -> tuple[np.ndarray, np.random.Generator]:
-    """As `resampled_user_means` of `user_draws`, where the counts of all draws would not fit: a few draws at a time."""
-    rng, found = np.random.default_rng(seed), users.any(axis=1)
-    values, means = users[found], np.empty((n_resamples, users.shape[1]))
-    chunk = AT_ONCE * len(users)
-    for part, counted in _counted_draws(len(users), rng, n_resamples, chunk):
-        means[part] = counted[:, found].astype(np.float64) @ values
-    return means / len(users), rng
+    """Return the means (R, K) of a table (U, K) over draws of its users, and the generator after them.
 
-
-def resampled_user_means(users: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the means (R, K) of a table (U, K) over draws of its users, counts (U, R) of `user_draws`.
-
-    Every column sees the same draws, so the difference of two columns is a paired resample.
+    Every column sees the same draws, so the difference of two columns is a paired resample. Counts that would not fit are
+    not kept, and `AT_ONCE` draws made at a time.
     """
     found = users.any(axis=1)  # most users have the item nowhere in a list, and add nothing
-    columns, counts = users[found].T.astype(np.float64), counts[found]
-    first: dict[bytes, int] = {}  # many columns are equal: ties are rare
+    if users.shape[0] * n_resamples > MOST_KEPT:
+        rng = np.random.default_rng(seed)
+        drawn = _counted_draws(len(users), rng, n_resamples, AT_ONCE * len(users))
+        blocks = (part[:, found].T for part in drawn)
+    else:
+        counts, after = user_draws(len(users), seed, n_resamples)
+        counts, rng = counts[found], deepcopy(after)
+        chunk = max(1, CHUNK // max(1, len(counts)))
+        blocks = (counts[:, k : k + chunk] for k in range(0, n_resamples, chunk))
+    values, own = _different(users[found].T.astype(np.float64))
+    means = np.hstack([values @ block.astype(np.float64) for block in blocks])
+    return means[own].T / len(users), rng
+
+
+def _different(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones of K columns (K, U), and for each of the K which of these it is: many are equal, for ties are rare."""
+    first: dict[bytes, int] = {}
     equal = [first.setdefault(column.tobytes(), k) for k, column in enumerate(columns)]
     different, own = np.unique(equal, return_inverse=True)
-    values, means = columns[different], np.empty((len(different), counts.shape[1]))
-    chunk = max(1, CHUNK // max(1, len(counts)))
-    for start in range(0, counts.shape[1], chunk):
-        part = slice(start, start + chunk)
-        means[:, part] = values @ counts[:, part].astype(np.float64)
-    return means[own].T / len(users)
+    return columns[different], own
 
 
 def seed_noise(
@@ -146,11 +148,7 @@ def resample(
 ) -> list[Resampled]:
     """Resample every model's means on the same draws of users."""
     users = np.hstack([model.users for model in models])
-    if users.shape[0] * n_resamples > MOST_KEPT:
-        means, rng = _means_of_many(users, seed, n_resamples)
-    else:
-        counts, drawn = user_draws(len(users), seed, n_resamples)
-        means, rng = resampled_user_means(users, counts), deepcopy(drawn)
+    means, rng = resampled_user_means(users, seed, n_resamples)
     widths = [model.users.shape[1] for model in models]
     parts = np.split(means, np.cumsum(widths)[:-1], axis=1)
     return [
@@ -161,8 +159,7 @@ def resample(
 
 def interval(resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper end (K,) of the central 95 % of resamples (R, K)."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(resamples, [TAIL, 1 - TAIL], axis=0)
     return low, high
 
 

@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .resampling import CONFIDENCE
+from .resampling import TAIL
 
 RESAMPLES = 1000
 FEWEST_POINTS = 4  # three parameters, and one point that can disagree
@@ -112,9 +112,8 @@ class Curve:
         """The part at some of its points."""
         if len(points) == len(self.samples):
             return self
-        return Curve(
-            {x: self.samples[x] for x in points}, self.resampled[:, np.isin(self.x, list(points))]
-        )
+        part = {x: self.samples[x] for x in points}
+        return Curve(part, self.resampled[:, np.isin(self.x, list(points))])
 
 
 def end_slope(x: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -181,6 +180,5 @@ def extrapolated_crossing(first: Fit, second: Fit) -> np.ndarray:
 
 def interval(resamples: np.ndarray) -> tuple[float, float]:
     """Central 95 % of resamples (B,), NaN left out."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(resamples, [tail, 1 - tail])
+    low, high = np.nanquantile(resamples, [TAIL, 1 - TAIL])
     return float(low), float(high)

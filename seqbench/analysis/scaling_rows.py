@@ -53,11 +53,10 @@ def summarise(
             resampled = scaling.resampled_medians(points) if points else {}
             curves = {m: scaling.Curve(points[m], resampled[m]) for m in points}
             for model in dict.fromkeys([*points, *missing]):
-                own, why = points.get(model, {}), missing.get(model)
+                own, why = points.get(model, {}), "; ".join(missing.get(model, ())) or None
                 if len(own) >= 2 or why:
-                    row = {"n_points": len(own), "x_min": min(own, default=None), "x_max": max(own, default=None)}  # fmt: skip
+                    row = {"n_points": len(own), "x_min": min(own, default=None), "x_max": max(own, default=None), "missing": why}  # fmt: skip
                     row |= _growth(curves[model]) if len(own) >= 2 else {}
-                    row |= {"missing": "; ".join(why) if why else None}
                     growth.append({**where, "model": model, **dict.fromkeys(GROWTH), **row})
             for pair in combinations(points, 2):
                 if row := _crossover(*(curves[model] for model in pair)):
@@ -96,17 +95,15 @@ def _of_equal_tokens(members: list[Entry]) -> list[list[Entry]]:
     """
     if members[0].job["curve"] != "length-at-constant-tokens":
         return [members]
-    groups: list[tuple[int, int, list[Entry]]] = []  # least, most tokens asked for, members
+    groups: dict[int, tuple[int, int, list[Entry]]] = {}  # least, most tokens asked for, members
     for entry in sorted(members, key=lambda m: m.job["seq_len"]):
         length, tokens = entry.job["seq_len"], entry.job["targets_per_step"]
         low, high = (tokens if tokens > length else 1), tokens + length - 1
-        at = next((k for k, g in enumerate(groups) if max(low, g[0]) <= min(high, g[1])), None)
-        if at is None:
-            groups.append((low, high, [entry]))
-        else:
-            least, most, own = groups[at]
-            groups[at] = (max(low, least), min(high, most), [*own, entry])
-    return [own for *_, own in groups]
+        fits = (k for k, g in groups.items() if max(low, g[0]) <= min(high, g[1]))
+        at = next(fits, len(groups))
+        least, most, own = groups.get(at, (low, high, []))
+        groups[at] = (max(low, least), min(high, most), [*own, entry])
+    return [own for *_, own in groups.values()]
 
 
 def constants(entries: Iterable[Entry]) -> dict[str, str]:

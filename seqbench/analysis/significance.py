@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 from . import resampling
+from .resampling import TAIL
 
 MOST_FREEDOM = 1e6  # degrees of freedom beyond which Student's t is normal
-TAIL = (1 - resampling.CONFIDENCE) / 2
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,8 @@ def _variance(
     """Variance of the difference by users and trainings, and its degrees of freedom (K,), at least 1."""
     of_seeds = np.maximum(a.seed_variance[at] + b.seed_variance[at], 0)
     # Known to infinitely many degrees of freedom for the users, to S - 1 for a model's trainings.
-    unsure = np.zeros(len(at))
-    for model in (a, b):
-        if model.n_seeds > 1:
-            unsure += np.maximum(model.seed_variance[at], 0) ** 2 / (model.n_seeds - 1)
+    parts = ((np.maximum(m.seed_variance[at], 0), max(m.n_seeds - 1, 1)) for m in (a, b))
+    unsure = sum(part**2 / known_to for part, known_to in parts)
     total = of_users + of_seeds
     freedom = np.minimum(total**2 / np.maximum(unsure, 1e-300), MOST_FREEDOM)
     return total, np.maximum(freedom, 1)

@@ -50,7 +50,7 @@ def summarise(
 
 def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
     entry, means = group.entries[0], group.means
-    low, high = (np.clip(end, 0, 1) for end in group.interval)
+    low, high = (np.clip(end, 0, 1) for end in resampling.interval(group.resamples.means))
     about = {key: entry.job[key] for key in ("dataset", "model", "track", "seq_len")}
     about |= {"split": entry.dataset["split"]["kind"], "data_hash": entry.record["data"]["hash"]}
     about |= {"n_seeds": means.n_seeds, "budget": group.budget}
@@ -62,7 +62,7 @@ def _summary_rows(group: Group) -> Iterator[dict[str, Any]]:
 
 def _comparison_rows(a: Group, b: Group, margin: float) -> Iterator[dict[str, Any]]:
     about = {key: a.job[key] for key in CONDITION} | {"model_a": a.model, "model_b": b.model}
-    at = a.compared
+    at = [a.column(*one) for one in COMPARED]
     p_values, effects = significance.paired_t(a.means.users[:, at], b.means.users[:, at])
     mean_a, mean_b = a.means.mean[at], b.means.mean[at]
     found = significance.difference(a.resamples, b.resamples, at)

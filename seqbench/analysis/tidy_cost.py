@@ -55,10 +55,8 @@ def efficiency_rows(entry: Entry, samples: Samples) -> Iterator[dict[str, Any]]:
 
 def _rounds(job: dict[str, Any], samples: Samples) -> int:
     """Fresh processes of each phase: as many as were asked for, unless a deadline came first."""
-    taken = [
-        len(samples[f"{p}_s"]) for p in ("train/step", "inference/batch") if f"{p}_s" in samples
-    ]
-    return min(taken, default=job["rounds"])
+    timed = samples.keys() & {"train/step_s", "inference/batch_s"}
+    return min((len(samples[name]) for name in timed), default=job["rounds"])
 
 
 def sequences(job: dict[str, Any], phase: str) -> int | None:

@@ -69,12 +69,6 @@ def both_sides(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows, swapped(rows)]) if len(rows) else rows
 
 
-def facing(rows: pd.DataFrame, model: str, comparator: str) -> pd.Series | None:
-    """The one row of `comparisons` that holds a pair, read from the side of ``model``; None if it is not there."""
-    own = pick(both_sides(rows), model_a=model, model_b=comparator)
-    return None if own.empty else own.iloc[0]
-
-
 def versus(tables: Tables, **where: Any) -> pd.DataFrame:
     """Comparisons of the focal model with every other trained one, in the metric that decides."""
     where |= {"metric": PRIMARY_METRIC, "model_a": tables.focal_model}

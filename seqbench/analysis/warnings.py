@@ -34,9 +34,8 @@ Row = dict[str, Any]
 def rows(tables: Tables) -> pd.DataFrame:
     """All warnings, most serious first."""
     makers = (_records, _quality, _datasets, _costs)
-    frame = pd.DataFrame(
-        (row for make in makers for row in make(tables)), columns=TABLES["warnings"]
-    )
+    found = (row for make in makers for row in make(tables))
+    frame = pd.DataFrame(found, columns=TABLES["warnings"])
     places = {code: k for k, code in enumerate(CODES)}
     frame = frame.sort_values("code", key=lambda own: own.map(places), kind="stable", ignore_index=True)  # fmt: skip
     return frame.assign(level=frame.code.map(CODES))

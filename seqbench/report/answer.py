@@ -216,10 +216,9 @@ def leaderboard(view: BoardView) -> Table:
         [Column(text, number=key != "model", title=title) for key, text, title, _ in columns],
         [[row[key] for key, *_ in columns] for row in cells],
     )
-    bold = [f"Bold: {marks(table)}."] if marks(table) else []
-    return replace(
-        table, notes=[f"Take {view.advice}", *bold] if view.rows.advised.eq(True).any() else bold
-    )
+    notes = [f"Take {view.advice}"] if view.rows.advised.eq(True).any() else []
+    notes += [f"Bold: {marks(table)}."] if marks(table) else []
+    return replace(table, notes=notes)
 
 
 def marks(table: Table) -> str:

@@ -76,18 +76,17 @@ def _growth(tables: Tables, section: str, curves: Sequence[str], shown: Sequence
     frame = tables.frames["scaling"]
     frame = frame[frame.curve.isin(curves)].sort_values("device_kind", kind="stable") if len(frame) else frame  # fmt: skip
     keys = ("machine_name", "track", "curve", "fixed")
-    efficiency, crossovers = tables.frames["efficiency"], tables.frames["crossovers"]
-    costs = dict(groups(efficiency[efficiency.curve.notna()], *keys)) if len(frame) else {}
-    crossings = dict(groups(pick(crossovers, model_a=tables.focal_model), *keys))
-    for (machine, track, curve, fixed), fits in groups(frame, *keys):
-        key = machine, track, curve, fixed
+    costs = dict(groups(tables.frames["efficiency"], *keys)) if len(frame) else {}
+    crossings = dict(groups(pick(tables.frames["crossovers"], model_a=tables.focal_model), *keys))
+    for key, fits in groups(frame, *keys):
+        machine, track, curve, fixed = key
         for phase, metric, title in shown:
             own = {"phase": phase, "metric": metric}
-            here = pick(costs.get(key, efficiency[:0]), **own)
+            here = pick(costs.get(key, pd.DataFrame()), **own)
             data = _points(here, pick(fits, **own), X[curve][1])
             if data.empty:
                 continue
-            crossed = _drawn(pick(crossings.get(key, crossovers[:0]), **own))
+            crossed = _drawn(pick(crossings.get(key, pd.DataFrame()), **own))
             lines = ["fits a + b xᶜ"] * bool(data.c.notna().any()) + ["dotted: too few points for a fit"] * bool(data.c.isna().any())  # fmt: skip
             rings = f" A ring marks where {label(tables.focal_model)} and the named model cross."  # fmt: skip
             yield Drawing(

@@ -36,21 +36,15 @@ def block(content: Tables, scatter: str | None, page: Path, reference: Path) -> 
 def of_machine(name: str, content: Tables) -> str:
     """What one machine is, what it ran, what failed, and its warnings by kind."""
     rows = content.frames["experiments"]
+    datasets = rows.groupby(["kind", "track"]).dataset
+    runs = datasets.agg(n="size", datasets=lambda own: ", ".join(own.unique()))
     warnings = content.frames["warnings"]
     counts = warnings.groupby("code", sort=False).size() if len(warnings) else {}
     return _rendered(
         "machine.md.j2",
         name=name,
         environments=_environments(content),
-        runs=[
-            {
-                "kind": kind,
-                "track": track,
-                "n": len(own),
-                "datasets": ", ".join(dict.fromkeys(own.dataset)),
-            }
-            for (kind, track), own in rows.groupby(["kind", "track"], sort=True)
-        ],
+        runs=runs.reset_index().to_dict("records"),
         failed=rows[rows.status != "ok"].to_dict("records"),
         warnings=[(fmt.warning(code), int(n)) for code, n in dict(counts).items()],
     )

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from ..core.disk import write_atomically
@@ -48,13 +49,7 @@ class Table:
 
 def spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
     """Upper header of a table: runs of equal text with their lengths."""
-    runs: list[tuple[str, int]] = []
-    for column in columns:
-        if runs and runs[-1][0] == column.over:
-            runs[-1] = (column.over, runs[-1][1] + 1)
-        else:
-            runs.append((column.over, 1))
-    return runs
+    return [(over, len(list(run))) for over, run in groupby(column.over for column in columns)]
 
 
 def save(table: Table, folder: Path) -> None:

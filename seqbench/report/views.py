@@ -67,19 +67,15 @@ def tables(content: Tables) -> dict[str, list[Table]]:
     words = {"margin": fmt.percent(content.settings["margin"]), "focal": fmt.label(content.focal_model)}  # fmt: skip
     for view in VIEWS:
         frame = view.rows(content)
-        if "verdict" in frame and frame.verdict.eq(ABSENT).all():
+        if frame.empty or ("verdict" in frame and frame.verdict.eq(ABSENT).all()):
             continue  # published values alone answer nothing
         view = replace(view, caption=view.caption.format(**words), note=view.note.format(**words))
         note = view.note
-        parts = {(): frame}
-        if view.split and len(frame):
-            parts = dict(iter(frame.groupby(list(view.split), sort=False)))
-        for values in unique(frame, *view.split) if view.split else [()]:
-            part = parts.get(values, ())
-            if len(part):
-                table = _table(view, part, content, values, [note] * bool(note))
-                found.setdefault(view.section, []).append(table)
-                note = ""  # once for all of a kind
+        parts = frame.groupby(list(view.split), sort=False) if view.split else [((), frame)]
+        for values, part in parts:
+            table = _table(view, part, content, values, [note] * bool(note))
+            found.setdefault(view.section, []).append(table)
+            note = ""  # once for all of a kind
     return found
 
 
