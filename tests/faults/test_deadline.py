@@ -42,7 +42,7 @@ def test_the_variable_of_users_wins_over_the_configuration(monkeypatch):
     deadline.announce(None)
     assert deadline.given() is None and deadline.left_s() == float("inf")
     deadline.announce(500)
-    assert deadline.given() == 500 and 0 < deadline.left_s() <= 500
+    assert deadline.given() == 500 and 0 < deadline.left_s() < 501
     monkeypatch.setenv(deadline.ASKED, "900")
     deadline.announce(500)
     assert deadline.given() == 900
@@ -156,7 +156,7 @@ def test_a_measurement_knows_which_end_comes_first(
 
 
 @pytest.fixture
-def logged(monkeypatch):
+def logged(monkeypatch, tmp_path):
     """Snakemake's logger as the workflow sets it up, and what reaches its handlers."""
     set_to(monkeypatch, FAR)
     monkeypatch.setattr(threading.Timer, "start", lambda _: None)
@@ -164,7 +164,7 @@ def logged(monkeypatch):
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
     logger.addHandler(handler)
-    kept = failures.watch(logger)
+    kept = failures.watch(logger, tmp_path)
     deadline.end_scheduling(logger)
     return logger, said, kept
 

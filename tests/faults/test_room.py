@@ -108,15 +108,13 @@ def test_a_worker_that_somebody_ends_leaves_no_record(tmp_path, small, job, monk
 
 def test_a_full_disk_is_no_failed_trial_of_a_search(tmp_path, small, job, monkeypatch):
     """It would count against the settings that were proposed."""
-    study = types.SimpleNamespace(
-        training_job=lambda chosen, seed: job, trial_path=lambda number: f"tune/x/t{number}"
-    )
+    study = types.SimpleNamespace(trial_path=lambda number: f"tune/x/t{number}")
 
     def train(*_):
         raise MachineError("disk full")
 
     with pytest.raises(MachineError):
-        search._trial(study, 3, {}, small, tmp_path, 1, None, train)
+        search._trial(study, job, 3, {}, small, tmp_path, 1, None, train)
     assert not (tmp_path / "t3/record.json").exists()
 
 

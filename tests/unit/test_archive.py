@@ -285,7 +285,7 @@ def test_what_is_damaged_is_not_packed(checked, tmp_path):
 
 # --- studies ----------------------------------------------------------------------------------------------------------
 
-STUDY = Study("toy", "sasrec", 20, 4, PAIRS)
+STUDY = Study("toy", "sasrec", 20, ((4, 1.0),), PAIRS)
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_another_study_in_its_place_is_not_replaced(tuned):
     _, archive, results = tuned
     file = results / STUDY.path / "study.json"
     content = json.loads(file.read_text())
-    content["study"]["trials"] = 9
+    content["study"]["rungs"] = [[9, 1.0]]
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match="another study stands here"):
         unpack(archive, results)

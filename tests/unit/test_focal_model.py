@@ -68,4 +68,4 @@ def test_the_grid_hands_on_what_reports_read():
         "measure": {"models": ["c", "a"]},
         "report": {"margin": 0.01, "focal_model": "a"},
     }
-    assert report(config) == {"margin": 0.01, "focal_model": "a", "models": ["b", "a", "c"], "datasets": ["x"]}  # fmt: skip
+    assert report(config) == {"margin": 0.01, "focal_model": "a", "models": ["b", "a", "c"], "datasets": ["x"], "ladder": {}}  # fmt: skip
