@@ -24,7 +24,7 @@ DIFFERS = {
     "bert4rec": ["another model: only the masked fifth of a step's targets is predicted"],
 }
 COMMON = [
-    "evaluation in batches that a core's cache holds (8,192 positions, padding included; GRU4Rec 51,200)"
+    "evaluation in batches that a core's cache holds (8,192 positions, padding included; GRU4Rec and Mamba4Rec 51,200)"
 ]
 COUNTED = 4  # batches whose cost is counted
 
