@@ -45,12 +45,13 @@ def searches(selected: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _search(chosen: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
     finals = {final["trial"]: final["values"] for final in told["finals"]}
     values = finals.get(told["trial"], [None])
+    best = max(finals, key=lambda trial: finals[trial][0] or 0.0, default=told["trial"])
     settings = {**chosen.get("hyperparameters", {}), **chosen.get("training", {})}
     return {
         **{key: told.get(key) for key in TOLD},
         "n_seeds": 1 + len(told["rerun_seeds"]),
         "mean": None if None in values else statistics.fmean(values),
-        "best_trial": next(iter(finals), told["trial"]), "chosen_trial": told["trial"],
+        "best_trial": best, "chosen_trial": told["trial"],
         "train_s": told["train_s"], "machines": " ".join(told.get("machines", [])),
         "chosen": json.dumps(settings, sort_keys=True),
     }  # fmt: skip

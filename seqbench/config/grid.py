@@ -240,7 +240,7 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
         search = {**tune, **tune.get("by_dataset", {}).get(dataset, {})}
         for model in tune.get("models") or trained:
             training = dataclasses.replace(
-                base_training(config, dataset, track), **search.get("training", {})
+                base_training(config, dataset, track, model), **search.get("training", {})
             )
             file = models_dir / f"{model}.py"
             known = {*model_config_fields(file), *TRAINING_KEYS}

@@ -343,7 +343,7 @@ class Study:
         }
 
     def _within(self, share: float) -> Training:
-        return self.training if share == 1 else within(self.training, round(self.training.max_steps * share))  # fmt: skip
+        return self.training if share == 1 else within(self.training, max(1, round(self.training.max_steps * share)))  # fmt: skip
 
     def jobs(self) -> list[tuple[int, int, float]]:
         """Every training at most: its rung, seed and share of the budget. What a rung below trained alike is not trained again."""

@@ -32,8 +32,8 @@ HEAD = """\
 # with seen items kept; `tuned-excluded`: with seen items excluded, from the same trials. Written by `make accept-tuning`; do not edit. Merged over config.yaml:
 #   snakemake --cores 8 report --configfile config/tuned.yaml
 # `run: {tracks: [tuned, tuned-excluded]}` in a further file trains both. A training takes one to three times as long as one of
-# `matched`: winners may be wider. `snakemake tune` with this file makes the
-# studies again; their trials are records below results/reference/<machine>/tune.
+# `matched`: winners may be wider. `snakemake tune` with this file searches as `tune` says now;
+# the studies behind these settings and their trials are records below results/reference/<machine>/tune.
 """
 
 
@@ -239,7 +239,7 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What a study was asked for, as ``tune.by_dataset`` says it."""
-    base = base_training(config, study["dataset"], config["tune"]["track"])
+    base = base_training(config, study["dataset"], config["tune"]["track"], study["model"])
     training = asdict(build(Training, as_before(Training, study["training"])))
     return {
         "rungs": [{"settings": n, "share": share} for n, share in study["rungs"]],

@@ -218,6 +218,7 @@ def settings(content: Mapping[str, Any], seen: str) -> dict[str, Any]:
     training = {k: chosen[k] for k in TRAINING_KEYS if k in chosen}
     last = [trials[n] for n in content["last"]] if len(study["rungs"]) > 1 else []
     searched = [t for t in trials if "repeats" not in t]
+    first = [t[seen] for t in searched if t[seen] is not None]
     return {
         "hyperparameters": {k: v for k, v in chosen.items() if k not in TRAINING_KEYS},
         **({"training": training} if training else {}),
@@ -226,8 +227,8 @@ def settings(content: Mapping[str, Any], seen: str) -> dict[str, Any]:
             "failed": sum(t["value"] is None for t in searched),
             "max_steps": study["training"].get("max_steps", Training().max_steps),
             "metric": study["training"].get("select_on", Training().select_on),
-            "best": round(trials[number][seen], 6), "trial": number, "median": round(content["median"], 6),
-            "default": content["default"] and round(content["default"], 6), "train_s": round(content["train_s"], 1),
+            "best": round(trials[number][seen], 6), "trial": number, "median": round(statistics.median(first), 6),
+            "default": content["default"] and round(trials[0][seen], 6), "train_s": round(content["train_s"], 1),
             "seed": study["seed"], "rerun_seeds": study.get("rerun_seeds", []), "collapsed": len(content["collapsed"]),
             "finals": [
                 {"trial": n, "values": [v and round(v, 6) for v in values]}

@@ -72,7 +72,7 @@ def test_positions_and_predictions_are_recorded(tiny, tmp_path):
     others, _, _ = run(tiny, tmp_path, **options)
     masked, _, _ = run(tiny, tmp_path, model="bert4rec", **options)
     assert others["positions"] == others["predictions"] == others["targets_seen"]
-        # The last batch of an epoch is smaller, by another share for each.
+    # The last batch of an epoch is smaller, by another share for each.
     assert masked["predictions"] == pytest.approx(others["predictions"], rel=0.15)
     assert masked["positions"] == masked["targets_seen"] > 2 * masked["predictions"]
 
