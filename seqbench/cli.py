@@ -437,15 +437,16 @@ def _pack(a: argparse.Namespace) -> None:
     print(f"packed: {a.out} ({size / 2**20:.1f} MiB)", file=sys.stderr)
 
 
-@holding(SHARED)
 def _unpack(a: argparse.Namespace) -> None:
+    from .core.store import publishing
     from .report.publish import check_readme, tables, together
     from .training.archive import unpack
 
     check_readme(a.readme)
-    folder = unpack(a.archive, a.results, tables)
-    print(f"unpacked: {folder}", file=sys.stderr)
-    together(folder.parent, a.readme)
+    with publishing(a.results / "reference"), holding(SHARED):
+        folder = unpack(a.archive, a.results, tables)
+        print(f"unpacked: {folder}", file=sys.stderr)
+        together(folder.parent, a.readme)
 
 
 def _retry(a: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
+from .processes import is_dead
 
 DECIDES = "nothing"
 
@@ -64,7 +65,8 @@ def _locked(path: Path) -> int:
             if os.fstat(file).st_ino == path.stat().st_ino:
                 with suppress(OSError):  # what a killed owner was writing
                     for rest in path.parent.glob(".*.tmp"):
-                        rest.unlink()
+                        if is_dead(rest.name.split(".")[-2]):
+                            rest.unlink()
                 with suppress(OSError):  # a full disk: the lock holds without a name in it
                     os.truncate(file, 0)
                     os.write(file, str(os.getpid()).encode())

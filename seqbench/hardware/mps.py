@@ -17,6 +17,8 @@ DECIDES = "nothing"
 
 CONTROL = "nvidia-cuda-mps-control"
 TIMEOUT_S = 20.0
+# A daemon that kept the pipe to the log of the job that started it would keep that job from ending.
+QUIET = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 
 
 def start(folder: Path) -> bool:
@@ -29,7 +31,7 @@ def start(folder: Path) -> bool:
     # It counts the GPUs anew among those that it sees itself, so it must see all of them.
     seen = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     seen |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **clients(folder)}
-    if subprocess.run([control, "-d"], env=seen).returncode == 0:
+    if subprocess.run([control, "-d"], env=seen, **QUIET).returncode == 0:
         return True
     print(f"{CONTROL} does not start: trainings take turns", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)

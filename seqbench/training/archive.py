@@ -74,7 +74,7 @@ def unpack(archive: Path, results: Path, tables: Callable[[Path], None]) -> Path
     """Check an archive completely, then merge its records into ``results/reference/<machine>/``; that folder.
 
     A published record is replaced only by one of the same job. Studies and their trials go to ``results/tune``, where
-    tuning on this machine would have left them. tables: makes those of a machine's folder, in a copy: what does not fit
+    tuning on this machine would have left them. The caller owns the published folder. tables: makes those of a machine's folder, in a copy: what does not fit
     shows before anything is changed.
 
     Raises:
@@ -89,8 +89,8 @@ def unpack(archive: Path, results: Path, tables: Callable[[Path], None]) -> Path
             folder = results / "reference" / machine
             _name_revision(staged, entries)
             searched = _set_apart_studies(staged, results)
-            with store.publishing(folder.parent), store.staged(folder) as new:
-                _check_fit(staged, entries, folder)
+            _check_fit(staged, entries, folder)
+            with store.staged(folder) as new:
                 shutil.copytree(staged, new, dirs_exist_ok=True)
                 if (new / "runs").exists():
                     tables(new)

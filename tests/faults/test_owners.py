@@ -1,9 +1,12 @@
 """One owner of a folder of outputs, and one run of the workflow in a folder: both known by locks that end with a process."""
 
+import subprocess
+import sys
+
 import pytest
 from real_processes import LIMIT_S, said, start, until
 
-from seqbench.core import runs
+from seqbench.core import processes, runs
 from seqbench.core.errors import UserError
 from seqbench.core.ownership import LOCK, is_owned, owned
 
@@ -41,10 +44,14 @@ def test_a_worker_of_the_owner_does_not_wait_for_it(tmp_path, monkeypatch):
 def test_what_a_killed_owner_was_writing_is_swept(tmp_path):
     from seqbench.data.store import sweep
 
-    for name in (".record.json.7.tmp", "record.json"):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    place = processes.in_name().partition("-")[0]
+    for name in (f".record.json.{place}-{ended.pid}.tmp", ".letter.tmp", "record.json"):
         (tmp_path / name).touch()
     with owned(tmp_path):
-        assert {file.name for file in tmp_path.iterdir()} == {LOCK, "record.json"}
+        found = {file.name for file in tmp_path.iterdir()}
+        assert found == {LOCK, ".letter.tmp", "record.json"}, "nobody else's file is swept"
     for name in (".ml-abcd_f12", ".ml-x-abcd_f12", ".ml-kept", "ml"):
         (tmp_path / name).mkdir()
     sweep(tmp_path / "ml")
@@ -61,7 +68,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 RUN = """
 import sys, time
 from pathlib import Path
-from seqbench.core import runs
+from seqbench.core import processes, runs
 runs.register(Path(sys.argv[1]))
 open(sys.argv[2], "w").write("registered")
 time.sleep(float(sys.argv[3]))
@@ -110,7 +117,7 @@ def test_a_run_on_another_machine_keeps_its_lock_although_nobody_locks_here(tmp_
 BEGIN = """
 import sys, time
 from pathlib import Path
-from seqbench.core import runs
+from seqbench.core import processes, runs
 runs.register(Path(sys.argv[1]))
 runs.begin(Path(sys.argv[1]))
 print("computes", flush=True)
@@ -138,7 +145,7 @@ def test_of_two_runs_that_both_found_no_lock_one_computes(tmp_path):
 TERM = """
 import os, signal, sys, threading
 from pathlib import Path
-from seqbench.core import runs
+from seqbench.core import processes, runs
 lock, ended = threading.Lock(), threading.Event()
 def gracefully(*_):
     with lock:
