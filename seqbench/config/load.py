@@ -341,7 +341,9 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
     for model, blocks in config["models"].items():
         for track, values in blocks.items():
             own = {name: value for name, value in values.items() if name != "training"}
-            yield from bad_values(f"models.{model}.{track}", own, model, fields[model])
+            yield from bad_values(
+                f"models.{model}.{track}", own, model, fields[model], ["training"]
+            )
     for track, dataset, model, values in _chosen(config):
         key = f"selected_settings.{track}.{dataset}.{model}.hyperparameters"
         yield from bad_values(key, values, model, fields[model])

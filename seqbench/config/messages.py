@@ -79,7 +79,7 @@ def _rule(error: ValidationError) -> str:
         "minimum": f"must be at least {value}",
         "maximum": f"must be at most {value}",
         "exclusiveMinimum": f"must be greater than {value}",
-        "minItems": "must not be empty",
+        "minItems": "must not be empty" if value == 1 else f"needs {value} or more",
         "minProperties": "must not be empty",
         "minLength": "must not be empty",
         "uniqueItems": "has an entry twice",

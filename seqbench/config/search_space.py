@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -135,11 +135,16 @@ def unknown_everywhere(
             yield f"{key}.{name} = {show(value)}: no model has such a hyper-parameter; {instead(name, known)}"
 
 
-def bad_values(key: str, values: Mapping[str, Any], model: str, fields: Fields) -> Iterator[str]:
-    """Problems of hyper-parameters that a model does not have, or whose value is of another type than its Config says."""
+def bad_values(
+    key: str, values: Mapping[str, Any], model: str, fields: Fields, beside: Sequence[str] = ()
+) -> Iterator[str]:
+    """Problems of hyper-parameters that a model does not have, or whose value is of another type than its Config says.
+
+    beside: other keys that may stand there.
+    """
     for name, value in values.items():
         if name not in fields:
-            yield f"{key}.{name} = {show(value)}: {model} has no such hyper-parameter; {instead(name, fields)}"
+            yield f"{key}.{name} = {show(value)}: {model} has no such hyper-parameter; {instead(name, [*fields, *beside])}"
         elif not _fits(value, annotation := fields[name][0]):
             yield f"{key}.{name} = {show(value)}: {model} takes {annotation}{text_hint(value)}"
 

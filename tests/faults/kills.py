@@ -51,7 +51,7 @@ PARTS = (
 SCALING = ("length_at_constant_batch", "batch_size", "catalogue_size")
 CONFIG = {
     "datasets": {"tiny": {"source": "ml-100k", "k_core": 2, "seq_lens": [8]}},
-    "tracks": {"matched": {"training": {"max_steps": 90, "eval_every": 30, "targets_per_step": 256}}},
+    "tracks": {"matched": {"training": {"max_steps": 90, "warmup_steps": 10, "eval_every": 30, "targets_per_step": 256}}},
     "run": {"datasets": ["tiny"], "models": ["sasrec", "popularity"], "seeds": [0], "more_seeds": []},
     "measure": {
         "models": ["sasrec"], "on_datasets": False, "n_items": 40, "rounds": 1, "steps": 2, "warmup": 1,

@@ -13,7 +13,7 @@ TINY = {
             "source": "synthetic",
             "k_core": 1,
             "seq_lens": [8],
-            "training": {"max_steps": 20, "eval_every": 10, "patience_steps": 20, "targets_per_step": 256},
+            "training": {"max_steps": 20, "warmup_steps": 10, "eval_every": 10, "patience_steps": 20, "targets_per_step": 256},
             "synthetic": {"n_users": 200, "n_items": 40, "mean_length": 12},
         }
     },

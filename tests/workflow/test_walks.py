@@ -27,7 +27,7 @@ BASE = {
         }
     },
     "tracks": {
-        "matched": {"training": {"max_steps": 20, "eval_every": 10, "patience_steps": 20, "targets_per_step": 256}}
+        "matched": {"training": {"max_steps": 20, "warmup_steps": 10, "eval_every": 10, "patience_steps": 20, "targets_per_step": 256}}
     },
     "run": {"datasets": ["tiny"], "tracks": ["matched"], "models": ["sasrec"], "seeds": [0]},
     "measure": {
