@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models import _kernels
 from models._batch import Places
 from models._errors import ModelError
-from models._kernels import products
+from models._kernels import Sum, products
 
 HIDDEN = -10000.0  # added to what attention must not see, where its scores are explicit
 
@@ -81,10 +81,27 @@ class Linear(nn.Linear):
         return _kernels.linear(x, self.weight, self.bias)
 
 
-class FeedForward(nn.Module):
-    """Position-wise network with residual and LayerNorm behind it: (..., D) -> (..., D).
+def onward(normed: Tensor, total: Tensor, norm_first: bool) -> Sum:
+    """What goes on behind a norm: it is read, and the next sum adds to it or, with the norm first, to its input.
 
-    LayerNorm(x + dropout(W2 dropout'(gelu(W1 x)))); dropout' is used by Mamba4Rec only.
+    Either way the norms stand in the same places: on the embedding and behind every sum. With the norm first
+    (arXiv 2002.04745) nothing normalises the sum itself, and the last norm is the one in front of the output.
+    """
+    return Sum(normed, total if norm_first else normed)
+
+
+def embedded(x: Tensor, norm: nn.LayerNorm, p: float, training: bool, norm_first: bool) -> Sum:
+    """An embedding (B, L, D) with LayerNorm and dropout on it; norm first: dropout, and the norm of what goes on."""
+    if norm_first:
+        return _kernels.add_norm(x, None, norm, p, training)
+    x = _kernels.dropout(_kernels.add_norm(x, None, norm, 0.0, False).normed, p, training)
+    return Sum(x, x)
+
+
+class FeedForward(nn.Module):
+    """Position-wise network, added up, and the LayerNorm of the sum: x (..., D) -> (..., D).
+
+    The sum is residual + dropout(W2 dropout'(gelu(W1 x))), x itself without residual; dropout' is Mamba4Rec's only.
     """
 
     def __init__(
@@ -102,12 +119,13 @@ class FeedForward(nn.Module):
         self.inner_dropout, self.dropout = inner_dropout, dropout
         self.norm = nn.LayerNorm(d_model, eps=NORM_EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Sum:
         parts, shares = (self.inner, self.outer, self.norm), (self.inner_dropout, self.dropout)
         if self.gelu == "fused":
-            return _kernels.feed_forward(x, *parts, *shares, self.training)
+            return _kernels.feed_forward(x, residual, *parts, *shares, self.training)
         inner = F.dropout(_gelu_in_steps(self.inner(x)), self.inner_dropout, self.training)
-        return _kernels.add_norm(self.outer(inner), x, self.norm, self.dropout, self.training)
+        added = x if residual is None else residual
+        return _kernels.add_norm(self.outer(inner), added, self.norm, self.dropout, self.training)
 
     def behind(
         self, mixed: Tensor, residual: Tensor | None, out: nn.Linear | None, norm: nn.LayerNorm
@@ -216,12 +234,14 @@ class Attention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention, then FeedForward, each followed by residual and LayerNorm, as in RecBole and BERT."""
+    """Attention, then FeedForward, each added up and normed: as in RecBole and BERT, or norm first (``onward``)."""
 
     def __init__(
-        self, d_model: int, n_heads: int, d_inner: int, dropout: float, style: Style | None = None
-    ):
+        self, d_model: int, n_heads: int, d_inner: int, dropout: float,
+        style: Style | None = None, norm_first: bool = False,
+    ):  # fmt: skip
         super().__init__()
+        self.norm_first = norm_first
         style = style or Style()
         self.attention = Attention(d_model, n_heads, style.attn_dropout)
         self.dropout = dropout
@@ -230,28 +250,34 @@ class AttentionBlock(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        state: Sum,
         lengths: Tensor | None = None,
         causal: bool = False,
         at: Places | None = None,
         mask: Tensor | None = None,
-    ) -> Tensor:
-        """(B, L, D) -> (B, L, D), or with places ``at`` -> (T, D) at that cost only.
+    ) -> Sum:
+        """(B, L, D) -> (B, L, D), or with places ``at`` -> (T, D) at that cost only; what goes ``onward``.
 
         lengths (B,): nothing attends to positions from there on; None: padding is never read. mask:
         explicit scores with it instead of either (``explicit_mask``).
         """
-        if at is None and mask is None and not self.training and _kernels.infers(x):
+        x, residual = state.normed, state.total if self.norm_first else None
+        if at is None and mask is None and not self.training and _kernels.infers(x) and not self.norm_first:  # fmt: skip
             attended = self.attention.of_itself(x, lengths, causal)
-            return self.ffn.behind(attended, x, self.attention.out, self.norm)
+            normed = self.ffn.behind(attended, x, self.attention.out, self.norm)
+            return Sum(normed, normed)
+        if at is not None and residual is not None:
+            residual = residual.flatten(0, 1).index_select(0, at.flat)
         if mask is None and self.dropout < 1 and self.attention.fuses(x, at):
             parts, p = (*self.attention.layers, self.norm), self.dropout
             heads = self.attention.n_heads
-            return self.ffn(
-                _kernels.attention_block(x, at, lengths, causal, heads, parts, p, self.training)
+            attended = _kernels.attention_block(
+                x, residual, at, lengths, causal, heads, parts, p, self.training
             )
-        queries = x if at is None else x.flatten(0, 1).index_select(0, at.flat)
-        attended = self.attention(queries, x, lengths, causal, mask, at)
-        return self.ffn(
-            _kernels.add_norm(attended, queries, self.norm, self.dropout, self.training)
-        )
+        else:
+            queries = x if at is None else x.flatten(0, 1).index_select(0, at.flat)
+            mixed = self.attention(queries, x, lengths, causal, mask, at)
+            added = queries if residual is None else residual
+            attended = _kernels.add_norm(mixed, added, self.norm, self.dropout, self.training)
+        summed = self.ffn(attended.normed, attended.total if self.norm_first else None)
+        return onward(*summed, self.norm_first)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-_known: dict[Tensor, Tensor] | None = None
+T = TypeVar("T")
+_known: dict[Tensor, Any] | None = None
 
 
 @contextlib.contextmanager
@@ -21,7 +23,7 @@ def weights_rest() -> Iterator[None]:
         _known = before
 
 
-def once(weight: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+def once(weight: Tensor, compute: Callable[[], T]) -> T:
     """``compute()``, within ``weights_rest`` the first one for this weight."""
     if _known is None:
         return compute()

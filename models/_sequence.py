@@ -43,6 +43,10 @@ class SequenceModel(nn.Module):
         targets = batch.windows[:, 1:].flatten()[places]
         return catalogue_cross_entropy(hidden, self.item_table(), targets)
 
+    def positions(self, lengths: np.ndarray) -> np.ndarray:
+        """Positions that ``loss`` reads of windows of so many items, (W,) -> (W,): not the last item, a target alone."""
+        return lengths - 1
+
     fresh_targets_only = False  # of overlapping windows: no loss on what an earlier one has
 
     def predictions(self, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from models._layers import (
     AttentionBlock,
     Linear,
     Style,
+    embedded,
     explicit_mask,
     initialise,
 )
@@ -66,6 +67,9 @@ class Config:
     attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
     attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
     gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
+    norm_first: bool = (
+        False  # LayerNorm in front of attention and network instead of behind the sum
+    )
 
 
 class Model(SequenceModel):
@@ -86,10 +90,10 @@ class Model(SequenceModel):
         self.item_embedding = nn.Embedding(n_items + 2, c.d_model, padding_idx=0)
         self.position_embedding = nn.Embedding(max_len + (not self.recbole), c.d_model)
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
-        self.dropout = c.dropout
+        self.dropout, self.norm_first = c.dropout, c.norm_first
         self.style = Style(c.attention, c.attn_dropout, c.gelu)
         self.blocks = nn.ModuleList(
-            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style)
+            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style, c.norm_first)
             for _ in range(c.n_layers)
         )
         self.head = Linear(c.d_model, c.d_model)
@@ -116,15 +120,21 @@ class Model(SequenceModel):
 
     fresh_targets_only = True  # or items that two windows share would be masked twice as often
 
+    def positions(self, lengths: np.ndarray) -> np.ndarray:
+        """Whole windows, whose last item is read where it is not masked; recbole: their history, (W,) -> (W,)."""
+        return lengths - 1 if self.recbole else lengths
+
     def predictions(self, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Expected masks that a loss falls on, (W,) -> (W,); recbole: at most, as masks beyond ``most_masks`` are rare.
+        """Expected masks that a loss falls on, (W,) -> (W,).
 
         cloze: of n targets ``n p + (1 - p)^n``, as at least one is masked, and one in a window with the last item alone.
+        recbole: of the history but its first item, ``most_masks`` of them at most.
         """
         p = self.mask_prob
-        if self.recbole:  # of the items before the target, of which no loss falls on the first
-            able = positions - 1.0
-            masked, last = np.minimum(p * able, self.most_masks), np.minimum(able, 1.0)
+        if self.recbole:
+            able = positions - 1
+            masked = _expected_at_most(self.most_masks, p, int(able.max(initial=0)))[able]
+            last = np.minimum(able, 1)
         else:
             masked, last = targets * p + (1 - p) ** targets, 1.0
         return (1 - self.last_only) * masked + self.last_only * last
@@ -170,19 +180,19 @@ class Model(SequenceModel):
     def _encode(self, items: Tensor, at: Places | None) -> Tensor:
         """Items with mask tokens (B, L) -> (B, L, D), or with places ``at`` (T, D) at that cost only."""
         positions = self.position_embedding.weight[: items.shape[1]]
-        x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
-        x = _kernels.dropout(x, self.dropout, self.training)
+        x = self.item_embedding(items) + positions
+        x = embedded(x, self.norm, self.dropout, self.training, self.norm_first)
         mask = explicit_mask(items, causal=False) if self.style.explicit(self.training) else None
         lengths = None if self.style.explicit(self.training) else _lengths(items)
         for block in self.blocks[:-1]:
             x = block(x, lengths, mask=mask)
         if self.every_position and at is not None:
-            return self._head(self.blocks[-1](x, lengths, mask=mask)).flatten(0, 1)[at.flat]
-        return self._head(self.blocks[-1](x, lengths, at=at, mask=mask))
+            return self._head(self.blocks[-1](x, lengths, mask=mask).normed).flatten(0, 1)[at.flat]
+        return self._head(self.blocks[-1](x, lengths, at=at, mask=mask).normed)
 
     def _head(self, x: Tensor) -> Tensor:
         x = _kernels.gelu(self.head(x), 0.0, False)
-        return _kernels.add_norm(x, None, self.head_norm, 0.0, False)
+        return _kernels.add_norm(x, None, self.head_norm, 0.0, False).normed
 
     def _with_one(self, x: Tensor) -> Tensor:
         """The column that meets the bias in the item table: (..., D) -> (..., D + 1), if there is a bias."""
@@ -208,6 +218,16 @@ class Model(SequenceModel):
             place = torch.arange(real.shape[1], device=real.device)
             return real & (place == real.sum(1, keepdim=True) - 1)
         return real & (_draw(real, generator) < self.mask_prob)
+
+
+def _expected_at_most(most: int, p: float, n: int) -> np.ndarray:
+    """Expected value of the smaller of ``most`` and of a binomial count of 0..n draws of probability p: (n + 1,)."""
+    below, found = np.zeros(most), np.zeros(n + 1)  # below: probability of so many, fewer than most
+    below[0] = 1.0
+    for draws in range(n):  # another draw adds one where there are fewer
+        found[draws + 1] = found[draws] + p * below.sum()
+        below = (1 - p) * below + p * np.concatenate([[0.0], below[:-1]])
+    return found
 
 
 def _lengths(items: Tensor) -> Tensor | None:

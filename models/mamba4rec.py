@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
 from models._errors import ModelError
-from models._layers import NORM_EPS, FeedForward, initialise
+from models._kernels import Sum
+from models._layers import NORM_EPS, FeedForward, initialise, onward
 from models._resting import once
 from models._scan import (
     MixerParams,
@@ -59,6 +60,7 @@ class Config:
     expand: int = 2  # channels inside Mamba per model width
     dropout: float = 0.2  # on the embedding, behind Mamba and twice in the feed-forward network
     step_init: str = "authors"  # of the step sizes: authors, or mamba: as mamba-ssm draws them
+    norm_first: bool = False  # LayerNorm in front of Mamba and network instead of behind the sum
     scan: str = "auto"  # backend: auto, fused, mamba_ssm, triton, numba or reference
 
 
@@ -73,7 +75,7 @@ class Model(SequenceModel):
         require(c.scan)
         self.scan = c.scan
         self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
-        self.dropout = c.dropout
+        self.dropout, self.norm_first = c.dropout, c.norm_first
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
         initialise(self)
@@ -90,7 +92,7 @@ class Model(SequenceModel):
         x = self._embed(items)
         for block in self.blocks:
             x = block(x)
-        return x
+        return x.normed
 
     def query(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, D) at the last real item; the last block's second half works only there.
@@ -103,13 +105,13 @@ class Model(SequenceModel):
         table, first = self.item_embedding.weight, self.blocks[0]
         few = len(table) < items.numel() and not self.training and len(self.blocks) > 1
         if few and first.mamba.infers(table):
-            normed = once(table, lambda: self._normed(table))
-            x, rest = first.of_items(items, normed), self.blocks[1:-1]
+            known = once(table, lambda: self._normed(table))
+            x, rest = first.of_items(items, known), self.blocks[1:-1]
         else:
             x, rest = self._embed(items), self.blocks[:-1]
         for block in rest:
             x = block(x)
-        return self.blocks[-1](x, at=last).squeeze(1)
+        return self.blocks[-1](x, at=last).normed.squeeze(1)
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input."""
@@ -120,44 +122,51 @@ class Model(SequenceModel):
         scan = resolve(self.scan, self.item_embedding.weight.device)
         return {**super().backend_report(), "scan": dataclasses.asdict(scan)}
 
-    def _embed(self, items: Tensor) -> Tensor:
+    def _embed(self, items: Tensor) -> Sum:
         return self._normed(self.item_embedding(items))
 
-    def _normed(self, x: Tensor) -> Tensor:
-        return _kernels.add_norm(x, None, self.norm, self.dropout, self.training)
+    def _normed(self, x: Tensor) -> Sum:
+        summed = _kernels.add_norm(x, None, self.norm, self.dropout, self.training)
+        return onward(*summed, self.norm_first)
 
 
 class Block(nn.Module):
-    """Mamba and a feed-forward network, each followed by dropout and LayerNorm."""
+    """Mamba and a feed-forward network, each with dropout, summed up and normed, or norm first (``onward``)."""
 
     def __init__(self, config: Config):
         super().__init__()
         c = config
-        self.residual = c.n_layers > 1
+        self.residual, self.norm_first = c.n_layers > 1, c.norm_first
         self.mamba = Mamba(c)
         self.dropout = c.dropout
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.ffn = FeedForward(c.d_model, 4 * c.d_model, c.dropout, inner_dropout=c.dropout)
 
-    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
-        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D)."""
+    def forward(self, state: Sum, at: Tensor | None = None) -> Sum:
+        """(B, L, D) -> (B, L, D), or with positions ``at`` (B, M) -> (B, M, D); what goes ``onward``."""
+        x, added = state
         infers = not self.training and self.mamba.infers(x)
         if at is None:
             mixed = self.mamba(x)
         elif infers and at.shape[1] == 1:
-            mixed, x = self.mamba.last(x, at), gather_positions(x, at)
+            mixed, added = self.mamba.last(x, at), gather_positions(added, at)
         else:
-            mixed, x = gather_positions(self.mamba(x), at), gather_positions(x, at)
-        added = x if self.residual else None
-        if infers:
-            return self.ffn.behind(mixed, added, None, self.norm)
-        return self.ffn(_kernels.add_norm(mixed, added, self.norm, self.dropout, self.training))
+            mixed, added = gather_positions(self.mamba(x), at), gather_positions(added, at)
+        return self._behind(mixed, added if self.residual else None, infers)
 
-    def of_items(self, items: Tensor, table: Tensor) -> Tensor:
+    def of_items(self, items: Tensor, table: Sum) -> Sum:
         """``forward`` of rows of table (V, D), where ``Mamba.infers``: items (B, L) -> (B, L, D)."""
-        mixed = mamba_mixer_of_items(table, items, self.mamba.params())
-        added = F.embedding(items, table) if self.residual else None
-        return self.ffn.behind(mixed, added, None, self.norm)
+        mixed = mamba_mixer_of_items(table.normed, items, self.mamba.params())
+        added = F.embedding(items, table.total) if self.residual else None
+        return self._behind(mixed, added, True)
+
+    def _behind(self, mixed: Tensor, added: Tensor | None, infers: bool) -> Sum:
+        if infers and not self.norm_first:
+            normed = self.ffn.behind(mixed, added, None, self.norm)
+            return Sum(normed, normed)
+        x = _kernels.add_norm(mixed, added, self.norm, self.dropout, self.training)
+        summed = self.ffn(x.normed, x.total if self.norm_first else None)
+        return onward(*summed, self.norm_first)
 
 
 class Mamba(nn.Module):

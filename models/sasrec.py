@@ -1,7 +1,7 @@
 """SASRec (arXiv 1808.09781): causal self-attention over the user's items.
 
 Structure as in RecBole's SASRec, which most comparisons use: learned positions, LayerNorm and
-dropout on the embedding, blocks with LayerNorm behind the residual (the original has it in front),
+dropout on the embedding, blocks with LayerNorm behind the residual (the original has it in front: ``norm_first``),
 GELU (original: ReLU), item embeddings tied with the output. By default it differs from RecBole in
 two things: fused causal attention without dropout on its probabilities, and a loss at every position
 instead of one window per prefix. ``attention: naive``, ``gelu: unfused`` and the objective ``prefix``
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models import SequenceModel, _kernels
+from models import SequenceModel
 from models._batch import Places, lengths_of
+from models._kernels import Sum
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
     Style,
+    embedded,
     explicit_mask,
     initialise,
 )
@@ -41,6 +43,7 @@ class Config:
     attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
     attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
     gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
+    norm_first: bool = False  # LayerNorm in front of attention and network, as in the original
 
 
 class Model(SequenceModel):
@@ -52,10 +55,10 @@ class Model(SequenceModel):
         self.item_embedding = nn.Embedding(n_items + 1, c.d_model, padding_idx=0)
         self.position_embedding = nn.Embedding(max_len, c.d_model)
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
-        self.dropout = c.dropout
+        self.dropout, self.norm_first = c.dropout, c.norm_first
         self.style = Style(c.attention, c.attn_dropout, c.gelu)
         self.blocks = nn.ModuleList(
-            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style)
+            AttentionBlock(c.d_model, c.n_heads, c.d_inner, c.dropout, self.style, c.norm_first)
             for _ in range(c.n_layers)
         )
         initialise(self)
@@ -66,7 +69,7 @@ class Model(SequenceModel):
         mask = explicit_mask(items, causal=True) if self.style.explicit(self.training) else None
         for block in self.blocks:
             x = block(x, causal=True, mask=mask)
-        return x
+        return x.normed
 
     def query(self, items: Tensor) -> Tensor:
         """(B, L) -> (B, D) at the last real item.
@@ -82,13 +85,13 @@ class Model(SequenceModel):
             x = block(x, causal=True, mask=mask)
         last = None if mask is None else explicit_mask(items, causal=False)
         at = Places.at(lengths[:, None] - 1, items.shape[1])
-        return self.blocks[-1](x, lengths, at=at, mask=last)
+        return self.blocks[-1](x, lengths, at=at, mask=last).normed
 
     def item_table(self) -> Tensor:
         """(V, D), shared with the input."""
         return self.item_embedding.weight
 
-    def _embed(self, items: Tensor) -> Tensor:
+    def _embed(self, items: Tensor) -> Sum:
         positions = self.position_embedding.weight[: items.shape[1]]
-        x = _kernels.add_norm(self.item_embedding(items) + positions, None, self.norm, 0.0, False)
-        return _kernels.dropout(x, self.dropout, self.training)
+        x = self.item_embedding(items) + positions
+        return embedded(x, self.norm, self.dropout, self.training, self.norm_first)

@@ -191,37 +191,46 @@ def _multiplied(x: Tensor, weight: Tensor) -> bool:
     return _compiled(x) and not plain and not any(width % WHOLE for width in weight.shape)
 
 
+class Sum(NamedTuple):
+    """LayerNorm of a sum over the last axis, (..., D), and the sum (..., D) itself."""
+
+    normed: Tensor
+    total: Tensor
+
+
 def feed_forward(
     x: Tensor,
+    residual: Tensor | None,
     inner: nn.Linear,
     outer: nn.Linear,
     norm: nn.LayerNorm,
     inner_p: float,
     p: float,
     training: bool,
-) -> Tensor:
-    """LayerNorm(dropout(outer(dropout(gelu(inner(x))))) + x): (..., D) -> (..., D)."""
+) -> Sum:
+    """The norm of residual + dropout(outer(dropout(gelu(inner(x))))), both (..., D); residual None: x itself."""
     if not _multiplied(x, inner.weight) or max(inner_p, p) >= 1:
         hidden = gelu(inner(operand(x)), inner_p, training)
-        return add_norm(shaped(outer(hidden), x), x, norm, p, training)
+        added = x if residual is None else residual
+        return add_norm(shaped(outer(hidden), x), added, norm, p, training)
     from models._kernels import fused_feed_forward
 
     parameters = (t for layer in (inner, outer, norm) for t in (layer.weight, layer.bias))
     shares = (inner_p, p) if training else (0.0, 0.0)
-    return fused_feed_forward.feed_forward(x, *parameters, norm.eps, *shares)
+    return Sum(*fused_feed_forward.feed_forward(x, residual, *parameters, norm.eps, *shares))
 
 
 def add_norm(
     x: Tensor, residual: Tensor | None, norm: nn.LayerNorm, p: float, training: bool
-) -> Tensor:
-    """LayerNorm(dropout(x) + residual) over the last axis: (..., D), (..., D) or None -> (..., D)."""
+) -> Sum:
+    """The norm of dropout(x) + residual: (..., D), (..., D) or None."""
     if reads_half(x) and p < 1:
         from models._kernels import elementwise
 
         p = p if training else 0.0
-        return elementwise.add_norm(x, residual, norm.weight, norm.bias, norm.eps, p)
+        return Sum(*elementwise.add_norm(x, residual, norm.weight, norm.bias, norm.eps, p))
     run = _twin(twins.add_norm, x)
-    return run(x, residual, norm.weight, norm.bias, norm.eps, p, training)
+    return Sum(*run(x, residual, norm.weight, norm.bias, norm.eps, p, training))
 
 
 def gelu(x: Tensor, p: float, training: bool) -> Tensor:
@@ -276,6 +285,7 @@ def fuses_attention(x: Tensor, width: int) -> bool:
 
 def attention_block(
     x: Tensor,
+    residual: Tensor | None,
     at: Places | None,
     lengths: Tensor | None,
     causal: bool,
@@ -283,10 +293,10 @@ def attention_block(
     layers: tuple[nn.Linear, nn.Linear, nn.Linear, nn.LayerNorm],
     p: float,
     training: bool,
-) -> Tensor:
-    """LayerNorm(y + dropout(out(attention of y to x))), y = x (B, L, D) or its places ``at`` (T, D): as y.
+) -> Sum:
+    """The norm of residual + dropout(out(attention of y to x)), y = x (B, L, D) or its places ``at`` (T, D): as y.
 
-    layers: to the query, to key and value, out, and the norm. lengths and causal as in ``attention``.
+    residual: as y; None: y itself. layers: to the query, to key and value, out, and the norm. lengths and causal as in ``attention``.
     """
     from models._kernels import fused_attention_block
 
@@ -295,9 +305,8 @@ def attention_block(
     real = torch.full((rows,), length) if lengths is None else lengths.clamp(max=length)
     parameters = tuple(t for layer in layers for t in (layer.weight, layer.bias))
     p = p if training else 0.0
-    return fused_attention_block.attention_block(
-        x, flat, counts, real, causal, heads, parameters, layers[3].eps, p
-    )
+    settings = (counts, real, causal, heads, parameters, layers[3].eps, p)
+    return Sum(*fused_attention_block.attention_block(x, residual, flat, *settings))
 
 
 def has_cross_entropy(hidden: Tensor) -> bool:

@@ -78,6 +78,6 @@ def _feed_forward(
             total, moments, normed,
         )  # fmt: skip
         _forward(
-            0, 1, normed[:n], inner, inner_bias, outer, outer_bias, outer_scale, outer_shift,
+            0, 1, normed[:n], normed[:n], inner, inner_bias, outer, outer_bias, outer_scale, outer_shift,
             outer_eps, *no_dropout, *no_dropout, before, total, moments, result[i : i + n],
         )  # fmt: skip

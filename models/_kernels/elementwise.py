@@ -57,8 +57,9 @@ def _dropped(x: Tensor, mask: tuple) -> Tensor:
 
 class _AddNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, residual, weight, bias, eps: float, p: float) -> Tensor:
+    def forward(ctx, x, residual, weight, bias, eps: float, p: float) -> tuple[Tensor, Tensor]:
         ctx.mask, ctx.shape = draw_mask(p), x.shape
+        ctx.set_materialize_grads(False)
         rows, width = x.numel() // x.shape[-1], x.shape[-1]
         x = x.reshape(rows, width)
         added = None if residual is None else residual.reshape(rows, width).contiguous()
@@ -68,18 +69,18 @@ class _AddNorm(torch.autograd.Function):
         inputs = (x.contiguous(), x if added is None else added, added is not None)
         call(_norm, rows, *inputs, weight, bias, np.float32(eps), *ctx.mask, total, moments, out)
         ctx.save_for_backward(total, moments, weight)
-        return out.view(ctx.shape)
+        return out.view(ctx.shape), total.view(ctx.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_out: Tensor) -> tuple:
+    def backward(ctx, d_out: Tensor | None, d_sum: Tensor | None) -> tuple:
         total, moments, weight = ctx.saved_tensors
         d_total = torch.empty_like(total)
         sums = total.new_zeros(2, BLOCKS, len(weight))
         apart = ctx.mask[2] > 0 or ctx.dtype != total.dtype
         d_x = torch.empty_like(total, dtype=ctx.dtype) if apart else d_total
-        d_out = d_out.reshape(total.shape).contiguous()
-        arrays = (d_out, total, moments, weight, *ctx.mask, apart, d_total, d_x, *sums)
+        d_out, d_sum = of_sum(total, d_out, d_sum)
+        arrays = (d_out, d_sum, total, moments, weight, *ctx.mask, apart, d_total, d_x, *sums)
         call(_norm_backward, BLOCKS, *arrays)
         d_weight, d_bias = sums.sum(1)
         d_residual = d_total.view(ctx.shape) if ctx.needs_input_grad[1] else None
@@ -88,9 +89,15 @@ class _AddNorm(torch.autograd.Function):
 
 def add_norm(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, p: float
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """See models._kernels.add_norm."""
     return _AddNorm.apply(x, residual, weight, bias, eps, p)
+
+
+def of_sum(like: Tensor, d_out: Tensor | None, d_sum: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gradients of a norm's result and of what it reads, (T, D) each; the second has no rows where nobody else reads that."""
+    d_out = torch.zeros_like(like) if d_out is None else d_out.reshape(like.shape).contiguous()
+    return d_out, like[:0] if d_sum is None else d_sum.reshape(like.shape).contiguous()
 
 
 class _Gelu(torch.autograd.Function):
@@ -167,7 +174,7 @@ def _norm(
 
 @njit(**LOOPS)
 def _norm_backward(
-    first, last, d_out, total, moments, weight, seed_0, seed_1, threshold, scale, apart,
+    first, last, d_out, d_sum, total, moments, weight, seed_0, seed_1, threshold, scale, apart,
     d_total, d_x, d_weight, d_bias,
 ):  # fmt: skip
     rows = len(total)
@@ -178,6 +185,8 @@ def _norm_backward(
                 d_out[i], total[i], moments[i, 0], moments[i, 1], weight,
                 d_total[i], sum_weight, sum_bias,
             )  # fmt: skip
+            if len(d_sum):
+                add(d_total[i], d_sum[i])
             if apart:
                 _finish(d_total[i], d_x[i], i, seed_0, seed_1, threshold, scale)
 
@@ -199,6 +208,13 @@ def _norm_row_backward(g, row, mean, rate, weight, d_row, d_weight, d_bias):
     for e in range(len(row)):
         d_weight[e] += g[e] * ((row[e] - mean) * rate)
         d_bias[e] += g[e]
+
+
+@njit(inline="always")
+def add(total, row):
+    """Total += row."""
+    for e in range(len(row)):
+        total[e] += row[e]
 
 
 @njit(**LOOPS)

@@ -1,4 +1,4 @@
-"""Attention with its projections, residual and LayerNorm, compiled for CPUs by numba as one kernel.
+"""Attention with its projections, a sum and the LayerNorm of it, compiled for CPUs by numba as one kernel.
 
 A group of windows passes through all of it while it is in the cache, forwards and backwards. Queries,
 keys and values lie head by head, so that a head's rows are next to each other. Letters: B windows of L
@@ -13,7 +13,14 @@ from numba import njit
 from torch import Tensor
 
 from models._compiled import LOOPS, ZERO, call
-from models._kernels.elementwise import _drop_row, _norm, _norm_row_backward, draw_mask
+from models._kernels.elementwise import (
+    _drop_row,
+    _norm,
+    _norm_row_backward,
+    add,
+    draw_mask,
+    of_sum,
+)
 from models._kernels.one_head import attend, attend_backwards, room, room_backwards
 from models._tiles import multiply, scratch
 
@@ -26,13 +33,17 @@ ROWS_OF_A_PART = 1024
 class _AttentionBlock(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, x, flat, counts, lengths, causal: bool, heads: int, eps: float, p: float, *parameters
-    ) -> Tensor:
+        ctx, x, residual, flat, counts, lengths, causal: bool, heads: int, eps: float, p: float,
+        *parameters,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         ctx.mask = draw_mask(p)
+        ctx.set_materialize_grads(False)
         rows, length, width = x.shape
         x = x.contiguous()
         queries = x.view(-1, width)
         queries = queries if flat is None else queries.index_select(0, flat)
+        ctx.residual = None if residual is None else residual.shape
+        added = queries if residual is None else residual.reshape(queries.shape).contiguous()
         first = torch.zeros(rows + 1, dtype=torch.int64)
         torch.cumsum(counts, 0, out=first[1:])
         asked, most = len(queries), int(counts.max())
@@ -42,17 +53,17 @@ class _AttentionBlock(torch.autograd.Function):
         q, kv = x.new_empty(asked, width), x.new_empty(rows, length, 2 * width)
         mixed, total, result = (torch.empty_like(q) for _ in range(3))
         log_mass, moments = x.new_empty(heads * asked), x.new_empty(asked, 2)
-        given = (x, queries, *matrices, query_bias, keys_bias, out_bias, weight, bias)
+        given = (x, queries, added, *matrices, query_bias, keys_bias, out_bias, weight, bias)
         saved = (q, kv, mixed, log_mass, total, moments)
         norm = (np.float32(eps), *ctx.mask)
         call(_forward, -(-rows // ctx.shape[0]), *ctx.shape, *given, *norm, *saved, result)
         ctx.at = flat
         ctx.save_for_backward(x, queries, query, keys, out, weight, *saved)
-        return result if flat is not None else result.view(x.shape)
+        return tuple(t if flat is not None else t.view(x.shape) for t in (result, total))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_out: Tensor) -> tuple:
+    def backward(ctx, d_out: Tensor | None, d_sum: Tensor | None) -> tuple:
         x, queries, query, keys, out, weight, *saved = ctx.saved_tensors
         rows = len(x)
         groups = -(-rows // ctx.shape[0])
@@ -61,16 +72,32 @@ class _AttentionBlock(torch.autograd.Function):
         flat = torch.empty(0, dtype=torch.int64) if ctx.at is None else ctx.at
         shapes = [t.shape for t in (query, weight, keys, keys[:, 0], out, weight, weight, weight)]
         sums = x.new_zeros(parts, sum(s.numel() for s in shapes))
-        d_out = d_out.reshape(queries.shape).contiguous()
-        given = (d_out, x, queries, flat, query.contiguous(), keys.contiguous(), out.contiguous())
+        itself = ctx.residual is None
+        d_residual = queries[:0] if itself else torch.empty_like(queries)
+        given = (
+            *of_sum(queries, d_out, d_sum),
+            x,
+            queries,
+            flat,
+            query.contiguous(),
+            keys.contiguous(),
+            out.contiguous(),
+        )
         kinds = (weight, *ctx.mask, *saved)
-        call(_backward, parts, parts, *ctx.shape, *given, *kinds, d_x, sums)
+        call(_backward, parts, parts, *ctx.shape, *given, *kinds, d_x, d_residual, sums)
+        d_residual = None if itself else d_residual.view(ctx.residual)
         found = sums.sum(0).split([s.numel() for s in shapes])
-        return d_x, *7 * (None,), *(t.view(s) for t, s in zip(found, shapes, strict=True))
+        return (
+            d_x,
+            d_residual,
+            *7 * (None,),
+            *(t.view(s) for t, s in zip(found, shapes, strict=True)),
+        )
 
 
 def attention_block(
     x: Tensor,
+    residual: Tensor | None,
     flat: Tensor | None,
     counts: Tensor,
     lengths: Tensor,
@@ -79,9 +106,10 @@ def attention_block(
     parameters: tuple[Tensor, ...],
     eps: float,
     p: float,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """See models._kernels.attention_block; counts and lengths (B,) are never None here."""
-    return _AttentionBlock.apply(x, flat, counts, lengths, causal, heads, eps, p, *parameters)
+    settings = (flat, counts, lengths, causal, heads, eps, p)
+    return _AttentionBlock.apply(x, residual, *settings, *parameters)
 
 
 def _group(length: int) -> int:
@@ -95,7 +123,7 @@ def _group(length: int) -> int:
 @njit(**LOOPS)
 def _forward(
     first, last, group, heads, length, most, causal, starts, lengths,
-    x, queries, to_query, to_keys, to_out, query_bias, keys_bias, out_bias, weight, bias, eps,
+    x, queries, residual, to_query, to_keys, to_out, query_bias, keys_bias, out_bias, weight, bias, eps,
     seed_0, seed_1, threshold, scale, q, kv, mixed, log_mass, total, moments, out,
 ):  # fmt: skip
     width = queries.shape[1]
@@ -135,7 +163,7 @@ def _forward(
             out_bias, 0, 0, y, t * width, width,
         )  # fmt: skip
         _norm(
-            t, t + n, total, queries, True, weight, bias, eps,
+            t, t + n, total, residual, True, weight, bias, eps,
             seed_0, seed_1, threshold, scale, total, moments, out,
         )  # fmt: skip
 
@@ -143,8 +171,8 @@ def _forward(
 @njit(**LOOPS)
 def _backward(
     first, last, parts, group, heads, length, most, causal, starts, lengths,
-    d_out, x, queries, flat, query, keys, to_out, weight, seed_0, seed_1, threshold, scale,
-    q, kv, mixed, log_mass, total, moments, d_x, sums,
+    d_out, d_sum, x, queries, flat, query, keys, to_out, weight, seed_0, seed_1, threshold, scale,
+    q, kv, mixed, log_mass, total, moments, d_x, d_residual, sums,
 ):  # fmt: skip
     width, rows = queries.shape[1], len(lengths)
     d, wide, square, every = width // heads, 2 * width, width * width, len(flat) == 0
@@ -175,11 +203,16 @@ def _backward(
                     d_out[t + i], total[t + i], moments[t + i, 0], moments[t + i, 1], weight,
                     row, s_weight, s_bias,
                 )  # fmt: skip
+                if len(d_sum):
+                    add(row, d_sum[t + i])
                 if threshold > 0:
                     index = np.uint32((t + i) * width)
                     _drop_row(row, into, index, seed_0, seed_1, threshold, scale)
                 else:
                     into[:] = row
+                if len(d_residual):
+                    d_residual[t + i] = row
+                    row[:] = ZERO
             _weights(n, width, width, d_y, c, t * width, s_out, s_out_bias)
             d_kv[: positions * wide] = ZERO
             for window in range(begin, end):

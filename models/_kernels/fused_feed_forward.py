@@ -1,4 +1,4 @@
-"""A feed-forward network with residual and LayerNorm behind it, compiled for CPUs by numba as one kernel.
+"""A feed-forward network, a sum and the LayerNorm of it, compiled for CPUs by numba as one kernel.
 
 A block of rows passes through both products and everything between and behind them while it is in the
 cache; the backward pass computes GELU again from the first product. Letters: T rows, D width, F width
@@ -12,13 +12,15 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from models._compiled import LOOPS, call, normal_cdf
+from models._compiled import LOOPS, ZERO, call, normal_cdf
 from models._kernels.elementwise import (
     INVERSE_SQRT_2_PI,
     _drop_row,
     _norm,
     _norm_row_backward,
+    add,
     draw_mask,
+    of_sum,
 )
 from models._tiles import multiply, scratch
 
@@ -32,6 +34,7 @@ class _FeedForward(torch.autograd.Function):
     def forward(
         ctx,
         x,
+        residual,
         inner,
         inner_bias,
         outer,
@@ -41,8 +44,11 @@ class _FeedForward(torch.autograd.Function):
         eps: float,
         inner_p: float,
         p: float,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         rows = x.reshape(-1, x.shape[-1]).contiguous()
+        ctx.itself = residual is None
+        added = rows if ctx.itself else residual.reshape(rows.shape).contiguous()
         inner, outer = inner.contiguous(), outer.contiguous()
         ctx.masks = *draw_mask(inner_p), *draw_mask(p)
         before = x.new_empty(len(rows), len(inner))
@@ -52,16 +58,17 @@ class _FeedForward(torch.autograd.Function):
             x.new_empty(len(rows), 2),
         )
         call(
-            _forward, -(-len(rows) // ROWS), rows, inner.t().contiguous(), inner_bias,
+            _forward, -(-len(rows) // ROWS), rows, added, inner.t().contiguous(), inner_bias,
             outer.t().contiguous(), outer_bias, weight, bias, np.float32(eps), *ctx.masks,
             before, total, moments, out,
         )  # fmt: skip
         ctx.save_for_backward(rows, inner, outer, weight, before, total, moments)
-        return out.view(x.shape)
+        ctx.shape = x.shape
+        return out.view(x.shape), total.view(x.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_out: Tensor) -> tuple:
+    def backward(ctx, d_out: Tensor | None, d_sum: Tensor | None) -> tuple:
         rows, inner, outer, weight, before, total, moments = ctx.saved_tensors
         parts = min(MOST_PARTS, 1 + len(rows) // ROWS_OF_A_PART)
         d_x = torch.empty_like(rows)
@@ -69,15 +76,19 @@ class _FeedForward(torch.autograd.Function):
             t.new_zeros(parts, *t.shape)
             for t in (inner, inner[:, 0], outer, weight, weight, weight)
         ]
-        d_y = d_out.reshape(rows.shape).contiguous()
-        given = (d_y, rows, inner, outer, weight, *ctx.masks, before, total, moments)
-        call(_backward, parts, parts, *given, d_x, *sums)
-        return d_x.view(d_out.shape), *(t.sum(0) for t in sums), None, None, None
+        d_y, d_sum = of_sum(rows, d_out, d_sum)
+        d_residual = rows[:0] if ctx.itself else torch.empty_like(rows)
+        given = (d_y, d_sum, rows, inner, outer, weight, *ctx.masks, before, total, moments)
+        call(_backward, parts, parts, *given, d_x, d_residual, *sums)
+        d_residual = None if ctx.itself else d_residual.view(ctx.shape)
+        return d_x.view(ctx.shape), d_residual, *(t.sum(0) for t in sums), None, None, None
 
 
-def feed_forward(x: Tensor, *arguments: Tensor | float) -> Tensor:
+def feed_forward(
+    x: Tensor, residual: Tensor | None, *arguments: Tensor | float
+) -> tuple[Tensor, Tensor]:
     """See models._kernels.feed_forward; arguments: weights and biases of both layers and the norm, eps, shares."""
-    return _FeedForward.apply(x, *arguments)
+    return _FeedForward.apply(x, residual, *arguments)
 
 
 # Compiled from here on.
@@ -85,7 +96,7 @@ def feed_forward(x: Tensor, *arguments: Tensor | float) -> Tensor:
 
 @njit(**LOOPS)
 def _forward(
-    first, last, x, inner, inner_bias, outer, outer_bias, weight, bias, eps,
+    first, last, x, residual, inner, inner_bias, outer, outer_bias, weight, bias, eps,
     seed_0, seed_1, threshold, scale, seed_2, seed_3, out_threshold, out_scale,
     before, total, moments, out,
 ):  # fmt: skip
@@ -113,17 +124,17 @@ def _forward(
             outer_bias, 0, 0, y, i * width, width,
         )  # fmt: skip
         _norm(
-            i, i + n, total, x, True, weight, bias, eps,
+            i, i + n, total, residual, True, weight, bias, eps,
             seed_2, seed_3, out_threshold, out_scale, total, moments, out,
         )  # fmt: skip
 
 
 @njit(**LOOPS)
 def _backward(
-    first, last, parts, d_out, x, inner, outer, weight,
+    first, last, parts, d_out, d_sum, x, inner, outer, weight,
     seed_0, seed_1, threshold, scale, seed_2, seed_3, out_threshold, out_scale,
     before, total, moments,
-    d_x, d_inner, d_inner_bias, d_outer, d_outer_bias, d_weight, d_bias,
+    d_x, d_residual, d_inner, d_inner_bias, d_outer, d_outer_bias, d_weight, d_bias,
 ):  # fmt: skip
     wide, width = inner.shape
     size, rows = wide * width, len(x)
@@ -143,13 +154,18 @@ def _backward(
                     d_out[i + j], total[i + j], moments[i + j, 0], moments[i + j, 1], weight,
                     row, d_weight[part], d_bias[part],
                 )  # fmt: skip
+                if len(d_sum):
+                    add(row, d_sum[i + j])
                 into = d_y[j * width : (j + 1) * width]
                 if out_threshold > 0:
                     start = np.uint32((i + j) * width)
                     _drop_row(row, into, start, seed_2, seed_3, out_threshold, out_scale)
                 else:
                     into[:] = row
-                _add(d_outer_bias[part], into)
+                add(d_outer_bias[part], into)
+                if len(d_residual):
+                    d_residual[i + j] = row
+                    row[:] = ZERO
             multiply(
                 n, wide, width, d_y, 0, width, 1, second_matrix, 0, wide,
                 zeros, 0, 0, d_active, 0, wide,
@@ -162,7 +178,7 @@ def _backward(
                 _gelu_row_backward(before[i + j], g, y)
                 if threshold > 0:
                     _drop_row(y, y, start, seed_0, seed_1, threshold, scale)
-                _add(d_inner_bias[part], g)
+                add(d_inner_bias[part], g)
             c = (d_second, part * size, wide)
             multiply(width, wide, n, d_y, 0, 1, width, active, 0, wide, *c, *c)
             c = (d_first, part * size, width)
@@ -178,9 +194,3 @@ def _gelu_row_backward(v, g, y):
         cdf, density = normal_cdf(v[e])
         y[e] = v[e] * cdf
         g[e] *= cdf + v[e] * density * INVERSE_SQRT_2_PI
-
-
-@njit(inline="always")
-def _add(total, row):
-    for e in range(len(row)):
-        total[e] += row[e]

@@ -18,10 +18,11 @@ def add_norm(
     eps: float,
     p: float,
     training: bool,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """See models._kernels.add_norm."""
     x = F.dropout(x, p, training)
-    return F.layer_norm(x if residual is None else x + residual, weight.shape, weight, bias, eps)
+    total = x if residual is None else x + residual
+    return F.layer_norm(total, weight.shape, weight, bias, eps), total
 
 
 def gelu(x: Tensor, p: float, training: bool) -> Tensor:

@@ -12,6 +12,7 @@ from models._scan import MixerParams, mamba_mixer, mamba_mixer_last
 
 N_ITEMS, MAX_LEN = 300, 70
 TRAINED = [n for n in models.available() if getattr(models.load(n), "trainable", True)]
+PLACED = [(name, {"norm_first": first} if first else {}) for name in TRAINED for first in (False, True) if not first or hasattr(models.load(name).Config, "norm_first")]  # fmt: skip
 
 
 def histories(rows=9, length=MAX_LEN, seed=0):
@@ -35,9 +36,11 @@ def built(name, **options):
 
 @pytest.mark.parametrize("length", [1, 20, MAX_LEN])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_query_of_compiled_inference_is_that_of_pytorch_at_every_position(name, layers, length):
-    model = built(name, n_layers=layers)
+@pytest.mark.parametrize(("name", "options"), PLACED)
+def test_the_query_of_compiled_inference_is_that_of_pytorch_at_every_position(
+    name, options, layers, length
+):
+    model = built(name, n_layers=layers, **options)
     items = histories(length=length)
     with _kernels.using("torch"):
         model.every_position = True
@@ -47,9 +50,9 @@ def test_the_query_of_compiled_inference_is_that_of_pytorch_at_every_position(na
         torch.testing.assert_close(model.query(items), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_hidden_states_of_compiled_inference_are_those_of_training(name):
-    model, items = built(name, n_layers=2), histories()
+@pytest.mark.parametrize(("name", "options"), PLACED)
+def test_the_hidden_states_of_compiled_inference_are_those_of_training(name, options):
+    model, items = built(name, n_layers=2, **options), histories()
     expected = model.hidden(items)
     assert expected.requires_grad
     with torch.no_grad():

@@ -18,7 +18,7 @@ from models._layers import AttentionBlock
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
 
 
-def agree(function, *inputs, **close):
+def agree(function, *inputs, allow_unused=False, **close):
     """Values and gradients of a compiled kernel in float32 and of its twin in float64."""
     exact = [t.double().requires_grad_() for t in inputs]
     rounded = [t.clone().requires_grad_() for t in inputs]
@@ -27,8 +27,9 @@ def agree(function, *inputs, **close):
     with _kernels.using("numba"):
         got = function(*rounded)
     d_out = normal(*expected.shape, seed=9)
-    gradients = torch.autograd.grad(got, rounded, d_out)
-    wanted = torch.autograd.grad(expected, exact, d_out.double())
+    unused = {"allow_unused": allow_unused, "materialize_grads": allow_unused}
+    gradients = torch.autograd.grad(got, rounded, d_out, **unused)
+    wanted = torch.autograd.grad(expected, exact, d_out.double(), **unused)
     for a, b in zip((got, *gradients), (expected, *wanted), strict=True):
         assert a.dtype == torch.float32
         torch.testing.assert_close(a.double(), b, **(CLOSE | close))
@@ -41,10 +42,18 @@ def add_norm(x, residual, weight, bias):
     return _kernels.add_norm(x, residual, norm, 0.0, True)
 
 
+def both(summed, share=0.3):
+    """Something that depends on a sum and on the norm of it."""
+    return summed.normed + share * summed.total
+
+
 @pytest.mark.parametrize("shape", [(1, 16), (3, 37, 64), (2, 5, 7)])
 def test_add_norm(shape):
-    agree(add_norm, normal(*shape), normal(*shape, seed=1), normal(shape[-1]), normal(shape[-1]))
-    agree(lambda x, w, b: add_norm(x, None, w, b), 30 * normal(*shape), *normal(2, shape[-1]))
+    inputs = normal(*shape), normal(*shape, seed=1), normal(shape[-1]), normal(shape[-1])
+    for of_sum in (lambda s: s.normed, lambda s: s.total, both):
+        agree(lambda *given, read=of_sum: read(add_norm(*given)), *inputs, allow_unused=True)
+    alone = 30 * normal(*shape), *normal(2, shape[-1])
+    agree(lambda x, w, b: both(add_norm(x, None, w, b)), *alone, rtol=1e-4, atol=2e-5)
 
 
 def test_gelu_even_where_it_is_flat():
@@ -52,34 +61,40 @@ def test_gelu_even_where_it_is_flat():
     agree(lambda x: _kernels.gelu(x, 0.0, True), torch.linspace(-30, 30, 401)[None])
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("n_rows", [1, 7, 2100])
-def test_feed_forward(n_rows):
-    sizes = [(1, n_rows, 16), (48, 16), (48,), (16, 48), (16,), (16,), (16,)]
+def test_feed_forward(n_rows, norm_first):
+    sizes = [(1, n_rows, 16), (48, 16), (48,), (16, 48), (16,), (16,), (16,), (1, n_rows, 16)]
 
     def run(x, *weights):
+        *weights, residual = weights
         layers = [nn.Linear(16, 48), nn.Linear(48, 16), nn.LayerNorm(16, eps=1e-12)]
         for layer, weight, bias in zip(layers, weights[::2], weights[1::2], strict=True):
             del layer.weight, layer.bias  # to put in what the gradient is asked of
             layer.weight, layer.bias = weight, bias
-        return _kernels.feed_forward(x, *layers, 0.0, 0.0, True)
+        if norm_first:
+            return both(_kernels.feed_forward(x, residual, *layers, 0.0, 0.0, True))
+        return _kernels.feed_forward(x, None, *layers, 0.0, 0.0, True).normed + 0 * residual
 
     agree(run, *(normal(*size, seed=s) for s, size in enumerate(sizes)), rtol=1e-4, atol=2e-4)
 
 
-def test_dropout_of_a_fused_network_is_that_of_its_parts():
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_dropout_of_a_fused_network_is_that_of_its_parts(norm_first):
     layers = [nn.Linear(16, 32), nn.Linear(32, 16), nn.LayerNorm(16)]
     x, weights = normal(130, 16), [p for layer in layers for p in layer.parameters()]
 
-    def in_parts(x, inner, outer, norm, inner_p, p, training):
-        return _kernels.add_norm(
-            outer(_kernels.gelu(inner(x), inner_p, training)), x, norm, p, training
-        )
+    residual = normal(130, 16, seed=2) if norm_first else None
+
+    def in_parts(x, added, inner, outer, norm, inner_p, p, training):
+        hidden = outer(_kernels.gelu(inner(x), inner_p, training))
+        return _kernels.add_norm(hidden, x if added is None else added, norm, p, training)
 
     results = []
     for run in (in_parts, _kernels.feed_forward):
         torch.manual_seed(3)
         leaf = x.clone().requires_grad_()
-        out = run(leaf, *layers, 0.3, 0.2, True)
+        out = both(run(leaf, residual, *layers, 0.3, 0.2, True))
         results.append((out, *torch.autograd.grad(out, [leaf, *weights], normal(130, 16, seed=1))))
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=2e-5)
@@ -155,28 +170,32 @@ def test_attention_memory_does_not_grow_with_the_square_of_the_length():
     assert sizes and max(sizes) <= 4 * (length + 16)
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("of_some", [True, False])
 @pytest.mark.parametrize(
     ("length", "width", "heads", "causal"),
     [(1, 16, 1, False), (37, 32, 2, True), (37, 64, 2, False), (130, 32, 1, False)],
 )
-def test_attention_block(length, width, heads, causal, of_some):
+def test_attention_block(length, width, heads, causal, of_some, norm_first):
     """Windows in one kernel; where only some positions ask, a window may have none that does."""
     drawn = torch.rand(9, length, generator=torch.Generator().manual_seed(3)) < 0.3
     drawn[1], drawn[:, 0], drawn[4] = True, True, length == 1
     at = Places.where(drawn) if of_some and not causal else None
     lengths = None if causal else torch.arange(9) * length // 9 + 1
-    block = AttentionBlock(width, heads, 2 * width, 0.0)
+    block = AttentionBlock(width, heads, 2 * width, 0.0, norm_first=norm_first)
     names, inputs = zip(*block.named_parameters(), strict=True)
     inputs = [0.3 * normal(*t.shape, seed=s) for s, t in enumerate(inputs)]
     used = _kernels.fuses_attention(normal(9, length, width), width // heads)
     assert used, "or the twin would be compared with itself"
 
-    def run(x, *parameters):
+    def run(x, total, *parameters):
         given = dict(zip(names, parameters, strict=True))
-        return torch.func.functional_call(block, given, (x, lengths, causal, at))
+        state = _kernels.Sum(x, total if norm_first else x)
+        found = torch.func.functional_call(block, given, (state, lengths, causal, at))
+        return both(found) if norm_first else found.normed + 0 * total.sum()
 
-    agree(run, normal(9, length, width, seed=50), *inputs, rtol=1e-4, atol=2e-5)
+    states = (normal(9, length, width, seed=s) for s in (50, 51))
+    agree(run, *states, *inputs, rtol=1e-4, atol=1e-4 if norm_first else 2e-5)
 
 
 def test_dropout_and_threads_of_the_attention_block(keep_threads):
@@ -187,8 +206,8 @@ def test_dropout_and_threads_of_the_attention_block(keep_threads):
         torch.set_num_threads(threads)
         torch.manual_seed(4)
         attended = _kernels.attention_block(
-            x, None, None, False, 2, (*block.attention.layers, block.norm), 0.5, True
-        )
+            x, None, None, None, False, 2, (*block.attention.layers, block.norm), 0.5, True
+        ).normed
         gradient = torch.autograd.grad(attended, x, normal(*x.shape, seed=1))
         results.append((attended, *gradient))
     for one, three in zip(*results, strict=True):
@@ -196,8 +215,8 @@ def test_dropout_and_threads_of_the_attention_block(keep_threads):
     torch.manual_seed(4)
     parts = (*block.attention.layers, block.norm)
     with torch.no_grad():
-        same = _kernels.attention_block(x, None, None, False, 2, parts, 0.5, True)
-        plain = _kernels.attention_block(x, None, None, False, 2, parts, 0.5, False)
+        same = _kernels.attention_block(x, None, None, None, False, 2, parts, 0.5, True).normed
+        plain = _kernels.attention_block(x, None, None, None, False, 2, parts, 0.5, False).normed
     assert torch.equal(same, results[0][0]) and not torch.allclose(same, plain)
 
 
@@ -354,17 +373,20 @@ def test_what_is_not_finite_does_not_get_lost(bad):
     x = normal(4, 16)
     x[2, 3] = bad
     assert not torch.isfinite(_kernels.gelu(x, 0.0, True)[2]).all()
-    assert not torch.isfinite(_kernels.add_norm(x, None, nn.LayerNorm(16), 0.0, True)[2]).any()
+    normed = _kernels.add_norm(x, None, nn.LayerNorm(16), 0.0, True).normed
+    assert not torch.isfinite(normed[2]).any()
 
 
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("backend", ["torch", "eager"])
-def test_a_model_is_the_same_with_every_backend(name, backend, compiled_attention):
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_model_is_the_same_with_every_backend(name, backend, norm_first, compiled_attention):
+    options = having(name, n_layers=2, norm_first=norm_first)
     windows = histories(8, MAX_LEN + 1)
     results = []
     for kernels in (backend, "numba"):
         with _kernels.using(kernels):
-            model = build(name, **having(name, n_layers=2))
+            model = build(name, **options)
             assert model.backend_report()["kernels"]["used"] == kernels
             loss = model.loss(batch_of(windows))
             gradients = torch.autograd.grad(loss, list(model.parameters()))
@@ -384,7 +406,7 @@ def test_functions_fused_by_torch_compile_are_the_same():
         _kernels.cross_entropy_rows(left, targets, losses, scale)
         leaf = x.clone().requires_grad_()
         found = [
-            _kernels.add_norm(leaf, residual, norm, 0.0, True),
+            *_kernels.add_norm(leaf, residual, norm, 0.0, True),
             _kernels.gelu(leaf, 0.0, True),
             _kernels.conv_silu(leaf, normal(16, 4), normal(16)),
         ]

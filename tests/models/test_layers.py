@@ -3,8 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import MAX_LEN, build, histories, normal
+from torch import nn
 
-from models import ModelError, _catalogue
+import models
+from models import ModelError, _catalogue, _kernels
 from models._batch import gather_positions, lengths_of
 from models._catalogue import catalogue_cross_entropy
 
@@ -85,3 +88,62 @@ def test_targets_outside_the_catalogue_are_refused():
         targets[3] = wrong
         with pytest.raises(ModelError, match=r"items 1\.\.50"):
             catalogue_cross_entropy(hidden, table, targets)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_with_the_norm_first_blocks_are_pytorchs_encoder_with_the_norm_first(name, backend):
+    """The norm on the embedding is in front of the first attention; that behind the last sum is the encoder's own."""
+    model = build(name, d_model=32, d_inner=48, n_layers=2, norm_first=True).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * normal(*weight.shape, seed=weight.numel()))
+    norms = [model.norm, *(n for block in model.blocks for n in (block.norm, block.ffn.norm))]
+    items = histories(5, MAX_LEN)
+    causal, real = getattr(models.load(name), "causal", True), items != 0
+    mask = torch.full((MAX_LEN, MAX_LEN), -torch.inf).triu(1) if causal else None
+    x = model.item_embedding(items) + model.position_embedding.weight[:MAX_LEN]
+    for block, before, behind in zip(model.blocks, norms[::2], norms[1::2], strict=False):
+        layer = nn.TransformerEncoderLayer(
+            32, 2, 48, 0.0, "gelu", 1e-12, batch_first=True, norm_first=True
+        )
+        attention = block.attention
+        layer.self_attn.in_proj_weight.data = torch.cat(
+            [attention.query.weight, attention.key_value.weight]
+        )
+        layer.self_attn.in_proj_bias.data = torch.cat(
+            [attention.query.bias, attention.key_value.bias]
+        )
+        layer.self_attn.out_proj, layer.norm1, layer.norm2 = attention.out, before, behind
+        layer.linear1, layer.linear2 = block.ffn.inner, block.ffn.outer
+        x = layer(x, mask, None if causal else ~real)
+    expected = norms[-1](x)
+    with _kernels.using(backend):
+        found = model.hidden(items)
+    expected = expected if name == "sasrec" else model._head(expected)
+    torch.testing.assert_close(found[real], expected[real], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_mamba_with_the_norm_first_adds_up_what_no_norm_has_seen(layers):
+    model = build("mamba4rec", d_model=16, n_layers=layers, norm_first=True)
+    items = histories(5, MAX_LEN)
+    x = model.item_embedding(items)
+    normed = model.norm(x)
+    for block in model.blocks:
+        mixed = block.mamba(normed)
+        x = x + mixed if layers > 1 else mixed
+        x = x + block.ffn.outer(F.gelu(block.ffn.inner(block.norm(x))))
+        normed = block.ffn.norm(x)
+    torch.testing.assert_close(model.hidden(items), normed, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "mamba4rec"])
+def test_the_place_of_the_norm_changes_no_weight_but_what_is_computed(name):
+    behind, first = (build(name, n_layers=2, norm_first=where) for where in (False, True))
+    for (key, a), (other, b) in zip(
+        *(m.state_dict().items() for m in (behind, first)), strict=True
+    ):
+        assert key == other and torch.equal(a, b)
+    items = histories(5, MAX_LEN)
+    assert not torch.allclose(behind.scores(items), first.scores(items))
