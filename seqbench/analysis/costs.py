@@ -119,12 +119,8 @@ def ratios(tables: Tables) -> pd.DataFrame:
     others = every[every.model != tables.focal_model]
     others = others[[*SESSION, "model", "median", "q25", "q75"]].rename(columns={"model": "comparator"})  # fmt: skip
     both = pick(every, model=tables.focal_model).merge(others, on=SESSION, suffixes=("", "_other"))
-    both = both.assign(
-        ratio=both["median"] / both.median_other,
-        ratio_low=both.q25 / both.q75_other,
-        ratio_high=both.q75 / both.q25_other,
-        source=both.curve.fillna("dataset"),
-    )
+    ends = {"ratio_low": both.q25 / both.q75_other, "ratio_high": both.q75 / both.q25_other}
+    both = both.assign(ratio=both["median"] / both.median_other, source=both.curve.fillna("dataset"), **ends)  # fmt: skip
     cases = [both.ratio_high < 1, both.ratio_low > 1]
     both["verdict"] = np.select(cases, ["cheaper", "dearer"], "inconclusive")
     return tables.sorted(both[TABLES["cost_ratios"]])

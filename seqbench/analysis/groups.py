@@ -58,12 +58,16 @@ class Group:
     def steady(self) -> bool:
         """Whether its seeds are near each other in what its trainings were selected by; if not, some most likely never learnt."""
         chosen = self.job["training"]
-        seeds = self.seeds[:, self.column(chosen["select_seen_items"], chosen["select_on"])]
-        return bool(seeds.min() >= APART * seeds.max())
+        return near(self.seeds[:, self.column(chosen["select_seen_items"], chosen["select_on"])])
 
     def column(self, seen_items: str, metric: str) -> int:
         """Where a metric stands, ties counted against the model."""
         return self.names.index((seen_items, "conservative", metric))
+
+
+def near(seeds: np.ndarray) -> bool:
+    """Whether values (S,) of a model's seeds lie so near each other that their mean describes them."""
+    return bool(seeds.min() >= APART * seeds.max())
 
 
 def check_same_data(entries: list[Entry]) -> None:

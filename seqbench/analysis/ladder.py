@@ -19,6 +19,7 @@ from ..core.metrics import SEEN_ITEMS, per_user, ranks_of
 from ..core.store import Entry
 from . import resampling, significance
 from .costs import ENDS, core_seconds
+from .groups import near
 from .resampling import Resampled, SeedMeans
 from .summary import enough_seeds
 from .tables import CONDITION, MODEL, Tables, pick
@@ -30,10 +31,14 @@ MACHINE = ["machine_name", "device_kind"]
 
 @dataclass(frozen=True)
 class Rung:
-    """One budget of one model. about: condition of its track, model, budget and means over seeds. Columns of quality: SEEN_ITEMS."""
+    """One budget of one model. about: condition of its track, model, budget and means over seeds. Columns of quality: SEEN_ITEMS.
+
+    steady: whether its seeds lie near each other, as for every comparison.
+    """
 
     about: dict[str, Any]
     quality: Resampled
+    steady: bool
 
 
 def climb(entries: list[Entry], ladder: Mapping[str, str]) -> list[Rung]:
@@ -51,7 +56,9 @@ def climb(entries: list[Entry], ladder: Mapping[str, str]) -> list[Rung]:
         users = [np.column_stack([per_user(r, PRIMARY_METRIC) for r in seed]) for seed in ranks]
         about = dict(zip((*MODEL, "max_steps"), values, strict=True)) | {"n_seeds": len(own)}
         about |= {k: np.mean([e.values[k] for e in own]) for k in ("predictions", "positions")}
-        found.append(Rung(about, resampling.resample([resampling.seed_means(users)])[0]))
+        chosen = SEEN_ITEMS.index(own[0].job["training"]["select_seen_items"])
+        steady = near(np.array([seed[:, chosen].mean() for seed in users]))
+        found.append(Rung(about, resampling.resample([resampling.seed_means(users)])[0], steady))
     return found
 
 
@@ -76,7 +83,7 @@ def equal_cost(tables: Tables) -> pd.DataFrame:
 
     Quality, in every resample too, is interpolated between two rungs over the logarithm of cost. No verdict is corrected.
     """
-    quality = {tuple(r.about[k] for k in (*MODEL, "max_steps")): r.quality for r in tables.rungs}
+    rungs = {tuple(r.about[k] for k in (*MODEL, "max_steps")): r for r in tables.rungs}
     priced, found = pick(tables.frames["ladder"], seen_items=SEEN_ITEMS[0]), []
     for place, here in priced.dropna(subset="seconds").groupby([*CONDITION, *MACHINE], sort=False):
         models = {model: own for model, own in here.groupby("model") if len(own) > 1}
@@ -85,7 +92,7 @@ def equal_cost(tables: Tables) -> pd.DataFrame:
         able = tables.focal_model in models and least < most
         for seconds in np.geomspace(least, most, 3) if able else ():
             about = dict(zip((*CONDITION, *MACHINE), place, strict=True)) | {"seconds": seconds}
-            climbs = {m: _at([(r.seconds, quality[*place[:3], m, r.max_steps]) for r in own.itertuples()], seconds) for m, own in models.items()}  # fmt: skip
+            climbs = {m: _at([(r.seconds, rungs[*place[:3], m, r.max_steps]) for r in own.itertuples()], seconds) for m, own in models.items()}  # fmt: skip
             focal = climbs.pop(tables.focal_model)
             for model in tables.ordered(climbs):
                 both = _differences(focal, climbs[model], tables.settings["margin"])
@@ -93,29 +100,33 @@ def equal_cost(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(found, columns=TABLES["equal_cost"])
 
 
-def _at(climb: list[tuple[float, Resampled]], seconds: float) -> Resampled:
-    """Quality between the two rungs about a cost; trainings of two rungs are independent."""
+def _at(climb: list[tuple[float, Rung]], seconds: float) -> Rung:
+    """A rung between the two about a cost, whose trainings are independent."""
     costs = np.log([cost for cost, _ in climb])
     k = int(np.clip(np.searchsorted(costs, np.log(seconds)), 1, len(costs) - 1))
-    (_, a), (_, b) = climb[k - 1 : k + 1]
+    (_, below), (_, above) = climb[k - 1 : k + 1]
+    a, b = below.quality, above.quality
     w = np.clip((np.log(seconds) - costs[k - 1]) / (costs[k] - costs[k - 1]), 0, 1)
     users, mean, std = ((1 - w) * getattr(a.model, x) + w * getattr(b.model, x) for x in ("users", "mean", "std"))  # fmt: skip
     variance = (1 - w) ** 2 * a.model.seed_variance + w**2 * b.model.seed_variance
     model = SeedMeans(users, mean, std, variance, min(a.model.n_seeds, b.model.n_seeds))
-    return Resampled(model, (1 - w) * a.users + w * b.users, (1 - w) * a.means + w * b.means)
+    quality = Resampled(model, (1 - w) * a.users + w * b.users, (1 - w) * a.means + w * b.means)
+    return Rung(below.about, quality, below.steady and above.steady)
 
 
-def _differences(a: Resampled, b: Resampled, margin: float) -> Iterator[dict[str, Any]]:
+def _differences(a: Rung, b: Rung, margin: float) -> Iterator[dict[str, Any]]:
     """By treatment of seen items the difference of two models as a share of the better one, with its verdict."""
-    found, n_seeds = significance.difference(a, b), min(a.model.n_seeds, b.model.n_seeds)
-    enough = enough_seeds(n_seeds)
-    means = zip(SEEN_ITEMS, a.model.mean, b.model.mean, found.low, found.high, strict=True)
+    found, models = significance.difference(a.quality, b.quality), (a.quality.model, b.quality.model)  # fmt: skip
+    n_seeds = min(model.n_seeds for model in models)
+    few, apart = not enough_seeds(n_seeds), not (a.steady and b.steady)
+    means = zip(SEEN_ITEMS, *(model.mean for model in models), found.low, found.high, strict=True)
     for seen, own, other, *ends in means:
         share, low, high = np.array([own - other, *ends]) / max(own, other)
-        verdict = resampling.verdict(low, high, margin) if enough else INCONCLUSIVE
+        verdict = INCONCLUSIVE if few or apart else resampling.verdict(low, high, margin)
+        why = "few_seeds" if few else "seeds_apart" if apart else "interval" if verdict == INCONCLUSIVE else ""  # fmt: skip
         yield {
             "seen_items": seen, "focal_value": own, "comparator_value": other, "share": share, "share_low": low, "share_high": high,
-            "n_seeds": n_seeds, "verdict": verdict, "why": "interval" * (verdict == INCONCLUSIVE) if enough else "few_seeds",
+            "n_seeds": n_seeds, "verdict": verdict, "why": why,
         }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def rows(tables: Tables) -> pd.DataFrame:
     if every.empty:
         return pd.DataFrame(columns=TABLES["leaderboard"])
     machines = unique(tables.frames["efficiency"], *MACHINE) or [("", "")]
-    places = [(seen_items, *machine) for seen_items, machine in product(SEEN_ITEMS, machines)]
+    places = [(seen, *own) for seen, own in product(SEEN_ITEMS, machines)]
     places = pd.DataFrame(places, columns=["seen_items", *MACHINE])
     found = every.merge(places, how="cross").merge(quality, on=[*MODEL, "seen_items"], how="left")
     found = found.merge(costs, on=[*MODEL, *MACHINE], how="left")

@@ -95,9 +95,9 @@ def test_models_are_held_against_each_other_at_equal_cost(made):
 
 
 def test_between_two_rungs_the_interval_narrows_as_independent_trainings_do(made):
-    climb = [(float(r.about["max_steps"]), r.quality) for r in made.rungs if r.about["model"] == "sasrec"]  # fmt: skip
-    at = [ladder._at(climb, x) for x in (1000.0, np.sqrt(2) * 1000, 2000.0)]
-    ends = [climb[0][1].model, climb[1][1].model]
+    climb = [(float(r.about["max_steps"]), r) for r in made.rungs if r.about["model"] == "sasrec"]
+    at = [ladder._at(climb, x).quality for x in (1000.0, np.sqrt(2) * 1000, 2000.0)]
+    ends = [climb[0][1].quality.model, climb[1][1].quality.model]
     assert at[0].model.mean == pytest.approx(ends[0].mean)
     assert at[2].model.mean == pytest.approx(ends[1].mean)
     assert at[1].model.mean == pytest.approx((ends[0].mean + ends[1].mean) / 2)
@@ -124,9 +124,32 @@ def test_few_seeds_decide_nothing_and_without_costs_there_is_no_equal_cost(tmp_p
     found = collect.build(entries, facts, REPORT | {"ladder": TRACKS})
     assert found.frames["ladder"].seconds.isna().all() and len(found.frames["ladder"]) == 12
     assert found.frames["equal_cost"].empty
-    own = [ladder._at([(1.0, r.quality), (2.0, r.quality)], 1.5) for r in found.rungs[:2]]
+    own = [ladder._at([(1.0, r), (2.0, r)], 1.5) for r in found.rungs[:2]]
     rows = list(ladder._differences(*own, 0.01))
     assert {(row["verdict"], row["why"]) for row in rows} == {("inconclusive", "few_seeds")}
+
+
+def test_a_seed_that_did_not_learn_leaves_equal_cost_without_a_verdict(tmp_path, made):
+    """Only where one of its two rungs is one of the two about the cost."""
+    assert all(rung.steady for rung in made.rungs) and "seeds_apart" not in set(made.frames["equal_cost"].why)  # fmt: skip
+    write_grid(tmp_path, grid(rungs(), []))
+    for entry in rungs():
+        found = arrays(entry)
+        if (entry["model"], entry["seed"], entry["training"]["max_steps"]) == (
+            "sasrec",
+            SEEDS[0],
+            4000,
+        ):
+            found["valid/rank"][:] = 1000
+        write_training(tmp_path, entry, arrays=found)
+    facts = {"toy": store.read_dataset(tmp_path, "toy")}
+    entries = store.load(grid(rungs(), []), tmp_path)
+    climbs = {m: [(float(r.about["max_steps"]), r) for r in collect.build(entries, facts, REPORT | {"ladder": TRACKS}).rungs if r.about["model"] == m] for m in MODELS}  # fmt: skip
+    for seconds, apart in ((1500.0, False), (3000.0, True)):
+        own = [ladder._at(climbs[model], seconds) for model in MODELS]
+        rows = list(ladder._differences(*own, 0.01))
+        assert {row["why"] == "seeds_apart" for row in rows} == {apart}
+        assert not apart or {row["verdict"] for row in rows} == {"inconclusive"}
 
 
 # --- configuration --------------------------------------------------------------------------------------------------------
