@@ -7,14 +7,13 @@ the first is a target, ``prefix`` (RecBole's) into one window per target, its la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from models import Batch
+from models import Batch, SequenceModel
 
 from ..core.jobs import PREDICTIONS
 from ..data.split import Split
@@ -29,14 +28,14 @@ class Windows:
 
     A window of length n holds n - 1 targets, every item but its first predicted from those before it, or with
     ``last_only`` one, its last item. fresh (W,): the last so many items are targets alone, where windows overlap and a
-    model is not to predict an item twice. predictions: as ``models.SequenceModel.predictions``; None: all targets.
+    model is not to predict an item twice. model: says what it reads and predicts; None: all but the last item, all targets.
     """
 
     start: np.ndarray
     length: np.ndarray
     last_only: bool = False
     fresh: np.ndarray | None = None
-    predictions: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    model: SequenceModel | None = None
 
     @property
     def targets(self) -> int:
@@ -47,19 +46,18 @@ class Windows:
         """Targets of the windows ``numbers``."""
         if self.fresh is not None:
             return self.fresh[numbers]
-        positions = self.positions_of(numbers)
-        return np.ones_like(positions) if self.last_only else positions
+        targets = self.length[numbers] - 1
+        return np.ones_like(targets) if self.last_only else targets
 
     def positions_of(self, numbers: np.ndarray | slice) -> np.ndarray:
         """Positions that a model reads of the windows ``numbers``."""
-        return self.length[numbers] - 1
+        lengths = self.length[numbers]
+        return self.model.positions(lengths) if self.model else lengths - 1
 
     def predictions_of(self, numbers: np.ndarray | slice) -> np.ndarray:
         """Expected terms of the loss of the windows ``numbers``."""
         targets = self.targets_of(numbers)
-        return (
-            self.predictions(self.positions_of(numbers), targets) if self.predictions else targets
-        )
+        return self.model.predictions(self.positions_of(numbers), targets) if self.model else targets  # fmt: skip
 
     def counted(self, numbers: np.ndarray | slice, step_counts: str) -> np.ndarray:
         """What fills a batch of the windows ``numbers``: ``predictions`` or ``targets``."""
@@ -67,8 +65,9 @@ class Windows:
 
 
 def windows_for(
-    objective: str, split: Split, seq_len: int, model: Any = None, stride: int | None = None
-) -> Windows:
+    objective: str, split: Split, seq_len: int, model: SequenceModel | None = None,
+    stride: int | None = None,
+) -> Windows:  # fmt: skip
     """The training windows of an objective, ``all-positions`` or ``prefix``, with the terms that a model's loss has of them.
 
     stride: as in ``training_windows``; None: ``seq_len``. Prefixes have none.
@@ -79,7 +78,7 @@ def windows_for(
         cut = training_windows(
             split, seq_len, stride, model is not None and model.fresh_targets_only
         )
-    return replace(cut, predictions=model.predictions) if model else cut
+    return replace(cut, model=model)
 
 
 def training_windows(
@@ -148,7 +147,7 @@ def _parts(
     windows: Windows, order: np.ndarray, per_part: int, step_counts: str
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Views of ``order``, each with windows that begin among the same ``per_part`` of what is counted, and their numbers."""
-    if windows.last_only and (step_counts != PREDICTIONS or not windows.predictions):
+    if windows.last_only and (step_counts != PREDICTIONS or windows.model is None):
         cuts = np.arange(0, len(order), per_part)
         numbers = range(len(cuts))
     else:

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import models
 from seqbench.config.model_files import MODELS, available_models, is_trainable
@@ -127,8 +128,8 @@ def test_a_step_has_as_many_terms_of_the_loss_for_every_model(name, bucket_by_le
     assert len(by_targets) == pytest.approx(windows.targets / 256, rel=0.05)
 
 
-@pytest.mark.parametrize(("last_only", "least", "most"), [(0.0, 0.85, 1.02), (1.0, 1.0, 1.0)])
-def test_masks_of_recbole_are_at_most_what_is_expected(last_only, least, most):
+@pytest.mark.parametrize(("last_only", "near"), [(0.0, 0.01), (1.0, 0.0)])
+def test_masks_of_recbole_are_as_many_as_expected(last_only, near):
     lengths = np.random.default_rng(0).integers(2, 22, 4000)
     options = {"d_model": 8, "masking": "recbole", "last_only": last_only}
     model = models.build("bert4rec", options, 40, 20)
@@ -137,7 +138,32 @@ def test_masks_of_recbole_are_at_most_what_is_expected(last_only, least, most):
     at = masked.int().argsort(dim=1, stable=True)[:, -model.most_masks :]
     found = int((masked.gather(1, at) & (at > 0)).sum())
     expected = model.predictions(lengths - 1, np.ones_like(lengths)).sum()
-    assert least * expected <= found <= most * expected
+    assert found == pytest.approx(expected, rel=near)
+
+
+def test_masks_of_recbole_are_those_of_a_binomial_count_that_is_cut():
+    model = models.build("bert4rec", {"d_model": 8, "masking": "recbole", "last_only": 0.0}, 40, 50)
+    able, counts = np.arange(50), np.arange(51)
+    chances = stats.binom.pmf(counts[:, None], able, 0.2)
+    expected = (np.minimum(counts, 10)[:, None] * chances).sum(0)
+    found = model.predictions(able + 1, np.ones_like(able))
+    assert found == pytest.approx(expected) and found[-1] < 0.95 * 9.8
+
+
+@pytest.mark.parametrize("options", [{}, {"masking": "recbole"}])
+@pytest.mark.parametrize("name", ["bert4rec", "sasrec"])
+def test_positions_are_those_that_pass_through_the_first_layer(name, options, monkeypatch):
+    options = options if name == "bert4rec" else {}
+    model, read = models.build(name, {"d_model": 8, **options}, 40, 20), []
+    rng, split = np.random.default_rng(0), leave_one_out(offsets_of([30, 9, 4]))
+    items = rng.integers(1, 41, int(split.offsets[-1]))
+    windows = windows_for("prefix" if options else "all-positions", split, 20, model)
+    embed = model.item_embedding.forward
+    monkeypatch.setattr(model.item_embedding, "forward", lambda x: read.append(int((x != 0).sum())) or embed(x))  # fmt: skip
+    gatherer, generator = Gatherer(items, windows, torch.device("cpu")), torch.Generator().manual_seed(0)  # fmt: skip
+    for k in range(len(windows.start)):  # alone, or padding of shorter windows would be read too
+        model.loss(gatherer.batch(np.array([k]), generator))
+    assert read == windows.positions_of(slice(None)).tolist()
 
 
 def batches_at_once(windows, targets_per_step, rng, bucket_by_length):

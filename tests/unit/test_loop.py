@@ -74,7 +74,10 @@ def test_positions_and_predictions_are_recorded(tiny, tmp_path):
     assert others["positions"] == others["predictions"] == others["targets_seen"]
     # The last batch of an epoch is smaller, by another share for each.
     assert masked["predictions"] == pytest.approx(others["predictions"], rel=0.15)
-    assert masked["positions"] == masked["targets_seen"] > 2 * masked["predictions"]
+    # It reads a window's last item too, which others only predict; a window here has 2 to 21 items.
+    windows = masked["positions"] - masked["targets_seen"]
+    assert masked["targets_seen"] / 20 <= windows <= masked["targets_seen"]
+    assert masked["targets_seen"] > 2 * masked["predictions"]
 
 
 LINEAR = {"schedule": "linear", "warmup_steps": 6, "max_steps": 24}
