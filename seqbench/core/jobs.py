@@ -37,6 +37,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "targets_per_step": 2048, "eval_batch": 256, "rounds": 3, "steps": 10, "warmup": 3, "precision": "fp32",
         "n_items": None, "kernels": "auto", "objective": "all-positions", "compute_all_positions": False, "bucket_by_length": True,
         "curve": None, "budget_s": None, "energy_window_s": 0.0, "clip_norm": None, "step_counts": "targets",
+        "clip_norms": (),
     },
 }  # fmt: skip
 PREDICTIONS, TARGETS = STEP_COUNTS = ("predictions", "targets")
@@ -171,6 +172,7 @@ class MeasurementJob:
     )
     clip_norm: float | None = None  # as in Training, like the next
     step_counts: str = "predictions"
+    clip_norms: Pairs = ()  # clip_norm of the models that have one of their own
 
     @property
     def path(self) -> str:
@@ -186,19 +188,24 @@ class MeasurementJob:
 
     def for_model(self, name: str) -> dict[str, Any]:
         """What the record of one model stores as its job."""
-        return {
-            **self.to_dict(),
-            "model": name,
-            "hyperparameters": dict(dict(self.models)[name]),
-        }
+        own = self.of(name).to_dict()
+        del own["clip_norms"]
+        return {**own, "model": name, "hyperparameters": dict(dict(self.models)[name])}
+
+    def of(self, name: str) -> MeasurementJob:
+        """The job as one model runs it."""
+        own = dict(self.clip_norms).get(name, self.clip_norm)
+        return dataclasses.replace(self, clip_norm=own, clip_norms=())
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, defaults included; the models in the order in which they take turns."""
-        return {**dataclasses.asdict(self), "models": self._models()}
+        norms = dict(self.clip_norms)
+        return {**dataclasses.asdict(self), "models": self._models(), "clip_norms": norms}
 
     def to_json(self) -> str:
         """Canonical JSON without fields whose value is what held before they existed."""
-        return _canonical({**non_default(self), "models": self._models()})
+        norms = dict(self.clip_norms)
+        return _canonical({**non_default(self), "models": self._models(), "clip_norms": norms})
 
     def _models(self) -> list[dict[str, Any]]:
         return [{"model": name, "hyperparameters": dict(pairs)} for name, pairs in self.models]
@@ -212,7 +219,8 @@ class MeasurementJob:
         """
         values = _load(text)
         models = tuple((m["model"], _pairs(m)) for m in values.pop("models", []))
-        return build(cls, {**as_before(cls, values), "models": models})
+        norms = tuple(sorted(values.pop("clip_norms", {}).items()))
+        return build(cls, {**as_before(cls, values), "models": models, "clip_norms": norms})
 
 
 def filled(job: Mapping[str, Any]) -> dict[str, Any]:

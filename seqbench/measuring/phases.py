@@ -40,6 +40,7 @@ def measure_phase(
     job: MeasurementJob, name: str, phase: str, round_: int, dataset: Path | None, threads: int
 ) -> dict[str, Any] | End:
     """Samples, facts and missing values of one phase of one model, or how it failed as expected."""
+    job = job.of(name)
 
     def measured(data: Dataset | None, where: torch.device) -> dict[str, Any]:
         torch.manual_seed(round_)
@@ -69,6 +70,7 @@ def count_phases(
     job: MeasurementJob, name: str, dataset: Path | None, threads: int
 ) -> dict[str, dict[str, Any] | End]:
     """Deterministic cost of the first step and of the first batch of round 0, by phase; an End where counting that one fails."""
+    job = job.of(name)
 
     def counted(
         count: Callable[..., dict[str, Any]], data: Dataset | None, where: torch.device
@@ -248,7 +250,7 @@ def _count_training(
         **counts,
         "targets": batch.n_targets,
         "sequences": rows,
-        "positions": rows * (length - 1),
+        "positions": rows * model.positions(length),
     }
 
 

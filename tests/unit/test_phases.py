@@ -1,6 +1,7 @@
 """Steps within a budget, failures that are results, and the words for them."""
 
 import itertools
+import json
 import sys
 import types
 
@@ -154,3 +155,21 @@ def test_what_a_context_costs_is_read_before_the_model(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
     assert phases._context_bytes(torch.device("cuda")).value == 3 * GIB
     assert phases._context_bytes(torch.device("cpu")).reason == NO_DEVICE
+
+
+def test_a_step_clips_as_the_training_of_its_model_does(monkeypatch):
+    """Gradients of another size than the norm are scaled in the step that is timed and in the one that is counted."""
+    models = ("sasrec", (("d_model", 8),)), ("gru4rec", (("d_model", 8),))
+    job = MeasurementJob("full-length", "t", 6, models, 24, 4, rounds=1, steps=2, warmup=0, n_items=9, curve="batch-size", clip_norm=0.5, clip_norms=(("gru4rec", None),))  # fmt: skip
+    assert MeasurementJob.from_json(job.to_json()) == job
+    assert MeasurementJob.from_json(json.dumps(job.to_dict())) == job
+    norms = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda _, norm: norms.append(norm))
+    for name, wanted in (("sasrec", 0.5), ("gru4rec", None)):
+        assert job.for_model(name)["clip_norm"] == wanted and "clip_norms" not in job.for_model(
+            name
+        )
+        norms.clear()
+        phases.measure_phase(job, name, "train", 0, None, 1)
+        phases.count_phases(job, name, None, 1)
+        assert set(norms) == ({wanted} if wanted else set()) and len(norms) >= 3 * bool(wanted)
