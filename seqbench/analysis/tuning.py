@@ -30,16 +30,17 @@ def trials(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def searches(selected: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """One row per model of the configuration's ``selected_settings`` that says where it comes from.
+    """One row per model and length of the configuration's ``selected_settings`` that was searched there.
 
     mean: of the chosen settings over `n_seeds` seeds, where they were trained again; None if one did not come to its end.
     best_trial, chosen_trial: the best of the search and the best mean of the finals, which may be another one.
     """
-    for track, by_dataset in selected.items():
-        for dataset, by_model in by_dataset.items():
-            for model, chosen in by_model.items():
-                if told := chosen.get("tuning"):
-                    yield {"track": track, "dataset": dataset, "model": model} | _search(chosen, told)  # fmt: skip
+    chosen = [(track, dataset, length, *own) for track, by_dataset in selected.items() for dataset, by_length in by_dataset.items()
+              for length, by_model in by_length.items() for own in by_model.items()]  # fmt: skip
+    for track, dataset, length, model, own in chosen:
+        told = own.get("tuning")
+        if told and length == f"L{told['seq_len']}":
+            yield {"track": track, "dataset": dataset, "model": model} | _search(own, told)
 
 
 def _search(chosen: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

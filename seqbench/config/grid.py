@@ -84,11 +84,11 @@ def _trainings(config: Mapping[str, Any], models_dir: Path) -> Iterator[Training
             for seq_len in config["datasets"][dataset]["seq_lens"]:
                 for name, model in product(rungs(config, track) or [track], run["models"]):
                     trainable = is_trainable(models_dir / f"{model}.py")
-                    training = base_training(config, dataset, track, model)
+                    training = base_training(config, dataset, track, model, seq_len)
                     if updates := rungs(config, track).get(name):
                         training = within(training, updates)
                     hyper = hyperparameters(
-                        config, models_dir, model, track, dataset if trainable else None
+                        config, models_dir, model, track, dataset if trainable else None, seq_len
                     )
                     # A model without training is deterministic: one seed says it all.
                     more = _more_seeds(run, track, dataset, seq_len) if trainable else ()
@@ -105,9 +105,9 @@ def _more_seeds(run: Mapping[str, Any], *condition: Any) -> list[int]:
 
 
 def base_training(
-    config: Mapping[str, Any], dataset: str, track: str, model: str | None = None
+    config: Mapping[str, Any], dataset: str, track: str, model: str | None = None, seq_len: int = 0
 ) -> Training:
-    """How a track trains on a dataset, and one model there if it is named.
+    """How a track trains on a dataset, and one model there, if it is named, at a history length.
 
     track < dataset < the track's own block for that dataset < the model's own in that track < ``selected_settings``.
     """
@@ -117,7 +117,7 @@ def base_training(
         **config["datasets"].get(dataset, {}).get("training", {}),
         **block.get("datasets", {}).get(dataset, {}).get("training", {}),
         **_own(config, track, model).get("training", {}),
-        **_setting(config, track, dataset, model).get("training", {}),
+        **_setting(config, track, dataset, seq_len, model).get("training", {}),
     }
     return build(Training, keys)
 
@@ -127,17 +127,23 @@ def _own(config: Mapping[str, Any], track: str, model: str | None) -> Mapping[st
     return (config["models"].get(model) or {}).get(track, {})
 
 
+def of_length(seq_len: int) -> str:
+    """How `selected_settings` names a history length, as folders do."""
+    return f"L{seq_len}"
+
+
 def _setting(
-    config: Mapping[str, Any], track: str, dataset: str | None, model: str | None
+    config: Mapping[str, Any], track: str, dataset: str | None, seq_len: int, model: str | None
 ) -> Mapping[str, Any]:
-    """What was chosen for one model on one dataset in one track, as by tuning."""
+    """What was chosen for one model in one condition, as by tuning."""
     by_dataset = config.get("selected_settings", {}).get(track, {})
-    return by_dataset.get(dataset, {}).get(model, {})
+    return by_dataset.get(dataset, {}).get(of_length(seq_len), {}).get(model, {})
 
 
 def hyperparameters(
-    config: Mapping[str, Any], models_dir: Path, model: str, track: str, dataset: str | None
-) -> Pairs:
+    config: Mapping[str, Any], models_dir: Path, model: str, track: str, dataset: str | None,
+    seq_len: int = 0,
+) -> Pairs:  # fmt: skip
     """Hyper-parameters of a model: track < dataset < model's own block for that track < ``selected_settings``.
 
     What a track or a dataset sets applies to the models that have it. ``dataset`` None (a baseline without training) leaves
@@ -148,7 +154,7 @@ def hyperparameters(
         return tuple(sorted(own.items()))
     shared = config["tracks"][track].get("hyperparameters", {})
     local = config["datasets"].get(dataset, {}).get("hyperparameters", {})
-    chosen = _setting(config, track, dataset, model).get("hyperparameters", {})
+    chosen = _setting(config, track, dataset, seq_len, model).get("hyperparameters", {})
     fields = model_config_fields(models_dir / f"{model}.py")
     common = {name: value for name, value in {**shared, **local}.items() if name in fields}
     return tuple(sorted({**common, **own, **chosen}.items()))
@@ -174,13 +180,15 @@ def _on_datasets(
     for dataset in config["run"]["datasets"]:
         if asked is not True and dataset not in asked:
             continue
-        models = tuple(
-            (m, hyperparameters(config, models_dir, m, track, dataset)) for m in measure["models"]
-        )
         training = base_training(config, dataset, track)
         for seq_len in config["datasets"][dataset]["seq_lens"]:
+            models = tuple(
+                (m, hyperparameters(config, models_dir, m, track, dataset, seq_len))
+                for m in measure["models"]
+            )
             yield MeasurementJob(
-                dataset, track, seq_len, models, training.targets_per_step, **_as_trained(training), **keys
+                dataset, track, seq_len, models, training.targets_per_step, **_as_trained(training), **keys,
+                clip_norms=_own_norms(config, dataset, track, seq_len),
             )  # fmt: skip
 
 
@@ -198,6 +206,7 @@ def _on_full_length(
         yield MeasurementJob(
             FULL_LENGTH, track, seq_len, models, sequences * seq_len, sequences,
             n_items=n_items, curve=curve, **_as_trained(training) | {"step_counts": TARGETS}, **keys,
+            clip_norms=_own_norms(config, FULL_LENGTH, track, seq_len),
         )  # fmt: skip
 
 
@@ -226,21 +235,29 @@ def _as_trained(training: Training) -> dict[str, Any]:
     return {key: getattr(training, key) for key in keys}
 
 
+def _own_norms(config: Mapping[str, Any], dataset: str, track: str, seq_len: int) -> Pairs:
+    """``clip_norm`` of the models whose own differs from the track's."""
+    models = config["measure"]["models"]
+    shared = base_training(config, dataset, track).clip_norm
+    norms = ((m, base_training(config, dataset, track, m, seq_len).clip_norm) for m in models)
+    return tuple(sorted((model, norm) for model, norm in norms if norm != shared))
+
+
 def _shared(measure: Mapping[str, Any], *more: str) -> dict[str, Any]:
     keys = ("rounds", "steps", "warmup", "budget_s", *more)
     return {key: measure[key] for key in keys if key in measure}
 
 
 def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
-    """Every study that a configuration asks for, in a fixed order; the longest history of each dataset."""
+    """Every study that a configuration asks for, in a fixed order: of a dataset at the lengths that it names, else its longest."""
     tune, track, found = config.get("tune") or {}, config.get("tune", {}).get("track"), []
     trained = [m for m in config["run"]["models"] if is_trainable(models_dir / f"{m}.py")]
     for dataset in tune.get("datasets") or []:
-        seq_len = max(config["datasets"][dataset]["seq_lens"])
         search = {**tune, **tune.get("by_dataset", {}).get(dataset, {})}
-        for model in tune.get("models") or trained:
+        lengths = search.get("seq_lens") or [max(config["datasets"][dataset]["seq_lens"])]
+        for seq_len, model in product(lengths, tune.get("models") or trained):
             training = dataclasses.replace(
-                base_training(config, dataset, track, model), **search.get("training", {})
+                base_training(config, dataset, track, model, seq_len), **search.get("training", {})
             )
             file = models_dir / f"{model}.py"
             known = {*model_config_fields(file), *TRAINING_KEYS}
@@ -248,7 +265,7 @@ def studies(config: Mapping[str, Any], models_dir: Path) -> list[Study]:
             space = {**shared, **tune.get("spaces", {}).get(model, {})}
             found.append(Study(
                 dataset, model, seq_len, tuple((r["settings"], r["share"]) for r in search["rungs"]), space_of(space), search["seed"],
-                _explicit(file, space, hyperparameters(config, models_dir, model, track, dataset)), training,
+                _explicit(file, space, hyperparameters(config, models_dir, model, track, dataset, seq_len)), training,
                 tuple(search["rerun_seeds"]) if len(search["rungs"]) > 1 else (),
             ))  # fmt: skip
     return found

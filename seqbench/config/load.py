@@ -23,7 +23,7 @@ from jsonschema.exceptions import best_match
 from ..core.errors import UserError
 from ..core.jobs import FULL_LENGTH, TUNE_TRACK, bad_schedule
 from ..core.yaml_files import read, read_mapping
-from .grid import base_training, rungs, studies
+from .grid import base_training, of_length, rungs, studies
 from .messages import LARGEST, explain, instead, renamed, show
 from .model_files import available_models, is_trainable, model_config_fields
 from .search_space import bad_space, bad_values, unknown_everywhere, without_removed
@@ -265,8 +265,10 @@ def _unknown_names(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
         yield from _not_in("tune.track", [tune["track"]], known["tracks"])
     for track, by_dataset in config["selected_settings"].items():
         yield from _not_in(f"selected_settings.{track}", by_dataset, known["datasets"])
-        for dataset, by_model in by_dataset.items():
-            yield from _not_in(f"selected_settings.{track}.{dataset}", by_model, trained)
+        for dataset, by_length in by_dataset.items():
+            for length, by_model in by_length.items():
+                key = f"selected_settings.{track}.{dataset}.{length}"
+                yield from _not_in(key, by_model, trained)
 
 
 def _bad_ladder(config: Mapping[str, Any]) -> Iterator[str]:
@@ -284,17 +286,18 @@ def _bad_ladder(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_chosen(config: Mapping[str, Any], trained: Sequence[str]) -> Iterator[str]:
-    """A track with settings of its own has them for every model that it runs, or it would mix tuned with untuned."""
+    """A track with settings of its own has them for every model and length that it runs, or it would mix tuned with untuned."""
     models = dict.fromkeys((*config["run"]["models"], *config["measure"]["models"]))
     for track in config["run"]["tracks"]:
         chosen = config["selected_settings"].get(track)
         for dataset in config["run"]["datasets"] if chosen else []:
-            for model in models:
-                if model in trained and model not in chosen.get(dataset, {}):
-                    yield (
-                        f"selected_settings.{track}.{dataset}.{model} is missing: tune it (tune.datasets, `snakemake tune`,"
-                        f" `make accept-tuning`) or take it out of run and measure"
-                    )
+            for length in map(of_length, config["datasets"].get(dataset, {}).get("seq_lens", ())):
+                for model in models:
+                    if model in trained and model not in chosen.get(dataset, {}).get(length, {}):
+                        yield (
+                            f"selected_settings.{track}.{dataset}.{length}.{model} is missing: tune it (tune.datasets, tune.by_dataset.{dataset}.seq_lens,"
+                            f" `snakemake tune`, `make accept-tuning`) or take it out of run and measure, or the length out of datasets.{dataset}.seq_lens"
+                        )
 
 
 def _not_in(key: str, names: Iterable[str], allowed: Sequence[str]) -> Iterator[str]:
@@ -344,8 +347,8 @@ def _bad_hyperparameters(config: Mapping[str, Any], models_dir: Path) -> Iterato
             yield from bad_values(
                 f"models.{model}.{track}", own, model, fields[model], ["training"]
             )
-    for track, dataset, model, values in _chosen(config):
-        key = f"selected_settings.{track}.{dataset}.{model}.hyperparameters"
+    for track, dataset, length, model, values in _chosen(config):
+        key = f"selected_settings.{track}.{dataset}.{length}.{model}.hyperparameters"
         yield from bad_values(key, values, model, fields[model])
     trained = {m: own for m, own in fields.items() if is_trainable(models_dir / f"{m}.py")}
     yield from bad_space(config, trained)
@@ -373,8 +376,9 @@ def _bad_schedules(config: Mapping[str, Any], models_dir: Path) -> Iterator[str]
             yield f"tune.training.{problem} (dataset {study.dataset})"
 
 
-def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, Mapping[str, Any]]]:
     for track, by_dataset in config["selected_settings"].items():
-        for dataset, by_model in by_dataset.items():
-            for model, chosen in by_model.items():
-                yield track, dataset, model, chosen.get("hyperparameters", {})
+        for dataset, by_length in by_dataset.items():
+            for length, by_model in by_length.items():
+                for model, chosen in by_model.items():
+                    yield track, dataset, length, model, chosen.get("hyperparameters", {})

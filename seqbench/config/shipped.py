@@ -33,15 +33,17 @@ def chosen() -> Iterator[TrainingJob]:
     except UserError:  # it says so where it matters: publishing goes on
         return
     for track, by_dataset in tuned.get("selected_settings", {}).items():
-        for dataset, by_model in by_dataset.items():
+        for dataset, length, by_model in ((d, n, by) for d, own in by_dataset.items() for n, by in own.items()):  # fmt: skip
             models = [
                 model
                 for model in merged["run"]["models"]
                 if model in by_model or not is_trainable(MODELS / f"{model}.py")
             ]
-            if dataset in merged["datasets"]:
+            if block := merged["datasets"].get(dataset):
                 run = {**merged["run"], "datasets": [dataset], "tracks": [track], "models": models}
-                yield from grid.grid({**merged, "run": run, "measure": {}}, MODELS).trainings
+                here = {dataset: {**block, "seq_lens": [int(length.removeprefix("L"))]}}
+                asked = {**merged, "run": run, "datasets": here, "measure": {}}
+                yield from grid.grid(asked, MODELS).trainings
 
 
 def defaults() -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ..config.grid import base_training
+from ..config.grid import base_training, of_length
 from ..config.messages import show
 from ..core import records
 from ..core.errors import UserError
@@ -71,20 +71,24 @@ def accept(
     old = _written_before(target)
     by_track = {track: old.get("selected_settings", {}).get(track, {}) for track in TRACKS.values()}
     said, trials, searches = [], [], {}
-    for file, content in _current(files, config):
-        dataset, model = content["study"]["dataset"], content["study"]["model"]
-        searches[dataset] = _Facts(_search(content["study"], config))
+    for file in files:
+        content = _study(file)
+        dataset, model, seq_len = (content["study"][key] for key in ("dataset", "model", "seq_len"))
+        lengths = {seq_len, *searches.get(dataset, {}).get("seq_lens", ())}
+        searches[dataset] = _Facts(_search(content["study"], config), seq_lens=sorted(lengths))
         if None in content["best"].values():
             raise UserError(f"{file}: every trial failed; see their records beside it")
         machines = sorted(_by_machine(search.entries(Path(results), content)))
         for seen, track in TRACKS.items():
             found = search.settings(content, seen)
             found["tuning"]["machines"] = machines
-            before = by_track[track].get(dataset, {}).get(model)
-            said += [_difference(track, dataset, model, before, found)] if before != found else []
-            by_track[track].setdefault(dataset, {})[model] = found
+            here = by_track[track].setdefault(dataset, {}).setdefault(of_length(seq_len), {})
+            before, here[model] = here.get(model), found
+            said += [_difference(f"{track}: {dataset} L = {seq_len} {model}", before, found)] if before != found else []  # fmt: skip
         trials.append((file, content))
     for own in by_track.values():
+        for dataset, asked in searches.items():  # of a length without a study nothing stays either
+            own[dataset] = {length: by_model for length, by_model in own[dataset].items() if length in map(of_length, asked["seq_lens"])}  # fmt: skip
         _check_budgets(own)
     chosen, start = by_track[TRACKS["kept"]], config["tracks"][config["tune"]["track"]]
     # What a model's trials were trained with beyond the track: hyper-parameters of its own in the track that was tuned.
@@ -98,17 +102,18 @@ def accept(
         for model, block in {**old.get("models", {}), **own}.items()
         if _is_chosen(model, chosen)
     }
-    for found in (f for own in by_track.values() for by_model in own.values() for f in by_model.values()):  # fmt: skip
+    for found in (f for own in by_track.values() for *_, by_model in _conditions(own) for f in by_model.values()):  # fmt: skip
         if "tuning" in found:
             found["tuning"] = _Facts(found["tuning"])
     complete = _complete(chosen)
     new = {
+        "datasets": {dataset: {"seq_lens": lengths} for dataset, lengths in complete.items()},
         **({"models": own} if own else {}),
         "tracks": {track: deepcopy(start) for track in by_track if by_track[track]},
         "selected_settings": {track: own for track, own in by_track.items() if own},
-        "run": {"datasets": complete, "tracks": [TRACKS["kept"]]},
+        "run": {"datasets": list(complete), "tracks": [TRACKS["kept"]]},
         "tune": {
-            "datasets": complete,
+            "datasets": list(complete),
             "by_dataset": {**old.get("tune", {}).get("by_dataset", {}), **searches},
         },
     }
@@ -172,23 +177,6 @@ def _written(target: Path, text: str) -> Iterator[None]:
         raise
 
 
-def _current(files: list[Path], config: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Of every dataset and model one study: that of the history which the configuration tunes, else the longest."""
-    found: dict[tuple[str, str], list[tuple[int, Path, dict[str, Any]]]] = {}
-    for file in files:
-        content = _study(file)
-        study = content["study"]
-        entry = (study["seq_len"], file, content)
-        found.setdefault((study["dataset"], study["model"]), []).append(entry)
-    for (dataset, _), entries in found.items():
-        tuned = max(config["datasets"].get(dataset, {}).get("seq_lens", [0]))
-        entries.sort(key=lambda entry: (entry[0] == tuned, entry[0]))
-        *others, (seq_len, file, content) = entries
-        for _, other, _ in others:
-            print(f"{other.parent}: left out for the study at L = {seq_len}", file=sys.stderr)
-        yield file, content
-
-
 def _study(file: Path) -> dict[str, Any]:
     """What a search left.
 
@@ -211,17 +199,24 @@ def _study(file: Path) -> dict[str, Any]:
     return content
 
 
+def _conditions(chosen: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Dataset, length as it is named and settings by model of every condition of a track."""
+    for dataset, by_length in chosen.items():
+        for length, by_model in by_length.items():
+            yield dataset, length, by_model
+
+
 def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a dataset whose models were not searched alike.
+    """Refuse a condition whose models were not searched alike.
 
     Raises:
-        UserError: trials, steps or histories differ.
+        UserError: trials, steps or seeds differ.
     """
-    for dataset, by_model in chosen.items():
+    for dataset, length, by_model in _conditions(chosen):
         budgets = {
             model: (
                 tuple(map(tuple, found["tuning"]["rungs"])),
-                *(found["tuning"][key] for key in ("max_steps", "seq_len")),
+                found["tuning"]["max_steps"],
                 tuple(found["tuning"]["rerun_seeds"]),
             )
             for model, found in by_model.items()
@@ -229,17 +224,18 @@ def _check_budgets(chosen: Mapping[str, Mapping[str, Any]]) -> None:
         }
         if len(set(budgets.values())) > 1:
             said = "; ".join(
-                f"{m}: {', '.join(f'{n} settings at {share:g}' for n, share in rungs)} of {steps} steps, L = {length}, seeds {list(seeds)}"
-                for m, (rungs, steps, length, seeds) in budgets.items()
+                f"{m}: {', '.join(f'{n} settings at {share:g}' for n, share in rungs)} of {steps} steps, seeds {list(seeds)}"
+                for m, (rungs, steps, seeds) in budgets.items()
             )
             raise UserError(
-                f"{dataset}: the models were not searched alike ({said}); tune all of them with one configuration"
+                f"{dataset} {length}: the models were not searched alike ({said}); tune all of them with one configuration"
             )
 
 
 def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What a study was asked for, as ``tune.by_dataset`` says it."""
-    base = base_training(config, study["dataset"], config["tune"]["track"], study["model"])
+    track = config["tune"]["track"]
+    base = base_training(config, study["dataset"], track, study["model"], study["seq_len"])
     training = asdict(build(Training, as_before(Training, study["training"])))
     return {
         "rungs": [{"settings": n, "share": share} for n, share in study["rungs"]],
@@ -250,24 +246,26 @@ def _search(study: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
 
 
 def _is_chosen(model: str, chosen: Mapping[str, Mapping[str, Any]]) -> bool:
-    return any(model in by_model for by_model in chosen.values())
+    return any(model in by_model for *_, by_model in _conditions(chosen))
 
 
-def _complete(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Datasets for which every model that was tuned anywhere was tuned."""
-    models = {model for by_model in chosen.values() for model in by_model}
-    return [dataset for dataset, by_model in sorted(chosen.items()) if set(by_model) == models]
+def _complete(chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
+    """By dataset the lengths for which every model that was tuned anywhere was tuned."""
+    models = {model for *_, by_model in _conditions(chosen) for model in by_model}
+    found: dict[str, list[int]] = {}
+    for dataset, length, by_model in _conditions(dict(sorted(chosen.items()))):
+        if set(by_model) == models:
+            found.setdefault(dataset, []).append(int(length.removeprefix("L")))
+    return {dataset: sorted(lengths) for dataset, lengths in found.items()}
 
 
-def _difference(
-    track: str, dataset: str, model: str, before: Mapping[str, Any] | None, found: Mapping[str, Any]
-) -> str:
+def _difference(what: str, before: Mapping[str, Any] | None, found: Mapping[str, Any]) -> str:
     def words(block: Mapping[str, Any]) -> str:
         values = {**block["hyperparameters"], **block.get("training", {})}
         return ", ".join(f"{k} {v}" for k, v in sorted(values.items()))
 
     was = words(before) if before else "nothing"
-    return f"{track}: {dataset} {model}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
+    return f"{what}: {words(found)} (was {was}); {found['tuning']['metric']} {found['tuning']['best']:.4f}"
 
 
 def _by_machine(entries: list[Entry]) -> dict[str, list[Entry]]:

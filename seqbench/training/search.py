@@ -249,7 +249,7 @@ def _say(study: Study, trials: list[dict[str, Any]]) -> None:
         f" (trial {last['repeats'] + 1} again, seed {last['seed']}, {last['share']:g} of the budget)" if "repeats" in last else ""
     )  # fmt: skip
     print(
-        f"tune {study.dataset} {study.model}: trial {len(trials)} of {study.trainings}{again}: {value} (best {best}): {words}",
+        f"tune {study.dataset} {study.model} L{study.seq_len}: trial {len(trials)} of {study.trainings}{again}: {value} (best {best}): {words}",
         file=sys.stderr, flush=True,
     )  # fmt: skip
 

@@ -53,15 +53,13 @@ def test_the_winners_become_a_track_that_can_be_run(accepted):
     _, target, said = accepted
     written = yaml.safe_load(target.read_text())
     assert written["run"] == {"datasets": ["toy"], "tracks": ["tuned"]}
-    merged = load.validate(
-        {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
-    )
+    merged = load.validate(load.merged(TUNING, written))
     jobs = {e.model: e for e in grid(merged, MODELS).trainings if e.seq_len == 20}
     assert dict(jobs["sasrec"].hyperparameters) == {"d_model": 32, "n_layers": 1}
     assert {"d_model", "n_layers", "d_state"} == set(dict(jobs["mamba4rec"].hyperparameters))
     assert jobs["sasrec"].training.max_steps == 900, "the track trains as long as `matched`"
     assert len(said) == 4 and said[2].startswith(
-        "tuned: toy sasrec: n_layers 1 (was nothing); ndcg@10 0.0"
+        "tuned: toy L = 20 sasrec: n_layers 1 (was nothing); ndcg@10 0.0"
     )
 
 
@@ -73,10 +71,12 @@ def test_the_winner_with_seen_items_excluded_is_a_track_of_its_own(tmp_path):
     target = tmp_path / "tuned.yaml"
     accept.accept(tmp_path, target, asked, no_tables)
     written = yaml.safe_load(target.read_text())
-    chosen = {track: by["toy"]["sasrec"] for track, by in written["selected_settings"].items()}
+    chosen = {
+        track: by["toy"]["L20"]["sasrec"] for track, by in written["selected_settings"].items()
+    }
     assert {t: c["hyperparameters"]["n_layers"] for t, c in chosen.items()} == {"tuned": 1, "tuned-excluded": 2}  # fmt: skip
     written["run"]["tracks"] = ["tuned", "tuned-excluded"]
-    both = load.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
+    both = load.validate(load.merged(TUNING, written))
     assert {job.track for job in grid(both, MODELS).trainings} == {"tuned", "tuned-excluded"}
 
 
@@ -97,9 +97,9 @@ def test_tuning_is_accepted_before_anything_else_is_published(tmp_path):
     tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
     assert accept.accept(tmp_path, target, load.validate(TUNING), tables)
-    tuning = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"][study.model][
-        "tuning"
-    ]
+    tuning = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"]["L20"][
+        study.model
+    ]["tuning"]
     assert tuning["machines"] == ["test-machine"]
     folder = tmp_path / "reference" / "test-machine"
     assert len((folder / "tuning.csv").read_text().splitlines()) == 1 + study.trainings
@@ -155,18 +155,18 @@ def test_the_pages_are_made_with_what_is_accepted(accepted):
 def test_a_model_that_was_not_tuned_cannot_hide_in_the_tuned_track(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())
-    del written["selected_settings"]["tuned"]["toy"]["sasrec"]
+    del written["selected_settings"]["tuned"]["toy"]["L20"]["sasrec"]
     with pytest.raises(
-        UserError, match=r"selected_settings\.tuned\.toy\.sasrec is missing: tune it"
+        UserError, match=r"selected_settings\.tuned\.toy\.L20\.sasrec is missing: tune it"
     ):
-        load.validate({**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}})
+        load.validate(load.merged(TUNING, written))
 
 
 def test_a_model_that_is_only_measured_needs_settings_too(accepted):
     _, target, _ = accepted
     written = yaml.safe_load(target.read_text())
-    del written["selected_settings"]["tuned"]["toy"]["sasrec"]
-    mine = {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
+    del written["selected_settings"]["tuned"]["toy"]["L20"]["sasrec"]
+    mine = load.merged(TUNING, written)
     mine["run"] = {**mine["run"], "models": ["mamba4rec"]}
     mine["measure"] = {"models": ["mamba4rec", "sasrec"]}
     with pytest.raises(UserError, match=r"sasrec is missing: tune it .* out of run and measure"):
@@ -180,9 +180,7 @@ def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_
     target = tmp_path / "tuned.yaml"
     accept.accept(tmp_path, target, load.validate(own), no_tables)
     written = yaml.safe_load(target.read_text())
-    merged = load.validate(
-        {**TUNING, **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()}}
-    )
+    merged = load.validate(load.merged(TUNING, written))
     (job,) = [e for e in grid(merged, MODELS).trainings if e.model == "sasrec" and e.seq_len == 20]
     trial = records.read_record(tmp_path / "tune/toy/sasrec/L20/trial-000")["job"]
     stand_in = {"dropout"}  # which the stand-in for training adds
@@ -190,21 +188,45 @@ def test_what_the_trials_were_trained_with_beyond_the_track_is_accepted_too(tmp_
     assert dict(job.hyperparameters)["d_inner"] == 128
 
 
-def test_the_study_that_the_configuration_asks_for_wins(tmp_path, capsys):
-    """By name L9 would come after L20."""
-    for lengths in ([9], [10, 20]):
-        asked = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": lengths}}}
-        for study in studies(load.validate(asked), MODELS):
-            tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
+def test_every_length_has_a_study_and_settings_of_its_own(tmp_path):
+    """The one's winner is not the other's; a length that was not tuned cannot hide behind them."""
+    own = {**TUNING["tune"], "by_dataset": {"toy": {"seq_lens": [9, 20]}}}
+    asked = load.validate({**TUNING, "tune": own})
+    found = studies(asked, MODELS)
+    assert [(s.seq_len, s.model) for s in found] == [(n, m) for n in (9, 20) for m in ("sasrec", "mamba4rec")]  # fmt: skip
+    for study in found:
+        value = layers if study.seq_len == 20 else lambda job: 1 - layers(job)
+        tune(study, tmp_path, tmp_path / study.path, 1, None, trainer([], value=value))
     target = tmp_path / "tuned.yaml"
-    accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
-    found = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"]
-    assert {m: chosen["tuning"]["seq_len"] for m, chosen in found.items()} == {"mamba4rec": 20, "sasrec": 20}  # fmt: skip
-    assert "sasrec/L9: left out for the study at L = 20" in capsys.readouterr().err
-    short = {**TUNING, "datasets": {"toy": {**TUNING["datasets"]["toy"], "seq_lens": [9]}}}
-    accept.accept(tmp_path, target, load.validate(short), no_tables)
-    found = yaml.safe_load(target.read_text())["selected_settings"]["tuned"]["toy"]
-    assert {chosen["tuning"]["seq_len"] for chosen in found.values()} == {9}, "what the configuration tunes"  # fmt: skip
+    said = accept.accept(tmp_path, target, asked, no_tables)
+    assert [line.split(":")[1] for line in said if line.startswith("tuned:")] == [
+        f" toy L = {n} {model}" for model in ("mamba4rec", "sasrec") for n in (20, 9)
+    ]
+    written = yaml.safe_load(target.read_text())
+    assert written["datasets"] == {"toy": {"seq_lens": [9, 20]}}
+    assert written["tune"]["by_dataset"]["toy"]["seq_lens"] == [9, 20]
+    jobs = grid(load.validate(load.merged(TUNING, written)), MODELS).trainings
+    blocks = {
+        (j.model, j.seq_len): dict(j.hyperparameters)["n_layers"]
+        for j in jobs
+        if j.model != "popularity"
+    }
+    assert blocks == {(m, n): 1 if n == 20 else 2 for m in ("sasrec", "mamba4rec") for n in (9, 20)}
+    rows = list(tuning.searches(written["selected_settings"]))
+    assert {(r["track"], r["model"], r["seq_len"]) for r in rows} == {
+        (t, m, n) for t in written["tracks"] for m in ("sasrec", "mamba4rec") for n in (9, 20)
+    }
+    accept.accept(tmp_path, target, load.validate(TUNING), no_tables)  # all studies that are there
+    assert yaml.safe_load(target.read_text())["datasets"] == written["datasets"]
+    shutil.rmtree(tmp_path / "tune/toy/sasrec/L9")
+    shutil.rmtree(tmp_path / "tune/toy/mamba4rec/L9")
+    accept.accept(tmp_path, target, asked, no_tables)
+    left = yaml.safe_load(target.read_text())
+    assert left["datasets"] == {"toy": {"seq_lens": [20]}}
+    assert [*left["selected_settings"]["tuned"]["toy"]] == ["L20"]
+    further = load.merged(written, {"datasets": {"toy": {"seq_lens": [9, 10]}}})
+    with pytest.raises(UserError, match=r"selected_settings\.tuned\.toy\.L10\.sasrec is missing: tune it .* or the length out of datasets\.toy\.seq_lens"):  # fmt: skip
+        load.validate(load.merged(TUNING, further))
 
 
 def test_models_that_were_not_searched_alike_are_refused(tmp_path):
@@ -220,7 +242,7 @@ def test_models_that_were_not_searched_alike_are_refused(tmp_path):
         for study in studies(load.validate(asked), MODELS):
             tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
     target = tmp_path / "tuned.yaml"
-    with pytest.raises(UserError, match=r"toy: .* not searched alike \(mamba4rec: 6 settings at 1 of 300 steps, L = 20, seeds \[\]; sasrec: 5 "):  # fmt: skip
+    with pytest.raises(UserError, match=r"toy L20: .* not searched alike \(mamba4rec: 6 settings at 1 of 300 steps, seeds \[\]; sasrec: 5 "):  # fmt: skip
         accept.accept(tmp_path, target, load.validate(TUNING), no_tables)
     assert not target.exists() and not (tmp_path / "reference").exists()
 
@@ -317,14 +339,14 @@ def test_two_machines_of_one_name_are_refused_in_a_study_too(tmp_path):
 def test_a_search_tells_where_the_finals_chose_others(accepted):
     _, target, _ = accepted
     settings = yaml.safe_load(target.read_text())["selected_settings"]
-    for chosen in settings["tuned"]["toy"].values():
+    for chosen in settings["tuned"]["toy"]["L20"].values():
         chosen["tuning"] |= {"rerun_seeds": [9], "trial": 3, "finals": [
             {"trial": 1, "values": [0.05, 0.01]}, {"trial": 3, "values": [0.04, 0.02]},
         ]}  # fmt: skip
     rows = searched(settings)
     assert {(r["best_trial"], r["chosen_trial"], r["n_seeds"]) for r in rows.values()} == {(1, 3, 2)}  # fmt: skip
     assert {r["mean"] for r in rows.values()} == {0.03}
-    settings["tuned"]["toy"]["sasrec"]["tuning"]["finals"][1]["values"][1] = None
+    settings["tuned"]["toy"]["L20"]["sasrec"]["tuning"]["finals"][1]["values"][1] = None
     assert searched(settings)["sasrec"]["mean"] is None, "one seed did not come to its end"
 
 
@@ -333,7 +355,7 @@ def test_models_whose_finals_differ_were_not_searched_alike(tmp_path):
         asked = {**TUNING, "tune": {**TUNING["tune"], "models": [model], "rungs": rungs}}
         for study in studies(load.validate(asked), MODELS):
             tune(study, tmp_path, tmp_path / study.path, 1, None, trainer_of_small_space())
-    with pytest.raises(UserError, match=r"5 settings at 1, 2 settings at 1 of 300 steps, L = 20, seeds \[1001\]; sasrec: 5 settings at 1 of 300 steps, L = 20, seeds \[\]"):  # fmt: skip
+    with pytest.raises(UserError, match=r"5 settings at 1, 2 settings at 1 of 300 steps, seeds \[1001\]; sasrec: 5 settings at 1 of 300 steps, seeds \[\]"):  # fmt: skip
         accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING), no_tables)
 
 
@@ -395,11 +417,7 @@ def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted
             for name in ("length_at_constant_tokens", "length_at_constant_batch")
         },
     }
-    merged = {
-        **TUNING,
-        "measure": measured,
-        **{k: {**TUNING.get(k, {}), **v} for k, v in written.items()},
-    }
+    merged = {**load.merged(TUNING, written), "measure": measured}
     for tracks, curves in ((["tuned"], 0), (["matched"], 2)):
         merged["run"] = {**TUNING["run"], "tracks": tracks}
         jobs = grid(load.validate(merged), MODELS).measurements

@@ -437,6 +437,16 @@ class Config:
 '''
 
 
+def test_a_model_is_timed_with_the_clipping_of_its_own_training(models_dir):
+    (models_dir / "other.py").write_text(TRAINED)
+    config = changed("models", {"net": {"fair": {"training": {"clip_norm": 2.0}}}})
+    config["tracks"] = {"fair": {"training": {"clip_norm": 1.0}}}
+    config["measure"] = {**config["measure"], "models": ["net", "other"], "on_datasets": True}
+    jobs = grid(load.validate(config, models_dir=models_dir), models_dir).measurements
+    norms = {(bool(j.curve), m, j.for_model(m)["clip_norm"]) for j in jobs for m, _ in j.models}
+    assert norms == {(c, *own) for c in (True, False) for own in (("net", 2.0), ("other", 1.0))}
+
+
 def test_the_projects_configuration_takes_a_model_of_width_and_dropout(tmp_path):
     """What a track or a search sets applies to the models that have it."""
     for file in load.MODELS.glob("[!_]*.py"):
@@ -454,7 +464,7 @@ def test_the_projects_configuration_takes_a_model_of_width_and_dropout(tmp_path)
     assert set(measured["small"]) == {"d_model"} and set(measured["gru4rec"]) == {"d_model", "n_layers"}  # fmt: skip
     searched = {s.model: {name for name, _ in s.space} for s in studies(config, tmp_path)}
     assert searched["small"] == {"d_model", "dropout", "learning_rate", "clip_norm"}
-    assert searched["sasrec"] == {*searched["small"], "n_layers", "attn_dropout"}
+    assert searched["sasrec"] == {*searched["small"], "n_layers", "attn_dropout", "norm_first"}
 
 
 def test_the_home_folder_is_meant_by_its_sign(models_dir, monkeypatch):

@@ -27,10 +27,10 @@ BASE = load.merged(load.load([load.ROOT / "config" / "demo.yaml"]), {
     },
     "models": {"sasrec": {"matched": {"d_model": 8}}},
     "tracks": {"matched": {"datasets": {"demo": {"training": {}}}}},
-    "selected_settings": {"matched": {"demo": {model: {"hyperparameters": {"dropout": 0.1}, "training": {}} for model in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")}}},
+    "selected_settings": {"matched": {"demo": {f"L{n}": {model: {"hyperparameters": {"dropout": 0.1}, "training": {}} for model in ("mamba4rec", "sasrec", "bert4rec", "gru4rec")} for n in (32,)}}},
     "ladder": {"track": "matched", "rungs": [100, 200]},
     "run": {"datasets": ["demo"], "more_seeds": [{"track": "matched", "dataset": "demo", "seq_len": 50, "seeds": [7]}]},
-    "tune": {"by_dataset": {"demo": {"training": {}}}, "space": {"dropout": {"low": 0.1, "high": 0.2}}, "spaces": {"sasrec": {"n_layers": {"choices": [1, 2]}}}},
+    "tune": {"by_dataset": {"demo": {"seq_lens": [32], "training": {}}}, "space": {"dropout": {"low": 0.1, "high": 0.2}}, "spaces": {"sasrec": {"n_layers": {"choices": [1, 2]}}}},
 })  # fmt: skip
 
 
