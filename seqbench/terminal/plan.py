@@ -31,7 +31,7 @@ FREE = {
 # Of a measurement: what its time is computed from, or does not depend on.
 COUNTED = {
     *("track", "models", "model", "hyperparameters", "rounds", "steps", "warmup", "budget_s"),
-    *("energy_window_s", "clip_norm"),
+    *("energy_window_s", "clip_norm", "clip_norms"),
 }
 STEP, BATCH = "train/step_s", "inference/batch_s"
 WEIGHT_BYTES, RECORD_BYTES = 4, 4096

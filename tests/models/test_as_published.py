@@ -1,5 +1,8 @@
 """The switches that lead from the published implementations to ours: same weights, same scores; other masking, by the rule."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +13,16 @@ import models
 from models._errors import ModelError
 from models._kernels import using
 from models._layers import HIDDEN, explicit_mask
+from seqbench.config import load
+from seqbench.config.grid import base_training, hyperparameters
 from seqbench.data.split import leave_one_out
-from seqbench.training.batches import Gatherer, prefix_windows, training_windows
+from seqbench.training.batches import (
+    Gatherer,
+    epoch_batches,
+    prefix_windows,
+    training_windows,
+    windows_for,
+)
 
 ATTENTION = ("sasrec", "bert4rec")
 NAIVE = {"attention": "naive", "gelu": "unfused"}
@@ -116,6 +127,36 @@ def test_an_epoch_of_prefixes_and_of_windows_have_the_same_loss(name):
         losses.append(model.loss(batch))
         assert batch.n_targets == windows.targets == sum(n - 3 for n in lengths)
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_papers_protocol_is_one_function_however_its_batches_are_made(name):
+    """An epoch of prefixes as RecBole computes it, and as paper.yaml does: loss and gradients but for dropout."""
+    published, ours = load.load(), load.load([load.ROOT / "config" / "paper.yaml"])
+    trained = [base_training(c, "ml-1m", "paper", name) for c in (published, ours)]
+    fast = {"kernels": "auto", "compute_all_positions": False, "bucket_by_length": True}
+    assert trained[1] == dataclasses.replace(trained[0], **fast) != trained[0]
+    options = dict(hyperparameters(ours, load.MODELS, name, "paper", "ml-1m"))
+    assert options == dict(hyperparameters(published, load.MODELS, name, "paper", "ml-1m"))
+    options |= having(name, dropout=0.0, attn_dropout=0.0, d_model=16, last_only=1.0)  # no chance
+    offsets = torch.tensor([0, 3, 8, 17, 17 + MAX_LEN + 4]).numpy()
+    generator = torch.Generator().manual_seed(1)
+    items = torch.randint(1, N_ITEMS + 1, (int(offsets[-1]),), generator=generator).int().numpy()
+    model, found = build(name, **options), []
+    windows = windows_for("prefix", leave_one_out(offsets), MAX_LEN, model)
+    gatherer = Gatherer(items, windows, torch.device("cpu"))
+    for training, per_step in zip(trained, (10**6, 5), strict=True):
+        model.every_position = training.compute_all_positions
+        epoch = epoch_batches(windows, per_step, np.random.default_rng(0), training.bucket_by_length, "targets")  # fmt: skip
+        with using(training.kernels):
+            # Of prefixes of one item RecBole's masks leave no loss.
+            terms = [float(windows.predictions_of(batch).sum()) for batch in epoch]
+            losses = [model.loss(batch) for batch in gatherer.batches(epoch, generator)]
+            loss = sum(n * own for n, own in zip(terms, losses, strict=True)) / sum(terms)
+        found.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
+    assert len(epoch) > 3 and len({gatherer.batch(b, generator).windows.shape for b in epoch}) > 1
+    for expected, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
 # --- BERT4Rec as RecBole has it -----------------------------------------------------------------------------------
