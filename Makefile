@@ -23,7 +23,7 @@ setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependen
 
 .venv/.setup: export TORCH_INDEX := $(TORCH_INDEX)
 .venv/.setup: pyproject.toml envs/lock.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; make PYTHON=python3.11 setup")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed; make PYTHON=python3.12 setup")'
 ifdef OFFLINE
 	@$(PYTHON) envs/wheelhouse.py install '$(OFFLINE)'
 else
