@@ -157,22 +157,27 @@ def test_a_conda_environment_takes_its_packages_from_the_lock():
     """No version of a package but Python's stands in it; it is made anew when the lock changes."""
     content = yaml.safe_load((ROOT / "envs" / "conda.yaml").read_text(encoding="utf-8"))
     python, pip = content["dependencies"]
-    assert pip == "pip" and f">={python.removeprefix('python=')}" == PROJECT["requires-python"].split(",")[0]
+    assert (
+        pip == "pip"
+        and f">={python.removeprefix('python=')}" == PROJECT["requires-python"].split(",")[0]
+    )
     assert PINS["marked"]() == PINS["DEPLOYED"].read_text(encoding="utf-8"), "run make lock"
     rules = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8")
     assert "/envs/conda.yaml" in rules and "SEQBENCH_CHECKOUT=" in rules
 
 
-@pytest.mark.parametrize("compiler", [False, True])
-def test_what_conda_runs_installs_the_groups(tmp_path, compiler):
+@pytest.mark.parametrize(("compiler", "cuda"), [(False, True), (True, False), (True, True)])
+def test_what_conda_runs_installs_the_groups(tmp_path, compiler, cuda):
+    """The kernels only where nvcc and a torch for it are there: else they do not build, and the environment would be none."""
     for name in ("python", *(["nvcc"] if compiler else [])):
-        (tmp_path / name).write_text('#!/bin/sh\necho "$@"\n')
+        said = f'[ "$1" = -c ] && exit {int(not cuda)}; echo "$@"'
+        (tmp_path / name).write_text(f"#!{shutil.which('sh')}\n{said}\n")
         (tmp_path / name).chmod(0o755)
     env = {"PATH": str(tmp_path), "SEQBENCH_CHECKOUT": "/a b"}
     command = [shutil.which("sh"), PINS["DEPLOYED"]]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     wanted = ["/a b/envs/install.py base torch", "/a b/envs/install.py cuda kernels"]
-    assert done.stdout.splitlines() == wanted[: 1 + compiler]
+    assert done.stdout.splitlines() == wanted[: 1 + (compiler and cuda)]
 
 
 def container():
