@@ -475,7 +475,10 @@ def campaign(n, seed, out, chosen):
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"kills-{seed}.jsonl"
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    begun = {k["number"] for k in done}
+    begun = {k["number"]: k["stage"] for k in done}
+    rounds = Plan(4 * n, seed, chosen).rounds
+    if any(begun.get(kills[0].number, stage) != stage for stage, _, kills, _ in rounds):
+        sys.exit(f"error: {file}: holds a campaign of other stages; name another folder with --out")
     hits = sum(k["hit"] for k in done)
     if hits >= n:
         return [k for k in done if k["hit"]]
@@ -488,7 +491,7 @@ def campaign(n, seed, out, chosen):
             print(
                 f"{stage.name}: {stage.seconds:.1f} s, {stage.changes} changes of files", flush=True
             )
-        for name, whole, kills, seed_ in Plan(4 * n, seed, chosen).rounds:
+        for name, whole, kills, seed_ in rounds:
             if kills[0].number in begun:
                 continue
             if hits >= n:
