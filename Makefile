@@ -4,12 +4,11 @@ PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
-PIP := $(BIN)/python $(PIP_INSTALL)
+INSTALL := $(BIN)/python envs/install.py
 PEERS := rectools replay recbole
-PINS = $$($(PYTHON) envs/pins.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all faults browser lint audit fuzz parity bench bench-peers wheelhouse
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all faults browser lint audit fuzz parity bench bench-peers lock image wheelhouse
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -22,29 +21,38 @@ help:  ## this list
 
 setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too, OFFLINE=wheelhouse needs no network
 
+.venv/.setup: export TORCH_INDEX := $(TORCH_INDEX)
 .venv/.setup: pyproject.toml envs/lock.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python >= 3.11 is needed; make PYTHON=python3.11 setup")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed; make PYTHON=python3.12 setup")'
 ifdef OFFLINE
 	@$(PYTHON) envs/wheelhouse.py install '$(OFFLINE)'
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "setup: torch"
-	@$(PIP) $(call PINS,torch) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@echo "setup: everything else"
-	@$(PIP) --constraint envs/lock.txt $(call PINS,torch base dev)
+	@echo "setup: packages, each held against the lock's hashes, and torch"
+	@$(INSTALL) base dev torch
 endif
 	@touch $@
+
+# uv writes the lock and is in none: an environment of its own, so that a lock that fits no more does not stop it.
+lock:  ## resolve the pins of pyproject.toml into envs/lock.txt, with hashes, for every Python and platform; UPGRADE=1 takes newer versions of the rest
+	@test -x .venv-lock/bin/python || $(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python $(PIP_INSTALL) $$($(PYTHON) envs/pins.py written lock)
+	@.venv-lock/bin/uv --quiet pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-package torch \
+	  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) --output-file envs/lock.txt
+	@$(PYTHON) envs/pins.py mark
+
+ENGINE ?= $(if $(shell command -v podman),podman,docker)
+KIND := $(if $(CUDA),cuda,cpu)
+
+image:  ## a container image by the Containerfile; CUDA=1 one with the kernels, ENGINE= podman or docker, TORCH_INDEX= as for setup
+	$(ENGINE) build --file Containerfile --target $(KIND) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX='$(TORCH_INDEX)') --tag seqrec-efficiency:$(KIND) .
 
 # No set-up: any Python with pip, where there is network.
 wheelhouse:  ## what a machine without network lacks, as wheels under 60 MB: OUT= (wheelhouse), FOR=3.12-x86_64 (that machine's Python and processor)
 	@$(PYTHON) envs/wheelhouse.py pack '$(or $(OUT),wheelhouse)' $(if $(FOR),--for '$(FOR)')
 
-# The kernels are compiled against the torch that is there (no build isolation), always from source (a prebuilt or
-# cached wheel may be for another torch, or have no kernels), and without what they declare but do not need.
 .venv/.setup-cuda: .venv/.setup
-	$(PIP) --constraint envs/lock.txt $(call PINS,cuda)
-	MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_FORCE_BUILD=TRUE \
-	  $(PIP) --no-build-isolation --no-cache-dir --no-deps $(call PINS,kernels)
+	$(INSTALL) cuda kernels
 	$(BIN)/python -m seqbench selfcheck
 	@touch $@
 
@@ -110,7 +118,7 @@ accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the t
 
 .venv/.setup-test: .venv/.setup
 	@echo "setup: Triton, for the tests of its kernels in its interpreter"
-	@$(PIP) --constraint envs/lock.txt $(call PINS,interpreter)
+	@$(INSTALL) interpreter
 	@touch $@
 
 # A file's tests stay in one process, so that what they share is made once.
@@ -118,7 +126,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv/.setup-browser: .venv/.setup
 	@echo "setup: Playwright and axe-core, for the tests of the page"
-	@$(PIP) --constraint envs/lock.txt $(call PINS,browser)
+	@$(INSTALL) browser
 	@touch $@
 
 test: setup  ## the fast tests: minutes; the slow ones, marked so, are for test-all
@@ -137,11 +145,12 @@ parity: setup .venv-peers/recbole.made  ## our splits, scores, losses and metric
 	@test -e .venv-peers/recbole.made || { echo "parity: RecBole's environment could not be made (see above); nothing was compared"; exit 1; }
 	$(BIN)/python -m pytest tests/parity -s
 
-lint: setup  ## the formatters and linters of Python and Snakemake files, and bandit for what is unsafe
+lint: setup  ## the formatters and linters of Python, Snakemake and the Containerfile, and bandit for what is unsafe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive seqbench models tools envs
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/hadolint Containerfile
 	$(BIN)/snakemake --lint
 
 audit: setup  ## are the installed packages the locked ones, as they were packed; known faults by pip-audit, where it and a network are there

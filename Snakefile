@@ -8,6 +8,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
+from seqbench.config import publications
 from seqbench.config.load import check_given, checked
 from seqbench.core import deadline, failures, integrity, runs
 from seqbench.core.errors import UserError
@@ -20,6 +21,7 @@ try:
     check_given(workflow.configfiles, sys.argv[1:])
     config = checked(config, workflow.overwrite_configfiles)
     if workflow.is_main_process:
+        publications.check(config)
         deadline.announce(config.get("deadline_s"))
 except UserError as error:
     sys.exit(f"error: {error}")

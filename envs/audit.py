@@ -1,6 +1,6 @@
 """Is what is installed what was locked, as it was packed, and free of known faults? ``python envs/audit.py`` (`make audit`).
 
-Versions are held against envs/lock.txt and pyproject.toml, files against the SHA-256 that each package brings (RECORD). Known
+Versions are held against envs/lock.txt, torch's against pyproject.toml, files against the SHA-256 that each package brings (RECORD). Known
 faults are asked of pip-audit, which needs the network: without it that part is skipped, and the last line says why.
 Exit status 1 if anything differs. Standard library only.
 """
@@ -15,32 +15,25 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).parent))
+from pins import LOCK, locked, normalised, pins, versions
+
 UNPINNED = {"pip", "setuptools", "wheel"}  # that a virtual environment brings
 CHUNK_BYTES = 2**20
 
 
-def normalised(name: str) -> str:
-    """As package indexes compare names."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def locked(lines: Iterable[str]) -> dict[str, str]:
-    """Versions by name, of lines ``name==version``."""
-    pins = (line.partition(";")[0].strip() for line in lines if line.strip() and not line.startswith("#"))  # fmt: skip
-    return {normalised(name): version for name, _, version in (pin.partition("==") for pin in pins)}
-
-
 def other_versions(
-    found: Iterable[metadata.Distribution], pins: dict[str, str], torchs: set[str]
+    found: Iterable[metadata.Distribution], wanted: dict[str, str], torchs: set[str]
 ) -> Iterator[str]:
     """What is installed in another version than the lock says, or is not in it; torchs: names that come with torch."""
     for one in found:
         name, version = normalised(one.metadata["Name"]), one.version.partition("+")[0]
-        if name in pins and pins[name] != version:
-            yield f"{name} {version} is installed, the lock says {pins[name]}; run make setup"
-        elif name not in pins and name not in UNPINNED | torchs:
+        if name in UNPINNED | torchs - wanted.keys():
+            continue
+        if name not in wanted:
             yield f"{name} {version} is installed, and is not in the lock; take it out, or lock it"
+        elif wanted[name] != version:
+            yield f"{name} {version} is installed, the lock says {wanted[name]}; run make setup"
 
 
 def changed_files(found: Iterable[metadata.Distribution]) -> Iterator[str]:
@@ -70,7 +63,7 @@ def _known_faults() -> tuple[str, bool]:
         return "known faults: skipped, pip-audit is not installed (pip install pip-audit)", False
     command = ["-m", "pip_audit", "--no-deps", "--disable-pip", "--progress-spinner", "off"]
     done = subprocess.run(
-        [sys.executable, *command, "--requirement", str(HERE / "lock.txt")],
+        [sys.executable, *command, "--requirement", str(LOCK)],
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode and "Found " not in done.stderr:
@@ -81,17 +74,13 @@ def _known_faults() -> tuple[str, bool]:
 
 def main() -> int:
     """Print what differs; 1 if anything does, else 0."""
-    pins = locked((HERE / "lock.txt").read_text("utf-8").splitlines())
-    sys.path.insert(0, str(HERE))
-    from pins import pins as group
-
-    pins |= locked(group("torch"))
+    wanted = versions([*locked().values(), *pins("torch")])
     found = list(metadata.distributions())
     torch = [one for one in found if normalised(one.metadata["Name"]) == "torch"]
     # What only torch asks for, as CUDA's libraries, comes in the versions that torch pins itself.
     torchs = {normalised(re.match(r"[\w.-]+", r)[0]) for one in torch for r in one.requires or ()}
     torchs |= {normalised(one.metadata["Name"]) for one in found if one.metadata["Name"].startswith("nvidia")}  # fmt: skip
-    problems = [*other_versions(found, pins, torchs), *changed_files(found)]
+    problems = [*other_versions(found, wanted, torchs), *changed_files(found)]
     said, faulty = _known_faults()
     print("\n".join([*problems, f"audit: {len(found)} packages, {len(problems)} differ from the lock or from what was packed", said]))  # fmt: skip
     return int(bool(problems) or faulty)

@@ -1,16 +1,17 @@
 """What a machine without network lacks to run the workflow, in one folder: ``python envs/wheelhouse.py pack|install FOLDER``.
 
-pack, where there is network: wheels of Snakemake and of the small packages, and pip's own. Not packed is what a machine
-that trains has, and what only the page needs; of each that it has, its version is used and recorded.
-install, there: .venv on top of the interpreter that runs this, a virtual environment or not, from the folder alone.
+pack, where there is network: wheels of Snakemake and of the small packages, and pip's own, held against the lock's hashes. Not
+packed is what a machine that trains has, and what only the page needs; of each that it has, its version is used and recorded.
+install, there: .venv on top of the interpreter that runs this, a virtual environment or not, from the folder alone, whose
+wheels are held against the lock's hashes again.
 
 Standard library only.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import platform
-import runpy
 import site
 import subprocess
 import sys
@@ -18,12 +19,14 @@ import tempfile
 import venv
 from pathlib import Path
 
-ENVS = Path(__file__).resolve().parent
+sys.path.insert(0, str(Path(__file__).parent))
+from pins import locked, needed, pins
+
 USED_AS_THEY_ARE = ("torch", "numpy")  # there, or nothing trains
 # Large, and not needed to train or measure on a GPU: kernels of CPUs, real data that are no text, tables and the page.
-LEFT_OUT = ("numba", "pandas", "scipy", "matplotlib", "pyarrow", "ruptures", "tabulate")
+LEFT_OUT = ("numba", "pandas", "scipy", "matplotlib", "pyarrow", "ruptures")
 TESTS = ("pytest", "pytest-benchmark", "hypothesis")  # so that those that need a GPU run there
-BUILT = ("connection_pool",)  # has no wheel, and is pure Python
+BUILT = ("connection-pool",)  # has no wheel, and is pure Python
 LIMIT_BYTES = 60 * 10**6
 MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux_2_12",
              "manylinux2010", "manylinux_2_5", "manylinux1")  # fmt: skip
@@ -31,44 +34,44 @@ MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_
 
 def packed_pins() -> list[str]:
     """Pinned requirements that are packed."""
-    pins = runpy.run_path(str(ENVS / "pins.py"))["pins"]
     base = [
         pin for pin in pins("base") if pin.partition("==")[0] not in USED_AS_THEY_ARE + LEFT_OUT
     ]
     return [*base, *(pin for pin in pins("dev") if pin.partition("==")[0] in TESTS)]
 
 
-def locked() -> dict[str, str]:
-    """The lock by package, without what is used as it is there."""
-    lines = (ENVS / "lock.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    found = {pin.partition("==")[0]: pin for pin in pins}
-    return {name: pin for name, pin in found.items() if name.lower() not in USED_AS_THEY_ARE}
+def packed() -> list[str]:
+    """Names of what is packed, with what it needs, but for what is built."""
+    names = needed([*packed_pins(), *pins("offline")])
+    return [name for name in names if name not in USED_AS_THEY_ARE + BUILT]
 
 
 def pack(folder: Path, python: str, machine: str) -> int:
     """Fill the folder with wheels for CPython ``python`` (as 3.12) on Linux, ``machine`` as ``uname -m`` has it; its size in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    lock = locked()
-    built = [lock[name] for name in BUILT]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, *built], check=True)
     target = ["--only-binary=:all:", "--python-version", python, "--implementation", "cp"]
     for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
         target += ["--abi", abi]
     for kind in MANYLINUX:
         target += ["--platform", f"{kind}_{machine}"]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write("\n".join(lock.values()))
-        constraints.flush()
-        subprocess.run(
-            [*pip, "download", "--find-links", folder, "--dest", folder, "--constraint", constraints.name, *target, *packed_pins(), "pip"],
-            check=True,
-        )  # fmt: skip
-    for name in USED_AS_THEY_ARE:  # one that others ask for came along
-        for wheel in folder.glob(f"{name}-*.whl"):
-            wheel.unlink()
+    for verb, names in (["wheel", "--wheel-dir", folder], BUILT), (["download", *target, "--dest", folder], packed()):  # fmt: skip
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("".join(locked()[name] for name in names))
+            file.flush()
+            command = [*pip, *verb, "--no-deps", "--require-hashes", "--requirement", file.name]
+            subprocess.run(command, check=True)
     return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def strangers(folder: Path) -> list[str]:
+    """Wheels whose content is not in the lock; one that was built has no hash there."""
+    lock = "".join(locked().values())
+    built = tuple(name.replace("-", "_") for name in BUILT)
+    return [
+        wheel.name for wheel in sorted(folder.glob("*.whl"))
+        if hashlib.sha256(wheel.read_bytes()).hexdigest() not in lock and not wheel.name.startswith(built)
+    ]  # fmt: skip
 
 
 def install(folder: Path, target: Path) -> None:
@@ -79,6 +82,8 @@ def install(folder: Path, target: Path) -> None:
     wheels = sorted(folder.glob("pip-*.whl"))
     if not wheels:
         sys.exit(f"error: {folder}: holds no wheel of pip; `make wheelhouse` fills such a folder where there is network")  # fmt: skip
+    if unknown := strangers(folder):
+        sys.exit(f"error: {folder}: {unknown[0]} is not the file that envs/lock.txt holds; pack the folder again, with make wheelhouse of this checkout")  # fmt: skip
     inside = (
         sys.prefix != sys.base_prefix
     )  # of an environment, whose packages are not those of the system

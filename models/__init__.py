@@ -4,7 +4,8 @@ Letters in every file: B windows, L positions, D model width, N state size, T ta
 V = n_items + 1 rows (row 0 is the padding and never ranked).
 
 A model file defines ``Config`` (frozen dataclass; every field has a literal default and a trailing
-comment; that of a trained model has ``d_model``, the width D, and ``dropout``) and
+comment; one that takes few words is annotated with them, ``Literal["fused", "naive"]``; that of a trained model has
+``d_model``, the width D, and ``dropout``) and
 ``Model(config, n_items, max_len)``. Module-level literals, all optional:
 
     trainable = False   fitted by counting: ``fit`` instead of ``loss``

@@ -48,19 +48,12 @@ class Style:
     gelu: str = "fused"
 
     def __post_init__(self) -> None:
-        _one_of("attention", self.attention, ("fused", "naive"))
-        _one_of("gelu", self.gelu, ("fused", "unfused"))
         if not 0 <= self.attn_dropout < 1:
             raise ModelError(f"attn_dropout {self.attn_dropout} is not in [0, 1)")
 
     def explicit(self, training: bool) -> bool:
         """Whether attention is computed with explicit scores."""
         return self.attention == "naive" or (training and self.attn_dropout > 0)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ModelError(f"{name} {value!r} is unknown; allowed: {', '.join(allowed)}")
 
 
 def explicit_mask(items: Tensor, causal: bool) -> Tensor:

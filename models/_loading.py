@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -35,6 +36,10 @@ def build(name: str, hyperparameters: dict, n_items: int, max_len: int) -> nn.Mo
             f"model {name!r} has no hyper-parameter {unknown[0]!r}; it has: {', '.join(known)}"
         )
     config = module.Config(**hyperparameters)
+    for field, kind in get_type_hints(module.Config).items():
+        if get_origin(kind) is Literal and getattr(config, field) not in get_args(kind):
+            allowed = ", ".join(map(str, get_args(kind)))
+            raise ModelError(f"{field} {getattr(config, field)!r} is unknown; allowed: {allowed}")
     if not 0 <= getattr(config, "dropout", 0.0) < 1:
         raise ModelError(f"model {name!r}: dropout {config.dropout} is not in [0, 1)")
     return module.Model(config, n_items, max_len)

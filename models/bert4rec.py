@@ -22,6 +22,7 @@ whole window.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,7 +32,6 @@ from torch import Tensor, nn
 from models import Batch, SequenceModel, _kernels
 from models._batch import Places, lengths_of
 from models._catalogue import catalogue_cross_entropy
-from models._errors import ModelError
 from models._layers import (
     NORM_EPS,
     AttentionBlock,
@@ -43,7 +43,6 @@ from models._layers import (
 )
 
 causal = False
-MASKINGS = ("cloze", "recbole")
 
 label = "BERT4Rec"
 color = "#009E73"
@@ -62,14 +61,12 @@ class Config:
     dropout: float = 0.2  # on the embedding and behind attention and feed-forward network
     mask_prob: float = 0.2  # share of the items that are masked; cloze: at least one per window
     last_only: float = 0.1  # share of windows (recbole: of batches) with the last item alone masked
-    masking: str = "cloze"  # cloze, or recbole: as RecBole 1.2.1 masks and makes room at inference
+    masking: Literal["cloze", "recbole"] = "cloze"  # recbole: masks, makes room as RecBole 1.2.1
     item_bias: bool = False  # a learned bias per item in the scores
-    attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
+    attention: Literal["fused", "naive"] = "fused"  # naive: explicit L x L scores, as in RecBole
     attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
-    gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
-    norm_first: bool = (
-        False  # LayerNorm in front of attention and network instead of behind the sum
-    )
+    gelu: Literal["fused", "unfused"] = "fused"  # unfused: in RecBole's five steps
+    norm_first: bool = False  # LayerNorm in front of attention and network, not behind the sum
 
 
 class Model(SequenceModel):
@@ -78,12 +75,10 @@ class Model(SequenceModel):
     def __init__(self, config: Config, n_items: int, max_len: int):
         super().__init__()
         c = config
-        if c.masking not in MASKINGS:
-            raise ModelError(f"masking {c.masking!r} is unknown; allowed: {', '.join(MASKINGS)}")
         self.mask_prob, self.last_only, self.recbole = (
             c.mask_prob,
             c.last_only,
-            c.masking == MASKINGS[1],
+            c.masking == "recbole",
         )
         self.most_masks = max(1, int(c.mask_prob * max_len))  # recbole only
         self.mask_token = n_items + 1

@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,6 @@ from torch import Tensor, nn
 
 from models import SequenceModel, _kernels
 from models._batch import gather_positions, lengths_of
-from models._errors import ModelError
 from models._kernels import Sum
 from models._layers import NORM_EPS, FeedForward, initialise, onward
 from models._resting import once
@@ -41,7 +41,6 @@ from models._scan import (
     resolve,
 )
 
-STEP_INITS = ("authors", "mamba")
 STEPS = (0.001, 0.1)  # least and greatest of Mamba's own
 
 label = "Mamba4Rec"
@@ -59,9 +58,9 @@ class Config:
     d_conv: int = 4  # width of the causal convolution; the CUDA kernels know 2, 3 and 4
     expand: int = 2  # channels inside Mamba per model width
     dropout: float = 0.2  # on the embedding, behind Mamba and twice in the feed-forward network
-    step_init: str = "authors"  # of the step sizes: authors, or mamba: as mamba-ssm draws them
+    step_init: Literal["authors", "mamba"] = "authors"  # of the step sizes; mamba: mamba-ssm's
     norm_first: bool = False  # LayerNorm in front of Mamba and network instead of behind the sum
-    scan: str = "auto"  # backend: auto, fused, mamba_ssm, triton, numba or reference
+    scan: Literal["auto", "fused", "mamba_ssm", "triton", "numba", "reference"] = "auto"  # backend
 
 
 class Model(SequenceModel):
@@ -79,10 +78,6 @@ class Model(SequenceModel):
         self.norm = nn.LayerNorm(c.d_model, eps=NORM_EPS)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
         initialise(self)
-        if c.step_init not in STEP_INITS:
-            raise ModelError(
-                f"step_init {c.step_init!r} is unknown; allowed: {', '.join(STEP_INITS)}"
-            )
         if c.step_init == "mamba":
             for block in self.blocks:
                 block.mamba.draw_steps()

@@ -11,6 +11,7 @@ take them back. Letters as in models/__init__.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -40,9 +41,9 @@ class Config:
     n_heads: int = 2  # attention heads per block; divides d_model
     d_inner: int = 256  # width inside the feed-forward network
     dropout: float = 0.2  # on the embedding and behind attention and feed-forward network
-    attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
+    attention: Literal["fused", "naive"] = "fused"  # naive: explicit L x L scores, as in RecBole
     attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
-    gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
+    gelu: Literal["fused", "unfused"] = "fused"  # unfused: in RecBole's five steps
     norm_first: bool = False  # LayerNorm in front of attention and network, as in the original
 
 

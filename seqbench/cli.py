@@ -367,6 +367,7 @@ def _compare(a: argparse.Namespace) -> None:
 
 
 def _plan(a: argparse.Namespace) -> None:
+    from .config import publications
     from .config.grid import grid
     from .config.load import load
     from .config.model_files import MODELS
@@ -380,7 +381,9 @@ def _plan(a: argparse.Namespace) -> None:
         )
     reference = a.reference or Path("results/reference")
     kind = a.device or device_kind()
-    jobs = grid(load(a.CONFIGFILES), MODELS)
+    config = load(a.CONFIGFILES)
+    publications.check(config)
+    jobs = grid(config, MODELS)
     print(planned(plan(jobs, reference, a.results, kind, a.cores), kind))
 
 

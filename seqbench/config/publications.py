@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from jsonschema.exceptions import best_match
 
 from ..core.display import QUANTITIES
 from ..core.errors import UserError
-from ..core.yaml_files import read
+from ..core.yaml_files import read, read_mapping
+from .grid import rungs
 from .load import ROOT, Validator
 from .messages import explain, instead, show
 from .model_files import MODELS, available_models
@@ -29,6 +30,42 @@ def claims(path: Path = CLAIMS) -> dict[str, Any]:
     for problem in _unheld(content, published_values()["paper"]):
         raise UserError(f"{path.name}: {problem}")
     return content
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse, before hours of training, what could not be held against anything at their end.
+
+    Datasets and tracks are those of the configuration and of the project's files, as `tuned` of config/tuned.yaml.
+
+    Raises:
+        UserError: as `claims` and `published_values`, or a dataset or track that no configuration has.
+    """
+    ours = [read_mapping(file) for file in sorted(CLAIMS.parent.glob("*.yaml"))]
+    known = {
+        "dataset": [*dict.fromkeys(name for c in (config, *ours) for name in c.get("datasets", ()))],
+        "track": [*dict.fromkeys([*rungs(config), *(name for c in (config, *ours) for name in c.get("tracks", ()))])],
+    }  # fmt: skip
+    for path, content in (CLAIMS, claims()), (VALUES, published_values()):
+        for key, kind, name in _places("", content):
+            if name not in known[kind]:
+                raise UserError(
+                    f"{path.name}: {key} = {name!r}: unknown; {instead(name, known[kind])}"
+                )
+
+
+def _places(key: str, block: Any) -> Iterator[tuple[str, str, str]]:
+    """Every dataset and track that a file names: (key, ``dataset`` or ``track``, name)."""
+    parts = enumerate(block) if isinstance(block, list) else ()
+    for i, part in parts:
+        yield from _places(f"{key}[{i}]", part)
+    for name, part in block.items() if isinstance(block, dict) else ():
+        inner = f"{key}.{name}".lstrip(".")
+        if name == "dataset":
+            yield inner, "dataset", part
+        elif name == "tracks":
+            yield from ((inner, "track", track) for track in part)
+        else:
+            yield from _places(inner, part)
 
 
 KINDS = ("quality", "values", "cost", "growth")

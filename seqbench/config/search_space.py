@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -145,8 +146,20 @@ def bad_values(
     for name, value in values.items():
         if name not in fields:
             yield f"{key}.{name} = {show(value)}: {model} has no such hyper-parameter; {instead(name, [*fields, *beside])}"
-        elif not _fits(value, annotation := fields[name][0]):
+        elif words := _words(annotation := fields[name][0]):
+            if value not in words:
+                yield f"{key}.{name} = {show(value)}: {model} takes one of few words; {instead(value, words)}"
+        elif not _fits(value, annotation):
             yield f"{key}.{name} = {show(value)}: {model} takes {annotation}{text_hint(value)}"
+
+
+def _words(annotation: str) -> tuple[Any, ...]:
+    """What a ``Literal`` lists; of any other annotation nothing."""
+    tree = ast.parse(annotation, mode="eval").body
+    if not isinstance(tree, ast.Subscript) or ast.unparse(tree.value).split(".")[-1] != "Literal":
+        return ()
+    listed = ast.literal_eval(tree.slice)
+    return listed if isinstance(listed, tuple) else (listed,)
 
 
 def _fits(value: Any, annotation: str) -> bool:

@@ -101,7 +101,7 @@ def unpack(archive: Path, results: Path, tables: Callable[[Path], None]) -> Path
                 f"{archive}: holds facts that make no tables ({what}); {NOTHING}"
             ) from None
         if searched is not None:
-            shutil.copytree(searched, results / jobs.TUNE_TRACK, dirs_exist_ok=True)
+            _move_studies(searched, results / jobs.TUNE_TRACK)
             print(
                 f"studies: in {results / jobs.TUNE_TRACK}; `make accept-tuning` takes their winners",
                 file=sys.stderr,
@@ -131,6 +131,17 @@ def _set_apart_studies(staged: Path, results: Path) -> Path | None:
         ):
             raise UserError(f"{kept}: another trial stands here; move its study away, {NOTHING}")
     return brought.rename(apart)
+
+
+def _move_studies(brought: Path, tune: Path) -> None:
+    """Write studies to where tuning leaves them, each file whole or not there: of a trial its record last, of all the summaries.
+
+    Interrupted in here, they stand there as a search that was interrupted, and the same archive completes them.
+    """
+    last = ("record.json", SUMMARY)
+    files = [path for path in sorted(brought.rglob("*")) if path.is_file()]
+    for path in sorted(files, key=lambda path: last.index(path.name) if path.name in last else -1):
+        write_atomically(tune / path.relative_to(brought), path.read_bytes())
 
 
 def _study(file: Path) -> dict[str, Any]:

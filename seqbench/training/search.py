@@ -129,9 +129,8 @@ def _trial(
                 raise
             why = f"{' '.join(f'{k} = {v}' for k, v in chosen.items())}: {error}"
             record_failure(job, dataset, folder, threads, End("crashed", why))
-        (folder / "weights.safetensors").unlink(
-            missing_ok=True
-        )  # a trial is made for its validation
+    # A trial is made for its validation; an interrupted search may have left them beside the record.
+    (folder / "weights.safetensors").unlink(missing_ok=True)
     record = records.read_record(folder)
     values = record["values"]
     return {

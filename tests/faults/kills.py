@@ -31,9 +31,13 @@ from sound import differences, problems
 from tiny_server import archive, serve
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("download", "prepare", "train", "measure", "collect", "render", "publish")
+STAGES = ("download", "prepare", "train", "measure", "collect", "render", "publish", "tune")
 TURNS = (*STAGES, "download", "prepare", "collect", "render")  # those that cost least come twice
 VERBS = {"download": "prepare", "train": "run", "render": "report"}
+TARGETS = {
+    "publish": ("report", "publish"),
+    "tune": ("tune",),
+}  # of the whole workflow; else the page
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LIMIT_S = 1200  # ends a hang; no outcome depends on it
 GONE_S = 120  # within which everything ends with what was killed, on a busy machine too
@@ -60,6 +64,7 @@ CONFIG = {
             **{curve: {key: []} for curve, key in zip(SCALING, ("seq_lens", "sequences", "n_items"), strict=True)},
         },
     },
+    "tune": {"datasets": ["tiny"], "models": ["sasrec"], "rungs": [{"settings": 2, "share": 1}], "rerun_seeds": [1001]},
     "report": {"focal_model": "sasrec"},
 }  # fmt: skip
 # A source that can be had here, and a state of training that is saved after every epoch.
@@ -180,6 +185,7 @@ class Kill:
 def stages(place, twin):
     """The commands of all stages, from what the twin's workflow made of the configuration."""
     from seqbench.config.load import definition, load
+    from seqbench.core.jobs import Study
 
     grid = json.loads((twin / "results/grid.json").read_text())
     seqbench = [sys.executable, "-m", "seqbench"]
@@ -190,6 +196,8 @@ def stages(place, twin):
     trained, data = f"results/{training['path']}", "results/data/tiny"
     prepare = [*seqbench, "prepare", "--name", "tiny", "--data-dir", "data", "--out", data]
     prepare += ["--definition", definition(load([place.config])["datasets"]["tiny"])]
+    study = Study.from_json(json.dumps(grid["studies"][0]))
+    tune = ["tune", "--study", study.to_json(), "--dataset", data, "--out", f"results/{study.path}"]
     measured = Path("results", grid["measurements"][0]["records"][0]).parent
     tables = ["--grid", "results/grid.json", "--results", "results"]
     measure = [*seqbench, "measure", "--job", measurement(place), "--out", str(measured)]
@@ -201,6 +209,7 @@ def stages(place, twin):
         Stage("collect", [*seqbench, "collect", *tables, "--out", "results/tables"], ["results/tables"]),
         Stage("render", [*seqbench, "report", "--tables", "results/tables", "--out", "report"], ["report"]),
         Stage("publish", [*seqbench, "publish", *tables, "--readme", "README.md"], ["results/reference", "docs"]),
+        Stage("tune", [*seqbench, *tune], ["results/tune"]),
     ]  # fmt: skip
 
 
@@ -383,10 +392,10 @@ def round_of_workflow(place, stage, twin, kills, rng, seconds):
     """Kill the whole workflow a few times at a stage, then let it end."""
     work = work_in(place, f"round-{kills[0].number}")
     shutil.copytree(twin, work, dirs_exist_ok=True)
-    later = [] if stage.name == "publish" else ["results/tables", "report"]
+    targets = TARGETS.get(stage.name, ("report",))
+    later = [] if stage.name in TARGETS else ["results/tables", "report"]
     for output in {*stage.outputs, *later}:  # nothing runs for a missing input of what is there
         shutil.rmtree(work / output)
-    targets = ("report", "publish") if stage.name == "publish" else ("report",)
     try:
         for kill in kills:
             verb = VERBS.get(stage.name, stage.name)
@@ -403,7 +412,7 @@ def round_of_workflow(place, stage, twin, kills, rng, seconds):
                     if found := differences(work, twin):
                         raise Lost(f"differs: {'; '.join(found[:5])}")
                     if stage.name != "publish" and "Nothing to be done" not in place.run(
-                        place.snakemake("report"), work
+                        place.snakemake(*targets), work
                     ):
                         raise Lost("what is done is done again")
             except Lost as error:
@@ -466,20 +475,23 @@ def campaign(n, seed, out, chosen):
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"kills-{seed}.jsonl"
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    begun = {k["number"] for k in done}
+    begun = {k["number"]: k["stage"] for k in done}
+    rounds = Plan(4 * n, seed, chosen).rounds
+    if any(begun.get(kills[0].number, stage) != stage for stage, _, kills, _ in rounds):
+        sys.exit(f"error: {file}: holds a campaign of other stages; name another folder with --out")
     hits = sum(k["hit"] for k in done)
     if hits >= n:
         return [k for k in done if k["hit"]]
     with place() as here:
         twin = work_in(here, "twin")
-        seconds = timed(here, twin, "report", "publish")
+        seconds = timed(here, twin, "report", "publish", "tune")
         own = {stage.name: stage for stage in stages(here, twin) if stage.name in chosen}
         for stage in own.values():
             gauge(here, stage, twin)
             print(
                 f"{stage.name}: {stage.seconds:.1f} s, {stage.changes} changes of files", flush=True
             )
-        for name, whole, kills, seed_ in Plan(4 * n, seed, chosen).rounds:
+        for name, whole, kills, seed_ in rounds:
             if kills[0].number in begun:
                 continue
             if hits >= n:

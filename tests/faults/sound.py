@@ -145,11 +145,18 @@ def compared(a, b, name):
         return [] if a.read_bytes() == b.read_bytes() else [f"{name}: other bytes"]
     if path.name == "record.json":
         return of_records(a, b, name)
+    if path.name == "study.json":
+        one, other = (json.loads(p.read_text(), object_hook=timeless) for p in (a, b))
+        return [] if one == other else [f"{name}: differs"]
     if path.suffix == ".npz":
         return of_samples(a, b, name)
     if path.suffix == ".parquet":
         return of_tables(a, b, name)
     return []
+
+
+def timeless(facts):
+    return {key: value for key, value in facts.items() if not OF_CLOCK.search(key)}
 
 
 def of_records(a, b, name):

@@ -1,6 +1,7 @@
 """What every file in models/ promises; a new file is tested without a new test."""
 
 import ast
+import typing
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from tiny import CAUSAL, MAX_LEN, N_ITEMS, NAMES, TRAINED, batch_of, build, having, histories
 
 import models
+from models._scan import BACKENDS
 
 every = pytest.mark.parametrize("name", NAMES)
 trained = pytest.mark.parametrize("name", TRAINED)
@@ -27,7 +29,10 @@ def test_config_fields_are_literals_with_a_comment(name):
     fields = [node for node in config.body if isinstance(node, ast.AnnAssign)]
     for field in fields:
         value = ast.literal_eval(field.value)
-        assert type(value).__name__ == field.annotation.id
+        if isinstance(field.annotation, ast.Subscript):  # Literal
+            assert value in ast.literal_eval(field.annotation.slice)
+        else:
+            assert type(value).__name__ == field.annotation.id
         assert "  # " in lines[field.lineno - 1], f"{field.target.id} lacks its comment"
     if name in TRAINED:
         assert {"d_model", "dropout"} <= {field.target.id for field in fields}
@@ -156,6 +161,22 @@ def test_long_histories(name):
 def test_unknown_hyperparameters_are_refused(name):
     with pytest.raises(models.ModelError, match="'layers'"):
         models.build(name, {"layers": 2}, N_ITEMS, MAX_LEN)
+
+
+@every
+def test_a_hyperparameter_that_is_a_text_is_one_of_few_words(name):
+    """So that a wrong one is refused when jobs are planned, by the file alone."""
+    kinds = typing.get_type_hints(models.load(name).Config)
+    assert str not in kinds.values()
+    for field, kind in kinds.items():
+        if typing.get_origin(kind) is typing.Literal:
+            with pytest.raises(models.ModelError, match=f"{field} 'x' is unknown; allowed: {typing.get_args(kind)[0]}, "):  # fmt: skip
+                models.build(name, {field: "x"}, N_ITEMS, MAX_LEN)
+
+
+def test_the_words_of_the_scan_are_its_backends():
+    scan = typing.get_type_hints(models.load("mamba4rec").Config)["scan"]
+    assert set(typing.get_args(scan)) == {"auto", *BACKENDS}
 
 
 @trained

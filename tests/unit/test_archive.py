@@ -310,6 +310,31 @@ def test_a_study_goes_where_tuning_here_would_have_left_it(tuned):
     assert content_of(results) == before
 
 
+def test_studies_that_stopped_half_way_are_whole_and_completed(tuned, tmp_path, monkeypatch):
+    """At every file: what is there can be read, no summary stands before its trials, and the archive goes on."""
+    _, archive, whole = tuned
+    write, results, left = archives.write_atomically, tmp_path / "again", []
+
+    def until(*args):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(*args)
+
+    monkeypatch.setattr(archives, "write_atomically", until)
+    n, last = len([p for p in (whole / "tune").rglob("*") if p.is_file()]), [STUDY.path, "study.json"]  # fmt: skip
+    for written in range(n):
+        left[:] = [None] * written
+        with pytest.raises(KeyboardInterrupt):
+            unpack(archive, results)
+        for record in results.rglob("record.json"):
+            records.check_files(record.parent, records.read_record(record.parent))
+        assert len(content_of(results)) <= written and not results.joinpath(*last).exists()
+    left[:] = [None] * n
+    unpack(archive, results)
+    assert {p.relative_to(results): c for p, c in content_of(results).items()} == {p.relative_to(whole): c for p, c in content_of(whole).items()}  # fmt: skip
+
+
 def test_trials_of_another_machine_are_not_replaced(tuned):
     _, archive, results = tuned
     file = results / STUDY.trial_path(1) / "record.json"

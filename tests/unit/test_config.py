@@ -22,6 +22,7 @@ class Config:
     d_model: int = 64  # width
     dropout: float = 0.2  # probability
     scan: str = "auto"  # backend
+    norm: Literal["layer", "batch"] = "layer"  # behind each block
     tie: bool = True  # share the item table
     heads: int | None = None  # attention heads
     sizes: tuple[int, ...] = (1, 2)  # checked by the model itself
@@ -243,6 +244,10 @@ MISTAKES = [
     ("models.net.fair.d_model", True, "models.net.fair.d_model = True: net takes int"),
     ("models.net.fair.d_model", "64", "models.net.fair.d_model = '64': net takes int; a number nested in --config"),
     ("models.net.fair.tie", 1, "models.net.fair.tie = 1: net takes bool"),
+    ("models.net.fair.norm", "bacth", "models.net.fair.norm = 'bacth': net takes one of few words; did you mean 'batch'? allowed: layer, batch"),
+    ("tracks.fair.hyperparameters", {"norm": 3}, "tracks.fair.hyperparameters.norm = 3: net takes one of few words; allowed: layer, batch"),
+    ("datasets.tiny.hyperparameters", {"norm": True}, "datasets.tiny.hyperparameters.norm = True: net takes one of few words"),
+    ("tune", {"spaces": {"net": {"norm": {"choices": ["layer", "bach"]}}}}, "tune.spaces.net.norm = 'bach': net takes one of few words; did you mean 'batch'?"),
     ("models.net.fiar", {}, "models.net = 'fiar': unknown; did you mean 'fair'? allowed: fair"),
     ("report.focal_model", "nte", "report.focal_model = 'nte': unknown; did you mean 'net'? allowed: chain, net"),
     ("models.nte", {}, "models.nte: no file models/nte.py; did you mean 'net'? allowed: chain, net"),
@@ -262,6 +267,7 @@ def test_a_mistake_is_named_in_one_line(models_dir, key, value, expected):
         ("models.net.fair.dropout", 0),  # a whole number is a float too
         ("models.net.fair.heads", None),
         ("models.net.fair.heads", 2),
+        ("models.net.fair.norm", "batch"),
         ("models.net.fair.sizes", "anything"),  # an annotation only the model can check
         ("datasets.tiny.seq_lens", [2]),
         ("measure.scaling.length_at_constant_tokens.seq_lens", []),

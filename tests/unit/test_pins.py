@@ -1,11 +1,15 @@
-"""Versions are pinned in pyproject.toml; the other places that must agree are compared with it."""
+"""Versions are pinned in pyproject.toml; the lock and what installs from it, by pip, conda and in a container, agree with it."""
 
 import ast
 import base64
 import hashlib
 import importlib.metadata
+import itertools
+import json
 import re
 import runpy
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -31,58 +35,187 @@ def parse(requirements):
     return found
 
 
+def run(name):
+    """A script of envs/, whose neighbours are found as they are when it is started."""
+    before = list(sys.path)
+    try:
+        return runpy.run_path(str(ROOT / "envs" / name))
+    finally:
+        sys.path[:] = before
+
+
+PINS = run("pins.py")
+EXTRAS = PROJECT["optional-dependencies"]
+GROUPS = ("build", "base", "torch", *EXTRAS)
+
+
 def lock():
-    lines = (ROOT / "envs" / "lock.txt").read_text(encoding="utf-8").splitlines()
-    return parse(line for line in lines if line and not line.startswith("#"))
+    return PINS["versions"](PINS["locked"]().values())
 
 
-def conda(name):
-    text = (ROOT / "envs" / f"{name}.yaml").read_text(encoding="utf-8")
-    (pip,) = [d["pip"] for d in yaml.safe_load(text)["dependencies"] if isinstance(d, dict)]
-    return parse(pip)
-
-
-def test_lock_holds_every_direct_pin_but_torch():
-    extras = PROJECT["optional-dependencies"]
-    direct = parse(
-        PROJECT["dependencies"] + extras["dev"] + extras["interpreter"] + extras["browser"]
-    )
-    torch = direct.pop("torch")
-    assert torch
-    assert direct.items() <= lock().items()
-
-
-def test_lock_leaves_torch_to_its_own_step():
+def test_the_lock_holds_every_pin_but_torch():
+    direct = parse([*PROJECT["dependencies"], *(pin for pins in EXTRAS.values() for pin in pins)])
+    assert lock().items() >= direct.items() - {("torch", direct["torch"])}
     assert "torch" not in lock()
 
 
-@pytest.mark.parametrize(("name", "extras"), [("cpu", []), ("cuda", ["cuda"])])
-def test_conda_environments_have_the_same_pins(name, extras):
-    wanted = [*PROJECT["dependencies"]]
-    for extra in extras:
-        wanted += PROJECT["optional-dependencies"][extra]
-    assert conda(name) == parse(wanted)
+def test_every_package_of_the_lock_has_hashes_and_no_place():
+    """Where a file comes from is a matter of pip's configuration."""
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", block) for block in PINS["locked"]().values())  # fmt: skip
+    assert "://" not in PINS["LOCK"].read_text(encoding="utf-8")
 
 
-def test_cuda_pins_do_not_contradict_the_lock():
-    locked = lock()
-    cuda = parse(PROJECT["optional-dependencies"]["cuda"])
-    assert {n: v for n, v in cuda.items() if n in locked} == {
-        n: locked[n] for n in cuda if n in locked
-    }
+def test_every_package_of_the_lock_is_asked_for():
+    requirements = [pin for group in GROUPS for pin in PINS["pins"](group)]
+    assert list(PINS["needed"](requirements)) == list(PINS["locked"]())
 
 
-def test_pins_script_splits_torch_from_the_rest():
-    pins = runpy.run_path(str(ROOT / "envs" / "pins.py"))["pins"]
-    assert pins("torch") == [d for d in PROJECT["dependencies"] if d.startswith("torch==")]
-    assert len(pins("torch")) == 1
-    assert sorted(pins("torch") + pins("base")) == sorted(PROJECT["dependencies"])
-    assert pins("kernels") == PROJECT["optional-dependencies"]["kernels"]
+def test_torch_needs_what_make_lock_says():
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    said = {one["name"]: one for one in content["tool"]["uv"]["dependency-metadata"]}
+    pinned = parse([*PROJECT["dependencies"], *EXTRAS["kernels"]])
+    assert all(pinned[name] == one["version"] for name, one in said.items())
+    torch = importlib.metadata.distribution("torch")
+    if torch.version.partition("+")[0] != pinned["torch"]:
+        pytest.skip("another torch than the pinned one is installed")
+    needed = {line for line in torch.requires if "extra ==" not in line}
+    # Those of a build for CUDA come along with it.
+    needed = {line for line in needed if not re.match(r"nvidia|cuda|triton", line)}
+    assert set(said["torch"]["requires-dist"]) == needed
 
 
-def test_the_makefile_can_pass_every_requirement_as_one_word():
-    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
-    assert [r for group in groups for r in group if re.search(r"[\s*?\[\]]", r)] == []
+@pytest.mark.parametrize(("new", "said"), [
+    ('"tqdm==4.0"', "tqdm==4.0, envs/lock.txt holds 4.70.1"),
+    ('"tqdm==4.70.1", "nobody==1.0"', "nobody==1.0, envs/lock.txt holds none"),
+])  # fmt: skip
+def test_a_pin_that_is_not_in_the_lock_is_refused(tmp_path, new, said):
+    (tmp_path / "envs").mkdir()
+    for name in ("pins.py", "lock.txt"):
+        shutil.copy(ROOT / "envs" / name, tmp_path / "envs" / name)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    old = f'"tqdm=={parse(PROJECT["dependencies"])["tqdm"]}"'
+    (tmp_path / "pyproject.toml").write_text(text.replace(old, new), encoding="utf-8")
+    pins = runpy.run_path(str(tmp_path / "envs" / "pins.py"))
+    with pytest.raises(SystemExit) as ended:
+        pins["lines"]("base")
+    assert str(ended.value) == f"error: pyproject.toml asks for {said}; run make lock"
+
+
+def test_a_group_brings_what_it_needs_and_nothing_else():
+    needed = {name: set(PINS["needed"](PINS["pins"](name))) for name in GROUPS}
+    assert needed["interpreter"] == {"triton"}
+    assert {"numpy", "pandas", "llvmlite", "connection-pool", "markupsafe"} <= needed["base"]
+    assert {"filelock", "sympy", "mpmath"} <= needed["torch"] and "torch" not in needed["torch"]
+    assert not needed["base"] & {"pytest", "triton", "playwright", "transformers", "mamba-ssm"}
+    assert needed["kernels"] == set(parse(EXTRAS["kernels"])), "they are installed without what they declare"  # fmt: skip
+    assert PINS["lines"]("base").startswith("alembic==")
+
+
+def calls_of_install(monkeypatch, *groups, index=None):
+    """Commands of pip that install.py starts, and the requirements that each reads."""
+    install, calls = run("install.py"), []
+
+    def start(command, env):
+        files = [Path(file).read_text() for option, file in itertools.pairwise(command) if option == "--requirement"]  # fmt: skip
+        calls.append((command, set(PINS["versions"](files[0].splitlines())) if files else None))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", start)
+    monkeypatch.setattr(sys, "argv", ["install.py", *groups])
+    monkeypatch.setenv("TORCH_INDEX", index or "")
+    install["main"]()
+    return calls
+
+
+def test_everything_but_torch_is_installed_by_its_hash(monkeypatch):
+    build, rest, torch = calls_of_install(monkeypatch, "base", "dev", "torch")
+    assert build[1] == {"setuptools"}
+    assert {"numpy", "snakemake", "ruff", "sympy", "filelock"} <= rest[1]
+    assert not rest[1] & {"torch", "triton", "playwright"}
+    for command, _ in (build, rest):
+        assert {"--no-deps", "--require-hashes", "--no-build-isolation"} <= set(command)
+    assert torch[0][-1].startswith("torch==") and torch[1] is None
+
+
+def test_an_index_is_asked_for_torch_alone(monkeypatch):
+    *others, torch = calls_of_install(monkeypatch, "base", "torch", index="https://x/cpu")
+    assert torch[0][-2:] == ["--index-url", "https://x/cpu"]
+    assert not any("--index-url" in command for command, _ in others)
+
+
+def test_kernels_are_compiled_after_what_compiles_them(monkeypatch):
+    calls = calls_of_install(monkeypatch, "cuda", "kernels")
+    assert "ninja" in calls[1][1] and not calls[1][1] & calls[2][1]
+    assert calls[2][1] == {"mamba-ssm", "causal-conv1d"}
+    assert {"--no-binary=:all:", "--no-cache-dir", "--require-hashes"} <= set(calls[2][0])
+
+
+# --- conda, containers --------------------------------------------------------------------------------------------
+
+
+def test_a_conda_environment_takes_its_packages_from_the_lock():
+    """No version of a package but Python's stands in it; it is made anew when the lock changes."""
+    content = yaml.safe_load((ROOT / "envs" / "conda.yaml").read_text(encoding="utf-8"))
+    python, pip = content["dependencies"]
+    assert (
+        pip == "pip"
+        and f">={python.removeprefix('python=')}" == PROJECT["requires-python"].split(",")[0]
+    )
+    assert PINS["marked"]() == PINS["DEPLOYED"].read_text(encoding="utf-8"), "run make lock"
+    rules = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8")
+    assert "/envs/conda.yaml" in rules and "SEQBENCH_CHECKOUT=" in rules
+
+
+@pytest.mark.parametrize(("compiler", "cuda"), [(False, True), (True, False), (True, True)])
+def test_what_conda_runs_installs_the_groups(tmp_path, compiler, cuda):
+    """The kernels only where nvcc and a torch for it are there: else they do not build, and the environment would be none."""
+    for name in ("python", *(["nvcc"] if compiler else [])):
+        said = f'[ "$1" = -c ] && exit {int(not cuda)}; echo "$@"'
+        (tmp_path / name).write_text(f"#!{shutil.which('sh')}\n{said}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": str(tmp_path), "SEQBENCH_CHECKOUT": "/a b"}
+    command = [shutil.which("sh"), PINS["DEPLOYED"]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    wanted = ["/a b/envs/install.py base torch", "/a b/envs/install.py cuda kernels"]
+    assert done.stdout.splitlines() == wanted[: 1 + (compiler and cuda)]
+
+
+def container():
+    """Instructions of the Containerfile, by image."""
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    lines = [ln for ln in text.replace("\\\n", " ").splitlines() if ln and not ln.startswith("#")]
+    images = {}
+    for line in lines:
+        if line.startswith("FROM"):
+            instructions = images[line.rpartition(" AS ")[2]] = []
+        elif images:
+            instructions.append(line.split(None, 1))
+    return images
+
+
+def test_images_are_made_and_run_by_targets_of_make():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    images = container()
+    assert set(images) == {"cpu", "cuda"}
+    for name, instructions in images.items():
+        made = [text.split()[1:] for word, text in instructions if word == "RUN" and text.startswith("make ")]  # fmt: skip
+        assert made[0][0] == "setup" and made[0][1].startswith("TORCH_INDEX=")
+        assert (["setup", "CUDA=1"] in made) == (name == "cuda")
+        (entry,) = [json.loads(text) for word, text in instructions if word == "ENTRYPOINT"]
+        (default,) = [json.loads(text) for word, text in instructions if word == "CMD"]
+        assert entry == ["make"] and {words[0] for words in made} | set(default) <= targets
+        assert not any("pip" in text.split() for _, text in instructions)
+        for word, text in instructions:
+            if word == "COPY":
+                assert all((ROOT / source).exists() for source in text.split()[:-1])
+
+
+def test_an_image_holds_nothing_that_a_checkout_ignores():
+    read = [(ROOT / name).read_text(encoding="utf-8").split() for name in (".gitignore", ".dockerignore")]  # fmt: skip
+    ignored, left_out = ({line.strip("/").removeprefix("**/") for line in lines} for lines in read)
+    kept = {line for line in ignored if line.startswith(("!", ".venv-", "results/reference/"))}
+    assert ignored - kept <= left_out
 
 
 def test_triton_is_the_one_that_this_torch_requires():
@@ -141,7 +274,7 @@ def test_what_is_imported_nowhere_is_not_pinned():
     assert wanted - imported() == {"snakemake"}  # it is run
 
 
-AUDIT = runpy.run_path(str(ROOT / "envs" / "audit.py"))
+AUDIT = run("audit.py")
 
 
 def installed(folder, name, version, content=b"x = 1\n", packed=None):
@@ -161,8 +294,8 @@ def test_the_audit_names_other_versions_and_changed_files(tmp_path):
     installed(tmp_path, "Changed.One", "1.0", packed=b"y = 2\n")
     installed(tmp_path, "gone", "1.0")
     (tmp_path / "gone.py").unlink()
-    pins = AUDIT["locked"](["# a comment", "right==1.0", "older==1.0", "changed-one==1.0", "gone==1.0", "linux==1;platform_system=='Linux'"])  # fmt: skip
-    assert pins["linux"] == "1"
+    pins = PINS["versions"](["# a comment", "right==1.0", "older==1.0 \\", "changed-one==1.0", "gone==1.0", "linux==1 ; sys_platform == 'linux' \\"])  # fmt: skip
+    assert pins["linux"] == "1" and len(pins) == 5
     found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
     assert len(found) == 5
     said = sorted(AUDIT["other_versions"](found, pins, set()))

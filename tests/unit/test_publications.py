@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqbench.config import publications
+from seqbench.config.load import load
 from seqbench.core.errors import UserError
 
 
@@ -93,6 +94,44 @@ def test_a_mistake_is_one_line(tmp_path, name, change, words):
         read(file)
     assert f"{name}.yaml: {words}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("claims", put("ml-1n", "quality", 0, "dataset"), "quality[0].dataset = 'ml-1n': unknown; did you mean 'ml-1m'? allowed: "),
+        ("claims", put(["mathced"], "values", 0, "tracks"), "values[0].tracks = 'mathced': unknown; did you mean 'matched'? allowed: "),
+        ("claims", put(["papr"], "cost", 1, "tracks"), "cost[1].tracks = 'papr': unknown; did you mean 'paper'?"),
+        ("published_values", put("amazon-beuty", "published_values", 0, "dataset"), "published_values[0].dataset = 'amazon-beuty': unknown; did you mean 'amazon-beauty'?"),
+        ("published_values", put("ml1m", "paper", "dataset"), "paper.dataset = 'ml1m': unknown; did you mean 'ml-1m'?"),
+        ("claims", put(None, "focal_model"), "focal_model is missing"),
+    ],
+)  # fmt: skip
+def test_what_no_configuration_has_is_refused_before_anything_runs(
+    monkeypatch, tmp_path, name, change, words
+):
+    content = copy.deepcopy(getattr(publications, name)())
+    change(content)
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(content))
+    read = getattr(publications, name)
+    monkeypatch.setattr(publications, name, lambda: read(file))
+    with pytest.raises(UserError) as error:
+        publications.check(load())
+    assert f"{name}.yaml: {words}" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_names_of_a_configuration_of_ones_own_are_known(monkeypatch):
+    config = load()
+    publications.check(config)
+    content = publications.claims()
+    content["quality"][0]["dataset"] = "mine"
+    content["cost"][0]["tracks"] = ["wide", "wide-500"]
+    monkeypatch.setattr(publications, "claims", lambda: content)
+    config["datasets"]["mine"] = config["datasets"]["ml-1m"]
+    config["tracks"]["wide"] = config["tracks"]["matched"]
+    config["ladder"] = {"track": "wide", "rungs": [500]}
+    publications.check(config)
 
 
 def places(block, above=()):

@@ -99,6 +99,15 @@ def test_an_interrupted_study_goes_on_with_the_trials_that_are_there(tmp_path):
     assert [number for number, _ in log] == [3, 4, 5]
 
 
+def test_weights_that_an_interrupted_search_left_beside_a_record_go(tmp_path):
+    run(tmp_path)
+    left = tmp_path / STUDY.trial_path(1) / "weights.safetensors"
+    left.write_bytes(b"x")
+    log = []
+    run(tmp_path, log=log)
+    assert log == [] and not left.exists()
+
+
 def test_trials_of_other_data_are_made_again(tmp_path):
     run(tmp_path)
     log = []

@@ -1,7 +1,7 @@
 """What is taken to a machine without network: without what that machine has, and refused in one line where it does not fit."""
 
+import hashlib
 import importlib.util
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -25,12 +25,15 @@ def names(pins):
 
 
 def test_every_package_is_packed_or_left_out_by_name(wheelhouse):
-    base = names(runpy.run_path(str(SCRIPT.parent / "pins.py"))["pins"]("base")) | {"torch"}
+    base = names(wheelhouse.pins("base")) | {"torch"}
     packed = names(wheelhouse.packed_pins())
     left = {*wheelhouse.USED_AS_THEY_ARE, *wheelhouse.LEFT_OUT}
     tests = set(wheelhouse.TESTS)
     assert packed - tests | left == base and not packed & left and tests < packed
     assert "snakemake" in packed and set(wheelhouse.BUILT) <= set(wheelhouse.locked())
+    every = set(wheelhouse.packed())
+    assert packed < every and {"pip", "sqlalchemy", "pluggy"} < every
+    assert not every & {*left, *wheelhouse.BUILT}, "what is packed asks for it"
 
 
 @pytest.fixture
@@ -42,34 +45,41 @@ def pip(wheelhouse, monkeypatch):
         calls.append([str(word) for word in command])
         if "--dest" in calls[-1]:
             folder = Path(calls[-1][calls[-1].index("--dest") + 1])
-            for name in ("numpy-2.4.6-cp312", "snakemake-9.27.1-py3"):
-                (folder / f"{name}-none-any.whl").write_bytes(b"12345")
-            constraints = Path(calls[-1][calls[-1].index("--constraint") + 1]).read_text()
-            assert "snakemake==" in constraints and "numpy==" not in constraints
+            (folder / "snakemake-9.27.1-py3-none-any.whl").write_bytes(b"12345")
+            asked = Path(calls[-1][calls[-1].index("--requirement") + 1]).read_text()
+            assert "snakemake==" in asked and "numpy==" not in asked and "--hash=sha256:" in asked
         return subprocess.CompletedProcess(command, 1)
 
     monkeypatch.setattr(wheelhouse.subprocess, "run", run)
     return calls
 
 
-def test_wheels_are_those_of_the_other_machine_and_numpy_is_its_own(wheelhouse, pip, tmp_path):
+def test_wheels_are_those_of_the_other_machine_held_against_the_lock(wheelhouse, pip, tmp_path):
     assert wheelhouse.pack(tmp_path / "w", "3.12", "aarch64") == 5
     words = " ".join(pip[-1])
     assert "--python-version 3.12" in words and "--abi cp312" in words and "_aarch64" in words
-    assert [file.name for file in (tmp_path / "w").iterdir()] == ["snakemake-9.27.1-py3-none-any.whl"]  # fmt: skip
+    assert all({"--no-deps", "--require-hashes"} <= set(command) for command in pip)
 
 
-@pytest.mark.parametrize("lacks", ["torch", "pip", "wheels"])
+def known(wheelhouse, monkeypatch, content=b""):
+    """The lock holds a file of this content."""
+    monkeypatch.setattr(wheelhouse, "locked", lambda: {"pip": hashlib.sha256(content).hexdigest()})
+
+
+@pytest.mark.parametrize("lacks", ["torch", "pip", "lock", "wheels"])
 def test_what_cannot_be_installed_is_said_with_what_to_do(
     wheelhouse, pip, tmp_path, monkeypatch, lacks
 ):
     if lacks == "torch":
         monkeypatch.setattr(wheelhouse, "USED_AS_THEY_ARE", ("torch_of_nobody",))
-    if lacks == "wheels":
+    if lacks in ("lock", "wheels"):
         (tmp_path / "pip-26.3-py3-none-any.whl").touch()
+        (tmp_path / "connection_pool-0.0.3-py3-none-any.whl").write_bytes(b"was built")
+    if lacks == "wheels":
+        known(wheelhouse, monkeypatch)
     with pytest.raises(SystemExit) as ended:
         wheelhouse.install(tmp_path, tmp_path / "made")
-    said = {"torch": "has no torch_of_nobody; name", "pip": "holds no wheel of pip", "wheels": "make wheelhouse FOR="}  # fmt: skip
+    said = {"torch": "has no torch_of_nobody; name", "pip": "holds no wheel of pip", "lock": "pip-26.3-py3-none-any.whl is not the file that envs/lock.txt holds", "wheels": "make wheelhouse FOR="}  # fmt: skip
     assert str(ended.value).startswith("error: ") and said[lacks] in str(ended.value)
     assert "\n" not in str(ended.value)
 
@@ -79,6 +89,7 @@ def test_the_packages_of_an_environment_are_seen_from_the_one_on_top(
 ):
     """These tests run in a virtual environment, or the machine's interpreter has what they need."""
     (tmp_path / "pip-26.3-py3-none-any.whl").touch()
+    known(wheelhouse, monkeypatch)
     with pytest.raises(SystemExit):  # nothing is installed, the environment is there
         wheelhouse.install(tmp_path, tmp_path / "made")
     monkeypatch.undo()

@@ -28,7 +28,7 @@ MEASURED = config["measure"]["models"]
 # Device files, as the driver makes them, unless somebody hides them; a profile may ask for one where there is none yet.
 HIDDEN = os.getenv("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
 GPU = int(any(Path(os.devnull).parent.glob("nvidia[0-9]*")) and not HIDDEN)
-CONDA_ENV = f"{literal(str(ROOT))}/envs/{'cuda' if GPU else 'cpu'}.yaml"
+CONDA_ENV = f"{literal(str(ROOT))}/envs/conda.yaml"
 
 TABLES = [f"results/tables/{name}.{kind}" for name in display.TABLES for kind in ("parquet", "csv")]
 TABLES += [f"results/tables/{name}.json" for name in ("datasets", "settings")]
@@ -44,6 +44,7 @@ DATA_FILES = {
 # everything that once ran with other places: their content is a parameter.
 os.environ.update(
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", "")]),
+    SEQBENCH_CHECKOUT=str(ROOT),  # for envs/conda.post-deploy.sh, of which conda runs a copy
     SEQBENCH_DATA_FILES=json.dumps(DATA_FILES),
     SEQBENCH_ALLOW_CPU=str(int(config["allow_cpu"])),
 )
