@@ -24,7 +24,7 @@ def started(factory, **options):
     return slurm.Slurm(factory.mktemp("slurm") / "state", **options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a second: another module may want accounting
 def bare(tmp_path_factory):
     """A cluster without accounting: the one that most tests run on."""
     with started(tmp_path_factory) as cluster:

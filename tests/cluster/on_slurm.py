@@ -16,6 +16,8 @@ from seqbench.core.records import read_record
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "profiles/slurm"
 
+QUALITY = ("effectiveness", "summary", "comparisons", "protocols", "agreement")  # tables
+
 TINY = {
     "datasets": {
         "tiny": {
@@ -40,6 +42,9 @@ TINY = {
 def training(seed=0, model="sasrec"):
     """Folder of a training below that of a run."""
     return Path(f"results/runs/tiny/matched/{model}/L8-s{seed}")
+
+
+RECORD, LOG = str(training() / "record.json"), "train/tiny/matched/sasrec/L8-s0"  # of the first one
 
 
 class Workflow:
@@ -107,14 +112,19 @@ class Workflow:
     def record(self, folder):
         return read_record(self.folder / folder)
 
-    def ranks(self):
-        """All arrays of every training, by folder and name."""
-        found = {}
-        for file in sorted(self.folder.glob("results/runs/*/*/*/L*-s*/samples.npz")):
-            with np.load(file) as arrays:
-                place = file.parent.relative_to(self.folder)
-                found |= {f"{place}/{name}": arrays[name] for name in arrays.files}
-        return found
-
-    def table(self, name):
-        return (self.folder / f"results/tables/{name}.csv").read_text()
+    def equals(self, other):
+        """Hold ranks and tables of quality against those of another folder, bit for bit; how many trainings there are."""
+        ours, theirs = ({file.parent.relative_to(run.folder): file for file in run.folder.glob("results/runs/*/*/*/L*-s*/samples.npz")} for run in (self, other))  # fmt: skip
+        assert ours.keys() == theirs.keys()
+        for folder in ours:
+            with np.load(ours[folder]) as one, np.load(theirs[folder]) as two:
+                names = [name for name in one.files if "rank" in name]
+                assert names, folder
+                for name in names:
+                    np.testing.assert_array_equal(one[name], two[name], err_msg=f"{folder} {name}")
+        for name in QUALITY:
+            one, two = (
+                (run.folder / f"results/tables/{name}.csv").read_text() for run in (self, other)
+            )
+            assert one == two, name
+        return len(ours)

@@ -1,10 +1,7 @@
 """What goes wrong on clusters, on a real Slurm: which job is hit and when is decided by the test, which holds the job's folder."""
 
-from on_slurm import TINY, training
+from on_slurm import LOG, RECORD, TINY, training
 from slurm import until
-
-RECORD = str(training() / "record.json")
-LOG = "train/tiny/matched/sasrec/L8-s0"
 
 
 def but(**changes):
@@ -16,21 +13,6 @@ def trained(longer):
     """The training of the smallest comparison, with other keys."""
     tiny = TINY["datasets"]["tiny"]
     return but(datasets={"tiny": {**tiny, "training": {**tiny["training"], **longer}}})
-
-
-def test_an_accounting_that_goes_away_and_a_cancelled_job_end_no_run(accounting, workflow):
-    run = workflow(accounting, TINY)
-    run.hold(training())
-    run.start(target=RECORD)
-    (job,) = accounting.running("rule_train")
-    run.waits(LOG)
-    accounting.ask("scancel", job["id"])
-    until(lambda: len(accounting.jobs("rule_train")) == 2, "the cancelled job comes again")
-    accounting.pause_database()
-    run.release()
-    run.ends_well()
-    assert "CANCELLED" in [j["state"] for j in accounting.jobs("rule_train")]
-    assert run.record(training())["status"] == "ok"
 
 
 def test_a_lost_node_costs_the_run_nothing(cluster, workflow):
