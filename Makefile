@@ -139,8 +139,14 @@ faults: setup  ## kills at random moments of every stage against a run that nobo
 browser: setup .venv/.setup-browser  ## the page in the Chromium of this machine; SEQBENCH_BROWSER names another one, SEQBENCH_NO_SKIP=1 wants one
 	$(PYTEST) tests/browser
 
+# In a folder of its own: Snakemake loads every plugin that it finds, at each start, and this one loads pandas.
+.venv/.setup-cluster: .venv/.setup
+	@echo "setup: Snakemake's plugin for Slurm, for the tests"
+	@$(PIP) --upgrade --no-deps --target .venv/cluster $(call PINS,slurm)
+	@touch $@
+
 # apt installs what is missing, where it can; elsewhere the tests are skipped and say why.
-test-cluster: setup .venv/.setup-slurm  ## a real Slurm of two pretended nodes on this machine, as root on Debian or Ubuntu: 25 minutes; ONLY=smoke: 4, SEQBENCH_NO_SKIP=1 wants one
+test-cluster: setup .venv/.setup-cluster  ## a real Slurm of two pretended nodes on this machine, as root on Debian or Ubuntu: 25 minutes; ONLY=smoke: 4, SEQBENCH_NO_SKIP=1 wants one
 	@$(BIN)/python tests/cluster/slurm.py
 	$(BIN)/python -m pytest -v --durations=0 tests/cluster$(if $(ONLY),/test_$(ONLY).py)
 

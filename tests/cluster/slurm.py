@@ -6,6 +6,7 @@ Its configuration is linked from /etc/slurm, because the plugin's job steps forg
 ``python tests/cluster/slurm.py`` installs what is missing.
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server-core")
 COMMANDS = ("slurmctld", "slurmd", "squeue", "munged", "slurmdbd", "mariadbd", "mariadb-install-db")
+PLUGIN = Path(sys.prefix, "cluster")  # where `make test-cluster` puts Snakemake's plugin
 ETC = Path("/etc/slurm")
 FILES = ("slurm.conf", "slurmdbd.conf", "gres.conf")
 PATIENCE_S = 600  # ends a hang; no outcome depends on it
@@ -89,7 +91,9 @@ def missing():
     """Why no cluster can start here; None if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a Slurm of its own needs root on Linux"
-    lacks = [name for name in COMMANDS if shutil.which(name, path=_path()) is None]
+    lacks = _lacking()
+    if not (PLUGIN.is_dir() or importlib.util.find_spec("snakemake_executor_plugin_slurm")):
+        lacks.append("Snakemake's plugin")
     if lacks:
         return (
             f"{', '.join(lacks)}: not here; `make test-cluster` installs them on Debian and Ubuntu"
@@ -103,7 +107,7 @@ def missing():
 
 def install():
     """Have apt install what is missing, where that can be done; elsewhere the tests are skipped and say why."""
-    if missing() is None or sys.platform != "linux" or os.geteuid() or not shutil.which("apt-get"):
+    if not _lacking() or sys.platform != "linux" or os.geteuid() or not shutil.which("apt-get"):
         return
     print(f"test-cluster: installs {' '.join(PACKAGES)}", file=sys.stderr)
     apt = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
@@ -113,6 +117,10 @@ def install():
     }
     subprocess.run([*apt, "update"], **quiet)
     subprocess.run([*apt, "install", "-y", "--no-install-recommends", *PACKAGES], **quiet)
+
+
+def _lacking():
+    return [name for name in COMMANDS if shutil.which(name, path=_path()) is None]
 
 
 def _path():
@@ -133,7 +141,7 @@ class Slurm:
 
     def __init__(self, folder, accounting=False):
         self.folder, self.accounting = Path(folder), accounting
-        self.variables = {"PATH": _path()}
+        self.variables = {"PATH": _path(), "PYTHONPATH": str(PLUGIN)}
         self._daemons, self._cleared = {}, 0
 
     def __enter__(self):

@@ -23,6 +23,12 @@ def test_a_lost_node_costs_the_run_nothing(cluster, workflow):
     run.waits(LOG)
     cluster.lose(job["node"])
     try:
+        until(
+            lambda: cluster.jobs("rule_train")[0]["state"] == "PENDING", "Slurm takes the job back"
+        )
+        cluster.ask(
+            "scontrol", "update", f"jobid={job['id']}", "starttime=now"
+        )  # Slurm waits two minutes
         again = until(
             lambda: [j for j in cluster.jobs("rule_train") if j["state"] == "RUNNING" and j["node"] != job["node"]],
             "the job runs on the other node",
