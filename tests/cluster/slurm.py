@@ -165,11 +165,14 @@ class Slurm:
         return done.stdout
 
     def jobs(self, rule=""):
-        """Jobs since the last ``clear`` whose comment names ``rule``: dictionaries of id, state, node, GPUs and more, oldest first."""
-        keys = ("id", "state", "node", "comment", "gres", "requeued")
-        text = self.ask("squeue", "--states=all", "--sort=i", "--noheader", "--Format=" + ",".join(
-            f"{field}:|" for field in ("JobID", "State", "NodeList", "Comment", "tres-per-job", "RestartCnt")))  # fmt: skip
-        rows = [dict(zip(keys, line.split("|"), strict=False)) for line in text.splitlines()]
+        """Jobs since the last ``clear`` whose comment names ``rule``: dictionaries, oldest first."""
+        fields = {
+            "id": "JobID", "state": "State", "node": "NodeList", "comment": "Comment", "gres": "tres-per-job",
+            "memory": "MinMemory", "limit": "TimeLimit",
+        }  # fmt: skip
+        wanted = ",".join(f"{field}:|" for field in fields.values())
+        text = self.ask("squeue", "--states=all", "--sort=i", "--noheader", f"--Format={wanted}")
+        rows = [dict(zip(fields, line.split("|"), strict=False)) for line in text.splitlines()]
         return [row for row in rows if rule in row["comment"] and int(row["id"]) > self._cleared]
 
     def running(self, rule, n=1):

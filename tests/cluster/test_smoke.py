@@ -27,6 +27,8 @@ def test_a_run_through_slurm_survives_a_cancelled_job_and_gives_what_this_machin
         ("COMPLETED", "gres:gpu:1"),
     ]
     assert len(jobs) == 4, f"two baselines share a job, prepare is none: {jobs}"
+    (cheap,) = cluster.jobs("baseline")
+    assert (cheap["gres"], cheap["memory"], cheap["limit"]) == ("N/A", "16000M", "40:00")
     settings = there.record(training())["environment"]["settings"]
     assert settings["CUDA_VISIBLE_DEVICES"] in ("0", "1"), "the one that Slurm gave"
     baseline = there.record(training(model="markov"))["environment"]["settings"]

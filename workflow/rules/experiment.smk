@@ -65,6 +65,7 @@ use rule train as baseline with:
         machine=1,
         gpu=0,
         gpu_share=0,
+        cheap=1,
         runtime=60,
 
 
