@@ -48,7 +48,7 @@ def test_a_killed_run_that_is_started_again_trains_nothing_twice(cluster, workfl
     run.waits(LOG)
     run.process.kill()
     run.process.wait()
-    run.start(target=RECORD)
+    run.start("--slurm-keep-successful-logs", target=RECORD)
     cluster.running("rule_train", 2)
     jobs = run.folder / ".snakemake/slurm_logs/rule_train"
 
