@@ -1,7 +1,10 @@
 """A run on a cluster with accounting, which goes away."""
 
+import pytest
 from on_slurm import LOG, RECORD, TINY, training
 from slurm import until
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_accounting_that_goes_away_and_a_cancelled_job_end_no_run(accounting, workflow):

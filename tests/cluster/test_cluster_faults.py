@@ -1,7 +1,10 @@
 """What goes wrong on clusters, on a real Slurm: which job is hit and when is decided by the test, which holds the job's folder."""
 
+import pytest
 from on_slurm import LOG, RECORD, TINY, training
 from slurm import until
+
+pytestmark = pytest.mark.slow
 
 
 def but(**changes):

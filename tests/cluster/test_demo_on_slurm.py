@@ -1,7 +1,10 @@
 """The demo through the profile, held against the demo on this machine."""
 
+import pytest
 import yaml
 from on_slurm import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_demo_gives_the_ranks_and_tables_that_this_machine_gives(cluster, workflow):

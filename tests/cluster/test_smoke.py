@@ -1,7 +1,10 @@
 """The smallest comparison on a real Slurm without accounting, one of its jobs cancelled, held against the same on this machine."""
 
+import pytest
 from on_slurm import TINY, training
 from slurm import until
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_through_slurm_survives_a_cancelled_job_and_gives_what_this_machine_gives(
