@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python envs/install.py
 PEERS := rectools replay recbole
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all faults browser lint audit fuzz parity bench bench-peers lock image wheelhouse
+.PHONY: help setup demo report own page results compare plan check publish tune accept-tuning regression regression-selftest accept-golden equal test test-all test-cluster faults browser lint audit fuzz parity bench bench-peers lock image wheelhouse
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,7 @@ help:  ## this list
 	@echo "for fuzz: MINUTES;"
 	@echo "for bench-peers: DATA (folder of a prepared dataset), BUDGET_S (seconds for all of it)"
 
-setup: .venv/.setup$(if $(CUDA),-cuda)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too, OFFLINE=wheelhouse needs no network
+setup: .venv/.setup$(if $(CUDA),-cuda) $(if $(SLURM),.venv/.setup-slurm)  ## create .venv with the pinned dependencies; CUDA=1 builds the kernels too, SLURM=1 for a cluster, OFFLINE=wheelhouse needs no network
 
 .venv/.setup: export TORCH_INDEX := $(TORCH_INDEX)
 .venv/.setup: pyproject.toml envs/lock.txt
@@ -54,6 +54,11 @@ wheelhouse:  ## what a machine without network lacks, as wheels under 60 MB: OUT
 .venv/.setup-cuda: .venv/.setup
 	$(INSTALL) cuda kernels
 	$(BIN)/python -m seqbench selfcheck
+	@touch $@
+
+.venv/.setup-slurm: .venv/.setup
+	@echo "setup: Snakemake's plugin for Slurm"
+	@$(INSTALL) slurm
 	@touch $@
 
 demo: setup  ## the whole comparison on small synthetic data: CPU, minutes, no data downloaded
@@ -123,6 +128,7 @@ accept-tuning: setup  ## write the winners into config/tuned.yaml, publish the t
 
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+APART := --ignore=tests/browser --ignore=tests/cluster
 
 .venv/.setup-browser: .venv/.setup
 	@echo "setup: Playwright and axe-core, for the tests of the page"
@@ -130,16 +136,27 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 	@touch $@
 
 test: setup  ## the fast tests: minutes; the slow ones, marked so, are for test-all
-	$(PYTEST) -m "not slow" --ignore=tests/browser
+	$(PYTEST) -m "not slow" $(APART)
 
 test-all: setup .venv/.setup-test  ## all tests that this machine can run
-	$(PYTEST) --ignore=tests/browser
+	$(PYTEST) $(APART)
 
 faults: setup  ## kills at random moments of every stage against a run that nobody killed, an hour and more; FAULTS_KILLS= (300), FAULTS_SEED= (0)
 	$(BIN)/python tests/faults/kills.py --kills $(or $(FAULTS_KILLS),300) --seed $(or $(FAULTS_SEED),0) --out results/faults
 
 browser: setup .venv/.setup-browser  ## the page in the Chromium of this machine; SEQBENCH_BROWSER names another one, SEQBENCH_NO_SKIP=1 wants one
 	$(PYTEST) tests/browser
+
+# In a folder of its own: Snakemake loads every plugin that it finds, at each start, and this one loads pandas.
+.venv/.setup-cluster: .venv/.setup
+	@echo "setup: Snakemake's plugin for Slurm, for the tests"
+	@$(INSTALL) --into .venv/cluster slurm
+	@touch $@
+
+# apt installs what is missing, where it can; elsewhere the tests are skipped and say why.
+test-cluster: setup .venv/.setup-cluster  ## a real Slurm of two pretended nodes on this machine, as root on Debian or Ubuntu: 25 minutes; ONLY=smoke: 4, SEQBENCH_NO_SKIP=1 wants one
+	@$(BIN)/python tests/cluster/slurm.py
+	$(BIN)/python -m pytest -v --durations=0 tests/cluster$(if $(ONLY),/test_$(ONLY).py)
 
 parity: setup .venv-peers/recbole.made  ## our splits, scores, losses and metrics against RecBole's, in its own environment
 	@test -e .venv-peers/recbole.made || { echo "parity: RecBole's environment could not be made (see above); nothing was compared"; exit 1; }

@@ -1,5 +1,7 @@
 """Install groups of the lock into the interpreter that runs this: ``python envs/install.py GROUP...``; their names: pins.py.
 
+``--into FOLDER`` installs there, and of each group only what it names: what that needs is expected elsewhere.
+
 Every file is held against the lock's hashes, but torch: TORCH_INDEX names the index of packages that its build is taken from.
 It comes after what it needs, so that nothing else comes along but CUDA's libraries. Standard library only.
 """
@@ -8,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from pins import lines, pins
 
@@ -18,10 +21,10 @@ FROM_SOURCE = ["--no-binary=:all:", "--no-cache-dir"]
 FORCED = {"MAMBA_FORCE_BUILD": "TRUE", "CAUSAL_CONV1D_FORCE_BUILD": "TRUE"}
 
 
-def from_lock(*groups: str, options: tuple[str, ...] | list[str] = ()) -> None:
+def from_lock(*groups: str, options: Sequence[str] = (), alone: bool = False) -> None:
     """Install groups with their hashes; what is built is built by what is installed, so that this was held against the lock too."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write(lines(*groups))
+        file.write(lines(*groups, alone=alone))
         file.flush()
         command = ["--no-deps", "--require-hashes", "--no-build-isolation", *options]
         _run([*PIP, *command, "--requirement", file.name])
@@ -37,6 +40,8 @@ def _run(command: list[str]) -> None:
 def main() -> None:
     """Install what the command line names."""
     groups = sys.argv[1:]
+    if groups[0] == "--into":
+        return from_lock(*groups[2:], options=["--upgrade", "--target", groups[1]], alone=True)
     from_lock("build")
     from_lock(*(group for group in groups if group != "kernels"))
     if "torch" in groups:

@@ -63,15 +63,16 @@ def needed(requirements: list[str]) -> Iterator[str]:
     return (name for name in lock if name in found)
 
 
-def lines(*groups: str) -> str:
-    """The lock's lines of groups with all that they need, for ``pip install --no-deps --require-hashes``."""
+def lines(*groups: str, alone: bool = False) -> str:
+    """The lock's lines of groups, with all that they need unless ``alone``, for ``pip install --no-deps --require-hashes``."""
     requirements = [pin for group in groups for pin in pins(group)]
     lock = locked()
     for name, version in versions(requirements).items():
         there = versions([lock.get(name, "")]).get(name)
         if name != "torch" and there != version:
             sys.exit(f"error: pyproject.toml asks for {name}=={version}, envs/lock.txt holds {there or 'none'}; run make lock")  # fmt: skip
-    return "".join(lock[name] for name in needed(requirements))
+    names = versions(requirements) if alone else needed(requirements)
+    return "".join(lock[name] for name in names)
 
 
 def marked() -> str:

@@ -23,6 +23,7 @@ REFUSED = "error: "  # how a command of ours begins the line that says what to m
 _JOBS = {
     "prepare": ("data", r"results/data/([^/]+)/"),
     "train": ("training", r"results/runs/(.+)/record\.json"),
+    "baseline": ("baseline", r"results/runs/(.+)/record\.json"),
     "measure": ("measurement", r"results/runs/(.+)/[^/]+/record\.json"),
     "tune_model": ("study", r"results/tune/(.+)/study\.json"),
 }

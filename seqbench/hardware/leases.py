@@ -34,6 +34,10 @@ DECIDES = "nothing"
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
 WHOLE = 100  # per cent of a GPU
+ORDER, BY_BUS = (
+    "CUDA_DEVICE_ORDER",
+    "PCI_BUS_ID",
+)  # as NVML and Slurm count; CUDA's own order is by speed
 ASKED_SHARE = "SEQBENCH_ASKED_GPU_SHARE"  # variable: per cent of a GPU that a training asks for
 ALLOW_CPU, NEEDS_GPU = "SEQBENCH_ALLOW_CPU", "SEQBENCH_NEEDS_GPU"  # variables: 1 or 0
 FOLDER = "SEQBENCH_LEASES"  # variable: where the locks lie
@@ -43,11 +47,18 @@ HELD = (
 
 
 @contextmanager
-def lease(kind: str) -> Iterator[dict[str, str]]:
-    """The machine, then one GPU, whole or a share of it; yields the environment variables of workers that run inside."""
+def lease(kind: str, gpu: bool = True) -> Iterator[dict[str, str]]:
+    """The machine, then one GPU, whole or a share of it; yields the environment variables of workers that run inside.
+
+    gpu: False hides all of them from work that needs none.
+    """
     share = WHOLE if kind == EXCLUSIVE else int(os.environ.get(ASKED_SHARE) or WHOLE)
-    with machine_lease(kind) as machine, device_lease(share) as visible:
-        yield {**machine, **visible}
+    with machine_lease(kind) as machine:
+        if gpu:
+            with device_lease(share) as visible:
+                yield {**machine, **visible}
+        else:
+            yield {**machine, **({"CUDA_VISIBLE_DEVICES": ""} if gpu_devices() else {})}
 
 
 @contextmanager
@@ -275,11 +286,12 @@ def _unusable(path: Path, error: OSError) -> UserError:
 def device_lease(share: int = WHOLE) -> Iterator[dict[str, str]]:
     """Environment that shows a worker one GPU, of which it holds ``share`` per cent across all runs on this machine.
 
-    Nothing to lease without a GPU, or where CUDA_VISIBLE_DEVICES is set already (a cluster sets it).
+    Nothing to lease without a GPU, or where CUDA_VISIBLE_DEVICES is set already: a cluster sets it, and counts by bus.
     """
     choices = device_choices()
     if not choices:
-        yield {}
+        inherited = "CUDA_VISIBLE_DEVICES" in os.environ and ORDER not in os.environ
+        yield {ORDER: BY_BUS} if inherited else {}
         return
     begun, said = time.monotonic(), False
     with ExitStack() as mine:
@@ -337,8 +349,7 @@ def device_choices() -> list[dict[str, str]]:
         return []
     # Counted by bus, as NVML does: CUDA's own order is by speed.
     return [
-        {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-        for index in range(len(gpu_devices()))
+        {"CUDA_VISIBLE_DEVICES": str(index), ORDER: BY_BUS} for index in range(len(gpu_devices()))
     ]
 
 

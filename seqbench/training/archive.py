@@ -207,7 +207,9 @@ def _entries(folder: Path, said: Path) -> list[Entry]:
     found = (p for part in FOLDERS for p in (folder / part).rglob("record.json"))
     paths = sorted(p.parent.relative_to(folder).as_posix() for p in found)
     if not paths:
-        raise UserError(f"{said}: holds no records; run `snakemake --until train measure` first")
+        raise UserError(
+            f"{said}: holds no records; run `snakemake --until train baseline measure` first"
+        )
     entries = []
     for path in paths:
         try:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import IO, Any
 
 from safetensors.numpy import save
 
+from ..config.model_files import MODELS, is_trainable
 from ..core import deadline, processes, provenance
 from ..core.errors import SEE_ABOVE, MachineError, UserError
 from ..core.jobs import TrainingJob
-from ..core.ownership import owned
-from ..core.records import data_of, discard, write_record
+from ..core.ownership import is_owned, owned
+from ..core.records import data_of, discard, matches, read_record, write_record
 from ..data import open_dataset
 from ..hardware.environment import environment
 from ..hardware.leases import (
@@ -61,7 +62,8 @@ def supervise(
     """Train in a worker process and return the status of its record, which exists in any case but those below.
 
     Waits for whoever writes into ``out``, for a shared lease of the machine and for a GPU; ``time_limit_s`` begins with
-    the worker.
+    the worker. What another made meanwhile is taken, if it is what is asked for: a job of a scheduler outlives the run that
+    asked for it, and the next run asks again.
 
     Raises:
         UserError: the worker refused its input; it has printed why.
@@ -73,7 +75,13 @@ def supervise(
         sys.executable, "-m", "seqbench", "train", "--job", job.to_json(),
         "--dataset", str(dataset), "--out", str(out), "--threads", str(threads),
     ]  # fmt: skip
-    with owned(out) as owner, lease(SHARED) as leased:
+    another = is_owned(out)
+    with ExitStack() as held:
+        owner = held.enter_context(owned(out))
+        if another and _is_made(job, dataset, out):
+            print(f"{job.path}: was made while this waited", file=sys.stderr)
+            return "ok"
+        leased = held.enter_context(lease(SHARED, gpu=is_trainable(MODELS / f"{job.model}.py")))
         deadline.check(job.path)
         discard(out)
         code = provenance.begun(lambda: provenance.training(job.model))
@@ -88,6 +96,15 @@ def supervise(
             with variables(leased):  # which GPU it was
                 record_failure(job, dataset, out, threads, end, code(), load())
     return end.status
+
+
+def _is_made(job: TrainingJob, dataset: Path, out: Path) -> bool:
+    """Whether the record in a folder is a finished one of this training."""
+    with suppress(UserError):
+        record, data = read_record(out), data_of(open_dataset(dataset).info)
+        asked = (job.to_dict(), provenance.training(job.model), [data["hash"]])
+        return record["status"] == "ok" and matches(record, *asked)
+    return False
 
 
 def watch(command: list[str], variables: dict[str, str], time_limit_s: float | None) -> End:

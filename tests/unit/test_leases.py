@@ -357,9 +357,23 @@ def test_a_leased_device_is_not_given_out_twice(folder, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with leases.device_lease() as first, leases.device_lease() as second:
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     with leases.device_lease() as visible:
-        assert visible == {}
+        assert visible == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, "a cluster counts by bus"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    with leases.device_lease() as visible:
+        assert visible == {}, "the user's own word"
+
+
+def test_work_without_a_gpu_sees_none_and_waits_for_none(folder, monkeypatch):
+    monkeypatch.setattr(leases, "gpu_devices", lambda: ["nvidia0"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with leases.device_lease(), leases.lease(SHARED, gpu=False) as visible:
+        assert visible["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.setattr(leases, "gpu_devices", list)
+    with leases.lease(SHARED, gpu=False) as visible:
+        assert "CUDA_VISIBLE_DEVICES" not in visible, "a record names only what was set"
 
 
 def test_a_lock_of_somebody_else_is_only_read(folder):

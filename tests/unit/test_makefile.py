@@ -37,7 +37,7 @@ def test_help_lists_every_target_in_one_column_and_every_variable():
 @pytest.mark.parametrize(("target", "chosen"), [("test", ' -m "not slow"'), ("test-all", "")])
 def test_the_slow_tests_run_under_a_target_of_their_own(target, chosen):
     (ran,) = re.findall(r" -m pytest -n 2 --dist loadfile(.*\n)", said("--dry-run", target))
-    assert ran == f"{chosen} --ignore=tests/browser\n"
+    assert ran == f"{chosen} --ignore=tests/browser --ignore=tests/cluster\n"
 
 
 @pytest.mark.parametrize("given", [(), ("A=results",), ("B=results",)])

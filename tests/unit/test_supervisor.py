@@ -1,5 +1,6 @@
 """The supervisor turns whatever happens to a worker into a record, and leaves nothing behind."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -51,6 +52,25 @@ def test_a_training_leaves_record_samples_and_weights(tiny, tmp_path):
     assert record["environment"]["threads"] == 1
     assert record["load"]["own_jobs_beside"] == {"start": 1, "end": 1}
     assert record["load"]["waited_s"] == 0
+
+
+def test_what_another_made_while_this_waited_is_not_made_again(monkeypatch, tmp_path, tiny, capsys):
+    """On a cluster a job outlives the run that asked for it, and the next run asks for the same."""
+    ask = (EXPERIMENT, tiny, tmp_path / "out", 1, 600.0)
+    assert supervisor.supervise(*ask) == "ok"
+    ran = []
+    monkeypatch.setattr(
+        supervisor, "watch", lambda *_: ran.append(1) or supervisor.End("oom", "as asked")
+    )
+    monkeypatch.setattr(supervisor, "is_owned", lambda _: True)
+    assert supervisor.supervise(*ask) == "ok" and not ran
+    assert "was made while this waited" in capsys.readouterr().err
+    other = dataclasses.replace(EXPERIMENT, seed=1)
+    assert supervisor.supervise(other, *ask[1:]) == "oom", (
+        "what another made is not what is asked for"
+    )
+    assert supervisor.supervise(*ask) == "oom", "what failed is tried again"
+    assert len(ran) == 2
 
 
 def test_a_worker_killed_by_the_system_is_out_of_memory(monkeypatch, tmp_path, tiny):

@@ -1,6 +1,8 @@
 """What Snakemake plans: job counts, cheap dry runs, and refusals before anything runs."""
 
+import importlib.util
 import json
+import re
 
 import pytest
 from flow import DEMO, copy_checkout, snakemake, write
@@ -10,7 +12,8 @@ pytestmark = pytest.mark.workflow
 
 def test_a_thousand_jobs_are_planned_without_torch(checkout, tmp_path):
     """Poisoned packages first on the path: importing one ends the dry run with their message."""
-    for name in ("torch", "pandas"):
+    plugin = importlib.util.find_spec("snakemake_executor_plugin_slurm")  # loads pandas itself
+    for name in ("torch",) if plugin else ("torch", "pandas"):
         poison = tmp_path / "poison" / name / "__init__.py"
         poison.parent.mkdir(parents=True)
         poison.write_text(f"raise SystemExit('poison: {name} was imported')")
@@ -27,7 +30,8 @@ def test_a_thousand_jobs_are_planned_without_torch(checkout, tmp_path):
         "all": 1,
         "prepare": 1,
         "grid": 1,
-        "train": 3 * (4 * 84 + 3),
+        "train": 3 * 4 * 84,
+        "baseline": 3 * 3,
         "measure": 3 + 2 * 8 + 5 + 4,
         "collect": 1,
         "render": 1,
@@ -39,7 +43,8 @@ def test_without_models_to_measure_nothing_is_measured(checkout, tmp_path):
     config = write(tmp_path / "c.yaml", {"measure": {"models": []}})
     result = snakemake(checkout, tmp_path / "run", "-n", "--configfile", DEMO, config)
     assert result.status == 0, result.text
-    assert "measure" not in result.jobs and result.jobs["train"] == 29
+    assert "measure" not in result.jobs
+    assert (result.jobs["train"], result.jobs["baseline"]) == (20, 9)
 
 
 @pytest.mark.parametrize(
@@ -171,3 +176,24 @@ def test_names_and_texts_may_hold_what_snakemake_and_shells_read_as_their_own(tm
     assert not [path for path in tmp_path.rglob("told")]
     again = snakemake(checkout, work, "-n", "--configfile", file, *wanted)
     assert "Nothing to be done" in again.text, again.text
+
+
+@pytest.mark.slow
+def test_the_profile_says_whether_jobs_take_a_gpu_and_baselines_never_do(checkout, tmp_path):
+    """The machine on which the run is started need not have what the nodes have."""
+    ask = [
+        "-n",
+        "--printshellcmds",
+        "report",
+        "--configfile",
+        DEMO,
+        "--set-resources",
+        "train:gpu=1",
+    ]
+    planned = snakemake(checkout, tmp_path / "run", *ask).text
+    asked = re.findall(r'"model":"(\w+)".* --gpu (\d) --gpu-share (\d+) ', planned)
+    shares = {model: (gpu, share) for model, gpu, share in asked}
+    assert {model for model, given in shares.items() if given == ("1", "100")} == {
+        "mamba4rec", "sasrec", "bert4rec", "gru4rec",
+    }  # fmt: skip
+    assert {shares[model] for model in ("popularity", "markov", "itemknn")} == {("0", "0")}

@@ -9,7 +9,7 @@ from seqbench.config import grid, order, sources
 from seqbench.core import display, jobs, processes, provenance
 from seqbench.core.checksums import sha256_of
 from seqbench.config.load import canonical, definition
-from seqbench.config.model_files import available_models
+from seqbench.config.model_files import available_models, is_trainable
 
 
 def literal(text):
@@ -25,9 +25,18 @@ STUDIES = {f"results/{s.path}": s for s in grid.studies(config, ROOT / "models")
 RECORDS = [Path("results", job.path) for job in GRID.trainings]
 RECORDS += [Path("results", path) for job in GRID.measurements for path in job.record_paths()]
 MEASURED = config["measure"]["models"]
-# Device files, as the driver makes them, unless somebody hides them; a profile may ask for one where there is none yet.
-HIDDEN = os.getenv("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
-GPU = int(any(Path(os.devnull).parent.glob("nvidia[0-9]*")) and not HIDDEN)
+
+
+def gpus():
+    """GPUs of a training: what the profile says of other machines; else whether this one has a device file that nobody hides."""
+    said = workflow.resource_settings.overwrite_resources.get("train", {}).get("gpu")
+    if said is not None:
+        return int(getattr(said, "value", said))
+    hidden = os.getenv("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
+    return int(any(Path(os.devnull).parent.glob("nvidia[0-9]*")) and not hidden)
+
+
+GPU = gpus()
 CONDA_ENV = f"{literal(str(ROOT))}/envs/conda.yaml"
 
 TABLES = [f"results/tables/{name}.{kind}" for name in display.TABLES for kind in ("parquet", "csv")]
@@ -55,6 +64,16 @@ shell.prefix(
     f" PYTHONPATH={literal(shlex.quote(str(ROOT)))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
     f" DATA_DIR={literal(shlex.quote(config['data_dir']))}; "
 )
+
+
+def one_of(names):
+    """A pattern of these names; of none, one that nothing matches."""
+    return "|".join(names) or "(?!)"
+
+
+AVAILABLE = available_models(ROOT / "models")
+TRAINED = one_of(m for m in AVAILABLE if is_trainable(ROOT / f"models/{m}.py"))
+BASELINES = one_of(m for m in AVAILABLE if not is_trainable(ROOT / f"models/{m}.py"))
 
 
 wildcard_constraints:

@@ -28,3 +28,8 @@ rule prepare:
     shell:
         "python -m seqbench prepare --name {wildcards.dataset:q} --definition {params.definition:q}"
         ' --data-dir "$DATA_DIR" --out results/data/{wildcards.dataset:q} 2>&1 | tee {log:q}'
+
+
+# On a cluster: where the run was started, because compute nodes often have no network.
+localrules:
+    prepare,

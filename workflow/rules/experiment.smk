@@ -16,7 +16,7 @@ rule grid:
         code=rendering_code(
             "seqbench/config/grid.py", "seqbench/config/load.py", "seqbench/core/jobs.py"
         ),
-        models=[rendering_code(f"models/{m}.py") for m in available_models(ROOT / "models")],
+        models=[rendering_code(f"models/{m}.py") for m in AVAILABLE],
     shell:
         "python -m seqbench grid --config {params.config:q} --out {output:q} 2>&1 | tee {log:q}"
 
@@ -32,6 +32,8 @@ rule train:
         "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.log",
     benchmark:
         "results/logs/train/{dataset}/{track}/{model}/L{seq_len}-s{seed}.jsonl"
+    wildcard_constraints:
+        model=TRAINED,
     priority: training_priority
     conda:
         CONDA_ENV
@@ -51,6 +53,20 @@ rule train:
         " --out $(dirname {output.record:q}) --threads {threads} --gpu {resources.gpu}"
         " --gpu-share {resources.gpu_share}"
         " --time-limit $(({resources.runtime} * 60 - 60)) 2>&1 | tee {log:q}"
+
+
+# Seconds each, without a GPU: on a cluster some of them share a job, whose way through the queue costs more than they do.
+use rule train as baseline with:
+    wildcard_constraints:
+        model=BASELINES,
+    group:
+        "cheap"
+    resources:
+        machine=1,
+        gpu=0,
+        gpu_share=0,
+        cheap=1,
+        runtime=60,
 
 
 if MEASURED:
