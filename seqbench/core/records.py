@@ -267,14 +267,17 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def packed(samples: Mapping[str, np.ndarray]) -> bytes:
-    """A small ``.npz`` whose bytes depend on the arrays only (``np.savez`` stores the time of writing)."""
+    """A small ``.npz`` whose bytes depend on the arrays only (``np.savez`` stores the time of writing).
+
+    Deflated: a tenth larger than by LZMA, and unpacked in a third of the time, which is most of what reading a record takes.
+    """
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(samples):
             array = io.BytesIO()
             np.lib.format.write_array(array, _narrowed(samples[name]), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, array.getvalue(), zipfile.ZIP_LZMA)
+            archive.writestr(entry, array.getvalue(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
