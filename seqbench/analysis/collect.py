@@ -99,7 +99,7 @@ def build(
     of_conditions = conditions.columns(compared, report["margin"], one_machine, processes)
     order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
-    growth, crossovers = scaling_rows.summarise(measured, order)
+    growth, crossovers = scaling_rows.summarise(measured, order, processes)
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
         **of_conditions,
