@@ -152,14 +152,16 @@ def _parser() -> argparse.ArgumentParser:
         "study", "dataset", "out", "threads", "gpu", "gpu-share", "time-limit")  # fmt: skip
     add("accept-tuning", _accept, "write the winners of all studies into config/tuned.yaml, publish the trials",
         "results", "tuned", "configfile", "readme")  # fmt: skip
-    add("collect", _collect, "read the grid's records into tidy tables", "grid", "results", "out")
-    add("report", _report, "render the tables into a report", "tables", "out")
+    add("collect", _collect, "read the grid's records into tidy tables",
+        "grid", "results", "out", "processes")  # fmt: skip
+    add("report", _report, "render the tables into a report", "tables", "out", "processes")
     add(
         "page",
         _page,
         "render the page of all records in a folder; nothing is trained",
         "records",
         "out",
+        "processes",
     )
     add("results", _results, "print the leaderboard of one view",
         "records?", "dataset-name", "length", "track", "seen", "machine")  # fmt: skip
@@ -204,6 +206,7 @@ _OPTIONS: dict[str, dict] = {
     "dataset": {**_PATH, "help": "folder of the prepared dataset"},
     "dataset?": {"type": place, "help": "prepared dataset; none for full-length batches"},
     "threads": {"type": count, "default": 1, "help": "CPU threads of the worker (default 1)"},
+    "processes": {"type": count, "default": min(8, os.cpu_count() or 1), "help": "processes side by side (default: the machine's cores, 8 at most)"},
     "gpu": {"type": int, "default": 0, "help": "GPUs that the job asks for: with 1, none is an error unless SEQBENCH_ALLOW_CPU=1 (default 0: what is there)"},
     "gpu-share": {"type": share, "default": 0, "help": "per cent of a GPU that each training holds, beside others (default 0: all of it)"},
     "time-limit": {"type": positive, "default": None, "help": "seconds until a training, a measuring job or a study is stopped"},
@@ -328,11 +331,17 @@ def _grid(a: argparse.Namespace) -> None:
     write_atomically(a.out, json.dumps(content, indent=1).encode() + b"\n")
 
 
+def _one_thread_each() -> None:
+    """Before NumPy is loaded: several processes compute side by side, so a product of matrices takes no more threads."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
 def _collect(a: argparse.Namespace) -> None:
+    _one_thread_each()
     from .analysis.collect import collect
 
     with owned(_writable(a.out)), holding(SHARED):
-        collect(a.grid, a.results, a.out)
+        collect(a.grid, a.results, a.out, a.processes)
 
 
 def _report(a: argparse.Namespace) -> None:
@@ -340,14 +349,15 @@ def _report(a: argparse.Namespace) -> None:
     from .report.page import render
 
     with owned(_writable(a.out)), holding(SHARED):
-        print(f"report: {render(read(a.tables), a.out)}", file=sys.stderr)
+        print(f"report: {render(read(a.tables), a.out, a.processes)}", file=sys.stderr)
 
 
 def _page(a: argparse.Namespace) -> None:
+    _one_thread_each()
     from .report.publish import page
 
     with owned(_writable(a.out)):
-        print(f"page: {page(a.records, a.out)}", file=sys.stderr)
+        print(f"page: {page(a.records, a.out, a.processes)}", file=sys.stderr)
 
 
 def _results(a: argparse.Namespace) -> None:

@@ -24,11 +24,11 @@ from . import (
     answers,
     budgets,
     claims,
+    conditions,
     costs,
     ladder,
     leaderboard,
     memory_lag,
-    probe_rows,
     protocols,
     published_values,
     repeats,
@@ -37,9 +37,8 @@ from . import (
     verdicts,
     warnings,
 )
-from .summary import summarise
 from .tables import Tables
-from .tidy import curve_rows, experiment_row
+from .tidy import experiment_row
 from .tidy_cost import efficiency_rows
 
 PUBLISHED = publications.published_values
@@ -63,8 +62,10 @@ MAKERS = {  # of tables from tables; those below read those above
 }
 
 
-def collect(grid_path: Path, results: Path, out: Path) -> None:
+def collect(grid_path: Path, results: Path, out: Path, processes: int = 1) -> None:
     """Read exactly the records that the grid names and write their tables into `out`.
+
+    processes: conditions that are computed at a time.
 
     Raises:
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
@@ -73,7 +74,8 @@ def collect(grid_path: Path, results: Path, out: Path) -> None:
     entries = store.load(grid, Path(results), store.check(grid, Path(results)))
     datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
-    write(build(entries, datasets, report, trials=tuning.trials(Path(results))), Path(out))
+    trials = tuning.trials(Path(results))
+    write(build(entries, datasets, report, trials=trials, processes=processes), Path(out))
 
 
 def build(
@@ -83,28 +85,27 @@ def build(
     one_machine: bool = True,
     pooled: Pool | None = None,
     trials: Iterable[dict[str, Any]] = (),
+    processes: int = 1,
 ) -> Tables:
     """Turn records into tables.
 
     report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the
-    records were chosen from, where several machines made them. trials: rows of `tuning.trials`.
+    records were chosen from, where several machines made them. trials: rows of `tuning.trials`. processes: as of `collect`.
     """
     store.check_datasets(entries, datasets)
     compared, rungs = store.of_one_code(entries), report.get("ladder", {})
     climbed = ladder.climb(compared, rungs)
     compared = [entry for entry in compared if entry.job["track"] not in rungs]
-    quality = summarise(compared, report["margin"], one_machine)
+    of_conditions = conditions.columns(compared, report["margin"], one_machine, processes)
     order = (report["focal_model"], *report["models"])
     measured = [entry for entry in compared if not entry.training]
-    growth, crossovers = scaling_rows.summarise(measured, order)
+    growth, crossovers = scaling_rows.summarise(measured, order, processes)
     rows = {
         "experiments": [experiment_row(entry) for entry in entries],
-        **quality,
+        **of_conditions,
         "efficiency": [r for e in measured for r in efficiency_rows(e, e.samples())],
-        "curves": [r for e in compared if e.training for r in curve_rows(e)],
         "scaling": growth,
         "crossovers": crossovers,
-        "probes": probe_rows.summarise(compared),
     }
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
     found = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.display import QUALITY_METRICS
 from ..core.errors import UserError
-from ..core.metrics import SEEN_ITEMS, SPLITS, qualities
+from ..core.metrics import SEEN_ITEMS, SPLITS, TIES, qualities
 from ..core.store import Entry
 from . import resampling
 from .tidy import effectiveness_rows
@@ -96,12 +96,22 @@ def groups(members: list[Entry], tidy: list[dict[str, Any]], one_machine: bool) 
             _same(members[0], entry, "evaluated users", users, len(samples["test/rank"]))
             by_split = {split: qualities(samples, split, QUALITY_METRICS) for split in SPLITS}
             tidy += effectiveness_rows(entry, by_split)
-            table = by_split["test"]
-            tables.append(np.column_stack([*table.values()]))
-        by_seed = np.stack([values.mean(axis=0) for values in tables])
-        found.append((seeds, list(table), by_seed, resampling.seed_means(tables)))
+            tables.append(by_split["test"])
+        found.append((seeds, list(tables[0]), *_means(tables)))
     resampled = resampling.resample([means for *_, means in found])
     return [Group(*own, draws) for (*own, _), draws in zip(found, resampled, strict=True)]
+
+
+def _means(tables: list[dict[Any, np.ndarray]]) -> tuple[np.ndarray, resampling.SeedMeans]:
+    """Means (S, K) of every seed, and those over seeds; where no seed has ties, both ways of counting them are worked out once."""
+    names = list(tables[0])
+    free = {seen for seen in SEEN_ITEMS if all(np.array_equal(*(t[seen, ties, m] for ties in TIES)) for t in tables for m in QUALITY_METRICS)}  # fmt: skip
+    kept = [n for n in names if n[0] not in free or n[1] == TIES[0]]
+    own = [kept.index(n if n in kept else (n[0], TIES[0], n[2])) for n in names]
+    stacked = [np.column_stack([table[name] for name in kept]) for table in tables]
+    found = resampling.seed_means(stacked)
+    columns = {name: getattr(found, name)[..., own] for name in ("users", "mean", "std", "seed_variance")}  # fmt: skip
+    return np.stack([values.mean(axis=0) for values in stacked])[:, own], replace(found, **columns)
 
 
 def _check_seeds(first: Entry, entry: Entry, one_machine: bool) -> None:

@@ -25,6 +25,7 @@ OPPOSITE = {"better": "worse", "worse": "better"}  # verdicts, read from the oth
 CHUNK = 2**18  # draws, or counts of them, that are worked on at once
 MOST_KEPT = 2**28  # bytes of counts that are kept for other models of the same users
 AT_ONCE = 16  # draws, where they are not
+TILE = 64  # users whose counts are numbers of double precision at once: for all draws they fit the second cache
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ def seed_means(per_seed: list[np.ndarray]) -> SeedMeans:
     if n_seeds == 1:
         return SeedMeans(users, mean, np.full_like(mean, np.nan), np.zeros_like(mean), 1)
     variance = means.var(axis=0, ddof=1)
-    squares = sum(
-        ((table - users - own + mean) ** 2).sum(axis=0)
-        for table, own in zip(per_seed, means, strict=True)
-    )
+    squares = np.zeros_like(mean)
+    for table, own in zip(per_seed, means, strict=True):
+        apart = table - users  # changed in place: tables are large
+        apart -= own - mean
+        squares += np.square(apart, out=apart).sum(axis=0)
     # The interaction of a two-way layout.
     by_users = squares / ((n_seeds - 1) * max(n_users - 1, 1)) / n_users
     return SeedMeans(users, mean, np.sqrt(variance), (variance - by_users) / n_seeds, n_seeds)
@@ -101,19 +103,20 @@ def resampled_user_means(
     Every column sees the same draws, so the difference of two columns is a paired resample. Counts that would not fit are
     not kept, and `AT_ONCE` draws made at a time.
     """
-    found = users.any(axis=1)  # most users have the item nowhere in a list, and add nothing
+    found = np.flatnonzero(
+        users.any(axis=1)
+    )  # most have the item nowhere in a list, and add nothing
+    values, own = _different(users[found].T.astype(np.float64))
     if users.shape[0] * n_resamples > MOST_KEPT:
         rng = np.random.default_rng(seed)
         drawn = _counted_draws(len(users), rng, n_resamples, AT_ONCE * len(users))
-        blocks = (part[:, found].T for part in drawn)
+        sums = np.hstack([values @ part[:, found].T.astype(np.float64) for part in drawn])
     else:
         counts, after = user_draws(len(users), seed, n_resamples)
-        counts, rng = counts[found], deepcopy(after)
-        chunk = max(1, CHUNK // max(1, len(counts)))
-        blocks = (counts[:, k : k + chunk] for k in range(0, n_resamples, chunk))
-    values, own = _different(users[found].T.astype(np.float64))
-    means = np.hstack([values @ block.astype(np.float64) for block in blocks])
-    return means[own].T / len(users), rng
+        rng, sums = deepcopy(after), np.zeros((len(values), n_resamples))
+        for k in range(0, len(found), TILE):
+            sums += values[:, k : k + TILE] @ counts[found[k : k + TILE]].astype(np.float64)
+    return sums[own].T / len(users), rng
 
 
 def _different(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

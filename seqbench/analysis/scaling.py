@@ -50,7 +50,7 @@ class Fit:
 def fit_power(x: np.ndarray, t: np.ndarray) -> Fit:
     """Least squares on relative errors for every row of t (B, P), positive, over the points x (P,).
 
-    For a given c the best a and b solve a linear problem; c is searched on ever finer grids.
+    For a given c the best a and b solve a linear problem; c is searched on ever finer grids. Rows that are all equal are fitted once.
 
     Raises:
         ValueError: fewer than FEWEST_POINTS different x.
@@ -58,6 +58,8 @@ def fit_power(x: np.ndarray, t: np.ndarray) -> Fit:
     x, t = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(t, dtype=float))
     if len(set(x)) < FEWEST_POINTS:
         raise ValueError(f"a curve with an offset needs {FEWEST_POINTS} points, got {len(set(x))}")
+    n_rows = len(t)
+    t = t[:1] if (t == t[0]).all() else t  # of what is counted
     grids, own = np.arange(LOWEST, HIGHEST + 1e-9, STEPS[0])[None], np.zeros(len(t), dtype=int)
     a, b, c = _best(x, t, grids, own)
     for wide, step in pairwise(STEPS):
@@ -65,7 +67,8 @@ def fit_power(x: np.ndarray, t: np.ndarray) -> Fit:
         grids = middles[:, None] + np.arange(-wide, wide + 1e-9, step)
         a, b, c = _best(x, t, np.clip(grids, LOWEST, HIGHEST), own)
     fit = Fit(a, b, c, np.zeros_like(t), float(x.max()))
-    return Fit(a, b, c, fit.at(x) / t - 1, fit.x_max)
+    found = (np.resize(v, (n_rows, *v.shape[1:])) for v in (a, b, c, fit.at(x) / t - 1))
+    return Fit(*found, fit.x_max)
 
 
 def _best(

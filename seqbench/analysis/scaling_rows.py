@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..config.model_files import in_order
 from ..core.display import fitted
+from ..core.processes import side_by_side
 from ..core.store import Entry
 from . import scaling
 from .tidy import identity
@@ -39,30 +41,37 @@ CONCLUSIVE_SHARE = 0.975  # share of resamples in which two curves cross, or do 
 
 
 def summarise(
-    entries: Iterable[Entry], models: Iterable[str]
+    entries: Iterable[Entry], models: Iterable[str], processes: int = 1
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return rows of scaling and of crossovers for every curve of full-length measurements.
 
-    models: in the order of every table; a pair names the earlier one first.
+    models: in the order of every table; a pair names the earlier one first. processes: curves at a time.
     """
-    growth, crossovers = [], []
-    for about, members in _curves(entries):
-        for phase, metric in fitted(about["device_kind"]):
-            where = {**about, "phase": phase, "metric": metric}
-            points, missing = _points(members, about["curve"], phase, metric, models)
-            resampled = scaling.resampled_medians(points) if points else {}
-            curves = {m: scaling.Curve(points[m], resampled[m]) for m in points}
-            for model in dict.fromkeys([*points, *missing]):
-                own, why = points.get(model, {}), "; ".join(missing.get(model, ())) or None
-                if len(own) >= 2 or why:
-                    row = {"n_points": len(own), "x_min": min(own, default=None), "x_max": max(own, default=None), "missing": why}  # fmt: skip
-                    row |= _growth(curves[model]) if len(own) >= 2 else {}
-                    growth.append({**where, "model": model, **dict.fromkeys(GROWTH), **row})
-            for pair in combinations(points, 2):
-                if row := _crossover(*(curves[model] for model in pair)):
-                    who = dict(zip(("model_a", "model_b"), pair, strict=True))
-                    ends = {f"cheaper_{end}": pair[row[f"ratio_{end}"] >= 1] for end in ("min", "max")}  # fmt: skip
-                    crossovers.append({**where, **who, **row, **ends})
+    of_curve = partial(_of_curve, models=tuple(models))
+    found = list(side_by_side(of_curve, list(_curves(entries)), processes))
+    return [row for rows, _ in found for row in rows], [row for _, rows in found for row in rows]
+
+
+def _of_curve(
+    curve: tuple[dict[str, Any], list[Entry]], models: Iterable[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    (about, members), growth, crossovers = curve, [], []
+    for phase, metric in fitted(about["device_kind"]):
+        where = {**about, "phase": phase, "metric": metric}
+        points, missing = _points(members, about["curve"], phase, metric, models)
+        resampled = scaling.resampled_medians(points) if points else {}
+        curves = {m: scaling.Curve(points[m], resampled[m]) for m in points}
+        for model in dict.fromkeys([*points, *missing]):
+            own, why = points.get(model, {}), "; ".join(missing.get(model, ())) or None
+            if len(own) >= 2 or why:
+                row = {"n_points": len(own), "x_min": min(own, default=None), "x_max": max(own, default=None), "missing": why}  # fmt: skip
+                row |= _growth(curves[model]) if len(own) >= 2 else {}
+                growth.append({**where, "model": model, **dict.fromkeys(GROWTH), **row})
+        for pair in combinations(points, 2):
+            if row := _crossover(*(curves[model] for model in pair)):
+                who = dict(zip(("model_a", "model_b"), pair, strict=True))
+                ends = {f"cheaper_{end}": pair[row[f"ratio_{end}"] >= 1] for end in ("min", "max")}  # fmt: skip
+                crossovers.append({**where, **who, **row, **ends})
     return growth, crossovers
 
 

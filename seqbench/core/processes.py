@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -134,3 +136,12 @@ def die_with_parent(parent: int | None = None, call: ctypes._CFuncPtr | None = N
         gone = starter is not None and _began(starter.pid) is None
     if gone:
         os._exit(1)
+
+
+def side_by_side(function: Callable, items: Sequence, processes: int) -> Iterator:
+    """Results of a function of a module, or `partial` of one, item by item, from so many processes that end with this one."""
+    if min(processes, len(items)) < 2:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(min(processes, len(items)), initializer=die_with_parent) as pool:
+        yield from pool.map(function, items)

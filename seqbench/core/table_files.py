@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv, parquet
 
 from .disk import write_atomically
 from .display import TABLES
@@ -37,8 +40,11 @@ def _files(
     frames: Mapping[str, pd.DataFrame], datasets: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, bytes]]:
     for name, frame in frames.items():
-        yield f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode()
-        yield f"{name}.parquet", frame.to_parquet(index=False)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        for kind, write_table in (("csv", csv.write_csv), ("parquet", parquet.write_table)):
+            content = io.BytesIO()
+            write_table(table, content)
+            yield f"{name}.{kind}", content.getvalue()
     for name, content in (("datasets", datasets), ("settings", settings)):
         yield f"{name}.json", json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
 

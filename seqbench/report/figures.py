@@ -5,7 +5,8 @@ Names and units come from the registry of quantities; every model keeps its colo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..analysis.tables import pick
 from ..analysis.verdicts import versus
 from ..core.display import PRIMARY_METRIC, QUANTITIES
 from . import figures_cost, style
-from .answer import warnings_of
+from .answer import DIMENSIONS, warnings_of
 from .figures_cost import first_track, groups
 from .format import condition, known, label, percent, short
 from .style import MUTED, PAPER, Drawing, Labels, even, label_ends, looks, named, panel
@@ -32,13 +33,32 @@ PROBES = {
     "history length": "interactions in the history",
     "popularity of the target": "interactions with the target item",
 }
+MOST_DRAWN, MOST_SAVED = (
+    48,
+    16,
+)  # figures of a kind; a saved one costs five times as much as one that the page alone shows
+NEAREST = ("track", "dataset", "length", "machine", "seen")  # chips, what decides first
 BASELINE = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
 
 
 def drawn(tables: Tables) -> Iterator[Drawing]:
-    """Every figure that the tables have data for, in the order of the page."""
+    """Every figure that the tables have data for, in the order of the page; of each kind so many are drawn and saved."""
+    default = pick(tables.frames["answers"], place="quality").to_dict("records")[:1]
+    wanted = {chip: row[column] for row in default for chip, column in DIMENSIONS.items() if column in row}  # fmt: skip
     for figure in FIGURES:
-        yield from figure(tables)
+        yield from limited(list(figure(tables)), wanted)
+
+
+def limited(drawings: Sequence[Drawing], wanted: Mapping[str, object]) -> Iterator[Drawing]:
+    """Figures of one kind as they come, of which `MOST_DRAWN` are drawn and `MOST_SAVED` saved: those nearest to the default view."""
+
+    def far(k: int) -> list[bool]:
+        key, view = drawings[k].key, {"seen": "kept", **wanted}
+        return [key.get(chip, view.get(chip)) != view.get(chip) for chip in NEAREST]
+
+    places = np.argsort(sorted(range(len(drawings)), key=far), kind="stable")
+    for place, one in zip(places, drawings, strict=True):
+        yield replace(one, shown=bool(place < MOST_DRAWN), files=bool(one.files and place < MOST_SAVED))  # fmt: skip
 
 
 def _time_unit(kind: str, seconds: float) -> tuple[float, str]:

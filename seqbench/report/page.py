@@ -31,10 +31,10 @@ SECTIONS = (
 LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen items", "machine": "Cost on"}  # fmt: skip
 
 
-def render(content: Tables, out: Path) -> Path:
-    """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page."""
+def render(content: Tables, out: Path, processes: int = 2) -> Path:
+    """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page. processes: figures at a time."""
     drawings, shown = drawn(content), views.tables(content)
-    pictures = style.pictures(drawings, out / "figures")
+    pictures = style.pictures(drawings, out / "figures", processes)
     for group in shown.values():
         for table in group:
             save(table, out / "tables")
@@ -70,6 +70,9 @@ def html(
     default = found[0] if found else None
     columns, parts = answer.columns_of(found), [section for section, *_ in SECTIONS]
 
+    scatters = [drawing for drawing in drawings if drawing.section == "answer" and drawing.shown]
+    bare = [(v, v.lacks or "left") for v in found if v.lacks or not any(map(v.is_of, (d.key for d in scatters)))]  # fmt: skip
+
     def shown_at_first(drawing: Drawing) -> bool:
         return default is not None and default.is_of(drawing.key)
 
@@ -101,13 +104,26 @@ def html(
         inner={"more": inner(shown.get("more", []))} if shown.get("more") else {},
         about_data=answer.about_data(content),
         sections=SECTIONS,
-        drawings={s: [d for d in drawings if d.section == s] for s in ("answer", *parts)},
+        drawings={
+            s: [d for d in drawings if d.section == s and d.shown] for s in ("answer", *parts)
+        },
+        bare=bare,
+        left={s: left(drawings, s) for s in parts},
         tables={section: shown.get(section, []) for section in parts},
         left_out=content.settings.get("left_out", []),
         links=links,
         style=_text("style.css"),
         script=_text("report.js"),
     )
+
+
+def left(drawings: list[Drawing], section: str) -> str:
+    """How many figures of a section are not drawn, in words; nothing where all are."""
+    own = [d.shown for d in drawings if d.section == section]
+    said = answer.literals()["capped"].format(
+        drawn=fmt.count(sum(own)), figures=fmt.count(len(own))
+    )
+    return "" if all(own) else said
 
 
 def inner(tables: list[Table]) -> list[tuple[str, str]]:

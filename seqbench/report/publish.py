@@ -153,13 +153,15 @@ def _save(
         write_atomically(folder / f"{name}.csv", text)
 
 
-def page(folder: Path, out: Path) -> Path:
+def page(folder: Path, out: Path, processes: int = 2) -> Path:
     """Render the page of all records in a folder, published or of one's own, and return its path; nothing is trained.
+
+    processes: conditions, and figures, that are worked on at a time.
 
     Raises:
         UserError: no record is there, or the records of a machine differ in what must be equal.
     """
-    return render(_of_records(Path(folder)), out)
+    return render(_of_records(Path(folder), processes), out, processes)
 
 
 def tables_of(folder: Path) -> Tables:
@@ -174,20 +176,21 @@ def tables_of(folder: Path) -> Tables:
     return _of_records(folder)
 
 
-def _of_records(folder: Path) -> Tables:
+def _of_records(folder: Path, processes: int = 1) -> Tables:
     machines = _machines(folder) if folder.is_dir() else {}
     if not machines:
         raise UserError(f"{folder}: holds no records; name results, or results/reference")
-    return _pooled(machines)
+    return _pooled(machines, processes)
 
 
-def _pooled(machines: dict[str, list[Entry]]) -> Tables:
+def _pooled(machines: dict[str, list[Entry]], processes: int = 1) -> Tables:
     """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
     found = pool.pool(machines, facts, list(shipped.chosen()), shipped.defaults())
     trials = [row for entries in machines.values() for row in tuning.trials(entries[0].results)]
     content = collect.build(
-        found.entries, found.datasets, shipped.report(), one_machine=False, pooled=found, trials=trials
+        found.entries, found.datasets, shipped.report(), one_machine=False, pooled=found, trials=trials,
+        processes=processes,
     )  # fmt: skip
     content.settings["left_out"] = found.left_out
     return content

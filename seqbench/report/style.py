@@ -10,9 +10,8 @@ import pickle
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -32,7 +31,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from ..config.model_files import shown
 from ..core.disk import write_atomically
 from ..core.errors import UserError
-from ..core.processes import die_with_parent
+from ..core.processes import side_by_side
 from .format import short
 
 INK, PAPER, MUTED = "#000000", "#ffffff", "#808080"
@@ -53,6 +52,7 @@ class Drawing:
 
     section: of the page. key: what it shows, as the page's chips name it (`dataset`, `length`, `track`, `seen`, `machine`).
     draw: makes the figure, here or in another process. data: exactly what is drawn. files: whether it is saved to take along.
+    shown: whether it is drawn at all.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Drawing:
     draw: Callable[[], Figure]
     data: pd.DataFrame
     files: bool = True
+    shown: bool = True
 
 
 def looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -234,19 +235,20 @@ def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None
     write_atomically(folder / f"{drawing.name}.csv", data, flush=False)
 
 
-def pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> dict[str, str]:
-    """Figures as elements of the page, by name, made in processes of their own; with a folder their files are written there too.
+def pictures(drawings: Sequence[Drawing], folder: Path | None = None, processes: int = 2) -> dict[str, str]:  # fmt: skip
+    """Figures that are drawn as elements of the page, by name, made in processes; with a folder their files are written there too.
 
     Raises:
         UserError: a figure cannot be sent to a process.
     """
+    drawings = [drawing for drawing in drawings if drawing.shown]
     for drawing in drawings:
         try:
             pickle.dumps(drawing)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UserError(f"figure {drawing.name}: {error}; `draw` must be a function of a module, or functools.partial of one") from None  # fmt: skip
-    with ProcessPoolExecutor(2, initializer=die_with_parent) as pool:
-        return dict(zip((d.name for d in drawings), pool.map(_picture, drawings, [folder] * len(drawings)), strict=True))  # fmt: skip
+    made = side_by_side(partial(_picture, folder=folder), drawings, processes)
+    return dict(zip((drawing.name for drawing in drawings), made, strict=True))
 
 
 def _picture(drawing: Drawing, folder: Path | None) -> str:

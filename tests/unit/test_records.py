@@ -1,6 +1,8 @@
 """Records are complete or absent, checked when written and when read."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -197,6 +199,25 @@ def test_whole_numbers_take_the_least_room_and_come_back_as_they_were(tmp_path):
     assert all(np.array_equal(found[k], v) and found[k].dtype == v.dtype for k, v in values.items())
     with np.load(tmp_path / "samples.npz") as stored:
         assert [stored[k].dtype.itemsize for k in "abcd"] == [1, 4, 8, 8]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_samples_are_what_numpy_reads_however_they_were_compressed(method):
+    """Older records hold LZMA."""
+    values = {"rank": np.arange(300, dtype=np.uint16), "loss": np.zeros((0,)), "s": np.asfortranarray(np.ones((2, 3)))}  # fmt: skip
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, array in values.items():
+            file = io.BytesIO()
+            np.save(file, array)
+            archive.writestr(f"{name}.npy", file.getvalue())
+    found = records.unpacked(buffer.getvalue())
+    with np.load(io.BytesIO(buffer.getvalue())) as stored:
+        assert [*found] == stored.files
+        for name in found:
+            assert np.array_equal(found._stored[name], stored[name]), name
+            assert found._stored[name].dtype == stored[name].dtype
+            assert found._stored[name].flags.writeable
 
 
 def test_a_curve_becomes_columns():

@@ -67,11 +67,14 @@ def drawn_apart(users, n_resamples):
 
 
 @pytest.mark.parametrize(
-    ("chunk", "kept"), [(51, True), (7 * 51, True), (2**18, True), (51, False)]
+    ("chunk", "tile", "kept"), [(51, 1, True), (7 * 51, 4, True), (2**18, 64, True), (51, 4, False)]
 )
-def test_shared_draws_are_those_that_each_table_would_draw_for_itself(monkeypatch, chunk, kept):
+def test_shared_draws_are_those_that_each_table_would_draw_for_itself(
+    monkeypatch, chunk, tile, kept
+):
     """Two conditions with the same number of users, one after the other, users without a hit among them."""
     monkeypatch.setattr(resampling, "CHUNK", chunk)
+    monkeypatch.setattr(resampling, "TILE", tile)
     if not kept:  # as of a million users
         monkeypatch.setattr(resampling, "MOST_KEPT", 51 * 30 - 1)
     resampling.user_draws.cache_clear()

@@ -12,7 +12,7 @@ rule collect:
         "results/logs/collect.log",
     conda:
         CONDA_ENV
-    threads: 1
+    threads: 8 # processes, of as many cores as Snakemake was given
     resources:
         machine=1,
     params:
@@ -25,7 +25,7 @@ rule collect:
         renewals=integrity.renewals(VERIFIED),
     shell:
         "python -m seqbench collect --grid {input.grid:q} --results results --out results/tables"
-        " 2>&1 | tee {log:q}"
+        " --processes {threads} 2>&1 | tee {log:q}"
 
 
 rule render:
@@ -56,14 +56,15 @@ rule render:
         "results/logs/report.log",
     conda:
         CONDA_ENV
-    threads: 1
+    threads: 8 # processes, of as many cores as Snakemake was given
     resources:
         machine=1,
     params:
         code=rendering_code("seqbench/report/page.py"),
         texts=text_of(*glob(f"{ROOT}/report/template/*")),
     shell:
-        "python -m seqbench report --tables results/tables --out report 2>&1 | tee {log:q}"
+        "python -m seqbench report --tables results/tables --out report"
+        " --processes {threads} 2>&1 | tee {log:q}"
 
 
 # Without outputs: both run whenever they are asked for.
