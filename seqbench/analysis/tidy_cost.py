@@ -108,10 +108,15 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
     """What was counted, and with the times what share of the device's measured ceilings it makes.
 
     On a dataset batches differ: a step's FLOPs and bytes are taken to be those of the counted one per target.
+    A CPU infers in fp32 whatever the precision.
     """
     found: Samples = {}
-    limits = entry.values.get("ceilings") or {}
+    ceilings = entry.values.get("ceilings") or {}
+    on_cpu = entry.environment["device_kind"] == "cpu"
     for phase, counts in (entry.values.get("counts") or {}).items():
+        limits = dict(ceilings)
+        if phase == "inference" and on_cpu and "fp32_flop_per_s" in limits:
+            limits["product_flop_per_s"] = limits["fp32_flop_per_s"]
         for key in COUNTED:
             if key not in BACKWARDS.get(phase, ()):
                 found[f"{phase}/{key}"] = np.array(counts[key])
@@ -121,7 +126,7 @@ def _counted(entry: Entry, samples: Samples) -> Samples:
             continue
         size = samples["train/targets"] / counts["targets"] if phase == "train" else 1.0
         found[f"{phase}/flop_per_s"] = counts["flops"] * size / seconds
-        if limits:
+        if ceilings:
             product, copy = limits["product_flop_per_s"], limits["copy_bytes_per_s"]
             found[f"{phase}/share_of_product"] = found[f"{phase}/flop_per_s"] / product
             found[f"{phase}/share_of_copy"] = counts["moved_bytes"] * size / seconds / copy

@@ -58,9 +58,7 @@ class Training:
     # all-positions: a loss at every position of a window (masked ones for BERT4Rec); prefix: every prefix of a history
     # is a sample with the loss at its last position, as in RecBole
     objective: str = "all-positions"
-    precision: str = (
-        "fp32"  # fp32 | tf32 | bf16 | mixed: arithmetic of training, and of scoring's hidden layers
-    )
+    precision: str = "fp32"  # fp32 | tf32 | bf16 | mixed: arithmetic of training; on a GPU of scoring's hidden layers too
     targets_per_step: int = 2048  # of these per optimiser step
     # predictions: expected terms of the loss, so a model that masks reads more positions for them; targets: every target of
     # a window, predicted or not. Under objective prefix a target is a prefix, RecBole's unit of a batch.

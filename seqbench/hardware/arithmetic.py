@@ -18,7 +18,8 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
     bf16 is PyTorch's autocast on a GPU; mixed has the products of loss, feed-forward and projections in
     bfloat16 and all else in float32, and is what bf16 means on a CPU too. Weights, sums and the loss
-    stay in float32. tf32 stays on afterwards, because the backward pass must compute alike.
+    stay in float32. Where nothing is trained a CPU computes both in fp32, whose kernels are faster there.
+    tf32 stays on afterwards, because the backward pass must compute alike.
 
     Raises:
         UserError: tf32 on a device that does not have it.
@@ -28,10 +29,12 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
             "precision tf32: this PyTorch sees no NVIDIA GPU of capability 8.0 or newer"
         )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    autocast = precision == "bf16" and device.type != "cpu"
+    on_cpu = device.type == "cpu"
+    autocast = precision == "bf16" and not on_cpu
+    half = precision in ("bf16", "mixed") and (torch.is_grad_enabled() or not on_cpu)
     with (
         torch.autocast(device.type, torch.bfloat16, enabled=autocast),
-        models.half_products(precision in ("bf16", "mixed") and not autocast),
+        models.half_products(half and not autocast),
     ):
         yield
 

@@ -103,6 +103,8 @@ def test_arithmetic_declares_what_is_computed(precision):
         assert (a @ a).dtype == torch.float32
         assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.equal(_kernels.linear(a, a), exact)
+    with torch.inference_mode(), arithmetic(precision, torch.device("cpu")):
+        assert torch.equal(_kernels.linear(a, a), exact), "a CPU ranks in fp32"
 
 
 @pytest.mark.filterwarnings("ignore:User provided device_type")

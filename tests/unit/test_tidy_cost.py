@@ -67,6 +67,19 @@ def test_a_step_is_held_against_the_roofline_of_its_own_counts(entry):
     assert ("train", "share_of_roofline") not in rows(entry)
 
 
+def test_a_cpu_infers_in_fp32_and_is_held_against_that_ceiling(entry):
+    """Whatever the precision of training is."""
+    timed = {"inference__batch_s": np.full((3, 5), 0.5)}
+    before = rows(entry, **timed)
+    entry.values["ceilings"] |= {"product_flop_per_s": 1.8e11, "fp32_flop_per_s": 9e10}
+    after = rows(entry, **timed)
+    for metric in ("share_of_product", "share_of_roofline"):
+        assert after["inference", metric]["median"] == before["inference", metric]["median"]
+    assert after["train", "share_of_product"]["median"] == pytest.approx(
+        before["train", "share_of_product"]["median"] / 2
+    )
+
+
 def test_rounds_are_those_that_were_taken(entry):
     assert entry.job["rounds"] == 3
     assert rows(entry)["train", "step_s"]["rounds"] == 3
