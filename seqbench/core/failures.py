@@ -15,7 +15,7 @@ from .errors import SEE_ABOVE
 
 DECIDES = "nothing"
 
-EVENT = "job_error"  # of Snakemake's own log
+EVENT, FINISHED = "job_error", "job_finished"  # of Snakemake's own log
 LOCKED = "LockException"  # a class of Snakemake's, whose name its log shows
 SHOWN = 20
 REFUSED = "error: "  # how a command of ours begins the line that says what to mend
@@ -33,14 +33,17 @@ class Failures(logging.Handler):
     """Keeps what Snakemake logs of jobs that failed; ``lines`` says it in full."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.INFO)
         self.jobs: dict[str, tuple[str, list[str], list[str]]] = {}
         self.refused = False  # the folder is locked
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one failure: rule, outputs and logs of its job."""
-        self.refused |= LOCKED in str(record.msg)
-        if is_failure(record):
+        """Keep one failure: rule, outputs and logs of its job; a job that ends well when it is tried again is none."""
+        if record.levelno >= logging.ERROR:
+            self.refused |= LOCKED in str(record.msg)
+        if _event(record) == FINISHED:
+            self.jobs.pop(str(record.job_id), None)
+        elif is_failure(record):
             said = (record.rule_name, _files(record, "output"), _files(record, "log"))
             self.jobs[str(getattr(record, "jobid", record.msg))] = said
 
@@ -57,8 +60,12 @@ class Failures(logging.Handler):
 
 def is_failure(record: logging.LogRecord) -> bool:
     """Whether Snakemake logs a job that failed."""
+    return _event(record) == EVENT and hasattr(record, "rule_name")
+
+
+def _event(record: logging.LogRecord) -> str | None:
     event = getattr(record, "event", None)
-    return getattr(event, "value", event) == EVENT and hasattr(record, "rule_name")
+    return getattr(event, "value", event)
 
 
 def reason(record: logging.LogRecord) -> str:

@@ -56,7 +56,7 @@ SlurmctldTimeout=30
 SlurmdTimeout={lost_after}
 KillWait=5
 OverTimeLimit=10
-MinJobAge=300
+MinJobAge=86400
 GresTypes=gpu
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=8 RealMemory=64000 Gres=gpu:2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=8 RealMemory=64000 Gres=gpu:2

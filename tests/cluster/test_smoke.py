@@ -19,7 +19,8 @@ def test_a_run_through_slurm_survives_a_cancelled_job_and_gives_what_this_machin
     cluster.ask("scancel", job["id"])
     until(lambda: len(cluster.jobs("rule_train")) == 2, "the cancelled job comes again")
     there.release()
-    there.ends_well()
+    said = there.ends_well()
+    assert "failed:" not in said, "a job that came again has not failed"
     here.ends_well()
 
     assert there.equals(here) == 3

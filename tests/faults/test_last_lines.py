@@ -50,6 +50,15 @@ def test_each_failure_is_one_line_with_its_reason_data_first(logged, tmp_path):
     assert "run the same command again" in kept.lines()[-1]
 
 
+def test_a_job_that_ends_well_when_it_is_tried_again_has_not_failed(logged):
+    kept, job = logged
+    for number in (1, 2):
+        job(number, "train", JOBS["train"][0], "nowhere")
+    event = types.SimpleNamespace(value=failures.FINISHED)
+    kept.handle(logging.makeLogRecord({"levelno": logging.INFO, "event": event, "job_id": 1}))
+    assert list(kept.jobs) == ["2"]
+
+
 def test_without_a_word_of_ours_the_last_line_of_the_log_is_told(logged, tmp_path):
     kept, job = logged
     (tmp_path / "a.log").write_text("Traceback\nValueError: odd\n\n")
