@@ -71,7 +71,7 @@ def collect(grid_path: Path, results: Path, out: Path, processes: int = 1) -> No
         UserError: a record is missing, damaged or made with other settings, or records cannot be averaged.
     """
     grid = store.read_grid(grid_path)
-    entries = store.load(grid, Path(results), store.check(grid, Path(results)))
+    entries = store.load(grid, Path(results), store.check(grid, Path(results), processes))
     datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
     trials = tuning.trials(Path(results))

@@ -28,6 +28,7 @@ ASKED_BY = (
     "SEQBENCH_ASKED_BY"  # variable: the process that asked for the work of those who inherit it
 )
 _PR_SET_PDEATHSIG = 1
+MOST_SENT = 500  # messages to processes; of more items several go together
 _LOOK_EVERY_S = 0.5  # where the kernel does not tell of an end
 
 
@@ -139,9 +140,13 @@ def die_with_parent(parent: int | None = None, call: ctypes._CFuncPtr | None = N
 
 
 def side_by_side(function: Callable, items: Sequence, processes: int) -> Iterator:
-    """Results of a function of a module, or `partial` of one, item by item, from so many processes that end with this one."""
+    """Results of a function of a module, or `partial` of one, item by item, from so many processes that end with this one.
+
+    They begin at once, so the caller may do something else before it takes the results.
+    """
     if min(processes, len(items)) < 2:
-        yield from map(function, items)
-        return
-    with ProcessPoolExecutor(min(processes, len(items)), initializer=die_with_parent) as pool:
-        yield from pool.map(function, items)
+        return map(function, items)
+    pool = ProcessPoolExecutor(min(processes, len(items)), initializer=die_with_parent)
+    found = pool.map(function, items, chunksize=max(1, len(items) // MOST_SENT))
+    pool.shutdown(wait=False)  # its processes end after the last item
+    return found

@@ -25,6 +25,7 @@ from .disk import write_atomically
 from .errors import Damaged, UserError
 from .jobs import filled
 from .ownership import is_owned, owned
+from .processes import side_by_side
 
 DECIDES = "nothing"
 AGAIN = "run `make report` (or `snakemake --cores 8 report`)"
@@ -149,8 +150,10 @@ def _code_now(training: bool, model: str) -> str | None:
     return provenance.training(model) if training else provenance.measuring(model)
 
 
-def check(grid: Mapping[str, Any], results: Path) -> dict[str, dict[str, Any]]:
+def check(grid: Mapping[str, Any], results: Path, processes: int = 1) -> dict[str, dict[str, Any]]:
     """Compare every file that a grid's tables are made from, and the weights beside them, with its SHA-256.
+
+    processes: records that are read at a time.
 
     Returns:
         The records that are there, by path.
@@ -160,23 +163,26 @@ def check(grid: Mapping[str, Any], results: Path) -> dict[str, dict[str, Any]]:
     """
     paths = [job["path"] for job in grid["trainings"]]
     paths += [path for job in grid["measurements"] for path in job["records"]]
-    found: list[Damaged] = []
-    sound = {}
-    for path in paths:
-        folder = results / path
-        try:
-            if (folder / "record.json").exists():  # one that is missing is told by `load`
-                sound[path] = records.read_record(folder)
-                records.check_files(folder, sound[path])
-        except Damaged as error:
-            found.append(error)
+    looked = side_by_side(_checked, [results / path for path in paths], processes)
+    looked = dict(zip(paths, looked, strict=True))
+    found = [own for own in looked.values() if isinstance(own, tuple)]
     if found:
-        raise Damaged(
-            "; ".join(map(str, found)), *(file for error in found for file in error.files)
-        )
+        raise Damaged("; ".join(said for said, _ in found), *(f for _, own in found for f in own))
     for name in grid["datasets"]:
         _check_data(results / "data" / name, read_dataset(results, name))
-    return sound
+    return {path: own for path, own in looked.items() if own}
+
+
+def _checked(folder: Path) -> dict[str, Any] | tuple[str, tuple[Path, ...]] | None:
+    """The record of a folder, or what is damaged there with its files; None: no record, which is told by `load`."""
+    try:
+        if not (folder / "record.json").exists():
+            return None
+        record = records.read_record(folder)
+        records.check_files(folder, record)
+    except Damaged as error:
+        return str(error), error.files
+    return record
 
 
 def _check_data(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -44,7 +44,8 @@ def _files(
         for kind, write_table in (("csv", csv.write_csv), ("parquet", parquet.write_table)):
             content = io.BytesIO()
             write_table(table, content)
-            yield f"{name}.{kind}", content.getvalue()
+            # Without columns there is nothing to write; an empty file would look like a lost one.
+            yield f"{name}.{kind}", content.getvalue() or b"\n"
     for name, content in (("datasets", datasets), ("settings", settings)):
         yield f"{name}.json", json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
 

@@ -33,10 +33,7 @@ PROBES = {
     "history length": "interactions in the history",
     "popularity of the target": "interactions with the target item",
 }
-MOST_DRAWN, MOST_SAVED = (
-    48,
-    16,
-)  # figures of a kind; a saved one costs five times as much as one that the page alone shows
+MOST_DRAWN, MOST_SAVED = 48, 12  # figures of a kind; saving one takes five times what drawing takes
 NEAREST = ("track", "dataset", "length", "machine", "seen")  # chips, what decides first
 BASELINE = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
 

@@ -33,15 +33,16 @@ LEGENDS = {"dataset": "Data", "length": "L", "track": "Track", "seen": "Seen ite
 
 def render(content: Tables, out: Path, processes: int = 2) -> Path:
     """Write `index.html`, `figures/` and `tables/` into `out`; return the path of the page. processes: figures at a time."""
-    drawings, shown = drawn(content), views.tables(content)
-    pictures = style.pictures(drawings, out / "figures", processes)
+    drawings = drawn(content)
+    pictures = style.pictures(drawings, out / "figures", processes)  # goes on beside what follows
+    shown = views.tables(content)
     for group in shown.values():
         for table in group:
             save(table, out / "tables")
     for view in answer.views(content)[:1]:
         save(answer.leaderboard(view), out / "tables")
     page = out / "index.html"
-    write_atomically(page, html(content, drawings, pictures, shown, links=True), flush=False)
+    write_atomically(page, html(content, drawings, dict(pictures), shown, links=True), flush=False)
     return page
 
 

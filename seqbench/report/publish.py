@@ -126,7 +126,7 @@ def together(reference: Path, readme: Path | None = None) -> None:
 def _page(content: Tables, folder: Path) -> str | None:
     """Write the published page, one file, and the scatter of its default view; the latter's name, None if there is none."""
     drawings, default = drawn(content), next(iter(answer.views(content)), None)
-    page = html(content, drawings, style.pictures(drawings), views.tables(content))
+    page = html(content, drawings, dict(style.pictures(drawings)), views.tables(content))
     write_atomically(folder / "index.html", page)
     for kind in ("svg", "csv"):  # or that of an earlier run would stay
         (folder / f"scatter.{kind}").unlink(missing_ok=True)

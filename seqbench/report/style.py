@@ -9,7 +9,7 @@ import io
 import pickle
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -235,8 +235,8 @@ def save(drawing: Drawing, folder: Path, kinds: Iterable[str] = UNDATED) -> None
     write_atomically(folder / f"{drawing.name}.csv", data, flush=False)
 
 
-def pictures(drawings: Sequence[Drawing], folder: Path | None = None, processes: int = 2) -> dict[str, str]:  # fmt: skip
-    """Figures that are drawn as elements of the page, by name, made in processes; with a folder their files are written there too.
+def pictures(drawings: Sequence[Drawing], folder: Path | None = None, processes: int = 2) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """Names of figures that are drawn, and elements of the page, while processes make them; with a folder their files too.
 
     Raises:
         UserError: a figure cannot be sent to a process.
@@ -248,7 +248,7 @@ def pictures(drawings: Sequence[Drawing], folder: Path | None = None, processes:
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UserError(f"figure {drawing.name}: {error}; `draw` must be a function of a module, or functools.partial of one") from None  # fmt: skip
     made = side_by_side(partial(_picture, folder=folder), drawings, processes)
-    return dict(zip((drawing.name for drawing in drawings), made, strict=True))
+    return zip((drawing.name for drawing in drawings), made, strict=True)
 
 
 def _picture(drawing: Drawing, folder: Path | None) -> str:

@@ -16,6 +16,7 @@ from seqbench.core import provenance, records, store, yaml_files
 from seqbench.core.errors import UserError
 from seqbench.report import figures, page, style
 from seqbench.terminal.plan import plan
+from tools import many_records
 
 
 @pytest.fixture
@@ -70,6 +71,17 @@ def test_a_record_is_read_validated_and_unpacked_once(tmp_path, calls):
     collect.collect(path, tmp_path, tmp_path / "tables")
     n = len(trainings) + len(models)
     assert calls == {"read_record": n, "_problem": n, "read_samples": n}
+
+
+def test_many_records_are_valid_distinct_and_those_of_their_grid(tmp_path, monkeypatch):
+    monkeypatch.setattr(many_records, "DATASETS", ("ml-100k",))
+    monkeypatch.setattr(many_records, "LENGTHS", [50])
+    path, n = many_records.write(tmp_path, tracks=1, seeds=2)
+    wanted = store.read_grid(path)
+    entries = store.load(wanted, tmp_path, store.check(wanted, tmp_path))
+    assert len(entries) == n > 100
+    trained = [entry.record["samples"]["sha256"] for entry in entries if entry.training]
+    assert len(set(trained)) == len(trained) == 11  # four models with two seeds, three baselines
 
 
 def trainings_at(*lengths):
