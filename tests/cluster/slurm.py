@@ -21,6 +21,7 @@ from pathlib import Path
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server-core")
 COMMANDS = ("slurmctld", "slurmd", "squeue", "munged", "slurmdbd", "mariadbd", "mariadb-install-db")
 PLUGIN = Path(sys.prefix, "cluster")  # where `make test-cluster` puts Snakemake's plugin
+MARK = "SEQBENCH_PRETENDED_CLUSTER"  # variable of all that runs on it
 ETC = Path("/etc/slurm")
 FILES = ("slurm.conf", "slurmdbd.conf", "gres.conf")
 PATIENCE_S = 600  # ends a hang; no outcome depends on it
@@ -141,7 +142,7 @@ class Slurm:
 
     def __init__(self, folder, accounting=False):
         self.folder, self.accounting = Path(folder), accounting
-        self.variables = {"PATH": _path(), "PYTHONPATH": str(PLUGIN)}
+        self.variables = {"PATH": _path(), "PYTHONPATH": str(PLUGIN), MARK: str(self.folder)}
         self._daemons, self._cleared = {}, 0
 
     def __enter__(self):
@@ -327,6 +328,9 @@ class Slurm:
                 self.clear()
         for name in (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self._end(name)
+        for pid in _marked(self.folder):  # without cgroups Slurm loses who outlived a parent
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for name in FILES:
             if (ETC / name).is_symlink():
                 (ETC / name).unlink()
@@ -344,6 +348,14 @@ class Slurm:
                 ):
                     found.append(int(entry.name))
         return found
+
+
+def _marked(folder):
+    """Processes that a cluster's jobs left."""
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"{MARK}={folder}".encode() in entry.read_bytes().split(b"\0"):
+                yield int(entry.parent.name)
 
 
 def _below(pids):
