@@ -67,9 +67,7 @@ class Config:
     attention: str = "fused"  # fused, or naive: explicit L x L scores, as RecBole has it
     attn_dropout: float = 0.0  # on the probabilities of attention, whose training is then explicit
     gelu: str = "fused"  # fused, or unfused: in RecBole's five steps
-    norm_first: bool = (
-        False  # LayerNorm in front of attention and network instead of behind the sum
-    )
+    norm_first: bool = False  # LayerNorm in front of attention and network, not behind the sum
 
 
 class Model(SequenceModel):
@@ -152,7 +150,7 @@ class Model(SequenceModel):
 
     def _loss_as_recbole(self, batch: Batch) -> Tensor:
         """As ``loss``, over the windows without their last items."""
-        history = batch.windows.scatter(1, batch.lengths[:, None] - 1, 0)[:, :-1]  # (B, L)
+        history, _ = batch.before_last()
         return self._loss_of(history, self._draw_mask_as_recbole(history, batch.generator))
 
     def _loss_of(self, history: Tensor, masked: Tensor) -> Tensor:

@@ -186,7 +186,8 @@ class Gatherer:
         mask = place == last if self.windows.last_only else place <= last
         if self.windows.fresh is not None:
             mask &= place > last - torch.from_numpy(self.windows.fresh[host]).to(place.device)[:, None]  # fmt: skip
-        return Batch(windows, lengths, mask, generator, int(self.windows.targets_of(host).sum()))
+        targets = int(self.windows.targets_of(host).sum())
+        return Batch(windows, lengths, mask, generator, targets, self.windows.last_only)
 
 
 def gather_spans(
@@ -219,4 +220,4 @@ def full_length_batch(
     mask = torch.ones((rows, seq_len), dtype=torch.bool, device=device)
     if last_only:
         mask[:, :-1] = False
-    return Batch(windows, lengths, mask, generator, rows * (1 if last_only else seq_len))
+    return Batch(windows, lengths, mask, generator, rows * (1 if last_only else seq_len), last_only)
