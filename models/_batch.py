@@ -18,7 +18,8 @@ class Batch:
 
     windows (B, L+1) int64; lengths (B,) real items per window; target_mask (B, L) bool, true where
     ``windows[:, 1:]`` is a target; generator: source of the random masks of masked models; n_targets:
-    number of targets, where the host knows it, so that nothing waits for a GPU to count them.
+    number of targets, where the host knows it, so that nothing waits for a GPU to count them; last_only: whether each
+    window's target is its last item, and no other.
     """
 
     windows: Tensor
@@ -26,12 +27,18 @@ class Batch:
     target_mask: Tensor
     generator: torch.Generator
     n_targets: int | None = None
+    last_only: bool = False
 
     def target_places(self) -> Tensor:
         """Where ``target_mask.flatten()`` is true: (T,) int64, in order."""
         mask = self.target_mask.flatten()
         size = int(mask.sum()) if self.n_targets is None else self.n_targets
         return torch.nonzero_static(mask, size=size).squeeze(1)
+
+    def before_last(self) -> tuple[Tensor, Tensor]:
+        """Windows without their last items (B, L), and those items (B,)."""
+        last = self.lengths[:, None] - 1
+        return self.windows.scatter(1, last, 0)[:, :-1], self.windows.gather(1, last).squeeze(1)
 
 
 class Places(NamedTuple):

@@ -37,7 +37,13 @@ class SequenceModel(nn.Module):
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of every target given the items before it, over items 1..n."""
+        """Mean cross-entropy of every target given the items before it, over items 1..n.
+
+        Of a window with its last item as the only target, what nothing reads passes no last layer (``query``).
+        """
+        if batch.last_only and not self.every_position:
+            history, targets = batch.before_last()
+            return catalogue_cross_entropy(self.query(history), self.item_table(), targets)
         places = batch.target_places()  # (T,)
         hidden = self.hidden(batch.windows[:, :-1]).flatten(0, 1)[places]
         targets = batch.windows[:, 1:].flatten()[places]

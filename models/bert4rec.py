@@ -147,7 +147,7 @@ class Model(SequenceModel):
 
     def _loss_as_recbole(self, batch: Batch) -> Tensor:
         """As ``loss``, over the windows without their last items."""
-        history = batch.windows.scatter(1, batch.lengths[:, None] - 1, 0)[:, :-1]  # (B, L)
+        history, _ = batch.before_last()
         return self._loss_of(history, self._draw_mask_as_recbole(history, batch.generator))
 
     def _loss_of(self, history: Tensor, masked: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ class MeasurementJob:
         """
         values = _load(text)
         models = tuple((m["model"], _pairs(m)) for m in values.pop("models", []))
-        norms = tuple(sorted(values.pop("clip_norms", {}).items()))
+        norms = tuple(sorted(dict(values.pop("clip_norms", ())).items()))
         return build(cls, {**as_before(cls, values), "models": models, "clip_norms": norms})
 
 

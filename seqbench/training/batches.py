@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from models import Batch, SequenceModel
+from models import Batch
 
 from ..core.jobs import PREDICTIONS
 from ..data.split import Split
@@ -35,7 +36,7 @@ class Windows:
     length: np.ndarray
     last_only: bool = False
     fresh: np.ndarray | None = None
-    model: SequenceModel | None = None
+    model: Any = None  # models.SequenceModel
 
     @property
     def targets(self) -> int:
@@ -65,7 +66,7 @@ class Windows:
 
 
 def windows_for(
-    objective: str, split: Split, seq_len: int, model: SequenceModel | None = None,
+    objective: str, split: Split, seq_len: int, model: Any = None,
     stride: int | None = None,
 ) -> Windows:  # fmt: skip
     """The training windows of an objective, ``all-positions`` or ``prefix``, with the terms that a model's loss has of them.
@@ -186,7 +187,8 @@ class Gatherer:
         mask = place == last if self.windows.last_only else place <= last
         if self.windows.fresh is not None:
             mask &= place > last - torch.from_numpy(self.windows.fresh[host]).to(place.device)[:, None]  # fmt: skip
-        return Batch(windows, lengths, mask, generator, int(self.windows.targets_of(host).sum()))
+        targets = int(self.windows.targets_of(host).sum())
+        return Batch(windows, lengths, mask, generator, targets, self.windows.last_only)
 
 
 def gather_spans(
@@ -219,4 +221,4 @@ def full_length_batch(
     mask = torch.ones((rows, seq_len), dtype=torch.bool, device=device)
     if last_only:
         mask[:, :-1] = False
-    return Batch(windows, lengths, mask, generator, rows * (1 if last_only else seq_len))
+    return Batch(windows, lengths, mask, generator, rows * (1 if last_only else seq_len), last_only)
