@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 from torch import Tensor
 
-_known: dict[Tensor, Tensor] | None = None
+_known: dict[Hashable, Tensor] | None = None
 
 
 @contextlib.contextmanager
@@ -21,10 +21,15 @@ def weights_rest() -> Iterator[None]:
         _known = before
 
 
-def once(weight: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-    """``compute()``, within ``weights_rest`` the first one for this weight."""
+def resting() -> bool:
+    """Whether this is such a block."""
+    return _known is not None
+
+
+def once(key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+    """``compute()``, within ``weights_rest`` the first one for this key, such as a weight."""
     if _known is None:
         return compute()
-    if weight not in _known:
-        _known[weight] = compute()
-    return _known[weight]
+    if key not in _known:
+        _known[key] = compute()
+    return _known[key]
