@@ -142,13 +142,8 @@ def _gru_backward(first, last, d_out, states, gates, weight, d_inputs, d_candida
         for i in range(first, last):
             before = old if t == 0 else states[i, t - 1]
             _gru_row_backward(
-                d_out[i, t],
-                gates[i, t],
-                before,
-                d_rows[i - first],
-                d_inputs[i, t],
-                d_candidates[i, t],
-            )
+                d_out[i, t], gates[i, t], before, d_rows[i - first], d_inputs[i, t], d_candidates[i, t]
+            )  # fmt: skip
         if t > 0:
             place = (first * length + t) * units
             c = (d_states, 0, units, d_states, 0, units)
