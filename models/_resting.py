@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 T = TypeVar("T")
-_known: dict[Tensor, Any] | None = None
+_known: dict[Hashable, Any] | None = None
 
 
 @contextlib.contextmanager
@@ -23,10 +21,15 @@ def weights_rest() -> Iterator[None]:
         _known = before
 
 
-def once(weight: Tensor, compute: Callable[[], T]) -> T:
-    """``compute()``, within ``weights_rest`` the first one for this weight."""
+def resting() -> bool:
+    """Whether this is such a block."""
+    return _known is not None
+
+
+def once(key: Hashable, compute: Callable[[], T]) -> T:
+    """``compute()``, within ``weights_rest`` the first one for this key, such as a weight."""
     if _known is None:
         return compute()
-    if weight not in _known:
-        _known[weight] = compute()
-    return _known[weight]
+    if key not in _known:
+        _known[key] = compute()
+    return _known[key]

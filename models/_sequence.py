@@ -74,7 +74,7 @@ class SequenceModel(nn.Module):
         """
         table = self.item_table()
         with torch.autocast(query.device.type, enabled=False):
-            return query.to(table.dtype) @ table.T
+            return _kernels.scores(query.to(table.dtype), table, self)
 
     def backend_report(self) -> dict:
         """Which interchangeable kernels run on the device of the weights, by kind."""

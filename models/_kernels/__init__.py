@@ -27,6 +27,7 @@ from models import _cost, _numba
 from models._batch import Places
 from models._errors import ModelError
 from models._kernels import products, twins
+from models._resting import once, resting
 
 BACKENDS = ("auto", "numba", "torch", "inductor", "eager")
 NO_NUMBA = "No module named 'numba'"
@@ -183,6 +184,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     from models._kernels import compiled_linear
 
     return compiled_linear.linear(x, weight, bias)
+
+
+def scores(query: Tensor, table: Tensor, model: nn.Module) -> Tensor:
+    """Products of queries (B, D) with all items of a model's table (V, D): (B, V).
+
+    The compiled product reads the table by columns, which pays where one copy serves many batches.
+    """
+    if not resting() or not infers(query) or query.shape[1] % WHOLE:
+        return query @ table.T
+    from models._kernels import compiled_linear
+
+    return compiled_linear.product(query, once(model, lambda: table.T.contiguous()))
 
 
 def _multiplied(x: Tensor, weight: Tensor) -> bool:

@@ -21,9 +21,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()
         weight = weight.contiguous()
-        out = x.new_empty(len(rows), len(weight))
-        start = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
-        call(_linear, -(-len(rows) // ROWS), rows, weight.t().contiguous(), start, out)
+        out = product(rows, weight.t().contiguous(), bias)
         ctx.biased = bias is not None
         ctx.save_for_backward(rows, weight)
         return out.view(*x.shape[:-1], len(weight))
@@ -35,10 +33,7 @@ class _Linear(torch.autograd.Function):
         d_y = d_out.reshape(-1, len(weight)).contiguous()
         d_x = d_weight = d_bias = None
         if ctx.needs_input_grad[0]:
-            d_x = torch.empty_like(rows)
-            zeros = rows.new_zeros(rows.shape[1])
-            call(_linear, -(-len(rows) // ROWS), d_y, weight, zeros, d_x)
-            d_x = d_x.view(*d_out.shape[:-1], rows.shape[1])
+            d_x = product(d_y, weight).view(*d_out.shape[:-1], rows.shape[1])
         if any(ctx.needs_input_grad[1:]):
             d_weight, d_bias = torch.zeros_like(weight), rows.new_zeros(len(weight))
             call(_weight_gradient, -(-len(weight) // OUTPUTS), d_y, rows, d_weight, d_bias)
@@ -48,6 +43,14 @@ class _Linear(torch.autograd.Function):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """See models._kernels.linear."""
     return _Linear.apply(x, weight, bias)
+
+
+def product(rows: Tensor, matrix: Tensor, start: Tensor | None = None) -> Tensor:
+    """start + rows matrix: contiguous (T, K), (K, N), (N,) or None -> (T, N)."""
+    start = matrix.new_zeros(matrix.shape[1]) if start is None else start.contiguous()
+    out = rows.new_empty(len(rows), matrix.shape[1])
+    call(_linear, -(-len(rows) // ROWS), rows, matrix, start, out)
+    return out
 
 
 # Compiled from here on.

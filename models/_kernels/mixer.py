@@ -17,10 +17,24 @@ from models._resting import once
 from models._scan import MixerParams
 from models._scan.numba_cpu import CHUNK, _raw_step, columns
 from models._scan.numba_mixer import SPAN, _convolved, _step_inputs, behind_first_product
-from models._simd import LANES, VECTORS, exp2_below, fma, load, sigmoid, softplus, splat, store
+from models._simd import (
+    LANES,
+    VECTORS,
+    add_sums,
+    at_least,
+    exp2_below,
+    fma,
+    load,
+    prefetch,
+    sigmoid,
+    softplus,
+    splat,
+    store,
+)
 from models._tiles import multiply, scratch
 
 TOGETHER = 4  # states
+AHEAD = 4  # positions: what an item's row is asked for before it is read, as it lies beyond the second cache
 LOOK = 8  # positions between two looks at what is forgotten
 FORGOTTEN = np.float32(-40)  # base-2 logarithm of a decay: 65,536 times below what float32 resolves
 
@@ -89,8 +103,9 @@ def _mixer(
             n, place = min(SPAN, length - begin), (b * length + begin) * width
             if len(index):
                 for t in range(begin, begin + n):
-                    item = index[b, t]
+                    item, later = index[b, t], index[b, min(t + AHEAD, length - 1)]
                     for e in range(0, n_wide, LANES):
+                        prefetch(x, (later, e))
                         store(wide_, (t, e), load(x, (item, e)))
             else:
                 multiply(
@@ -149,8 +164,7 @@ def _last_of_channels(e, stop, u, weights, dt_proj, dt_bias, rates, memory, out)
     """What the first ``stop`` positions left of 16 channels; weights: B C of every state, then step inputs."""
     states, (later, x) = len(rates), memory
     total, y = splat(ZERO), splat(ZERO)
-    alive = np.ones(states // TOGETHER, np.bool_)
-    steps = np.empty(LANES, np.float32)
+    alive, above = np.ones(states // TOGETHER, np.bool_), np.empty(1, np.float32)
     while stop > 0 and alive.any():
         begin = max(0, stop - LOOK)
         for t in range(stop - 1, begin - 1, -1):
@@ -158,7 +172,6 @@ def _last_of_channels(e, stop, u, weights, dt_proj, dt_bias, rates, memory, out)
             store(later, (t - begin, 0), total)
             store(x, (t - begin, 0), step * load(u, (t, e)))
             total = total + step
-        store(steps, (0,), total)
         for group in range(len(alive)):
             if alive[group]:
                 n = TOGETHER * group
@@ -171,18 +184,17 @@ def _last_of_channels(e, stop, u, weights, dt_proj, dt_bias, rates, memory, out)
                     left = fma(splat(w[n + 2]), exp2_below(s * rate_2), left)
                     left = fma(splat(w[n + 3]), exp2_below(s * rate_3), left)
                     y = fma(load(x, (t - begin, 0)), left, y)
-                alive[group] = _remembers(rates[n : n + TOGETHER], e, steps)
+                alive[group] = _remembers(rates, n, e, total, above)
         stop = begin
     store(out, (e,), y)
 
 
 @njit(inline="always")
-def _remembers(rates, e, steps):
-    """Whether one of a few states of 16 channels still counts after these steps."""
-    remembered = np.int32(0)
-    for n in range(TOGETHER):
-        for i in range(LANES):
-            remembered += np.int32(
-                not rates[n, e + i] * steps[i] <= FORGOTTEN
-            )  # always if it is NaN
-    return remembered > 0
+def _remembers(rates, n, e, steps, total):
+    """Whether one of a few states of 16 channels still counts after these steps, or is no number."""
+    above = splat(ZERO)
+    for i in range(n, n + TOGETHER):
+        above = above + at_least(splat(ZERO), fma(load(rates, (i, e)), steps, splat(-FORGOTTEN)))
+    total[0] = ZERO
+    add_sums(total, (0,), (above,))
+    return not total[0] <= ZERO

@@ -86,7 +86,7 @@ def _gru(first, last, inputs, transposed, bias, states, gates):
     """States (B, L, U) of inputs (B, L, 3U), weights transposed (U, 3U); keeps r, z, n, q (B, L, 4U)."""
     length, units = states.shape[1:]
     w, h, kept = transposed.reshape(-1), states.reshape(-1), gates.reshape(-1)
-    old = np.zeros(units, np.float32)
+    old, zeros = np.zeros(units, np.float32), np.zeros(2 * units, np.float32)
     for t in range(length):
         if t == 0:
             gates[first:last, 0] = ZERO
@@ -94,7 +94,7 @@ def _gru(first, last, inputs, transposed, bias, states, gates):
             place = (first * length + t) * units
             gru_sums(
                 last - first, units, w, h, place - units, units * length,
-                kept, 4 * place, 4 * units * length,
+                zeros, 0, 0, zeros, kept, 4 * place, 4 * units * length,
             )  # fmt: skip
         for i in range(first, last):
             gru_row(
@@ -103,11 +103,10 @@ def _gru(first, last, inputs, transposed, bias, states, gates):
 
 
 @njit(**LOOPS)
-def gru_sums(n, units, transposed, h, h0, h_row, gates, g0, g_row):
-    """Products of n states (U,) with the weights (U, 3U): sums of r, z and q in gates (n, 4U), n's left out."""
-    zeros = np.zeros(2 * units, np.float32)
+def gru_sums(n, units, transposed, h, h0, h_row, start, s0, s_row, zeros, gates, g0, g_row):
+    """Products of n states (U,) with the weights (U, 3U): sums of r and z from ``start`` on and of q in gates (n, 4U)."""
     a = (h, h0, h_row, 1)
-    multiply(n, 2 * units, units, *a, transposed, 0, 3 * units, zeros, 0, 0, gates, g0, g_row)
+    multiply(n, 2 * units, units, *a, transposed, 0, 3 * units, start, s0, s_row, gates, g0, g_row)
     b = (transposed, 2 * units, 3 * units)
     multiply(n, units, units, *a, *b, zeros, 0, 0, gates, g0 + 3 * units, g_row)
 
@@ -143,13 +142,8 @@ def _gru_backward(first, last, d_out, states, gates, weight, d_inputs, d_candida
         for i in range(first, last):
             before = old if t == 0 else states[i, t - 1]
             _gru_row_backward(
-                d_out[i, t],
-                gates[i, t],
-                before,
-                d_rows[i - first],
-                d_inputs[i, t],
-                d_candidates[i, t],
-            )
+                d_out[i, t], gates[i, t], before, d_rows[i - first], d_inputs[i, t], d_candidates[i, t]
+            )  # fmt: skip
         if t > 0:
             place = (first * length + t) * units
             c = (d_states, 0, units, d_states, 0, units)

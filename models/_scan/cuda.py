@@ -89,18 +89,10 @@ def mamba_mixer(x: Tensor, params) -> Tensor:
     xz = (weight @ x.reshape(-1, width).T).view(-1, batch, length).transpose(0, 1)  # (B, 2E, L)
     xz = xz.contiguous()
     y = _interface().mamba_inner_fn(
-        xz,
-        p.conv_weight,
-        p.conv_bias,
-        p.x_proj,
-        p.dt_proj,
-        p.out_proj,
+        xz, p.conv_weight, p.conv_bias, p.x_proj, p.dt_proj, p.out_proj,
         None,  # bias of out_proj
-        -torch.exp(p.A_log.float()),
-        D=p.D.float(),
-        delta_bias=p.dt_bias.float(),
-        delta_softplus=True,
-    )
+        -torch.exp(p.A_log.float()), D=p.D.float(), delta_bias=p.dt_bias.float(), delta_softplus=True,
+    )  # fmt: skip
     # Between input and output it holds a convolution's result and a step per channel: read them as xz.
     return _cost.opaque("mamba_inner_fn", y, xz, xz, *params[1:])
 

@@ -345,18 +345,8 @@ def backward_block(
             store(d_delta, (place + j, e + LANES), load(work, (j, D_STEP, LANES)))
     for r in range(0, len(weight), GROUP):
         _weights_backward(
-            r,
-            2 * len(rates) + r,
-            e,
-            start,
-            size,
-            place,
-            projected,
-            weight,
-            d_projected,
-            d_weight,
-            work,
-        )
+            r, 2 * len(rates) + r, e, start, size, place, projected, weight, d_projected, d_weight, work
+        )  # fmt: skip
 
 
 @njit(inline="always")

@@ -258,16 +258,8 @@ def _backward(
                     *c, *c,
                 )  # fmt: skip
                 _convolution_backward(
-                    begin,
-                    n,
-                    wide[b],
-                    taps,
-                    conv_bias,
-                    du_,
-                    d_wide_,
-                    d_taps[part],
-                    d_conv_bias[part],
-                )
+                    begin, n, wide[b], taps, conv_bias, du_, d_wide_, d_taps[part], d_conv_bias[part]
+                )  # fmt: skip
                 c = (d_first, part * n_wide * width, width)
                 multiply(n_wide, width, n, d_wide, 0, 1, n_wide, a, row * width, width, *c, *c)
                 multiply(

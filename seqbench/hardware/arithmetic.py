@@ -18,7 +18,7 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
     bf16 is PyTorch's autocast on a GPU; mixed has the products of loss, feed-forward and projections in
     bfloat16 and all else in float32, and is what bf16 means on a CPU too. Weights, sums and the loss
-    stay in float32. Where nothing is trained a CPU computes both in fp32, whose kernels are faster there.
+    stay in float32. Where nothing is trained a CPU computes both in fp32, whose kernels are as fast or faster there.
     tf32 stays on afterwards, because the backward pass must compute alike.
 
     Raises:
