@@ -126,9 +126,7 @@ def _slopes(a: pd.Series, b: pd.Series) -> tuple:
     return a.slope_end, b.slope_end, a.slope_end - b.slope_end, low, high, *verdict
 
 
-def _pairs(
-    rows: pd.DataFrame, keys: tuple[str, ...], value: str, focal: str, comparator: str
-) -> Iterator[tuple[dict[str, Any], tuple[pd.Series, pd.Series] | None]]:
+def _pairs(rows: pd.DataFrame, keys: tuple[str, ...], value: str, focal: str, comparator: str) -> Iterator[tuple[dict[str, Any], tuple[pd.Series, pd.Series] | None]]:  # fmt: skip
     """By keys the rows of two models that have a value; None where one of them has none. Once, if nothing was measured."""
     rows = rows[rows[value].notna()] if len(rows) else rows
     for values in unique(rows, *keys) or [(None,) * len(keys)]:

@@ -79,14 +79,9 @@ def collect(grid_path: Path, results: Path, out: Path, processes: int = 1) -> No
 
 
 def build(
-    entries: list[Entry],
-    datasets: dict[str, Any],
-    report: Mapping[str, Any],
-    one_machine: bool = True,
-    pooled: Pool | None = None,
-    trials: Iterable[dict[str, Any]] = (),
-    processes: int = 1,
-) -> Tables:
+    entries: list[Entry], datasets: dict[str, Any], report: Mapping[str, Any], one_machine: bool = True, pooled: Pool | None = None,
+    trials: Iterable[dict[str, Any]] = (), processes: int = 1,
+) -> Tables:  # fmt: skip
     """Turn records into tables.
 
     report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the

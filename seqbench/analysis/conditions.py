@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,9 +15,7 @@ MADE = (*summary.MADE, "curves", "probes")
 Columns = dict[str, list[Any]]  # of a table, by name: smaller to send than its rows
 
 
-def columns(
-    entries: list[Entry], margin: float, one_machine: bool, processes: int = 1
-) -> dict[str, Columns]:
+def columns(entries: list[Entry], margin: float, one_machine: bool, processes: int = 1) -> dict[str, Columns]:  # fmt: skip
     """The columns of the tables `MADE` of all trainings, condition by condition.
 
     margin, one_machine: as of `summary.summarise`. processes: conditions at a time; each draws users for itself.
@@ -38,9 +35,7 @@ def columns(
 
 
 def _of_condition(members: list[Entry], margin: float, one_machine: bool) -> dict[str, Columns]:
-    rows: Mapping[str, list[dict[str, Any]]] = {
-        **summary.summarise(members, margin, one_machine),
-        "curves": [row for entry in members for row in curve_rows(entry)],
-        "probes": probe_rows.summarise(members),
-    }
+    rows = summary.summarise(members, margin, one_machine)
+    rows["probes"] = probe_rows.summarise(members)
+    rows["curves"] = [row for entry in members for row in curve_rows(entry)]
     return {name: {c: [row[c] for row in own] for c in own[0]} if own else {} for name, own in rows.items()}  # fmt: skip

@@ -49,9 +49,7 @@ def _orders(samples: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([real, shuffled, real - shuffled])
 
 
-def _rows(
-    about: dict[str, Any], names: Sequence[str], by_model: dict[str, list[np.ndarray]]
-) -> Iterator[dict[str, Any]]:
+def _rows(about: dict[str, Any], names: Sequence[str], by_model: dict[str, list[np.ndarray]]) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Rows of every column (names) of the models' tables (U, K) by seed, all from one draw of users; without users the count
     alone."""
     n_users = len(next(iter(by_model.values()))[0])

@@ -23,9 +23,7 @@ FEWEST = 3  # models, below which an order says nothing
 Verdicts = Mapping[tuple, str]
 
 
-def summarise(
-    datasets: Mapping[str, Mapping[str, Any]], summary: pd.DataFrame, comparisons: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def summarise(datasets: Mapping[str, Mapping[str, Any]], summary: pd.DataFrame, comparisons: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Make both tables; bases without any other protocol than excluded seen items are among them."""
     ways = pd.DataFrame(protocols_of(datasets), columns=["base", "dataset", "seen_items", "protocol"])  # fmt: skip
     means = pick(summary, metric=PRIMARY_METRIC, ties="conservative")

@@ -38,10 +38,7 @@ COST = {"metric": "quantity", "median": "ours", "q25": "low", "q75": "high", "ba
 
 def rows(tables: Tables, published: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """A row per value, metric that it has and track; one without a track where nothing was trained."""
-    cells = [
-        {**value, "metric": metric, "published": value[metric]}
-        for value in published for metric in METRICS if value[metric] is not None
-    ]  # fmt: skip
+    cells = [{**value, "metric": metric, "published": value[metric]} for value in published for metric in METRICS if value[metric] is not None]  # fmt: skip
     ours = pick(tables.frames["summary"], ties="conservative").reindex(columns=[*KEY, "track", *OURS]).rename(columns=OURS)  # fmt: skip
     tracks = compared_tracks(tables.settings, ours.track)
     ours = ours[ours.track.isin(tracks)].sort_values("track", key=lambda own: own.map(tracks.index))

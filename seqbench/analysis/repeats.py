@@ -24,8 +24,7 @@ def rows(pairs: Pairs) -> Iterator[dict[str, Any]]:
         about |= {key: a.job[key] for key in ("dataset", "seq_len", "model", "seed")}
         for seen_items in SEEN_ITEMS:
             first, second = _mean(a, seen_items), _mean(b, seen_items)
-            values = {"value_a": first, "value_b": second, "difference": second - first}
-            yield {**about, "seen_items": seen_items, "metric": PRIMARY_METRIC, **values}
+            yield {**about, "seen_items": seen_items, "metric": PRIMARY_METRIC, "value_a": first, "value_b": second, "difference": second - first}  # fmt: skip
 
 
 def effect(pool: Pool) -> Iterator[dict[str, Any]]:

@@ -68,9 +68,7 @@ def seed_means(per_seed: list[np.ndarray]) -> SeedMeans:
 
 
 @lru_cache(maxsize=32)  # the conditions of a dataset rank for the same users
-def user_draws(
-    n_users: int, seed: int = 0, n_resamples: int = RESAMPLES
-) -> tuple[np.ndarray, np.random.Generator]:
+def user_draws(n_users: int, seed: int = 0, n_resamples: int = RESAMPLES) -> tuple[np.ndarray, np.random.Generator]:  # fmt: skip
     """How often each of U users is in each of R draws with replacement (U, R), and the generator after them: copy it."""
     rng, done = np.random.default_rng(seed), 0
     counts = np.empty((n_users, n_resamples), dtype=np.uint8)
@@ -80,9 +78,7 @@ def user_draws(
     return counts, rng
 
 
-def _counted_draws(
-    n_users: int, rng: np.random.Generator, n_resamples: int, chunk: int
-) -> Iterator[np.ndarray]:
+def _counted_draws(n_users: int, rng: np.random.Generator, n_resamples: int, chunk: int) -> Iterator[np.ndarray]:  # fmt: skip
     """How often each of U users is in each of P draws (P, U), for all R draws, about `chunk` users of them together."""
     parts = np.array_split(np.arange(n_resamples), -(-n_users * n_resamples // chunk))
 
@@ -95,9 +91,7 @@ def _counted_draws(
             yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
 
 
-def resampled_user_means(
-    users: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES
-) -> tuple[np.ndarray, np.random.Generator]:
+def resampled_user_means(users: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES) -> tuple[np.ndarray, np.random.Generator]:  # fmt: skip
     """Return the means (R, K) of a table (U, K) over draws of its users, and the generator after them.
 
     Every column sees the same draws, so the difference of two columns is a paired resample. Counts that would not fit are
@@ -127,9 +121,7 @@ def _different(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return columns[different], own
 
 
-def seed_noise(
-    model: SeedMeans, rng: np.random.Generator, n_resamples: int = RESAMPLES
-) -> np.ndarray:
+def seed_noise(model: SeedMeans, rng: np.random.Generator, n_resamples: int = RESAMPLES) -> np.ndarray:  # fmt: skip
     """Return draws (R, K) of how far the mean over seeds may be off; zero when one seed tells nothing about it."""
     if model.n_seeds < 2:
         return np.zeros((n_resamples, len(model.mean)))
@@ -146,18 +138,13 @@ class Resampled:
     means: np.ndarray
 
 
-def resample(
-    models: list[SeedMeans], seed: int = 0, n_resamples: int = RESAMPLES
-) -> list[Resampled]:
+def resample(models: list[SeedMeans], seed: int = 0, n_resamples: int = RESAMPLES) -> list[Resampled]:  # fmt: skip
     """Resample every model's means on the same draws of users."""
     users = np.hstack([model.users for model in models])
     means, rng = resampled_user_means(users, seed, n_resamples)
     widths = [model.users.shape[1] for model in models]
     parts = np.split(means, np.cumsum(widths)[:-1], axis=1)
-    return [
-        Resampled(model, part, part + seed_noise(model, rng, n_resamples))
-        for part, model in zip(parts, models, strict=True)
-    ]
+    return [Resampled(model, part, part + seed_noise(model, rng, n_resamples)) for part, model in zip(parts, models, strict=True)]  # fmt: skip
 
 
 def interval(resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

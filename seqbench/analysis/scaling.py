@@ -71,9 +71,7 @@ def fit_power(x: np.ndarray, t: np.ndarray) -> Fit:
     return Fit(*found, fit.x_max)
 
 
-def _best(
-    x: np.ndarray, t: np.ndarray, grids: np.ndarray, own: np.ndarray
-) -> tuple[np.ndarray, ...]:
+def _best(x: np.ndarray, t: np.ndarray, grids: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, ...]:  # fmt: skip
     """a, b and the best exponent for each row, from the one of the grids (G, K) that is its own (B,)."""
     powers = (x / x.max())[:, None, None] ** grids
     p = 1 / t.T[:, :, None]
@@ -126,9 +124,7 @@ def end_slope(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     return (lt * lx).sum(1) / (lx * lx).sum()
 
 
-def resampled_medians(
-    points: Mapping[str, Mapping[float, np.ndarray]], seed: int = 0, n_resamples: int = RESAMPLES
-) -> dict[str, np.ndarray]:
+def resampled_medians(points: Mapping[str, Mapping[float, np.ndarray]], seed: int = 0, n_resamples: int = RESAMPLES) -> dict[str, np.ndarray]:  # fmt: skip
     """Medians (B, P) by model of resampled points; points: model -> x -> samples (R, S) or (R,).
 
     All models share the draw of rounds at an x if they have equally many.

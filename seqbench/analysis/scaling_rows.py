@@ -40,9 +40,7 @@ GROWTH = (
 CONCLUSIVE_SHARE = 0.975  # share of resamples in which two curves cross, or do not
 
 
-def summarise(
-    entries: Iterable[Entry], models: Iterable[str], processes: int = 1
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def summarise(entries: Iterable[Entry], models: Iterable[str], processes: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
     """Return rows of scaling and of crossovers for every curve of full-length measurements.
 
     models: in the order of every table; a pair names the earlier one first. processes: curves at a time.
@@ -52,9 +50,7 @@ def summarise(
     return [row for rows, _ in found for row in rows], [row for _, rows in found for row in rows]
 
 
-def _of_curve(
-    curve: tuple[dict[str, Any], list[Entry]], models: Iterable[str]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _of_curve(curve: tuple[dict[str, Any], list[Entry]], models: Iterable[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
     (about, members), growth, crossovers = curve, [], []
     for phase, metric in fitted(about["device_kind"]):
         where = {**about, "phase": phase, "metric": metric}
@@ -120,9 +116,7 @@ def constants(entries: Iterable[Entry]) -> dict[str, str]:
     return {entry.path: about["fixed"] for about, members in _curves(entries) for entry in members}
 
 
-def _points(
-    members: list[Entry], curve: str, phase: str, metric: str, models: Iterable[str]
-) -> tuple[Points, dict[str, list[str]]]:
+def _points(members: list[Entry], curve: str, phase: str, metric: str, models: Iterable[str]) -> tuple[Points, dict[str, list[str]]]:  # fmt: skip
     """Samples by model and x, and by model what is missing and why."""
     points: Points = defaultdict(dict)
     missing: dict[str, list[str]] = defaultdict(list)

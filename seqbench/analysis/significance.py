@@ -34,9 +34,7 @@ class Difference:
         return np.where(half > 0, p, beyond == 0)
 
 
-def difference(
-    a: resampling.Resampled, b: resampling.Resampled, columns: ArrayLike | slice = slice(None)
-) -> Difference:
+def difference(a: resampling.Resampled, b: resampling.Resampled, columns: ArrayLike | slice = slice(None)) -> Difference:  # fmt: skip
     """The difference of two models' means, or of some columns of them.
 
     The interval of the paired users is widened about its middle: by the variance of both models' trainings, and by the
@@ -54,14 +52,10 @@ def difference(
     factor = np.where(alike, 1, half / np.where(alike, 1, half_of_users))
     extra = np.where(alike, half, 0)
     low, high = resampling.interval(draws)
-    return Difference(
-        middle + (low - middle) * factor - extra, middle + (high - middle) * factor + extra, freedom
-    )
+    return Difference(middle + (low - middle) * factor - extra, middle + (high - middle) * factor + extra, freedom)  # fmt: skip
 
 
-def _variance(
-    a: resampling.SeedMeans, b: resampling.SeedMeans, at: np.ndarray, of_users: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _variance(a: resampling.SeedMeans, b: resampling.SeedMeans, at: np.ndarray, of_users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Variance of the difference by users and trainings, and its degrees of freedom (K,), at least 1."""
     of_seeds = np.maximum(a.seed_variance[at] + b.seed_variance[at], 0)
     # Known to infinitely many degrees of freedom for the users, to S - 1 for a model's trainings.

@@ -26,9 +26,7 @@ def enough_seeds(trained_seeds: float | None) -> bool:
     return trained_seeds is None or np.isnan(trained_seeds) or trained_seeds >= SEEDS_FOR_A_CLAIM
 
 
-def summarise(
-    entries: list[Entry], margin: float, one_machine: bool = True
-) -> dict[str, list[dict[str, Any]]]:
+def summarise(entries: list[Entry], margin: float, one_machine: bool = True) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
     """Return rows of `effectiveness` (tidy), `summary` and `comparisons` of the trainings that succeeded.
 
     margin: smallest difference that counts, as a share of the better model's mean. one_machine: whether a model's seeds

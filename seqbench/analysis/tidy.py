@@ -37,11 +37,7 @@ def backend(entry: Entry) -> dict[str, Any]:
     report = entry.values.get("backend") or {}
     kinds = [report[kind] for kind in ("scan", "kernels") if kind in report]
     reasons = list(dict.fromkeys(kind["reason"] for kind in kinds if kind["fallback"]))
-    return {
-        "backend": kinds[0]["used"] if kinds else "torch",
-        "fallback": bool(reasons),
-        "fallback_reason": "; ".join(reasons) or None,
-    }
+    return {"backend": kinds[0]["used"] if kinds else "torch", "fallback": bool(reasons), "fallback_reason": "; ".join(reasons) or None}  # fmt: skip
 
 
 def throttled(entry: Entry) -> str | None:
@@ -72,9 +68,7 @@ def experiment_row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def effectiveness_rows(
-    entry: Entry, by_split: Mapping[str, Mapping[tuple[str, str, str], np.ndarray]]
-) -> Iterator[dict[str, Any]]:
+def effectiveness_rows(entry: Entry, by_split: Mapping[str, Mapping[tuple[str, str, str], np.ndarray]]) -> Iterator[dict[str, Any]]:  # fmt: skip
     """One row per split, seen_items, ties and metric of a training: the mean over its users; by_split: of `qualities`."""
     about = {**identity(entry), "trained": entry.trained}
     for split, table in by_split.items():

@@ -16,10 +16,7 @@ from ..hardware.sampler import STEADY
 from .tidy import backend, identity
 
 # What a failed phase leaves empty, so that the tables can say why.
-EXPECTED = {
-    "train": ("step_s", "epoch_s", "peak_rss_bytes", "peak_allocated_bytes"),
-    "inference": ("batch_s", "peak_rss_bytes", "peak_allocated_bytes"),
-}
+EXPECTED = {"train": ("step_s", "epoch_s", "peak_rss_bytes", "peak_allocated_bytes"), "inference": ("batch_s", "peak_rss_bytes", "peak_allocated_bytes")}  # fmt: skip
 EXTRAPOLATED = ("epoch_s", "energy_j_per_epoch")
 COUNTED = ("flops", "moved_bytes", "saved_bytes", "operators")
 BACKWARDS = {"inference": ("saved_bytes",)}  # counted as 0 there, which says nothing

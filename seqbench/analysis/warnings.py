@@ -44,8 +44,8 @@ def rows(tables: Tables) -> pd.DataFrame:
 def problems(tables: Tables) -> list[str]:
     """What must not stand in a finished comparison, a line each: failed records, models below Popularity, values that are NaN."""
     shown = ("subject", *MODEL, "seen_items", "value", "limit", "text")
-    bad = pick(tables.frames["warnings"], level="bad").to_dict("records")
-    return [f"{row['code']}: {' '.join(f'{k}={row[k]}' for k in shown if pd.notna(row[k]))}" for row in bad]  # fmt: skip
+    found = pick(tables.frames["warnings"], level="bad").to_dict("records")
+    return [f"{row['code']}: {' '.join(f'{k}={row[k]}' for k in shown if pd.notna(row[k]))}" for row in found]  # fmt: skip
 
 
 def _row(code: str, source: Any, keys: tuple[str, ...] = ABOUT, **values: Any) -> Row:

@@ -51,10 +51,7 @@ def question(tables: Tables) -> str:
     trained = pd.concat([tables.frames["leaderboard"], pd.DataFrame({"model": [], "trained": []})])
     models = tables.ordered(trained.model[trained.trained.eq(True)])
     others = [fmt.label(model) for model in models if model != tables.focal_model]
-    return literals()["question"].format(
-        focal=fmt.label(tables.focal_model),
-        comparators=fmt.listed(others) if others else "other models",
-    )
+    return literals()["question"].format(focal=fmt.label(tables.focal_model), comparators=fmt.listed(others) if others else "other models")  # fmt: skip
 
 
 def verdicts(tables: Tables) -> list[Answer]:
@@ -265,9 +262,7 @@ def _cost(row: Any, key: str, factor: float, unit: str) -> Cell:
     if synthetic:
         said.append("scaled from synthetic full-length batches")
     text = f"{'≈ ' * synthetic}{fmt.significant(value / factor)} {unit}"
-    return Cell(
-        text, value=value, mark="best" if getattr(row, mark) is True else "", title="; ".join(said)
-    )
+    return Cell(text, value=value, mark="best" if getattr(row, mark) is True else "", title="; ".join(said))  # fmt: skip
 
 
 def about_data(tables: Tables) -> list[tuple[str, str]]:

@@ -29,10 +29,7 @@ QUALITY = QUANTITIES[PRIMARY_METRIC].label
 SEEN = {"kept": "seen items kept", "excluded": "seen items excluded"}
 MINUTE, HOUR = 60.0, 3600.0
 BUSY = {"cpu": "core", "cuda": "GPU"}  # whose minutes a training costs, by kind of device
-PROBES = {
-    "history length": "interactions in the history",
-    "popularity of the target": "interactions with the target item",
-}
+PROBES = {"history length": "interactions in the history", "popularity of the target": "interactions with the target item"}  # fmt: skip
 MOST_DRAWN, MOST_SAVED = 48, 12  # figures of a kind; saving one takes five times what drawing takes
 NEAREST = ("track", "dataset", "length", "machine", "seen")  # chips, what decides first
 BASELINE = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
@@ -78,9 +75,7 @@ def scatter(tables: Tables) -> Iterator[Drawing]:
         dataset, seq_len, track, seen_items, machine, kind = key
         if rows.train_s.isna().all():
             continue
-        rows = rows[columns].assign(
-            warnings=["; ".join(warnings_of(row)) for row in rows.itertuples()]
-        )
+        rows = rows[columns].assign(warnings=["; ".join(warnings_of(row)) for row in rows.itertuples()])  # fmt: skip
         first = pick(default, dataset=dataset, seq_len=seq_len, track=track, machine_name=machine)
         yield Drawing(
             f"scatter-{dataset}-{seq_len}-{track}-{seen_items}-{machine}", "answer",
@@ -313,9 +308,7 @@ def _breakdown(rows: pd.DataFrame, models: Sequence[str], x_name: str) -> Figure
     axis = panel(right=92)
     order = list(dict.fromkeys(rows.group))
     axis.set_xlim(-0.3, len(order) - 0.8)
-    axis.set_xticks(
-        range(len(order)), [group.replace(" to ", "–") for group in order], fontsize=10.5
-    )
+    axis.set_xticks(range(len(order)), [group.replace(" to ", "–") for group in order], fontsize=10.5)  # fmt: skip
     axis.set_ylim(0, 1.06 * rows.ci_high.max())
     even(axis.yaxis)
     named(axis, x_name, QUALITY)
@@ -334,15 +327,4 @@ def _conditions(tables: Tables, frame: pd.DataFrame, *keys: str) -> Iterator[tup
                 yield own, rows
 
 
-FIGURES = (
-    scatter,
-    memory,
-    figures_cost.lengths,
-    forest,
-    ladder,
-    learning,
-    breakdown,
-    figures_cost.sizes,
-    figures_cost.roofline,
-    figures_cost.energy,
-)
+FIGURES = (scatter, memory, figures_cost.lengths, forest, ladder, learning, breakdown, figures_cost.sizes, figures_cost.roofline, figures_cost.energy)  # fmt: skip

@@ -203,12 +203,7 @@ def length(value: float) -> str:
     return count(value) if not known(value) or value <= 1000 or value % 1 == 0 else count(float(f"{value:.1e}"))  # fmt: skip
 
 
-SLOTS = {
-    "ratio": ratio,
-    "percent": percent,
-    "length": length,
-    "count": count,
-}
+SLOTS = {"ratio": ratio, "percent": percent, "length": length, "count": count}
 
 
 def slot(value: Any, kind: str) -> str:

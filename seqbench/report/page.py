@@ -121,9 +121,7 @@ def html(
 def left(drawings: list[Drawing], section: str) -> str:
     """How many figures of a section are not drawn, in words; nothing where all are."""
     own = [d.shown for d in drawings if d.section == section]
-    said = answer.literals()["capped"].format(
-        drawn=fmt.count(sum(own)), figures=fmt.count(len(own))
-    )
+    said = answer.literals()["capped"].format(drawn=fmt.count(sum(own)), figures=fmt.count(len(own)))  # fmt: skip
     return "" if all(own) else said
 
 
@@ -161,16 +159,9 @@ def as_of(content: Tables) -> str:
 def chips(content: Tables, found: list[BoardView]) -> list[dict[str, Any]]:
     """The chips of every dimension: its name, its legend, and value and text of each choice, in the order of the tables."""
     machines = fmt.machine_names(content.settings)
-    said = {
-        "dataset": fmt.dataset_name,
-        "length": lambda value: fmt.count(int(value)),
-        "machine": lambda value: machines.get(value, value or "none"),
-    }
+    said = {"dataset": fmt.dataset_name, "length": lambda value: fmt.count(int(value)), "machine": lambda value: machines.get(value, value or "none")}  # fmt: skip
     rows = content.frames["leaderboard"]
-    order = {
-        chip: [str(v) for v in rows[column].fillna("").drop_duplicates()] if len(rows) else []
-        for chip, column in DIMENSIONS.items()
-    }
+    order = {chip: [str(v) for v in rows[column].fillna("").drop_duplicates()] if len(rows) else [] for chip, column in DIMENSIONS.items()}  # fmt: skip
     order["length"].sort(key=int)
     order["seen"].sort(reverse=True)  # kept, excluded
     order["machine"].sort(key=lambda name: name != found[0].machine)  # that of the answers first

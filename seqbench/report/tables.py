@@ -114,10 +114,7 @@ def latex(table: Table) -> str:
         lines.append(" & ".join(cells) + r" \\")
     body = "\n".join(lines)
     comments = "".join(f"% {line}\n" for note in table.notes for line in note.splitlines())
-    return (
-        f"% {table.caption}\n\\begin{{tabular}}{{{align}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
-        + comments
-    )
+    return (f"% {table.caption}\n\\begin{{tabular}}{{{align}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n" + comments)  # fmt: skip
 
 
 _LATEX = {
