@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..config import publications
-from ..core import store, table_files
+from ..core import store, study_files, table_files
 from ..core.display import TABLES
 from ..core.pool import Pool
 from ..core.store import Entry
@@ -74,7 +74,7 @@ def collect(grid_path: Path, results: Path, out: Path, processes: int = 1) -> No
     entries = store.load(grid, Path(results), store.check(grid, Path(results), processes))
     datasets = {name: store.read_dataset(Path(results), name) for name in grid["datasets"]}
     report = {**grid["report"], "selected_settings": grid.get("selected_settings", {})}
-    trials = tuning.trials(Path(results))
+    trials = study_files.trials(Path(results))
     write(build(entries, datasets, report, trials=trials, processes=processes), Path(out))
 
 
@@ -85,7 +85,7 @@ def build(
     """Turn records into tables.
 
     report: as `grid.report`, with `selected_settings` of the configuration. one_machine: as in `summarise`. pooled: what the
-    records were chosen from, where several machines made them. trials: rows of `tuning.trials`. processes: as of `collect`.
+    records were chosen from, where several machines made them. trials: rows of `study_files.trials`. processes: as of `collect`.
     """
     store.check_datasets(entries, datasets)
     compared, rungs = store.of_one_code(entries), report.get("ladder", {})

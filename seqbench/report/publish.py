@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis import collect, tuning
+from ..analysis import collect
 from ..analysis.collect import Tables
 from ..config import shipped
-from ..core import pool, store
+from ..core import pool, store, study_files
 from ..core.disk import write_atomically
 from ..core.display import TABLES
 from ..core.errors import UserError
@@ -89,7 +89,7 @@ def tables(folder: Path) -> None:
         UserError: the records differ in what must be equal, or a file is damaged.
     """
     folder = Path(folder)
-    entries, trials = store.published(folder), list(tuning.trials(folder))
+    entries, trials = store.published(folder), list(study_files.trials(folder))
     if not entries and (trials or (folder / "tuning.csv").exists()):  # tuned here, nothing else
         frame = pd.DataFrame(trials, columns=TABLES["tuning"])
         _save({"tuning": frame}, {"tuning": OF_MACHINE["tuning"]}, folder)
@@ -187,7 +187,9 @@ def _pooled(machines: dict[str, list[Entry]], processes: int = 1) -> Tables:
     """The tables of all machines' records together. settings: also `left_out`, as the pool has it."""
     facts = {name: _datasets(entries[0].results) for name, entries in machines.items()}
     found = pool.pool(machines, facts, list(shipped.chosen()), shipped.defaults())
-    trials = [row for entries in machines.values() for row in tuning.trials(entries[0].results)]
+    trials = [
+        row for entries in machines.values() for row in study_files.trials(entries[0].results)
+    ]
     content = collect.build(
         found.entries, found.datasets, shipped.report(), one_machine=False, pooled=found, trials=trials,
         processes=processes,

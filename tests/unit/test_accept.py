@@ -8,11 +8,10 @@ import pytest
 import yaml
 from fake_tuning import TUNING, data, trainer
 
-from seqbench.analysis import tuning
 from seqbench.config import load
 from seqbench.config.grid import grid, studies
 from seqbench.config.model_files import MODELS
-from seqbench.core import records
+from seqbench.core import records, study_files
 from seqbench.core.errors import UserError
 from seqbench.report.publish import tables
 from seqbench.training import accept
@@ -251,7 +250,7 @@ def test_the_search_and_its_trials_are_rows(accepted):
     folder, target, _ = accepted
     found = searched(yaml.safe_load(target.read_text())["selected_settings"])
     assert set(found) == {"mamba4rec", "sasrec"}
-    rows = list(tuning.trials(folder / "reference" / "test-machine"))
+    rows = list(study_files.trials(folder / "reference" / "test-machine"))
     assert {r["machine_name"] for r in rows} == {"test-machine"}
     assert [(r["model"], r["trial"]) for r in rows] == [
         (m, k) for m in ("mamba4rec", "sasrec") for k in range(5)
@@ -283,7 +282,7 @@ def test_a_study_of_two_machines_is_published_by_who_trained_what(tmp_path):
     for _ in range(2):  # accepting again changes nothing
         accept.accept(tmp_path, tmp_path / "tuned.yaml", asked, no_tables)
         folders = {n: tmp_path / "reference" / n for n in ("test-machine", "other")}
-        rows = {n: list(tuning.trials(folder)) for n, folder in folders.items()}
+        rows = {n: list(study_files.trials(folder)) for n, folder in folders.items()}
         numbers = {n: [r["trial"] for r in rows[n] if r["model"] == "sasrec"] for n in rows}
         assert numbers == {"test-machine": [0, 1, 2, 3, 4], "other": [5, 6]}
         for name, folder in folders.items():
