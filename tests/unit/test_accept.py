@@ -8,6 +8,7 @@ import pytest
 import yaml
 from fake_tuning import TUNING, data, trainer
 
+from seqbench.analysis import tuning
 from seqbench.config import load
 from seqbench.config.grid import grid, studies
 from seqbench.config.model_files import MODELS
