@@ -29,7 +29,8 @@ def chosen() -> Iterator[TrainingJob]:
     """The trainings of every tuned track, as far as the configuration knows its datasets and models."""
     tuned = _declared("tuned")
     try:
-        merged = load.merged(load.load(), tuned)
+        config = load.load()
+        merged = load.merged(config, tuned)
     except UserError:  # it says so where it matters: publishing goes on
         return
     for track, by_dataset in tuned.get("selected_settings", {}).items():
@@ -39,7 +40,7 @@ def chosen() -> Iterator[TrainingJob]:
                 for model in merged["run"]["models"]
                 if model in by_model or not is_trainable(MODELS / f"{model}.py")
             ]
-            if block := merged["datasets"].get(dataset):
+            if block := config["datasets"].get(dataset):
                 run = {**merged["run"], "datasets": [dataset], "tracks": [track], "models": models}
                 here = {dataset: {**block, "seq_lens": [int(length.removeprefix("L"))]}}
                 asked = {**merged, "run": run, "datasets": here, "measure": {}}

@@ -225,7 +225,8 @@ def filled(job: Mapping[str, Any]) -> dict[str, Any]:
     """A record's job; fields that did not exist when it was made have the value that held then."""
     training = job.get("training")
     if training is None:
-        return as_before(MeasurementJob, job)
+        own = as_before(MeasurementJob, job)
+        return {key: value for key, value in own.items() if key != "clip_norms"}  # of one model
     return {**job, "training": as_before(Training, training)}
 
 

@@ -23,7 +23,7 @@ from . import provenance, records
 from .checksums import sha256_of
 from .disk import write_atomically
 from .errors import Damaged, UserError
-from .jobs import filled
+from .jobs import MeasurementJob, filled
 from .ownership import is_owned, owned
 from .processes import side_by_side
 
@@ -203,9 +203,10 @@ def load(
         job = {key: value for key, value in wanted.items() if key != "path"}
         entries.append(_asked_for(results, wanted["path"], job, known))
     for wanted in grid["measurements"]:
-        shared = {key: value for key, value in wanted.items() if key != "records"}
-        for path, own in zip(wanted["records"], wanted["models"], strict=True):
-            entries.append(_asked_for(results, path, shared | own, known))
+        described = {key: value for key, value in wanted.items() if key != "records"}
+        measured = MeasurementJob.from_json(json.dumps(described))
+        for path, (model, _) in zip(wanted["records"], measured.models, strict=True):
+            entries.append(_asked_for(results, path, measured.for_model(model), known))
     return entries
 
 

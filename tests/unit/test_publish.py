@@ -277,7 +277,8 @@ def test_tuned_settings_that_fit_no_configuration_do_not_stop_publishing(tmp_pat
     """The configuration lost a dataset, and one of its models was never tuned on another."""
     every = list(shipped.chosen())
     tuned = yaml.safe_load((shipped.CONFIG / "tuned.yaml").read_text())
-    del tuned["selected_settings"]["tuned"]["amazon-video-games"]["gru4rec"]
+    for by_model in tuned["selected_settings"]["tuned"]["amazon-video-games"].values():
+        del by_model["gru4rec"]
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(tuned))
     monkeypatch.setattr(shipped, "CONFIG", tmp_path)
     config = shipped.load.load()
