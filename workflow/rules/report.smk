@@ -12,7 +12,7 @@ rule collect:
         "results/logs/collect.log",
     conda:
         CONDA_ENV
-    threads: 8 # processes, of as many cores as Snakemake was given
+    threads: 8  # processes, of as many cores as Snakemake was given
     resources:
         machine=1,
     params:
@@ -56,7 +56,7 @@ rule render:
         "results/logs/report.log",
     conda:
         CONDA_ENV
-    threads: 8 # processes, of as many cores as Snakemake was given
+    threads: 8  # processes, of as many cores as Snakemake was given
     resources:
         machine=1,
     params:
