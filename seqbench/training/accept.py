@@ -79,8 +79,8 @@ def accept(
         dataset, model, seq_len = (content["study"][key] for key in ("dataset", "model", "seq_len"))
         asked = _search(content["study"], config)
         known = searches.setdefault(dataset, _Facts(asked, seq_lens=[]))
-        if known != {**asked, "seq_lens": known["seq_lens"]}:
-            raise UserError(f"{file}: not the search of the other studies of {dataset}; search it again as `tune` says, or move it away")  # fmt: skip
+        if seq_len not in known["seq_lens"] and known != {**asked, "seq_lens": known["seq_lens"]}:
+            raise UserError(f"{file}: not the search of another length of {dataset}; search it again as `tune` says, or move it away")  # fmt: skip
         known["seq_lens"] = sorted({seq_len, *known["seq_lens"]})
         if None in content["best"].values():
             raise UserError(f"{file}: every trial failed; see their records beside it")
