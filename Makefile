@@ -57,6 +57,7 @@ wheelhouse:  ## what a machine without network lacks, as wheels under 60 MB: OUT
 	@touch $@
 
 .venv/.setup-slurm: .venv/.setup
+	@test -z '$(OFFLINE)' || { echo 'error: SLURM=1 with OFFLINE=: a wheelhouse has no plugin for Slurm; make setup SLURM=1 where there is network' >&2; exit 2; }
 	@echo "setup: Snakemake's plugin for Slurm"
 	@$(INSTALL) slurm
 	@touch $@

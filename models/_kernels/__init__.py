@@ -195,7 +195,7 @@ def scores(query: Tensor, table: Tensor, model: nn.Module) -> Tensor:
         return query @ table.T
     from models._kernels import compiled_linear
 
-    return compiled_linear.product(query, once(model, lambda: table.T.contiguous()))
+    return compiled_linear.product(query.contiguous(), once(model, lambda: table.T.contiguous()))
 
 
 def _multiplied(x: Tensor, weight: Tensor) -> bool:

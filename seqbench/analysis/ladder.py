@@ -109,9 +109,11 @@ def _at(climb: list[tuple[float, Rung]], seconds: float) -> Rung:
     w = np.clip((np.log(seconds) - costs[k - 1]) / (costs[k] - costs[k - 1]), 0, 1)
     users, mean, std = ((1 - w) * getattr(a.model, x) + w * getattr(b.model, x) for x in ("users", "mean", "std"))  # fmt: skip
     variance = (1 - w) ** 2 * a.model.seed_variance + w**2 * b.model.seed_variance
-    model = SeedMeans(users, mean, std, variance, min(a.model.n_seeds, b.model.n_seeds))
+    read = [rung for rung, share in ((below, 1 - w), (above, w)) if share > 0]
+    n_seeds = min(rung.quality.model.n_seeds for rung in read)
+    model = SeedMeans(users, mean, std, variance, n_seeds)
     quality = Resampled(model, (1 - w) * a.users + w * b.users, (1 - w) * a.means + w * b.means)
-    return Rung(below.about, quality, below.steady and above.steady)
+    return Rung(below.about, quality, all(rung.steady for rung in read))
 
 
 def _differences(a: Rung, b: Rung, margin: float) -> Iterator[dict[str, Any]]:
@@ -121,7 +123,7 @@ def _differences(a: Rung, b: Rung, margin: float) -> Iterator[dict[str, Any]]:
     few, apart = not enough_seeds(n_seeds), not (a.steady and b.steady)
     means = zip(SEEN_ITEMS, *(model.mean for model in models), found.low, found.high, strict=True)
     for seen, own, other, *ends in means:
-        share, low, high = np.array([own - other, *ends]) / max(own, other)
+        share, low, high = np.array([own - other, *ends]) / (max(own, other) or np.nan)
         verdict = INCONCLUSIVE if few or apart else resampling.verdict(low, high, margin)
         why = "few_seeds" if few else "seeds_apart" if apart else "interval" if verdict == INCONCLUSIVE else ""  # fmt: skip
         yield {

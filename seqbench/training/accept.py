@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,8 @@ from ..core.jobs import Study, Training, as_before, build
 from ..core.store import Entry, copy_record, machine_of, staged
 from ..core.yaml_files import Dumper, read_mapping
 from . import search
+
+LENGTH = re.compile(r"L[1-9][0-9]*")
 
 TRACKS = {
     "kept": "tuned",
@@ -74,8 +77,11 @@ def accept(
     for file in files:
         content = _study(file)
         dataset, model, seq_len = (content["study"][key] for key in ("dataset", "model", "seq_len"))
-        lengths = {seq_len, *searches.get(dataset, {}).get("seq_lens", ())}
-        searches[dataset] = _Facts(_search(content["study"], config), seq_lens=sorted(lengths))
+        asked = _search(content["study"], config)
+        known = searches.setdefault(dataset, _Facts(asked, seq_lens=[]))
+        if known != {**asked, "seq_lens": known["seq_lens"]}:
+            raise UserError(f"{file}: not the search of the other studies of {dataset}; search it again as `tune` says, or move it away")  # fmt: skip
+        known["seq_lens"] = sorted({seq_len, *known["seq_lens"]})
         if None in content["best"].values():
             raise UserError(f"{file}: every trial failed; see their records beside it")
         machines = sorted(_by_machine(search.entries(Path(results), content)))
@@ -156,6 +162,14 @@ def _written_before(target: Path) -> dict[str, Any]:
     blocks = {key: old.get(key, {}) for key in ("selected_settings", "models", "tune")}
     if isinstance(blocks["selected_settings"], dict):
         blocks |= {f"selected_settings.{t}": blocks["selected_settings"].get(t, {}) for t in TRACKS.values()}  # fmt: skip
+    for track in TRACKS.values():
+        own = blocks.get(f"selected_settings.{track}")
+        for dataset, by_length in own.items() if isinstance(own, dict) else ():
+            place = f"selected_settings.{track}.{dataset}"
+            blocks[place] = by_length
+            for length in by_length if isinstance(by_length, dict) else ():
+                if not LENGTH.fullmatch(str(length)):
+                    raise UserError(f"{target}: {place}.{length}: is no length such as L50; {todo}")
     for key, block in blocks.items():
         if not isinstance(block, dict):
             raise UserError(f"{target}: {key} = {show(block)}: must be a mapping; {todo}")

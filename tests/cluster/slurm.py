@@ -116,8 +116,9 @@ def install():
         "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         "stdout": subprocess.DEVNULL,
     }
-    subprocess.run([*apt, "update"], **quiet)
-    subprocess.run([*apt, "install", "-y", "--no-install-recommends", *PACKAGES], **quiet)
+    for rest in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        if failed := subprocess.run([*apt, *rest], **quiet).returncode:
+            print(f"test-cluster: apt-get {rest[0]} failed with status {failed}", file=sys.stderr)
 
 
 def _lacking():
@@ -258,7 +259,7 @@ class Slurm:
         self._spawn(
             "munged", "munged", "--foreground", "--force", f"--socket={munge}/socket", *files
         )
-        until(lambda: self._answers("munge", "-n", f"--socket={munge}/socket"), "munge")
+        self._until(lambda: self._answers("munge", "-n", f"--socket={munge}/socket"), "munge")
         if self.accounting:
             self._start_accounting()
         self._spawn("slurmctld", "slurmctld", "-D", "-c")
@@ -278,9 +279,9 @@ class Slurm:
             "--bind-address=127.0.0.1", f"--port={self._sql_port}", "--skip-grant-tables",
             "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M",
         )  # fmt: skip
-        until((data / "socket").exists, "MariaDB")
+        self._until((data / "socket").exists, "MariaDB")
         self._spawn("slurmdbd", "slurmdbd", "-D")
-        until(lambda: self._answers("sacctmgr", "-n", "list", "cluster"), "slurmdbd")
+        self._until(lambda: self._answers("sacctmgr", "-n", "list", "cluster"), "slurmdbd")
         self._answers("sacctmgr", "-i", "-Q", "add", "cluster", "pretended")
 
     def _idle(self):
@@ -288,10 +289,18 @@ class Slurm:
             text = self._run(
                 "timeout", "5", "sinfo", "-h", "-N", "-t", "idle", "-o", "%N", capture_output=True, text=True
             ).stdout  # fmt: skip
-            assert all(daemon.poll() is None for daemon in self._daemons.values()), self.said()
             return set(text.split()) == set(NODES)
 
-        until(all_idle, "idle nodes")
+        self._until(all_idle, "idle nodes")
+
+    def _until(self, condition, what):
+        """As ``until``, while every daemon lives."""
+
+        def alive_and_so():
+            assert all(daemon.poll() is None for daemon in self._daemons.values()), self.said()
+            return condition()
+
+        until(alive_and_so, what)
 
     def said(self):
         """The last lines of the daemons' logs."""

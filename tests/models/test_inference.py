@@ -8,6 +8,7 @@ import models
 from models import _kernels
 from models._batch import gather_positions, lengths_of
 from models._kernels import twins
+from models._resting import weights_rest
 from models._scan import MixerParams, mamba_mixer, mamba_mixer_last
 
 N_ITEMS, MAX_LEN = 300, 70
@@ -144,6 +145,15 @@ def test_a_weight_that_is_not_a_number_reaches_every_score(weight, state):
         model.blocks[0].mamba.get_parameter(weight)[..., state].fill_(torch.nan)
     with torch.inference_mode():
         assert model.scores(histories()).isnan().all()
+
+
+def test_scores_of_a_query_that_lies_apart_are_those_of_its_copy():
+    """A model's own ``query`` may be a slice of its hidden states."""
+    model, hidden = built("sasrec"), torch.randn(3, 5, 64)
+    table = model.item_table().detach()
+    with torch.inference_mode(), weights_rest():
+        found = _kernels.scores(hidden[:, -1], table, model)
+    assert torch.allclose(found, hidden[:, -1] @ table.T, atol=1e-4)
 
 
 def tied_scores(rows, n_items, seed=0):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -422,3 +423,26 @@ def test_full_length_batches_are_not_measured_for_settings_of_a_dataset(accepted
         merged["run"] = {**TUNING["run"], "tracks": tracks}
         jobs = grid(load.validate(merged), MODELS).measurements
         assert sum(job.curve is not None for job in jobs) == curves
+
+
+def test_lengths_of_a_dataset_that_were_searched_differently_are_refused(tmp_path):
+    for length, settings in ((9, 2), (20, 3)):
+        config = load.validate(deepcopy(TUNING))
+        config["tune"]["rungs"] = [{"settings": settings, "share": 1}]
+        for study in studies(config, MODELS):
+            tune(replace(study, seq_len=length), tmp_path, tmp_path / replace(study, seq_len=length).path, 1, None, trainer_of_small_space())  # fmt: skip
+    with pytest.raises(UserError, match=r"L9.*not the search of the other studies of toy|L20.*not the search of the other studies of toy"):  # fmt: skip
+        accept.accept(tmp_path, tmp_path / "tuned.yaml", load.validate(TUNING), no_tables)
+    assert not (tmp_path / "tuned.yaml").exists()
+
+
+def test_settings_without_a_length_are_refused(accepted):
+    folder, target, _ = accepted
+    written = yaml.safe_load(target.read_text())
+    tuned = written["selected_settings"]["tuned"]
+    tuned["toy"] = tuned["toy"]["L20"]
+    target.write_text(yaml.safe_dump(written))
+    before = target.read_text()
+    with pytest.raises(UserError, match=r"selected_settings\.tuned\.toy\.\w+: is no length such as L50; move it away"):  # fmt: skip
+        accept.accept(folder, target, load.validate(TUNING), no_tables)
+    assert target.read_text() == before

@@ -1,5 +1,7 @@
 """The ladder: rungs of one track, what they cost, who is ahead at equal cost, and the cheapest that is good enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import (
@@ -145,11 +147,18 @@ def test_a_seed_that_did_not_learn_leaves_equal_cost_without_a_verdict(tmp_path,
     facts = {"toy": store.read_dataset(tmp_path, "toy")}
     entries = store.load(grid(rungs(), []), tmp_path)
     climbs = {m: [(float(r.about["max_steps"]), r) for r in collect.build(entries, facts, REPORT | {"ladder": TRACKS}).rungs if r.about["model"] == m] for m in MODELS}  # fmt: skip
-    for seconds, apart in ((1500.0, False), (3000.0, True)):
+    for seconds, apart in ((1500.0, False), (2000.0, False), (3000.0, True)):
         own = [ladder._at(climbs[model], seconds) for model in MODELS]
         rows = list(ladder._differences(*own, 0.01))
         assert {row["why"] == "seeds_apart" for row in rows} == {apart}
         assert not apart or {row["verdict"] for row in rows} == {"inconclusive"}
+
+
+def test_two_models_that_learnt_nothing_have_no_share(made, recwarn):
+    none = replace(made.rungs[0].quality.model, mean=np.zeros(2))
+    rung = replace(made.rungs[0], quality=replace(made.rungs[0].quality, model=none))
+    assert all(np.isnan(row["share"]) for row in ladder._differences(rung, rung, 0.01))
+    assert not recwarn.list
 
 
 # --- configuration --------------------------------------------------------------------------------------------------------

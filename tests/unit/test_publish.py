@@ -112,6 +112,20 @@ def test_two_machines_are_refused(tmp_path):
     assert not (tmp_path / "reference").exists()
 
 
+def test_baselines_beside_trainings_on_a_gpu_are_of_the_same_machine(tmp_path):
+    """They run without it, so their environment says CPU."""
+    wanted = plan("sasrec", seeds=(0,))
+    path = write_grid(tmp_path, wanted)
+    node = {"machine": "f" * 12, "machine_name": "nvidia-test"}
+    for job in wanted["trainings"]:
+        if job["model"] == "sasrec":
+            write_training(tmp_path, job, environment=ENVIRONMENT | node)
+    for job in wanted["measurements"]:
+        write_measurement(tmp_path, job, environment=ENVIRONMENT | node)
+    publish.publish(path, tmp_path)
+    assert [folder.name for folder in (tmp_path / "reference").iterdir() if folder.is_dir()] == ["nvidia-test"]  # fmt: skip
+
+
 @pytest.mark.parametrize("what", ["another machine of that name", "seeds that do not fit"])
 def test_what_is_refused_changes_nothing_that_is_published(tmp_path, what):
     """The second host with such a GPU; settings of a model that changed between its seeds."""

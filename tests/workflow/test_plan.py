@@ -179,6 +179,13 @@ def test_names_and_texts_may_hold_what_snakemake_and_shells_read_as_their_own(tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("asked", ["gpu_share=25", "runtime=10080"])
+def test_a_resource_of_trainings_can_be_set_without_their_gpu(checkout, tmp_path, asked):
+    ask = ["-n", "report", "--configfile", DEMO, "--set-resources", f"train:{asked}"]
+    assert asked in snakemake(checkout, tmp_path / "run", *ask).text
+
+
+@pytest.mark.slow
 def test_the_profile_says_whether_jobs_take_a_gpu_and_baselines_never_do(checkout, tmp_path):
     """The machine on which the run is started need not have what the nodes have."""
     ask = [

@@ -185,7 +185,7 @@ def _steps(rows: pd.DataFrame) -> Figure:
 
 def test_a_figure_is_a_function_and_an_entry(house):
     file = "seqbench/report/figures.py"
-    house.edit("figure", file, "FIGURES = (\n", f"{STEPS.lstrip()}FIGURES = (\n    steps,\n")
+    house.edit("figure", file, "FIGURES = (", f"{STEPS.lstrip()}FIGURES = (steps, ")
     jobs, page = house.report()
     assert house.touched["figure"] == {file}
     assert not set(jobs) & {"prepare", "train", "measure", "grid", "collect"}

@@ -30,8 +30,9 @@ MEASURED = config["measure"]["models"]
 def gpus():
     """GPUs of a training: what the profile says of other machines; else whether this one has a device file that nobody hides."""
     said = workflow.resource_settings.overwrite_resources.get("train", {}).get("gpu")
+    said = getattr(said, "value", said)
     if said is not None:
-        return int(getattr(said, "value", said))
+        return int(said)
     hidden = os.getenv("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
     return int(any(Path(os.devnull).parent.glob("nvidia[0-9]*")) and not hidden)
 
