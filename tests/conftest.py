@@ -10,6 +10,16 @@ import pytest  # noqa: E402
 from seqbench.hardware import leases  # noqa: E402
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With SEQBENCH_NO_SKIP set a skip is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("SEQBENCH_NO_SKIP"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and SEQBENCH_NO_SKIP is set: {call.excinfo.value}"
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_leases(tmp_path_factory):
     """A folder of locks, for this process and for all that it starts."""

@@ -16,16 +16,6 @@ def pytest_addoption(parser):
     parser.addoption("--page", help="open this file instead of the published page")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """With SEQBENCH_NO_SKIP set a skip is a failure."""
-    report = yield
-    if report.skipped and os.environ.get("SEQBENCH_NO_SKIP"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, and SEQBENCH_NO_SKIP is set: {call.excinfo.value}"
-    return report
-
-
 def executable():
     """Chromium of this machine: of SEQBENCH_BROWSER, else by name; None if there is none."""
     named = os.environ.get("SEQBENCH_BROWSER")

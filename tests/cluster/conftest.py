@@ -1,20 +1,8 @@
 """Clusters, and runs of the workflow on them."""
 
-import os
-
 import pytest
 import slurm
 from on_slurm import Workflow
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """With SEQBENCH_NO_SKIP set a skip is a failure."""
-    report = yield
-    if report.skipped and os.environ.get("SEQBENCH_NO_SKIP"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, and SEQBENCH_NO_SKIP is set: {call.excinfo.value}"
-    return report
 
 
 def started(factory, **options):
