@@ -26,13 +26,14 @@ def report() -> dict[str, Any]:
 
 
 def chosen() -> Iterator[TrainingJob]:
-    """The trainings of every tuned track, as far as the configuration knows its datasets and models."""
+    """The trainings of config.yaml and of every tuned track, as far as the configuration knows its datasets and models."""
     tuned = _declared("tuned")
     try:
         config = load.load()
         merged = load.merged(config, tuned)
     except UserError:  # it says so where it matters: publishing goes on
         return
+    yield from grid.grid(config, MODELS).trainings
     for track, by_dataset in tuned.get("selected_settings", {}).items():
         for dataset, length, by_model in ((d, n, by) for d, own in by_dataset.items() for n, by in own.items()):  # fmt: skip
             models = [

@@ -48,12 +48,13 @@ def pool(
 ) -> Pool:
     """Choose one training of every job.
 
-    At a condition (dataset, track, length) the machine with most trainings comes first, and others fill in the models and
-    seeds that it lacks: with the same settings for all seeds of a model, and the same budget for all models. A training that
-    failed stays only where no machine brought it to its end.
+    At a condition (dataset, track, length) settings that are wanted now come before those of an earlier recipe. Then the
+    machine with most trainings comes first, and others fill in the models and seeds that it lacks: with the same settings
+    for all seeds of a model, and the same budget for all models. A training that failed stays only where no machine
+    brought it to its end.
 
-    machines: records by machine. datasets: facts of datasets by machine and name. wanted: jobs that a condition may
-    borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
+    machines: records by machine. datasets: facts of datasets by machine and name. wanted: jobs of the shipped
+    configuration, which a condition may also borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
     job leaves out: written or not, they are the same setting.
     """
     records = [_complete(entry, defaults) for entries in machines.values() for entry in entries]
