@@ -156,12 +156,18 @@ def _borrow(
 ) -> Iterator[tuple[Entry, Entry]]:
     """Trainings of equal settings in other tracks, for models that a condition lacks.
 
-    Only where the condition trained other models itself, all with the settings that are wanted now.
+    Only where the condition trained other models itself, all with the settings that are wanted now. How it would be trained
+    is no setting of a model that is not.
     """
+    untrained = {entry.job["model"] for entry in taken if entry.ok and not entry.trained}
+
+    def alike(job: Mapping[str, Any]) -> str:
+        return settings(job, "track", *["training"] * (job["model"] in untrained))
+
     own: dict[tuple, dict[str, str]] = {}
     equal: dict[str, Entry] = {}
     for entry in taken:
-        equal.setdefault(settings(entry.job, "track"), entry)
+        equal.setdefault(alike(entry.job), entry)
         own.setdefault(entry.condition, {})[entry.job["model"]] = _of_seeds(entry.job)
     trained = {e.condition for e in taken if e.trained}
     current = {
@@ -169,7 +175,7 @@ def _borrow(
     }
     for job in wanted:
         at = condition(job)
-        entry = equal.get(settings(job, "track"))
+        entry = equal.get(alike(job))
         if entry and at in current and job["model"] not in own[at]:
             said = {**entry.record["job"], "track": job["track"]}
             yield entry, replace(entry, record={**entry.record, "job": said})

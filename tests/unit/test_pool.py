@@ -168,6 +168,14 @@ def test_what_a_place_has_itself_is_not_borrowed(made):
     assert not found.borrowed and not found.repeats
 
 
+def test_a_model_without_training_is_borrowed_whatever_its_track_trains_with(made):
+    own = training(model="gru4rec", track="tuned", learning_rate=0.002)
+    entries = made("m", training(), training(model="markov"), own)
+    wanted = [tuned(training(model=m, learning_rate=0.5)) for m in ("sasrec", "markov")]
+    found = pool.pool({"m": entries}, {"m": DATA}, wanted)
+    assert [e.job["model"] for _, e in found.borrowed] == ["markov"]
+
+
 def test_a_default_is_the_same_setting_whether_written_or_not(made):
     own = training(model="gru4rec", track="tuned", learning_rate=0.002)
     entries = made("m", training(), own)
