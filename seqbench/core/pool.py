@@ -54,8 +54,8 @@ def pool(
     brought it to its end.
 
     machines: records by machine. datasets: facts of datasets by machine and name. wanted: jobs of the shipped
-    configuration, which a condition may also borrow from other tracks, where it has trainings of its own. defaults: hyper-parameters by model, for those that an
-    job leaves out: written or not, they are the same setting.
+    configuration, which a condition may also borrow from other tracks, where it has trainings of its own. defaults:
+    hyper-parameters by model, for those that a job leaves out: written or not, they are the same setting.
     """
     records = [_complete(entry, defaults) for entries in machines.values() for entry in entries]
     hashes = _hashes(records)
